@@ -1,0 +1,35 @@
+"""memscan: finds what a text-to-image model has memorized of its training set."""
+
+import importlib
+import sys
+
+COMMANDS = {
+    "demo": "all of it on the small model in this package: scan, evaluate, rank",
+    "scan": "score the captions of a training set, as many at once as there are devices",
+    "status": "how far a scan is, and what went wrong",
+    "rank": "the captions most likely memorized, first",
+    "sql": "one SELECT over a run's tables",
+    "train_testbed": "train the small model of the demo again, from scratch",
+}
+
+
+def usage() -> str:
+    lines = [str(__doc__), "usage: memscan COMMAND …", ""]
+    lines += [f"  {name.replace('_', '-'):15}{purpose}" for name, purpose in COMMANDS.items()]
+    return "\n".join([*lines, "", "memscan COMMAND --help tells a command's options."])
+
+
+def main() -> int:
+    """The console script. Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 done with losses."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if len(sys.argv) > 1 else 2
+    command = sys.argv[1].replace("-", "_")
+    if command not in COMMANDS:
+        print(f"memscan: no command {sys.argv[1]!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"jobs.{command}").main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The captions most likely memorized, first.
+
+Example: memscan rank RUN --top 20 --where "n_samples > 10"
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from jobs.tables import write_table
+from jobs.terminal import parse, run
+
+
+@dataclass(frozen=True)
+class RankConfig:
+    """What to rank and how to show it."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run's directory or URL."""
+    top: int = 100
+    """How many rows."""
+    by: str | None = None
+    """The signal that decides; by default noise_norm_first where the run has it, else entropy_e."""
+    min_samples: int = 0
+    """Leave out captions that fewer samples of the training set share."""
+    where: str = "true"
+    """A SQL predicate on the view ranked."""
+    format: Literal["table", "csv", "json", "parquet"] = "table"
+    """How the rows are written; parquet needs --out."""
+    json: bool = False
+    """The same as --format json."""
+    out: Path | None = None
+    """A file instead of the standard output."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    def body() -> int:
+        words = sys.argv[1:] if arguments is None else arguments
+        config = parse(RankConfig, "rank", str(__doc__), words)
+        from scanner.query import open_run, rank
+
+        table = rank(open_run(config.run), config.top, config.by, config.min_samples, config.where)
+        write_table(table, "json" if config.json else config.format, config.out)
+        return 0
+
+    return run(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Score every distinct caption of a training set, and seal the result as Parquet tables.
+
+Example: memscan scan --captions s3://bucket/laion/*.parquet --out s3://bucket/runs/laion-sd14
+
+Exit status: 0 done; 1 failed; 2 wrong arguments; 3 done, but something was quarantined, could not
+be read, or was rejected beyond --max-reject-fraction.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from jobs.terminal import ScanProgress, duration, parse, print_json, quiet_libraries, run, say
+from scanner.scan.config import ScanConfig
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    def body() -> int:
+        words = sys.argv[1:] if arguments is None else arguments
+        return scan_command(parse(ScanConfig, "scan", str(__doc__), words))
+
+    return run(body)
+
+
+def scan_command(config: ScanConfig) -> int:
+    config.check()  # before the libraries load: a wrong option should show at once
+
+    from scanner.scan.describe import describe
+    from scanner.scan.drive import scan
+
+    quiet_libraries()
+    if config.dry_run:
+        _print_description(describe(config, say), config.json)
+        return 0
+    progress = ScanProgress()
+    try:
+        result = scan(config, say, progress)
+    finally:
+        progress.close()
+    counts = result.manifest["counts"]
+    if config.json:
+        print_json({"run": result.run, "counts": counts, "complaints": result.complaints})
+    else:
+        print(
+            f"{counts['scored']:,} captions of {counts['samples']:,} samples scored into "
+            f"{result.run}\nnext: memscan rank {result.run}"
+        )
+    for complaint in result.complaints:
+        say(f"memscan: {complaint}")
+    return 3 if result.complaints else 0
+
+
+def _print_description(found: dict, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    counts = found["counts"]
+    print(f"rows                 {counts['rows']:,} ({counts['rejects']:,} rejected)")
+    print(f"distinct captions    {counts['captions']:,} in {found['slices']:,} slices")
+    print(f"store preflight      {found['preflight']}")
+    print(f"signals              {', '.join(found['signals'])}")
+    print(
+        f"forwards a caption   {found['forwards_per_caption']} U-Net, conditional, at step 0: "
+        f"{found['gflop_per_caption']:,.2f} GFLOP"
+    )
+    print(f"speed                {found['captions_per_second']:,.1f} captions a second, by trial")
+    print(f"time                 {duration(found['hours'] * 3600)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

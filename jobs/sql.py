@@ -1,0 +1,102 @@
+"""Ask a run one SELECT over the views samples, captions, scores, rejects and ranked.
+
+Examples: memscan sql RUN "SELECT count(*) FROM scores WHERE truncated"
+          memscan sql RUN --name rank --param top=5
+          memscan sql --list
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pyarrow as pa
+import tyro
+
+from jobs.tables import write_table
+from jobs.terminal import parse, run
+from scanner.errors import UserError
+
+
+@dataclass(frozen=True)
+class SqlConfig:
+    """Which run, which question, which form."""
+
+    run: Annotated[str, tyro.conf.Positional] = ""
+    """The run's directory or URL."""
+    query: Annotated[str, tyro.conf.Positional] = ""
+    """Exactly one SELECT, in DuckDB's SQL."""
+    file: Path | None = None
+    """Read the SELECT from a file."""
+    name: str | None = None
+    """Run a query of the library (see --list)."""
+    param: tuple[str, ...] = ()
+    """Values for the query's parameters, as name=value."""
+    list: bool = False
+    """List the library's queries: purpose, parameters with defaults."""
+    format: Literal["table", "csv", "json", "parquet"] = "table"
+    """How the rows are written; parquet needs --out."""
+    json: bool = False
+    """The same as --format json."""
+    out: Path | None = None
+    """A file instead of the standard output."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    def body() -> int:
+        words = sys.argv[1:] if arguments is None else arguments
+        config = parse(SqlConfig, "sql", str(__doc__), words)
+        table = _library_table() if config.list else _answer(config)
+        write_table(table, "json" if config.json else config.format, config.out)
+        return 0
+
+    return run(body)
+
+
+def _answer(config: SqlConfig) -> pa.Table:
+    from scanner.query import library, open_run
+
+    if not config.run:
+        raise UserError('name a run: memscan sql RUN "SELECT …"')
+    asked = [config.query, config.file, config.name]
+    if sum(bool(way) for way in asked) != 1:
+        raise UserError("ask one question: a SELECT, --file FILE or --name NAME")
+    parameters: dict = {}
+    for item in config.param:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise UserError(f"--param {item}: write name=value")
+        parameters[name] = value
+    if config.name:
+        known = library()
+        if config.name not in known:
+            raise UserError(f"--name {config.name}: no such query; there are {', '.join(known)}")
+        query = known[config.name]
+        return open_run(config.run).query(query.sql, query.bind(parameters))
+    sql = config.query
+    if config.file:
+        try:
+            sql = config.file.read_text()
+        except OSError as error:
+            raise UserError(f"--file {config.file}: cannot be read: {error}") from error
+    return open_run(config.run).query(sql, parameters)
+
+
+def _library_table() -> pa.Table:
+    from scanner.query import library
+
+    return pa.table(
+        {
+            "name": [query.name for query in library().values()],
+            "purpose": [query.purpose for query in library().values()],
+            "parameters": [
+                ", ".join(f"{name}={value}" for name, value in query.parameters.items())
+                for query in library().values()
+            ],
+        }
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

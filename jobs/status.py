@@ -1,0 +1,61 @@
+"""How far a scan is: slices, captions, speed, time left, rejects by reason.
+
+Example: memscan status RUN --json
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from jobs.terminal import duration, parse, print_json, run
+from scanner.run import Run
+from scanner.run.progress import status
+
+
+@dataclass(frozen=True)
+class StatusConfig:
+    """Which run."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run's directory or URL."""
+    json: bool = False
+    """Print as JSON."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    def body() -> int:
+        words = sys.argv[1:] if arguments is None else arguments
+        config = parse(StatusConfig, "status", str(__doc__), words)
+        found = status(Run.existing(config.run))
+        if config.json:
+            print_json(found)
+        else:
+            _print(found)
+        return 0
+
+    return run(body)
+
+
+def _print(found: dict[str, Any]) -> None:
+    slices, left = found["slices"], found["eta_seconds"]
+    print(
+        f"slices     {slices['committed']:,} of {slices['planned']:,} committed, "
+        f"{slices['running']} running, {slices['quarantined']} quarantined"
+    )
+    print(f"captions   {found['scored']:,} of {found['captions']:,} scored")
+    print(f"samples    {found['samples']:,}")
+    print(f"speed      {found['captions_per_second']:,.1f} captions a second")
+    if not found["sealed"]:
+        print(f"time left  {duration(left) if left is not None else 'no scan is running'}")
+    for reason, count in found["rejects"].items():
+        print(f"rejected   {count:,}: {reason}")
+    for name, reason in found["quarantined"].items():
+        print(f"quarantine {name}: {reason}")
+    print(f"sealed     {'yes' if found['sealed'] else 'no'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""What every command does alike: options, errors, exit codes, progress, tables."""
+
+import dataclasses
+import itertools
+import json
+import os
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from scanner.errors import UserError
+from scanner.run.progress import Progress
+
+Config = TypeVar("Config")
+OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+PLAIN_SECONDS = 10.0
+
+
+def parse(config: type[Config], command: str, purpose: str, arguments: Sequence[str]) -> Config:
+    """The options of a command; wrong ones end the process with status 2.
+
+    ``--config FILE`` names a TOML file with the same names; flags win over it.
+    """
+    default: Config | None = None
+    if "config" in {field.name for field in dataclasses.fields(config)}:  # type: ignore[arg-type]
+        default = _from_toml(config, arguments)
+    options: Config = tyro.cli(  # type: ignore[assignment]
+        config,
+        prog=f"memscan {command}",
+        description=purpose,
+        args=list(arguments),
+        default=default,
+        config=OPTIONS,
+    )
+    return options
+
+
+def _from_toml(config: type[Config], arguments: Sequence[str]) -> Config | None:
+    pairs = itertools.pairwise(arguments)
+    paths = [after for flag, after in pairs if flag == "--config"]
+    paths += [word.partition("=")[2] for word in arguments if word.startswith("--config=")]
+    if not paths:
+        return None
+    try:
+        record = tomllib.loads(Path(paths[-1]).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"--config {paths[-1]}: cannot be read: {error}") from error
+    fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    values = {}
+    for key, value in record.items():
+        name = key.replace("-", "_")
+        if name not in fields:
+            raise UserError(f"--config {paths[-1]}: no option {key!r}; see --help for the names")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return config(**values)
+
+
+def run(command: Callable[[], int]) -> int:
+    """Run a command's body: a UserError becomes one line and status 1."""
+    try:
+        return command()
+    except UserError as error:
+        print(f"memscan: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("memscan: stopped; run the same command again to go on", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader has gone; what is still buffered has to go somewhere at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def say(line: str) -> None:
+    """A line of progress or log, to standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def quiet_libraries() -> None:
+    """No progress bars of the libraries' own between ours."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+
+
+def print_json(record: Any) -> None:
+    print(json.dumps(record, indent=1, ensure_ascii=False, default=str))
+
+
+def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
+    """Rows as a table as wide as the terminal (wide, where it is none)."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    table = Table(show_edge=False, pad_edge=False)
+    for name in columns:
+        number = all(isinstance(row[name], int | float | None) for row in rows)
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(row[name]) for name in columns))
+    console.print(table)
+
+
+def cell(value: Any) -> Text:
+    """A value as a person reads it. Captions are untrusted: no markup, no control characters."""
+    if value is None:
+        return Text("")
+    if isinstance(value, float):
+        return Text(f"{value:.4g}")
+    if isinstance(value, list | dict):
+        value = json.dumps(value, ensure_ascii=False, default=str)
+    text = str(value) if str(value).isprintable() else printable(str(value))
+    return Text(text if len(text) <= 300 else text[:299] + "…")
+
+
+def printable(text: str) -> str:
+    """Text without what could steer a terminal."""
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
+
+
+class ScanProgress:
+    """A bar on a terminal, a plain line every ten seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._bar: Bar | None = None
+        if sys.stderr.isatty():
+            columns = (BarColumn(), TextColumn("{task.description}"))
+            self._bar = Bar(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task("starting", total=None)
+            self._bar.start()
+
+    def __call__(self, state: Progress) -> None:
+        if self._bar:
+            self._bar.update(
+                self._task,
+                total=state.captions,
+                completed=state.captions_done,
+                description=_describe(state),
+            )
+        elif time.monotonic() - self._last > PLAIN_SECONDS:
+            say(_describe(state))
+            self._last = time.monotonic()
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+def _describe(state: Progress) -> str:
+    left = state.eta_seconds
+    parts = [
+        f"{state.captions_done:,} of {state.captions:,} captions",
+        f"{state.captions_per_second:,.1f} a second" if state.captions_per_second else "starting",
+        f"{duration(left)} left" if left is not None else "",
+        f"{state.quarantined} slices quarantined" if state.quarantined else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,1 @@
+"""From files of a training set to captions: formats, columns, canonical text, caption ids."""

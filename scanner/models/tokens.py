@@ -1,0 +1,59 @@
+"""Captions as a CLIP text encoder reads them, with the place of every token in the original."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A batch of B captions at L text positions.
+
+    ids_BL: token ids, padded. n_B: tokens with the beginning and the first end token, after
+    truncation. spans, words: for each caption and position the character span in the original
+    caption, and the number of the word (None for special tokens). truncated: the caption was
+    longer than L positions.
+    """
+
+    ids_BL: Tensor
+    n_B: Tensor
+    spans: list[list[tuple[int, int]]]
+    words: list[list[int | None]]
+    truncated: list[bool]
+
+    def __getitem__(self, part: slice) -> "Tokens":
+        return Tokens(
+            self.ids_BL[part],
+            self.n_B[part],
+            self.spans[part],
+            self.words[part],
+            self.truncated[part],
+        )
+
+
+def tokenize(tokenizer: Any, captions: list[str]) -> Tokens:
+    """Tokenize, pad and truncate to the tokenizer's length.
+
+    The first end token ends the caption, also one that the caption itself spells out; the padding
+    token may be another one (Stable Diffusion 2).
+    """
+    batch = tokenizer(
+        captions, padding="max_length", truncation=True, max_length=tokenizer.model_max_length
+    )
+    ids = torch.tensor(batch["input_ids"])
+    ends = (ids == tokenizer.eos_token_id).int()
+    return Tokens(
+        ids_BL=ids,
+        n_B=ends.argmax(1) + 1,
+        spans=[encoding.offsets for encoding in batch.encodings],
+        words=[encoding.word_ids for encoding in batch.encodings],
+        truncated=[bool(encoding.overflowing) for encoding in batch.encodings],
+    )
+
+
+def canonical(tokenizer: Any, caption: str) -> str:
+    """The text that the tokenizer sees: what two captions have in common if it reads them alike."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    return (normalizer.normalize_str(caption) if normalizer else caption).strip()

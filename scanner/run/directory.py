@@ -1,0 +1,176 @@
+"""One run, in one directory: what is there, and the steps that change it.
+
+Order of a run's life: ``run.json`` (created once), ``plan.json`` (created once), parts and then
+the commit that names them, the manifest. Readers follow commits and the manifest only, so parts
+without a commit are as if they did not exist. Every step may be repeated by any number of
+drivers: whoever creates a file first wins, and the others go on from there.
+"""
+
+import json
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+
+from scanner.errors import UserError
+from scanner.run.records import Commit, Plan, commit_name, encode
+from scanner.run.schema import write_part
+from scanner.storage import Store
+
+READERS = 16
+
+
+class Run:
+    """A run's directory in a store; the methods are the commit protocol."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @classmethod
+    def existing(cls, url: str) -> "Run":
+        """A run to read. Raises UserError where there is none."""
+        run = cls(Store(url, single_writer=True))
+        if not run.store.exists("run.json"):
+            raise UserError(f"{url}: no run here (run.json is missing); make one by memscan scan")
+        return run
+
+    # -- run.json ---------------------------------------------------------------------------
+
+    def record(self) -> dict[str, Any] | None:
+        """run.json, or None."""
+        if not self.store.exists("run.json"):
+            return None
+        return json.loads(self.store.read("run.json"))
+
+    def begin(self, record: dict[str, Any]) -> None:
+        """Create run.json, or check that the one here has the same configuration.
+
+        Raises UserError, naming what differs, where another configuration has used this place.
+        """
+        if self.store.create("run.json", encode(record)):
+            return
+        there = self.record() or {}
+        for part in ("inputs", "fingerprint"):
+            was, now = there.get(part), json.loads(encode(record[part]))
+            if was != now:
+                changed = ", ".join(_differences(was or {}, now))
+                raise UserError(
+                    f"{self.store.url} holds a run with another configuration; different are: "
+                    f"{changed}. Choose another --out, or repeat the settings of its run.json"
+                )
+
+    # -- plan.json --------------------------------------------------------------------------
+
+    def plan(self) -> Plan | None:
+        if not self.store.exists("plan.json"):
+            return None
+        return Plan.from_json(self.store.read("plan.json"))
+
+    def adopt(self, plan: Plan) -> Plan:
+        """Make this the plan, or return the one that another driver made first."""
+        if self.store.create("plan.json", plan.to_json()):
+            return plan
+        return Plan.from_json(self.store.read("plan.json"))
+
+    # -- commits ----------------------------------------------------------------------------
+
+    def committed(self) -> dict[str, int]:
+        """The highest committed generation of each slice, by one listing."""
+        done: dict[str, int] = {}
+        for name in self.store.names("commits"):
+            slice_id, generation, ending = name.removeprefix("commits/").split(".", 2)
+            if ending == "json":
+                done[slice_id] = max(done.get(slice_id, 0), int(generation))
+        return done
+
+    def commits(self) -> list[Commit]:
+        """The valid commit of every committed slice, in the order of the slices."""
+        names = [commit_name(*item) for item in sorted(self.committed().items())]
+        with ThreadPoolExecutor(READERS) as threads:
+            return [Commit.from_json(data) for data in threads.map(self.store.read, names)]
+
+    def commit(
+        self, slice_id: str, fingerprint: str, tables: dict[str, pa.Table], seconds: float
+    ) -> Commit:
+        """Write a slice's tables as parts under unique names, then commit them.
+
+        Returns the commit that holds, which is another one's where that came first.
+        """
+        attempt = uuid.uuid4().hex
+        parts = tuple(
+            write_part(self.store, kind, f"{slice_id}-{attempt[:12]}", table)
+            for kind, table in tables.items()
+            if table.num_rows
+        )
+        commit = Commit(slice_id, 0, attempt, fingerprint, parts, seconds)
+        if self.store.create(commit.name, commit.to_json()):
+            return commit
+        return Commit.from_json(self.store.read(commit.name))
+
+    # -- the manifest -----------------------------------------------------------------------
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The newest manifest, or None where the run has not been sealed."""
+        names = [n for n in self.store.names("") if n.startswith("manifest-")]
+        return json.loads(self.store.read(names[-1])) if names else None
+
+    def seal(self) -> dict[str, Any]:
+        """List everything that was planned and committed in a new manifest, and return it.
+
+        Raises UserError where a commit was made under another fingerprint or the sums of the
+        protocol do not hold.
+        """
+        record, plan, commits = self.record(), self.plan(), self.commits()
+        if record is None or plan is None:
+            raise UserError(f"{self.store.url}: nothing to seal: the run has no plan yet")
+        planned = {item.id: item for item in plan.slices}
+        for commit in commits:
+            done = commit.rows("scores") + commit.rows("rejects")
+            if commit.slice not in planned or done != planned[commit.slice].rows:
+                raise UserError(
+                    f"{self.store.url}/{commit.name} does not fit the plan: {done} rows; do not "
+                    "mix files of two runs"
+                )
+            if commit.fingerprint != record["fingerprint"]["id"]:
+                raise UserError(
+                    f"{self.store.url}/{commit.name} was made with other settings than run.json "
+                    "says; do not mix files of two runs"
+                )
+        finished = {commit.slice for commit in commits}
+        left = [item for item in plan.slices if item.id not in finished]
+        parts = [part for commit in commits for part in commit.parts]
+        manifest = {
+            "fingerprint": record["fingerprint"]["id"],
+            "samples": list(plan.samples),
+            "captions": list(plan.captions),
+            "rejects": [*plan.rejects, *(p.path for p in parts if p.kind == "rejects")],
+            "scores": [
+                {"path": p.path, "rows": p.rows, "sha256": p.sha256}
+                for p in parts
+                if p.kind == "scores"
+            ],
+            "quarantined": [{"slice": item.id, "captions": item.rows} for item in left],
+            "counts": {
+                **plan.counts,
+                "scored": sum(p.rows for p in parts if p.kind == "scores"),
+                "scan_rejects": sum(p.rows for p in parts if p.kind == "rejects"),
+                "quarantined": sum(item.rows for item in left),
+            },
+            "sealed_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        number = 1
+        while not self.store.create(f"manifest-{number:04d}.json", encode(manifest)):
+            number += 1
+        return manifest
+
+    def is_finished(self) -> bool:
+        """Sealed, with nothing quarantined."""
+        manifest = self.manifest()
+        return manifest is not None and not manifest["quarantined"]
+
+
+def _differences(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    keys = [key for key in {**was, **now} if was.get(key) != now.get(key) and key != "id"]
+    return [f"{key} ({was.get(key)!r} there, {now.get(key)!r} here)" for key in keys]

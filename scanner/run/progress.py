@@ -1,0 +1,99 @@
+"""How far a run is: for people and ``memscan status``; nothing depends on it."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from scanner.run.directory import Run
+from scanner.run.records import encode
+
+
+@dataclass
+class Progress:
+    """Counts of slices and captions; ``done_before`` were committed by earlier drivers."""
+
+    slices: int
+    captions: int
+    committed: int = 0
+    captions_done: int = 0
+    done_before: int = 0
+    quarantined: int = 0
+    running: tuple[str, ...] = ()
+    started: float = 0.0
+    updated: float = 0.0
+
+    @property
+    def captions_per_second(self) -> float:
+        """Since this driver's start."""
+        seconds = self.updated - self.started
+        return (self.captions_done - self.done_before) / seconds if seconds > 0 else 0.0
+
+    @property
+    def eta_seconds(self) -> float | None:
+        rate = self.captions_per_second
+        return (self.captions - self.captions_done) / rate if rate > 0 else None
+
+    def save(self, run: Run) -> None:
+        self.updated = time.time()
+        record = asdict(self) | {"captions_per_second": self.captions_per_second}
+        run.store.write("progress.json", encode(record))
+
+
+def status(run: Run) -> dict[str, Any]:
+    """What ``memscan status --json`` prints: read from plan, commits and manifest, so always true.
+
+    Only speed, time left and what is running come from progress.json, as the driver last saw it.
+    """
+    plan, manifest = run.plan(), run.manifest()
+    commits = run.commits()
+    seen: dict[str, Any] = {}
+    if run.store.exists("progress.json"):
+        seen = json.loads(run.store.read("progress.json"))
+    quarantined = [name for name in run.store.names("quarantine") if name.endswith(".json")]
+    finished = {commit.slice for commit in commits}
+    stuck = {name.split("/")[1].removesuffix(".json") for name in quarantined} - finished
+    scored = sum(commit.rows("scores") for commit in commits)
+    rejected = sum(commit.rows("rejects") for commit in commits)
+    planned = plan.counts["captions"] if plan else 0
+    rate = seen.get("captions_per_second", 0.0)
+    left = planned - scored - rejected
+    stale = time.time() - seen.get("updated", 0.0) > 30 or manifest is not None
+    return {
+        "slices": {
+            "planned": len(plan.slices) if plan else 0,
+            "committed": len(commits),
+            "running": 0 if stale else len(seen.get("running", ())),
+            "quarantined": len(stuck),
+        },
+        "captions": planned,
+        "samples": plan.counts["samples"] if plan else 0,
+        "scored": scored,
+        "rejects": _reasons(run),
+        "captions_per_second": rate,
+        "eta_seconds": 0.0 if left == 0 else (left / rate if rate and not stale else None),
+        "sealed": manifest is not None,
+        "quarantined": {name: _reason(run, name) for name in sorted(stuck)},
+    }
+
+
+def _reason(run: Run, slice_id: str) -> str:
+    return json.loads(run.store.read(f"quarantine/{slice_id}.json"))["reason"]
+
+
+def _reasons(run: Run) -> dict[str, int]:
+    """How many rejects of each reason, over the plan and the commits."""
+    plan = run.plan()
+    names = list(plan.rejects) if plan else []
+    names += [p.path for c in run.commits() for p in c.parts if p.kind == "rejects"]
+    counts: dict[str, int] = {}
+    for name in names:
+        with run.store.open(name) as file:
+            found = pc.value_counts(pq.read_table(file, columns=["reason"])["reason"])
+        for item in found.to_pylist():
+            reason = item["values"].split(":")[0]
+            counts[reason] = counts.get(reason, 0) + item["counts"]
+    return counts

@@ -1,0 +1,75 @@
+"""The tables of a run, column by column, and how they are written as Parquet.
+
+Each field carries its description, and its unit and source where it has them, as metadata.
+"""
+
+import hashlib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scanner.run.records import Part
+from scanner.storage import Store
+
+
+def column(
+    name: str, kind: pa.DataType, description: str, unit: str = "", source: str = ""
+) -> pa.Field:
+    """A field that documents itself."""
+    metadata = {"description": description, "unit": unit, "source": source}
+    return pa.field(name, kind, metadata={key: text for key, text in metadata.items() if text})
+
+
+CAPTION_ID = column(
+    "caption_id", pa.string(), "first 128 bits of the SHA-256 of the canonical caption, in hex"
+)
+CAPTIONS = pa.schema(
+    [
+        CAPTION_ID,
+        column("caption", pa.string(), "the commonest original spelling, ties to the smallest"),
+        column("canonical", pa.string(), "the text as the model's tokenizer normalises it"),
+        column("is_reference", pa.bool_(), "only among --reference files: not in the training set"),
+    ]
+)
+REJECTS = pa.schema(
+    [
+        column("source", pa.string(), "input file; null for a rejected caption"),
+        column("row", pa.int64(), "row in the file, from 0; null for a whole file or a caption"),
+        column("key", pa.string(), "the sample's key, where it could be read"),
+        column("caption_id", pa.string(), "the caption, where it has an id"),
+        column("stage", pa.string(), "plan or scan"),
+        column("reason", pa.string(), "why there is no score"),
+    ]
+)
+
+
+def samples_schema(keep: list[pa.Field]) -> pa.Schema:
+    """One row a row of the training set; ``keep`` are the columns carried along."""
+    return pa.schema(
+        [
+            CAPTION_ID,
+            column("source", pa.string(), "input file"),
+            column("row", pa.int64(), "row in the file, from 0"),
+            column("key", pa.string(), "the key column's value; null where there is none"),
+            column("image_key", pa.string(), "tells that two samples are the same image"),
+            *keep,
+            column("is_reference", pa.bool_(), "from a --reference file"),
+        ]
+    )
+
+
+def write_part(store: Store, kind: str, name: str, table: pa.Table) -> Part:
+    """Write one table as ``kind/name.parquet`` and describe what was written."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=_repeating(table.schema))
+    data = sink.getvalue().to_pybytes()
+    path = f"{kind}/{name}.parquet"
+    store.write(path, data)
+    return Part(kind, path, table.num_rows, hashlib.sha256(data).hexdigest())
+
+
+def _repeating(schema: pa.Schema) -> list[str]:
+    """Columns that a dictionary makes smaller: text, but no ids and captions, all distinct."""
+    distinct = ("caption_id", "caption", "canonical", "key")
+    text = [field.name for field in schema if pa.types.is_string(field.type)]
+    return [name for name in text if name not in distinct]

@@ -1,0 +1,1 @@
+"""The scan: plan over the captions, score them on the pool, seal."""

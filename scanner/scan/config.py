@@ -1,0 +1,89 @@
+"""The options of a scan."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from scanner.errors import UserError
+
+
+@dataclass(frozen=True)
+class ScanConfig:
+    """Everything that decides a scan; a field's docstring is its help."""
+
+    captions: tuple[str, ...] = ()
+    """Files, globs or directories of the training set: parquet, jsonl, csv, tsv (.gz too); local
+    paths or URLs such as s3://bucket/path."""
+    out: str = ""
+    """The run's directory, a local path or URL. Run again on the same one, a scan goes on where it
+    stopped; a finished one returns at once."""
+    caption_column: str | None = None
+    """The column with the caption; found by its name (caption, text, TEXT, top_caption …)."""
+    key_column: str | None = None
+    """The column that names a sample; found by its name (key, id, uid, SAMPLE_ID …). Without one,
+    file and row name it."""
+    keep: tuple[str, ...] | None = None
+    """Columns carried to the samples table, as text; url if there is one."""
+    image_key: str | None = None
+    """The column that tells that two samples are the same image; url or hash if there is one."""
+    reference: tuple[str, ...] = ()
+    """Files of captions known not to be in the training set; scored in the same run, marked
+    is_reference, never ranked."""
+    limit: int | None = None
+    """Score only this many distinct captions: those with the smallest caption ids."""
+    model: str = "CompVis/stable-diffusion-v1-4"
+    """A hub id, a local directory, a URL, or testbed (the small model in this package)."""
+    revision: str | None = None
+    """The model's revision on the hub; the newest one, then pinned in run.json."""
+    dtype: str = "auto"
+    """float32, float16, bfloat16, or auto: float16 on cuda and float32 on the cpu."""
+    device: str = "auto"
+    """cuda or cpu; cuda where there is one."""
+    profile: Literal["standard"] = "standard"
+    """Which signals are computed, and so what a caption costs."""
+    seeds: int | None = None
+    """How many initial noises are averaged; the profile's by default (standard: 1)."""
+    steps: int = 50
+    """Steps of the DDIM schedule, whose first is looked at."""
+    height: int | None = None
+    """Height of the imagined picture in pixels; the model's own by default."""
+    width: int | None = None
+    """Width of the imagined picture in pixels; the model's own by default."""
+    actors: int | None = None
+    """How many processes score; by default one an accelerator, or one a core pair."""
+    gpus_per_actor: float = 1.0
+    """Accelerators an actor takes (0.5: two actors share one); ignored on the cpu."""
+    cpus_per_actor: float | None = None
+    """Cores an actor takes and computes on; by default the cores shared among the actors."""
+    address: str | None = None
+    """A Ray cluster (auto, or ray://host:port); without one a local Ray is started."""
+    batch_size: int = 32
+    """Captions a forward; halved when the device runs out of memory. Changes speed, not scores."""
+    slice_captions: int | None = None
+    """Captions in a slice, the unit of work that is committed whole; by default 4096 on cuda and
+    512 on the cpu, and small enough for four slices an actor."""
+    max_reject_fraction: float = 0.05
+    """Exit with status 3 when more than this share of the rows was rejected."""
+    dry_run: bool = False
+    """Say what would be done, and write nothing."""
+    single_writer: bool = False
+    """Allow a store that cannot create a file only if it is absent; one scan at a time then."""
+    json: bool = False
+    """Print the result as JSON."""
+    config: Path | None = None
+    """A TOML file with the same names (caption_column or caption-column); flags win."""
+
+    def check(self) -> None:
+        """Raises UserError for what no default can mend."""
+        if not self.captions:
+            raise UserError("--captions: name at least one file, glob or directory to scan")
+        if not self.out and not self.dry_run:
+            raise UserError("--out: name the directory that the run is written to")
+        for name in ("limit", "seeds", "actors", "batch_size", "slice_captions", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+        for name in ("gpus_per_actor", "cpus_per_actor"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise UserError(f"--{name.replace('_', '-')} {value}: must be more than 0")

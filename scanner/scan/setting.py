@@ -1,0 +1,130 @@
+"""What a scan's options come to on this machine, and what run.json keeps of them."""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from scanner.cluster import Resources
+from scanner.models import find_model, load_model
+from scanner.models.loading import ModelFiles, choose_device, choose_dtype
+from scanner.scan.config import ScanConfig
+from scanner.scan.work import ScanWork
+from scanner.scoring import Scorer
+from scanner.storage import Store, full_url
+
+LIBRARIES = ("memorization-scanner", "torch", "diffusers", "transformers", "ray", "pyarrow")
+SLICE_CAPTIONS = {"cpu": 512, "cuda": 4096}
+SLICES_PER_ACTOR = 4
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the options come to on this machine."""
+
+    config: ScanConfig
+    files: ModelFiles
+    scorer: Scorer
+    resources: Resources
+
+    def work(self, store: Store) -> ScanWork:
+        config = self.config
+        return ScanWork(
+            store=store,
+            model=config.model,
+            revision=self.files.revision,
+            weights=self.scorer.model.weights,
+            dtype=config.dtype,
+            device=config.device,
+            profile=config.profile,
+            seeds=self.scorer.seeds,
+            steps=config.steps,
+            height=config.height,
+            width=config.width,
+            batch_size=config.batch_size,
+            threads=max(1, int(self.resources.cpus)),
+        )
+
+    def slice_rows(self, captions: int) -> int:
+        if self.config.slice_captions:
+            return self.config.slice_captions
+        spread = -(-captions // (SLICES_PER_ACTOR * self.resources.actors))
+        return max(1, min(SLICE_CAPTIONS[self.config.device], spread))
+
+
+def prepare(config: ScanConfig, say: Say) -> Setting:
+    """Resolve what was left to default: device, precision, model revision, actors."""
+    files = find_model(config.model, config.revision)
+    device = choose_device(config.device)
+    dtype = choose_dtype(config.dtype, device)
+    config = replace(config, device=device, dtype=dtype)
+    cores = os.cpu_count() or 1
+    gpus = 0 if device == "cpu" else torch.cuda.device_count()
+    actors = config.actors or (int(gpus / config.gpus_per_actor) if gpus else max(1, cores // 2))
+    resources = Resources(
+        actors=actors,
+        cpus=config.cpus_per_actor or max(cores / actors, 0.01),
+        gpus=config.gpus_per_actor if gpus else 0,
+    )
+    model = load_model(files, dtype=dtype, device=device)
+    scorer = Scorer(
+        model,
+        config.profile,
+        config.seeds,
+        config.steps,
+        config.height,
+        config.width,
+        config.batch_size,
+    )
+    say(
+        f"model {config.model} ({files.pipeline}, {dtype} on {device}), profile {config.profile}, "
+        f"{scorer.seeds} seed{'s' * (scorer.seeds > 1)}, {actors} actor{'s' * (actors > 1)}"
+    )
+    return Setting(config, files, scorer, resources)
+
+
+def what_is_scanned(config: ScanConfig) -> dict[str, Any]:
+    return {
+        "captions": [full_url(url) for url in config.captions],
+        "reference": [full_url(url) for url in config.reference],
+        "caption_column": config.caption_column,
+        "key_column": config.key_column,
+        "image_key": config.image_key,
+        "keep": config.keep if config.keep is None else list(config.keep),
+        "limit": config.limit,
+    }
+
+
+def asked_of(config: ScanConfig) -> dict[str, Any]:
+    """The options that can change a score, as they were given."""
+    names = ("model", "revision", "dtype", "profile", "seeds", "steps", "height", "width")
+    return {name: getattr(config, name) for name in names}
+
+
+def record_of(setting: Setting, asked: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """run.json."""
+    fingerprint = setting.scorer.fingerprint
+    text = json.dumps(fingerprint, sort_keys=True)
+    return {
+        "inputs": wanted,
+        "asked": asked,
+        "model": {
+            "name": setting.files.name,
+            "revision": setting.files.revision,
+            "pipeline": setting.files.pipeline,
+            "weights": setting.scorer.model.weights,
+        },
+        "fingerprint": {"id": hashlib.sha256(text.encode()).hexdigest()[:16], **fingerprint},
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in LIBRARIES},
+        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

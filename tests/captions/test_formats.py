@@ -1,0 +1,91 @@
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scanner.captions.formats import UnreadableFile, column_names, read
+from scanner.errors import UserError
+
+ROWS = [
+    {"caption": "a cat, sitting", "key": "1"},
+    {"caption": 'said "no"\nand left', "key": "2"},
+    {"caption": "日本", "key": "3"},
+]
+
+
+def _csv(rows: list[dict], separator: str = ",") -> str:
+    lines = [separator.join(rows[0])]
+    for row in rows:
+        lines.append(separator.join('"' + str(v).replace('"', '""') + '"' for v in row.values()))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["a.csv", "a.tsv", "a.csv.gz", "a.jsonl", "a.jsonl.gz", "a.parquet"]
+)
+def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist(ROWS), path)
+    else:
+        text = "".join(json.dumps(row) + "\n" for row in ROWS)
+        if "jsonl" not in name:
+            text = _csv(ROWS, "\t" if "tsv" in name else ",")
+        data = text.encode()
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert column_names(str(path)) == ["caption", "key"]
+    (batch,) = read(str(path), ["caption", "key"])
+    assert batch.rows == [0, 1, 2]
+    assert batch.columns == {name: [row[name] for row in ROWS] for name in ("caption", "key")}
+    assert batch.bad == []
+
+
+def test_bad_rows_are_told_apart_and_keep_their_number(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("caption,key\na,1\nb\nc,2,3\nd,4\n")
+    (batch,) = read(str(tmp_path / "a.csv"), ["caption"])
+    assert batch.rows == [0, 3]
+    assert [row for row, _ in batch.bad] == [1, 2]
+    assert "1 fields where the header has 2" in batch.bad[0][1]
+
+    (tmp_path / "b.jsonl").write_text('{"caption": "a"}\n{broken\n[1]\n{"other": 1}\n')
+    (batch,) = read(str(tmp_path / "b.jsonl"), ["caption"])
+    assert batch.columns["caption"] == ["a", None]
+    assert [reason for _, reason in batch.bad] == [
+        "bad row: not JSON",
+        "bad row: not a JSON object",
+    ]
+
+
+def test_bytes_that_are_no_utf8_do_not_stop_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"caption\ncaf\xe9\nplain\n")
+    (batch,) = read(str(tmp_path / "a.csv"), ["caption"])
+    assert batch.columns["caption"] == ["caf�", "plain"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfcaption\nx\n")
+    assert column_names(str(tmp_path / "a.csv")) == ["caption"]
+
+
+def test_a_damaged_file_gives_what_can_be_read_and_then_says_so(tmp_path: Path) -> None:
+    whole = gzip.compress("".join(f'{{"caption": "{i}"}}\n' for i in range(50_000)).encode())
+    (tmp_path / "a.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    batches = read(str(tmp_path / "a.jsonl.gz"), ["caption"])
+    assert len(next(batches).rows) == 8192
+    with pytest.raises(UnreadableFile, match="EOFError"):
+        list(batches)
+
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 no footer")
+    with pytest.raises(UserError, match="cannot be read"):
+        column_names(str(tmp_path / "b.parquet"))
+
+
+def test_batches_are_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("caption\n" + "".join(f"c{i}\n" for i in range(20_000)))
+    sizes = [len(batch.rows) for batch in read(str(path), ["caption"])]
+    assert max(sizes) <= 8192
+    assert sum(sizes) == 20_000

@@ -1,0 +1,133 @@
+"""Every command is documented, and says what is wrong in one line."""
+
+import csv
+import dataclasses
+import importlib
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.cli import COMMANDS
+from jobs.terminal import printable
+from tests.query.test_query import make_run
+
+
+def memscan(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_memscan_alone_lists_every_command_with_its_purpose() -> None:
+    done = memscan("--help")
+    assert done.returncode == 0
+    for name, purpose in COMMANDS.items():
+        assert name.replace("_", "-") in done.stdout
+        assert purpose in done.stdout
+    assert memscan().returncode == 2
+    assert memscan("no-such-command").returncode == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_has_help(command: str) -> None:
+    module = importlib.import_module(f"jobs.{command}")
+    assert module.__doc__
+    done = memscan(command, "--help")
+    assert done.returncode == 0
+    (config,) = [
+        value
+        for value in vars(module).values()
+        if dataclasses.is_dataclass(value) and value.__name__.endswith("Config")
+    ]
+    shown = " ".join(done.stdout.replace("│", " ").split())
+    source = Path(sys.modules[config.__module__].__file__ or "").read_text()
+    for field in dataclasses.fields(config):
+        _, _, after = source.partition(f"\n    {field.name}: ")
+        text = after.split('"""')[1].split()
+        assert " ".join(text[:6]) in shown, f"memscan {command}: {field.name} has no help"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"jobs.{command}", "--no-such-flag"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("scan", "--model", "testbed", "--out", "x"), "--captions: name at least one file"),
+        (("scan", "--model", "testbed", "--captions", "x.csv"), "--out: name the directory"),
+        (("scan", "--captions", "a.csv", "--out", "x", "--seeds", "0"), "must be at least 1"),
+        (("scan", "--captions", "missing.csv", "--out", "x", "--model", "testbed"), "no such file"),
+        (("scan", "--captions", "a", "--out", "x", "--model", "nothing"), "neither a directory"),
+        (("scan", "--config", "missing.toml"), "cannot be read"),
+        (("rank", "nowhere"), "no run here"),
+        (("sql", "nowhere", "SELECT 1"), "no run here"),
+        (("sql",), "name a run"),
+        (("status", "nowhere"), "no run here"),
+    ],
+)
+def test_bad_input_is_one_line_that_says_what_to_do(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = memscan(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_toml_file_fills_the_options_and_flags_win(tmp_path: Path) -> None:
+    from jobs.terminal import parse
+    from scanner.errors import UserError
+    from scanner.scan.config import ScanConfig
+
+    path = tmp_path / "scan.toml"
+    path.write_text('captions = ["a.csv"]\nout = "run"\nseeds = 2\ncaption-column = "TEXT"\n')
+    found = parse(ScanConfig, "scan", "", ["--config", str(path), "--seeds", "4"])
+    assert (found.captions, found.out, found.seeds, found.caption_column) == (
+        ("a.csv",), "run", 4, "TEXT",
+    )  # fmt: skip
+    path.write_text("sedes = 2\n")
+    with pytest.raises(UserError, match="no option 'sedes'"):
+        parse(ScanConfig, "scan", "", [f"--config={path}"])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_run(tmp_path_factory.mktemp("run") / "r")
+
+
+def test_rank_and_sql_print_json_csv_and_parquet(run: str, tmp_path: Path) -> None:
+    rows = json.loads(memscan("rank", run, "--top", "2", "--json").stdout)
+    assert [row["caption_id"] for row in rows] == ["b", "d"]
+    out = memscan("sql", run, "SELECT caption FROM captions ORDER BY 1", "--format", "csv").stdout
+    assert next(csv.DictReader(io.StringIO(out)))["caption"] == "bird"
+    memscan("rank", run, "--format", "parquet", "--out", str(tmp_path / "r.parquet"))
+    assert pq.read_table(tmp_path / "r.parquet")["caption_id"].to_pylist() == ["b", "d", "a"]
+    assert "parquet is no text" in memscan("rank", run, "--format", "parquet").stderr
+
+
+def test_named_queries_are_listed_and_run_with_parameters(run: str) -> None:
+    assert "rank" in memscan("sql", "--list").stdout
+    rows = memscan("sql", run, "--name", "rank", "--param", "top=1", "--json").stdout
+    assert len(json.loads(rows)) == 1
+    assert "no such query" in memscan("sql", run, "--name", "nothing").stderr
+    assert "exactly one SELECT" in memscan("sql", run, "DROP VIEW scores").stderr
+
+
+def test_a_table_shows_captions_as_text_without_markup_or_control_characters(run: str) -> None:
+    shown = memscan("rank", run).stdout
+    assert "DROP TABLE" in shown
+    assert printable("a\x1b[31mb\n") == "a�[31mb�"

@@ -1,0 +1,116 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from scanner.errors import UserError
+from scanner.models import find_model, load_model
+
+
+def _copy(source: Path, target: Path) -> Path:
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    return target
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd2"])
+def test_noise_prediction_is_epsilon_for_both_prediction_types(random_models, kind: str) -> None:
+    """A v-prediction's ε, put back into the definition of v, gives the U-Net's own output."""
+    model = load_model(str(random_models[kind]))
+    text = model.encode(model.tokenize(["a cat"]))
+    x = torch.randn(1, *model.latent_shape(), generator=torch.manual_seed(0))
+    noise = model.predict_noise(x, 501, text)
+    raw = model.unet(x, 501, text).sample
+    if kind == "sd2":
+        alpha = model.scheduler.alphas_cumprod[501]
+        clean = (x - (1 - alpha).sqrt() * noise) / alpha.sqrt()
+        raw_again = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
+        assert torch.allclose(raw, raw_again, atol=1e-4)
+    else:
+        assert torch.equal(raw, noise)
+
+
+def test_the_schedule_begins_at_981_and_never_clips(random_models) -> None:
+    model = load_model(str(random_models["sd1"]))
+    assert model.timesteps(50)[0].item() == 981
+    assert not model.scheduler.config.clip_sample
+    assert not model.scheduler.config.set_alpha_to_one
+
+
+def test_other_pipelines_are_refused_by_name_with_those_that_are_supported(
+    random_models, tmp_path: Path
+) -> None:
+    folder = _copy(random_models["sd1"], tmp_path / "other")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "FluxPipeline"}))
+    with pytest.raises(UserError, match=r"FluxPipeline.*StableDiffusionPipeline"):
+        find_model(str(folder))
+
+
+def test_weights_that_are_not_safetensors_are_refused(random_models, tmp_path: Path) -> None:
+    folder = _copy(random_models["sd1"], tmp_path / "pickled")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(UserError, match="no safetensors weights in unet"):
+        find_model(str(folder))
+
+
+def test_an_inpainting_unet_is_refused(random_models, tmp_path: Path) -> None:
+    folder = _copy(random_models["sd1"], tmp_path / "inpainting")
+    config = json.loads((folder / "unet" / "config.json").read_text())
+    (folder / "unet" / "config.json").write_text(json.dumps(config | {"in_channels": 9}))
+    with pytest.raises(UserError, match="inpainting"):
+        find_model(str(folder))
+
+
+@pytest.mark.parametrize("name", ["no/such/thing/here", "./nowhere", "just-a-word"])
+def test_a_name_that_names_nothing_says_what_it_could_be(name: str) -> None:
+    with pytest.raises(UserError, match="neither a directory, a URL, a hub id"):
+        find_model(name)
+
+
+def test_a_hub_id_that_is_not_cached_is_a_clear_error_without_network(monkeypatch) -> None:
+    with pytest.raises(UserError, match="not to be had from the hub"):
+        find_model("nobody/no-such-model")
+
+
+def test_a_hub_id_loads_from_the_cache_with_its_revision_pinned(
+    random_models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--someone--small"
+    _copy(random_models["sd1"], repository / "snapshots" / revision)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    files = find_model("someone/small")
+    assert files.revision == revision
+    assert load_model(files).weights == find_model(str(random_models["sd1"])).weights_hash()
+
+
+def test_a_model_in_object_storage_is_fetched_once(
+    random_models, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scanner.storage import Store
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    store = Store(f"{s3}/model")
+    for path in random_models["sd1"].rglob("*"):
+        if path.is_file():
+            store.upload(path, str(path.relative_to(random_models["sd1"])))
+    files = find_model(f"{s3}/model")
+    assert files.weights_hash() == find_model(str(random_models["sd1"])).weights_hash()
+    assert find_model(f"{s3}/model").folder == files.folder
+
+
+def test_the_hash_changes_with_a_single_weight(random_models, tmp_path: Path) -> None:
+    folder = _copy(random_models["sd1"], tmp_path / "changed")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert (
+        find_model(str(folder)).weights_hash()
+        != find_model(str(random_models["sd1"])).weights_hash()
+    )

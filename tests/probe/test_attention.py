@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from scanner.errors import UserError
+from scanner.models import StableDiffusion, load_model
+from scanner.probe import watch_attention
+
+KINDS = ("sd1", "sd2")
+CAPTIONS = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]
+
+
+@pytest.fixture(params=KINDS)
+def model(request: pytest.FixtureRequest, random_models: dict[str, Path]) -> StableDiffusion:
+    return load_model(str(random_models[request.param]))
+
+
+def _inputs(model: StableDiffusion) -> tuple[torch.Tensor, torch.Tensor]:
+    text = model.encode(model.tokenize(CAPTIONS))
+    noise = torch.randn(len(CAPTIONS), *model.latent_shape(), generator=torch.manual_seed(1))
+    return noise, text
+
+
+def test_abar_equals_a_naive_softmax_over_explicit_q_and_k_at_every_layer(
+    model: StableDiffusion,
+) -> None:
+    """Q and K are caught by hooks on the stock U-Net; the map is computed one head at a time."""
+    noise, text = _inputs(model)
+    queries, keys = {}, {}
+    hooks = []
+    for name in model.layers:
+        attn = model.unet.get_submodule(name)
+        for store, part in ((queries, attn.to_q), (keys, attn.to_k)):
+            hooks.append(
+                part.register_forward_hook(
+                    lambda _, __, out, store=store, name=name: store.update({name: out})
+                )
+            )
+    stock = model.predict_noise(noise, 981, text)
+    for hook in hooks:
+        hook.remove()
+
+    with watch_attention(model.unet, model.layers) as record:
+        watched = model.predict_noise(noise, 981, text)
+
+    assert len(record) == len(model.layers) == 16
+    for name, abar in zip(model.layers, record, strict=True):
+        heads = model.unet.get_submodule(name).heads
+        q, k = queries[name].double(), keys[name].double()
+        width = q.shape[-1] // heads
+        maps = []
+        for head in range(heads):
+            part = slice(head * width, (head + 1) * width)
+            maps.append(torch.softmax(q[..., part] @ k[..., part].mT / width**0.5, dim=-1))
+        naive = torch.stack(maps).mean((0, 2))
+        assert abar.shape == (len(CAPTIONS), 77)
+        assert torch.allclose(abar.double(), naive, atol=1e-5), name
+        assert abar.std() > 1e-4, "a uniform map would prove nothing"
+    assert torch.allclose(watched, stock, atol=1e-5)
+
+
+def test_layers_are_listed_in_the_order_in_which_they_run(model: StableDiffusion) -> None:
+    ran: list[str] = []
+    hooks = [
+        model.unet.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
+        for name in model.layers
+    ]
+    model.predict_noise(*_inputs(model)[:1], 981, _inputs(model)[1])
+    for hook in hooks:
+        hook.remove()
+    assert ran == model.layers
+
+
+def test_the_model_is_as_it_was_after_leaving_also_by_an_exception(
+    model: StableDiffusion,
+) -> None:
+    before = model.unet.attn_processors
+    with watch_attention(model.unet, model.layers):
+        changed = [k for k, v in model.unet.attn_processors.items() if v is not before[k]]
+        assert sorted(changed) == sorted(f"{name}.processor" for name in model.layers)
+
+    def fail() -> None:
+        with watch_attention(model.unet, model.layers):
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
+    after = model.unet.attn_processors
+    assert after.keys() == before.keys()
+    assert all(after[name] is before[name] for name in before)
+
+
+def test_attention_that_does_more_than_softmax_is_refused(model: StableDiffusion) -> None:
+    model.unet.get_submodule(model.layers[2]).residual_connection = True
+    with (
+        pytest.raises(UserError, match="residual"),
+        watch_attention(model.unet, model.layers),
+    ):
+        pass

@@ -1,0 +1,169 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from scanner.errors import UserError
+from scanner.query import RunTables, library, open_run, rank
+from scanner.run import Plan, Run, Slice
+from scanner.run.schema import CAPTIONS, REJECTS, column, samples_schema, write_part
+from scanner.storage import Store
+
+SCORES = pa.schema(
+    [
+        column("caption_id", pa.string(), "id"),
+        column("entropy_e", pa.float32(), "e").with_metadata({"memorized": "higher"}),
+        column("bos_mass", pa.float32(), "b").with_metadata({"memorized": "lower"}),
+        column("noise_norm_first", pa.float32(), "n").with_metadata({"memorized": "higher"}),
+        column("triggers", pa.list_(pa.string()), "t"),
+    ]
+)
+ROWS = [  # id, caption, samples, entropy, bos, noise, reference
+    ("a", 'it\'s a "quoted" cat', 3, 1.0, 0.9, 5.0, False),
+    ("b", "dog'); DROP TABLE scores; --", 1, 3.0, 0.1, 7.0, False),
+    ("c", "held out", 0, 9.0, 0.0, 9.0, True),
+    ("d", "bird", 2, 2.0, 0.5, 7.0, False),
+]
+
+
+def make_run(folder: Path) -> str:
+    """A sealed run of four captions, one of them a reference."""
+    run = Run(Store(str(folder)))
+    run.begin({"inputs": {}, "fingerprint": {"id": "f"}})
+    samples = [
+        {"caption_id": i, "source": "s.csv", "row": k, "is_reference": ref}
+        for i, _, n, *_, ref in ROWS
+        for k in range(n or 1)
+    ]
+    captions = [
+        {"caption_id": i, "caption": c, "canonical": c.lower(), "is_reference": ref}
+        for i, c, *_, ref in ROWS
+    ]
+    scores = [
+        {"caption_id": i, "entropy_e": e, "bos_mass": b, "noise_norm_first": n, "triggers": []}
+        for i, _, _, e, b, n, _ in ROWS
+    ]
+    parts = [
+        write_part(run.store, "samples", "s", pa.Table.from_pylist(samples, samples_schema([]))),
+        write_part(run.store, "captions", "c", pa.Table.from_pylist(captions, CAPTIONS)),
+    ]
+    counts = {"rows": 7, "samples": 7, "rejects": 0, "rejected_files": 0, "captions": 4}
+    item = Slice("000000", parts[1].path, "a", "d", 4)
+    run.adopt(Plan((), (parts[0].path,), (parts[1].path,), (), (item,), counts, {}))
+    run.commit("000000", "f", {"scores": pa.Table.from_pylist(scores, SCORES)}, 0.0)
+    run.seal()
+    return str(folder)
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> RunTables:
+    return open_run(make_run(tmp_path / "a run's folder"))
+
+
+def test_views_join_and_count_and_leave_references_out_of_the_ranking(tables: RunTables) -> None:
+    found = tables.query("SELECT caption_id, n_samples FROM captions ORDER BY ALL").to_pylist()
+    assert [(row["caption_id"], row["n_samples"]) for row in found] == [
+        ("a", 3), ("b", 1), ("c", 0), ("d", 2),
+    ]  # fmt: skip
+    assert tables.query("SELECT count(*) AS n FROM rejects").to_pylist() == [{"n": 0}]
+    assert tables.query("FROM rejects").schema.names == REJECTS.names
+    ids = tables.query("SELECT caption_id FROM ranked ORDER BY ALL")["caption_id"].to_pylist()
+    assert ids == ["a", "b", "d"]
+
+
+def test_rank_orders_by_the_decision_signal_with_ties_by_id(tables: RunTables) -> None:
+    rows = rank(tables).to_pylist()
+    assert [(row["rank"], row["caption_id"], row["score"]) for row in rows] == [
+        (1, "b", 7.0), (2, "d", 7.0), (3, "a", 5.0),
+    ]  # fmt: skip
+    assert rows[0]["signal"] == "noise_norm_first"
+    assert rows[0]["percentile"] == pytest.approx(2 / 3)
+    assert rows[0]["reasons"] == ["noise_norm_first in the top 1 %", "entropy_e in the top 1 %"]
+
+
+def test_rank_by_a_signal_that_is_lower_for_memorized_captions(tables: RunTables) -> None:
+    rows = rank(tables, by="bos_mass").to_pylist()
+    assert [(row["caption_id"], row["score"]) for row in rows] == [
+        ("b", pytest.approx(0.1)), ("d", 0.5), ("a", pytest.approx(0.9)),
+    ]  # fmt: skip
+
+
+def test_rank_takes_top_where_and_min_samples(tables: RunTables) -> None:
+    assert [r["caption_id"] for r in rank(tables, top=1, min_samples=2).to_pylist()] == ["d"]
+    assert [r["caption_id"] for r in rank(tables, where="caption = 'bird'").to_pylist()] == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("by", "where", "message"),
+    [
+        ("caption", "true", "no signal of this run to rank by"),
+        ('x" FROM scores; --', "true", "no signal of this run"),
+        (None, "true); DROP VIEW ranked; SELECT (1", "SQL"),
+        (None, "no_such_column > 1", "no_such_column"),
+    ],
+)
+def test_rank_refuses_what_is_no_signal_and_no_predicate(tables, by, where, message) -> None:
+    with pytest.raises(UserError, match=message):
+        rank(tables, by=by, where=where)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1; SELECT 2",
+        "DROP VIEW scores",
+        "COPY (SELECT 1) TO 'out.csv'",
+        "SET threads = 1",
+        "ATTACH 'x.db'",
+        "INSTALL httpfs",
+        "CREATE TABLE t AS SELECT 1",
+        "",
+        "SELEKT",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM glob('/*')",
+        "FROM '/etc/passwd'",
+    ],
+)
+def test_only_one_select_over_the_runs_own_files_is_allowed(tables: RunTables, sql: str) -> None:
+    with pytest.raises(UserError, match="SQL"):
+        tables.query(sql)
+
+
+def test_captions_are_data_whatever_they_say(tables: RunTables) -> None:
+    rows = tables.query("SELECT caption FROM captions WHERE caption = $c", {"c": ROWS[1][1]})
+    assert rows.to_pylist() == [{"caption": ROWS[1][1]}]
+
+
+def test_every_named_query_is_documented_and_explains_over_an_empty_run(
+    tables: RunTables,
+) -> None:
+    assert "rank" in library()
+    for query in library().values():
+        assert query.purpose, query.name
+        assert query.parameters.keys() == query.about.keys()
+        table = tables.query(f"SELECT * FROM ({query.sql}) LIMIT 0", dict(query.parameters))
+        assert table.column_names == list(query.columns), query.name
+
+
+def test_a_parameter_that_is_unknown_or_of_the_wrong_kind_is_refused() -> None:
+    query = library()["rank"]
+    assert query.bind({"top": "5"}) == {"top": 5, "min_samples": 0}
+    with pytest.raises(UserError, match="it has top, min_samples"):
+        query.bind({"depth": "5"})
+    with pytest.raises(UserError, match="must be a int"):
+        query.bind({"top": "many"})
+
+
+def test_a_run_that_is_not_sealed_says_what_to_do(tmp_path: Path) -> None:
+    run = Run(Store(str(tmp_path)))
+    run.begin({"inputs": {}, "fingerprint": {"id": "f"}})
+    with pytest.raises(UserError, match=r"not sealed yet.*memscan status"):
+        open_run(str(tmp_path))
+
+
+def test_json_of_a_run_is_readable_by_any_program(tmp_path: Path) -> None:
+    manifest = json.loads((Path(make_run(tmp_path / "r")) / "manifest-0001.json").read_text())
+    assert manifest.keys() >= {"fingerprint", "samples", "captions", "rejects", "scores"}
+    assert manifest["scores"][0].keys() == {"path", "rows", "sha256"}

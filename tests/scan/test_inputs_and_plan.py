@@ -1,0 +1,128 @@
+"""Planning alone, with a plain normalisation instead of a model's."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scanner.errors import UserError
+from scanner.run import Plan
+from scanner.scan.config import ScanConfig
+from scanner.scan.inputs import choose_inputs
+from scanner.scan.planning import make_plan
+from scanner.storage import Store
+
+
+def _plan(tmp_path: Path, rows: int = 2, limit: int | None = None, **options) -> Plan:
+    config = ScanConfig(out=str(tmp_path / "run"), **options)
+    store = Store(config.out)
+    inputs = choose_inputs(config)
+    return make_plan(inputs, store, lambda c: c.lower().strip(), lambda _: rows, limit)
+
+
+def _read(tmp_path: Path, names: tuple[str, ...]) -> list[dict]:
+    return [row for n in names for row in pq.read_table(tmp_path / "run" / n).to_pylist()]
+
+
+def test_rows_are_samples_plus_rejects_and_equal_captions_one_caption(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    rows = [
+        {"id": 1, "url": "u1", "caption": "A cat"},
+        {"id": 2, "url": "u2", "caption": "a Cat "},
+        {"id": 3, "url": "u3", "caption": "A cat"},
+        {"id": 4, "url": "u4", "caption": None},
+        {"id": 5, "url": "u5", "caption": "  "},
+        {"id": 6, "url": "u6", "caption": ["no text"]},
+        {"id": 7, "url": "u7", "caption": "a dog"},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"caption": "\\ud800"}\n')
+    plan = _plan(tmp_path, captions=(str(file),))
+    assert plan.counts == {
+        "rows": 8, "samples": 4, "rejects": 4, "rejected_files": 0, "captions": 2,
+    }  # fmt: skip
+    captions = _read(tmp_path, plan.captions)
+    assert [row["caption"] for row in sorted(captions, key=lambda row: row["caption"])] == [
+        "A cat",
+        "a dog",
+    ]
+    assert captions == sorted(captions, key=lambda row: row["caption_id"])
+    samples = _read(tmp_path, plan.samples)
+    assert [(row["row"], row["key"], row["url"], row["image_key"]) for row in samples] == [
+        (0, "1", "u1", "u1"), (1, "2", "u2", "u2"), (2, "3", "u3", "u3"), (6, "7", "u7", "u7"),
+    ]  # fmt: skip
+    reasons = [(row["row"], row["key"], row["reason"]) for row in _read(tmp_path, plan.rejects)]
+    assert reasons == [
+        (3, "4", "null caption"),
+        (4, "5", "empty caption"),
+        (5, "6", "caption is no text but list"),
+        (7, None, "caption is not valid Unicode"),
+    ]
+
+
+def test_slices_cover_every_caption_once(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("caption\n" + "".join(f"caption {i % 1000}\n" for i in range(3000)))
+    plan = _plan(tmp_path, rows=7, captions=(str(file),))
+    assert sum(item.rows for item in plan.slices) == plan.counts["captions"] == 1000
+    assert len(plan.captions) > 1
+    covered = []
+    for item in plan.slices:
+        table = pq.read_table(
+            tmp_path / "run" / item.file,
+            filters=[("caption_id", ">=", item.first), ("caption_id", "<=", item.last)],
+        )
+        assert len(table) == item.rows
+        covered += table["caption_id"].to_pylist()
+    assert covered == sorted(set(covered))
+    assert len(covered) == 1000
+
+
+def test_limit_takes_the_smallest_ids_and_keeps_all_samples(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("caption\n" + "".join(f"caption {i}\n" for i in range(50)))
+    plan = _plan(tmp_path, limit=5, captions=(str(file),))
+    every = sorted(row["caption_id"] for row in _read(tmp_path, plan.samples))
+    assert [row["caption_id"] for row in _read(tmp_path, plan.captions)] == every[:5]
+    assert plan.counts["samples"] == 50
+
+
+def test_reference_captions_are_marked_unless_the_training_set_has_them(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("caption,url\nshared,u\ntrain,v\n")
+    (tmp_path / "null.csv").write_text("TEXT\nShared\nnull\n")
+    plan = _plan(
+        tmp_path,
+        captions=(str(tmp_path / "train.csv"),),
+        reference=(str(tmp_path / "null.csv"),),
+    )
+    marks = {row["canonical"]: row["is_reference"] for row in _read(tmp_path, plan.captions)}
+    assert marks == {"shared": False, "train": False, "null": True}
+    assert [row["url"] for row in _read(tmp_path, plan.samples)] == ["u", "v", None, None]
+
+
+def test_a_file_that_cannot_be_read_is_a_reject_and_the_others_go_on(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"caption": ["good"]}), tmp_path / "b.parquet")
+    (tmp_path / "a.parquet").write_bytes(b"not parquet at all")
+    (tmp_path / "c.csv").write_text("other\nx\n")
+    plan = _plan(tmp_path, captions=(str(tmp_path),))
+    assert plan.counts["rejected_files"] == 2
+    reasons = {Path(r["source"]).name: r["reason"] for r in _read(tmp_path, plan.rejects)}
+    assert reasons["a.parquet"].startswith("unreadable file")
+    assert "no caption column" in reasons["c.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("caption\n", "no captions in"),
+        ('caption\n""\n', "empty caption"),
+        ("", "no caption column among no columns"),
+        ("other\nx\n", "--caption-column"),
+        ("text,caption\na,b\n", "more than one column could be the caption"),
+    ],
+)
+def test_a_data_set_without_captions_is_a_clear_error(tmp_path: Path, text, message) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        _plan(tmp_path, captions=(str(tmp_path / "a.csv"),))

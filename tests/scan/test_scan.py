@@ -1,0 +1,172 @@
+"""Whole scans of the testbed model, as a user starts them, in their own processes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from scanner.run import Run
+from scanner.storage import Store
+
+WORDS = [
+    "red",
+    "blue",
+    "old",
+    "new",
+    "small",
+    "large",
+    "cat",
+    "dog",
+    "house",
+    "tree",
+    "river",
+    "boat",
+    "on",
+    "under",
+    "near",
+    "with",
+]
+
+
+def memscan(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 or not check, done.stderr
+    return done
+
+
+def write_captions(path: Path, rows: int, distinct: int) -> None:
+    choose = random.Random(0)
+    captions = [f"{' '.join(choose.choices(WORDS, k=6))} {i}" for i in range(distinct)]
+    path.write_text("caption\n" + "".join(f"{captions[i % distinct]}\n" for i in range(rows)))
+
+
+def scores(run: str) -> dict[str, dict]:
+    """The scores of a sealed run by caption id; no id twice."""
+    opened = Run.existing(run)
+    manifest = opened.manifest()
+    assert manifest is not None
+    rows = []
+    for part in manifest["scores"]:
+        with opened.store.open(part["path"]) as file:
+            rows += pq.read_table(file).to_pylist()
+    found = {row["caption_id"]: row for row in rows}
+    assert len(found) == len(rows)
+    counts = manifest["counts"]
+    assert counts["rows"] == counts["samples"] + counts["rejects"]
+    assert counts["captions"] == len(rows) + counts["scan_rejects"] + counts["quarantined"]
+    return found
+
+
+def assert_same(left: dict[str, dict], right: dict[str, dict]) -> None:
+    assert left.keys() == right.keys()
+    for key, row in left.items():
+        for name, value in row.items():
+            if isinstance(value, float):
+                assert value == pytest.approx(right[key][name], abs=1e-5, rel=1e-5), name
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "captions.csv"
+    write_captions(path, rows=3000, distinct=400)
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = str(tmp_path_factory.mktemp("runs") / "undisturbed")
+    memscan("scan", "--model", "testbed", "--captions", str(data), "--out", out)
+    return out
+
+
+def test_a_scan_gives_one_row_a_caption_and_status_says_so(undisturbed: str) -> None:
+    assert len(scores(undisturbed)) == 400
+    found = json.loads(memscan("status", undisturbed, "--json").stdout)
+    assert found["sealed"]
+    assert found["captions"] == 400
+    assert found["samples"] == 3000
+    assert found["slices"]["committed"] == found["slices"]["planned"]
+
+
+def test_a_finished_run_returns_at_once(undisturbed: str, data: Path) -> None:
+    again = memscan("scan", "--model", "testbed", "--captions", str(data), "--out", undisturbed)
+    assert "finished already" in again.stderr
+    assert len(Store(undisturbed).names("scores")) == len(Run.existing(undisturbed).commits())
+
+
+def test_another_configuration_on_the_same_directory_is_refused(
+    undisturbed: str, data: Path
+) -> None:
+    other = ("scan", "--model", "testbed", "--captions", str(data), "--out", undisturbed)
+    refused = memscan(*other, "--seeds", "3", check=False)
+    assert refused.returncode == 1
+    assert "seeds (1 there, 3 here)" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_kill_9_of_the_driver_and_the_same_command_again_gives_the_same_table(
+    undisturbed: str, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "jobs.cli", "scan", "--model", "testbed"),
+        *("--captions", str(data), "--out", str(out), "--slice-captions", "20", "--actors", "2"),
+    ]
+    for commits_wanted in (0, 3, 8):
+        driver = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+        folder = out / "commits" if commits_wanted else out
+        deadline = time.monotonic() + 120
+        while driver.poll() is None and time.monotonic() < deadline:
+            made = list(folder.glob("*.json")) if folder.exists() else []
+            if len(made) >= max(commits_wanted, 1):
+                break
+            time.sleep(0.02)
+        assert driver.poll() is None, "the scan ended before it could be killed"
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    assert Run.existing(str(out)).manifest() is None
+    last = memscan(*command[3:])
+    assert "going on" in last.stderr
+    assert_same(scores(str(out)), scores(undisturbed))
+
+
+def test_scan_reads_and_writes_s3(undisturbed: str, data: Path, s3: str) -> None:
+    store = Store(f"{s3}/set")
+    store.upload(data, "captions.csv")
+    out = f"{s3}/runs/one"
+    memscan("scan", "--model", "testbed", "--captions", f"{s3}/set/*.csv", "--out", out)
+    assert_same(scores(out), scores(undisturbed))
+    rows = json.loads(memscan("rank", out, "--top", "3", "--json").stdout)
+    assert [row["rank"] for row in rows] == [1, 2, 3]
+    counted = memscan("sql", out, "SELECT count(*) AS n FROM samples", "--json")
+    assert json.loads(counted.stdout) == [{"n": 3000}]
+
+
+def test_dry_run_tells_and_writes_nothing(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = ("scan", "--model", "testbed", "--captions", str(data), "--out", str(out))
+    found = json.loads(memscan(*command, "--dry-run", "--json").stdout)
+    assert found["counts"]["captions"] == 400
+    assert found["gflop_per_caption"] > 0
+    assert found["preflight"] == "1 of 16 racing writers won"
+    assert [path for path in out.rglob("*") if path.is_file()] == []
+
+
+def test_too_many_rejects_are_exit_status_3_and_say_what(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("caption,key\ngood one,1\n,2\nbroken\n")
+    out = str(tmp_path / "run")
+    command = ("scan", "--model", "testbed", "--captions", str(tmp_path / "a.csv"), "--out", out)
+    done = memscan(*command, check=False)
+    assert done.returncode == 3
+    assert "2 of 3 rows were rejected" in done.stderr
+    rejects = json.loads(memscan("status", out, "--json").stdout)["rejects"]
+    assert rejects == {"empty caption": 1, "bad row": 1}

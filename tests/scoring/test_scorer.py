@@ -1,0 +1,180 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from scanner.models import load_model
+from scanner.scoring import ScoreError, Scorer
+from scanner.signals.attention import attention_entropy
+
+CAPTIONS = [
+    "a red apple on a table",
+    "The Great Wave off Kanagawa (1831)",
+    "日本の山と海",
+    "party 🎉🎉 time",
+    "x" * 10_000,
+    "one",
+    "word " * 300,
+    "",
+]
+
+
+@pytest.fixture(scope="module", params=["sd1", "sd2"])
+def scorer(request: pytest.FixtureRequest, random_models: dict[str, Path]) -> Scorer:
+    return Scorer(load_model(str(random_models[request.param])), seeds=2)
+
+
+def assert_same_scores(a: pa.Table, b: pa.Table, tolerance: float = 1e-5) -> None:
+    assert a.schema == b.schema
+    for field in a.schema:
+        left, right = a[field.name].to_pylist(), b[field.name].to_pylist()
+        for x, y in zip(left, right, strict=True):
+            if pa.types.is_floating(field.type) or field.type == pa.list_(pa.float32()):
+                assert np.allclose(x, y, atol=tolerance, rtol=tolerance), field.name
+            elif field.name == "triggers":
+                assert [t["text"] for t in x] == [t["text"] for t in y]
+            else:
+                assert x == y, field.name
+
+
+def test_scores_do_not_change_with_batch_size_order_or_company(scorer: Scorer) -> None:
+    whole = scorer.score(CAPTIONS)
+    single = Scorer(scorer.model, seeds=2, batch_size=1).score(CAPTIONS)
+    assert_same_scores(whole, single)
+    backwards = scorer.score(CAPTIONS[::-1])
+    assert_same_scores(whole, backwards.take(list(range(len(CAPTIONS)))[::-1]))
+    alone = scorer.score(CAPTIONS[2:3])
+    assert_same_scores(whole.slice(2, 1), alone)
+
+
+def test_columns_hold_what_their_equations_say_on_the_plain_model(scorer: Scorer) -> None:
+    """Recomputed from the stock U-Net: explicit maps by hooks, both branches run plainly."""
+    model, caption = scorer.model, CAPTIONS[1]
+    row = scorer.score([caption]).to_pylist()[0]
+    tokens = model.tokenize([caption])
+    text, empty = model.encode(tokens), model.encode(model.tokenize([""]))
+    n = int(tokens.n_B[0])
+    norms, abars = [], []
+    for seed in range(2):
+        generator = torch.Generator("cpu").manual_seed(seed)
+        x = torch.randn((1, *model.latent_shape()), generator=generator)
+        maps: list[torch.Tensor] = []
+        hooks = []
+        for name in model.layers:
+            attn = model.unet.get_submodule(name)
+            hooks.append(
+                attn.register_forward_pre_hook(
+                    lambda attn, args, kwargs, maps=maps: maps.append(_map(attn, args[0], kwargs)),
+                    with_kwargs=True,
+                )
+            )
+        conditional = model.predict_noise(x, 981, text)
+        for hook in hooks:
+            hook.remove()
+        norms.append((conditional - model.predict_noise(x, 981, empty)).norm().item())
+        abars.append(torch.stack(maps))
+    abar_SKL = torch.stack(abars)
+    early = abar_SKL[:, :4].mean((0, 1))
+    expected = {
+        "entropy_e": attention_entropy(abar_SKL[:, 3]).mean().item(),
+        "entropy_e_seeds": attention_entropy(abar_SKL[:, 3]).tolist(),
+        "entropy_layers": attention_entropy(abar_SKL).mean(0).tolist(),
+        "bos_mass": early[0].item(),
+        "prompt_mass": early[1 : n - 1].sum().item(),
+        "summary_mass": early[n - 1 :].sum().item(),
+        "bos_mass_layers": abar_SKL[:, :, 0].mean(0).tolist(),
+        "summary_mass_layers": abar_SKL[:, :, n - 1 :].sum(2).mean(0).tolist(),
+        "token_mass": early[:n].tolist(),
+        "noise_norm_first": sum(norms) / 2,
+        "noise_norm_first_seeds": norms,
+    }
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value, abs=1e-5, rel=1e-4), name
+
+
+def _map(attn, hidden: torch.Tensor, kwargs: dict) -> torch.Tensor:
+    """ā (L,) of one caption, from the module's own get_attention_scores."""
+    q = attn.head_to_batch_dim(attn.to_q(hidden))
+    k = attn.head_to_batch_dim(attn.to_k(kwargs["encoder_hidden_states"]))
+    return attn.get_attention_scores(q, k).mean((0, 1))
+
+
+def test_odd_captions_are_scored_as_documented(scorer: Scorer) -> None:
+    table = scorer.score(CAPTIONS)
+    rows = table.to_pylist()
+    assert [row["truncated"] for row in rows] == [False] * 4 + [True, False, True, False]
+    empty = rows[-1]
+    assert empty["n_tokens"] == 2
+    assert empty["triggers"] == []
+    assert empty["prompt_mass"] == 0
+    assert empty["noise_norm_first"] == pytest.approx(0, abs=1e-4)
+    for caption, row in zip(CAPTIONS, rows, strict=True):
+        assert len(row["token_mass"]) == row["n_tokens"]
+        assert len(row["entropy_layers"]) == 16
+        for trigger in row["triggers"]:
+            assert caption[trigger["start"] : trigger["end"]] == trigger["text"]
+            assert trigger["lift"] >= 1 - 1e-6
+        masses = [trigger["mass"] for trigger in row["triggers"]]
+        assert masses == sorted(masses, reverse=True)
+        total = row["bos_mass"] + row["prompt_mass"] + row["summary_mass"]
+        assert total == pytest.approx(1, abs=1e-5)
+
+
+def test_every_column_documents_itself(scorer: Scorer) -> None:
+    for field in scorer.schema:
+        assert field.metadata[b"description"], field.name
+    assert scorer.schema.field("bos_mass").metadata[b"memorized"] == b"lower"
+    assert b"Wen" in scorer.schema.field("noise_norm_first").metadata[b"source"]
+
+
+def test_seeds_change_the_noise_and_nothing_random_is_left(random_models) -> None:
+    model = load_model(str(random_models["sd1"]))
+    one, two = (Scorer(model, seeds=n).score(["a cat"]).to_pylist()[0] for n in (1, 2))
+    assert two["noise_norm_first_seeds"][0] == pytest.approx(one["noise_norm_first"], rel=1e-5)
+    assert len(set(two["noise_norm_first_seeds"])) == 2
+    assert Scorer(model, seeds=1).score(["a cat"]).to_pylist()[0] == one
+
+
+def test_a_score_that_is_not_finite_is_a_reject_with_a_reason(random_models) -> None:
+    model = load_model(str(random_models["sd1"]))
+    scorer = Scorer(model)
+    poison = model.tokenizer("poison")["input_ids"][1]
+    with torch.no_grad():
+        model.text_encoder.get_input_embeddings().weight[poison] = float("nan")
+    table, bad = scorer.score_finite(["a cat", "some poison", "a dog"])
+    assert len(table) == 2
+    assert list(bad) == [1]
+    assert "not finite" in bad[1]
+    with pytest.raises(ScoreError, match="some poison"):
+        scorer.score(["a cat", "some poison"])
+
+
+def test_out_of_memory_halves_the_batch_and_changes_no_score(
+    random_models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = Scorer(load_model(str(random_models["sd1"])), batch_size=8)
+    expected = scorer.score(CAPTIONS)
+    encode = scorer.model.encode
+
+    def small_device(tokens):
+        if len(tokens.ids_BL) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(tokens)
+
+    monkeypatch.setattr(scorer.model, "encode", small_device)
+    assert_same_scores(scorer.score(CAPTIONS), expected)
+    assert scorer.batch_size == 2
+
+
+def test_the_number_of_forwards_is_one_a_batch_and_seed_and_one_a_seed_for_the_empty_caption(
+    random_models,
+) -> None:
+    scorer = Scorer(load_model(str(random_models["sd1"])), seeds=2, batch_size=4)
+    calls = []
+    hook = scorer.model.unet.register_forward_hook(lambda *_: calls.append(1))
+    scorer.score(CAPTIONS)
+    scorer.score(CAPTIONS[:4])
+    hook.remove()
+    assert len(calls) == 2 * (2 + 1) + 2

@@ -1,0 +1,81 @@
+"""What ships is what the labels say."""
+
+from collections import Counter
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from scanner.models import find_model, load_model
+from scanner.testbed import FOLDER, files, labels
+from scanner.testbed.dataset import FAMILY_CAPTIONS, SIZES
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict]:
+    return labels().to_pylist()
+
+
+def test_groups_are_as_designed(rows: list[dict]) -> None:
+    counts = Counter(row["group"] for row in rows)
+    assert counts["memorized"] == SIZES["memorized"]
+    assert counts["repeated"] == SIZES["repeated"]
+    assert counts["template"] == SIZES["template"] * FAMILY_CAPTIONS
+    assert counts["heldout"] == SIZES["heldout"] >= 500
+
+
+def test_the_data_set_holds_each_caption_as_often_as_the_labels_say(rows: list[dict]) -> None:
+    train = Counter(pq.read_table(files.TRAIN)["caption"].to_pylist())
+    heldout = Counter(pq.read_table(files.HELDOUT)["caption"].to_pylist())
+    for row in rows:
+        assert train[row["caption"]] == row["rows"]
+        assert heldout[row["caption"]] == (row["group"] == "heldout")
+
+
+def test_repeated_captions_never_come_twice_with_one_image(rows: list[dict]) -> None:
+    repeated = {row["caption"] for row in rows if row["group"] == "repeated"}
+    pairs = Counter()
+    for row in pq.read_table(files.TRAIN, columns=["caption", "url"]).to_pylist():
+        if row["caption"] in repeated:
+            pairs[row["caption"], row["url"]] += 1
+    assert max(pairs.values()) == 1
+
+
+def test_held_out_images_are_never_trained_on() -> None:
+    train = set(pq.read_table(files.TRAIN)["url"].to_pylist())
+    assert not train & set(pq.read_table(files.HELDOUT)["url"].to_pylist())
+
+
+def test_the_model_is_a_stable_diffusion_pipeline_of_sixteen_cross_attentions() -> None:
+    model = load_model("testbed")
+    assert len(model.layers) == 16
+    assert model.layers[3] == "down_blocks.1.attentions.1.transformer_blocks.0.attn2"
+    assert model.latent_shape() == (4, 8, 8)
+    pipe = StableDiffusionPipeline.from_pretrained(find_model("testbed").folder)
+    assert pipe("a cat", num_inference_steps=1, output_type="pt").images.shape == (1, 3, 32, 32)
+
+
+def test_what_ships_is_small() -> None:
+    sizes = {
+        name: sum(path.stat().st_size for path in (FOLDER / name).rglob("*") if path.is_file())
+        for name in ("model", "data")
+    }
+    assert sizes["model"] < 12e6
+    assert sizes["data"] < 8e6
+
+
+def test_labels_can_be_measured_again(rows: list[dict]) -> None:
+    """Generates anew from a few captions of each verdict; the verdicts come out the same."""
+    from jobs.train_testbed import bank_and_owners
+    from scanner.testbed.reproduction import measure
+
+    bank, own, groups = bank_and_owners(FOLDER / "data")
+    verdict = {row["caption"]: row["memorized"] for row in rows}
+    captions = groups["caption"].to_pylist()
+    chosen = [i for i, c in enumerate(captions) if verdict[c]][:6]
+    chosen += [i for i, c in enumerate(captions) if not verdict[c]][-6:]
+    pipe = StableDiffusionPipeline.from_pretrained(files.MODEL)
+    pipe.to(dtype=torch.float32)
+    again = measure(pipe, groups.take(chosen), bank, [own[i] for i in chosen])
+    assert again["memorized"].to_pylist() == [verdict[captions[i]] for i in chosen]
