@@ -36,7 +36,11 @@ def evaluate(tables: RunTables, labels: pa.Table) -> Evaluation:
         "SELECT scores.*, captions.caption, captions.n_samples "
         "FROM scores JOIN captions USING (caption_id)"
     )
-    joined = scored.join(labels, "caption", join_type="inner")
+    place = pc.index_in(scored["caption"], labels["caption"].combine_chunks())
+    labelled = labels.drop_columns("caption").take(pc.drop_null(place))
+    joined = scored.filter(pc.is_valid(place))
+    for name in labelled.column_names:
+        joined = joined.append_column(name, labelled[name])
     positive = joined["memorized"].to_numpy()
     if not positive.any() or positive.all():
         raise UserError("the labels name no memorized, or no other, caption among those scored")
