@@ -6,6 +6,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
+from scanner.models.conditioning import Conditioning
 from scanner.models.tokens import Tokens, tokenize
 
 
@@ -19,6 +20,12 @@ class StableDiffusion:
     family = "stable-diffusion"
     entropy_layer = 3
     early_layers = (0, 1, 2, 3)
+    map_layers = (0, 1)
+
+    @property
+    def anisotropy_weights(self) -> tuple[float, float]:
+        """(norm, cosine) as published for Stable Diffusion 1, and for 2, whose text is wider."""
+        return (1.0, 0.1) if self.unet.config.cross_attention_dim == 1024 else (1.0, 2.0)
 
     def __init__(
         self,
@@ -58,26 +65,45 @@ class StableDiffusion:
     def tokenize(self, captions: list[str]) -> Tokens:
         return tokenize(self.tokenizer, captions)
 
-    @torch.inference_mode()
-    def encode(self, tokens: Tokens) -> Tensor:
-        """Text hidden states (B, L, C)."""
-        return self.text_encoder(tokens.ids_BL.to(self.device))[0].to(self.dtype)
+    def encode(self, tokens: Tokens) -> Conditioning:
+        """What the U-Net is told of each caption."""
+        return Conditioning(self.text_encoder(tokens.ids_BL.to(self.device))[0].to(self.dtype))
+
+    def encode_empty(self) -> Conditioning:
+        """What it is told where there is no caption: a batch of one."""
+        return self.encode(self.tokenize([""]))
 
     def timesteps(self, steps: int) -> Tensor:
         """The DDIM schedule, the noisiest first."""
         self.scheduler.set_timesteps(steps)
         return self.scheduler.timesteps
 
-    @torch.inference_mode()
-    def predict_noise(self, x_BCHW: Tensor, timestep: int, text_BLC: Tensor) -> Tensor:
+    def predict_noise(self, x_BCHW: Tensor, timestep: int, text: Conditioning) -> Tensor:
         """ε in float32 for latents in float32, whatever the model's prediction type."""
         guess = self.unet(
-            x_BCHW.to(self.device, self.dtype), timestep, text_BLC, return_dict=False
+            x_BCHW.to(self.device, self.dtype),
+            timestep,
+            text.hidden_BLC,
+            added_cond_kwargs=text.added or None,
+            return_dict=False,
         )[0].float()
         if self.scheduler.config.prediction_type == "epsilon":
             return guess
         alpha = self.scheduler.alphas_cumprod[timestep]
         return alpha.sqrt() * guess + (1 - alpha).sqrt() * x_BCHW.to(self.device)
+
+    def alpha(self, timestep: int) -> float:
+        """ᾱ_t: the share of the signal's variance that is left at a timestep."""
+        return float(self.scheduler.alphas_cumprod[timestep])
+
+    def denoise_step(self, x_BCHW: Tensor, noise_BCHW: Tensor, timestep: int, steps: int) -> Tensor:
+        """The latents one step of a DDIM schedule later (Song et al. 2021, eq. 12, η = 0)."""
+        before = timestep - self.scheduler.config.num_train_timesteps // steps
+        now = self.alpha(timestep)
+        # set_alpha_to_one=False: after the last step, the first training step's level.
+        later = self.alpha(max(before, 0))
+        clean = (x_BCHW - (1 - now) ** 0.5 * noise_BCHW) / now**0.5
+        return later**0.5 * clean + (1 - later) ** 0.5 * noise_BCHW
 
 
 def score_scheduler(config: dict[str, Any]) -> DDIMScheduler:

@@ -1,5 +1,13 @@
-"""Watch a U-Net's cross-attention while it runs."""
+"""Watch a U-Net's cross-attention while it runs, and run no more of it than is asked."""
 
-from scanner.probe.attention import watch_attention
+from scanner.probe.attention import AttentionRecord, Enough, watch_attention
+from scanner.probe.prefix import Prefix, record_prefix, replay_prefix
 
-__all__ = ["watch_attention"]
+__all__ = [
+    "AttentionRecord",
+    "Enough",
+    "Prefix",
+    "record_prefix",
+    "replay_prefix",
+    "watch_attention",
+]

@@ -8,6 +8,7 @@ Shapes: B captions, H heads, P spatial positions, L text positions, D channels o
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -16,11 +17,38 @@ from torch import Tensor
 from scanner.errors import UserError
 
 
-class WatchedCrossAttention:
-    """A diffusers attention processor that appends its ā (B, L), in float32, to a record."""
+class Enough(Exception):
+    """The last attention that was asked for has been seen; the rest need not run."""
 
-    def __init__(self, record: list[Tensor]) -> None:
+
+@dataclass
+class AttentionRecord:
+    """What the watched layers of one forward reported, in the order in which they ran.
+
+    abar: ā (B, L) in float32, a layer each. maps: for the layers that keep one, the attention
+    (B, P) on one text position a caption, averaged over the heads.
+    """
+
+    abar: list[Tensor] = field(default_factory=list)
+    maps: list[Tensor] = field(default_factory=list)
+    position_B: Tensor | None = None
+
+    def clear(self) -> None:
+        """Forget the last forward."""
+        self.abar.clear()
+        self.maps.clear()
+
+
+class WatchedCrossAttention:
+    """A diffusers attention processor that reports its attention to a record.
+
+    keeps_map: also report the map of the record's ``position_B``. ends: raise Enough after that.
+    """
+
+    def __init__(self, record: AttentionRecord, keeps_map: bool, ends: bool) -> None:
         self.record = record
+        self.keeps_map = keeps_map
+        self.ends = ends
 
     def __call__(
         self,
@@ -32,10 +60,16 @@ class WatchedCrossAttention:
     ) -> Tensor:
         q_BHPD = _split(attn.to_q(hidden_states), attn.heads)
         k_BHLD = _split(attn.to_k(encoder_hidden_states), attn.heads)
-        v_BHLD = _split(attn.to_v(encoder_hidden_states), attn.heads)
         logits_BHPL = (q_BHPD * attn.scale) @ k_BHLD.transpose(-1, -2)
         attn_BHPL = logits_BHPL.softmax(-1, dtype=torch.float32)
-        self.record.append(attn_BHPL.mean((1, 2)))
+        self.record.abar.append(attn_BHPL.mean((1, 2)))
+        if self.keeps_map and self.record.position_B is not None:
+            rows = torch.arange(len(attn_BHPL), device=attn_BHPL.device)
+            place = self.record.position_B.to(attn_BHPL.device)
+            self.record.maps.append(attn_BHPL[rows, :, :, place].mean(1))
+        if self.ends:
+            raise Enough
+        v_BHLD = _split(attn.to_v(encoder_hidden_states), attn.heads)
         output = (attn_BHPL.to(v_BHLD.dtype) @ v_BHLD).transpose(1, 2).flatten(2)
         return attn.to_out[1](attn.to_out[0](output))
 
@@ -45,18 +79,31 @@ def _split(x: Tensor, heads: int) -> Tensor:
 
 
 @contextmanager
-def watch_attention(unet: torch.nn.Module, layers: list[str]) -> Iterator[list[Tensor]]:
-    """Within this context every forward appends ā (B, L) of each layer to the list, in run order.
+def watch_attention(
+    unet: torch.nn.Module,
+    layers: list[str],
+    depth: int | None = None,
+    map_layers: tuple[int, ...] = (),
+) -> Iterator[AttentionRecord]:
+    """Within this context a forward reports the attention of its layers to the record.
 
-    ``layers``: names of the cross-attention modules. On leaving, also by an exception, the U-Net
-    has its own processors back. Clear the list between forwards. Raises UserError for attention
-    that does more than softmax(QKᵀ/√d)V, since its probabilities would be others.
+    ``layers``: names of the cross-attention modules in run order. ``depth``: how many of them are
+    needed; the forward is then left by the exception Enough right after the last one's softmax,
+    so nothing that comes later is computed; None runs the whole forward. ``map_layers``: numbers
+    of layers that also keep the map of ``record.position_B``. Clear the record between forwards.
+    On leaving, also by an exception, the U-Net has its own processors back. Raises UserError for
+    attention that does more than softmax(QKᵀ/√d)V, since its probabilities would be others.
     """
     for name in layers:
         _check(name, unet.get_submodule(name))
     before = unet.attn_processors
-    record: list[Tensor] = []
-    watched = {f"{name}.processor": WatchedCrossAttention(record) for name in layers}
+    record = AttentionRecord()
+    watched = {
+        f"{name}.processor": WatchedCrossAttention(
+            record, keeps_map=number in map_layers, ends=number + 1 == depth
+        )
+        for number, name in enumerate(layers)
+    }
     unet.set_attn_processor({**before, **watched})
     try:
         yield record
@@ -76,6 +123,4 @@ def _check(name: str, attn: Attention) -> None:
     }
     found = [what for what, there in extras.items() if there]
     if found:
-        raise UserError(
-            f"cross-attention {name} has {', '.join(found)}: this U-Net is not supported"
-        )
+        raise UserError(f"cross-attention {name} has {', '.join(found)}: not supported")

@@ -4,55 +4,73 @@ To add one: an equation in :mod:`scanner.signals`, an entry here, a test.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from scanner.run.schema import column
+from scanner.scoring.forwards import Trajectory
+from scanner.scoring.schedule import Needs
 from scanner.signals.attention import (
     attention_entropy,
     beginning_mass,
+    entropy_d,
     prompt_mass,
     summary_mass,
 )
-from scanner.signals.noise import noise_norm
+from scanner.signals.noise import anisotropy, bright_ending, low_noise_cosine, noise_norm
 
 FLOATS = pa.list_(pa.float32())
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What has to be run: attention at step 0, and both noise branches at step 0."""
-
-    attention: bool = False
-    noise: bool = False
-
-    def __or__(self, other: "Needs") -> "Needs":
-        return Needs(self.attention or other.attention, self.noise or other.noise)
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What one batch of captions, at one seed, let us see.
+    """What one batch of B captions, at one seed, let us see; None for what was not needed.
 
     attention: ā (B, L) of every cross-attention layer that ran at step 0, in run order.
-    conditional, unconditional: ε_c and ε_∅ (B, C, H, W) at step 0. n_B: token counts.
+    conditional, unconditional: ε_c (B, C, h, w) and ε_∅ (1, C, h, w) at step 0; low_conditional,
+    low_unconditional: at the low-noise step, on the same pure noise. alpha: ᾱ at step 0.
+    gradient_BL: norm of the gradient at each text position. n_B: token counts.
     """
 
     n_B: Tensor
     early_layers: tuple[int, ...]
     entropy_layer: int
-    attention: list[Tensor]
+    alpha: float
+    anisotropy_weights: tuple[float, float]
+    attention: list[Tensor] = field(default_factory=list)
     conditional: Tensor | None = None
     unconditional: Tensor | None = None
+    low_conditional: Tensor | None = None
+    low_unconditional: Tensor | None = None
+    trajectory: Trajectory | None = None
+    gradient_BL: Tensor | None = None
 
     @property
     def early(self) -> Tensor:
         """ā averaged over the early layers (B, L)."""
         return torch.stack([self.attention[layer] for layer in self.early_layers]).mean(0)
+
+    @property
+    def noise_norm(self) -> Tensor:
+        """‖ε_c − ε_∅‖₂ at step 0 (B,)."""
+        return noise_norm(there(self.conditional), there(self.unconditional))
+
+    @property
+    def cosine(self) -> Tensor:
+        """The cosine part of the anisotropy (B,)."""
+        return low_noise_cosine(there(self.low_conditional), there(self.low_unconditional))
+
+
+def there(value: Seen | None) -> Seen:
+    """A part of an observation that the signal's needs asked for."""
+    assert value is not None, "a signal looks at what its needs do not ask for"
+    return value
 
 
 @dataclass(frozen=True)
@@ -83,13 +101,8 @@ class Signal:
 
 
 _REN = "Ren et al. 2024 (ECCV)"
+_ASTHANA = "Asthana et al. 2026 (ICLR)"
 _ATTENTION = Needs(attention=True)
-
-
-def _noise_norm_first(seen: Observation) -> Tensor:
-    assert seen.conditional is not None
-    assert seen.unconditional is not None
-    return noise_norm(seen.conditional, seen.unconditional)
 
 
 _ALL = (
@@ -183,13 +196,93 @@ _ALL = (
             "Wen et al. 2024 (ICLR), one step",
         ),
         Needs(noise=True),
-        _noise_norm_first,
+        lambda seen: seen.noise_norm,
         memorized=1,
         seeds_column="noise_norm_first_seeds",
+    ),
+    Signal(
+        column(
+            "cosine_low_noise",
+            pa.float32(),
+            "cosine of the text-conditional and the unconditional score at the low-noise step, on "
+            "pure noise, mean over the pixels",
+            source=_ASTHANA,
+        ),
+        Needs(low_noise=True),
+        lambda seen: seen.cosine,
+        memorized=1,
+    ),
+    Signal(
+        column(
+            "anisotropy",
+            pa.float32(),
+            "weighted sum of the score's norm at step 0 and cosine_low_noise",
+            source=_ASTHANA,
+        ),
+        Needs(noise=True, low_noise=True),
+        lambda seen: anisotropy(seen.noise_norm, seen.cosine, seen.alpha, seen.anisotropy_weights),
+        memorized=1,
+    ),
+    Signal(
+        column(
+            "entropy_d",
+            pa.float32(),
+            "mean attention entropy of the last fifth of the steps over all layers, plus what the "
+            "summary tokens' part gained since step 0",
+            "nats",
+            f"{_REN}, metric D, as their code computes it",
+        ),
+        Needs(trajectory=True),
+        lambda seen: entropy_d(
+            there(seen.trajectory).late_KBL, torch.stack(seen.attention).mean(0), seen.n_B
+        ),
+        memorized=1,
+    ),
+    Signal(
+        column(
+            "noise_norm_mean",
+            pa.float32(),
+            "noise norm, mean over the steps of the guided trajectory",
+            "latent units",
+            "Wen et al. 2024 (ICLR)",
+        ),
+        Needs(trajectory=True),
+        lambda seen: there(seen.trajectory).differences_SBCHW.flatten(2).norm(dim=2).mean(0),
+        memorized=1,
+    ),
+    Signal(
+        column(
+            "bright_ending",
+            pa.float32(),
+            "noise norm under the end token's last attention map, mean over the trajectory",
+            "latent units",
+            "Chen et al. 2025 (ICLR)",
+        ),
+        Needs(trajectory=True),
+        lambda seen: bright_ending(
+            there(seen.trajectory).differences_SBCHW, there(seen.trajectory).ending_BHW
+        ),
+        memorized=1,
+    ),
+    Signal(
+        column(
+            "token_gradient",
+            FLOATS,
+            "L2 norm of the gradient of noise_norm_first by each token's text hidden state",
+            source="Wen et al. 2024 (ICLR)",
+        ),
+        Needs(gradient=True),
+        lambda seen: there(seen.gradient_BL),
+        memorized=1,
+        by_token=True,
     ),
 )
 
 SIGNALS = {signal.name: signal for signal in _ALL}
+
+_TRIAGE = tuple(signal.name for signal in _ALL if signal.needs == _ATTENTION)
+_STANDARD = (*_TRIAGE, "noise_norm_first")
+_THOROUGH = (*_STANDARD, "cosine_low_noise", "anisotropy")
 
 
 @dataclass(frozen=True)
@@ -200,4 +293,9 @@ class Profile:
     seeds: int
 
 
-PROFILES = {"standard": Profile(tuple(SIGNALS), seeds=1)}
+PROFILES = {
+    "triage": Profile(_TRIAGE, seeds=1),
+    "standard": Profile(_STANDARD, seeds=1),
+    "thorough": Profile(_THOROUGH, seeds=4),
+    "trajectory": Profile((*_THOROUGH, "entropy_d", "noise_norm_mean", "bright_ending"), seeds=1),
+}

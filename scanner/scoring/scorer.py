@@ -1,6 +1,6 @@
 """Score captions: run the forwards that the asked signals need, and make the table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import Any
 
@@ -11,13 +11,15 @@ from torch import Tensor
 
 from scanner.captions.identity import caption_id
 from scanner.errors import UserError
-from scanner.models import StableDiffusion, Tokens, canonical
-from scanner.probe import watch_attention
+from scanner.models import Conditioning, StableDiffusion, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
-from scanner.scoring.catalog import PROFILES, SIGNALS, VERSION, Needs, Observation, Signal
+from scanner.scoring.catalog import PROFILES, SIGNALS, VERSION, Observation, Signal
+from scanner.scoring.forwards import Forwards
+from scanner.scoring.schedule import Needs, Schedule
 from scanner.scoring.text import CONTROL_FIELDS, TRIGGER_FIELD, text_columns, triggers
 
 STEPS = 50
+GUIDANCE = 7.5
 BATCH = 32
 
 
@@ -28,18 +30,21 @@ class ScoreError(Exception):
 class Scorer:
     """Scores captions with one model; the same caption always gets the same score.
 
-    ``profile``: a key of PROFILES. ``seeds``: how many initial noises, the profile's by default.
-    ``steps``: of the DDIM schedule, whose first step the signals look at. ``height``, ``width``:
-    in pixels, the model's own by default. ``batch_size`` is halved for good when the device runs
-    out of memory; it changes speed, never scores (beyond rounding).
+    ``profile``: a key of PROFILES; ``signals``: names of SIGNALS instead. ``seeds``: how many
+    initial noises, the profile's by default. ``steps``, ``guidance``: of the DDIM schedule and of
+    a trajectory. ``height``, ``width``: in pixels, the model's own by default. ``batch_size`` is
+    halved for good when the device runs out of memory; it changes speed, never scores (beyond
+    rounding).
     """
 
     def __init__(
         self,
         model: StableDiffusion,
         profile: str = "standard",
+        signals: Sequence[str] | None = None,
         seeds: int | None = None,
         steps: int = STEPS,
+        guidance: float = GUIDANCE,
         height: int | None = None,
         width: int | None = None,
         batch_size: int = BATCH,
@@ -47,15 +52,19 @@ class Scorer:
         if profile not in PROFILES:
             raise UserError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
         self.model = model
-        self.signals = [SIGNALS[name] for name in PROFILES[profile].signals]
-        self.needs = reduce(Needs.__or__, (signal.needs for signal in self.signals))
+        for name in signals or ():
+            if name not in SIGNALS:
+                raise UserError(f"signal {name!r}: one of {', '.join(SIGNALS)}")
+        self.signals = [SIGNALS[name] for name in signals or PROFILES[profile].signals]
+        needs = reduce(Needs.__or__, (signal.needs for signal in self.signals))
         self.seeds = seeds or PROFILES[profile].seeds
         self.steps = steps
         self.batch_size = batch_size
+        self.guidance = guidance
         self.latent_shape = model.latent_shape(height, width)
-        self._first = int(model.timesteps(steps)[0])
-        self._noise = [self._initial_noise(seed) for seed in range(self.seeds)]
-        self._unconditional: dict[int, Tensor] = {}
+        self.forwards = Forwards(model, self.latent_shape, steps, guidance)
+        early = max(*model.early_layers, model.entropy_layer) + 1
+        self.schedule = Schedule.of(needs, early, steps)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -69,6 +78,7 @@ class Scorer:
             "signals_version": VERSION,
             "seeds": self.seeds,
             "steps": self.steps,
+            "guidance": self.guidance,
             "scheduler": {
                 **{name: config[name] for name in kept},
                 "prediction_type": config.prediction_type,
@@ -164,37 +174,37 @@ class Scorer:
             )
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
 
-    def _observe(self, tokens: Tokens) -> Iterator[Observation]:
-        """One observation a seed: one conditional forward at step 0."""
-        text_BLC = self.model.encode(tokens)
-        with watch_attention(self.model.unet, self.model.layers) as record:
-            for seed, noise in enumerate(self._noise):
-                record.clear()
-                x_BCHW = noise.expand(len(text_BLC), -1, -1, -1)
-                conditional = self.model.predict_noise(x_BCHW, self._first, text_BLC)
-                yield Observation(
-                    n_B=tokens.n_B,
-                    early_layers=self.model.early_layers,
-                    entropy_layer=self.model.entropy_layer,
-                    attention=list(record),
-                    conditional=conditional,
-                    unconditional=self._empty_noise(seed) if self.needs.noise else None,
-                )
+    @torch.inference_mode()
+    def _observe(self, tokens: Tokens) -> list[Observation]:
+        """One observation a seed; the text is encoded once for all of them."""
+        text = self.model.encode(tokens)
+        return [self._look(tokens, text, seed) for seed in range(self.seeds)]
 
-    def _empty_noise(self, seed: int) -> Tensor:
-        """ε_∅ at step 0, which no caption changes: computed once a seed."""
-        if seed not in self._unconditional:
-            text = self.model.encode(self.model.tokenize([""]))
-            with torch.inference_mode():
-                self._unconditional[seed] = self.model.predict_noise(
-                    self._noise[seed], self._first, text
-                )
-        return self._unconditional[seed]
-
-    def _initial_noise(self, seed: int) -> Tensor:
-        generator = torch.Generator("cpu").manual_seed(seed)
-        noise = torch.randn((1, *self.latent_shape), generator=generator, dtype=torch.float32)
-        return (noise * self.model.scheduler.init_noise_sigma).to(self.model.device)
+    def _look(self, tokens: Tokens, text: Conditioning, seed: int) -> Observation:
+        """Run the schedule at one seed."""
+        run, plan = self.forwards, self.schedule
+        seen: dict[str, Any] = {}
+        if plan.first:
+            seen["attention"], seen["conditional"] = run.attention(text, seed, plan.depth)
+        if plan.first and plan.depth is None:
+            seen["unconditional"] = run.empty(seed, run.first_time)
+        if plan.low:
+            seen["low_conditional"] = run.conditional(text, seed, run.low_time)
+            seen["low_unconditional"] = run.empty(seed, run.low_time)
+        if plan.later_steps:
+            seen["trajectory"] = run.trajectory(
+                text, tokens.n_B, seed, seen["conditional"], seen["unconditional"]
+            )
+        if plan.gradient:
+            seen["gradient_BL"] = run.gradient(text, seed)
+        return Observation(
+            n_B=tokens.n_B,
+            early_layers=self.model.early_layers,
+            entropy_layer=self.model.entropy_layer,
+            alpha=self.model.alpha(run.first_time),
+            anisotropy_weights=self.model.anisotropy_weights,
+            **seen,
+        )
 
 
 def _seeds_field(signal: Signal) -> pa.Field:

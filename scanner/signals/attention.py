@@ -36,3 +36,22 @@ def summary_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
     """
     position = torch.arange(abar_BL.shape[1], device=abar_BL.device)
     return (abar_BL * (position >= n_B.to(abar_BL.device)[:, None] - 1)).sum(1)
+
+
+def summary_entropy(abar_BL: Tensor, n_B: Tensor) -> Tensor:
+    """−Σ ā ln ā over the summary positions n−1 … L−1, not renormalised: (B,)."""
+    position = torch.arange(abar_BL.shape[1], device=abar_BL.device)
+    summary_BL = position >= n_B.to(abar_BL.device)[:, None] - 1
+    return (torch.special.entr(abar_BL.float()) * summary_BL).sum(1)
+
+
+def entropy_d(last_KBL: Tensor, first_BL: Tensor, n_B: Tensor) -> Tensor:
+    """Ren et al. 2024, metric D, as their released code computes it: (B,).
+
+    ``last_KBL``: ā of the last K steps (a fifth of the trajectory), ``first_BL`` of the first,
+    each averaged over all layers. The mean entropy of the last steps, plus what the entropy of
+    the summary tokens gained since the first step (signed; the paper prints an absolute value).
+    """
+    late = torch.stack([attention_entropy(abar) for abar in last_KBL]).mean(0)
+    summary = torch.stack([summary_entropy(abar, n_B) for abar in last_KBL]).mean(0)
+    return late + summary - summary_entropy(first_BL, n_B)

@@ -18,10 +18,11 @@ def _copy(source: Path, target: Path) -> Path:
 def test_noise_prediction_is_epsilon_for_both_prediction_types(random_models, kind: str) -> None:
     """A v-prediction's ε, put back into the definition of v, gives the U-Net's own output."""
     model = load_model(str(random_models[kind]))
-    text = model.encode(model.tokenize(["a cat"]))
+    with torch.no_grad():
+        text = model.encode(model.tokenize(["a cat"]))
     x = torch.randn(1, *model.latent_shape(), generator=torch.manual_seed(0))
     noise = model.predict_noise(x, 501, text)
-    raw = model.unet(x, 501, text).sample
+    raw = model.unet(x, 501, text.hidden_BLC).sample
     if kind == "sd2":
         alpha = model.scheduler.alphas_cumprod[501]
         clean = (x - (1 - alpha).sqrt() * noise) / alpha.sqrt()

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from scanner.errors import UserError
-from scanner.models import StableDiffusion, load_model
-from scanner.probe import watch_attention
+from scanner.models import Conditioning, StableDiffusion, load_model
+from scanner.probe import Enough, watch_attention
 
 KINDS = ("sd1", "sd2")
 CAPTIONS = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]
@@ -16,8 +16,9 @@ def model(request: pytest.FixtureRequest, random_models: dict[str, Path]) -> Sta
     return load_model(str(random_models[request.param]))
 
 
-def _inputs(model: StableDiffusion) -> tuple[torch.Tensor, torch.Tensor]:
-    text = model.encode(model.tokenize(CAPTIONS))
+def _inputs(model: StableDiffusion) -> tuple[torch.Tensor, Conditioning]:
+    with torch.no_grad():
+        text = model.encode(model.tokenize(CAPTIONS))
     noise = torch.randn(len(CAPTIONS), *model.latent_shape(), generator=torch.manual_seed(1))
     return noise, text
 
@@ -44,8 +45,8 @@ def test_abar_equals_a_naive_softmax_over_explicit_q_and_k_at_every_layer(
     with watch_attention(model.unet, model.layers) as record:
         watched = model.predict_noise(noise, 981, text)
 
-    assert len(record) == len(model.layers) == 16
-    for name, abar in zip(model.layers, record, strict=True):
+    assert len(record.abar) == len(model.layers) == 16
+    for name, abar in zip(model.layers, record.abar, strict=True):
         heads = model.unet.get_submodule(name).heads
         q, k = queries[name].double(), keys[name].double()
         width = q.shape[-1] // heads
@@ -98,3 +99,39 @@ def test_attention_that_does_more_than_softmax_is_refused(model: StableDiffusion
         watch_attention(model.unet, model.layers),
     ):
         pass
+
+
+@pytest.mark.parametrize("depth", [1, 4, 7, 16])
+def test_an_early_exit_sees_the_same_attention_and_runs_nothing_after_it(
+    model: StableDiffusion, depth: int
+) -> None:
+    with watch_attention(model.unet, model.layers) as whole:
+        model.predict_noise(_inputs(model)[0], 981, _inputs(model)[1])
+    ran: list[str] = []
+    hooks = [
+        model.unet.get_submodule(f"{name}.to_q").register_forward_hook(
+            lambda *_, name=name: ran.append(name)
+        )
+        for name in model.layers
+    ]
+    with watch_attention(model.unet, model.layers, depth) as cut, pytest.raises(Enough):
+        model.predict_noise(_inputs(model)[0], 981, _inputs(model)[1])
+    for hook in hooks:
+        hook.remove()
+    assert ran == model.layers[:depth]
+    for expected, found in zip(whole.abar, cut.abar, strict=False):
+        assert torch.equal(expected, found)
+    assert len(cut.abar) == depth
+
+
+def test_the_map_of_one_text_position_is_kept_where_it_is_asked_for(
+    model: StableDiffusion,
+) -> None:
+    tokens = model.tokenize(CAPTIONS)
+    with watch_attention(model.unet, model.layers, map_layers=(0, 1)) as record:
+        record.position_B = tokens.n_B - 1
+        model.predict_noise(_inputs(model)[0], 981, _inputs(model)[1])
+    assert [tuple(m.shape) for m in record.maps] == [(3, 64), (3, 64)]
+    for number, kept in enumerate(record.maps):
+        end = record.abar[number][torch.arange(3), tokens.n_B - 1]
+        assert torch.allclose(kept.mean(1), end, atol=1e-6)

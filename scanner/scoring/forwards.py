@@ -1,0 +1,157 @@
+"""Run the forwards of a schedule, each shared part once."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scanner.models import Conditioning, StableDiffusion
+from scanner.probe import Enough, Prefix, record_prefix, replay_prefix, watch_attention
+from scanner.signals.noise import noise_norm
+
+LOW_NOISE_STEP = -3
+LAST_SHARE = 5
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A guided denoising of B captions in S steps, reduced as it runs.
+
+    differences_SBCHW: ε_c − ε_∅ of every step. late_KBL: ā over all layers of the last fifth of
+    the steps. ending_BHW: the end token's attention at the last step, at the latent's size.
+    """
+
+    differences_SBCHW: Tensor
+    late_KBL: Tensor
+    ending_BHW: Tensor
+
+
+class Forwards:
+    """The forwards of one model at fixed initial noises.
+
+    Nothing that no caption changes is computed twice: per (seed, step) the shared prefix and ε_∅
+    are kept (signals.md, what is exactly shared: 1 and 2).
+    """
+
+    def __init__(
+        self, model: StableDiffusion, latent_shape: tuple[int, ...], steps: int, guidance: float
+    ) -> None:
+        self.model = model
+        self.latent_shape = latent_shape
+        self.guidance = guidance
+        self.times = [int(time) for time in model.timesteps(steps)]
+        self._noise: dict[int, Tensor] = {}
+        self._prefix: dict[tuple[int, int], Prefix] = {}
+        self._empty: dict[tuple[int, int], Tensor] = {}
+        self._nothing: Conditioning | None = None
+
+    @property
+    def first_time(self) -> int:
+        """The noisiest timestep."""
+        return self.times[0]
+
+    @property
+    def low_time(self) -> int:
+        """The low-noise step: the schedule's third from last."""
+        return self.times[LOW_NOISE_STEP] if len(self.times) > 2 else self.times[-1]
+
+    def initial_noise(self, seed: int) -> Tensor:
+        """x_s (1, C, h, w): of the seed alone, whatever device and batch."""
+        if seed not in self._noise:
+            generator = torch.Generator("cpu").manual_seed(seed)
+            noise = torch.randn((1, *self.latent_shape), generator=generator, dtype=torch.float32)
+            scaled = noise * self.model.scheduler.init_noise_sigma
+            self._noise[seed] = scaled.to(self.model.device)
+        return self._noise[seed]
+
+    def empty(self, seed: int, time: int) -> Tensor:
+        """ε_∅ (1, C, h, w) of the initial noise at a timestep; leaves the shared prefix behind."""
+        if (seed, time) not in self._empty:
+            with record_prefix(self.model.unet) as prefix:
+                noise = self.model.predict_noise(self.initial_noise(seed), time, self._no_caption())
+            self._empty[seed, time], self._prefix[seed, time] = noise, prefix
+        return self._empty[seed, time]
+
+    def conditional(self, text: Conditioning, seed: int, time: int) -> Tensor:
+        """ε_c (B, C, h, w) of the initial noise at a timestep, the shared prefix replayed."""
+        x_BCHW = self.initial_noise(seed).expand(len(text), -1, -1, -1)
+        with replay_prefix(self.model.unet, self.prefix(seed, time), len(text)):
+            return self.model.predict_noise(x_BCHW, time, text)
+
+    def attention(
+        self, text: Conditioning, seed: int, depth: int | None
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """ā (B, L) of the layers at step 0, and ε_c where the whole U-Net ran."""
+        with watch_attention(self.model.unet, self.model.layers, depth) as record:
+            try:
+                noise = self.conditional(text, seed, self.first_time)
+            except Enough:
+                noise = None
+        return record.abar, noise
+
+    def prefix(self, seed: int, time: int) -> Prefix:
+        """The shared part of a forward from the initial noise at a timestep."""
+        if (seed, time) not in self._prefix:
+            with (
+                record_prefix(self.model.unet) as prefix,
+                watch_attention(self.model.unet, self.model.layers, depth=1),
+            ):
+                try:
+                    self.model.predict_noise(self.initial_noise(seed), time, self._no_caption())
+                except Enough:
+                    self._prefix[seed, time] = prefix
+        return self._prefix[seed, time]
+
+    def trajectory(
+        self, text: Conditioning, n_B: Tensor, seed: int, first: Tensor, first_empty: Tensor
+    ) -> Trajectory:
+        """The guided denoising; its step 0 is given: ``first`` is ε_c, ``first_empty`` is ε_∅."""
+        model, steps, batch = self.model, len(self.times), len(text)
+        nothing = self._no_caption().expand(batch)
+        x_BCHW = self.initial_noise(seed).expand(batch, -1, -1, -1)
+        kept = max(1, steps // LAST_SHARE)
+        differences, late = [], []
+        with watch_attention(model.unet, model.layers, map_layers=model.map_layers) as record:
+            for step, time in enumerate(self.times):
+                record.position_B = n_B - 1 if step == steps - 1 else None
+                record.clear()
+                if step == 0 and steps > 1:
+                    with_caption, without = first, first_empty.expand(batch, -1, -1, -1)
+                else:
+                    without = model.predict_noise(x_BCHW, time, nothing)
+                    record.clear()
+                    with_caption = model.predict_noise(x_BCHW, time, text)
+                if step >= steps - kept:
+                    late.append(torch.stack(record.abar).mean(0))
+                differences.append(with_caption - without)
+                guided = without + self.guidance * differences[-1]
+                x_BCHW = model.denoise_step(x_BCHW, guided, time, steps)
+        ending = [_resized(m, self.latent_shape[1:]) for m in record.maps]
+        return Trajectory(torch.stack(differences), torch.stack(late), torch.stack(ending).mean(0))
+
+    @torch.inference_mode(False)
+    def gradient(self, text: Conditioning, seed: int) -> Tensor:
+        """Norm over channels of ∂ ‖ε_c − ε_∅‖₂ / ∂ text hidden states, at step 0: (B, L)."""
+        with torch.inference_mode():
+            empty = self.empty(seed, self.first_time)
+        hidden = text.hidden_BLC.clone().requires_grad_()
+        inputs = Conditioning(hidden, {name: v.clone() for name, v in text.added.items()})
+        x_BCHW = self.initial_noise(seed).clone().expand(len(text), -1, -1, -1)
+        with torch.enable_grad():
+            noise = self.model.predict_noise(x_BCHW, self.first_time, inputs)
+            noise_norm(noise, empty.clone()).sum().backward()
+        assert hidden.grad is not None
+        return hidden.grad.float().norm(dim=2)
+
+    def _no_caption(self) -> Conditioning:
+        if self._nothing is None:
+            self._nothing = self.model.encode_empty()
+        return self._nothing
+
+
+def _resized(map_BP: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A map over a layer's positions, (B, P), at the latent's size, (B, h, w)."""
+    shrink = round((size[0] * size[1] / map_BP.shape[1]) ** 0.5)
+    rows = -(-size[0] // shrink)
+    square = map_BP.view(len(map_BP), 1, rows, -1)
+    return torch.nn.functional.interpolate(square, size=size, mode="bilinear")[:, 0]
