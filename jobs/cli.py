@@ -9,6 +9,7 @@ COMMANDS = {
     "status": "how far a scan is, and what went wrong",
     "rank": "the captions most likely memorized, first",
     "sql": "one SELECT over a run's tables",
+    "bench": "speed and FLOPs on this machine, against the plain way",
     "train_testbed": "train the small model of the demo again, from scratch",
 }
 

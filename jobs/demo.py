@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.terminal import ScanProgress, parse, print_json, printable, quiet_libraries, run, say
 
@@ -26,8 +26,10 @@ class DemoConfig:
 
     out: Path = Path("memscan-demo")
     """The directory for the data set and the run."""
+    profile: Literal["triage", "standard", "thorough", "trajectory"] = "standard"
+    """Which signals are computed; trajectory has every one, and takes its time."""
     seeds: int | None = None
-    """How many initial noises are averaged; 1 by default."""
+    """How many initial noises are averaged; the profile's by default."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -50,7 +52,7 @@ def _demo(config: DemoConfig) -> int:
     from scanner.testbed import files
 
     quiet_libraries()
-    data, place = config.out / "data", str(config.out / "run")
+    data, place = config.out / "data", str(config.out / f"run-{config.profile}")
     data.mkdir(parents=True, exist_ok=True)
     for source in (files.TRAIN, files.HELDOUT, files.LABELS):
         shutil.copyfile(source, data / source.name)
@@ -59,6 +61,7 @@ def _demo(config: DemoConfig) -> int:
         reference=(str(data / files.HELDOUT.name),),
         out=place,
         model="testbed",
+        profile=config.profile,
         seeds=config.seeds,
         actors=ACTORS,
     )

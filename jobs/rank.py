@@ -29,6 +29,8 @@ class RankConfig:
     """Leave out captions that fewer samples of the training set share."""
     where: str = "true"
     """A SQL predicate on the view ranked."""
+    with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
+    """Attach other runs: name=RUN gives the views name.scores, name.captions and so on."""
     format: Literal["table", "csv", "json", "parquet"] = "table"
     """How the rows are written; parquet needs --out."""
     json: bool = False

@@ -58,9 +58,13 @@ def _print_description(found: dict, as_json: bool) -> None:
     print(f"distinct captions    {counts['captions']:,} in {found['slices']:,} slices")
     print(f"store preflight      {found['preflight']}")
     print(f"signals              {', '.join(found['signals'])}")
+    print(f"schedule             for each of {found['seeds']} seeds:")
+    for line in found["schedule"]:
+        print(f"                     {line}")
     print(
-        f"forwards a caption   {found['forwards_per_caption']} U-Net, conditional, at step 0: "
-        f"{found['gflop_per_caption']:,.2f} GFLOP"
+        f"cost a caption       {found['gflop_per_caption']:,.4g} GFLOP in the U-Net, "
+        f"{found['gflop_text_encoder']:,.3g} in the text encoder; "
+        f"{found['gflop_shared']:,.4g} once, shared by all captions"
     )
     print(f"speed                {found['captions_per_second']:,.1f} captions a second, by trial")
     print(f"time                 {duration(found['hours'] * 3600)}")

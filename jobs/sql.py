@@ -15,7 +15,7 @@ import pyarrow as pa
 import tyro
 
 from jobs.tables import write_table
-from jobs.terminal import parse, run
+from jobs.terminal import pairs, parse, run
 from scanner.errors import UserError
 
 
@@ -35,6 +35,8 @@ class SqlConfig:
     """Values for the query's parameters, as name=value."""
     list: bool = False
     """List the library's queries: purpose, parameters with defaults."""
+    with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
+    """Attach other runs: name=RUN gives the views name.scores, name.captions and so on."""
     format: Literal["table", "csv", "json", "parquet"] = "table"
     """How the rows are written; parquet needs --out."""
     json: bool = False
@@ -62,25 +64,21 @@ def _answer(config: SqlConfig) -> pa.Table:
     asked = [config.query, config.file, config.name]
     if sum(bool(way) for way in asked) != 1:
         raise UserError("ask one question: a SELECT, --file FILE or --name NAME")
-    parameters: dict = {}
-    for item in config.param:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise UserError(f"--param {item}: write name=value")
-        parameters[name] = value
+    parameters = pairs("--param", config.param)
+    others = pairs("--with", config.with_)
     if config.name:
         known = library()
         if config.name not in known:
             raise UserError(f"--name {config.name}: no such query; there are {', '.join(known)}")
         query = known[config.name]
-        return open_run(config.run).query(query.sql, query.bind(parameters))
+        return open_run(config.run, others).query(query.sql, query.bind(parameters))
     sql = config.query
     if config.file:
         try:
             sql = config.file.read_text()
         except OSError as error:
             raise UserError(f"--file {config.file}: cannot be read: {error}") from error
-    return open_run(config.run).query(sql, parameters)
+    return open_run(config.run, others).query(sql, parameters)
 
 
 def _library_table() -> pa.Table:

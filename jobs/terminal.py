@@ -65,6 +65,17 @@ def _from_toml(config: type[Config], arguments: Sequence[str]) -> Config | None:
     return config(**values)
 
 
+def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
+    """``name=value`` words as a dictionary. Raises UserError."""
+    found = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise UserError(f"{flag} {item}: write name=value")
+        found[name] = value
+    return found
+
+
 def run(command: Callable[[], int]) -> int:
     """Run a command's body: a UserError becomes one line and status 1."""
     try:

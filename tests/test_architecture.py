@@ -17,7 +17,7 @@ ROOMS = {
     "query": {"errors", "storage", "run"},
     "calibration": {"errors", "query"},
     "testbed": {"errors", "models"},
-    "scan": {"errors", "storage", "captions", "run", "models", "scoring", "cluster"},
+    "scan": {"errors", "storage", "captions", "run", "models", "scoring", "cluster", "query"},
 }
 LIBRARIES = {
     "fsspec": {"storage"},

@@ -1,6 +1,8 @@
 """A DuckDB connection that sees one run's tables, and nothing else of the machine."""
 
 import os
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -26,6 +28,12 @@ _VIEWS = {
     "rejects": "FROM {rejects}",
 }
 PREFERRED = ("noise_norm_first", "entropy_e")
+_SHOWN = {
+    "entropy_e": "NULL::FLOAT",
+    "noise_norm_first": "NULL::FLOAT",
+    "triggers": 'NULL::STRUCT("start" INTEGER, "end" INTEGER, "text" VARCHAR, mass FLOAT)[]',
+}
+_TAKEN = ("main", "temp", "system", "pg_catalog", "information_schema", "ranked")
 
 
 class RunTables:
@@ -33,31 +41,21 @@ class RunTables:
 
     ``ranked`` is scores joined with captions, reference captions left out, with ``decision``: the
     value of the decision signal, its sign turned where lower means memorized, and
-    ``decision_signal``, its name.
+    ``decision_signal``, its name. The views of further runs are ``NAME.scores`` and so on.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> None:
         self.connection = connection
         self.schema = schema
-        self.decide()
 
     def decide(self, by: str | None = None, where: str = "true") -> str:
         """Choose the decision signal of ``ranked``, and keep only rows of a predicate; its name.
 
-        By default noise_norm_first where the run has it, else entropy_e, and all rows. Raises
-        UserError where ``by`` is no number column, or the predicate no expression over ranked.
+        By default noise_norm_first where the run has it, else entropy_e, else the first signal,
+        and all rows. Raises UserError where ``by`` is no number column, or the predicate no
+        expression over ranked.
         """
-        by = by or next(name for name in PREFERRED if name in self.schema.names)
-        field = self.schema.field(by) if by in self.schema.names else None
-        if field is None or not pa.types.is_floating(field.type):
-            numbers = [f.name for f in self.schema if pa.types.is_floating(f.type)]
-            raise UserError(f"{by}: no signal of this run to rank by; it has {', '.join(numbers)}")
-        sign = -1 if (field.metadata or {}).get(b"memorized") == b"lower" else 1
-        # The column name comes from our own schema; the predicate must make one SELECT.
-        view = f"""
-            SELECT scores.*, captions.caption, captions.canonical, captions.n_samples,
-                   {sign} * scores."{by}" AS decision, '{by}' AS decision_signal
-            FROM scores JOIN captions USING (caption_id) WHERE NOT captions.is_reference"""
+        view, by = _ranked("main", self.schema, by)
         if where != "true":
             view = f"SELECT * FROM ({view}\n) WHERE ({where}\n)"
             self.query(f"SELECT * FROM ({view}) LIMIT 0")
@@ -70,6 +68,13 @@ class RunTables:
         try:
             result = self.connection.cursor().sql(statement, params=parameters or None)
             return result.to_arrow_table()
+        except duckdb.Error as error:
+            raise UserError(f"SQL: {error}") from error
+
+    def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """The result of one SELECT, at most ``rows`` at a time; for results of any size."""
+        try:
+            yield from self.connection.cursor().sql(self.one_select(sql)).to_arrow_reader(rows)
         except duckdb.Error as error:
             raise UserError(f"SQL: {error}") from error
 
@@ -86,12 +91,33 @@ class RunTables:
         return sql
 
 
-def open_run(url: str) -> RunTables:
-    """Connect to a sealed run.
+def open_run(url: str, others: dict[str, str] | None = None) -> RunTables:
+    """Connect to a sealed run, and to others by the name that their views get.
 
-    The connection reads the files that the manifest lists and no other; it cannot write, load
+    The connection reads the files that the manifests list and no other; it cannot write, load
     extensions or change its settings. Raises UserError where there is no sealed run.
     """
+    connection = duckdb.connect()
+    readable, schema = _attach(connection, "main", url)
+    for name, other in (others or {}).items():
+        if not re.fullmatch(r"[A-Za-z_]\w*", name) or name in _VIEWS or name in _TAKEN:
+            raise UserError(
+                f"--with {name}={other}: {name!r} cannot name a run; choose a plain word"
+            )
+        connection.execute(f"CREATE SCHEMA {name}")
+        readable += _attach(connection, name, other)[0]
+    connection.execute("SET allowed_paths = $files", {"files": readable})
+    connection.execute("SET threads = $n", {"n": os.cpu_count() or 1})
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET autoinstall_known_extensions = false")
+    connection.execute("SET lock_configuration = true")
+    return RunTables(connection, schema)
+
+
+def _attach(
+    connection: duckdb.DuckDBPyConnection, name: str, url: str
+) -> tuple[list[str], pa.Schema]:
+    """Make a run's views in the schema ``name``; the files they read, and the scores' schema."""
     run = Run.existing(url)
     manifest = run.manifest()
     if manifest is None:
@@ -101,8 +127,7 @@ def open_run(url: str) -> RunTables:
         )
     if not manifest["scores"]:
         raise UserError(f"{url}: this run has no scores; memscan status {url} says why")
-    connection = duckdb.connect()
-    if run.store.is_remote:
+    if run.store.is_remote and not _knows(connection, run.store.filesystem):
         connection.register_filesystem(run.store.filesystem)
     files = {
         "samples": manifest["samples"],
@@ -110,21 +135,43 @@ def open_run(url: str) -> RunTables:
         "scores": [part["path"] for part in manifest["scores"]],
         "rejects": manifest["rejects"],
     }
-    places = {kind: [run.store.location(name) for name in names] for kind, names in files.items()}
+    places = {kind: [run.store.location(item) for item in names] for kind, names in files.items()}
     sources = {kind: _source(connection, kind, names) for kind, names in places.items()}
-    for name, definition in _VIEWS.items():
-        connection.execute(f"CREATE VIEW {name} AS {definition.format(**sources)}")
-    connection.execute(
-        "SET allowed_paths = $files",
-        {"files": [name for names in places.values() for name in names]},
-    )
-    connection.execute("SET threads = $n", {"n": os.cpu_count() or 1})
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET autoinstall_known_extensions = false")
-    connection.execute("SET lock_configuration = true")
+    for view, definition in _VIEWS.items():
+        connection.execute(f"CREATE VIEW {name}.{view} AS {definition.format(**sources)}")
     with run.store.open(files["scores"][0]) as file:
         schema = pq.read_schema(file)
-    return RunTables(connection, schema)
+    ranked, _ = _ranked(name, schema)
+    connection.execute(f"CREATE VIEW {name}.ranked AS {ranked}")
+    return [item for names in places.values() for item in names], schema
+
+
+def _ranked(name: str, schema: pa.Schema, by: str | None = None) -> tuple[str, str]:
+    """The definition of the view ranked in a schema, and its decision signal."""
+    numbers = [f.name for f in schema if pa.types.is_floating(f.type)]
+    signals = [f.name for f in schema if f.name in numbers and b"memorized" in (f.metadata or {})]
+    if by is None:
+        by = next((signal for signal in (*PREFERRED, *signals) if signal in numbers), None)
+    if by not in numbers:
+        raise UserError(f"{by}: no signal of this run to rank by; it has {', '.join(numbers)}")
+    sign = -1 if (schema.field(by).metadata or {}).get(b"memorized") == b"lower" else 1
+    # What a ranking shows is null where this run has not computed it.
+    absent = "".join(
+        f"{kind} AS {column}, " for column, kind in _SHOWN.items() if column not in schema.names
+    )
+    # The column's name comes from our own schema.
+    definition = f"""
+        SELECT scores.*, {absent}captions.caption, captions.canonical, captions.n_samples,
+               {sign} * scores."{by}" AS decision, '{by}' AS decision_signal
+        FROM {name}.scores AS scores JOIN {name}.captions AS captions USING (caption_id)
+        WHERE NOT captions.is_reference"""
+    return definition, str(by)
+
+
+def _knows(connection: duckdb.DuckDBPyConnection, filesystem: Any) -> bool:
+    protocol = filesystem.protocol
+    names = {protocol} if isinstance(protocol, str) else set(protocol)
+    return bool(names & set(connection.list_filesystems()))
 
 
 def _source(connection: duckdb.DuckDBPyConnection, kind: str, names: list[str]) -> str:
@@ -133,6 +180,6 @@ def _source(connection: duckdb.DuckDBPyConnection, kind: str, names: list[str]) 
         return f"read_parquet([{quoted}])"
     assert kind == "rejects", f"a sealed run has {kind}"
     connection.register("empty", REJECTS.empty_table())
-    connection.execute("CREATE TABLE no_rejects AS FROM empty")
+    connection.execute("CREATE TABLE IF NOT EXISTS main.no_rejects AS FROM empty")
     connection.unregister("empty")
-    return "no_rejects"
+    return "main.no_rejects"

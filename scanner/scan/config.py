@@ -14,6 +14,11 @@ class ScanConfig:
     captions: tuple[str, ...] = ()
     """Files, globs or directories of the training set: parquet, jsonl, csv, tsv (.gz too); local
     paths or URLs such as s3://bucket/path."""
+    captions_from: str | None = None
+    """Instead of --captions, an earlier run: scan again the captions that it ranks, only those of
+    --where (a cascade: triage everything, then score what it flags thoroughly)."""
+    where: str = "true"
+    """With --captions-from, a SQL predicate on that run's view ranked."""
     out: str = ""
     """The run's directory, a local path or URL. Run again on the same one, a scan goes on where it
     stopped; a finished one returns at once."""
@@ -39,12 +44,17 @@ class ScanConfig:
     """float32, float16, bfloat16, or auto: float16 on cuda and float32 on the cpu."""
     device: str = "auto"
     """cuda or cpu; cuda where there is one."""
-    profile: Literal["standard"] = "standard"
-    """Which signals are computed, and so what a caption costs."""
+    profile: Literal["triage", "standard", "thorough", "trajectory"] = "standard"
+    """Which signals are computed, and so what a caption costs: triage a part of one U-Net forward,
+    standard one, thorough two for each of four seeds, trajectory a hundred."""
+    signals: tuple[str, ...] | None = None
+    """These signals instead of a profile's; the cheapest forwards that serve them are run."""
     seeds: int | None = None
-    """How many initial noises are averaged; the profile's by default (standard: 1)."""
+    """How many initial noises are averaged; the profile's by default (thorough: 4, others: 1)."""
     steps: int = 50
-    """Steps of the DDIM schedule, whose first is looked at."""
+    """Steps of the DDIM schedule: its first, its third from last, or all of it is looked at."""
+    guidance: float = 7.5
+    """Guidance scale of a trajectory."""
     height: int | None = None
     """Height of the imagined picture in pixels; the model's own by default."""
     width: int | None = None
@@ -75,8 +85,12 @@ class ScanConfig:
 
     def check(self) -> None:
         """Raises UserError for what no default can mend."""
-        if not self.captions:
+        if not self.captions and not self.captions_from:
             raise UserError("--captions: name at least one file, glob or directory to scan")
+        if self.captions_from and (self.captions or self.reference):
+            raise UserError("--captions-from scans an earlier run's captions; leave out the files")
+        if self.where != "true" and not self.captions_from:
+            raise UserError("--where chooses among the captions of --captions-from; name a run")
         if not self.out and not self.dry_run:
             raise UserError("--out: name the directory that the run is written to")
         for name in ("limit", "seeds", "actors", "batch_size", "slice_captions", "steps"):

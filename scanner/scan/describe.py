@@ -10,7 +10,7 @@ from scanner.scan.config import ScanConfig
 from scanner.scan.drive import plan_scan
 from scanner.scan.inputs import choose_inputs
 from scanner.scan.setting import Say, prepare
-from scanner.scoring.cost import gflop_per_caption
+from scanner.scoring.cost import cost
 from scanner.storage import Store
 
 TRIAL_CAPTIONS = 4
@@ -35,6 +35,8 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
     began = time.monotonic()
     setting.scorer.score_finite(some)
     rate = len(some) / (time.monotonic() - began) * setting.resources.actors
+    scorer = setting.scorer
+    counted = cost(scorer)
     return {
         "inputs": list(plan.inputs),
         "columns": plan.columns,
@@ -44,8 +46,11 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
         "model": setting.files.name,
         "actors": setting.resources.actors,
         "signals": [signal.name for signal in setting.scorer.signals],
-        "forwards_per_caption": setting.scorer.seeds,
-        "gflop_per_caption": gflop_per_caption(setting.scorer),
+        "seeds": setting.scorer.seeds,
+        "schedule": scorer.schedule.lines(len(scorer.model.layers), scorer.steps),
+        "gflop_per_caption": counted.per_caption,
+        "gflop_shared": counted.shared,
+        "gflop_text_encoder": counted.text_encoder,
         "captions_per_second": rate,
         "hours": plan.counts["captions"] / rate / 3600,
     }

@@ -10,6 +10,7 @@ from scanner.models import canonical, load_tokenizer
 from scanner.run import Plan, Run
 from scanner.run.progress import Progress
 from scanner.run.records import encode
+from scanner.scan.cascade import plan_from_run
 from scanner.scan.config import ScanConfig
 from scanner.scan.inputs import Input, choose_inputs
 from scanner.scan.planning import make_plan
@@ -48,7 +49,8 @@ def scan(config: ScanConfig, say: Say, progress: Callable[[Progress], None]) -> 
         # The hub's newest revision may have moved on; a run stays with the one it began with.
         config = replace(config, revision=there["model"]["revision"])
     planned = run.plan()
-    inputs = [] if planned else choose_inputs(config)  # before the model loads: errors show early
+    # Before the model loads, so that errors show early.
+    inputs = [] if planned else choose_inputs(config)
     setting = prepare(config, say)
     run.store.preflight()
     run.begin(record_of(setting, asked, wanted))
@@ -59,6 +61,12 @@ def scan(config: ScanConfig, say: Say, progress: Callable[[Progress], None]) -> 
 
 def plan_scan(setting: Setting, inputs: list[Input], store: Store, say: Say) -> Plan:
     """Read the inputs into the store and describe what there is to score."""
+    config = setting.config
+    if config.captions_from:
+        rows = setting.slice_rows
+        plan = plan_from_run(config.captions_from, config.where, store, rows, config.limit)
+        say(f"planned: {plan.counts['captions']:,} captions flagged by {config.captions_from}")
+        return plan
     for item in inputs[:SHOWN]:
         say(f"{item.url}: {_choice(item)}")
     if len(inputs) > SHOWN:

@@ -26,6 +26,8 @@ def choose_inputs(config: ScanConfig) -> list[Input]:
     the first file that can be read; a file that cannot be read, or lacks it, is kept as rejected.
     """
     inputs: list[Input] = []
+    if config.captions_from:
+        return inputs
     for is_reference, urls in ((False, config.captions), (True, config.reference)):
         first = True
         for url in expand(urls, ENDINGS):

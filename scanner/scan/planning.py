@@ -50,7 +50,7 @@ def make_plan(
         total = total if limit is None else min(limit, total)
         rows = slice_rows(total)
         batches = distinct_captions(reader.spellings.files, Path(folder), limit, rows)
-        files, slices = _write_captions(batches, store, name, Path(folder), rows)
+        files, slices = write_captions(batches, store, name, Path(folder), rows)
     return Plan(
         inputs=tuple(reader.files),
         samples=tuple(reader.samples.names),
@@ -66,7 +66,7 @@ def _keep(inputs: list[Input]) -> tuple[str, ...]:
     return next(item.columns.keep for item in inputs if item.columns)
 
 
-def _write_captions(
+def write_captions(
     batches: Iterator[pa.RecordBatch], store: Store, name: str, folder: Path, rows: int
 ) -> tuple[list[str], list[Slice]]:
     """Write captions so that a slice is one row group; a file holds ``SLICES_PER_FILE`` of them."""

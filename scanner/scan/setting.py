@@ -23,6 +23,7 @@ from scanner.storage import Store, full_url
 LIBRARIES = ("memorization-scanner", "torch", "diffusers", "transformers", "ray", "pyarrow")
 SLICE_CAPTIONS = {"cpu": 512, "cuda": 4096}
 SLICES_PER_ACTOR = 4
+SCORING = ("profile", "signals", "seeds", "steps", "guidance", "height", "width")
 
 Say = Callable[[str], None]
 
@@ -45,12 +46,7 @@ class Setting:
             weights=self.scorer.model.weights,
             dtype=config.dtype,
             device=config.device,
-            profile=config.profile,
-            seeds=self.scorer.seeds,
-            steps=config.steps,
-            height=config.height,
-            width=config.width,
-            batch_size=config.batch_size,
+            scoring=_scoring(config),
             threads=max(1, int(self.resources.cpus)),
         )
 
@@ -76,20 +72,18 @@ def prepare(config: ScanConfig, say: Say) -> Setting:
         gpus=config.gpus_per_actor if gpus else 0,
     )
     model = load_model(files, dtype=dtype, device=device)
-    scorer = Scorer(
-        model,
-        config.profile,
-        config.seeds,
-        config.steps,
-        config.height,
-        config.width,
-        config.batch_size,
-    )
+    scorer = Scorer(model, **_scoring(config))
+    chosen = f"signals {', '.join(config.signals)}" if config.signals else config.profile
     say(
-        f"model {config.model} ({files.pipeline}, {dtype} on {device}), profile {config.profile}, "
+        f"model {config.model} ({files.pipeline}, {dtype} on {device}), {chosen}, "
         f"{scorer.seeds} seed{'s' * (scorer.seeds > 1)}, {actors} actor{'s' * (actors > 1)}"
     )
     return Setting(config, files, scorer, resources)
+
+
+def _scoring(config: ScanConfig) -> dict[str, Any]:
+    """The options of the scorer."""
+    return {name: getattr(config, name) for name in (*SCORING, "batch_size")}
 
 
 def what_is_scanned(config: ScanConfig) -> dict[str, Any]:
@@ -101,13 +95,16 @@ def what_is_scanned(config: ScanConfig) -> dict[str, Any]:
         "image_key": config.image_key,
         "keep": config.keep if config.keep is None else list(config.keep),
         "limit": config.limit,
+        "captions_from": config.captions_from and full_url(config.captions_from),
+        "where": config.where,
     }
 
 
 def asked_of(config: ScanConfig) -> dict[str, Any]:
     """The options that can change a score, as they were given."""
-    names = ("model", "revision", "dtype", "profile", "seeds", "steps", "height", "width")
-    return {name: getattr(config, name) for name in names}
+    names = ("model", "revision", "dtype", *SCORING)
+    asked = {name: getattr(config, name) for name in names}
+    return asked | {"signals": list(config.signals) if config.signals else None}
 
 
 def record_of(setting: Setting, asked: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,12 +25,7 @@ class ScanWork:
     weights: str
     dtype: str
     device: str
-    profile: str
-    seeds: int
-    steps: int
-    height: int | None
-    width: int | None
-    batch_size: int
+    scoring: dict[str, Any]
     threads: int
 
     def __call__(self) -> "_SliceScorer":
@@ -42,16 +38,7 @@ class ScanWork:
                 f"{self.model} on {os.uname().nodename} has other weights than the scan began with"
             )
         model = load_model(files, dtype=self.dtype, device=self.device, weights=self.weights)
-        scorer = Scorer(
-            model,
-            self.profile,
-            self.seeds,
-            self.steps,
-            self.height,
-            self.width,
-            self.batch_size,
-        )
-        return _SliceScorer(self.store, scorer)
+        return _SliceScorer(self.store, Scorer(model, **self.scoring))
 
 
 @dataclass(frozen=True)

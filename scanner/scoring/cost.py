@@ -1,23 +1,82 @@
 """What a caption costs, counted and not guessed."""
 
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
+from scanner.probe import Enough, record_prefix, replay_prefix, watch_attention
+from scanner.scoring.schedule import Schedule
 from scanner.scoring.scorer import Scorer
 
 
-def gflop_per_caption(scorer: Scorer) -> float:
-    """GFLOP of the U-Net a caption, all seeds: one conditional forward at step 0 each.
+@dataclass(frozen=True)
+class Cost:
+    """GFLOP of the U-Net. A caption costs ``per_caption``, all seeds; ``shared`` is paid once.
 
-    Counted on the meta device, where fused attention is counted too (on a CPU it counts zero).
-    The text encoder and ε_∅, which is shared by all captions, are not in it.
+    forward: one plain forward of the whole U-Net, to compare with. text_encoder: a caption's, not
+    in ``per_caption``.
     """
+
+    per_caption: float
+    shared: float
+    forward: float
+    text_encoder: float
+
+
+def cost(scorer: Scorer) -> Cost:
+    """Count the schedule's forwards on the meta device, where nothing is computed.
+
+    (On a CPU the counter sees no fused attention.) A backward is counted as two forwards.
+    """
+    model, plan = scorer.model, scorer.schedule
+    told = model.encode_empty()
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(scorer.model.unet.config)
+        unet = UNet2DConditionModel.from_config(model.unet.config)
         latents = torch.empty((1, *scorer.latent_shape))
-        length = scorer.model.tokenizer.model_max_length
-        text = torch.empty((1, length, unet.config.cross_attention_dim))
-        with FlopCounterMode(display=False) as counter:
-            unet(latents, torch.zeros(1), text)
-    return scorer.seeds * counter.get_total_flops() / 1e9
+        text = torch.empty(told.hidden_BLC.shape)
+        added = {name: torch.empty(value.shape) for name, value in told.added.items()}
+
+    def forward() -> None:
+        unet(latents, torch.zeros(1, device="meta"), text, added_cond_kwargs=added or None)
+
+    with record_prefix(unet) as prefix:
+        whole = _gflop(forward)
+
+    def shared(depth: int | None) -> float:
+        with replay_prefix(unet, prefix, 1), watch_attention(unet, model.layers, depth):
+            return _gflop(forward)
+
+    first = shared(plan.depth) if plan.first else 0.0
+    low = shared(None) if plan.low else 0.0
+    later = 2 * whole * plan.later_steps
+    gradient = 3 * whole if plan.gradient else 0.0
+    return Cost(
+        per_caption=scorer.seeds * (first + low + later + gradient),
+        shared=scorer.seeds * _shared(plan, whole, whole - shared(None)),
+        forward=whole,
+        text_encoder=_text_gflop(scorer),
+    )
+
+
+def _shared(plan: Schedule, whole: float, prefix: float) -> float:
+    """ε_∅ where a difference is asked for, else the prefix alone."""
+    first = 0.0 if not plan.first else whole if plan.depth is None else prefix
+    return first + (whole if plan.low else 0.0)
+
+
+def _gflop(run: Callable[[], None]) -> float:
+    with FlopCounterMode(display=False) as counter, contextlib.suppress(Enough):
+        run()
+    return counter.get_total_flops() / 1e9
+
+
+def _text_gflop(scorer: Scorer) -> float:
+    encoder = scorer.model.text_encoder
+    with torch.device("meta"):
+        copy = type(encoder)(encoder.config)
+        ids = torch.zeros((1, scorer.model.tokenizer.model_max_length), dtype=torch.long)
+    return _gflop(lambda: copy(ids))

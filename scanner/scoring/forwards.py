@@ -82,6 +82,7 @@ class Forwards:
         self, text: Conditioning, seed: int, depth: int | None
     ) -> tuple[list[Tensor], Tensor | None]:
         """ā (B, L) of the layers at step 0, and ε_c where the whole U-Net ran."""
+        self.prefix(seed, self.first_time)
         with watch_attention(self.model.unet, self.model.layers, depth) as record:
             try:
                 noise = self.conditional(text, seed, self.first_time)

@@ -184,13 +184,13 @@ class Scorer:
         """Run the schedule at one seed."""
         run, plan = self.forwards, self.schedule
         seen: dict[str, Any] = {}
-        if plan.first:
-            seen["attention"], seen["conditional"] = run.attention(text, seed, plan.depth)
         if plan.first and plan.depth is None:
             seen["unconditional"] = run.empty(seed, run.first_time)
+        if plan.first:
+            seen["attention"], seen["conditional"] = run.attention(text, seed, plan.depth)
         if plan.low:
-            seen["low_conditional"] = run.conditional(text, seed, run.low_time)
             seen["low_unconditional"] = run.empty(seed, run.low_time)
+            seen["low_conditional"] = run.conditional(text, seed, run.low_time)
         if plan.later_steps:
             seen["trajectory"] = run.trajectory(
                 text, tokens.n_B, seed, seen["conditional"], seen["unconditional"]

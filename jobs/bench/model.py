@@ -1,0 +1,152 @@
+"""Time the profiles of one model against a guided pair, the seed's code and the bare forward."""
+
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobs.terminal import say
+from scanner.models import Conditioning, StableDiffusion, load_model
+from scanner.models.random_weights import stable_diffusion_14
+from scanner.probe import watch_attention
+from scanner.scoring import PROFILES, Scorer
+from scanner.scoring.cost import cost
+
+STEPS = 50
+TRIED_STEPS = 2
+TRIED_TRAJECTORY = 3
+WORDS = ("red", "blue", "old", "new", "small", "cat", "dog", "house", "tree", "river", "boat")
+
+
+def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
+    """All figures of one model; see ``bench --json`` for their names."""
+    model = stable_diffusion_14() if name == "sd14-random" else load_model(name)
+    captions = [f"a {WORDS[n % 11]} {WORDS[(n * 7 + 3) % 11]} number {n}" for n in range(batch)]
+    ways = _ways(model, captions)
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    memory: dict[str, int] = {}
+    for round_number in range(rounds + 1):  # the first is a warm-up
+        for way, run in ways.items():
+            _forget_peak(model)
+            began = time.perf_counter()
+            run()
+            _wait(model)
+            if round_number:
+                seconds[way].append(time.perf_counter() - began)
+            memory[way] = _peak(model)
+        say(f"{name}: round {round_number} of {rounds}")
+    seconds["seed"] = [s * batch * STEPS / TRIED_STEPS for s in seconds["seed"]]
+    seconds["thorough"] = [s * PROFILES["thorough"].seeds for s in seconds["thorough"]]
+    seconds["trajectory"] = [
+        base / PROFILES["thorough"].seeds + (some - base / PROFILES["thorough"].seeds) * scale
+        for some, base, scale in zip(
+            seconds["trajectory"],
+            seconds["thorough"],
+            [(STEPS - 1) / (TRIED_TRAJECTORY - 1)] * rounds,
+            strict=True,
+        )
+    ]
+    overhead = _ratio(seconds["watched"], seconds["bare"]) - 1
+    profiles = {}
+    for profile in PROFILES:
+        counted = cost(Scorer(model, profile))
+        profiles[profile] = {
+            "gflop_per_caption": counted.per_caption,
+            "captions_per_second": batch / statistics.median(seconds[profile]),
+            "speedup_over_guided_pair": _ratio(seconds["pair"], seconds[profile]),
+            "speedup_over_seed": _ratio(seconds["seed"], seconds[profile]),
+            "overhead_over_bare_forward": None if profile == "triage" else overhead,
+            "peak_memory_bytes": memory[profile],
+        }
+    return {
+        "model": name,
+        "batch_size": batch,
+        "rounds": rounds,
+        "device": str(model.device),
+        "threads": torch.get_num_threads(),
+        "gflop_forward": counted.forward,
+        "gflop_text_encoder": counted.text_encoder,
+        "bare_forward_captions_per_second": batch / statistics.median(seconds["bare"]),
+        "profiles": profiles,
+        "notes": [
+            f"seed's code: measured on {TRIED_STEPS} of {STEPS} guided steps of one caption at a "
+            "time, scaled by the step count; image decoding is not in it",
+            f"thorough: measured with one seed, scaled to {PROFILES['thorough'].seeds}",
+            f"trajectory: measured on {TRIED_TRAJECTORY} steps, the later ones scaled to {STEPS}",
+            "probe overhead: a whole watched forward over the bare stock forward, nothing shared",
+        ],
+    }
+
+
+def _ways(model: StableDiffusion, captions: list[str]) -> dict[str, Callable[[], object]]:
+    """What is timed. Ways of scoring begin at the text; bare and watched are the U-Net alone."""
+    batch, first = len(captions), int(model.timesteps(STEPS)[0])
+    x_BCHW = torch.randn(batch, *model.latent_shape(), device=model.device)
+    with torch.inference_mode():
+        text = model.encode(model.tokenize(captions))
+
+    def pair(some: list[str], x: torch.Tensor, steps: int) -> None:
+        """Both branches of guidance in one batch, unconditional first, as pipelines do."""
+        told = [model.encode(model.tokenize(words)) for words in ([""] * len(some), some)]
+        both = _joined(*told)
+        for _ in range(steps):
+            model.predict_noise(torch.cat([x, x]), first, both)
+
+    def bare() -> None:
+        model.predict_noise(x_BCHW, first, text)
+
+    def watched() -> None:
+        with watch_attention(model.unet, model.layers):
+            model.predict_noise(x_BCHW, first, text)
+
+    def score(profile: str, **options: Any) -> Callable[[], object]:
+        scorer = Scorer(model, profile, batch_size=batch, **options)
+        return lambda: scorer.score(captions)
+
+    ways = {
+        "bare": bare,
+        "watched": watched,
+        "pair": lambda: pair(captions, x_BCHW, 1),
+        "triage": score("triage"),
+        "standard": score("standard"),
+        "thorough": score("thorough", seeds=1),
+        "trajectory": score("trajectory", seeds=1, steps=TRIED_TRAJECTORY),
+        "seed": lambda: pair(captions[:1], x_BCHW[:1], TRIED_STEPS),
+    }
+    return {name: torch.inference_mode()(way) for name, way in ways.items()}
+
+
+def _joined(first: Conditioning, second: Conditioning) -> Conditioning:
+    added = {name: torch.cat([first.added[name], second.added[name]]) for name in first.added}
+    return Conditioning(torch.cat([first.hidden_BLC, second.hidden_BLC]), added)
+
+
+def _ratio(slow: list[float], fast: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def _wait(model: StableDiffusion) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _forget_peak(model: StableDiffusion) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    elif Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak resident size
+
+
+def _peak(model: StableDiffusion) -> int:
+    """Peak memory since it was forgotten: of the device, or of this process on a CPU."""
+    if model.device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

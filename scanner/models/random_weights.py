@@ -1,0 +1,37 @@
+"""Full-size models with random weights: for speed and FLOPs, where weights cannot be had."""
+
+import torch
+from diffusers import UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from scanner.models.loading import find_model, load_tokenizer
+from scanner.models.stable_diffusion import StableDiffusion, score_scheduler
+
+
+def stable_diffusion_14(device: str | None = None) -> StableDiffusion:
+    """Stable Diffusion 1.4's architecture at 512 px: 860 million U-Net parameters, ViT-L/14 text.
+
+    The tokenizer is the testbed's, cut from the same vocabulary; token ids beyond it never occur.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=49408,
+            hidden_size=768,
+            intermediate_size=3072,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            max_position_embeddings=77,
+        )
+    )
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    dtype = torch.float32 if device == "cpu" else torch.float16
+    return StableDiffusion(
+        unet=unet.to(device, dtype),
+        text_encoder=text.to(device, dtype),
+        tokenizer=load_tokenizer(find_model("testbed")),
+        scheduler=score_scheduler({**betas, "prediction_type": "epsilon"}),
+        weights="random",
+    )

@@ -1,0 +1,185 @@
+"""Every signal of the dear profiles against a plain loop: the stock scheduler, no sharing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from scanner.models import StableDiffusion, load_model
+from scanner.scoring import Scorer
+
+CAPTIONS = ["a red apple on a table", "The Great Wave", "x"]
+STEPS = 10
+GUIDANCE = 7.5
+
+
+@pytest.fixture(scope="module", params=["sd1", "sd2"])
+def model(request: pytest.FixtureRequest, random_models: dict[str, Path]) -> StableDiffusion:
+    return load_model(str(random_models[request.param]))
+
+
+def _attention(model: StableDiffusion, run) -> list[torch.Tensor]:
+    """Maps (H, P, L) of every layer of one plain forward of one caption, in run order."""
+    maps: list[torch.Tensor] = []
+
+    def keep(attn, args, kwargs) -> None:
+        q = attn.head_to_batch_dim(attn.to_q(args[0]))
+        k = attn.head_to_batch_dim(attn.to_k(kwargs["encoder_hidden_states"]))
+        maps.append(attn.get_attention_scores(q, k))
+
+    hooks = [
+        model.unet.get_submodule(name).register_forward_pre_hook(keep, with_kwargs=True)
+        for name in model.layers
+    ]
+    run()
+    for hook in hooks:
+        hook.remove()
+    return maps
+
+
+def _entropy(abar: torch.Tensor) -> torch.Tensor:
+    return -(abar * abar.log()).sum()
+
+
+def _plainly(model: StableDiffusion, caption: str, seed: int) -> dict[str, float]:
+    """One caption, one seed: the loop of the papers, in the order of their text."""
+    scheduler = DDIMScheduler.from_config(dict(model.scheduler.config))
+    scheduler.set_timesteps(STEPS)
+    tokens = model.tokenize([caption])
+    end = int(tokens.n_B[0]) - 1
+    text, empty = model.encode(tokens), model.encode(model.tokenize([""]))
+    x = torch.randn((1, *model.latent_shape()), generator=torch.manual_seed(seed))
+    noise = x.clone()
+    differences, abars = [], []
+    maps: list[torch.Tensor] = []
+    v_prediction = scheduler.config.prediction_type == "v_prediction"
+    for t in scheduler.timesteps:
+        outputs = {}
+
+        def run(t=t, x=x, outputs=outputs) -> None:
+            outputs["with"] = model.unet(x, t, text.hidden_BLC).sample
+
+        maps = _attention(model, run)
+        without = model.unet(x, t, empty.hidden_BLC).sample
+        guided = without + GUIDANCE * (outputs["with"] - without)
+        # ε of both branches differ by √ᾱ times what v differs by, since x is the same.
+        scale = scheduler.alphas_cumprod[t].sqrt() if v_prediction else 1.0
+        differences.append((outputs["with"] - without) * scale)
+        abars.append(torch.stack([m.mean((0, 1)) for m in maps]))
+        x = scheduler.step(guided, t, x).prev_sample
+    late = [a.mean(0) for a in abars[-(STEPS // 5) :]]
+    summary = [_entropy_part(a[end:]) for a in late]
+    ending = torch.stack([m.mean(0)[:, end] for m in maps[:2]]).mean(0).view(8, 8)
+    low = scheduler.timesteps[-3]
+    low_with = model.predict_noise(noise, int(low), text)
+    low_without = model.predict_noise(noise, int(low), empty)
+    cosine = torch.cosine_similarity(low_with - low_without, low_without, dim=1).mean()
+    alpha = scheduler.alphas_cumprod[scheduler.timesteps[0]]
+    norm = differences[0].norm()
+    return {
+        "noise_norm_first": norm.item(),
+        "noise_norm_mean": torch.stack([d.norm() for d in differences]).mean().item(),
+        "entropy_d": (
+            torch.stack([_entropy(a) for a in late]).mean()
+            + torch.stack(summary).mean()
+            - _entropy_part(abars[0].mean(0)[end:])
+        ).item(),
+        "bright_ending": np.mean(
+            [((d[0] * ending).norm() / ending.mean()).item() for d in differences]
+        ),
+        "cosine_low_noise": cosine.item(),
+        "anisotropy": (norm / (1 - alpha).sqrt() + 2 * cosine).item(),
+        "entropy_e": _entropy(abars[0][3]).item(),
+    }
+
+
+def _entropy_part(part: torch.Tensor) -> torch.Tensor:
+    return -(part * part.log()).sum()
+
+
+@torch.no_grad()
+def test_batched_and_shared_forwards_give_what_the_plain_loop_gives(model: StableDiffusion) -> None:
+    scorer = Scorer(model, "trajectory", seeds=2, steps=STEPS, guidance=GUIDANCE)
+    table = scorer.score(CAPTIONS).to_pylist()
+    for caption, row in zip(CAPTIONS, table, strict=True):
+        seeds = [_plainly(model, caption, seed) for seed in range(2)]
+        for name in seeds[0]:
+            expected = sum(seed[name] for seed in seeds) / 2
+            assert row[name] == pytest.approx(expected, abs=1e-5, rel=1e-4), (caption, name)
+
+
+def test_each_profile_gives_the_same_value_of_a_signal(model: StableDiffusion) -> None:
+    tables = {
+        name: Scorer(model, name, seeds=1, steps=STEPS).score(CAPTIONS).to_pylist()
+        for name in ("triage", "standard", "thorough", "trajectory")
+    }
+    dearest = tables.pop("trajectory")
+    for name, rows in tables.items():
+        for row, other in zip(rows, dearest, strict=True):
+            for column, value in row.items():
+                if isinstance(value, float):
+                    assert value == pytest.approx(other[column], abs=1e-5), (name, column)
+    assert len(tables["triage"][0]["entropy_layers"]) == 4
+    assert len(tables["standard"][0]["entropy_layers"]) == 16
+
+
+def test_token_gradient_is_the_slope_of_the_noise_norm(model: StableDiffusion) -> None:
+    """Compared with finite differences along the gradient's own direction."""
+    scorer = Scorer(model, signals=("token_gradient", "noise_norm_first"))
+    row = scorer.score(CAPTIONS[:1]).to_pylist()[0]
+    tokens = model.tokenize(CAPTIONS[:1])
+    with torch.no_grad():
+        hidden = model.encode(tokens).hidden_BLC
+    x = scorer.forwards.initial_noise(0)
+    empty = scorer.forwards.empty(0, scorer.forwards.first_time)
+    leaf = hidden.clone().requires_grad_()
+    norm = (model.unet(x, 981, leaf).sample * _scale(model) - empty_raw(model, x)).norm()
+    norm.backward()
+    expected = leaf.grad[0].norm(dim=1)[: int(tokens.n_B[0])]
+    assert row["token_gradient"] == pytest.approx(expected.tolist(), rel=1e-3, abs=1e-6)
+    assert empty.shape == x.shape
+
+
+def _scale(model: StableDiffusion) -> float:
+    v = model.scheduler.config.prediction_type == "v_prediction"
+    return model.alpha(981) ** 0.5 if v else 1.0
+
+
+@torch.no_grad()
+def empty_raw(model: StableDiffusion, x: torch.Tensor) -> torch.Tensor:
+    return model.unet(x, 981, model.encode_empty().hidden_BLC).sample * _scale(model)
+
+
+@pytest.mark.parametrize(
+    ("profile", "seeds", "forwards"),
+    [("triage", 1, 2), ("standard", 2, 4), ("thorough", 1, 4), ("trajectory", 1, 4 + 18)],
+)
+def test_no_forward_runs_twice(random_models, profile: str, seeds: int, forwards: int) -> None:
+    """Conditional branches, ε_∅ (or the shared prefix alone) once, both branches of later steps."""
+    scorer = Scorer(load_model(str(random_models["sd1"])), profile, seeds=seeds, steps=STEPS)
+    calls: list[int] = []
+    forward = scorer.model.unet.forward
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        return forward(*arguments, **options)
+
+    scorer.model.unet.forward = counted
+    scorer.score(CAPTIONS)
+    assert len(calls) == forwards
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_finite_and_near_float32(dtype: str) -> None:
+    """On the testbed: the documented tolerance, relative to the spread over captions."""
+    captions = [
+        f"{word} emoji on a white card {n}" for n, word in enumerate(["red", "blue", "cat"])
+    ]
+    exact = Scorer(load_model("testbed"), "thorough", seeds=1).score(captions).to_pylist()
+    half = Scorer(load_model("testbed", dtype=dtype), "thorough", seeds=1).score(captions)
+    tolerance = {"float16": 0.02, "bfloat16": 0.1}[dtype]
+    for row, other in zip(half.to_pylist(), exact, strict=True):
+        for name in ("entropy_e", "bos_mass", "noise_norm_first"):
+            assert row[name] == pytest.approx(other[name], rel=tolerance), name
