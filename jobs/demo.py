@@ -85,6 +85,7 @@ def _demo(config: DemoConfig) -> int:
                     name: [dataclasses.asdict(one) for one in each]
                     for name, each in found.layers.items()
                 },
+                "picked": {name: dataclasses.asdict(one) for name, one in found.picked.items()},
                 "text_only": _records(found.text_only),
                 "report": None,
             }
@@ -117,11 +118,19 @@ def _print_separations(found: "Evaluation") -> None:
     for title, group in (("signals", found.signals), ("without the model", found.text_only)):
         print(title)
         for name, one in group.items():
-            interval = f"{one.auc_low:.3f} – {one.auc_high:.3f}"
-            print(f"  {name:22}{one.auc:6.3f}  {interval:>14}  {one.tpr_at_1pct_fpr:15.3f}")
+            _print_row(name, one)
+    print("a layer and direction picked on half of the captions, reported on the other half")
+    for name, best in found.picked.items():
+        label = f"{name} {'+' if best.way > 0 else '-'}{best.layer}"
+        _print_row(label, best.separation)
     print("AUC by layer, in the order in which the U-Net runs them")
     for name, each in found.layers.items():
         print(f"  {name:22}" + " ".join(f"{one.auc:.2f}" for one in each))
+
+
+def _print_row(name: str, one: "Separation") -> None:
+    interval = f"{one.auc_low:.3f} – {one.auc_high:.3f}"
+    print(f"  {name:22}{one.auc:6.3f}  {interval:>14}  {one.tpr_at_1pct_fpr:15.3f}")
 
 
 def _marked(row: dict[str, Any]) -> str:
