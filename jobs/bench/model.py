@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from jobs.terminal import say
-from scanner.models import Conditioning, StableDiffusion, load_model
+from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.models.random_weights import stable_diffusion_14
 from scanner.probe import watch_attention
 from scanner.scoring import PROFILES, Scorer
@@ -82,7 +82,7 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def _ways(model: StableDiffusion, captions: list[str]) -> dict[str, Callable[[], object]]:
+def _ways(model: DiffusionModel, captions: list[str]) -> dict[str, Callable[[], object]]:
     """What is timed. Ways of scoring begin at the text; bare and watched are the U-Net alone."""
     batch, first = len(captions), int(model.timesteps(STEPS)[0])
     x_BCHW = torch.randn(batch, *model.latent_shape(), device=model.device)
@@ -129,19 +129,19 @@ def _ratio(slow: list[float], fast: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
-def _wait(model: StableDiffusion) -> None:
+def _wait(model: DiffusionModel) -> None:
     if model.device.type == "cuda":
         torch.cuda.synchronize()
 
 
-def _forget_peak(model: StableDiffusion) -> None:
+def _forget_peak(model: DiffusionModel) -> None:
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     elif Path("/proc/self/clear_refs").exists():
         Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak resident size
 
 
-def _peak(model: StableDiffusion) -> int:
+def _peak(model: DiffusionModel) -> int:
     """Peak memory since it was forgotten: of the device, or of this process on a CPU."""
     if model.device.type == "cuda":
         return torch.cuda.max_memory_allocated()

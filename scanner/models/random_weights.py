@@ -4,8 +4,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from scanner.models.loading import find_model, load_tokenizer
-from scanner.models.stable_diffusion import StableDiffusion, score_scheduler
+from scanner.models.diffusion_model import score_scheduler
+from scanner.models.finding import find_model
+from scanner.models.loading import load_tokenizer
+from scanner.models.stable_diffusion import StableDiffusion
 
 
 def stable_diffusion_14(device: str | None = None) -> StableDiffusion:

@@ -1,136 +1,43 @@
 """Stable Diffusion 1 and 2: one CLIP text encoder, a U-Net with cross-attention."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from torch import Tensor
+from transformers import CLIPTextModel
 
 from scanner.models.conditioning import Conditioning
-from scanner.models.tokens import Tokens, tokenize
+from scanner.models.diffusion_model import DiffusionModel
+from scanner.models.tokens import Tokens
 
 
-class StableDiffusion:
-    """What scoring needs of a model, and nothing else.
-
-    Scores use DDIM with the model's own noise levels, whatever scheduler its pipeline brings,
-    so that a score depends on the weights alone (signals.md, notation).
-    """
+class StableDiffusion(DiffusionModel):
+    """The layers are those of the papers: 0 to 3 are early, 3 is the entropy layer."""
 
     family = "stable-diffusion"
+    parts: ClassVar[dict[str, Any]] = {
+        "unet": UNet2DConditionModel,
+        "text_encoder": CLIPTextModel,
+    }
     entropy_layer = 3
     early_layers = (0, 1, 2, 3)
-    map_layers = (0, 1)
-
-    @property
-    def anisotropy_weights(self) -> tuple[float, float]:
-        """(norm, cosine) as published for Stable Diffusion 1, and for 2, whose text is wider."""
-        return (1.0, 0.1) if self.unet.config.cross_attention_dim == 1024 else (1.0, 2.0)
 
     def __init__(
         self,
-        unet: UNet2DConditionModel,
+        unet: torch.nn.Module,
         text_encoder: torch.nn.Module,
         tokenizer: Any,
         scheduler: DDIMScheduler,
         weights: str,
         pixels_per_latent: int = 8,
     ) -> None:
-        self.unet = unet.eval().requires_grad_(False)
+        super().__init__(unet, tokenizer, scheduler, weights, pixels_per_latent)
         self.text_encoder = text_encoder.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.scheduler = scheduler
-        self.weights = weights
-        self.pixels_per_latent = pixels_per_latent
-        self.layers = cross_attention_layers(unet)
 
     @property
-    def device(self) -> torch.device:
-        return self.unet.device
+    def anisotropy_weights(self) -> tuple[float, float]:
+        """(norm, cosine) as published for Stable Diffusion 1, and for 2, whose text is wider."""
+        return (1.0, 0.1) if self.unet.config.cross_attention_dim == 1024 else (1.0, 2.0)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.unet.dtype
-
-    def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
-        """(C, h, w) of the latents, the model's own size by default; height and width in pixels."""
-        size, config = self.unet.config.sample_size, self.unet.config
-        own = (size, size) if isinstance(size, int) else tuple(size)
-        return (
-            config.in_channels,
-            height // self.pixels_per_latent if height else own[0],
-            width // self.pixels_per_latent if width else own[1],
-        )
-
-    def tokenize(self, captions: list[str]) -> Tokens:
-        return tokenize(self.tokenizer, captions)
-
-    def encode(self, tokens: Tokens) -> Conditioning:
-        """What the U-Net is told of each caption."""
+    def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
         return Conditioning(self.text_encoder(tokens.ids_BL.to(self.device))[0].to(self.dtype))
-
-    def encode_empty(self) -> Conditioning:
-        """What it is told where there is no caption: a batch of one."""
-        return self.encode(self.tokenize([""]))
-
-    def timesteps(self, steps: int) -> Tensor:
-        """The DDIM schedule, the noisiest first."""
-        self.scheduler.set_timesteps(steps)
-        return self.scheduler.timesteps
-
-    def predict_noise(self, x_BCHW: Tensor, timestep: int, text: Conditioning) -> Tensor:
-        """ε in float32 for latents in float32, whatever the model's prediction type."""
-        guess = self.unet(
-            x_BCHW.to(self.device, self.dtype),
-            timestep,
-            text.hidden_BLC,
-            added_cond_kwargs=text.added or None,
-            return_dict=False,
-        )[0].float()
-        if self.scheduler.config.prediction_type == "epsilon":
-            return guess
-        alpha = self.scheduler.alphas_cumprod[timestep]
-        return alpha.sqrt() * guess + (1 - alpha).sqrt() * x_BCHW.to(self.device)
-
-    def alpha(self, timestep: int) -> float:
-        """ᾱ_t: the share of the signal's variance that is left at a timestep."""
-        return float(self.scheduler.alphas_cumprod[timestep])
-
-    def denoise_step(self, x_BCHW: Tensor, noise_BCHW: Tensor, timestep: int, steps: int) -> Tensor:
-        """The latents one step of a DDIM schedule later (Song et al. 2021, eq. 12, η = 0)."""
-        before = timestep - self.scheduler.config.num_train_timesteps // steps
-        now = self.alpha(timestep)
-        # set_alpha_to_one=False: after the last step, the first training step's level.
-        later = self.alpha(max(before, 0))
-        clean = (x_BCHW - (1 - now) ** 0.5 * noise_BCHW) / now**0.5
-        return later**0.5 * clean + (1 - later) ** 0.5 * noise_BCHW
-
-
-def score_scheduler(config: dict[str, Any]) -> DDIMScheduler:
-    """DDIM with the noise levels and prediction type of a model's own scheduler configuration."""
-    names = (
-        "num_train_timesteps",
-        "beta_start",
-        "beta_end",
-        "beta_schedule",
-        "trained_betas",
-        "prediction_type",
-        "rescale_betas_zero_snr",
-    )
-    return DDIMScheduler(
-        **{name: config[name] for name in names if config.get(name) is not None},
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        timestep_spacing="leading",
-    )
-
-
-def cross_attention_layers(unet: torch.nn.Module) -> list[str]:
-    """Names of the cross-attention modules in the order in which the U-Net runs them.
-
-    Modules are registered with the mid block last; it runs between the down and the up blocks.
-    """
-    names = [name for name, _ in unet.named_modules() if name.endswith(".attn2")]
-    order = ("down_blocks", "mid_block", "up_blocks")
-    return sorted(names, key=lambda name: order.index(name.split(".")[0]))

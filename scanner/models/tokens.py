@@ -14,7 +14,7 @@ class Tokens:
     ids_BL: token ids, padded. n_B: tokens with the beginning and the first end token, after
     truncation. spans, words: for each caption and position the character span in the original
     caption, and the number of the word (None for special tokens). truncated: the caption was
-    longer than L positions.
+    longer than L positions. second_ids_BL: the ids of a second tokenizer, where a family has one.
     """
 
     ids_BL: Tensor
@@ -22,6 +22,7 @@ class Tokens:
     spans: list[list[tuple[int, int]]]
     words: list[list[int | None]]
     truncated: list[bool]
+    second_ids_BL: Tensor | None = None
 
     def __getitem__(self, part: slice) -> "Tokens":
         return Tokens(
@@ -30,6 +31,7 @@ class Tokens:
             self.spans[part],
             self.words[part],
             self.truncated[part],
+            None if self.second_ids_BL is None else self.second_ids_BL[part],
         )
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from scanner.cluster import Resources
-from scanner.models import find_model, load_model
-from scanner.models.loading import ModelFiles, choose_device, choose_dtype
+from scanner.models import ModelFiles, find_model, load_model
+from scanner.models.loading import choose_device, choose_dtype
 from scanner.scan.config import ScanConfig
 from scanner.scan.work import ScanWork
 from scanner.scoring import Scorer

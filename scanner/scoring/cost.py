@@ -75,8 +75,16 @@ def _gflop(run: Callable[[], None]) -> float:
 
 
 def _text_gflop(scorer: Scorer) -> float:
-    encoder = scorer.model.text_encoder
+    length = scorer.model.tokenizer.model_max_length
+    return sum(
+        _encoder_gflop(getattr(scorer.model, part), length)
+        for part in scorer.model.parts
+        if part != "unet"
+    )
+
+
+def _encoder_gflop(encoder: torch.nn.Module, length: int) -> float:
     with torch.device("meta"):
         copy = type(encoder)(encoder.config)
-        ids = torch.zeros((1, scorer.model.tokenizer.model_max_length), dtype=torch.long)
+        ids = torch.zeros((1, length), dtype=torch.long)
     return _gflop(lambda: copy(ids))

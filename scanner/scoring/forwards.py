@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scanner.models import Conditioning, StableDiffusion
+from scanner.models import Conditioning, DiffusionModel
 from scanner.probe import Enough, Prefix, record_prefix, replay_prefix, watch_attention
 from scanner.signals.noise import noise_norm
 
@@ -34,7 +34,7 @@ class Forwards:
     """
 
     def __init__(
-        self, model: StableDiffusion, latent_shape: tuple[int, ...], steps: int, guidance: float
+        self, model: DiffusionModel, latent_shape: tuple[int, ...], steps: int, guidance: float
     ) -> None:
         self.model = model
         self.latent_shape = latent_shape
@@ -146,7 +146,7 @@ class Forwards:
 
     def _no_caption(self) -> Conditioning:
         if self._nothing is None:
-            self._nothing = self.model.encode_empty()
+            self._nothing = self.model.encode_empty(self.latent_shape)
         return self._nothing
 
 

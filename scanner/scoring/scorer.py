@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scanner.captions.identity import caption_id
 from scanner.errors import UserError
-from scanner.models import Conditioning, StableDiffusion, Tokens, canonical
+from scanner.models import Conditioning, DiffusionModel, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
 from scanner.scoring.catalog import PROFILES, SIGNALS, VERSION, Observation, Signal
 from scanner.scoring.forwards import Forwards
@@ -39,7 +39,7 @@ class Scorer:
 
     def __init__(
         self,
-        model: StableDiffusion,
+        model: DiffusionModel,
         profile: str = "standard",
         signals: Sequence[str] | None = None,
         seeds: int | None = None,
@@ -177,7 +177,7 @@ class Scorer:
     @torch.inference_mode()
     def _observe(self, tokens: Tokens) -> list[Observation]:
         """One observation a seed; the text is encoded once for all of them."""
-        text = self.model.encode(tokens)
+        text = self.model.encode(tokens, self.latent_shape)
         return [self._look(tokens, text, seed) for seed in range(self.seeds)]
 
     def _look(self, tokens: Tokens, text: Conditioning, seed: int) -> Observation:

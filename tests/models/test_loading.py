@@ -7,6 +7,7 @@ import torch
 
 from scanner.errors import UserError
 from scanner.models import find_model, load_model
+from tests.conftest import KINDS
 
 
 def _copy(source: Path, target: Path) -> Path:
@@ -14,7 +15,7 @@ def _copy(source: Path, target: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("kind", ["sd1", "sd2"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_noise_prediction_is_epsilon_for_both_prediction_types(random_models, kind: str) -> None:
     """A v-prediction's ε, put back into the definition of v, gives the U-Net's own output."""
     model = load_model(str(random_models[kind]))
@@ -22,7 +23,7 @@ def test_noise_prediction_is_epsilon_for_both_prediction_types(random_models, ki
         text = model.encode(model.tokenize(["a cat"]))
     x = torch.randn(1, *model.latent_shape(), generator=torch.manual_seed(0))
     noise = model.predict_noise(x, 501, text)
-    raw = model.unet(x, 501, text.hidden_BLC).sample
+    raw = model.unet(x, 501, text.hidden_BLC, added_cond_kwargs=text.added or None).sample
     if kind == "sd2":
         alpha = model.scheduler.alphas_cumprod[501]
         clean = (x - (1 - alpha).sqrt() * noise) / alpha.sqrt()

@@ -4,19 +4,24 @@ import pytest
 import torch
 
 from scanner.errors import UserError
-from scanner.models import Conditioning, StableDiffusion, load_model
+from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.probe import Enough, watch_attention
+from tests.conftest import KINDS, LAYERS
 
-KINDS = ("sd1", "sd2")
 CAPTIONS = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]
 
 
 @pytest.fixture(params=KINDS)
-def model(request: pytest.FixtureRequest, random_models: dict[str, Path]) -> StableDiffusion:
-    return load_model(str(random_models[request.param]))
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
-def _inputs(model: StableDiffusion) -> tuple[torch.Tensor, Conditioning]:
+@pytest.fixture
+def model(kind: str, random_models: dict[str, Path]) -> DiffusionModel:
+    return load_model(str(random_models[kind]))
+
+
+def _inputs(model: DiffusionModel) -> tuple[torch.Tensor, Conditioning]:
     with torch.no_grad():
         text = model.encode(model.tokenize(CAPTIONS))
     noise = torch.randn(len(CAPTIONS), *model.latent_shape(), generator=torch.manual_seed(1))
@@ -24,7 +29,7 @@ def _inputs(model: StableDiffusion) -> tuple[torch.Tensor, Conditioning]:
 
 
 def test_abar_equals_a_naive_softmax_over_explicit_q_and_k_at_every_layer(
-    model: StableDiffusion,
+    model: DiffusionModel, kind: str
 ) -> None:
     """Q and K are caught by hooks on the stock U-Net; the map is computed one head at a time."""
     noise, text = _inputs(model)
@@ -45,7 +50,7 @@ def test_abar_equals_a_naive_softmax_over_explicit_q_and_k_at_every_layer(
     with watch_attention(model.unet, model.layers) as record:
         watched = model.predict_noise(noise, 981, text)
 
-    assert len(record.abar) == len(model.layers) == 16
+    assert len(record.abar) == len(model.layers) == LAYERS[kind]
     for name, abar in zip(model.layers, record.abar, strict=True):
         heads = model.unet.get_submodule(name).heads
         q, k = queries[name].double(), keys[name].double()
@@ -61,7 +66,7 @@ def test_abar_equals_a_naive_softmax_over_explicit_q_and_k_at_every_layer(
     assert torch.allclose(watched, stock, atol=1e-5)
 
 
-def test_layers_are_listed_in_the_order_in_which_they_run(model: StableDiffusion) -> None:
+def test_layers_are_listed_in_the_order_in_which_they_run(model: DiffusionModel) -> None:
     ran: list[str] = []
     hooks = [
         model.unet.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
@@ -74,7 +79,7 @@ def test_layers_are_listed_in_the_order_in_which_they_run(model: StableDiffusion
 
 
 def test_the_model_is_as_it_was_after_leaving_also_by_an_exception(
-    model: StableDiffusion,
+    model: DiffusionModel,
 ) -> None:
     before = model.unet.attn_processors
     with watch_attention(model.unet, model.layers):
@@ -92,7 +97,7 @@ def test_the_model_is_as_it_was_after_leaving_also_by_an_exception(
     assert all(after[name] is before[name] for name in before)
 
 
-def test_attention_that_does_more_than_softmax_is_refused(model: StableDiffusion) -> None:
+def test_attention_that_does_more_than_softmax_is_refused(model: DiffusionModel) -> None:
     model.unet.get_submodule(model.layers[2]).residual_connection = True
     with (
         pytest.raises(UserError, match="residual"),
@@ -103,7 +108,7 @@ def test_attention_that_does_more_than_softmax_is_refused(model: StableDiffusion
 
 @pytest.mark.parametrize("depth", [1, 4, 7, 16])
 def test_an_early_exit_sees_the_same_attention_and_runs_nothing_after_it(
-    model: StableDiffusion, depth: int
+    model: DiffusionModel, depth: int
 ) -> None:
     with watch_attention(model.unet, model.layers) as whole:
         model.predict_noise(_inputs(model)[0], 981, _inputs(model)[1])
@@ -125,13 +130,14 @@ def test_an_early_exit_sees_the_same_attention_and_runs_nothing_after_it(
 
 
 def test_the_map_of_one_text_position_is_kept_where_it_is_asked_for(
-    model: StableDiffusion,
+    model: DiffusionModel, kind: str
 ) -> None:
     tokens = model.tokenize(CAPTIONS)
     with watch_attention(model.unet, model.layers, map_layers=(0, 1)) as record:
         record.position_B = tokens.n_B - 1
         model.predict_noise(_inputs(model)[0], 981, _inputs(model)[1])
-    assert [tuple(m.shape) for m in record.maps] == [(3, 64), (3, 64)]
+    positions = 16 if kind == "sdxl" else 64
+    assert [tuple(m.shape) for m in record.maps] == [(3, positions)] * 2
     for number, kept in enumerate(record.maps):
         end = record.abar[number][torch.arange(3), tokens.n_B - 1]
         assert torch.allclose(kept.mean(1), end, atol=1e-6)

@@ -3,29 +3,37 @@ from pathlib import Path
 import pytest
 import torch
 
-from scanner.models import StableDiffusion, load_model
+from scanner.models import DiffusionModel, load_model
 from scanner.probe import record_prefix, replay_prefix
+from tests.conftest import KINDS
 
 CAPTIONS = ["a red apple", "The Great Wave", ""]
 
 
-@pytest.fixture(params=("sd1", "sd2"))
-def model(request: pytest.FixtureRequest, random_models: dict[str, Path]) -> StableDiffusion:
-    return load_model(str(random_models[request.param]))
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
-def _latent(model: StableDiffusion) -> torch.Tensor:
+@pytest.fixture
+def model(kind: str, random_models: dict[str, Path]) -> DiffusionModel:
+    return load_model(str(random_models[kind]))
+
+
+def _latent(model: DiffusionModel) -> torch.Tensor:
     return torch.randn(1, *model.latent_shape(), generator=torch.manual_seed(3))
 
 
 @torch.no_grad()
-def test_replaying_the_shared_prefix_gives_the_plain_forward(model: StableDiffusion) -> None:
+def test_replaying_the_shared_prefix_gives_the_plain_forward(
+    model: DiffusionModel, kind: str
+) -> None:
     text = model.encode(model.tokenize(CAPTIONS))
     x = _latent(model).expand(len(CAPTIONS), -1, -1, -1)
     plain = model.predict_noise(x, 981, text)
     with record_prefix(model.unet) as prefix:
         model.predict_noise(_latent(model), 981, model.encode_empty())
-    assert len(prefix) == 6
+    assert len(prefix) == (1 if kind == "sdxl" else 6)
     ran: list[str] = []
     hooks = [
         model.unet.get_submodule(name).register_forward_hook(lambda *_, n=name: ran.append(n))
@@ -40,7 +48,7 @@ def test_replaying_the_shared_prefix_gives_the_plain_forward(model: StableDiffus
 
 
 def test_the_unet_has_its_own_modules_back_also_after_an_exception(
-    model: StableDiffusion,
+    model: DiffusionModel,
 ) -> None:
     before = dict(model.unet.named_modules())
     with record_prefix(model.unet) as prefix, torch.no_grad():

@@ -7,20 +7,21 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from scanner.models import StableDiffusion, load_model
+from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.scoring import Scorer
+from tests.conftest import KINDS
 
 CAPTIONS = ["a red apple on a table", "The Great Wave", "x"]
 STEPS = 10
 GUIDANCE = 7.5
 
 
-@pytest.fixture(scope="module", params=["sd1", "sd2"])
-def model(request: pytest.FixtureRequest, random_models: dict[str, Path]) -> StableDiffusion:
+@pytest.fixture(scope="module", params=KINDS)
+def model(request: pytest.FixtureRequest, random_models: dict[str, Path]) -> DiffusionModel:
     return load_model(str(random_models[request.param]))
 
 
-def _attention(model: StableDiffusion, run) -> list[torch.Tensor]:
+def _attention(model: DiffusionModel, run) -> list[torch.Tensor]:
     """Maps (H, P, L) of every layer of one plain forward of one caption, in run order."""
     maps: list[torch.Tensor] = []
 
@@ -43,13 +44,13 @@ def _entropy(abar: torch.Tensor) -> torch.Tensor:
     return -(abar * abar.log()).sum()
 
 
-def _plainly(model: StableDiffusion, caption: str, seed: int) -> dict[str, float]:
+def _plainly(model: DiffusionModel, caption: str, seed: int) -> dict[str, float]:
     """One caption, one seed: the loop of the papers, in the order of their text."""
     scheduler = DDIMScheduler.from_config(dict(model.scheduler.config))
     scheduler.set_timesteps(STEPS)
     tokens = model.tokenize([caption])
     end = int(tokens.n_B[0]) - 1
-    text, empty = model.encode(tokens), model.encode(model.tokenize([""]))
+    text, empty = model.encode(tokens), model.encode_empty()
     x = torch.randn((1, *model.latent_shape()), generator=torch.manual_seed(seed))
     noise = x.clone()
     differences, abars = [], []
@@ -59,10 +60,10 @@ def _plainly(model: StableDiffusion, caption: str, seed: int) -> dict[str, float
         outputs = {}
 
         def run(t=t, x=x, outputs=outputs) -> None:
-            outputs["with"] = model.unet(x, t, text.hidden_BLC).sample
+            outputs["with"] = _raw(model, x, t, text)
 
         maps = _attention(model, run)
-        without = model.unet(x, t, empty.hidden_BLC).sample
+        without = _raw(model, x, t, empty)
         guided = without + GUIDANCE * (outputs["with"] - without)
         # ε of both branches differ by √ᾱ times what v differs by, since x is the same.
         scale = scheduler.alphas_cumprod[t].sqrt() if v_prediction else 1.0
@@ -71,7 +72,9 @@ def _plainly(model: StableDiffusion, caption: str, seed: int) -> dict[str, float
         x = scheduler.step(guided, t, x).prev_sample
     late = [a.mean(0) for a in abars[-(STEPS // 5) :]]
     summary = [_entropy_part(a[end:]) for a in late]
-    ending = torch.stack([m.mean(0)[:, end] for m in maps[:2]]).mean(0).view(8, 8)
+    ending = torch.stack([m.mean(0)[:, end] for m in maps[:2]]).mean(0)
+    side = int(len(ending) ** 0.5)
+    ending = torch.nn.functional.interpolate(ending.view(1, 1, side, side), (8, 8), mode="bilinear")
     low = scheduler.timesteps[-3]
     low_with = model.predict_noise(noise, int(low), text)
     low_without = model.predict_noise(noise, int(low), empty)
@@ -87,7 +90,7 @@ def _plainly(model: StableDiffusion, caption: str, seed: int) -> dict[str, float
             - _entropy_part(abars[0].mean(0)[end:])
         ).item(),
         "bright_ending": np.mean(
-            [((d[0] * ending).norm() / ending.mean()).item() for d in differences]
+            [((d * ending).norm() / ending.mean()).item() for d in differences]
         ),
         "cosine_low_noise": cosine.item(),
         "anisotropy": (norm / (1 - alpha).sqrt() + 2 * cosine).item(),
@@ -95,12 +98,24 @@ def _plainly(model: StableDiffusion, caption: str, seed: int) -> dict[str, float
     }
 
 
+def _raw(
+    model: DiffusionModel,
+    x: torch.Tensor,
+    t: int | torch.Tensor,
+    text: Conditioning,
+    hidden: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The stock U-Net's own output; ``hidden`` instead of the text's hidden states."""
+    hidden = text.hidden_BLC if hidden is None else hidden
+    return model.unet(x, t, hidden, added_cond_kwargs=text.added or None).sample
+
+
 def _entropy_part(part: torch.Tensor) -> torch.Tensor:
     return -(part * part.log()).sum()
 
 
 @torch.no_grad()
-def test_batched_and_shared_forwards_give_what_the_plain_loop_gives(model: StableDiffusion) -> None:
+def test_batched_and_shared_forwards_give_what_the_plain_loop_gives(model: DiffusionModel) -> None:
     scorer = Scorer(model, "trajectory", seeds=2, steps=STEPS, guidance=GUIDANCE)
     table = scorer.score(CAPTIONS).to_pylist()
     for caption, row in zip(CAPTIONS, table, strict=True):
@@ -110,7 +125,7 @@ def test_batched_and_shared_forwards_give_what_the_plain_loop_gives(model: Stabl
             assert row[name] == pytest.approx(expected, abs=1e-5, rel=1e-4), (caption, name)
 
 
-def test_each_profile_gives_the_same_value_of_a_signal(model: StableDiffusion) -> None:
+def test_each_profile_gives_the_same_value_of_a_signal(model: DiffusionModel) -> None:
     tables = {
         name: Scorer(model, name, seeds=1, steps=STEPS).score(CAPTIONS).to_pylist()
         for name in ("triage", "standard", "thorough", "trajectory")
@@ -122,34 +137,34 @@ def test_each_profile_gives_the_same_value_of_a_signal(model: StableDiffusion) -
                 if isinstance(value, float):
                     assert value == pytest.approx(other[column], abs=1e-5), (name, column)
     assert len(tables["triage"][0]["entropy_layers"]) == 4
-    assert len(tables["standard"][0]["entropy_layers"]) == 16
+    assert len(tables["standard"][0]["entropy_layers"]) == len(model.layers)
 
 
-def test_token_gradient_is_the_slope_of_the_noise_norm(model: StableDiffusion) -> None:
+def test_token_gradient_is_the_slope_of_the_noise_norm(model: DiffusionModel) -> None:
     """Compared with finite differences along the gradient's own direction."""
     scorer = Scorer(model, signals=("token_gradient", "noise_norm_first"))
     row = scorer.score(CAPTIONS[:1]).to_pylist()[0]
     tokens = model.tokenize(CAPTIONS[:1])
     with torch.no_grad():
-        hidden = model.encode(tokens).hidden_BLC
+        text = model.encode(tokens)
     x = scorer.forwards.initial_noise(0)
     empty = scorer.forwards.empty(0, scorer.forwards.first_time)
-    leaf = hidden.clone().requires_grad_()
-    norm = (model.unet(x, 981, leaf).sample * _scale(model) - empty_raw(model, x)).norm()
+    leaf = text.hidden_BLC.clone().requires_grad_()
+    norm = (_raw(model, x, 981, text, leaf) * _scale(model) - empty_raw(model, x)).norm()
     norm.backward()
     expected = leaf.grad[0].norm(dim=1)[: int(tokens.n_B[0])]
     assert row["token_gradient"] == pytest.approx(expected.tolist(), rel=1e-3, abs=1e-6)
     assert empty.shape == x.shape
 
 
-def _scale(model: StableDiffusion) -> float:
+def _scale(model: DiffusionModel) -> float:
     v = model.scheduler.config.prediction_type == "v_prediction"
     return model.alpha(981) ** 0.5 if v else 1.0
 
 
 @torch.no_grad()
-def empty_raw(model: StableDiffusion, x: torch.Tensor) -> torch.Tensor:
-    return model.unet(x, 981, model.encode_empty().hidden_BLC).sample * _scale(model)
+def empty_raw(model: DiffusionModel, x: torch.Tensor) -> torch.Tensor:
+    return _raw(model, x, 981, model.encode_empty()) * _scale(model)
 
 
 @pytest.mark.parametrize(
