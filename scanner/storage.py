@@ -93,12 +93,13 @@ def _is_s3(fs: Any) -> bool:
     return protocol in ("s3", "s3a")
 
 
-def fetch_directory(url: str, cache: Path) -> Path:
-    """A local copy of a directory in a store, made once for each state of its files."""
+def fetch(url: str, cache: Path) -> Path:
+    """A local copy of a file or directory in a store, made once for each state of its files."""
     fs, path = split_url(url)
     files = fs.find(path, detail=True)
     if not files:
-        raise UserError(f"{url}: no such directory, or it is empty")
+        raise UserError(f"{url}: no such file or directory, or it is empty")
+    own_name = Path(path).name if list(files) == [path] else ""
     state = [
         (name, info["size"], str(info.get("ETag") or info.get("mtime") or info.get("created")))
         for name, info in sorted(files.items())
@@ -108,7 +109,7 @@ def fetch_directory(url: str, cache: Path) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as temporary:
             for name in files:
-                target = Path(temporary, "copy", name[len(path) :].lstrip("/"))
+                target = Path(temporary, "copy", own_name or name[len(path) :].lstrip("/"))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 fs.get_file(name, str(target))
             try:
@@ -116,7 +117,7 @@ def fetch_directory(url: str, cache: Path) -> Path:
             except OSError:
                 if not copy.exists():  # else another process was first
                     raise
-    return copy
+    return copy / own_name
 
 
 @dataclass

@@ -16,7 +16,7 @@ _REASONS = {
     "Inpaint": "an inpainting model is also given a masked picture",
     "Pix2Pix": "an image-editing model is also given a picture",
     "Upscale": "an upscaling model is also given a picture",
-    "LatentConsistency": "a distilled model is none of its training set's noise predictors",
+    "LatentConsistency": "a model distilled to a few steps does not predict noise",
     "StableDiffusion3": _JOINT,
     "Flux": _JOINT,
     "AuraFlow": _JOINT,

@@ -2,31 +2,37 @@
 
 import hashlib
 import json
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from scanner.errors import UserError
 from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.families import FAMILIES, refuse_configuration, refuse_pipeline
-from scanner.storage import fetch_directory
-
-TESTBED = Path(__file__).parents[1] / "testbed" / "model"
-CONFIGURATION = ("*/*.json", "*/*.txt", "model_index.json")
+from scanner.models.fetching import fetch_configuration, fetch_weights, weight_files
+from scanner.models.lora import find_lora
+from scanner.models.single_file import (
+    find_single_file,
+    is_single_file,
+    refuse_other_prediction,
+)
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model on this machine: where, which revision, and what its pipeline is."""
+    """A model on this machine: where, which revision, and what its pipeline is.
+
+    checkpoint: the single file with its weights; ``folder`` then has its configuration alone.
+    lora: a LoRA to fuse into them, times ``lora_scale``.
+    """
 
     name: str
     folder: Path
     revision: str | None
     pipeline: str
+    checkpoint: Path | None = None
+    lora: Path | None = None
+    lora_scale: float = 1.0
 
     @property
     def family(self) -> type[DiffusionModel]:
@@ -46,12 +52,17 @@ class ModelFiles:
     def weights_hash(self) -> str:
         """SHA-256 over everything that decides a score: weights, tokenizers, configurations."""
         digest = hashlib.sha256()
+        kept = (".json", ".txt") if self.checkpoint else (".safetensors", ".json", ".txt")
         for part in (*self.family.parts, *self.family.tokenizers, "scheduler"):
             for path in sorted((self.folder / part).iterdir()):
-                if path.suffix in (".safetensors", ".json", ".txt"):
+                if path.suffix in kept:
                     _digest(digest, f"{part}/{path.name}", path)
         for name, value in self.settings.items():
             digest.update(f"{name} {json.dumps(value)}\n".encode())
+        if self.checkpoint:
+            _digest(digest, "checkpoint", self.checkpoint)
+        if self.lora:
+            _digest(digest, f"lora {self.lora_scale!r}", self.lora)
         return digest.hexdigest()
 
 
@@ -61,64 +72,55 @@ def _digest(digest: Any, name: str, path: Path) -> None:
         digest.update(hashlib.file_digest(file, "sha256").digest())
 
 
-def find_model(name: str, revision: str | None = None) -> ModelFiles:
+def find_model(
+    name: str,
+    revision: str | None = None,
+    *,
+    model_config: str | None = None,
+    lora: str | None = None,
+    lora_scale: float = 1.0,
+) -> ModelFiles:
     """Bring a model's files here and check them.
 
-    ``name``: ``testbed``, a local directory, a URL of one in a store, or a hub id such as
-    ``CompVis/stable-diffusion-v1-4``. Raises UserError where it cannot be had or is of a class
-    that is not supported; the message lists those that are.
+    ``name``: ``testbed``; a local directory, or a URL of one in a store; a hub id such as
+    ``CompVis/stable-diffusion-v1-4``; a single .safetensors checkpoint, local or a URL, whose
+    configuration is that of ``model_config`` (see :func:`find_single_file`). ``lora``: see
+    :func:`find_lora`. Raises UserError where something cannot be had or is of a class that is not
+    supported; the message lists those that are.
     """
-    folder, revision = _folder(name, revision)
-    index = folder / "model_index.json"
-    if not index.exists():
-        raise UserError(f"{name}: no diffusers model here (model_index.json is missing)")
-    files = ModelFiles(name, folder, revision, _pipeline(name, index))
-    for part in files.family.parts:
-        if not list((folder / part).glob("*.safetensors")):
-            raise UserError(
-                f"{name}: no safetensors weights in {part}/; weights in other formats are not "
-                "loaded, since they can run code; convert them with diffusers' "
-                "save_pretrained(safe_serialization=True)"
-            )
+    if is_single_file(name):
+        checkpoint, folder = find_single_file(name, model_config)
+        files = ModelFiles(name, folder, None, _pipeline(model_config or name, folder), checkpoint)
+        kind = files.config("scheduler").get("prediction_type", "epsilon")
+        refuse_other_prediction(name, checkpoint, kind)
+    else:
+        if model_config:
+            raise UserError(f"--model-config is for single files; {name} has its own configuration")
+        folder, revision = fetch_configuration(name, revision)
+        files = ModelFiles(name, folder, revision, _pipeline(name, folder))
+        # After the class is known: the weights of a model that is refused can be large.
+        fetch_weights(name, folder, revision, files.family.parts)
+        _refuse_other_formats(files)
     refuse_configuration(name, files.config("unet"), files.config("scheduler"))
+    if lora:
+        files = replace(files, lora=find_lora(lora), lora_scale=lora_scale)
     return files
 
 
-def _pipeline(name: str, index: Path) -> str:
+def _pipeline(name: str, folder: Path) -> str:
+    index = folder / "model_index.json"
+    if not index.exists():
+        raise UserError(f"{name}: no diffusers model here (model_index.json is missing)")
     contents = json.loads(index.read_text())
     refuse_pipeline(name, contents)
     return contents["_class_name"]
 
 
-def _folder(name: str, revision: str | None) -> tuple[Path, str | None]:
-    if name == "testbed":
-        return TESTBED, None
-    if "://" in name:
-        cache = Path.home() / ".cache" / "memscan" / "models"
-        return fetch_directory(name, cache), None
-    if Path(name).expanduser().is_dir():
-        return Path(name).expanduser(), None
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
-        raise UserError(f"{name}: neither a directory, a URL, a hub id (owner/name) nor testbed")
-    configuration = _download(name, revision, list(CONFIGURATION))
-    # Before the weights: those of a model that is refused can be large.
-    index = configuration / "model_index.json"
-    parts = FAMILIES[_pipeline(name, index)].parts if index.exists() else {}
-    revision = configuration.name
-    return _download(name, revision, [f"{part}/*.safetensors" for part in parts]), revision
-
-
-def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
-    try:
-        folder = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=patterns,
-            ignore_patterns=["*.fp16.*", "*non_ema*"],
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"{name}: not to be had from the hub: {str(error).splitlines()[0]}; check the name, "
-            "the network and, for gated models, the token"
-        ) from error
-    return Path(folder)
+def _refuse_other_formats(files: ModelFiles) -> None:
+    for part in files.family.parts:
+        if not weight_files(files.folder / part):
+            raise UserError(
+                f"{files.name}: no safetensors weights in {part}/ (an fp16 variant is not looked "
+                "for); weights in other formats are not loaded, since they can run code; convert "
+                "them with diffusers' save_pretrained(safe_serialization=True)"
+            )

@@ -8,6 +8,8 @@ from transformers import CLIPTokenizer
 from scanner.errors import UserError
 from scanner.models.diffusion_model import DiffusionModel, score_scheduler
 from scanner.models.finding import ModelFiles, find_model
+from scanner.models.lora import fuse_lora
+from scanner.models.single_file import load_single_file
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -23,29 +25,49 @@ def load_model(
     dtype: str | None = None,
     device: str | None = None,
     weights: str | None = None,
+    *,
+    model_config: str | None = None,
+    lora: str | None = None,
+    lora_scale: float = 1.0,
 ) -> DiffusionModel:
-    """Load a model for scoring.
+    """Load a model for scoring, its LoRA fused.
 
-    ``device``: ``cuda`` where there is one by default, else ``cpu``; ``dtype``: float16 on cuda
-    and float32 on cpu by default. ``weights``: the hash of the files, if it is known already.
+    ``name``, ``revision``, ``model_config``, ``lora``, ``lora_scale``: as :func:`find_model` takes
+    them, or what it found. ``device``: ``cuda`` where there is one by default, else ``cpu``;
+    ``dtype``: float16 on cuda and float32 on cpu by default. ``weights``: the hash of the files,
+    if it is known already.
     """
-    files = find_model(name, revision) if isinstance(name, str) else name
+    if isinstance(name, str):
+        files = find_model(
+            name, revision, model_config=model_config, lora=lora, lora_scale=lora_scale
+        )
+    else:
+        files = name
+    family, names = files.family, tuple(files.family.parts)
     device = choose_device(device)
     parts = _load_parts(files, DTYPES[choose_dtype(dtype, device)])
-    return files.family(
+    components = {
         **{name: part.to(device) for name, part in parts.items()},
-        **{name: load_tokenizer(files, name) for name in files.family.tokenizers},
+        **{name: load_tokenizer(files, name) for name in family.tokenizers},
+        "scheduler": score_scheduler(files.config("scheduler")),
+    }
+    if files.lora:
+        fuse_lora(files.lora, files.lora_scale, files.pipeline, names, components)
+    return family(
+        **components,
         **files.settings,
-        scheduler=score_scheduler(files.config("scheduler")),
         weights=weights or files.weights_hash(),
         pixels_per_latent=2 ** (len(files.config("vae")["block_out_channels"]) - 1),
     )
 
 
 def _load_parts(files: ModelFiles, dtype: torch.dtype) -> dict[str, Any]:
+    parts = files.family.parts
+    if files.checkpoint:
+        return load_single_file(files.checkpoint, files.folder, files.pipeline, tuple(parts), dtype)
     return {
         name: part.from_pretrained(files.folder / name, use_safetensors=True, dtype=dtype)
-        for name, part in files.family.parts.items()
+        for name, part in parts.items()
     }
 
 

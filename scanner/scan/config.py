@@ -37,9 +37,19 @@ class ScanConfig:
     limit: int | None = None
     """Score only this many distinct captions: those with the smallest caption ids."""
     model: str = "CompVis/stable-diffusion-v1-4"
-    """A hub id, a local directory, a URL, or testbed (the small model in this package)."""
+    """A hub id, a local directory, a URL, a single .safetensors checkpoint (local or a URL), or
+    testbed (the small model in this package)."""
     revision: str | None = None
     """The model's revision on the hub; the newest one, then pinned in run.json."""
+    model_config: str | None = None
+    """For a single-file checkpoint: a diffusers model of the same architecture (a directory, URL or
+    hub id), whose configuration, tokenizer and prediction type are taken; by default the usual one
+    of its kind on the hub (for Stable Diffusion 2 the one with v-prediction)."""
+    lora: str | None = None
+    """A LoRA to fuse into the model: a .safetensors file or a directory with one, local or a URL,
+    in the format of diffusers or kohya."""
+    lora_scale: float = 1.0
+    """What the LoRA is multiplied by."""
     dtype: str = "auto"
     """float32, float16, bfloat16, or auto: float16 on cuda and float32 on the cpu."""
     device: str = "auto"

@@ -23,6 +23,7 @@ from scanner.storage import Store, full_url
 LIBRARIES = ("memorization-scanner", "torch", "diffusers", "transformers", "ray", "pyarrow")
 SLICE_CAPTIONS = {"cpu": 512, "cuda": 4096}
 SLICES_PER_ACTOR = 4
+MODEL = ("model_config", "lora", "lora_scale")
 SCORING = ("profile", "signals", "seeds", "steps", "guidance", "height", "width")
 
 Say = Callable[[str], None]
@@ -43,6 +44,7 @@ class Setting:
             store=store,
             model=config.model,
             revision=self.files.revision,
+            model_options=_model_options(config),
             weights=self.scorer.model.weights,
             dtype=config.dtype,
             device=config.device,
@@ -59,7 +61,7 @@ class Setting:
 
 def prepare(config: ScanConfig, say: Say) -> Setting:
     """Resolve what was left to default: device, precision, model revision, actors."""
-    files = find_model(config.model, config.revision)
+    files = find_model(config.model, config.revision, **_model_options(config))
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
     config = replace(config, device=device, dtype=dtype)
@@ -74,11 +76,17 @@ def prepare(config: ScanConfig, say: Say) -> Setting:
     model = load_model(files, dtype=dtype, device=device)
     scorer = Scorer(model, **_scoring(config))
     chosen = f"signals {', '.join(config.signals)}" if config.signals else config.profile
+    lora = f" with LoRA {config.lora} times {config.lora_scale:g}" if config.lora else ""
     say(
-        f"model {config.model} ({files.pipeline}, {dtype} on {device}), {chosen}, "
+        f"model {config.model}{lora} ({files.pipeline}, {dtype} on {device}), {chosen}, "
         f"{scorer.seeds} seed{'s' * (scorer.seeds > 1)}, {actors} actor{'s' * (actors > 1)}"
     )
     return Setting(config, files, scorer, resources)
+
+
+def _model_options(config: ScanConfig) -> dict[str, Any]:
+    """What changes the model beside its name and revision."""
+    return {name: getattr(config, name) for name in MODEL}
 
 
 def _scoring(config: ScanConfig) -> dict[str, Any]:
@@ -102,7 +110,7 @@ def what_is_scanned(config: ScanConfig) -> dict[str, Any]:
 
 def asked_of(config: ScanConfig) -> dict[str, Any]:
     """The options that can change a score, as they were given."""
-    names = ("model", "revision", "dtype", *SCORING)
+    names = ("model", "revision", *MODEL, "dtype", *SCORING)
     asked = {name: getattr(config, name) for name in names}
     return asked | {"signals": list(config.signals) if config.signals else None}
 

@@ -22,6 +22,7 @@ class ScanWork:
     store: Store
     model: str
     revision: str | None
+    model_options: dict[str, Any]
     weights: str
     dtype: str
     device: str
@@ -31,7 +32,7 @@ class ScanWork:
     def __call__(self) -> "_SliceScorer":
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
-        files = find_model(self.model, self.revision)
+        files = find_model(self.model, self.revision, **self.model_options)
         found = files.weights_hash()
         if found != self.weights:
             raise RuntimeError(

@@ -91,6 +91,25 @@ def test_a_hub_id_loads_from_the_cache_with_its_revision_pinned(
     assert load_model(files).weights == find_model(str(random_models["sd1"])).weights_hash()
 
 
+def test_a_model_on_the_hub_is_refused_before_its_weights_are_downloaded(
+    random_models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _copy(random_models["sd1"], tmp_path / "0123456789abcdef")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "FluxPipeline"}))
+    asked: list[str] = []
+
+    def download(name: str, allow_patterns: list[str], **_: object) -> str:
+        asked.extend(allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr("scanner.models.fetching.snapshot_download", download)
+    with pytest.raises(UserError, match="FluxPipeline"):
+        find_model("someone/large")
+    assert asked
+    assert not any("safetensors" in pattern for pattern in asked)
+
+
 def test_a_model_in_object_storage_is_fetched_once(
     random_models, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

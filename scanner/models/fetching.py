@@ -1,0 +1,78 @@
+"""Bring a model's files to this machine: from a directory, a store, or the hub."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from scanner.errors import UserError
+from scanner.storage import fetch
+
+TESTBED = Path(__file__).parents[1] / "testbed" / "model"
+CONFIGURATION = ("*/*.json", "*/*.txt", "model_index.json")
+VARIANTS = ("*.fp16.*", "*non_ema*")
+
+
+def local_copy(name: str) -> Path | None:
+    """A local path as it is, a URL's copy on this machine; None for what is neither."""
+    if "://" in name:
+        return fetch(name, Path.home() / ".cache" / "memscan" / "models")
+    path = Path(name).expanduser()
+    return path if path.exists() else None
+
+
+def fetch_configuration(name: str, revision: str | None = None) -> tuple[Path, str | None]:
+    """A model's directory, and its revision if it is from the hub; then without its weights.
+
+    ``name``: ``testbed``, a local directory, a URL of one, or a hub id. Raises UserError where it
+    cannot be had.
+    """
+    if name == "testbed":
+        return TESTBED, None
+    folder = local_copy(name)
+    if folder and folder.is_dir():
+        return folder, None
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+        raise UserError(
+            f"{name}: neither a directory, a URL, a hub id (owner/name), a .safetensors file nor "
+            "testbed"
+        )
+    folder = _download(name, revision, CONFIGURATION)
+    return folder, folder.name
+
+
+def fetch_weights(name: str, folder: Path, revision: str | None, parts: Iterable[str]) -> None:
+    """Download what weights a model on the hub lacks in its directory; nothing for others.
+
+    What is there already needs no network, which would be tried for long where there is none.
+    """
+    lacking = [part for part in parts if not weight_files(folder / part)]
+    if revision is not None and lacking:
+        _download(name, revision, [f"{part}/*.safetensors" for part in lacking])
+
+
+def weight_files(part: Path) -> list[Path]:
+    """A part's weights in safetensors; variants beside the usual ones do not count."""
+    return [
+        path
+        for path in part.glob("*.safetensors")
+        if not any(path.match(variant) for variant in VARIANTS)
+    ]
+
+
+def _download(name: str, revision: str | None, patterns: Iterable[str]) -> Path:
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=list(patterns),
+            ignore_patterns=list(VARIANTS),
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(
+            f"{name}: not to be had from the hub: {str(error).splitlines()[0]}; check the name, "
+            "the network and, for gated models, the token"
+        ) from error
+    return Path(folder)

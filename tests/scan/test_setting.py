@@ -1,0 +1,45 @@
+"""From a scan's options to the model that an actor scores with."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from scanner.scan.config import ScanConfig
+from scanner.scan.setting import asked_of, prepare
+from scanner.storage import Store
+
+
+@pytest.fixture(scope="module")
+def lora(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("lora") / "lora.safetensors"
+    stem = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.lora"
+    save_file(
+        {f"{stem}.down.weight": torch.ones(1, 32), f"{stem}.up.weight": torch.ones(32, 1)}, file
+    )
+    return str(file)
+
+
+def test_an_actor_scores_with_the_lora_that_the_scan_was_given(
+    random_models: dict[str, Path], lora: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)  # of an actor's own process
+    said: list[str] = []
+    config = ScanConfig(model=str(random_models["sd1"]), lora=lora, lora_scale=0.5, device="cpu")
+    setting = prepare(config, said.append)
+    scorer = pickle.loads(pickle.dumps(setting.work(Store(str(tmp_path)))))().scorer
+    assert scorer.model.weights == setting.scorer.model.weights
+    assert scorer.score(["a cat"]).equals(setting.scorer.score(["a cat"]))
+    plain = prepare(ScanConfig(model=str(random_models["sd1"]), device="cpu"), said.append)
+    assert not scorer.score(["a cat"]).equals(plain.scorer.score(["a cat"]))
+    assert f"with LoRA {lora} times 0.5" in said[0]
+    assert "LoRA" not in said[1]
+
+
+def test_what_changes_the_model_is_part_of_what_was_asked(lora: str) -> None:
+    plain = asked_of(ScanConfig())
+    assert asked_of(ScanConfig(lora=lora)) != plain
+    assert asked_of(ScanConfig(lora_scale=0.5)) != plain
+    assert asked_of(ScanConfig(model_config="some/model")) != plain
