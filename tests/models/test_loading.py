@@ -7,7 +7,9 @@ import torch
 
 from scanner.errors import UserError
 from scanner.models import find_model, load_model
+from scanner.scoring import Scorer
 from tests.conftest import KINDS
+from tests.scoring.test_scorer import assert_same_scores
 
 
 def _copy(source: Path, target: Path) -> Path:
@@ -33,11 +35,36 @@ def test_noise_prediction_is_epsilon_for_both_prediction_types(random_models, ki
         assert torch.equal(raw, noise)
 
 
-def test_the_schedule_begins_at_981_and_never_clips(random_models) -> None:
-    model = load_model(str(random_models["sd1"]))
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_schedule_begins_at_981_and_never_clips(random_models, kind: str) -> None:
+    model = load_model(str(random_models[kind]))
     assert model.timesteps(50)[0].item() == 981
     assert not model.scheduler.config.clip_sample
     assert not model.scheduler.config.set_alpha_to_one
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        {"_class_name": "DDIMScheduler", "clip_sample": True, "set_alpha_to_one": True},
+        {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"},
+        {"_class_name": "DPMSolverMultistepScheduler", "steps_offset": 0},
+    ],
+)
+def test_the_scheduler_that_a_pipeline_brings_changes_no_score(
+    random_models, tmp_path: Path, scheduler: dict
+) -> None:
+    """The model's own is a PNDMScheduler with the same noise levels."""
+    folder = _copy(random_models["sd1"], tmp_path / "other")
+    path = folder / "scheduler" / "scheduler_config.json"
+    own = json.loads(path.read_text())
+    assert own["_class_name"] == "PNDMScheduler"
+    path.write_text(json.dumps(own | scheduler))
+    scores = [
+        Scorer(load_model(str(model)), "trajectory", steps=4).score(["a cat"])
+        for model in (random_models["sd1"], folder)
+    ]
+    assert_same_scores(*scores)
 
 
 def test_other_pipelines_are_refused_by_name_with_those_that_are_supported(
