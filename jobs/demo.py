@@ -73,6 +73,9 @@ def _demo(config: DemoConfig) -> int:
     tables = open_run(place)
     found = evaluate(tables, files.labels())
     counts = result.manifest["counts"]
+    for complaint in result.complaints:
+        say(f"memscan: {complaint}")
+    status = 3 if result.complaints else 0
     if config.json:
         print_json(
             {
@@ -90,7 +93,7 @@ def _demo(config: DemoConfig) -> int:
                 "report": None,
             }
         )
-        return 0
+        return status
     print(
         f"\n{counts['samples']:,} samples, {found.captions:,} distinct captions (held-out ones "
         f"among them), {found.memorized} truly memorized\n"
@@ -106,7 +109,7 @@ def _demo(config: DemoConfig) -> int:
         print(f"{numbers}  {_marked(row)}")
     print(f"\ndata set  {data}\nrun       {place}\nnext      memscan rank {place}")
     print(f'          memscan sql {place} "SELECT * FROM ranked LIMIT 5"')
-    return 0
+    return status
 
 
 def _records(found: "dict[str, Separation]") -> dict[str, Any]:

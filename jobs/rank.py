@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import tyro
 
 from jobs.tables import write_table
-from jobs.terminal import parse, run
+from jobs.terminal import pairs, parse, run
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = parse(RankConfig, "rank", str(__doc__), words)
         from scanner.query import open_run, rank
 
-        table = rank(open_run(config.run), config.top, config.by, config.min_samples, config.where)
+        table = rank(
+            open_run(config.run, pairs("--with", config.with_)),
+            config.top,
+            config.by,
+            config.min_samples,
+            config.where,
+        )
         write_table(table, "json" if config.json else config.format, config.out)
         return 0
 

@@ -41,8 +41,8 @@ def scan_command(config: ScanConfig) -> int:
         print_json({"run": result.run, "counts": counts, "complaints": result.complaints})
     else:
         print(
-            f"{counts['scored']:,} captions of {counts['samples']:,} samples scored into "
-            f"{result.run}\nnext: memscan rank {result.run}"
+            f"{counts['scored']:,} captions scored into {result.run} "
+            f"({counts['samples']:,} samples read)\nnext: memscan rank {result.run}"
         )
     for complaint in result.complaints:
         say(f"memscan: {complaint}")
@@ -58,7 +58,8 @@ def _print_description(found: dict, as_json: bool) -> None:
     print(f"distinct captions    {counts['captions']:,} in {found['slices']:,} slices")
     print(f"store preflight      {found['preflight']}")
     print(f"signals              {', '.join(found['signals'])}")
-    print(f"schedule             for each of {found['seeds']} seeds:")
+    seeds = f"each of {found['seeds']} seeds" if found["seeds"] > 1 else "one seed"
+    print(f"schedule             for {seeds}:")
     for line in found["schedule"]:
         print(f"                     {line}")
     print(

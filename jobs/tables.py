@@ -2,7 +2,9 @@
 
 import csv
 import json
+import math
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +22,7 @@ def write_table(table: pa.Table, form: str, out: Path | None) -> None:
 
     JSON is an array of objects, one a row. Raises UserError where the file cannot be written.
     """
+    table = _distinct_names(table)
     if form == "parquet":
         if out is None:
             raise UserError("parquet is no text: name a file with --out")
@@ -63,10 +66,28 @@ def _write_text(table: pa.Table, form: str, file: IO[str]) -> None:
 
 
 def _plain(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows of Python values; a number that JSON cannot say (NaN, infinity) becomes null."""
-    rows = table.to_pylist()
-    for row in rows:
-        for name, value in row.items():
-            if isinstance(value, float) and value - value != 0:
-                row[name] = None
-    return rows
+    """Rows of values that JSON can say: decimals as numbers, NaN and infinity as null."""
+    return [{name: _value(value) for name, value in row.items()} for row in table.to_pylist()]
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_value(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _value(item) for name, item in value.items()}
+    return value
+
+
+def _distinct_names(table: pa.Table) -> pa.Table:
+    """SQL may give two columns one name; the second becomes NAME_1, so that none is lost."""
+    names: list[str] = []
+    for name in table.column_names:
+        number = 0
+        while (new := f"{name}_{number}" if number else name) in names:
+            number += 1
+        names.append(new)
+    return table.rename_columns(names)

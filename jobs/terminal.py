@@ -18,7 +18,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from scanner.errors import UserError
+from scanner.errors import UsageError, UserError
 from scanner.run.progress import Progress
 
 Config = TypeVar("Config")
@@ -31,38 +31,41 @@ def parse(config: type[Config], command: str, purpose: str, arguments: Sequence[
 
     ``--config FILE`` names a TOML file with the same names; flags win over it.
     """
-    default: Config | None = None
+    words = list(arguments)
     if "config" in {field.name for field in dataclasses.fields(config)}:  # type: ignore[arg-type]
-        default = _from_toml(config, arguments)
-    options: Config = tyro.cli(  # type: ignore[assignment]
+        words = [*_from_toml(config, words), *words]
+    options: Config = tyro.cli(
         config,
         prog=f"memscan {command}",
         description=purpose,
-        args=list(arguments),
-        default=default,
+        args=words,
         config=OPTIONS,
     )
     return options
 
 
-def _from_toml(config: type[Config], arguments: Sequence[str]) -> Config | None:
+def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
+    """A TOML file's entries as words of the command line, so that one parser checks both."""
     pairs = itertools.pairwise(arguments)
     paths = [after for flag, after in pairs if flag == "--config"]
     paths += [word.partition("=")[2] for word in arguments if word.startswith("--config=")]
     if not paths:
-        return None
+        return []
     try:
         record = tomllib.loads(Path(paths[-1]).read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {paths[-1]}: cannot be read: {error}") from error
-    fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
-    values = {}
+    names = {field.name for field in dataclasses.fields(config)}
+    words: list[str] = []
     for key, value in record.items():
-        name = key.replace("-", "_")
-        if name not in fields:
+        if key.replace("-", "_") not in names:
             raise UserError(f"--config {paths[-1]}: no option {key!r}; see --help for the names")
-        values[name] = tuple(value) if isinstance(value, list) else value
-    return config(**values)
+        flag = "--" + key.replace("_", "-")
+        if isinstance(value, bool):
+            words += [flag] if value else []
+        else:
+            words += [flag, *map(str, value if isinstance(value, list) else [value])]
+    return words
 
 
 def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
@@ -77,9 +80,15 @@ def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
 
 
 def run(command: Callable[[], int]) -> int:
-    """Run a command's body: a UserError becomes one line and status 1."""
+    """Run a command's body: an error that the user can mend is one line and a status.
+
+    1 for what failed, 2 for wrong arguments; anything unforeseen keeps its traceback.
+    """
     try:
         return command()
+    except UsageError as error:
+        print(f"memscan: {error}", file=sys.stderr)
+        return 2
     except UserError as error:
         print(f"memscan: {error}", file=sys.stderr)
         return 1
@@ -90,6 +99,17 @@ def run(command: Callable[[], int]) -> int:
         # The reader has gone; what is still buffered has to go somewhere at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        # Clients of object stores have exceptions of their own, which share no class.
+        of_a_store = type(error).__module__.split(".")[0] in ("botocore", "aiobotocore", "aiohttp")
+        if not (of_a_store or isinstance(error, OSError)):
+            raise
+        print(
+            f"memscan: storage: {type(error).__name__}: {error}; check the location, the "
+            "permissions and, for s3, AWS_ENDPOINT_URL and the credentials in the environment",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def say(line: str) -> None:
@@ -116,7 +136,9 @@ def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
     table = Table(show_edge=False, pad_edge=False)
     for name in columns:
         number = all(isinstance(row[name], int | float | None) for row in rows)
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
+        table.add_column(
+            Text(printable(name)), justify="right" if number else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*(cell(row[name]) for name in columns))
     console.print(table)

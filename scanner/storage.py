@@ -67,7 +67,9 @@ def expand(urls: tuple[str, ...], endings: tuple[str, ...]) -> list[str]:
     for url in urls:
         fs, path = split_url(url)
         if any(letter in path for letter in "*?["):
-            names = [name for name in fs.glob(path) if name.lower().endswith(endings)]
+            matched = [name for name in fs.glob(path) if fs.isfile(name)]
+            matched += [name for f in fs.glob(path) if fs.isdir(f) for name in fs.find(f)]
+            names = [name for name in dict.fromkeys(matched) if name.lower().endswith(endings)]
         elif fs.isdir(path):
             names = [name for name in fs.find(path) if name.lower().endswith(endings)]
         elif fs.exists(path):

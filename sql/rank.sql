@@ -32,7 +32,7 @@ first_rows AS (
 SELECT rank, caption_id, caption, n_samples,
        (high.total - rank) / high.total AS percentile,
        decision_signal AS signal,
-       abs(first_rows.decision) AS score,
+       decision_value AS score,
        first_rows.entropy_e,
        first_rows.noise_norm_first,
        triggers,

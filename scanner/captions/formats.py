@@ -6,7 +6,9 @@ a row for good.
 
 import csv
 import io
+import itertools
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -19,7 +21,18 @@ from scanner.storage import open_input
 BATCH_ROWS = 8192
 _TEXT_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 ENDINGS = (".parquet", *_TEXT_ENDINGS, *(ending + ".gz" for ending in _TEXT_ENDINGS))
-csv.field_size_limit(1 << 30)
+FIRST_LINES = 1000
+# An unclosed quote swallows what follows; a caption of a mebibyte is none.
+csv.field_size_limit(1 << 20)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    RecursionError,
+    zlib.error,
+    csv.Error,
+    pa.ArrowException,
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,7 @@ def column_names(url: str) -> list[str]:
     """The columns of a file, without reading its rows. Raises UserError if it cannot be read."""
     try:
         return _format(url).columns(url)
-    except (OSError, ValueError, pa.ArrowException, csv.Error) as error:
+    except _DAMAGE as error:
         raise UserError(f"{url}: cannot be read: {_brief(error)}") from error
 
 
@@ -47,7 +60,7 @@ def read(url: str, columns: list[str]) -> Iterator[Batch]:
     """The named columns of a file. Raises UnreadableFile, after what could be read, if damaged."""
     try:
         yield from _format(url).batches(url, columns)
-    except (OSError, EOFError, ValueError, pa.ArrowException, csv.Error) as error:
+    except _DAMAGE as error:
         raise UnreadableFile(_brief(error)) from error
 
 
@@ -82,36 +95,64 @@ def _parquet_batches(url: str, columns: list[str]) -> Iterator[Batch]:
             raise ValueError(f"no column {', '.join(missing)}")
         start = 0
         for batch in parquet.iter_batches(BATCH_ROWS, columns=columns):
-            values = {name: batch[name].to_pylist() for name in columns}
+            # A name can stand twice in a file; the first one counts.
+            places = {name: batch.schema.get_all_field_indices(name)[0] for name in columns}
+            values = {name: batch.column(place).to_pylist() for name, place in places.items()}
             yield Batch(list(range(start, start + len(batch))), values, [])
             start += len(batch)
 
 
 def _text(url: str) -> io.TextIOWrapper:
     raw = open_input(url, compression="infer")
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
+    # Bytes that are no UTF-8 become surrogates, by which planning rejects the row.
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def _csv(url: str, file: io.TextIOWrapper) -> Iterator[list[str]]:
+def _csv(url: str, file: io.TextIOWrapper) -> Iterator[list[str] | str]:
+    """The lines of a file that are not empty, as fields, or why one is bad.
+
+    Quotes are taken strictly: an unclosed one makes a bad row that names the lines it took along,
+    and a file that ends inside one is damaged.
+    """
     tab = url.lower().removesuffix(".gz").endswith(".tsv")
-    return csv.reader(file, delimiter="\t" if tab else ",")
+    reader = csv.reader(file, delimiter="\t" if tab else ",", strict=True)
+    while True:
+        first = reader.line_num + 1
+        try:
+            line = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                raise ValueError(f"a quote opened in line {first} is never closed") from error
+            yield f"bad row: {error} (lines {first} to {reader.line_num})"
+            continue
+        if tab and any("\t" in field and "\n" in field for field in line):
+            yield f"bad row: an unclosed quote (lines {first} to {reader.line_num})"
+        elif line:
+            yield line
 
 
 def _csv_columns(url: str) -> list[str]:
     with _text(url) as file:
-        return next(_csv(url, file), [])
+        first = next(_csv(url, file), [])
+        if isinstance(first, str):
+            raise ValueError(first)
+        return first
 
 
 def _csv_batches(url: str, columns: list[str]) -> Iterator[Batch]:
     with _text(url) as file:
-        lines = (line for line in _csv(url, file) if line)
+        lines = _csv(url, file)
         header = next(lines, [])
         missing = [name for name in columns if name not in header]
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")
         places = [(name, header.index(name)) for name in columns]
 
-        def take(line: list[str]) -> dict[str, str | None] | str:
+        def take(line: list[str] | str) -> dict[str, str] | str:
+            if isinstance(line, str):
+                return line
             if len(line) != len(header):
                 return f"bad row: {len(line)} fields where the header has {len(header)}"
             return {name: line[place] for name, place in places}
@@ -120,26 +161,26 @@ def _csv_batches(url: str, columns: list[str]) -> Iterator[Batch]:
 
 
 def _jsonl_columns(url: str) -> list[str]:
+    """The names of the first object; bad lines before it are rows' business, not the file's."""
     with _text(url) as file:
-        for line in file:
-            if line.strip():
-                first = json.loads(line)
-                if not isinstance(first, dict):
-                    raise ValueError("the first line is no JSON object")
-                return list(first)
-    return []
+        for line in itertools.islice(file, FIRST_LINES):
+            row = _json_row(line) if line.strip() else ""
+            if isinstance(row, dict):
+                return list(row)
+    raise ValueError(f"no JSON object in the first {FIRST_LINES} lines")
+
+
+def _json_row(line: str) -> dict | str:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return "bad row: not JSON"
+    return row if isinstance(row, dict) else "bad row: not a JSON object"
 
 
 def _jsonl_batches(url: str, columns: list[str]) -> Iterator[Batch]:
-    def take(line: str) -> dict | str:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            return "bad row: not JSON"
-        return row if isinstance(row, dict) else "bad row: not a JSON object"
-
     with _text(url) as file:
-        yield from _collect((take(line) for line in file if line.strip()), columns)
+        yield from _collect((_json_row(line) for line in file if line.strip()), columns)
 
 
 def _collect(rows: Iterator[dict | str], columns: list[str]) -> Iterator[Batch]:

@@ -7,7 +7,8 @@ import duckdb
 import pyarrow as pa
 
 # min() of a struct compares its fields in order: the commonest spelling, ties to the smallest.
-GROUP = """
+_GROUP = """
+CREATE TABLE captions AS
 WITH spellings AS (
     SELECT caption_id, caption, count(*) AS n, any_value(canonical) AS canonical,
            bool_and(is_reference) AS is_reference
@@ -20,32 +21,40 @@ SELECT caption_id,
        bool_and(is_reference) AS is_reference
 FROM spellings
 GROUP BY caption_id
-ORDER BY caption_id
+"""
+_LIMIT = """
+DELETE FROM captions WHERE NOT is_reference AND caption_id NOT IN (
+    SELECT caption_id FROM captions WHERE NOT is_reference ORDER BY caption_id LIMIT $limit
+)
 """
 
 
-def distinct_captions(
-    files: list[Path], scratch: Path, limit: int | None, rows: int
-) -> Iterator[pa.RecordBatch]:
-    """The distinct captions of staged files, sorted by id, at most ``rows`` in a batch.
+class DistinctCaptions:
+    """The distinct captions of staged files, a table on disk.
 
     ``files`` hold caption_id, caption, canonical, is_reference, a row a sample; ``scratch`` takes
-    what does not fit in memory; ``limit`` keeps the smallest ids.
+    the table and what does not fit in memory. ``limit`` keeps the captions of the training set
+    with the smallest ids, and all reference captions.
     """
-    with duckdb.connect() as connection:
-        connection.execute("SET temp_directory = $folder", {"folder": str(scratch)})
-        query = GROUP if limit is None else f"{GROUP} LIMIT {int(limit)}"
-        result = connection.sql(query, params={"files": [str(file) for file in files]})
+
+    def __init__(self, files: list[Path], scratch: Path, limit: int | None = None) -> None:
+        self._connection = duckdb.connect(str(scratch / "grouping.duckdb"))
+        self._connection.execute("SET temp_directory = $folder", {"folder": str(scratch)})
+        self._connection.execute(_GROUP, {"files": [str(file) for file in files]})
+        if limit is not None:
+            self._connection.execute(_LIMIT, {"limit": limit})
+
+    def count(self) -> int:
+        """How many there are."""
+        row = self._connection.cursor().execute("SELECT count(*) FROM captions").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """All of them, sorted by id, at most ``rows`` in a batch."""
+        result = self._connection.cursor().sql("FROM captions ORDER BY caption_id")
         yield from result.to_arrow_reader(rows)
 
-
-def count_distinct(files: list[Path], scratch: Path) -> int:
-    """How many distinct captions the staged files hold."""
-    with duckdb.connect() as connection:
-        connection.execute("SET temp_directory = $folder", {"folder": str(scratch)})
-        row = connection.execute(
-            "SELECT count(DISTINCT caption_id) FROM read_parquet($files)",
-            {"files": [str(file) for file in files]},
-        ).fetchone()
-    assert row is not None
-    return int(row[0])
+    def close(self) -> None:
+        """Release the table's file."""
+        self._connection.close()

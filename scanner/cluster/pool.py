@@ -18,7 +18,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import pyarrow as pa
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from scanner.errors import UserError
 from scanner.run import Commit, Run, Slice
@@ -26,6 +26,7 @@ from scanner.storage import Store
 
 ATTEMPTS = 3
 RESTARTS = 5
+FAILURES_IN_A_ROW = 2
 TICK_SECONDS = 1.0
 
 
@@ -98,14 +99,27 @@ def run_slices(
     """Work through the slices; yields an event for everything that happens, and once a second.
 
     A slice that fails ``ATTEMPTS`` times is given up (event ``quarantine``), the others go on.
-    Raises UserError where an actor cannot start, or where actors die more often than
-    ``RESTARTS`` times each.
+    Raises UserError where no node has what an actor takes, where an actor cannot start, or where
+    actors die more than ``RESTARTS`` times each without a commit in between.
     """
+    _check_room(resources)
     pool = _Pool(run, make_work, fingerprint, resources, deque(slices))
     try:
         yield from pool.drive()
     finally:
         pool.close()
+
+
+def _check_room(resources: Resources) -> None:
+    """Raises UserError where no actor could ever be placed, which Ray would wait for in silence."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
+    gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
+    if resources.cpus > cpus or resources.gpus > gpus:
+        raise UserError(
+            f"an actor takes {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, and the largest "
+            f"node has {cpus:g} and {gpus:g}; lower --cpus-per-actor or --gpus-per-actor"
+        )
 
 
 class _Pool:
@@ -119,7 +133,8 @@ class _Pool:
     ) -> None:
         self.waiting = waiting
         self.failures: dict[str, int] = {}
-        self.restarts = RESTARTS * resources.actors
+        self.most_restarts = self.restarts = RESTARTS * resources.actors
+        self.in_a_row: dict[Any, int] = {}
         self.starting: dict[Any, Any] = {}
         self.working: dict[Any, tuple[Any, Slice]] = {}
         remote: Any = ray.remote(_Worker)
@@ -153,7 +168,7 @@ class _Pool:
         actor = self.starting.pop(reference)
         try:
             ray.get(reference)
-        except (RayTaskError, RayActorError) as error:
+        except RayError as error:
             self._replace(f"an actor cannot start: {_brief(error)}")
         else:
             self._feed(actor)
@@ -167,16 +182,27 @@ class _Pool:
         actor, item = self.working.pop(reference)
         try:
             commit = ray.get(reference)
-        except RayActorError as error:
-            yield self._failed(item, f"its process died: {_brief(error)}")
-            if self.waiting:
-                self._replace("actors keep dying")
         except RayTaskError as error:
             yield self._failed(item, _brief(error))
-            self._feed(actor)
+            # Twice in a row may be the process's fault (a broken device): a new one decides.
+            self.in_a_row[actor] = self.in_a_row.get(actor, 0) + 1
+            if self.in_a_row[actor] < FAILURES_IN_A_ROW:
+                self._feed(actor)
+            else:
+                ray.kill(actor)
+                self._replace_if_needed(_brief(error))
+        except RayError as error:
+            yield self._failed(item, f"its process died: {_brief(error)}")
+            self._replace_if_needed("actors keep dying")
         else:
+            self.in_a_row.pop(actor, None)
+            self.restarts = self.most_restarts
             yield Event("commit", item, commit)
             self._feed(actor)
+
+    def _replace_if_needed(self, reason: str) -> None:
+        if self.waiting:
+            self._replace(reason)
 
     def _failed(self, item: Slice, reason: str) -> Event:
         self.failures[item.id] = self.failures.get(item.id, 0) + 1

@@ -52,11 +52,13 @@ class ModelFiles:
     def weights_hash(self) -> str:
         """SHA-256 over everything that decides a score: weights, tokenizers, configurations."""
         digest = hashlib.sha256()
-        kept = (".json", ".txt") if self.checkpoint else (".safetensors", ".json", ".txt")
         for part in (*self.family.parts, *self.family.tokenizers, "scheduler"):
-            for path in sorted((self.folder / part).iterdir()):
-                if path.suffix in kept:
-                    _digest(digest, f"{part}/{path.name}", path)
+            folder = self.folder / part
+            # Variants of the weights that lie beside those that are loaded do not count.
+            weights = [] if self.checkpoint else weight_files(folder)
+            texts = [path for path in folder.iterdir() if path.suffix in (".json", ".txt")]
+            for path in sorted([*texts, *weights]):
+                _digest(digest, f"{part}/{path.name}", path)
         for name, value in self.settings.items():
             digest.update(f"{name} {json.dumps(value)}\n".encode())
         if self.checkpoint:
@@ -96,7 +98,10 @@ def find_model(
     else:
         if model_config:
             raise UserError(f"--model-config is for single files; {name} has its own configuration")
-        folder, revision = fetch_configuration(name, revision)
+        folder, pinned = fetch_configuration(name, revision)
+        if revision is not None and pinned is None:
+            raise UserError(f"--revision is for models on the hub; {name} is not one")
+        revision = pinned
         files = ModelFiles(name, folder, revision, _pipeline(name, folder))
         # After the class is known: the weights of a model that is refused can be large.
         fetch_weights(name, folder, revision, files.family.parts)

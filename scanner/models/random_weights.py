@@ -29,10 +29,9 @@ def stable_diffusion_14(device: str | None = None) -> StableDiffusion:
         )
     )
     betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    dtype = torch.float32 if device == "cpu" else torch.float16
     return StableDiffusion(
-        unet=unet.to(device, dtype),
-        text_encoder=text.to(device, dtype),
+        unet=unet.to(device) if device == "cpu" else unet.to(device, torch.float16),
+        text_encoder=text.to(device) if device == "cpu" else text.to(device, torch.float16),
         tokenizer=load_tokenizer(find_model("testbed")),
         scheduler=score_scheduler({**betas, "prediction_type": "epsilon"}),
         weights="random",

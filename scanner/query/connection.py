@@ -39,9 +39,10 @@ _TAKEN = ("main", "temp", "system", "pg_catalog", "information_schema", "ranked"
 class RunTables:
     """The views samples, captions, scores, rejects and ranked of a sealed run.
 
-    ``ranked`` is scores joined with captions, reference captions left out, with ``decision``: the
-    value of the decision signal, its sign turned where lower means memorized, and
-    ``decision_signal``, its name. The views of further runs are ``NAME.scores`` and so on.
+    ``ranked`` is scores joined with captions, reference captions left out, with
+    ``decision_signal``, the name of the signal that decides, ``decision_value``, and ``decision``,
+    the same with its sign turned where lower means memorized. The views of further runs are
+    ``NAME.scores`` and so on.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> None:
@@ -104,7 +105,7 @@ def open_run(url: str, others: dict[str, str] | None = None) -> RunTables:
             raise UserError(
                 f"--with {name}={other}: {name!r} cannot name a run; choose a plain word"
             )
-        connection.execute(f"CREATE SCHEMA {name}")
+        connection.execute(f'CREATE SCHEMA "{name}"')
         readable += _attach(connection, name, other)[0]
     connection.execute("SET allowed_paths = $files", {"files": readable})
     connection.execute("SET threads = $n", {"n": os.cpu_count() or 1})
@@ -137,13 +138,20 @@ def _attach(
     }
     places = {kind: [run.store.location(item) for item in names] for kind, names in files.items()}
     sources = {kind: _source(connection, kind, names) for kind, names in places.items()}
-    for view, definition in _VIEWS.items():
-        connection.execute(f"CREATE VIEW {name}.{view} AS {definition.format(**sources)}")
+    try:
+        _make_views(connection, name, sources)
+    except duckdb.Error as error:
+        raise UserError(f"{url}: its tables cannot be read: {error}") from error
     with run.store.open(files["scores"][0]) as file:
         schema = pq.read_schema(file)
     ranked, _ = _ranked(name, schema)
-    connection.execute(f"CREATE VIEW {name}.ranked AS {ranked}")
+    connection.execute(f'CREATE VIEW "{name}".ranked AS {ranked}')
     return [item for names in places.values() for item in names], schema
+
+
+def _make_views(connection: duckdb.DuckDBPyConnection, name: str, sources: dict[str, str]) -> None:
+    for view, definition in _VIEWS.items():
+        connection.execute(f'CREATE VIEW "{name}".{view} AS {definition.format(**sources)}')
 
 
 def _ranked(name: str, schema: pa.Schema, by: str | None = None) -> tuple[str, str]:
@@ -162,8 +170,9 @@ def _ranked(name: str, schema: pa.Schema, by: str | None = None) -> tuple[str, s
     # The column's name comes from our own schema.
     definition = f"""
         SELECT scores.*, {absent}captions.caption, captions.canonical, captions.n_samples,
-               {sign} * scores."{by}" AS decision, '{by}' AS decision_signal
-        FROM {name}.scores AS scores JOIN {name}.captions AS captions USING (caption_id)
+               {sign} * scores."{by}" AS decision, scores."{by}" AS decision_value,
+               '{by}' AS decision_signal
+        FROM "{name}".scores AS scores JOIN "{name}".captions AS captions USING (caption_id)
         WHERE NOT captions.is_reference"""
     return definition, str(by)
 

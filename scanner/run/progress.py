@@ -74,10 +74,17 @@ def status(run: Run) -> dict[str, Any]:
         "scored": scored,
         "rejects": _reasons(run),
         "captions_per_second": rate,
-        "eta_seconds": 0.0 if left == 0 else (left / rate if rate and not stale else None),
+        "eta_seconds": _eta(plan is not None, left, 0.0 if stale else rate),
         "sealed": manifest is not None,
         "quarantined": {name: _reason(run, name) for name in sorted(stuck)},
     }
+
+
+def _eta(planned: bool, left: int, rate: float) -> float | None:
+    """None before there is a plan, and while no scan is running."""
+    if planned and left == 0:
+        return 0.0
+    return left / rate if planned and rate else None
 
 
 def _reason(run: Run, slice_id: str) -> str:

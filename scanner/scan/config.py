@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scanner.errors import UserError
+from scanner.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -94,20 +94,20 @@ class ScanConfig:
     """A TOML file with the same names (caption_column or caption-column); flags win."""
 
     def check(self) -> None:
-        """Raises UserError for what no default can mend."""
+        """Raises UsageError for what no default can mend."""
         if not self.captions and not self.captions_from:
-            raise UserError("--captions: name at least one file, glob or directory to scan")
+            raise UsageError("--captions: name at least one file, glob or directory to scan")
         if self.captions_from and (self.captions or self.reference):
-            raise UserError("--captions-from scans an earlier run's captions; leave out the files")
+            raise UsageError("--captions-from scans an earlier run's captions; leave out the files")
         if self.where != "true" and not self.captions_from:
-            raise UserError("--where chooses among the captions of --captions-from; name a run")
+            raise UsageError("--where chooses among the captions of --captions-from; name a run")
         if not self.out and not self.dry_run:
-            raise UserError("--out: name the directory that the run is written to")
+            raise UsageError("--out: name the directory that the run is written to")
         for name in ("limit", "seeds", "actors", "batch_size", "slice_captions", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least 1")
         for name in ("gpus_per_actor", "cpus_per_actor"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise UserError(f"--{name.replace('_', '-')} {value}: must be more than 0")
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be more than 0")

@@ -5,22 +5,24 @@ import time
 from typing import Any
 
 import pyarrow.parquet as pq
+import torch
 
 from scanner.scan.config import ScanConfig
 from scanner.scan.drive import plan_scan
 from scanner.scan.inputs import choose_inputs
 from scanner.scan.setting import Say, prepare
+from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
 from scanner.storage import Store
 
-TRIAL_CAPTIONS = 4
+TRIAL_SECONDS = 5.0
 
 
 def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
     """What a scan with these options would do; in the store it leaves nothing.
 
-    The inputs are read and grouped, in a temporary directory, and a few captions are scored, so
-    that counts and hours are measured.
+    The inputs are read and grouped, in a temporary directory, so that the counts are true; a few
+    captions are scored by a single forward, and the speed follows from the counted GFLOP.
     """
     config.check()
     inputs = choose_inputs(config)
@@ -30,13 +32,13 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
         store = Store(folder)
         plan = plan_scan(setting, inputs, store, say)
         with store.open(plan.captions[0]) as file:
-            some = pq.read_table(file, columns=["caption"])["caption"][:TRIAL_CAPTIONS].to_pylist()
-    setting.scorer.score_finite(some[:1])
-    began = time.monotonic()
-    setting.scorer.score_finite(some)
-    rate = len(some) / (time.monotonic() - began) * setting.resources.actors
+            captions = pq.read_table(file, columns=["caption"])["caption"].to_pylist()
     scorer = setting.scorer
     counted = cost(scorer)
+    if setting.config.device == "cpu":
+        torch.set_num_threads(setting.threads)  # as an actor has them
+    speed = _gflop_per_second(scorer, captions) * setting.resources.actors
+    rate = speed / (counted.per_caption + counted.text_encoder)
     return {
         "inputs": list(plan.inputs),
         "columns": plan.columns,
@@ -45,8 +47,8 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
         "preflight": f"1 of {racers} racing writers won" if racers else "no --out, not tried",
         "model": setting.files.name,
         "actors": setting.resources.actors,
-        "signals": [signal.name for signal in setting.scorer.signals],
-        "seeds": setting.scorer.seeds,
+        "signals": [signal.name for signal in scorer.signals],
+        "seeds": scorer.seeds,
         "schedule": scorer.schedule.lines(len(scorer.model.layers), scorer.steps),
         "gflop_per_caption": counted.per_caption,
         "gflop_shared": counted.shared,
@@ -54,3 +56,18 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
         "captions_per_second": rate,
         "hours": plan.counts["captions"] / rate / 3600,
     }
+
+
+def _gflop_per_second(scorer: Scorer, captions: list[str]) -> float:
+    """What one actor computes here, tried by the standard profile on as many captions as take a
+    few seconds, a batch at most: a dearer profile would take too long to try."""
+    trial = Scorer(scorer.model, "standard", seeds=1, batch_size=scorer.batch_size)
+    counted = cost(trial)
+    some = captions[:1]
+    trial.score_finite(some)
+    for _ in range(2):
+        began = time.monotonic()
+        trial.score_finite(some)
+        seconds = (time.monotonic() - began) / len(some)
+        some = captions[: max(1, min(trial.batch_size, int(TRIAL_SECONDS / seconds)))]
+    return (counted.per_caption + counted.text_encoder) / seconds

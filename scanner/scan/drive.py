@@ -45,7 +45,7 @@ def scan(config: ScanConfig, say: Say, progress: Callable[[Progress], None]) -> 
     if there and there["inputs"] == wanted and there["asked"] == asked and run.is_finished():
         say(f"{config.out} is finished already")
         return _result(run, run.manifest() or {}, config)
-    if there and config.revision is None:
+    if there and config.revision is None and there["model"]["name"] == config.model:
         # The hub's newest revision may have moved on; a run stays with the one it began with.
         config = replace(config, revision=there["model"]["revision"])
     planned = run.plan()

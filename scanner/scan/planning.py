@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scanner.captions.grouping import count_distinct, distinct_captions
+from scanner.captions.grouping import DistinctCaptions
 from scanner.errors import UserError
 from scanner.run import Plan, Slice
 from scanner.run.schema import CAPTIONS
@@ -46,11 +46,11 @@ def make_plan(
                 f"no captions in {', '.join(item.url for item in inputs[:3])}: {counts['rows']} "
                 f"rows, {counts['rejects']} of them rejected {reader.first_reason}"
             )
-        total = count_distinct(reader.spellings.files, Path(folder))
-        total = total if limit is None else min(limit, total)
+        distinct = DistinctCaptions(reader.spellings.files, Path(folder), limit)
+        total = distinct.count()
         rows = slice_rows(total)
-        batches = distinct_captions(reader.spellings.files, Path(folder), limit, rows)
-        files, slices = write_captions(batches, store, name, Path(folder), rows)
+        files, slices = write_captions(distinct.batches(rows), store, name, Path(folder), rows)
+        distinct.close()
     return Plan(
         inputs=tuple(reader.files),
         samples=tuple(reader.samples.names),

@@ -103,15 +103,17 @@ class InputReader:
     def _take(self, item: Input, rows: list[int], columns: dict[str, list]) -> None:
         chosen = item.columns
         assert chosen is not None
-        captions = columns[chosen.caption]
+        captions = [_decoded(caption) for caption in columns[chosen.caption]]
         texts = [self._canonical_or_reason(caption) for caption in captions]
         good = [place for place, (text, _) in enumerate(texts) if text]
         canonical = [texts[place][0] for place in good]
         ids = [caption_id(text) for text in canonical]
         keys = _text(columns[chosen.key]) if chosen.key else [None] * len(rows)
         images = _text(columns[chosen.image_key]) if chosen.image_key else [None] * len(rows)
+        # Files may spell a column's name differently; the first file's spelling holds.
+        here = {name.lower(): name for name in chosen.keep}
         kept = {
-            name: _text(columns[name]) if name in columns else [None] * len(rows)
+            name: _text(columns[here[name.lower()]]) if name.lower() in here else [None] * len(rows)
             for name in self.keep
         }
         self.samples.write(
@@ -173,9 +175,25 @@ class InputReader:
         self.counts["rejects"] += len(rows) if counted else 0
 
 
+def _decoded(value: Any) -> Any:
+    """Bytes as the text they spell in UTF-8, where they do; anything else as it is."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
 def _text(values: list) -> list[str | None]:
-    """Values as text; lone surrogates, which no text column can hold, are replaced."""
-    return [
-        None if value is None else str(value).encode("utf-8", "replace").decode()
-        for value in values
-    ]
+    """Values as text: bytes that are no UTF-8 in hex, lone surrogates (no text) replaced."""
+
+    def text(value: Any) -> str | None:
+        value = _decoded(value)
+        if value is None:
+            return None
+        if isinstance(value, bytes):
+            return value.hex()
+        return str(value).encode("utf-8", "replace").decode()
+
+    return [text(value) for value in values]

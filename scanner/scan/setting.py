@@ -49,8 +49,13 @@ class Setting:
             dtype=config.dtype,
             device=config.device,
             scoring=_scoring(config),
-            threads=max(1, int(self.resources.cpus)),
+            threads=self.threads,
         )
+
+    @property
+    def threads(self) -> int:
+        """Threads that an actor computes on."""
+        return max(1, int(self.resources.cpus))
 
     def slice_rows(self, captions: int) -> int:
         if self.config.slice_captions:
@@ -67,7 +72,8 @@ def prepare(config: ScanConfig, say: Say) -> Setting:
     config = replace(config, device=device, dtype=dtype)
     cores = os.cpu_count() or 1
     gpus = 0 if device == "cpu" else torch.cuda.device_count()
-    actors = config.actors or (int(gpus / config.gpus_per_actor) if gpus else max(1, cores // 2))
+    by_device = int(gpus / config.gpus_per_actor) if gpus else cores // 2
+    actors = config.actors or max(1, by_device)
     resources = Resources(
         actors=actors,
         cpus=config.cpus_per_actor or max(cores / actors, 0.01),

@@ -62,7 +62,7 @@ def test_bad_rows_are_told_apart_and_keep_their_number(tmp_path: Path) -> None:
 def test_bytes_that_are_no_utf8_do_not_stop_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"caption\ncaf\xe9\nplain\n")
     (batch,) = read(str(tmp_path / "a.csv"), ["caption"])
-    assert batch.columns["caption"] == ["caf�", "plain"]
+    assert batch.columns["caption"] == ["caf\udce9", "plain"]  # which planning rejects
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
@@ -81,6 +81,47 @@ def test_a_damaged_file_gives_what_can_be_read_and_then_says_so(tmp_path: Path) 
     (tmp_path / "b.parquet").write_bytes(b"PAR1 no footer")
     with pytest.raises(UserError, match="cannot be read"):
         column_names(str(tmp_path / "b.parquet"))
+
+
+def test_an_unclosed_quote_costs_its_own_lines_and_says_which(tmp_path: Path) -> None:
+    rows = [f"caption {i},{i}" for i in range(100)]
+    rows[10], rows[20] = '"unclosed 10,10', 'said "so",20'
+    rows[30] = '"closed",30'
+    (tmp_path / "a.csv").write_text("caption,key\n" + "\n".join(rows) + "\n")
+    (batch,) = read(str(tmp_path / "a.csv"), ["caption"])
+    assert len(batch.bad) == 1
+    assert "lines 12 to 22" in batch.bad[0][1]
+    assert len(batch.rows) == 100 - 11
+
+    (tmp_path / "b.csv").write_text('caption,key\na,1\n"never closed,2\nb,3\n')
+    with pytest.raises(UnreadableFile, match="a quote opened in line 3 is never closed"):
+        list(read(str(tmp_path / "b.csv"), ["caption"]))
+
+    (tmp_path / "c.tsv").write_text('caption\tkey\n"Hello\tk1\nred cat\tk2\nthe end"\tk3\nok\tk4\n')
+    (batch,) = read(str(tmp_path / "c.tsv"), ["caption"])
+    assert batch.columns["caption"] == ["ok"]
+    assert "lines 2 to 4" in batch.bad[0][1]
+
+
+def test_damaged_compression_and_odd_parquet_do_not_stop_planning(tmp_path: Path) -> None:
+    data = bytearray(gzip.compress(b"caption\n" + bytes(range(65, 91)) * 5000))
+    data[20:60] = bytes(40)
+    (tmp_path / "a.csv.gz").write_bytes(data)
+    with pytest.raises(UserError, match="cannot be read"):
+        column_names(str(tmp_path / "a.csv.gz"))
+    with pytest.raises(UnreadableFile):
+        list(read(str(tmp_path / "a.csv.gz"), ["caption"]))
+    twice = pa.table([["x"], ["u"], ["v"]], names=["caption", "url", "url"])
+    pq.write_table(twice, tmp_path / "b.parquet")
+    (batch,) = read(str(tmp_path / "b.parquet"), ["caption", "url"])
+    assert batch.columns == {"caption": ["x"], "url": ["u"]}
+
+
+def test_a_bad_first_line_of_jsonl_is_one_bad_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{broken\n{"caption": "x"}\n')
+    assert column_names(str(tmp_path / "a.jsonl")) == ["caption"]
+    (batch,) = read(str(tmp_path / "a.jsonl"), ["caption"])
+    assert (batch.rows, [row for row, _ in batch.bad]) == ([1], [0])
 
 
 def test_batches_are_bounded(tmp_path: Path) -> None:

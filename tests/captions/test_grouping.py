@@ -3,7 +3,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scanner.captions.grouping import count_distinct, distinct_captions
+from scanner.captions.grouping import DistinctCaptions
 
 
 def _stage(folder: Path, name: str, rows: list[tuple]) -> Path:
@@ -24,15 +24,18 @@ def test_the_commonest_spelling_wins_then_the_smallest_and_reference_needs_all(
         ),
         _stage(tmp_path, "2", [("a", "a", "a", True), ("b", "b X", "b x", True)]),
     ]
-    rows = pa.Table.from_batches(distinct_captions(files, tmp_path, None, 10)).to_pylist()
+    found = DistinctCaptions(files, tmp_path)
+    rows = pa.Table.from_batches(found.batches(10)).to_pylist()
     assert [tuple(row.values()) for row in rows] == [
         ("a", "A", "a", True),
         ("b", "b X", "b x", False),
     ]
-    assert count_distinct(files, tmp_path) == 2
+    assert found.count() == 2
 
 
-def test_limit_keeps_the_smallest_ids(tmp_path: Path) -> None:
-    file = _stage(tmp_path, "1", [(f"{i:03}", f"c{i}", f"c{i}", False) for i in range(99, -1, -1)])
-    rows = pa.Table.from_batches(distinct_captions([file], tmp_path, 3, 2))
-    assert rows["caption_id"].to_pylist() == ["000", "001", "002"]
+def test_limit_keeps_the_smallest_ids_and_every_reference_caption(tmp_path: Path) -> None:
+    rows = [(f"{i:03}", f"c{i}", f"c{i}", i > 97) for i in range(99, -1, -1)]
+    found = DistinctCaptions([_stage(tmp_path, "1", rows)], tmp_path, limit=3)
+    kept = pa.Table.from_batches(found.batches(2))
+    assert kept["caption_id"].to_pylist() == ["000", "001", "002", "098", "099"]
+    assert found.count() == 5

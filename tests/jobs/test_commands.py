@@ -70,7 +70,10 @@ def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(command:
         (("scan", "--model", "testbed", "--captions", "x.csv"), "--out: name the directory"),
         (("scan", "--captions", "a.csv", "--out", "x", "--seeds", "0"), "must be at least 1"),
         (("scan", "--captions", "missing.csv", "--out", "x", "--model", "testbed"), "no such file"),
-        (("scan", "--captions", "a", "--out", "x", "--model", "nothing"), "neither a directory"),
+        (
+            ("scan", "--captions", "a.csv", "--out", "x", "--model", "nothing"),
+            "neither a directory",
+        ),
         (("scan", "--config", "missing.toml"), "cannot be read"),
         (("rank", "nowhere"), "no run here"),
         (("sql", "nowhere", "SELECT 1"), "no run here"),
@@ -82,8 +85,10 @@ def test_bad_input_is_one_line_that_says_what_to_do(
     arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("caption\nx\n")
     done = memscan(*arguments)
-    assert done.returncode == 1
+    wrong_options = message.startswith("--") or "at least 1" in message
+    assert done.returncode == (2 if wrong_options else 1)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -99,6 +104,12 @@ def test_a_toml_file_fills_the_options_and_flags_win(tmp_path: Path) -> None:
     assert (found.captions, found.out, found.seeds, found.caption_column) == (
         ("a.csv",), "run", 4, "TEXT",
     )  # fmt: skip
+    path.write_text("dry_run = true\n")
+    assert parse(ScanConfig, "scan", "", ["--config", str(path), "--dry-run"]).dry_run
+    path.write_text("seeds = 2.5\n")
+    with pytest.raises(SystemExit) as stopped:
+        parse(ScanConfig, "scan", "", ["--config", str(path)])
+    assert stopped.value.code == 2
     path.write_text("sedes = 2\n")
     with pytest.raises(UserError, match="no option 'sedes'"):
         parse(ScanConfig, "scan", "", [f"--config={path}"])
@@ -125,6 +136,34 @@ def test_named_queries_are_listed_and_run_with_parameters(run: str) -> None:
     assert len(json.loads(rows)) == 1
     assert "no such query" in memscan("sql", run, "--name", "nothing").stderr
     assert "exactly one SELECT" in memscan("sql", run, "DROP VIEW scores").stderr
+
+
+def test_columns_of_one_name_and_decimals_come_out_whole(run: str) -> None:
+    query = (
+        "SELECT 1 AS n, 2 AS n, 1.5 AS d, sum(n_samples) AS s, ['NaN'::FLOAT] AS l FROM captions"
+    )
+    (row,) = json.loads(memscan("sql", run, query, "--json").stdout)
+    assert row == {"n": 1, "n_1": 2, "d": 1.5, "s": 6, "l": [None]}
+    odd = memscan("sql", run, "SELECT regexp_replace(caption, '[/a]', '') FROM captions")
+    assert odd.returncode == 0
+
+
+def test_rank_joins_another_run(run: str) -> None:
+    where = "caption_id IN (SELECT caption_id FROM other.ranked WHERE n_samples > 1)"
+    done = memscan("rank", run, "--with", f"other={run}", "--where", where, "--json")
+    assert [row["caption_id"] for row in json.loads(done.stdout)] == ["d", "a"]
+    assert memscan("rank", run, "--with", "other=nowhere").returncode == 1
+
+
+def test_a_store_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    done = memscan("status", "s3://bucket/run")
+    assert done.returncode == 1
+    assert "check the location" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_table_shows_captions_as_text_without_markup_or_control_characters(run: str) -> None:

@@ -89,6 +89,15 @@ def test_rank_by_a_signal_that_is_lower_for_memorized_captions(tables: RunTables
     ]  # fmt: skip
 
 
+def test_a_negative_value_keeps_its_sign(tables: RunTables) -> None:
+    tables.decide("entropy_e")
+    definition = "SELECT decision, decision_value FROM ranked WHERE caption_id = 'a'"
+    assert tables.query(definition).to_pylist() == [{"decision": 1.0, "decision_value": 1.0}]
+    tables.decide("bos_mass")
+    (row,) = tables.query(definition).to_pylist()
+    assert row["decision"] == -row["decision_value"] == pytest.approx(-0.9)
+
+
 def test_rank_takes_top_where_and_min_samples(tables: RunTables) -> None:
     assert [r["caption_id"] for r in rank(tables, top=1, min_samples=2).to_pylist()] == ["d"]
     assert [r["caption_id"] for r in rank(tables, where="caption = 'bird'").to_pylist()] == ["d"]

@@ -112,6 +112,16 @@ def test_a_file_that_cannot_be_read_is_a_reject_and_the_others_go_on(tmp_path: P
     assert "no caption column" in reasons["c.csv"]
 
 
+def test_keys_of_bytes_and_columns_spelt_differently_come_out_right(tmp_path: Path) -> None:
+    first = pa.table({"caption": [b"one"], "key": [b"k1"], "url": ["u1"]})
+    second = pa.table({"Caption": ["two"], "KEY": [b"\xff\x00"], "URL": ["u2"]})
+    pq.write_table(first, tmp_path / "a.parquet")
+    pq.write_table(second, tmp_path / "b.parquet")
+    plan = _plan(tmp_path, captions=(str(tmp_path),))
+    samples = [(row["key"], row["url"]) for row in _read(tmp_path, plan.samples)]
+    assert samples == [("k1", "u1"), ("ff00", "u2")]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

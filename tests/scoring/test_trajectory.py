@@ -9,6 +9,7 @@ from diffusers import DDIMScheduler
 
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.scoring import Scorer
+from scanner.testbed import labels
 from tests.conftest import KINDS
 
 CAPTIONS = ["a red apple on a table", "The Great Wave", "x"]
@@ -186,15 +187,13 @@ def test_no_forward_runs_twice(random_models, profile: str, seeds: int, forwards
     assert len(calls) == forwards
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_is_finite_and_near_float32(dtype: str) -> None:
-    """On the testbed: the documented tolerance, relative to the spread over captions."""
-    captions = [
-        f"{word} emoji on a white card {n}" for n, word in enumerate(["red", "blue", "cat"])
-    ]
-    exact = Scorer(load_model("testbed"), "thorough", seeds=1).score(captions).to_pylist()
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.02), ("bfloat16", 0.1)])
+def test_half_precision_is_finite_and_near_float32(dtype: str, tolerance: float) -> None:
+    """On the testbed, over captions of all groups: within the documented share of the spread."""
+    captions = labels()["caption"].to_pylist()[::40]
+    exact = Scorer(load_model("testbed"), "thorough", seeds=1).score(captions)
     half = Scorer(load_model("testbed", dtype=dtype), "thorough", seeds=1).score(captions)
-    tolerance = {"float16": 0.02, "bfloat16": 0.1}[dtype]
-    for row, other in zip(half.to_pylist(), exact, strict=True):
-        for name in ("entropy_e", "bos_mass", "noise_norm_first"):
-            assert row[name] == pytest.approx(other[name], rel=tolerance), name
+    for field in exact.schema:
+        if field.metadata and b"memorized" in field.metadata and field.type == "float":
+            left, right = exact[field.name].to_numpy(), half[field.name].to_numpy()
+            assert np.abs(left - right).max() < tolerance * left.std(), field.name
