@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,6 +67,12 @@ class Setting:
 
 def prepare(config: ScanConfig, say: Say) -> Setting:
     """Resolve what was left to default: device, precision, model revision, actors."""
+    config = replace(
+        config,
+        model=_from_anywhere(config.model),
+        model_config=config.model_config and _from_anywhere(config.model_config),
+        lora=config.lora and _from_anywhere(config.lora),
+    )
     files = find_model(config.model, config.revision, **_model_options(config))
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
@@ -93,6 +100,11 @@ def prepare(config: ScanConfig, say: Say) -> Setting:
 def _model_options(config: ScanConfig) -> dict[str, Any]:
     """What changes the model beside its name and revision."""
     return {name: getattr(config, name) for name in MODEL}
+
+
+def _from_anywhere(name: str) -> str:
+    """A local path made absolute, since actors work in another directory; other names as is."""
+    return full_url(name) if name != "testbed" and Path(name).expanduser().exists() else name
 
 
 def _scoring(config: ScanConfig) -> dict[str, Any]:
