@@ -49,7 +49,7 @@ def evaluate(tables: RunTables, labels: pa.Table) -> Evaluation:
     """
     scored = tables.query(
         "SELECT scores.*, captions.caption, captions.n_samples "
-        "FROM scores JOIN captions USING (caption_id)"
+        "FROM scores JOIN captions USING (caption_id) ORDER BY caption_id"
     )
     place = pc.index_in(scored["caption"], labels["caption"].combine_chunks())
     labelled = labels.drop_columns("caption").take(pc.drop_null(place))
