@@ -197,3 +197,14 @@ def test_half_precision_is_finite_and_near_float32(dtype: str, tolerance: float)
         if field.metadata and b"memorized" in field.metadata and field.type == "float":
             left, right = exact[field.name].to_numpy(), half[field.name].to_numpy()
             assert np.abs(left - right).max() < tolerance * left.std(), field.name
+
+
+def test_the_text_is_encoded_once_for_all_seeds(random_models) -> None:
+    scorer = Scorer(load_model(str(random_models["sd1"])), "thorough", seeds=3)
+    batches: list[int] = []
+    hook = scorer.model.text_encoder.register_forward_hook(
+        lambda _, __, out: batches.append(len(out[0]))
+    )
+    scorer.score(CAPTIONS)
+    hook.remove()
+    assert sorted(batches) == [1, len(CAPTIONS)]  # the empty caption, and the captions
