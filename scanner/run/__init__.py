@@ -1,6 +1,7 @@
 """A run's directory: its configuration, plan, commits and manifest (the commit protocol)."""
 
+from scanner.run.commits import Commits, Output
 from scanner.run.directory import Run
 from scanner.run.records import Commit, Part, Plan, Slice
 
-__all__ = ["Commit", "Part", "Plan", "Run", "Slice"]
+__all__ = ["Commit", "Commits", "Output", "Part", "Plan", "Run", "Slice"]

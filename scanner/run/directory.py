@@ -8,18 +8,12 @@ drivers: whoever creates a file first wins, and the others go on from there.
 
 import json
 import time
-import uuid
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pyarrow as pa
-
 from scanner.errors import UserError
-from scanner.run.records import Commit, Plan, commit_name, encode
-from scanner.run.schema import write_part
+from scanner.run.commits import Commits
+from scanner.run.records import Plan, encode
 from scanner.storage import Store
-
-READERS = 16
 
 
 class Run:
@@ -76,38 +70,11 @@ class Run:
 
     # -- commits ----------------------------------------------------------------------------
 
-    def committed(self) -> dict[str, int]:
-        """The highest committed generation of each slice, by one listing."""
-        done: dict[str, int] = {}
-        for name in self.store.names("commits"):
-            slice_id, generation, ending = name.removeprefix("commits/").split(".", 2)
-            if ending == "json":
-                done[slice_id] = max(done.get(slice_id, 0), int(generation))
-        return done
-
-    def commits(self) -> list[Commit]:
-        """The valid commit of every committed slice, in the order of the slices."""
-        names = [commit_name(*item) for item in sorted(self.committed().items())]
-        with ThreadPoolExecutor(READERS) as threads:
-            return [Commit.from_json(data) for data in threads.map(self.store.read, names)]
-
-    def commit(
-        self, slice_id: str, fingerprint: str, tables: dict[str, pa.Table], seconds: float
-    ) -> Commit:
-        """Write a slice's tables as parts under unique names, then commit them.
-
-        Returns the commit that holds, which is another one's where that came first.
-        """
-        attempt = uuid.uuid4().hex
-        parts = tuple(
-            write_part(self.store, kind, f"{slice_id}-{attempt[:12]}", table)
-            for kind, table in tables.items()
-            if table.num_rows
-        )
-        commit = Commit(slice_id, 0, attempt, fingerprint, parts, seconds)
-        if self.store.create(commit.name, commit.to_json()):
-            return commit
-        return Commit.from_json(self.store.read(commit.name))
+    @property
+    def commits(self) -> Commits:
+        """The commits of scored slices."""
+        record = self.record()
+        return Commits(self.store, "commits", record["fingerprint"]["id"] if record else "")
 
     # -- the manifest -----------------------------------------------------------------------
 
@@ -122,7 +89,7 @@ class Run:
         Raises UserError where a commit was made under another fingerprint or the sums of the
         protocol do not hold.
         """
-        record, plan, commits = self.record(), self.plan(), self.commits()
+        record, plan, commits = self.record(), self.plan(), self.commits.all()
         if record is None or plan is None:
             raise UserError(f"{self.store.url}: nothing to seal: the run has no plan yet")
         planned = {item.id: item for item in plan.slices}
@@ -130,12 +97,12 @@ class Run:
             done = commit.rows("scores") + commit.rows("rejects")
             if commit.slice not in planned or done != planned[commit.slice].rows:
                 raise UserError(
-                    f"{self.store.url}/{commit.name} does not fit the plan: {done} rows; do not "
+                    f"{self.store.url}/commits/{commit.slice}.{commit.generation}.json does not fit the plan: {done} rows; do not "
                     "mix files of two runs"
                 )
             if commit.fingerprint != record["fingerprint"]["id"]:
                 raise UserError(
-                    f"{self.store.url}/{commit.name} was made with other settings than run.json "
+                    f"{self.store.url}/commits/{commit.slice}.{commit.generation}.json was made with other settings than run.json "
                     "says; do not mix files of two runs"
                 )
         finished = {commit.slice for commit in commits}

@@ -1,7 +1,7 @@
 """What a run's JSON files hold."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -53,11 +53,16 @@ class Part:
     path: str
     rows: int
     sha256: str
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Commit:
-    """A slice's work, done: the parts that hold its result, and who did it."""
+    """A slice's work, done: the parts that hold its result, and who did it.
+
+    ``generation`` counts repairs from 0. ``seconds`` is how long the computing took; ``notes`` is
+    what the work wants known.
+    """
 
     slice: str
     generation: int
@@ -65,10 +70,7 @@ class Commit:
     fingerprint: str
     parts: tuple[Part, ...]
     seconds: float
-
-    @property
-    def name(self) -> str:
-        return commit_name(self.slice, self.generation)
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def rows(self, kind: str) -> int:
         return sum(part.rows for part in self.parts if part.kind == kind)
@@ -83,8 +85,8 @@ class Commit:
         return cls(**record, parts=parts)
 
 
-def commit_name(slice_id: str, generation: int) -> str:
-    return f"commits/{slice_id}.{generation}.json"
+def commit_name(folder: str, slice_id: str, generation: int) -> str:
+    return f"{folder}/{slice_id}.{generation}.json"
 
 
 def encode(record: Any) -> bytes:

@@ -58,14 +58,22 @@ def samples_schema(keep: list[pa.Field]) -> pa.Schema:
     )
 
 
-def write_part(store: Store, kind: str, name: str, table: pa.Table) -> Part:
+def write_part(
+    store: Store, kind: str, name: str, table: pa.Table, row_group: int | None = None
+) -> Part:
     """Write one table as ``kind/name.parquet`` and describe what was written."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=_repeating(table.schema))
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=row_group,
+        compression="zstd",
+        use_dictionary=_repeating(table.schema),
+    )
     data = sink.getvalue().to_pybytes()
     path = f"{kind}/{name}.parquet"
     store.write(path, data)
-    return Part(kind, path, table.num_rows, hashlib.sha256(data).hexdigest())
+    return Part(kind, path, table.num_rows, hashlib.sha256(data).hexdigest(), len(data))
 
 
 def _repeating(schema: pa.Schema) -> list[str]:
