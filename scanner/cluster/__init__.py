@@ -1,5 +1,22 @@
-"""Ray: a pool of actors that runs any work on slices and commits what comes out."""
+"""Ray: a pool of actors that runs any work on items and commits what comes out."""
 
-from scanner.cluster.pool import Event, Resources, Work, run_slices, start_ray
+from scanner.cluster.resources import Resources, joins_cluster, nodes, start_ray
 
-__all__ = ["Event", "Resources", "Work", "run_slices", "start_ray"]
+# isort: split
+from scanner.cluster.failures import BrokenDevice
+from scanner.cluster.pool import Event, Task, run_items
+from scanner.cluster.work import Item, Result, Work
+
+__all__ = [
+    "BrokenDevice",
+    "Event",
+    "Item",
+    "Resources",
+    "Result",
+    "Task",
+    "Work",
+    "joins_cluster",
+    "nodes",
+    "run_items",
+    "start_ray",
+]

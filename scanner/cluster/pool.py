@@ -1,230 +1,329 @@
-"""A pool of Ray actors, each pinned to its share of a device, that works through slices.
+"""A pool of Ray actors, each pinned to its share of a device, that works through items.
 
 The pool knows nothing of captions or models: a command brings its work, a picklable factory that
-is called once in each actor. What the work returns for a slice is committed inside the actor, so
-nothing large passes through the driver. Because the first commit of a slice wins, running one
+is called once in each actor. What the work returns for an item is committed inside the actor, so
+nothing large passes through the driver. Because the first commit of an item wins, running one
 twice is always safe; retries belong to the driver.
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # read when ray is imported
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+from scanner.cluster.resources import Resources  # first: it prepares the environment for ray
 
-import pyarrow as pa
+# isort: split
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from scanner.cluster.actor import Worker
+from scanner.cluster.failures import (
+    brief,
+    is_broken_device,
+    is_outage,
+    is_preemption,
+    node_lives,
+)
+from scanner.cluster.work import Item, Work
 from scanner.errors import UserError
-from scanner.run import Commit, Run, Slice
-from scanner.storage import Store
+from scanner.run import Commit, Commits
 
 ATTEMPTS = 3
 RESTARTS = 5
 FAILURES_IN_A_ROW = 2
+IN_FLIGHT = 3
 TICK_SECONDS = 1.0
-
-
-class Work(Protocol):
-    """Turns one slice into tables by kind (a folder of the run)."""
-
-    def __call__(self, item: Slice) -> dict[str, pa.Table]: ...
-
-
-@dataclass(frozen=True)
-class Resources:
-    """How many actors, and what each one takes of the machine."""
-
-    actors: int
-    cpus: float
-    gpus: float
+DELAYS = (1.0, 5.0, 20.0, 60.0)
+OUTAGE_SECONDS = 3600.0
+JUDGED_SECONDS = 45.0
+HANG_SECONDS = 1800.0
+HANG_FACTOR = 20.0
 
 
 @dataclass(frozen=True)
 class Event:
-    """What the driver learns: ``commit`` of a slice, ``quarantine`` of one, ``retry``, or ``tick``.
+    """What the driver learns.
 
-    ``running`` holds the slices at work; ``reason`` says why for ``retry`` and ``quarantine``.
+    ``commit`` of an item, ``retry`` of one, ``quarantine`` (it is given up), ``note`` (something
+    to tell), or ``tick``. ``reason`` says why; ``running`` holds the items at work.
     """
 
     kind: str
-    slice: Slice | None = None
+    item: Any = None
     commit: Commit | None = None
     reason: str = ""
     running: tuple[str, ...] = ()
+    actors: int = 0
 
 
-class _Worker:
-    """The actor: makes its work once, then does slices and commits them."""
+@dataclass(frozen=True)
+class Task:
+    """An item, and the generation of its commit (repairs count up)."""
 
-    def __init__(self, store: Store, fingerprint: str, make_work: Callable[[], Work]) -> None:
-        self.run = Run(store)
-        self.fingerprint = fingerprint
-        self.work = make_work()
-
-    def ready(self) -> None:
-        """Returns when the work has been made."""
-
-    def do(self, item: Slice) -> Commit:
-        began = time.monotonic()
-        tables = self.work(item)
-        return self.run.commit(item.id, self.fingerprint, tables, time.monotonic() - began)
+    item: Item
+    generation: int = 0
 
 
-def start_ray(address: str | None) -> None:
-    """Connect to a cluster, or start a local Ray where no address is given."""
-    if ray.is_initialized():
-        return
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if address is None:
-        options |= {"include_dashboard": False}
-    try:
-        ray.init(address=address or "local", **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"--address {address}: no Ray to connect to: {error}") from error
+@dataclass
+class _Actor:
+    handle: Any
+    node: str = ""
+    tasks: dict[Any, Task] = field(default_factory=dict)
+    alone: bool = False
+    in_a_row: int = 0
+    moved: float = field(default_factory=time.monotonic)
 
 
-def run_slices(
-    run: Run,
-    slices: Sequence[Slice],
+def run_items(
+    commits: Commits,
+    tasks: Sequence[Task],
     make_work: Callable[[], Work],
-    fingerprint: str,
     resources: Resources,
+    in_flight: int = IN_FLIGHT,
+    hang_seconds: float = HANG_SECONDS,
 ) -> Iterator[Event]:
-    """Work through the slices; yields an event for everything that happens, and once a second.
+    """Work through the tasks; yields an event for everything that happens, and once a second.
 
-    A slice that fails ``ATTEMPTS`` times is given up (event ``quarantine``), the others go on.
-    Raises UserError where no node has what an actor takes, where an actor cannot start, or where
-    actors die more than ``RESTARTS`` times each without a commit in between.
+    At most ``in_flight`` items are in one actor, so that nothing piles up there. An item that
+    fails ``ATTEMPTS`` times is given up (event ``quarantine``), the others go on; after its first
+    failure it runs alone, so that no neighbour is blamed. Not counted are the loss of a node and
+    an outage of the store, which is waited for. An actor that makes no progress for
+    ``hang_seconds`` (or ``HANG_FACTOR`` times the longest item, if that is more) is replaced.
+
+    Raises UserError where no node has what an actor takes (of a cluster it is waited for), where
+    actors cannot start or die more than ``RESTARTS`` times each without a commit in between, or
+    where the store stays away for ``OUTAGE_SECONDS``.
     """
-    _check_room(resources)
-    pool = _Pool(run, make_work, fingerprint, resources, deque(slices))
+    pool = _Pool(commits, tasks, make_work, resources, in_flight, hang_seconds)
     try:
         yield from pool.drive()
     finally:
         pool.close()
 
 
-def _check_room(resources: Resources) -> None:
-    """Raises UserError where no actor could ever be placed, which Ray would wait for in silence."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
-    gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
-    if resources.cpus > cpus or resources.gpus > gpus:
-        raise UserError(
-            f"an actor takes {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, and the largest "
-            f"node has {cpus:g} and {gpus:g}; lower --cpus-per-actor or --gpus-per-actor"
-        )
-
-
 class _Pool:
     def __init__(
         self,
-        run: Run,
+        commits: Commits,
+        tasks: Sequence[Task],
         make_work: Callable[[], Work],
-        fingerprint: str,
         resources: Resources,
-        waiting: deque[Slice],
+        in_flight: int,
+        hang_seconds: float,
     ) -> None:
-        self.waiting = waiting
+        self.waiting = deque(tasks)
+        self.suspects: list[tuple[float, Task]] = []
         self.failures: dict[str, int] = {}
-        self.most_restarts = self.restarts = RESTARTS * resources.actors
-        self.in_a_row: dict[Any, int] = {}
-        self.starting: dict[Any, Any] = {}
-        self.working: dict[Any, tuple[Any, Slice]] = {}
-        remote: Any = ray.remote(_Worker)
+        self.blamed: list[tuple[float, str, list[str]]] = []
+        self.in_flight = in_flight
+        self.hang_seconds, self.longest = hang_seconds, 0.0
+        self.resources = resources
+        self.deaths = 0
+        self.start_after = self.fitted_at = 0.0
+        self.outage_since: float | None = None
+        self.wanted = 0
+        self.actors: list[_Actor] = []
+        self.starting: dict[Any, _Actor] = {}
+        self.references: dict[Any, _Actor] = {}
+        remote: Any = ray.remote(Worker)
         actor = remote.options(
-            num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0, max_task_retries=0
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=in_flight,
         )
-        self._new = lambda: actor.remote(run.store, fingerprint, make_work)
-        for _ in range(min(resources.actors, len(waiting))):
-            self._start()
+        self._new = lambda: actor.remote(commits, make_work)
 
     def drive(self) -> Iterator[Event]:
-        while self.waiting or self.working:
-            pending = [*self.starting, *self.working]
-            done, _ = ray.wait(pending, timeout=TICK_SECONDS)
-            yield Event("tick", running=tuple(item.id for _, item in self.working.values()))
+        while self.waiting or self.suspects or self.references:
+            yield from self._fit()
+            for actor in self.actors:
+                self._feed(actor)
+            pending = [*self.starting, *self.references]
+            if pending:
+                done, _ = ray.wait(pending, timeout=TICK_SECONDS)
+            else:
+                done = []
+                time.sleep(TICK_SECONDS)
             for reference in done:
                 if reference in self.starting:
-                    self._started(reference)
-                else:
+                    yield from self._started(reference)
+                elif reference in self.references:
                     yield from self._finished(reference)
+            yield from self._stop_hanging()
+            self._forgive()
+            running = tuple(task.item.id for a in self.actors for task in a.tasks.values())
+            yield Event("tick", running=running, actors=len(self.actors))
 
     def close(self) -> None:
-        for actor in [*self.starting.values(), *(actor for actor, _ in self.working.values())]:
-            ray.kill(actor)
+        for actor in [*self.actors, *self.starting.values()]:
+            ray.kill(actor.handle)
 
-    def _start(self) -> None:
-        actor = self._new()
-        self.starting[actor.ready.remote()] = actor
+    # -- actors join and leave --------------------------------------------------------------
 
-    def _started(self, reference: Any) -> None:
+    def _fit(self) -> Iterator[Event]:
+        """Start actors up to what is wanted, fits and has work."""
+        now = time.monotonic()
+        if now - self.fitted_at > 5 * TICK_SECONDS or not self.fitted_at:
+            self.fitted_at = now
+            room = self.resources.fit()
+            if room == 0 and not self.wanted:
+                yield Event("note", reason=f"waiting for a node with room for {self._share()}")
+            self.wanted = self.resources.actors or max(1, room)
+        there = len(self.actors) + len(self.starting)
+        work = len(self.waiting) + len(self.suspects) + len(self.references)
+        if now < self.start_after:
+            return
+        for _ in range(min(self.wanted, work) - there):
+            actor = _Actor(self._new())
+            self.starting[actor.handle.ready.remote()] = actor
+
+    def _share(self) -> str:
+        return f"{self.resources.cpus:g} CPUs and {self.resources.gpus:g} GPUs an actor"
+
+    def _started(self, reference: Any) -> Iterator[Event]:
         actor = self.starting.pop(reference)
         try:
-            ray.get(reference)
+            actor.node = ray.get(reference)
         except RayError as error:
-            self._replace(f"an actor cannot start: {_brief(error)}")
+            self._buried(f"an actor cannot start: {brief(error)}", is_outage(error))
+            yield Event("note", reason=f"an actor cannot start: {brief(error)}")
         else:
-            self._feed(actor)
+            actor.moved = time.monotonic()
+            self.actors.append(actor)
 
-    def _feed(self, actor: Any) -> None:
-        if self.waiting:
-            item = self.waiting.popleft()
-            self.working[actor.do.remote(item)] = (actor, item)
+    def _retire(self, actor: _Actor) -> list[Task]:
+        """Take an actor out of the pool; the tasks it had."""
+        self.actors.remove(actor)
+        tasks = list(actor.tasks.values())
+        for reference in actor.tasks:
+            del self.references[reference]
+        actor.tasks.clear()
+        ray.kill(actor.handle)
+        return tasks
 
-    def _finished(self, reference: Any) -> Iterator[Event]:
-        actor, item = self.working.pop(reference)
-        try:
-            commit = ray.get(reference)
-        except RayTaskError as error:
-            yield self._failed(item, _brief(error))
-            # Twice in a row may be the process's fault (a broken device): a new one decides.
-            self.in_a_row[actor] = self.in_a_row.get(actor, 0) + 1
-            if self.in_a_row[actor] < FAILURES_IN_A_ROW:
-                self._feed(actor)
-            else:
-                ray.kill(actor)
-                self._replace_if_needed(_brief(error))
-        except RayError as error:
-            yield self._failed(item, f"its process died: {_brief(error)}")
-            self._replace_if_needed("actors keep dying")
-        else:
-            self.in_a_row.pop(actor, None)
-            self.restarts = self.most_restarts
-            yield Event("commit", item, commit)
-            self._feed(actor)
-
-    def _replace_if_needed(self, reason: str) -> None:
-        if self.waiting:
-            self._replace(reason)
-
-    def _failed(self, item: Slice, reason: str) -> Event:
-        self.failures[item.id] = self.failures.get(item.id, 0) + 1
-        if self.failures[item.id] < ATTEMPTS:
-            self.waiting.append(item)
-            return Event("retry", item, reason=reason)
-        return Event("quarantine", item, reason=reason)
-
-    def _replace(self, reason: str) -> None:
-        if self.restarts == 0:
+    def _buried(self, reason: str, excused: bool = False) -> None:
+        """An actor is gone: another one starts after a while, if not too many have died."""
+        self.start_after = time.monotonic() + DELAYS[min(self.deaths, len(DELAYS) - 1)]
+        if excused:
+            return
+        self.deaths += 1
+        if self.deaths > RESTARTS * max(1, self.wanted):
             raise UserError(
                 f"{reason} (given up after {RESTARTS} restarts an actor); what is committed is "
                 "safe: mend the cause and run the same command again"
             )
-        self.restarts -= 1
-        self._start()
 
+    # -- items --------------------------------------------------------------------------------
 
-def _brief(error: Exception) -> str:
-    """The last line of a remote traceback, which names the cause."""
-    cause = getattr(error, "cause", None)
-    if cause is not None:
-        return f"{type(cause).__name__}: {cause}"
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    def _feed(self, actor: _Actor) -> None:
+        if actor.alone:
+            return
+        if not actor.tasks:
+            due = next((pair for pair in self.suspects if pair[0] <= time.monotonic()), None)
+            if due:
+                self.suspects.remove(due)
+                actor.alone = True
+                self._give(actor, due[1])
+                return
+        # What every other actor could take at once is not hoarded by this one.
+        while len(actor.tasks) < self.in_flight and self.waiting:
+            if actor.tasks and len(self.waiting) < len(self.actors) + len(self.starting):
+                return
+            self._give(actor, self.waiting.popleft())
+
+    def _give(self, actor: _Actor, task: Task) -> None:
+        if not actor.tasks:
+            actor.moved = time.monotonic()
+        reference = actor.handle.do.remote(task.item, task.generation)
+        actor.tasks[reference] = task
+        self.references[reference] = actor
+
+    def _finished(self, reference: Any) -> Iterator[Event]:
+        actor = self.references[reference]
+        try:
+            commit = ray.get(reference)
+        except RayTaskError as error:
+            yield from self._failed(reference, actor, error)
+        except RayError as error:
+            yield from self._died(actor, error)
+        else:
+            self._settle(reference, actor)
+            self.longest = max(self.longest, commit.seconds)
+            actor.in_a_row = self.deaths = 0
+            self.outage_since = None
+            yield Event("commit", self._task, commit)
+
+    def _settle(self, reference: Any, actor: _Actor) -> Task:
+        del self.references[reference]
+        task = actor.tasks.pop(reference)
+        actor.alone, actor.moved = False, time.monotonic()
+        self._task = task.item
+        return task
+
+    def _failed(self, reference: Any, actor: _Actor, error: RayTaskError) -> Iterator[Event]:
+        task = self._settle(reference, actor)
+        if is_outage(error):
+            yield self._wait_out(task, brief(error))
+            return
+        yield self._count(task, brief(error))
+        # Twice in a row may be the process's fault: a new one decides.
+        actor.in_a_row += 1
+        if is_broken_device(error) or actor.in_a_row >= FAILURES_IN_A_ROW:
+            self.waiting.extendleft(self._retire(actor))
+            self._buried(brief(error))
+
+    def _wait_out(self, task: Task, reason: str) -> Event:
+        now = time.monotonic()
+        self.outage_since = self.outage_since or now
+        if now - self.outage_since > OUTAGE_SECONDS:
+            raise UserError(
+                f"the store has not answered for {OUTAGE_SECONDS / 60:.0f} minutes ({reason}); "
+                "what is committed is safe: run the same command again when it does"
+            )
+        self.suspects.append((now + DELAYS[1], task))
+        return Event("retry", task.item, reason=f"the store does not answer: {reason}")
+
+    def _died(self, actor: _Actor, error: Exception) -> Iterator[Event]:
+        tasks = self._retire(actor)
+        if is_preemption(error, actor.node):
+            self.waiting.extendleft(tasks)
+            self._buried("", excused=True)
+            yield Event("note", reason=f"a node was lost; {len(tasks)} slices go back in line")
+            return
+        self.blamed.append((time.monotonic(), actor.node, [task.item.id for task in tasks]))
+        for task in tasks:
+            yield self._count(task, f"its process died: {brief(error)}")
+        self._buried(f"actors keep dying: {brief(error)}")
+
+    def _forgive(self) -> None:
+        """Ray may learn only later that a process died with its node: then it does not count."""
+        for entry in list(self.blamed):
+            since, node, items = entry
+            if not node_lives(node):
+                self.deaths = max(0, self.deaths - 1)
+                for item in items:
+                    self.failures[item] = max(0, self.failures.get(item, 0) - 1)
+            elif time.monotonic() - since < JUDGED_SECONDS:
+                continue
+            self.blamed.remove(entry)
+
+    def _count(self, task: Task, reason: str) -> Event:
+        item = task.item
+        self.failures[item.id] = self.failures.get(item.id, 0) + 1
+        if self.failures[item.id] < ATTEMPTS:
+            delay = DELAYS[self.failures[item.id] - 1]
+            self.suspects.append((time.monotonic() + delay, task))
+            return Event("retry", item, reason=reason)
+        return Event("quarantine", item, reason=reason)
+
+    def _stop_hanging(self) -> Iterator[Event]:
+        limit = max(self.hang_seconds, HANG_FACTOR * self.longest)
+        for actor in list(self.actors):
+            if actor.tasks and time.monotonic() - actor.moved > limit:
+                for task in self._retire(actor):
+                    yield self._count(task, f"no progress for {limit:.0f} seconds; its actor ends")
+                self._buried("actors keep hanging")

@@ -1,0 +1,41 @@
+"""What a failure of an item means: whose fault it is, and what is to be done."""
+
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from scanner.storage import is_transient
+
+
+class BrokenDevice(Exception):
+    """Raised by work whose device cannot be used any more in this process."""
+
+
+def is_outage(error: Exception) -> bool:
+    """The store could not be reached: nobody's fault, and it will come back."""
+    cause = getattr(error, "cause", None)
+    return cause is not None and is_transient(cause)
+
+
+def is_broken_device(error: Exception) -> bool:
+    return isinstance(getattr(error, "cause", None), BrokenDevice)
+
+
+def is_preemption(error: Exception, node: str) -> bool:
+    """The actor died since its node went away, as far as it is known by now."""
+    preempted = isinstance(error, RayActorError) and error.preempted
+    return preempted or not node_lives(node)
+
+
+def node_lives(node: str) -> bool:
+    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
+
+
+def brief(error: Exception) -> str:
+    """What an exception from an actor comes to, in one line."""
+    cause: Any = getattr(error, "cause", None)
+    if cause is not None:
+        return f"{type(cause).__name__}: {cause}"
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

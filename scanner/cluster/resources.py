@@ -1,0 +1,62 @@
+"""Ray, started or joined, and what its nodes have room for."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # read when ray is imported
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+
+from scanner.errors import UserError
+
+
+@dataclass(frozen=True)
+class Resources:
+    """How many actors, and what each one takes of a node.
+
+    ``actors`` None: as many as the cluster has room for, also as nodes join it.
+    """
+
+    actors: int | None
+    cpus: float
+    gpus: float
+
+    def fit(self) -> int:
+        """How many actors the living nodes have room for."""
+        return sum(self._fit(node) for node in nodes())
+
+    def _fit(self, node: dict[str, float]) -> int:
+        rooms = [
+            int(node.get(name, 0.0) / taken + 1e-9)
+            for name, taken in (("CPU", self.cpus), ("GPU", self.gpus))
+            if taken
+        ]
+        return min(rooms, default=0)
+
+
+def nodes() -> list[dict[str, float]]:
+    """The resources of each living node, by Ray's names."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def joins_cluster(address: str | None) -> bool:
+    """Whether a running Ray is meant: by address, or by RAY_ADDRESS as in a cluster's job."""
+    return bool(address or os.environ.get("RAY_ADDRESS"))
+
+
+def start_ray(address: str | None) -> None:
+    """Connect to a cluster, or start a local Ray where no address is given."""
+    if ray.is_initialized():
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if not joins_cluster(address):
+        options |= {"address": "local", "include_dashboard": False}
+    elif address:
+        options |= {"address": address}
+    try:
+        ray.init(**options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        named = address or os.environ.get("RAY_ADDRESS") or "local"
+        raise UserError(f"--address {named}: no Ray to connect to: {error}") from error
