@@ -66,10 +66,10 @@ def _piece(record: dict) -> Piece:
 def cut(inputs: Sequence[Input]) -> tuple[Unit, ...]:
     """The inputs in units, in their order."""
     units: list[list[Piece]] = []
-    held = UNIT_BYTES
+    held = 0
     for item in inputs:
         for piece, size in _pieces(item):
-            if held + size > UNIT_BYTES or len(units[-1]) == UNIT_PIECES:
+            if not units or held + size > UNIT_BYTES or len(units[-1]) == UNIT_PIECES:
                 units.append([])
                 held = 0
             units[-1].append(piece)
