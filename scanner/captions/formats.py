@@ -29,7 +29,7 @@ _DAMAGE = (
     pa.ArrowException,
 )
 # A store that does not answer says nothing of the file: whoever reads it may try again.
-_PASSING = (ConnectionError, TimeoutError)
+PASSING = (ConnectionError, TimeoutError)
 
 
 class UnreadableFile(Exception):
@@ -57,6 +57,8 @@ def inspect(url: str) -> Contents:
     """A file without its rows. Raises UserError if it cannot be read."""
     try:
         return _format(url).contents(url)
+    except PASSING:
+        raise
     except _DAMAGE as error:
         raise UserError(f"{url}: cannot be read: {_brief(error)}") from error
 
@@ -68,7 +70,7 @@ def read(url: str, columns: list[str], extent: Extent | None = None) -> Iterator
     """
     try:
         yield from _format(url).batches(url, columns, extent)
-    except _PASSING:
+    except PASSING:
         raise
     except _DAMAGE as error:
         raise UnreadableFile(_brief(error)) from error

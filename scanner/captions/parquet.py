@@ -1,6 +1,7 @@
 """Rows of parquet files, as Arrow arrays."""
 
 from collections.abc import Iterator
+from typing import IO
 
 import pyarrow.parquet as pq
 
@@ -10,8 +11,13 @@ from scanner.storage import open_input
 PARQUET_ROWS = 1 << 15
 
 
+def _open(url: str) -> IO[bytes]:
+    # Each column of a row group is one read; a cache would fetch what lies behind it as well.
+    return open_input(url, cache_type="none")
+
+
 def parquet_contents(url: str) -> Contents:
-    with open_input(url) as file:
+    with _open(url) as file:
         parquet = pq.ParquetFile(file)
         groups = range(parquet.metadata.num_row_groups)
         rows = tuple(parquet.metadata.row_group(group).num_rows for group in groups)
@@ -19,7 +25,7 @@ def parquet_contents(url: str) -> Contents:
 
 
 def parquet_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
-    with open_input(url) as file:
+    with _open(url) as file:
         parquet = pq.ParquetFile(file)
         check_columns(parquet.schema_arrow.names, columns)
         groups = range(parquet.metadata.num_row_groups)

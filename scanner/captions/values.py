@@ -8,6 +8,16 @@ import pyarrow.compute as pc
 
 from scanner.captions.batch import Values
 
+# The types that hold text, and what to see its bytes as.
+_TEXT = {
+    pa.string(): pa.binary(),
+    pa.large_string(): pa.large_binary(),
+    pa.string_view(): pa.binary_view(),
+    pa.binary(): pa.binary(),
+    pa.large_binary(): pa.large_binary(),
+    pa.binary_view(): pa.binary_view(),
+}
+
 
 def as_text(values: Values) -> pa.StringArray:
     """Values as text: bytes that are no UTF-8 in hex, lone surrogates (no text) replaced."""
@@ -44,10 +54,7 @@ def _valid_text(values: pa.Array) -> pa.StringArray | None:
     """Text or bytes as text, or None where a value is no UTF-8 or no text at all."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    kind = values.type
-    if kind == pa.string_view():
-        values = values.cast(pa.string())
-    elif not (pa.types.is_large_string(kind) or pa.types.is_string(kind) or _is_bytes(kind)):
+    if values.type not in _TEXT:
         return None
     try:
         # Casting bytes looks whether they are UTF-8; a file's text is taken on trust.
@@ -62,17 +69,8 @@ def _values(values: pa.Array) -> list:
     """As Python values; text that may be no UTF-8 as bytes."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    if values.type == pa.string():
-        values = values.view(pa.binary())
-    elif values.type == pa.large_string():
-        values = values.view(pa.large_binary())
-    elif values.type == pa.string_view():
-        values = values.view(pa.binary_view())
-    return values.to_pylist()
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    stored = _TEXT.get(values.type)
+    return (values.view(stored) if stored else values).to_pylist()
 
 
 def _decoded(value: Any) -> Any:

@@ -150,6 +150,8 @@ def test_a_store_that_does_not_answer_says_nothing_of_the_file(monkeypatch) -> N
     monkeypatch.setattr("scanner.captions.parquet.open_input", fails)
     with pytest.raises(TimeoutError):
         list(read("a.parquet", ["caption"]))
+    with pytest.raises(TimeoutError):
+        inspect("a.parquet")
 
 
 def test_a_tar_is_left_out_where_img2dataset_put_its_texts_beside_it() -> None:

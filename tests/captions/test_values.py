@@ -13,6 +13,8 @@ BROKEN = pa.array([b"good", b"caf\xe9", None]).view(pa.string())
         pa.array(["a", None], pa.large_string()),
         pa.array(["a", None], pa.string_view()),
         pa.array([b"a", None]),
+        pa.array([b"a", None], pa.large_binary()),
+        pa.array([b"a", None], pa.binary_view()),
         pa.array(["a", None]).dictionary_encode(),
         ["a", None],
     ],
@@ -29,11 +31,23 @@ def test_text_of_any_kind_is_a_caption(values) -> None:
     [
         BROKEN,
         BROKEN.cast(pa.large_string()),
+        BROKEN.cast(pa.binary()).cast(pa.binary_view()).view(pa.string_view()),
         BROKEN.view(pa.binary()),
+        BROKEN.view(pa.binary()).cast(pa.binary_view()),
+        pa.array([b"good", b"caf\xe9", None]).dictionary_encode(),
         ["good", "caf\udce9", None],
         [b"good", b"caf\xe9", None],
     ],
-    ids=["string", "large_string", "binary", "text", "bytes"],
+    ids=[
+        "string",
+        "large_string",
+        "string_view",
+        "binary",
+        "binary_view",
+        "dictionary",
+        "text",
+        "bytes",
+    ],
 )
 def test_what_is_no_utf8_costs_its_own_value_only(values) -> None:
     texts, reasons = captions(values)
