@@ -76,6 +76,10 @@ def group_ranges(
     known_rows = sum(plan.counts["captions"] for plan in earlier)
     ranges = id_ranges(1 + (rows + known_rows) // RANGE_ROWS)
     highest = None if limit is None else cutoff(store, staged, known, ranges, limit)
+    if highest and not any(
+        file["is_reference"] for commit in read for file in commit.notes["files"]
+    ):
+        ranges = [item for item in ranges if item.first <= highest]
     make_work = partial(GroupWork, store, staged, known, highest, slice_rows(rows))
     commits = Commits(store, f"{folder}/group")
     failed = run_items(commits, ranges, make_work)

@@ -1,6 +1,10 @@
 """Planning that is cut off, repeated, split, extended or fails in part."""
 
+import gzip
+import io
+import pickle
 import random
+import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -153,6 +157,23 @@ def test_limit_keeps_the_smallest_ids_and_every_reference_caption(
     assert found.counts["captions"] == min(limit, 450) + 40
 
 
+def test_what_lies_above_the_limit_is_not_grouped(tmp_path: Path, data: Path) -> None:
+    whole = _table(tmp_path / "a", _plan(tmp_path / "a", data).captions)
+    found = _plan(tmp_path / "b", data, limit=9)
+    assert _table(tmp_path / "b", found.captions) == whole[:9]
+    assert len(list((tmp_path / "b/planning/0000/group").iterdir())) == 1
+
+
+def test_the_stages_work_can_be_sent_to_other_processes(tmp_path: Path, data: Path) -> None:
+    def elsewhere(
+        commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
+    ) -> dict[str, str]:
+        return run_here(*pickle.loads(pickle.dumps((commits, items, make_work))))
+
+    here = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
+    assert _shape(tmp_path / "b", _plan(tmp_path / "b", data, run_items=elsewhere)) == here
+
+
 def _failing(stage: str, which: str) -> Callable:
     """As a pool does it that gives one item of a stage up."""
 
@@ -184,6 +205,27 @@ def test_captions_that_cannot_be_grouped_are_an_error_and_nothing_is_lost(
         _plan(tmp_path / "b", data, run_items=_failing("group", "000001"))
     undisturbed = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
     assert _shape(tmp_path / "b", _plan(tmp_path / "b", data)) == undisturbed
+
+
+def test_a_store_gives_the_same_plan_as_a_disk(tmp_path: Path, data: Path, s3: str) -> None:
+    (data / "2.csv.gz").write_bytes(gzip.compress(b"caption\nfrom csv\n"))
+    text = tarfile.TarInfo("0.txt")
+    text.size = 8
+    for name, mode in (("3.tar", "w:"), ("4.tar.gz", "w:gz")):
+        with tarfile.open(data / name, mode) as tar:
+            tar.addfile(text, io.BytesIO(b"from tar"))
+    store = Store(f"{s3}/{tmp_path.name}")
+    for file in data.iterdir():
+        store.upload(file, f"data/{file.name}")
+    config = ScanConfig(captions=(f"{store.url}/data",))
+    there = make_plan(choose_inputs(config), store, normalisation, lambda rows: 30)
+    here = _plan(tmp_path / "run", data)
+    assert there.counts == here.counts
+    assert here.counts["rejected_files"] == 0
+    captions = [pq.read_table(store.open(name)) for name in there.captions]
+    found = [row for table in captions for row in table.to_pylist()]
+    assert found == _table(tmp_path / "run", here.captions)
+    assert {"from csv", "from tar"} < {row["caption"] for row in found}
 
 
 def test_chunks_of_any_size_give_the_same_captions(
