@@ -172,8 +172,8 @@ class Store:
     def read(self, name: str) -> bytes:
         return self._fs.cat_file(self._path(name))
 
-    def open(self, name: str, mode: str = "rb") -> IO[Any]:
-        return self._fs.open(self._path(name), mode)
+    def open(self, name: str, mode: str = "rb", **options: Any) -> IO[Any]:
+        return self._fs.open(self._path(name), mode, **options)
 
     def write(self, name: str, data: bytes) -> None:
         """Write or replace a file in one step: a reader sees the old one or the new one."""

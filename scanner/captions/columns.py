@@ -4,25 +4,37 @@ from dataclasses import dataclass
 
 from scanner.errors import UserError
 
-CAPTION_NAMES = ("caption", "text", "top_caption", "prompt", "title", "alt_text", "captions")
-KEY_NAMES = ("sample_id", "uid", "id", "key", "hash")
+# Names in one group are as good as one another, so that two of them are a question to the user; an
+# earlier group wins over a later one. A tar's txt repeats what its json says; a key that a
+# downloader numbered, or a hash of the image, is no rival to the data set's own id.
+CAPTION_NAMES = (
+    ("caption", "text", "top_caption", "prompt", "title", "alt_text", "captions"),
+    ("txt",),
+)
+KEY_NAMES = (("sample_id", "uid", "id"), ("key",), ("hash",))
 IMAGE_NAMES = ("url", "image_url", "hash", "sha256", "md5")
 KEEP_NAMES = ("url", "image_url")
+# What img2dataset writes beside its tars. A status means something else in any other table.
+DOWNLOADED = ("key", "url", "status")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The chosen columns, as the files name them. ``key`` None: (source, row) is the key."""
+    """The chosen columns, as the files name them. ``key`` None: (source, row) is the key.
+
+    ``status``, where img2dataset wrote the file: what became of the download.
+    """
 
     caption: str
     key: str | None
     image_key: str | None
     keep: tuple[str, ...]
+    status: str | None = None
 
     @property
     def names(self) -> list[str]:
         """Every column that has to be read, once."""
-        wanted = (self.caption, self.key, self.image_key, *self.keep)
+        wanted = (self.caption, self.key, self.image_key, *self.keep, self.status)
         return list(dict.fromkeys(name for name in wanted if name))
 
 
@@ -53,6 +65,7 @@ def resolve(
             _named(have, name, where)
             for name in (keep if keep is not None else filter(None, [_first(have, KEEP_NAMES)]))
         ),
+        status="status" if set(DOWNLOADED) <= set(have) else None,
     )
     taken = {"caption_id", "source", "row", "key", "image_key", "is_reference"}
     for name in chosen.keep:
@@ -65,8 +78,10 @@ def _matches(have: list[str], names: tuple[str, ...]) -> list[str]:
     return [column for name in names for column in have if column.lower() == name]
 
 
-def _only(have: list[str], names: tuple[str, ...], where: str, what: str) -> str | None:
-    found = _matches(have, names)
+def _only(
+    have: list[str], groups: tuple[tuple[str, ...], ...], where: str, what: str
+) -> str | None:
+    found = next(filter(None, (_matches(have, names) for names in groups)), [])
     if len(found) > 1:
         raise UserError(
             f"{where}: more than one column could be the {what}: {', '.join(found)}; choose one "

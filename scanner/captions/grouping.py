@@ -1,60 +1,49 @@
-"""Group equal captions, out of core, in DuckDB."""
+"""Group equal captions, in bounded memory, in DuckDB."""
 
+import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+MEMORY = "1GB"
 # min() of a struct compares its fields in order: the commonest spelling, ties to the smallest.
 _GROUP = """
-CREATE TABLE captions AS
-WITH spellings AS (
-    SELECT caption_id, caption, count(*) AS n, any_value(canonical) AS canonical,
+WITH together AS (
+    SELECT caption_id, caption, sum(n) AS n, any_value(canonical) AS canonical,
            bool_and(is_reference) AS is_reference
-    FROM read_parquet($files)
+    FROM spellings
+    WHERE caption_id NOT IN (FROM earlier)
     GROUP BY caption_id, caption
 )
 SELECT caption_id,
        min(struct_pack(rarity := -n, caption := caption)).caption AS caption,
        any_value(canonical) AS canonical,
        bool_and(is_reference) AS is_reference
-FROM spellings
+FROM together
 GROUP BY caption_id
-"""
-_LIMIT = """
-DELETE FROM captions WHERE NOT is_reference AND caption_id NOT IN (
-    SELECT caption_id FROM captions WHERE NOT is_reference ORDER BY caption_id LIMIT $limit
-)
+HAVING bool_and(is_reference) OR $cutoff IS NULL OR caption_id <= $cutoff
+ORDER BY caption_id
 """
 
 
-class DistinctCaptions:
-    """The distinct captions of staged files, a table on disk.
+def group(
+    spellings: pa.RecordBatchReader,
+    earlier: pa.RecordBatchReader,
+    cutoff: str | None,
+    rows: int,
+    memory: str = MEMORY,
+) -> Iterator[pa.RecordBatch]:
+    """The distinct captions of spellings, sorted by id, at most ``rows`` in a batch.
 
-    ``files`` hold caption_id, caption, canonical, is_reference, a row a sample; ``scratch`` takes
-    the table and what does not fit in memory. ``limit`` keeps the captions of the training set
-    with the smallest ids, and all reference captions.
+    ``spellings`` holds caption_id, caption, canonical, is_reference, n; ``earlier`` the ids to
+    leave out. A caption of the training set with an id above ``cutoff`` is left out too. What
+    does not fit in ``memory`` goes to a temporary directory.
     """
-
-    def __init__(self, files: list[Path], scratch: Path, limit: int | None = None) -> None:
-        self._connection = duckdb.connect(str(scratch / "grouping.duckdb"))
-        self._connection.execute("SET temp_directory = $folder", {"folder": str(scratch)})
-        self._connection.execute(_GROUP, {"files": [str(file) for file in files]})
-        if limit is not None:
-            self._connection.execute(_LIMIT, {"limit": limit})
-
-    def count(self) -> int:
-        """How many there are."""
-        row = self._connection.cursor().execute("SELECT count(*) FROM captions").fetchone()
-        assert row is not None
-        return int(row[0])
-
-    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """All of them, sorted by id, at most ``rows`` in a batch."""
-        result = self._connection.cursor().sql("FROM captions ORDER BY caption_id")
-        yield from result.to_arrow_reader(rows)
-
-    def close(self) -> None:
-        """Release the table's file."""
-        self._connection.close()
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+        connection.execute("SET threads = 1")
+        connection.execute("SET memory_limit = $memory", {"memory": memory})
+        connection.execute("SET temp_directory = $folder", {"folder": folder})
+        connection.register("spellings", spellings)
+        connection.register("earlier", earlier)
+        yield from connection.sql(_GROUP, params={"cutoff": cutoff}).to_arrow_reader(rows)

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 from scanner.errors import UserError
 from scanner.query import open_run
 from scanner.run import Plan
-from scanner.scan.planning import write_captions
+from scanner.run.schema import write_part
+from scanner.scan.grouping import ROW_GROUPS_PER_PART, exactly
+from scanner.scan.planning import slices_of
 from scanner.storage import Store
 
 BATCH_ROWS = 1 << 16
@@ -33,9 +35,11 @@ def plan_from_run(
     rows = slice_rows(total)
     with tempfile.TemporaryDirectory() as folder:
         chosen = f"SELECT caption_id, caption, canonical, false AS is_reference {kept}"
-        files, slices = write_captions(
-            tables.batches(chosen, rows), store, name, Path(folder), rows
-        )
+        batches = tables.batches(chosen, rows)
+        files = [
+            write_part(store, "captions", f"{name}-{number:04d}", table, rows).path
+            for number, table in enumerate(exactly(batches, rows * ROW_GROUPS_PER_PART))
+        ]
         samples, count = Path(folder, "samples"), 0
         wanted = f"SELECT caption_id FROM ({kept})"
         query = f"FROM samples WHERE NOT is_reference AND caption_id IN ({wanted})"
@@ -52,12 +56,13 @@ def plan_from_run(
         samples=(f"samples/{name}-0000.parquet",),
         captions=tuple(files),
         rejects=(),
-        slices=tuple(slices),
+        slices=tuple(slices_of(store, files)),
         counts={
             "rows": count,
             "samples": count,
             "rejects": 0,
             "rejected_files": 0,
+            "not_downloaded": 0,
             "captions": total,
         },
         columns={},

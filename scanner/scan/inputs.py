@@ -1,22 +1,32 @@
 """Which files are read, and which of their columns."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from scanner.captions.batch import Contents
 from scanner.captions.columns import Columns, resolve
-from scanner.captions.formats import ENDINGS, column_names
+from scanner.captions.formats import ENDINGS, PASSING, inspect, without_sidecar_tars
 from scanner.errors import UserError
 from scanner.scan.config import ScanConfig
 from scanner.storage import expand
 
+READERS = 16
+
 
 @dataclass(frozen=True)
 class Input:
-    """One file to read, with the columns chosen in it, or why there are none."""
+    """One file to read, with the columns chosen in it, or why there are none.
+
+    ``bytes`` as stored; ``row_groups``: the rows of each, of a parquet file.
+    """
 
     url: str
     is_reference: bool
     columns: Columns | None
     problem: str = ""
+    bytes: int = 0
+    row_groups: tuple[int, ...] = ()
 
 
 def choose_inputs(config: ScanConfig) -> list[Input]:
@@ -29,24 +39,46 @@ def choose_inputs(config: ScanConfig) -> list[Input]:
     if config.captions_from:
         return inputs
     for is_reference, urls in ((False, config.captions), (True, config.reference)):
+        files = without_sidecar_tars(expand(urls, ENDINGS))
         first = True
-        for url in expand(urls, ENDINGS):
-            try:
-                names = column_names(url)
-            except UserError as error:
-                inputs.append(Input(url, is_reference, None, str(error).removeprefix(f"{url}: ")))
+        for url, contents in zip(files, _inspect_all(files), strict=True):
+            if isinstance(contents, UserError):
+                inputs.append(_without_columns(url, is_reference, contents))
                 continue
             try:
-                inputs.append(Input(url, is_reference, _columns(config, names, url, is_reference)))
+                columns = _columns(config, contents.columns, url, is_reference)
             except UserError as error:
                 if first:
                     raise
-                inputs.append(Input(url, is_reference, None, str(error).removeprefix(f"{url}: ")))
+                inputs.append(_without_columns(url, is_reference, error))
+            else:
+                groups = contents.row_groups
+                inputs.append(Input(url, is_reference, columns, "", contents.bytes, groups))
             first = False
     if not any(item.columns and not item.is_reference for item in inputs):
         problems = "; ".join(f"{item.url}: {item.problem}" for item in inputs[:3])
         raise UserError(f"no input file can be read: {problems}")
     return inputs
+
+
+def _inspect_all(urls: Sequence[str]) -> list[Contents | UserError]:
+    """What each file holds, or why it cannot be read."""
+
+    def look(url: str) -> Contents | UserError:
+        try:
+            return inspect(url)
+        except UserError as error:
+            return error
+
+    try:
+        with ThreadPoolExecutor(READERS) as threads:
+            return list(threads.map(look, urls))
+    except PASSING as error:
+        raise UserError(f"the input files cannot be reached: {error}; try again") from error
+
+
+def _without_columns(url: str, is_reference: bool, error: UserError) -> Input:
+    return Input(url, is_reference, None, str(error).removeprefix(f"{url}: "))
 
 
 def _columns(config: ScanConfig, names: list[str], url: str, is_reference: bool) -> Columns:

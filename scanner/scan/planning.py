@@ -1,110 +1,131 @@
-"""From input files to a plan: samples, distinct captions and slices, written to the run."""
+"""From input files to a plan: samples, distinct captions and slices, written to the run.
 
-import tempfile
-import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
+What is to be read is frozen first, so that whoever drives, and however often, comes to the same
+plan.
+"""
 
-import pyarrow as pa
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import pyarrow.parquet as pq
 
-from scanner.captions.grouping import DistinctCaptions
 from scanner.errors import UserError
-from scanner.run import Plan, Slice
-from scanner.run.schema import CAPTIONS
+from scanner.run import Commit, Plan, Slice
+from scanner.scan.chunk import COUNTED, Canonical
 from scanner.scan.inputs import Input
-from scanner.scan.reading import InputReader
+from scanner.scan.ranges import id_bounds
+from scanner.scan.stages import RunItems, group_ranges, read_units, run_here
+from scanner.scan.units import Reading, cut
 from scanner.storage import Store
 
-SLICES_PER_FILE = 64
+READERS = 16
 
 
 def make_plan(
-    inputs: list[Input],
+    inputs: Sequence[Input],
     store: Store,
-    canonical: Callable[[str], str],
+    make_canonical: Callable[[], Canonical],
     slice_rows: Callable[[int], int],
     limit: int | None = None,
-    progress: Callable[[int], None] = lambda rows: None,
+    run_items: RunItems = run_here,
+    folder: str = "planning/0000",
+    earlier: Sequence[Plan] = (),
 ) -> Plan:
     """Read the inputs, write samples, rejects and captions, and describe them.
 
-    Files get unique names and count only once the plan that lists them is adopted. ``canonical``
-    is the model's normalisation, ``slice_rows`` gives the slice size for a number of captions,
-    ``progress`` hears the rows read so far. Memory does not grow with the data. Raises UserError
-    where no caption is left.
+    ``make_canonical`` (picklable) makes the model's normalisation, ``slice_rows`` gives the slice
+    size for a number of captions, ``run_items`` does the work. ``folder`` keeps what is done: with
+    the same one, planning goes on where it stopped, with the inputs it began with. ``earlier``:
+    plans of the same run, whose captions are not planned again. Memory does not grow with the
+    data. Raises UserError where there is no caption at all, or captions cannot be grouped.
     """
-    name = uuid.uuid4().hex[:12]
-    with tempfile.TemporaryDirectory() as folder:
-        reader = InputReader(store, name, Path(folder), canonical, _keep(inputs), progress)
-        for item in inputs:
-            reader.read(item)
-        reader.close()
-        counts = reader.counts
-        if counts["samples"] == 0:
-            raise UserError(
-                f"no captions in {', '.join(item.url for item in inputs[:3])}: {counts['rows']} "
-                f"rows, {counts['rejects']} of them rejected {reader.first_reason}"
-            )
-        distinct = DistinctCaptions(reader.spellings.files, Path(folder), limit)
-        total = distinct.count()
-        rows = slice_rows(total)
-        files, slices = write_captions(distinct.batches(rows), store, name, Path(folder), rows)
-        distinct.close()
+    reading = _freeze(inputs, store, folder, earlier)
+    read = read_units(reading, store, make_canonical, run_items, folder)
+    files = _files(read)
+    counts = {name: sum(file[name] for file in files) for name in COUNTED}
+    counts["rejected_files"] = sum(file["unreadable"] for file in files)
+    if counts["samples"] == 0:
+        reason = _first_reason(store, read)
+        _forget(store, folder)
+        raise UserError(
+            f"no captions in {', '.join(file['url'] for file in files[:3])}: {counts['rows']} "
+            f"rows, {counts['rejects']} of them rejected {reason}"
+        )
+    grouped = group_ranges(read, store, slice_rows, limit, run_items, folder, earlier)
+    captions = _paths(grouped, "captions")
+    slices = slices_of(store, captions, sum(len(plan.slices) for plan in earlier))
+    pieces = [piece for unit in reading.units for piece in unit.pieces]
     return Plan(
-        inputs=tuple(reader.files),
-        samples=tuple(reader.samples.names),
-        captions=tuple(files),
-        rejects=tuple(reader.rejects.names),
+        inputs=tuple(files),
+        samples=_paths(read, "samples"),
+        captions=captions,
+        rejects=_paths(read, "rejects"),
         slices=tuple(slices),
-        counts={**counts, "captions": total},
-        columns={item.url: vars(item.columns) for item in inputs if item.columns},
+        counts={**counts, "captions": sum(item.rows for item in slices)},
+        columns={piece.url: vars(piece.columns) for piece in pieces if piece.columns},
     )
 
 
-def _keep(inputs: list[Input]) -> tuple[str, ...]:
+def slices_of(store: Store, captions: Sequence[str], first: int = 0) -> list[Slice]:
+    """A slice for each row group of captions files, numbered from ``first``."""
+
+    def look(name: str) -> list[tuple[str, str, str, int]]:
+        with store.open(name) as file:
+            metadata = pq.read_metadata(file)
+        return [
+            (name, *id_bounds(metadata, group), metadata.row_group(group).num_rows)
+            for group in range(metadata.num_row_groups)
+        ]
+
+    with ThreadPoolExecutor(READERS) as threads:
+        found = [group for groups in threads.map(look, captions) for group in groups]
+    return [Slice(f"{first + number:06d}", *group) for number, group in enumerate(found)]
+
+
+def _freeze(inputs: Sequence[Input], store: Store, folder: str, earlier: Sequence[Plan]) -> Reading:
+    """What is read, as the first driver saw it."""
+    name = f"{folder}/inputs.json"
+    if not store.exists(name):
+        reading = Reading(_keep(inputs, earlier), cut(inputs))
+        if store.create(name, reading.to_json()):
+            return reading
+    return Reading.from_json(store.read(name))
+
+
+def _keep(inputs: Sequence[Input], earlier: Sequence[Plan]) -> tuple[str, ...]:
+    """The columns carried along; all samples of a run have the same."""
+    for plan in earlier:
+        for columns in plan.columns.values():
+            return tuple(columns["keep"])
     return next(item.columns.keep for item in inputs if item.columns)
 
 
-def write_captions(
-    batches: Iterator[pa.RecordBatch], store: Store, name: str, folder: Path, rows: int
-) -> tuple[list[str], list[Slice]]:
-    """Write captions so that a slice is one row group; a file holds ``SLICES_PER_FILE`` of them."""
-    names: list[str] = []
-    slices: list[Slice] = []
-    writer: pq.ParquetWriter | None = None
-    local = folder / "captions"
-
-    def finish() -> None:
-        assert writer is not None
-        writer.close()
-        store.upload(local, names[-1])
-
-    for batch in _exactly(batches, rows):
-        if len(slices) % SLICES_PER_FILE == 0:
-            if writer:
-                finish()
-            names.append(f"captions/{name}-{len(names):04d}.parquet")
-            writer = pq.ParquetWriter(
-                local, CAPTIONS, compression="zstd", use_dictionary=["is_reference"]
-            )
-        assert writer is not None
-        writer.write_table(batch, row_group_size=rows)
-        ids = batch["caption_id"]
-        slices.append(
-            Slice(f"{len(slices):06d}", names[-1], ids[0].as_py(), ids[-1].as_py(), len(batch))
-        )
-    finish()
-    return names, slices
+def _files(read: Sequence[Commit]) -> list[dict[str, Any]]:
+    """What was counted in each file, the pieces of one together."""
+    files: dict[tuple[str, bool], dict[str, Any]] = {}
+    for commit in read:
+        for piece in commit.notes["files"]:
+            file = files.setdefault((piece["url"], piece["is_reference"]), piece)
+            if file is not piece:
+                file.update({name: file[name] + piece[name] for name in COUNTED})
+                file["unreadable"] = file["unreadable"] or piece["unreadable"]
+    return list(files.values())
 
 
-def _exactly(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """The same rows in tables of exactly ``rows``, the last one shorter."""
-    held = CAPTIONS.empty_table()
-    for batch in batches:
-        held = pa.concat_tables([held, pa.table(batch).cast(CAPTIONS)])
-        while len(held) >= rows:
-            yield held.slice(0, rows)
-            held = held.slice(rows)
-    if len(held):
-        yield held
+def _paths(commits: Sequence[Commit], kind: str) -> tuple[str, ...]:
+    return tuple(part.path for commit in commits for part in commit.parts if part.kind == kind)
+
+
+def _first_reason(store: Store, read: Sequence[Commit]) -> str:
+    for name in _paths(read, "rejects")[:1]:
+        with store.open(name) as file:
+            return f"(the first: {pq.read_table(file)['reason'][0]})"
+    return ""
+
+
+def _forget(store: Store, folder: str) -> None:
+    """Begin anew next time: the user is going to mend the input files."""
+    for name in store.names(f"{folder}/read"):
+        store.remove(name)
+    store.remove(f"{folder}/inputs.json")

@@ -7,13 +7,37 @@ from scanner.errors import UserError
 @pytest.mark.parametrize(
     ("have", "caption", "key", "image_key"),
     [
-        (["SAMPLE_ID", "URL", "TEXT", "HEIGHT", "similarity"], "TEXT", "SAMPLE_ID", "URL"),  # LAION
-        (["id", "url", "text", "width", "clip_similarity_vitb32"], "text", "id", "url"),  # COYO
-        (["uid", "url", "text", "sha256"], "text", "uid", "url"),  # DataComp
-        (["caption", "key", "sha256", "status"], "caption", "key", "sha256"),  # img2dataset
+        # LAION-400M and -2B; -2B with its hashes; -Aesthetics
+        (["SAMPLE_ID", "URL", "TEXT", "HEIGHT", "similarity"], "TEXT", "SAMPLE_ID", "URL"),
+        (["SAMPLE_ID", "URL", "TEXT", "LICENSE", "hash", "punsafe"], "TEXT", "SAMPLE_ID", "URL"),
+        (["URL", "TEXT", "AESTHETIC_SCORE", "hash"], "TEXT", "hash", "URL"),
+        # COYO-700M
+        (["id", "url", "text", "width", "image_phash", "word_count"], "text", "id", "url"),
+        # DataComp: its metadata; downloaded
+        (["uid", "url", "text", "original_width", "sha256"], "text", "uid", "url"),
+        (
+            ["url", "caption", "key", "status", "error_message", "sha256", "uid"],
+            "caption", "uid", "url",
+        ),
+        # CC12M, SBU, PD12M
+        (["caption", "url"], "caption", None, "url"),
+        (["image_url", "user_id", "caption"], "caption", None, "image_url"),
+        (["captions", "url"], "captions", None, "url"),
+        (["id", "url", "caption", "width", "hash", "license", "source"], "caption", "id", "url"),
+        # img2dataset
+        (
+            ["url", "caption", "key", "status", "error_message", "width", "exif", "sha256"],
+            "caption", "key", "url",
+        ),
+        (["caption", "key", "sha256", "status"], "caption", "key", "sha256"),
+        # Hugging Face: image and text, DiffusionDB, WebDataset with txt and json
+        (["image", "text"], "text", None, None),
+        (["image_name", "prompt", "seed", "step", "cfg"], "prompt", None, None),
         (["top_caption", "hash"], "top_caption", "hash", "hash"),
+        (["caption", "url", "txt", "key"], "caption", "key", "url"),
+        (["txt", "key"], "txt", "key", None),
     ],
-)
+)  # fmt: skip
 def test_names_in_use_are_found(have, caption, key, image_key) -> None:
     found = resolve(have, "a.parquet")
     assert (found.caption, found.key, found.image_key) == (caption, key, image_key)
@@ -42,3 +66,8 @@ def test_without_a_key_or_url_there_is_none() -> None:
 def test_a_kept_column_may_not_take_the_name_of_one_of_ours() -> None:
     with pytest.raises(UserError, match="has a column of that name"):
         resolve(["caption", "row"], "a.csv", keep=("row",))
+
+
+def test_a_status_is_the_download_s_only_where_img2dataset_wrote_the_file() -> None:
+    assert resolve(["url", "caption", "key", "status"], "a.parquet").status == "status"
+    assert resolve(["url", "caption", "status"], "a.parquet").status is None

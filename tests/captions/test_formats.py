@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.captions.formats import UnreadableFile, column_names, read
+from scanner.captions.batch import Extent
+from scanner.captions.formats import UnreadableFile, inspect, read, without_sidecar_tars
 from scanner.errors import UserError
 
 ROWS = [
@@ -36,10 +37,11 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
             text = _csv(ROWS, "\t" if "tsv" in name else ",")
         data = text.encode()
         path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    assert column_names(str(path)) == ["caption", "key"]
+    assert inspect(str(path)).columns == ["caption", "key"]
     (batch,) = read(str(path), ["caption", "key"])
-    assert batch.rows == [0, 1, 2]
-    assert batch.columns == {name: [row[name] for row in ROWS] for name in ("caption", "key")}
+    assert list(batch.rows) == [0, 1, 2]
+    values = {name: list(map(str, values)) for name, values in batch.columns.items()}
+    assert values == {name: [row[name] for row in ROWS] for name in ("caption", "key")}
     assert batch.bad == []
 
 
@@ -67,7 +69,7 @@ def test_bytes_that_are_no_utf8_do_not_stop_the_file(tmp_path: Path) -> None:
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfcaption\nx\n")
-    assert column_names(str(tmp_path / "a.csv")) == ["caption"]
+    assert inspect(str(tmp_path / "a.csv")).columns == ["caption"]
 
 
 def test_a_damaged_file_gives_what_can_be_read_and_then_says_so(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_a_damaged_file_gives_what_can_be_read_and_then_says_so(tmp_path: Path) 
 
     (tmp_path / "b.parquet").write_bytes(b"PAR1 no footer")
     with pytest.raises(UserError, match="cannot be read"):
-        column_names(str(tmp_path / "b.parquet"))
+        inspect(str(tmp_path / "b.parquet"))
 
 
 def test_an_unclosed_quote_costs_its_own_lines_and_says_which(tmp_path: Path) -> None:
@@ -108,18 +110,18 @@ def test_damaged_compression_and_odd_parquet_do_not_stop_planning(tmp_path: Path
     data[20:60] = bytes(40)
     (tmp_path / "a.csv.gz").write_bytes(data)
     with pytest.raises(UserError, match="cannot be read"):
-        column_names(str(tmp_path / "a.csv.gz"))
+        inspect(str(tmp_path / "a.csv.gz"))
     with pytest.raises(UnreadableFile):
         list(read(str(tmp_path / "a.csv.gz"), ["caption"]))
     twice = pa.table([["x"], ["u"], ["v"]], names=["caption", "url", "url"])
     pq.write_table(twice, tmp_path / "b.parquet")
     (batch,) = read(str(tmp_path / "b.parquet"), ["caption", "url"])
-    assert batch.columns == {"caption": ["x"], "url": ["u"]}
+    assert batch.columns == {"caption": pa.array(["x"]), "url": pa.array(["u"])}
 
 
 def test_a_bad_first_line_of_jsonl_is_one_bad_row(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{broken\n{"caption": "x"}\n')
-    assert column_names(str(tmp_path / "a.jsonl")) == ["caption"]
+    assert inspect(str(tmp_path / "a.jsonl")).columns == ["caption"]
     (batch,) = read(str(tmp_path / "a.jsonl"), ["caption"])
     assert (batch.rows, [row for row, _ in batch.bad]) == ([1], [0])
 
@@ -130,3 +132,28 @@ def test_batches_are_bounded(tmp_path: Path) -> None:
     sizes = [len(batch.rows) for batch in read(str(path), ["caption"])]
     assert max(sizes) <= 8192
     assert sum(sizes) == 20_000
+
+
+def test_an_extent_of_a_parquet_file_keeps_the_rows_numbers(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"caption": list("abcdefg")}), path, row_group_size=2)
+    assert inspect(path).row_groups == (2, 2, 2, 1)
+    (batch,) = read(path, ["caption"], Extent(1, 3, 2))
+    assert list(batch.rows) == [2, 3, 4, 5]
+    assert batch.columns["caption"].to_pylist() == ["c", "d", "e", "f"]
+
+
+def test_a_store_that_does_not_answer_says_nothing_of_the_file(monkeypatch) -> None:
+    def fails(*args: object, **options: object) -> None:
+        raise TimeoutError("no answer")
+
+    monkeypatch.setattr("scanner.captions.parquet.open_input", fails)
+    with pytest.raises(TimeoutError):
+        list(read("a.parquet", ["caption"]))
+    with pytest.raises(TimeoutError):
+        inspect("a.parquet")
+
+
+def test_a_tar_is_left_out_where_img2dataset_put_its_texts_beside_it() -> None:
+    files = ["d/00.parquet", "d/00.tar", "d/01.tar", "e/00.tar", "d/02.csv"]
+    assert without_sidecar_tars(files) == ["d/00.parquet", "d/01.tar", "e/00.tar", "d/02.csv"]

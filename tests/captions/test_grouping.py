@@ -1,41 +1,40 @@
-from pathlib import Path
-
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from scanner.captions.grouping import DistinctCaptions
+from scanner.captions.grouping import group
 
-
-def _stage(folder: Path, name: str, rows: list[tuple]) -> Path:
-    columns = ("caption_id", "caption", "canonical", "is_reference")
-    path = folder / name
-    pq.write_table(pa.Table.from_pylist([dict(zip(columns, r, strict=True)) for r in rows]), path)
-    return path
+COLUMNS = ("caption_id", "caption", "canonical", "is_reference", "n")
 
 
-def test_the_commonest_spelling_wins_then_the_smallest_and_reference_needs_all(
-    tmp_path: Path,
-) -> None:
-    files = [
-        _stage(
-            tmp_path,
-            "1",
-            [("b", "B x", "b x", False), ("a", "A", "a", True), ("b", "b X", "b x", False)],
-        ),
-        _stage(tmp_path, "2", [("a", "a", "a", True), ("b", "b X", "b x", True)]),
+def _group(rows: list[tuple], earlier: tuple[str, ...] = (), cutoff: str | None = None) -> list:
+    table = pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in rows])
+    known = pa.table({"caption_id": pa.array(earlier, pa.string())})
+    found = group(table.to_reader(), known.to_reader(), cutoff, 2)
+    return [tuple(row.values()) for batch in found for row in batch.to_pylist()]
+
+
+def test_the_commonest_spelling_wins_then_the_smallest_and_reference_needs_all() -> None:
+    rows = [
+        ("b", "B x", "b x", False, 1),
+        ("a", "a", "a", True, 2),
+        ("b", "b X", "b x", False, 1),
+        ("a", "A", "a", True, 2),
+        ("b", "b X", "b x", True, 1),
+        ("c", "C", "c", False, 2),
+        ("c", "c", "c", False, 3),
     ]
-    found = DistinctCaptions(files, tmp_path)
-    rows = pa.Table.from_batches(found.batches(10)).to_pylist()
-    assert [tuple(row.values()) for row in rows] == [
+    assert _group(rows) == [
         ("a", "A", "a", True),
         ("b", "b X", "b x", False),
+        ("c", "c", "c", False),
     ]
-    assert found.count() == 2
 
 
-def test_limit_keeps_the_smallest_ids_and_every_reference_caption(tmp_path: Path) -> None:
-    rows = [(f"{i:03}", f"c{i}", f"c{i}", i > 97) for i in range(99, -1, -1)]
-    found = DistinctCaptions([_stage(tmp_path, "1", rows)], tmp_path, limit=3)
-    kept = pa.Table.from_batches(found.batches(2))
-    assert kept["caption_id"].to_pylist() == ["000", "001", "002", "098", "099"]
-    assert found.count() == 5
+def test_captions_above_the_cutoff_are_left_out_but_for_reference_captions() -> None:
+    rows = [(f"{i:03}", f"c{i}", f"c{i}", i > 97, 1) for i in range(99, -1, -1)]
+    found = _group(rows, cutoff="002")
+    assert [row[0] for row in found] == ["000", "001", "002", "098", "099"]
+
+
+def test_earlier_captions_are_left_out() -> None:
+    rows = [(letter, letter, letter, False, 1) for letter in "abc"]
+    assert [row[0] for row in _group(rows, earlier=("b", "d"))] == ["a", "c"]

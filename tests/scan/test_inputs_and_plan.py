@@ -1,6 +1,7 @@
 """Planning alone, with a plain normalisation instead of a model's."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,11 +16,15 @@ from scanner.scan.planning import make_plan
 from scanner.storage import Store
 
 
+def normalisation() -> Callable[[str], str]:
+    return lambda caption: caption.lower().strip()
+
+
 def _plan(tmp_path: Path, rows: int = 2, limit: int | None = None, **options) -> Plan:
     config = ScanConfig(out=str(tmp_path / "run"), **options)
     store = Store(config.out)
     inputs = choose_inputs(config)
-    return make_plan(inputs, store, lambda c: c.lower().strip(), lambda _: rows, limit)
+    return make_plan(inputs, store, normalisation, lambda _: rows, limit)
 
 
 def _read(tmp_path: Path, names: tuple[str, ...]) -> list[dict]:
@@ -40,7 +45,8 @@ def test_rows_are_samples_plus_rejects_and_equal_captions_one_caption(tmp_path: 
     file.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"caption": "\\ud800"}\n')
     plan = _plan(tmp_path, captions=(str(file),))
     assert plan.counts == {
-        "rows": 8, "samples": 4, "rejects": 4, "rejected_files": 0, "captions": 2,
+        "rows": 8, "samples": 4, "rejects": 4, "not_downloaded": 0, "rejected_files": 0,
+        "captions": 2,
     }  # fmt: skip
     captions = _read(tmp_path, plan.captions)
     assert [row["caption"] for row in sorted(captions, key=lambda row: row["caption"])] == [
@@ -120,6 +126,52 @@ def test_keys_of_bytes_and_columns_spelt_differently_come_out_right(tmp_path: Pa
     plan = _plan(tmp_path, captions=(str(tmp_path),))
     samples = [(row["key"], row["url"]) for row in _read(tmp_path, plan.samples)]
     assert samples == [("k1", "u1"), ("ff00", "u2")]
+
+
+def test_invalid_utf8_in_parquet_costs_its_own_rows_only(tmp_path: Path) -> None:
+    broken = pa.array([b"good", b"caf\xe9", b"fine"]).view(pa.string())
+    pq.write_table(pa.table({"caption": broken, "key": broken}), tmp_path / "a.parquet")
+    plan = _plan(tmp_path, captions=(str(tmp_path / "a.parquet"),))
+    captions = [row["caption"] for row in _read(tmp_path, plan.captions)]
+    assert sorted(captions) == ["fine", "good"]
+    (reject,) = _read(tmp_path, plan.rejects)
+    assert (reject["row"], reject["key"], reject["reason"]) == (
+        1, "636166e9", "caption is not valid Unicode",
+    )  # fmt: skip
+
+
+def test_of_img2dataset_s_output_the_parquet_is_read_and_only_what_was_downloaded(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        {"url": "u0", "caption": "one", "key": "0", "status": "success"},
+        {"url": "u1", "caption": "two", "key": "1", "status": "failed_to_download"},
+        {"url": "u2", "caption": None, "key": "2", "status": "failed_to_resize"},
+        {"url": "u3", "caption": "three", "key": "3", "status": None},
+    ]
+    folder = tmp_path / "images"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "00000.parquet")
+    (folder / "00000.tar").write_bytes(b"not even looked at")
+    (folder / "00000_stats.json").write_text("{}")
+    plan = _plan(tmp_path, captions=(str(folder),))
+    assert [item["url"] for item in plan.inputs] == [str(folder / "00000.parquet")]
+    assert (plan.counts["samples"], plan.counts["rejects"]) == (1, 3)
+    assert plan.counts["not_downloaded"] == 3
+    assert [row["reason"] for row in _read(tmp_path, plan.rejects)] == [
+        "not downloaded: failed_to_download",
+        "not downloaded: failed_to_resize",
+        "not downloaded: None",
+    ]
+
+
+def test_after_an_error_of_the_inputs_the_mended_ones_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text('caption\n""\n')
+    with pytest.raises(UserError, match="no captions in"):
+        _plan(tmp_path, captions=(str(file),))
+    file.write_text("caption\nmended\n")
+    assert _plan(tmp_path, captions=(str(file),)).counts["captions"] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""Rows of a file on their way in: what every format gives."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import pyarrow as pa
+
+BATCH_ROWS = 8192
+# Arrow where the file stores it so, else the values as they were written.
+Values: TypeAlias = pa.Array | list
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A file without its rows: its columns, its size, and, of parquet, its row groups' rows."""
+
+    columns: list[str]
+    bytes: int
+    row_groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The row groups of a parquet file from ``first`` up to, not with, ``end``; ``row`` is the
+    number of their first row in the file."""
+
+    first: int
+    end: int
+    row: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one file: their numbers, the columns asked for, and bad rows with the reason."""
+
+    rows: Sequence[int]
+    columns: dict[str, Values]
+    bad: list[tuple[int, str]]
+
+
+def check_columns(have: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raises ValueError where a wanted column is missing."""
+    missing = [name for name in wanted if name not in have]
+    if missing:
+        raise ValueError(f"no column {', '.join(missing)}")
+
+
+def collect(rows: Iterator[dict | str], columns: list[str]) -> Iterator[Batch]:
+    """Gather rows (a dict, or why it is bad) into batches, counting them from 0.
+
+    What was gathered before an error is given before it is raised.
+    """
+    numbers: list[int] = []
+    values: dict[str, list] = {name: [] for name in columns}
+    bad: list[tuple[int, str]] = []
+    try:
+        for number, row in enumerate(rows):
+            if isinstance(row, str):
+                bad.append((number, row))
+            else:
+                numbers.append(number)
+                for name in columns:
+                    values[name].append(row.get(name))
+            if len(numbers) + len(bad) >= BATCH_ROWS:
+                yield Batch(numbers, {**values}, bad)
+                numbers, values, bad = [], {name: [] for name in columns}, []
+    except Exception:
+        if numbers or bad:
+            yield Batch(numbers, {**values}, bad)
+        raise
+    if numbers or bad:
+        yield Batch(numbers, {**values}, bad)

@@ -1,0 +1,192 @@
+"""Rows on their way from input files to samples, rejects and spellings of captions."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scanner.captions.batch import Batch
+from scanner.captions.columns import Columns
+from scanner.captions.identity import caption_ids
+from scanner.captions.values import as_text, captions
+from scanner.run import Output
+from scanner.run.schema import CAPTIONS, REJECTS, column, samples_schema
+from scanner.scan.units import Piece
+
+CHUNK_ROWS = 1 << 19
+CHUNK_BYTES = 1 << 28
+# Small, so that a range of ids, which is spread over all parts, costs little more than itself.
+STAGED_ROW_GROUP = 4096
+SPELLINGS = pa.schema([*CAPTIONS, column("n", pa.int64(), "how many samples spell the caption so")])
+COUNTED = ("rows", "samples", "rejects", "not_downloaded")
+Canonical = Callable[[str], str]
+
+
+def unreadable(url: str, problem: str) -> pa.Table:
+    """The reject that stands for what cannot be read of a file."""
+    return rejects(url, [(None, None, f"unreadable file: {problem}")])
+
+
+def rejects(url: str, rows: list[tuple[int | None, str | None, str]]) -> pa.Table:
+    columns = {
+        "source": [url] * len(rows),
+        "row": [row for row, _, _ in rows],
+        "key": [key for _, key, _ in rows],
+        "caption_id": [None] * len(rows),
+        "stage": ["plan"] * len(rows),
+        "reason": [reason for _, _, reason in rows],
+    }
+    return pa.table(columns, schema=REJECTS)
+
+
+@dataclass
+class Chunk:
+    """Rows read and not yet written."""
+
+    keep: tuple[str, ...]
+    samples: list[pa.Table] = field(default_factory=list)
+    spellings: list[pa.Table] = field(default_factory=list)
+    rejects: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
+    bytes: int = 0
+
+    @property
+    def full(self) -> bool:
+        """It should be written before more is taken."""
+        return self.rows >= CHUNK_ROWS or self.bytes >= CHUNK_BYTES
+
+    def take(
+        self, piece: Piece, batch: Batch, counts: dict[str, int], canonical: Canonical
+    ) -> None:
+        """Add a batch of a piece; what is counted in it is added to ``counts``."""
+        columns = piece.columns
+        assert columns is not None
+        texts, reasons = captions(batch.columns[columns.caption])
+        lost = _not_downloaded(batch, columns)
+        reasons |= lost
+        ids = self._spell(texts, piece.is_reference, reasons, canonical)
+        carried = {*filter(None, (columns.key, columns.image_key)), *columns.keep}
+        text = {name: as_text(batch.columns[name]) for name in carried}
+        self._reject(piece, batch, reasons, text)
+        numbers = pa.array(batch.rows, pa.int64())
+        self.samples.append(self._sampled(piece, columns, ids, numbers, text))
+        counts["rows"] += len(ids) + len(batch.bad)
+        counts["samples"] += len(ids) - len(reasons)
+        counts["rejects"] += len(reasons) + len(batch.bad)
+        counts["not_downloaded"] += len(lost)
+        self.rows += len(ids) + len(batch.bad)
+        self.bytes += self.samples[-1].nbytes + self.spellings[-1].nbytes
+
+    def outputs(self, staged: str) -> Iterator[Output]:
+        if self.samples:
+            yield Output("samples", pa.concat_tables(self.samples))
+        if self.rejects:
+            yield Output("rejects", pa.concat_tables(self.rejects))
+        if self.spellings:
+            yield Output(staged, _together(self.spellings), STAGED_ROW_GROUP)
+
+    def _spell(
+        self,
+        texts: pa.StringArray,
+        is_reference: bool,
+        reasons: dict[int, str],
+        canonical: Canonical,
+    ) -> pa.StringArray:
+        """Add the spellings of captions without a reason against; the ids, null where there is one.
+
+        Captions that turn out to be empty get a reason.
+        """
+        good = np.ones(len(texts), bool)
+        good[list(reasons)] = False
+        encoded = texts.filter(pa.array(good)).dictionary_encode()
+        which = encoded.indices.to_numpy()
+        # Each spelling in a batch is normalised once.
+        canon = [canonical(text) for text in encoded.dictionary.to_pylist()]
+        full = np.array([bool(text) for text in canon], bool)
+        ids = caption_ids(canon)
+        places = np.flatnonzero(good)
+        for place in places[~full[which]].tolist():
+            reasons[place] = "empty caption"
+        table = pa.table(
+            [
+                ids,
+                encoded.dictionary,
+                pa.array(canon, pa.string()),
+                pa.repeat(pa.scalar(is_reference), len(ids)),
+                pa.array(np.bincount(which, minlength=len(ids))),
+            ],
+            schema=SPELLINGS,
+        )
+        self.spellings.append(table.filter(pa.array(full)))
+        chosen = np.zeros(len(texts), np.int32)
+        chosen[places] = which
+        none = np.ones(len(texts), bool)
+        none[places] = ~full[which]
+        return ids.take(pa.array(chosen, mask=none))
+
+    def _reject(
+        self,
+        piece: Piece,
+        batch: Batch,
+        reasons: dict[int, str],
+        text: dict[str, pa.StringArray],
+    ) -> None:
+        assert piece.columns is not None
+        keys = text[piece.columns.key] if piece.columns.key else None
+        rows: list[tuple[int | None, str | None, str]] = [
+            (batch.rows[place], keys[place].as_py() if keys is not None else None, reason)
+            for place, reason in sorted(reasons.items())
+        ]
+        rows += [(row, None, reason) for row, reason in batch.bad]
+        if rows:
+            self.rejects.append(rejects(piece.url, rows))
+
+    def _sampled(
+        self,
+        piece: Piece,
+        columns: Columns,
+        ids: pa.StringArray,
+        numbers: pa.Int64Array,
+        text: dict[str, pa.StringArray],
+    ) -> pa.Table:
+        nothing = pa.nulls(len(ids), pa.string())
+        # Files may spell a column's name differently; the first file's spelling holds.
+        here = {name.lower(): text[name] for name in columns.keep}
+        kept = [column(name, pa.string(), "kept from the input, as text") for name in self.keep]
+        table = pa.table(
+            [
+                ids,
+                pa.repeat(pa.scalar(piece.url), len(ids)),
+                numbers,
+                text[columns.key] if columns.key else nothing,
+                text[columns.image_key] if columns.image_key else nothing,
+                *(here.get(name.lower(), nothing) for name in self.keep),
+                pa.repeat(pa.scalar(piece.is_reference), len(ids)),
+            ],
+            schema=samples_schema(kept),
+        )
+        return table if ids.null_count == 0 else table.filter(ids.is_valid())
+
+
+def _not_downloaded(batch: Batch, columns: Columns) -> dict[int, str]:
+    """The rows that img2dataset got no image for, which no model was trained on."""
+    if columns.status is None:
+        return {}
+    status = as_text(batch.columns[columns.status])
+    failed = pc.not_equal(status, "success").fill_null(True)
+    places = np.flatnonzero(failed.to_numpy(zero_copy_only=False)).tolist()
+    return {place: f"not downloaded: {status[place].as_py()}" for place in places}
+
+
+def _together(spellings: list[pa.Table]) -> pa.Table:
+    """Equal rows of several tables as one, sorted by caption_id."""
+    names = ["caption_id", "caption", "is_reference"]
+    found = (
+        pa.concat_tables(spellings)
+        .group_by(names, use_threads=False)
+        .aggregate([("canonical", "one"), ("n", "sum")])
+        .rename_columns([*names, "canonical", "n"])
+    )
+    return found.select(SPELLINGS.names).cast(SPELLINGS).sort_by("caption_id")

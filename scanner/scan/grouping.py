@@ -1,0 +1,113 @@
+"""Group the staged spellings of one range of caption ids into distinct captions."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scanner.captions.grouping import group
+from scanner.cluster.work import Result
+from scanner.run import Output
+from scanner.run.schema import CAPTION_ID, CAPTIONS
+from scanner.scan.chunk import SPELLINGS
+from scanner.scan.ranges import IdRange, read_range
+from scanner.storage import Store
+
+ROW_GROUPS_PER_PART = 64
+_IDS = pa.schema([CAPTION_ID])
+
+
+class GroupWork:
+    """Makes ``captions``, sorted, one row a distinct caption, from the spellings in a range.
+
+    ``staged`` and ``earlier`` name parts sorted by caption_id: spellings, and the captions of
+    earlier plans, which are left out. Captions of the training set with an id above ``cutoff`` are
+    left out too. A row group of the parts has ``row_group`` rows, the last one of an item fewer.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        staged: Sequence[str],
+        earlier: Sequence[str],
+        cutoff: str | None,
+        row_group: int,
+    ) -> None:
+        self.store = store
+        self.staged = staged
+        self.earlier = earlier
+        self.cutoff = cutoff
+        self.row_group = row_group
+
+    def prepare(self, item: IdRange) -> IdRange:
+        return item
+
+    def compute(self, prepared: IdRange) -> IdRange:
+        return prepared
+
+    def finish(self, computed: IdRange) -> Result:
+        return Result(self._outputs(computed))
+
+    def _outputs(self, item: IdRange) -> Iterator[Output]:
+        staged = read_range(self.store, self.staged, SPELLINGS.names, item)
+        earlier = read_range(self.store, self.earlier, _IDS.names, item)
+        batches = group(
+            pa.RecordBatchReader.from_batches(SPELLINGS, _as(SPELLINGS, staged)),
+            pa.RecordBatchReader.from_batches(_IDS, _as(_IDS, earlier)),
+            self.cutoff,
+            self.row_group,
+        )
+        for table in exactly(batches, self.row_group * ROW_GROUPS_PER_PART):
+            yield Output("captions", table, self.row_group)
+
+
+def cutoff(
+    store: Store,
+    staged: Sequence[str],
+    earlier: Sequence[str],
+    ranges: Iterable[IdRange],
+    limit: int,
+) -> str | None:
+    """The ``limit``-th smallest id of the training set's captions that no earlier plan has.
+
+    None where there are no more than that. Reads the ranges in order, as far as need be.
+    """
+    left = limit
+    for item in ranges:
+        tables = [
+            pa.Table.from_batches([batch])
+            for batch in read_range(store, staged, ["caption_id", "is_reference"], item)
+        ]
+        if not tables:
+            continue
+        rows = pa.concat_tables(tables)
+        ids = rows.filter(pc.invert(rows["is_reference"]))["caption_id"].unique()
+        known = [batch["caption_id"] for batch in read_range(store, earlier, _IDS.names, item)]
+        if known:
+            ids = ids.filter(pc.invert(pc.is_in(ids, pa.chunked_array(known))))
+        if len(ids) >= left:
+            return ids.sort()[left - 1].as_py()
+        left -= len(ids)
+    return None
+
+
+def _as(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches under the schema itself: other files may describe its columns differently."""
+    return (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in batches)
+
+
+def exactly(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """The same captions in tables of exactly ``rows``, the last one shorter."""
+    held: list[pa.Table] = []
+    count = 0
+    for batch in batches:
+        table = pa.table(batch).cast(CAPTIONS)
+        while count + len(table) >= rows:
+            missing = rows - count
+            yield pa.concat_tables([*held, table.slice(0, missing)])
+            held, count, table = [], 0, table.slice(missing)
+        if len(table):
+            held.append(table)
+            count += len(table)
+    if held:
+        yield pa.concat_tables(held)

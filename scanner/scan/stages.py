@@ -1,0 +1,98 @@
+"""The two stages of planning: items that are committed whole, in the plan's folder."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from scanner.cluster.work import Item, Work
+from scanner.errors import UserError
+from scanner.run import Commit, Commits, Output, Plan
+from scanner.scan.chunk import COUNTED, Canonical, unreadable
+from scanner.scan.grouping import GroupWork, cutoff
+from scanner.scan.ranges import id_ranges
+from scanner.scan.reading import ReadWork, spellings_kind
+from scanner.scan.units import Reading, Unit
+from scanner.storage import Store
+
+RANGE_ROWS = 1 << 20
+# Does the items that have no commit yet; returns why some failed for good, by id.
+RunItems = Callable[[Commits, Sequence[Item], Callable[[], Work]], dict[str, str]]
+
+
+def run_here(
+    commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
+) -> dict[str, str]:
+    """Do the items one after the other in this process; what goes wrong is raised."""
+    done = commits.done()
+    left = [item for item in items if item.id not in done]
+    if left:
+        work = make_work()
+        for item in left:
+            result = work.finish(work.compute(work.prepare(item)))
+            commits.commit(item.id, result.outputs, notes=result.notes)
+    return {}
+
+
+def read_units(
+    reading: Reading,
+    store: Store,
+    make_canonical: Callable[[], Canonical],
+    run_items: RunItems,
+    folder: str,
+) -> list[Commit]:
+    """The commits of all units; one that could not be read counts as unreadable files."""
+    commits = Commits(store, f"{folder}/read")
+    make_work = partial(ReadWork, make_canonical, reading.keep, folder)
+    failed = run_items(commits, reading.units, make_work)
+    for unit in reading.units:
+        if unit.id in failed:
+            _give_up(commits, unit, failed[unit.id])
+    return _all(commits, reading.units)
+
+
+def _give_up(commits: Commits, unit: Unit, reason: str) -> None:
+    outputs = [Output("rejects", unreadable(piece.url, reason)) for piece in unit.pieces]
+    nothing = {**dict.fromkeys(COUNTED, 0), "unreadable": True}
+    files = [
+        {"url": piece.url, "is_reference": piece.is_reference, **nothing} for piece in unit.pieces
+    ]
+    commits.commit(unit.id, outputs, notes={"files": files})
+
+
+def group_ranges(
+    read: Sequence[Commit],
+    store: Store,
+    slice_rows: Callable[[int], int],
+    limit: int | None,
+    run_items: RunItems,
+    folder: str,
+    earlier: Sequence[Plan],
+) -> list[Commit]:
+    """The commits of all ranges of caption ids. Raises UserError where one cannot be grouped."""
+    parts = [part for commit in read for part in commit.parts]
+    parts = [part for part in parts if part.kind == spellings_kind(folder)]
+    staged = [part.path for part in parts]
+    rows = sum(part.rows for part in parts)
+    known = [name for plan in earlier for name in plan.captions]
+    known_rows = sum(plan.counts["captions"] for plan in earlier)
+    ranges = id_ranges(1 + (rows + known_rows) // RANGE_ROWS)
+    highest = None if limit is None else cutoff(store, staged, known, ranges, limit)
+    if highest and not any(
+        file["is_reference"] for commit in read for file in commit.notes["files"]
+    ):
+        ranges = [item for item in ranges if item.first <= highest]
+    make_work = partial(GroupWork, store, staged, known, highest, slice_rows(rows))
+    commits = Commits(store, f"{folder}/group")
+    failed = run_items(commits, ranges, make_work)
+    if failed:
+        name, reason = next(iter(failed.items()))
+        raise UserError(
+            f"{store.url}: {len(failed)} of {len(ranges)} ranges of caption ids cannot be grouped "
+            f"({folder}/group/{name}: {reason}); what is done is kept: mend the cause and run the "
+            "same command again"
+        )
+    return _all(commits, ranges)
+
+
+def _all(commits: Commits, items: Sequence[Item]) -> list[Commit]:
+    done = commits.done()
+    return list(commits.read({item.id: done[item.id] for item in items}).values())

@@ -1,0 +1,240 @@
+"""Planning that is cut off, repeated, split, extended or fails in part."""
+
+import gzip
+import io
+import pickle
+import random
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scanner.cluster.work import Item, Work
+from scanner.errors import UserError
+from scanner.run import Commits, Plan
+from scanner.scan import stages, units
+from scanner.scan.config import ScanConfig
+from scanner.scan.inputs import choose_inputs
+from scanner.scan.planning import make_plan
+from scanner.scan.stages import run_here
+from scanner.storage import Store
+from tests.scan.test_inputs_and_plan import normalisation
+
+
+@pytest.fixture(autouse=True)
+def many_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "PIECE_ROWS", 100)
+    monkeypatch.setattr(units, "UNIT_PIECES", 2)
+    monkeypatch.setattr(stages, "RANGE_ROWS", 100)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for part in range(2):
+        rows = [f"{'Caption' if i % 3 else 'caption'} {i % 350}" for i in range(part * 500, 500)]
+        rows += [f"only in {part}, {i}" for i in range(50)]
+        table = pa.table({"caption": rows, "key": [f"{part}-{i}" for i in range(len(rows))]})
+        pq.write_table(table, folder / f"{part}.parquet", row_group_size=40)
+    return folder
+
+
+def _plan(run: Path, *captions: Path, reference: tuple[Path, ...] = (), **options) -> Plan:
+    config = ScanConfig(
+        out=str(run), captions=tuple(map(str, captions)), reference=tuple(map(str, reference))
+    )
+    options = {"slice_rows": lambda rows: 30, **options}
+    return make_plan(choose_inputs(config), Store(str(run)), normalisation, **options)
+
+
+def _table(run: Path, names: Sequence[str]) -> list[dict]:
+    return [row for name in names for row in pq.read_table(run / name).to_pylist()]
+
+
+def _shape(run: Path, plan: Plan) -> tuple:
+    """All of a plan but the names of its parts."""
+    slices = [(item.id, item.first, item.last, item.rows) for item in plan.slices]
+    tables = [_table(run, names) for names in (plan.captions, plan.samples, plan.rejects)]
+    return plan.inputs, slices, plan.counts, plan.columns, tables
+
+
+def test_a_file_read_in_pieces_keeps_its_row_numbers(tmp_path: Path, data: Path) -> None:
+    run = tmp_path / "run"
+    plan = _plan(run, data / "0.parquet")
+    assert len(list((run / "planning/0000/read").iterdir())) > 2
+    samples = _table(run, plan.samples)
+    assert [row["row"] for row in samples] == list(range(550))
+    assert [row["key"] for row in samples] == [f"0-{i}" for i in range(550)]
+    assert plan.inputs == (
+        {
+            "url": str(data / "0.parquet"), "is_reference": False, "rows": 550, "samples": 550,
+            "rejects": 0, "not_downloaded": 0, "unreadable": False,
+        },
+    )  # fmt: skip
+
+
+def test_slices_are_the_row_groups_in_the_order_of_ids(tmp_path: Path, data: Path) -> None:
+    run = tmp_path / "run"
+    plan = _plan(run, data)
+    assert len(plan.captions) > 2
+    assert [item.id for item in plan.slices] == [f"{n:06d}" for n in range(len(plan.slices))]
+    captions = _table(run, plan.captions)
+    ids = [row["caption_id"] for row in captions]
+    assert ids == sorted(set(ids))
+    assert len(ids) == plan.counts["captions"] == 450
+    bounds = [bound for item in plan.slices for bound in (item.first, item.last)]
+    assert bounds == sorted(bounds)
+    assert sum(item.rows for item in plan.slices) == 450
+    spelling = {row["canonical"]: row["caption"] for row in captions}
+    assert (spelling["caption 1"], spelling["caption 300"]) == ("Caption 1", "caption 300")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_plan_cut_off_anywhere_goes_on_to_the_same_plan(
+    tmp_path: Path, data: Path, seed: int
+) -> None:
+    undisturbed = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
+    _plan(tmp_path / "b", data)
+    chance = random.Random(seed)
+    done = sorted((tmp_path / "b/planning/0000").glob("[rg]*/*.json"), key=lambda f: f.parent.name)
+    later = [file for file in done if file.parent.name == "group"]
+    for file in later if seed < 2 else done:
+        if chance.random() < 0.5:
+            file.unlink()
+    if seed >= 2:  # what was grouped is later than what was read
+        for file in later:
+            file.unlink(missing_ok=True)
+    assert _shape(tmp_path / "b", _plan(tmp_path / "b", data)) == undisturbed
+
+
+def test_a_second_driver_finds_the_first_one_s_inputs_and_does_nothing_twice(
+    tmp_path: Path, data: Path
+) -> None:
+    first = _plan(tmp_path / "run", data)
+    parts = set((tmp_path / "run").rglob("*"))
+    assert _plan(tmp_path / "run", data / "1.parquet") == first
+    assert set((tmp_path / "run").rglob("*")) == parts
+
+
+def test_an_extension_plans_only_what_is_new(tmp_path: Path, data: Path) -> None:
+    run = tmp_path / "run"
+    first = _plan(run, data / "0.parquet")
+    second = _plan(run, data, folder="planning/0001", earlier=(first,))
+    assert second.counts["captions"] == 50
+    assert {row["canonical"][:9] for row in _table(run, second.captions)} == {"only in 1"}
+    assert second.slices[0].id == f"{len(first.slices):06d}"
+    assert second.counts["samples"] == 600
+    third = _plan(run, data, folder="planning/0002", earlier=(first, second))
+    assert (third.counts["captions"], third.slices) == (0, ())
+
+
+def test_a_limited_extension_takes_the_smallest_new_ids(tmp_path: Path, data: Path) -> None:
+    run = tmp_path / "run"
+    first = _plan(run, data / "0.parquet")
+    every = _plan(run, data, folder="planning/0001", earlier=(first,))
+    some = _plan(run, data, folder="planning/0002", earlier=(first,), limit=7)
+    assert _table(run, some.captions) == _table(run, every.captions)[:7]
+
+
+@pytest.mark.parametrize("limit", [1, 150, 399, 10_000])
+def test_limit_keeps_the_smallest_ids_and_every_reference_caption(
+    tmp_path: Path, data: Path, limit: int
+) -> None:
+    (tmp_path / "null.csv").write_text(
+        "caption\n" + "".join(f"null {i}\n" for i in range(40)) + "caption 3\n"
+    )
+    files = {"reference": (tmp_path / "null.csv",)}
+    whole = _table(tmp_path / "a", _plan(tmp_path / "a", data, **files).captions)
+    kept = [row["caption_id"] for row in whole if not row["is_reference"]][:limit]
+    found = _plan(tmp_path / "b", data, **files, limit=limit)
+    assert _table(tmp_path / "b", found.captions) == [
+        row for row in whole if row["is_reference"] or row["caption_id"] in set(kept)
+    ]
+    assert found.counts["captions"] == min(limit, 450) + 40
+
+
+def test_what_lies_above_the_limit_is_not_grouped(tmp_path: Path, data: Path) -> None:
+    whole = _table(tmp_path / "a", _plan(tmp_path / "a", data).captions)
+    found = _plan(tmp_path / "b", data, limit=9)
+    assert _table(tmp_path / "b", found.captions) == whole[:9]
+    assert len(list((tmp_path / "b/planning/0000/group").iterdir())) == 1
+
+
+def test_the_stages_work_can_be_sent_to_other_processes(tmp_path: Path, data: Path) -> None:
+    def elsewhere(
+        commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
+    ) -> dict[str, str]:
+        return run_here(*pickle.loads(pickle.dumps((commits, items, make_work))))
+
+    here = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
+    assert _shape(tmp_path / "b", _plan(tmp_path / "b", data, run_items=elsewhere)) == here
+
+
+def _failing(stage: str, which: str) -> Callable:
+    """As a pool does it that gives one item of a stage up."""
+
+    def run_items(
+        commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
+    ) -> dict[str, str]:
+        if not commits.folder.endswith(stage):
+            return run_here(commits, items, make_work)
+        run_here(commits, [item for item in items if item.id != which], make_work)
+        return {which: "OutOfMemory: no room"}
+
+    return run_items
+
+
+def test_a_unit_that_fails_for_good_is_unreadable_files(tmp_path: Path, data: Path) -> None:
+    run = tmp_path / "run"
+    plan = _plan(run, data, run_items=_failing("read", "000000"))
+    (reason,) = {row["reason"] for row in _table(run, plan.rejects)}
+    assert reason == "unreadable file: OutOfMemory: no room"
+    assert plan.counts["rejected_files"] == 1
+    assert [file["unreadable"] for file in plan.inputs] == [True, False]
+    assert plan.counts["rows"] == plan.counts["samples"] == 550 + 50 - 160
+
+
+def test_captions_that_cannot_be_grouped_are_an_error_and_nothing_is_lost(
+    tmp_path: Path, data: Path
+) -> None:
+    with pytest.raises(UserError, match=r"000001: OutOfMemory: no room.*same command again"):
+        _plan(tmp_path / "b", data, run_items=_failing("group", "000001"))
+    undisturbed = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
+    assert _shape(tmp_path / "b", _plan(tmp_path / "b", data)) == undisturbed
+
+
+def test_a_store_gives_the_same_plan_as_a_disk(tmp_path: Path, data: Path, s3: str) -> None:
+    (data / "2.csv.gz").write_bytes(gzip.compress(b"caption\nfrom csv\n"))
+    text = tarfile.TarInfo("0.txt")
+    text.size = 8
+    for name, mode in (("3.tar", "w:"), ("4.tar.gz", "w:gz")):
+        with tarfile.open(data / name, mode) as tar:
+            tar.addfile(text, io.BytesIO(b"from tar"))
+    store = Store(f"{s3}/{tmp_path.name}")
+    for file in data.iterdir():
+        store.upload(file, f"data/{file.name}")
+    config = ScanConfig(captions=(f"{store.url}/data",))
+    there = make_plan(choose_inputs(config), store, normalisation, lambda rows: 30)
+    here = _plan(tmp_path / "run", data)
+    assert there.counts == here.counts
+    assert here.counts["rejected_files"] == 0
+    captions = [pq.read_table(store.open(name)) for name in there.captions]
+    found = [row for table in captions for row in table.to_pylist()]
+    assert found == _table(tmp_path / "run", here.captions)
+    assert {"from csv", "from tar"} < {row["caption"] for row in found}
+
+
+def test_chunks_of_any_size_give_the_same_captions(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _table(tmp_path / "a", _plan(tmp_path / "a", data).captions)
+    monkeypatch.setattr("scanner.scan.chunk.CHUNK_ROWS", 30)
+    monkeypatch.setattr("scanner.captions.parquet.PARQUET_ROWS", 7)
+    monkeypatch.setattr("scanner.scan.chunk.STAGED_ROW_GROUP", 3)
+    plan = _plan(tmp_path / "b", data)
+    assert len(plan.samples) > 10
+    assert _table(tmp_path / "b", plan.captions) == whole
