@@ -26,7 +26,7 @@ from scanner.cluster.failures import (
     is_preemption,
     node_lives,
 )
-from scanner.cluster.work import Item, Work
+from scanner.cluster.work import Work
 from scanner.errors import UserError
 from scanner.run import Commit, Commits
 
@@ -62,7 +62,7 @@ class Event:
 class Task:
     """An item, and the generation of its commit (repairs count up)."""
 
-    item: Item
+    item: Any
     generation: int = 0
 
 
@@ -251,17 +251,16 @@ class _Pool:
         except RayError as error:
             yield from self._died(actor, error)
         else:
-            self._settle(reference, actor)
+            task = self._settle(reference, actor)
             self.longest = max(self.longest, commit.seconds)
             actor.in_a_row = self.deaths = 0
             self.outage_since = None
-            yield Event("commit", self._task, commit)
+            yield Event("commit", task.item, commit)
 
     def _settle(self, reference: Any, actor: _Actor) -> Task:
         del self.references[reference]
         task = actor.tasks.pop(reference)
         actor.alone, actor.moved = False, time.monotonic()
-        self._task = task.item
         return task
 
     def _failed(self, reference: Any, actor: _Actor, error: RayTaskError) -> Iterator[Event]:

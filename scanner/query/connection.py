@@ -17,7 +17,8 @@ from scanner.run.schema import REJECTS
 # quoted, since a view's definition takes no parameters.
 _VIEWS = {
     "captions": """
-        SELECT captions.*, coalesce(counted.n_samples, 0) AS n_samples
+        SELECT captions.* REPLACE (coalesce(counted.n_samples, 0) = 0 AS is_reference),
+               coalesce(counted.n_samples, 0) AS n_samples
         FROM {captions} AS captions
         LEFT JOIN (
             SELECT caption_id, count(*) FILTER (NOT is_reference) AS n_samples

@@ -6,13 +6,16 @@ without a commit are as if they did not exist. Every step may be repeated by any
 drivers: whoever creates a file first wins, and the others go on from there.
 """
 
+import hashlib
+import itertools
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from scanner.errors import UserError
-from scanner.run.commits import Commits
-from scanner.run.records import Plan, encode
+from scanner.run.commits import READERS, Commits
+from scanner.run.records import Part, Plan, encode
 from scanner.storage import Store
 
 
@@ -55,18 +58,25 @@ class Run:
                     f"{changed}. Choose another --out, or repeat the settings of its run.json"
                 )
 
-    # -- plan.json --------------------------------------------------------------------------
+    # -- plan.json, and plan-0002.json … where the run was extended ----------------------------
+
+    def plans(self) -> list[Plan]:
+        """The generations of the plan, the first one first; [] before there is one."""
+        there = set(self.store.names(""))
+        names = itertools.takewhile(there.__contains__, map(_plan_name, itertools.count()))
+        return [Plan.from_json(self.store.read(name)) for name in names]
 
     def plan(self) -> Plan | None:
-        if not self.store.exists("plan.json"):
-            return None
-        return Plan.from_json(self.store.read("plan.json"))
+        """All generations as one plan, or None."""
+        plans = self.plans()
+        return Plan.joined(plans) if plans else None
 
-    def adopt(self, plan: Plan) -> Plan:
-        """Make this the plan, or return the one that another driver made first."""
-        if self.store.create("plan.json", plan.to_json()):
+    def adopt(self, plan: Plan, generation: int = 0) -> Plan:
+        """Make this the plan's generation, or return the one that another driver made first."""
+        name = _plan_name(generation)
+        if self.store.create(name, plan.to_json()):
             return plan
-        return Plan.from_json(self.store.read("plan.json"))
+        return Plan.from_json(self.store.read(name))
 
     # -- commits ----------------------------------------------------------------------------
 
@@ -75,6 +85,25 @@ class Run:
         """The commits of scored slices."""
         record = self.record()
         return Commits(self.store, "commits", record["fingerprint"]["id"] if record else "")
+
+    def damaged(self) -> dict[str, str]:
+        """Slices whose valid commit names a part that is missing or has another checksum, and why.
+
+        Every part is read.
+        """
+        commits = self.commits.all()
+
+        def problem(part: Part) -> str:
+            try:
+                found = hashlib.sha256(self.store.read(part.path)).hexdigest()
+            except FileNotFoundError:
+                return f"{part.path} is missing"
+            return "" if found == part.sha256 else f"{part.path} is damaged"
+
+        pairs = [(commit.slice, part) for commit in commits for part in commit.parts]
+        with ThreadPoolExecutor(READERS) as threads:
+            problems = threads.map(problem, [part for _, part in pairs])
+            return {pair[0]: why for pair, why in zip(pairs, problems, strict=True) if why}
 
     # -- the manifest -----------------------------------------------------------------------
 
@@ -97,12 +126,12 @@ class Run:
             done = commit.rows("scores") + commit.rows("rejects")
             if commit.slice not in planned or done != planned[commit.slice].rows:
                 raise UserError(
-                    f"{self.store.url}/commits/{commit.slice}.{commit.generation}.json does not fit the plan: {done} rows; do not "
+                    f"{self.store.url}/{commit.name} does not fit the plan: {done} rows; do not "
                     "mix files of two runs"
                 )
             if commit.fingerprint != record["fingerprint"]["id"]:
                 raise UserError(
-                    f"{self.store.url}/commits/{commit.slice}.{commit.generation}.json was made with other settings than run.json "
+                    f"{self.store.url}/{commit.name} was made with other settings than run.json "
                     "says; do not mix files of two runs"
                 )
         finished = {commit.slice for commit in commits}
@@ -134,8 +163,17 @@ class Run:
 
     def is_finished(self) -> bool:
         """Sealed, with nothing quarantined."""
-        manifest = self.manifest()
-        return manifest is not None and not manifest["quarantined"]
+        manifest, plan = self.manifest(), self.plan()
+        return (
+            manifest is not None
+            and plan is not None
+            and not manifest["quarantined"]
+            and set(plan.captions) == set(manifest["captions"])
+        )
+
+
+def _plan_name(generation: int) -> str:
+    return f"plan-{generation + 1:04d}.json" if generation else "plan.json"
 
 
 def _differences(was: dict[str, Any], now: dict[str, Any]) -> list[str]:

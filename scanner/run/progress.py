@@ -23,6 +23,7 @@ class Progress:
     done_before: int = 0
     quarantined: int = 0
     running: tuple[str, ...] = ()
+    actors: int = 0
     started: float = 0.0
     updated: float = 0.0
 
@@ -49,7 +50,7 @@ def status(run: Run) -> dict[str, Any]:
     Only speed, time left and what is running come from progress.json, as the driver last saw it.
     """
     plan, manifest = run.plan(), run.manifest()
-    commits = run.commits()
+    commits = run.commits.all()
     seen: dict[str, Any] = {}
     if run.store.exists("progress.json"):
         seen = json.loads(run.store.read("progress.json"))
@@ -76,6 +77,7 @@ def status(run: Run) -> dict[str, Any]:
         "captions_per_second": rate,
         "eta_seconds": _eta(plan is not None, left, 0.0 if stale else rate),
         "sealed": manifest is not None,
+        "actors": 0 if stale else seen.get("actors", 0),
         "quarantined": {name: _reason(run, name) for name in sorted(stuck)},
     }
 
@@ -95,7 +97,7 @@ def _reasons(run: Run) -> dict[str, int]:
     """How many rejects of each reason, over the plan and the commits."""
     plan = run.plan()
     names = list(plan.rejects) if plan else []
-    names += [p.path for c in run.commits() for p in c.parts if p.kind == "rejects"]
+    names += [p.path for c in run.commits.all() for p in c.parts if p.kind == "rejects"]
     counts: dict[str, int] = {}
     for name in names:
         with run.store.open(name) as file:

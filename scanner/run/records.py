@@ -1,6 +1,7 @@
 """What a run's JSON files hold."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -32,8 +33,23 @@ class Plan:
     counts: dict[str, int]
     columns: dict[str, Any]
 
+    @classmethod
+    def joined(cls, plans: Sequence["Plan"]) -> "Plan":
+        """Several generations as one plan."""
+        if len(plans) == 1:
+            return plans[0]
+        names = {name for plan in plans for name in plan.counts}
+        return cls(
+            **{
+                name: tuple(item for plan in plans for item in getattr(plan, name))
+                for name in ("inputs", "samples", "captions", "rejects", "slices")
+            },
+            counts={name: sum(plan.counts.get(name, 0) for plan in plans) for name in names},
+            columns={url: chosen for plan in plans for url, chosen in plan.columns.items()},
+        )
+
     def to_json(self) -> bytes:
-        """plan.json: a list of generations, of which this is the first."""
+        """A plan's file holds one generation, in a list."""
         return encode({"generations": [asdict(self)]})
 
     @classmethod
@@ -71,6 +87,10 @@ class Commit:
     parts: tuple[Part, ...]
     seconds: float
     notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return commit_name("commits", self.slice, self.generation)
 
     def rows(self, kind: str) -> int:
         return sum(part.rows for part in self.parts if part.kind == kind)

@@ -70,18 +70,27 @@ class ScanConfig:
     width: int | None = None
     """Width of the imagined picture in pixels; the model's own by default."""
     actors: int | None = None
-    """How many processes score; by default one an accelerator, or one a core pair."""
+    """How many processes score; by default one an accelerator, or one a core pair; on a cluster as
+    many as it has room for, also as nodes join."""
     gpus_per_actor: float = 1.0
     """Accelerators an actor takes (0.5: two actors share one); ignored on the cpu."""
     cpus_per_actor: float | None = None
     """Cores an actor takes and computes on; by default the cores shared among the actors."""
     address: str | None = None
-    """A Ray cluster (auto, or ray://host:port); without one a local Ray is started."""
-    batch_size: int = 32
-    """Captions a forward; halved when the device runs out of memory. Changes speed, not scores."""
+    """A Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default; without one a local Ray is
+    started."""
+    batch_size: int | None = None
+    """Captions a forward; found by trial and remembered in the run, halved when the device runs
+    out of memory. Changes speed, not scores."""
     slice_captions: int | None = None
     """Captions in a slice, the unit of work that is committed whole; by default 4096 on cuda and
     512 on the cpu, and small enough for four slices an actor."""
+    extend: bool = False
+    """Add input files to a run: files that it has read already are left out, and only captions
+    that it does not have are scored."""
+    repair: bool = False
+    """Read every part of a finished run again, and score anew the slices whose parts are damaged
+    or missing (a run that is not finished is checked before it is sealed, in any case)."""
     max_reject_fraction: float = 0.05
     """Exit with status 3 when more than this share of the rows was rejected."""
     dry_run: bool = False
@@ -99,6 +108,10 @@ class ScanConfig:
             raise UsageError("--captions: name at least one file, glob or directory to scan")
         if self.captions_from and (self.captions or self.reference):
             raise UsageError("--captions-from scans an earlier run's captions; leave out the files")
+        if self.extend and (self.captions_from or self.limit):
+            raise UsageError(
+                "--extend adds files by --captions; leave out --captions-from, --limit"
+            )
         if self.where != "true" and not self.captions_from:
             raise UsageError("--where chooses among the captions of --captions-from; name a run")
         if not self.out and not self.dry_run:

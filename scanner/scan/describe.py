@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
+from scanner.models.loading import choose_device
 from scanner.scan.config import ScanConfig
 from scanner.scan.drive import plan_scan
 from scanner.scan.inputs import choose_inputs
@@ -26,18 +27,19 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
     """
     config.check()
     inputs = choose_inputs(config)
-    setting = prepare(config, say)
+    setting = prepare(config, say, on=choose_device(config.device))
+    actors = setting.resources.actors or max(1, setting.resources.fit())
     racers = Store(config.out, config.single_writer).preflight() if config.out else 0
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
-        plan = plan_scan(setting, inputs, store, say)
+        plan = plan_scan(setting, inputs, store, say, here=True)
         with store.open(plan.captions[0]) as file:
             captions = pq.read_table(file, columns=["caption"])["caption"].to_pylist()
     scorer = setting.scorer
     counted = cost(scorer)
     if setting.config.device == "cpu":
         torch.set_num_threads(setting.threads)  # as an actor has them
-    speed = _gflop_per_second(scorer, captions) * setting.resources.actors
+    speed = _gflop_per_second(scorer, captions) * actors
     rate = speed / (counted.per_caption + counted.text_encoder)
     return {
         "inputs": list(plan.inputs),
@@ -46,7 +48,7 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
         "slices": len(plan.slices),
         "preflight": f"1 of {racers} racing writers won" if racers else "no --out, not tried",
         "model": setting.files.name,
-        "actors": setting.resources.actors,
+        "actors": actors,
         "signals": [signal.name for signal in scorer.signals],
         "seeds": scorer.seeds,
         "schedule": scorer.schedule.lines(len(scorer.model.layers), scorer.steps),

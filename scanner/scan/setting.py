@@ -7,14 +7,15 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from scanner.cluster import Resources
-from scanner.models import ModelFiles, find_model, load_model
+from scanner.cluster import Resources, joins_cluster, nodes, start_ray
+from scanner.models import ModelFiles, canonical, find_model, load_model, load_tokenizer
 from scanner.models.loading import choose_device, choose_dtype
 from scanner.scan.config import ScanConfig
 from scanner.scan.work import ScanWork
@@ -54,6 +55,12 @@ class Setting:
         )
 
     @property
+    def make_canonical(self) -> Callable[[], Callable[[str], str]]:
+        """Makes the model's normalisation of a caption, in whatever process calls it."""
+        config = self.config
+        return partial(_load_canonical, config.model, self.files.revision, _model_options(config))
+
+    @property
     def threads(self) -> int:
         """Threads that an actor computes on."""
         return max(1, int(self.resources.cpus))
@@ -61,12 +68,16 @@ class Setting:
     def slice_rows(self, captions: int) -> int:
         if self.config.slice_captions:
             return self.config.slice_captions
-        spread = -(-captions // (SLICES_PER_ACTOR * self.resources.actors))
+        actors = self.resources.actors or max(1, self.resources.fit())
+        spread = -(-captions // (SLICES_PER_ACTOR * actors))
         return max(1, min(SLICE_CAPTIONS[self.config.device], spread))
 
 
-def prepare(config: ScanConfig, say: Say) -> Setting:
-    """Resolve what was left to default: device, precision, model revision, actors."""
+def prepare(config: ScanConfig, say: Say, on: str | None = None) -> Setting:
+    """Resolve what was left to default: device, precision, model revision, actors.
+
+    ``on``: the device that this process loads the model on, its cpu by default.
+    """
     config = replace(
         config,
         model=_from_anywhere(config.model),
@@ -74,20 +85,18 @@ def prepare(config: ScanConfig, say: Say) -> Setting:
         lora=config.lora and _from_anywhere(config.lora),
     )
     files = find_model(config.model, config.revision, **_model_options(config))
-    device = choose_device(config.device)
+    start_ray_if_joined(config.address)
+    device = config.device
+    if device == "auto" and joins_cluster(config.address):
+        device = "cuda" if any(node.get("GPU") for node in nodes()) else "cpu"
+    device = choose_device(device) if device == "auto" else device
     dtype = choose_dtype(config.dtype, device)
     config = replace(config, device=device, dtype=dtype)
-    cores = os.cpu_count() or 1
-    gpus = 0 if device == "cpu" else torch.cuda.device_count()
-    by_device = int(gpus / config.gpus_per_actor) if gpus else cores // 2
-    actors = config.actors or max(1, by_device)
-    resources = Resources(
-        actors=actors,
-        cpus=config.cpus_per_actor or max(cores / actors, 0.01),
-        gpus=config.gpus_per_actor if gpus else 0,
-    )
-    model = load_model(files, dtype=dtype, device=device)
+    resources = _resources(config)
+    # The driver only describes the model; the devices are for the actors.
+    model = load_model(files, dtype=dtype, device=on or "cpu")
     scorer = Scorer(model, **_scoring(config))
+    actors = resources.actors or max(1, resources.fit())
     chosen = f"signals {', '.join(config.signals)}" if config.signals else config.profile
     lora = f" with LoRA {config.lora} times {config.lora_scale:g}" if config.lora else ""
     say(
@@ -95,6 +104,30 @@ def prepare(config: ScanConfig, say: Say) -> Setting:
         f"{scorer.seeds} seed{'s' * (scorer.seeds > 1)}, {actors} actor{'s' * (actors > 1)}"
     )
     return Setting(config, files, scorer, resources)
+
+
+def _load_canonical(
+    model: str, revision: str | None, options: dict[str, Any]
+) -> Callable[[str], str]:
+    return partial(canonical, load_tokenizer(find_model(model, revision, **options)))
+
+
+def start_ray_if_joined(address: str | None) -> None:
+    """A running cluster's resources decide; a local Ray starts only when there is work."""
+    if joins_cluster(address):
+        start_ray(address)
+
+
+def _resources(config: ScanConfig) -> Resources:
+    """The actors and their shares: of the cluster that is joined, else of this machine."""
+    gpus = 0.0 if config.device == "cpu" else config.gpus_per_actor
+    if joins_cluster(config.address):
+        cpus = config.cpus_per_actor or (1.0 if gpus else 2.0)
+        return Resources(config.actors, cpus, gpus)
+    cores = os.cpu_count() or 1
+    by_device = int(torch.cuda.device_count() / gpus) if gpus else cores // 2
+    actors = config.actors or max(1, by_device)
+    return Resources(actors, config.cpus_per_actor or max(cores / actors, 0.01), gpus)
 
 
 def _model_options(config: ScanConfig) -> dict[str, Any]:

@@ -1,17 +1,23 @@
 """What an actor of a scan does with a slice: read its captions, score them."""
 
+import json
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
+from scanner.cluster import BrokenDevice, Result
 from scanner.models import find_model, load_model
-from scanner.run import Slice
+from scanner.run import Output, Slice
+from scanner.run.records import encode
 from scanner.run.schema import REJECTS
 from scanner.scoring import Scorer
+from scanner.scoring.scorer import ReadCaptions
 from scanner.storage import Store
 
 
@@ -39,15 +45,25 @@ class ScanWork:
                 f"{self.model} on {os.uname().nodename} has other weights than the scan began with"
             )
         model = load_model(files, dtype=self.dtype, device=self.device, weights=self.weights)
-        return _SliceScorer(self.store, Scorer(model, **self.scoring))
+        remembered = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
+        scoring = self.scoring
+        if scoring["batch_size"] is None and self.store.exists(remembered):
+            scoring = scoring | json.loads(self.store.read(remembered))
+        return _SliceScorer(self.store, Scorer(model, **scoring), remembered)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _SliceScorer:
+    """The work of a scan (scanner.cluster.Work)."""
+
     store: Store
     scorer: Scorer
+    remembered: str
 
-    def __call__(self, item: Slice) -> dict[str, pa.Table]:
+    def __post_init__(self) -> None:
+        self._told = self.scorer.batch.found
+
+    def prepare(self, item: Slice) -> ReadCaptions:
         with self.store.open(item.file) as file:
             captions = pq.read_table(
                 file,
@@ -58,13 +74,37 @@ class _SliceScorer:
             raise RuntimeError(
                 f"{item.file}: {len(captions)} captions where {item.rows} are planned"
             )
-        scores, bad = self.scorer.score_finite(captions["caption"].to_pylist())
+        return self.scorer.read(captions["caption"].to_pylist(), captions["caption_id"].to_pylist())
+
+    def compute(self, prepared: ReadCaptions) -> tuple[ReadCaptions, list[dict[str, Tensor]]]:
+        try:
+            return prepared, self.scorer.compute(prepared)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
+                raise BrokenDevice(str(error)) from error
+            raise
+
+    def finish(self, computed: tuple[ReadCaptions, list[dict[str, Tensor]]]) -> Result:
+        read, batches = computed
+        scores, bad = self.scorer.table(read, batches)
+        if self.scorer.batch.found and not self._told:
+            # Whoever is first: actors on the same kind of device start with this size.
+            self._told = True
+            self.store.create(self.remembered, encode({"batch_size": self.scorer.batch_size}))
         rejects = {
             "source": [None] * len(bad),
             "row": [None] * len(bad),
             "key": [None] * len(bad),
-            "caption_id": [captions["caption_id"][row].as_py() for row in bad],
+            "caption_id": [read.ids[row] for row in bad],
             "stage": ["scan"] * len(bad),
             "reason": list(bad.values()),
         }
-        return {"scores": scores, "rejects": pa.table(rejects, schema=REJECTS)}
+        tables = {"scores": scores, "rejects": pa.table(rejects, schema=REJECTS)}
+        return Result([Output(kind, table) for kind, table in tables.items()])
+
+
+def _device_name(device: str, threads: int) -> str:
+    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu-{threads}-threads"
+    return re.sub(r"[^A-Za-z0-9]+", "-", name)

@@ -1,6 +1,8 @@
 """Score captions: run the forwards that the asked signals need, and make the table."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -13,6 +15,7 @@ from scanner.captions.identity import caption_id
 from scanner.errors import UserError
 from scanner.models import Conditioning, DiffusionModel, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
+from scanner.scoring.batch_size import BatchSize
 from scanner.scoring.catalog import PROFILES, SIGNALS, VERSION, Observation, Signal
 from scanner.scoring.forwards import Forwards
 from scanner.scoring.schedule import Needs, Schedule
@@ -20,11 +23,19 @@ from scanner.scoring.text import CONTROL_FIELDS, TRIGGER_FIELD, text_columns, tr
 
 STEPS = 50
 GUIDANCE = 7.5
-BATCH = 32
 
 
 class ScoreError(Exception):
     """A caption has no finite score."""
+
+
+@dataclass(frozen=True)
+class ReadCaptions:
+    """Captions, tokenized (None where there is none)."""
+
+    captions: list[str]
+    ids: list[str]
+    tokens: Tokens | None
 
 
 class Scorer:
@@ -32,10 +43,11 @@ class Scorer:
 
     ``profile``: a key of PROFILES; ``signals``: names of SIGNALS instead. ``seeds``: how many
     initial noises, the profile's by default. ``steps``, ``guidance``: of the DDIM schedule and of
-    a trajectory. ``height``, ``width``: in pixels, the model's own by default. ``batch_size`` is
-    halved for good when the device runs out of memory; it changes speed, never scores (beyond
-    rounding). Against float32, a float16 model's scores stay within 2 % of each signal's standard
-    deviation over captions, a bfloat16 model's within 10 % (measured on the testbed).
+    a trajectory. ``height``, ``width``: in pixels, the model's own by default. ``batch_size``:
+    captions a forward, found by trial by default, halved for good when the device runs out of
+    memory; it changes speed, never scores (beyond rounding). Against float32, a float16 model's
+    scores stay within 2 % of each signal's standard deviation over captions, a bfloat16 model's
+    within 10 % (measured on the testbed).
     """
 
     def __init__(
@@ -48,7 +60,7 @@ class Scorer:
         guidance: float = GUIDANCE,
         height: int | None = None,
         width: int | None = None,
-        batch_size: int = BATCH,
+        batch_size: int | None = None,
     ) -> None:
         if profile not in PROFILES:
             raise UserError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
@@ -60,7 +72,7 @@ class Scorer:
         needs = reduce(Needs.__or__, (signal.needs for signal in self.signals))
         self.seeds = seeds or PROFILES[profile].seeds
         self.steps = steps
-        self.batch_size = batch_size
+        self.batch = BatchSize(batch_size)
         self.guidance = guidance
         self.latent_shape = model.latent_shape(height, width)
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
@@ -104,6 +116,11 @@ class Scorer:
         return pa.schema(fields)
 
     @property
+    def batch_size(self) -> int:
+        """Captions in the next forward."""
+        return self.batch.size
+
+    @property
     def _names(self) -> set[str]:
         return {signal.name for signal in self.signals}
 
@@ -121,55 +138,79 @@ class Scorer:
 
     def score_finite(self, captions: list[str]) -> tuple[pa.Table, dict[int, str]]:
         """The rows with finite scores, and why each other caption (by its number) has none."""
-        tables, bad = [self.schema.empty_table()], {}
-        for start, table in self._batches(captions):
-            finite = np.ones(len(table), bool)
-            for signal in self.signals:
-                broken = _not_finite(table[signal.name])
-                for row in np.flatnonzero(broken & finite):
-                    bad[start + int(row)] = f"{signal.name} is not finite"
-                finite &= ~broken
-            tables.append(table.filter(pa.array(finite)))
-        return pa.concat_tables(tables).combine_chunks(), bad
+        read = self.read(captions)
+        return self.table(read, self.compute(read))
 
-    def _batches(self, captions: list[str]) -> Iterator[tuple[int, pa.Table]]:
+    # The three steps of scoring, so that an actor can overlap them.
+
+    def read(self, captions: list[str], ids: list[str] | None = None) -> "ReadCaptions":
+        """Tokenize captions; ``ids`` are their caption ids, computed where they are not given."""
+        if ids is None:
+            ids = [caption_id(canonical(self.model.tokenizer, caption)) for caption in captions]
+        return ReadCaptions(captions, ids, self.model.tokenize(captions) if captions else None)
+
+    def compute(self, read: "ReadCaptions") -> list[dict[str, Tensor]]:
+        """The device's work: of each batch in turn the signals' values (S, B, …), S seeds."""
+        batches: list[dict[str, Tensor]] = []
         start = 0
-        while start < len(captions):
-            part = captions[start : start + self.batch_size]
+        while start < len(read.captions):
+            assert read.tokens is not None
+            tokens = read.tokens[start : start + self.batch_size]
+            began = time.perf_counter()
             try:
-                table = self._score_batch(part)
+                batches.append(self._compute_batch(tokens))
             except torch.OutOfMemoryError:
-                if self.batch_size == 1:
+                if not self.batch.halve():
                     raise
-                self.batch_size //= 2
                 torch.cuda.empty_cache()
                 continue
-            yield start, table
-            start += len(part)
+            self.batch.took(len(tokens.n_B), time.perf_counter() - began)
+            start += len(tokens.n_B)
+        return batches
 
-    def _score_batch(self, captions: list[str]) -> pa.Table:
-        tokens = self.model.tokenize(captions)
+    def table(
+        self, read: "ReadCaptions", batches: list[dict[str, Tensor]]
+    ) -> tuple[pa.Table, dict[int, str]]:
+        """The rows with finite scores, and why each other caption (by its number) has none."""
+        if not batches:
+            return self.schema.empty_table(), {}
+        values = {name: torch.cat([b[name] for b in batches], 1) for name in batches[0]}
+        table, bad = self._table(read, values), {}
+        finite = np.ones(len(table), bool)
+        for signal in self.signals:
+            broken = _not_finite(table[signal.name])
+            for row in np.flatnonzero(broken & finite):
+                bad[int(row)] = f"{signal.name} is not finite"
+            finite &= ~broken
+        return table.filter(pa.array(finite)).combine_chunks(), bad
+
+    def _compute_batch(self, tokens: Tokens) -> dict[str, Tensor]:
         values: dict[str, list[Tensor]] = {signal.name: [] for signal in self.signals}
         for seen in self._observe(tokens):
             for signal in self.signals:
                 values[signal.name].append(signal.compute(seen).float().cpu())
+        return {name: torch.stack(of_seeds) for name, of_seeds in values.items()}
+
+    def _table(self, read: "ReadCaptions", values: dict[str, Tensor]) -> pa.Table:
+        captions, tokens = read.captions, read.tokens
+        assert tokens is not None
         columns = text_columns(captions, tokens)
-        columns["caption_id"] = pa.array(
-            [caption_id(canonical(self.model.tokenizer, caption)) for caption in captions]
-        )
+        columns["caption_id"] = pa.array(read.ids)
         columns["seeds"] = pa.array([self.seeds] * len(captions), pa.int32())
         for signal in self.signals:
-            stacked = torch.stack(values[signal.name])
+            stacked = values[signal.name]
             lengths = tokens.n_B if signal.by_token else None
             columns[signal.name] = _array(stacked.mean(0), lengths)
             if signal.seeds_column:
                 columns[signal.seeds_column] = _array(stacked.T)
         if "token_mass" in self._names:
-            mass_BL = torch.stack(values["token_mass"]).mean(0).numpy()
+            mass_BL = values["token_mass"].mean(0).numpy()
             columns["triggers"] = pa.array(
                 [
                     triggers(caption, tokens.spans[row], tokens.words[row], mass_BL[row, :n])
-                    for row, (caption, n) in enumerate(zip(captions, tokens.n_B, strict=True))
+                    for row, (caption, n) in enumerate(
+                        zip(captions, tokens.n_B.tolist(), strict=True)
+                    )
                 ],
                 TRIGGER_FIELD.type,
             )

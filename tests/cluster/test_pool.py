@@ -4,18 +4,20 @@ import os
 import signal
 import time
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import ray
 
-from scanner.cluster import Resources, run_slices, start_ray
+from scanner.cluster import BrokenDevice, Resources, Result, Task, run_items, start_ray
 from scanner.errors import UserError
-from scanner.run import Run, Slice
+from scanner.run import Commits, Output, Run, Slice
 from scanner.storage import Store
 
 SLICES = [Slice(f"{number:06d}", "", "", "", 1) for number in range(6)]
+TASKS = [Task(item) for item in SLICES]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +33,10 @@ class Work:
     def __init__(self, notes: str, fails: dict[str, int], kills: dict[str, int]) -> None:
         self.notes, self.fails, self.kills = Path(notes), fails, kills
 
-    def __call__(self, item: Slice) -> dict[str, pa.Table]:
+    def prepare(self, item: Slice) -> Slice:
+        return item
+
+    def compute(self, item: Slice) -> Slice:
         calls = len(list(self.notes.glob(f"{item.id}-*")))
         (self.notes / f"{item.id}-{calls}").write_text(str(os.getpid()))
         if calls < self.fails.get(item.id, 0):
@@ -39,21 +44,25 @@ class Work:
         if calls < self.kills.get(item.id, 0):
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.05)
-        return {"scores": pa.table({"caption_id": [item.id]})}
+        return item
+
+    def finish(self, item: Slice) -> Result:
+        return Result([Output("scores", pa.table({"caption_id": [item.id]}))])
 
 
-def _drive(tmp_path: Path, actors: int = 2, fails=None, kills=None, make=Work):
+def _drive(tmp_path: Path, actors: int = 2, fails=None, kills=None, make=Work, **options):
     run = Run(Store(str(tmp_path / "run")))
     notes = tmp_path / "notes"
     notes.mkdir(exist_ok=True)
     make_work = partial(make, str(notes), fails or {}, kills or {})
     resources = Resources(actors=actors, cpus=0.5, gpus=0)
-    return run, list(run_slices(run, SLICES, make_work, "f", resources))
+    commits = Commits(run.store, "commits", "f")
+    return run, list(run_items(commits, TASKS, make_work, resources, **options))
 
 
 def test_every_slice_is_committed_once_by_several_processes(tmp_path: Path) -> None:
     run, events = _drive(tmp_path)
-    assert sorted(run.committed()) == [item.id for item in SLICES]
+    assert sorted(run.commits.done()) == [item.id for item in SLICES]
     assert len([event for event in events if event.kind == "commit"]) == len(SLICES)
     assert len({note.read_text() for note in (tmp_path / "notes").iterdir()}) == 2
 
@@ -62,16 +71,16 @@ def test_a_failing_slice_is_tried_again_then_quarantined_and_the_others_go_on(
     tmp_path: Path,
 ) -> None:
     run, events = _drive(tmp_path, fails={"000001": 1, "000003": 99})
-    assert sorted(run.committed()) == [item.id for item in SLICES if item.id != "000003"]
+    assert sorted(run.commits.done()) == [item.id for item in SLICES if item.id != "000003"]
     quarantined = [event for event in events if event.kind == "quarantine"]
-    assert [event.slice.id for event in quarantined if event.slice] == ["000003"]
+    assert [event.item.id for event in quarantined] == ["000003"]
     assert "no luck with 000003" in quarantined[0].reason
 
 
 def test_a_killed_process_is_replaced_and_its_slice_done(tmp_path: Path) -> None:
     run, events = _drive(tmp_path, kills={"000000": 1, "000002": 1})
-    assert sorted(run.committed()) == [item.id for item in SLICES]
-    assert [event.kind for event in events].count("retry") == 2
+    assert sorted(run.commits.done()) == [item.id for item in SLICES]
+    assert [event.kind for event in events].count("retry") >= 2
 
 
 def test_work_that_cannot_be_made_ends_with_its_reason(tmp_path: Path) -> None:
@@ -83,19 +92,95 @@ def test_work_that_cannot_be_made_ends_with_its_reason(tmp_path: Path) -> None:
         _drive(tmp_path, make=Broken)
 
 
+def test_an_item_that_fails_again_and_again_is_not_blamed_on_its_neighbours(
+    tmp_path: Path,
+) -> None:
+    run, events = _drive(tmp_path, actors=1, kills={"000001": 99})
+    assert sorted(run.commits.done()) == [item.id for item in SLICES if item.id != "000001"]
+    assert [e.item.id for e in events if e.kind == "quarantine"] == ["000001"]
+
+
+def test_work_that_hangs_loses_its_process_and_only_that_item_is_given_up(tmp_path: Path) -> None:
+    class Hangs(Work):
+        def compute(self, item: Slice) -> Slice:
+            if item.id == "000002":
+                time.sleep(3600)
+            return super().compute(item)
+
+    run, events = _drive(tmp_path, make=Hangs, hang_seconds=2.0)
+    assert sorted(run.commits.done()) == [item.id for item in SLICES if item.id != "000002"]
+    (given_up,) = [event for event in events if event.kind == "quarantine"]
+    assert "no progress" in given_up.reason
+
+
+def test_a_broken_device_means_a_new_process(tmp_path: Path) -> None:
+    class Breaks(Work):
+        def compute(self, item: Slice) -> Slice:
+            first = not list(self.notes.glob("*"))
+            super().compute(item)
+            if first:
+                raise BrokenDevice("CUDA error: an illegal memory access was encountered")
+            return item
+
+    run, _ = _drive(tmp_path, actors=1, make=Breaks)
+    assert len(run.commits.done()) == len(SLICES)
+    assert len({note.read_text() for note in (tmp_path / "notes").iterdir()}) == 2
+
+
+def test_an_outage_of_the_store_is_waited_for_and_counts_for_no_one(tmp_path: Path) -> None:
+    class Away(Work):
+        def prepare(self, item: Slice) -> Slice:
+            tries = len(list(self.notes.glob("try-*")))
+            (self.notes / f"try-{tries}-{time.time_ns()}").touch()
+            if tries < 4:
+                raise ConnectionRefusedError("the store is away")
+            return item
+
+    run, events = _drive(tmp_path, actors=1, make=Away)
+    assert len(run.commits.done()) == len(SLICES)
+    assert not [event for event in events if event.kind == "quarantine"]
+
+
+def test_the_next_item_is_prepared_and_the_last_written_while_one_computes(tmp_path: Path) -> None:
+    class Slow(Work):
+        def prepare(self, item: Slice) -> Slice:
+            time.sleep(0.3)
+            return item
+
+        def compute(self, item: Slice) -> Slice:
+            time.sleep(0.3)
+            return item
+
+        def finish(self, item: Slice) -> Result:
+            time.sleep(0.3)
+            return super().finish(item)
+
+    run, _ = _drive(tmp_path, actors=1, make=Slow)
+    began = sorted(commit.notes["began"] for commit in run.commits.all())
+    gaps = [later - earlier for earlier, later in pairwise(began)]
+    assert sorted(gaps)[len(gaps) // 2] < 0.6  # 0.9 one after the other, 0.3 at best
+
+
+def test_an_item_that_someone_else_has_committed_is_not_done_again(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "run"))
+    Commits(store).commit("000003", [Output("scores", pa.table({"x": [1]}))])
+    _drive(tmp_path)
+    assert not list((tmp_path / "notes").glob("000003-*"))
+
+
 def test_actors_are_pinned_to_declared_gpus(tmp_path: Path) -> None:
     ray.shutdown()
     ray.init(address="local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
 
     class Where(Work):
-        def __call__(self, item: Slice) -> dict[str, pa.Table]:
-            super().__call__(item)
-            return {"scores": pa.table({"gpu": [os.environ["CUDA_VISIBLE_DEVICES"]]})}
+        def finish(self, item: Slice) -> Result:
+            gpu = pa.table({"gpu": [os.environ["CUDA_VISIBLE_DEVICES"]]})
+            return Result([Output("scores", gpu)])
 
     run = Run(Store(str(tmp_path / "run")))
     (tmp_path / "notes").mkdir()
     make = partial(Where, str(tmp_path / "notes"), {}, {})
-    list(run_slices(run, SLICES, make, "f", Resources(actors=2, cpus=1, gpus=1)))
+    list(run_items(run.commits, TASKS, make, Resources(actors=2, cpus=1, gpus=1)))
     import pyarrow.parquet as pq
 
     seen = {

@@ -6,7 +6,7 @@ import pytest
 
 from scanner.errors import UserError
 from scanner.query import RunTables, library, open_run, rank
-from scanner.run import Plan, Run, Slice
+from scanner.run import Output, Plan, Run, Slice
 from scanner.run.schema import CAPTIONS, REJECTS, column, samples_schema, write_part
 from scanner.storage import Store
 
@@ -51,7 +51,7 @@ def make_run(folder: Path) -> str:
     counts = {"rows": 7, "samples": 7, "rejects": 0, "rejected_files": 0, "captions": 4}
     item = Slice("000000", parts[1].path, "a", "d", 4)
     run.adopt(Plan((), (parts[0].path,), (parts[1].path,), (), (item,), counts, {}))
-    run.commit("000000", "f", {"scores": pa.Table.from_pylist(scores, SCORES)}, 0.0)
+    run.commits.commit("000000", [Output("scores", pa.Table.from_pylist(scores, SCORES))])
     run.seal()
     return str(folder)
 

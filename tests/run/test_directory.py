@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from scanner.errors import UserError
-from scanner.run import Plan, Run, Slice
+from scanner.run import Commit, Commits, Output, Plan, Run, Slice
 from scanner.storage import Store
 
 SLICES = (Slice("000000", "captions/c.parquet", "0", "4", 2), Slice("000001", "c", "5", "9", 1))
@@ -28,8 +28,9 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def _scores(rows: int, value: float = 1.0) -> dict[str, pa.Table]:
-    return {"scores": pa.table({"caption_id": ["x"] * rows, "entropy_e": [value] * rows})}
+def _commit(run: Run, name: str, rows: int, value: float = 1.0) -> Commit:
+    table = pa.table({"caption_id": ["x"] * rows, "entropy_e": [value] * rows})
+    return run.commits.commit(name, [Output("scores", table)])
 
 
 def test_beginning_again_with_the_same_settings_is_fine_and_with_others_names_them(
@@ -52,34 +53,35 @@ def test_the_first_commit_of_a_slice_holds_and_readers_never_see_the_other_parts
     run: Run,
 ) -> None:
     run.adopt(PLAN)
-    first = run.commit("000000", "f", _scores(2, 1.0), 0.0)
-    second = run.commit("000000", "f", _scores(2, 2.0), 0.0)
+    first = _commit(run, "000000", 2, 1.0)
+    second = _commit(run, "000000", 2, 2.0)
     assert second == first
-    run.commit("000001", "f", _scores(1), 0.0)
+    _commit(run, "000001", 1)
     manifest = run.seal()
     assert [part["path"] for part in manifest["scores"]] == [
         first.parts[0].path,
-        run.commits()[1].parts[0].path,
+        run.commits.all()[1].parts[0].path,
     ]
     assert len(run.store.names("scores")) == 3  # the loser's part is there, and unread
 
 
 def test_a_later_generation_replaces_an_earlier_one(run: Run) -> None:
     run.adopt(PLAN)
-    run.commit("000000", "f", _scores(2), 0.0)
-    better = replace(run.commits()[0], generation=1, attempt="repair")
-    run.store.create(better.name, better.to_json())
-    assert run.commits() == [better]
+    _commit(run, "000000", 2)
+    table = pa.table({"caption_id": ["x", "y"]})
+    better = run.commits.commit("000000", [Output("scores", table)], generation=1)
+    assert run.commits.all() == [better]
+    assert better.generation == 1
 
 
 def test_the_manifest_says_what_is_missing_and_a_second_one_gets_the_next_number(
     run: Run,
 ) -> None:
     run.adopt(PLAN)
-    run.commit("000000", "f", _scores(2), 0.0)
+    _commit(run, "000000", 2)
     assert run.seal()["counts"]["quarantined"] == 1
     assert not run.is_finished()
-    run.commit("000001", "f", _scores(1), 0.0)
+    _commit(run, "000001", 1)
     counts = run.seal()["counts"]
     assert run.is_finished()
     assert counts["scored"] + counts["scan_rejects"] + counts["quarantined"] == counts["captions"]
@@ -88,14 +90,16 @@ def test_the_manifest_says_what_is_missing_and_a_second_one_gets_the_next_number
 
 def test_a_commit_of_other_settings_or_of_too_few_rows_is_refused(run: Run) -> None:
     run.adopt(PLAN)
-    run.commit("000001", "another", _scores(1), 0.0)
+    Commits(run.store, "commits", "another").commit(
+        "000001", [Output("scores", pa.table({"caption_id": ["x"]}))]
+    )
     with pytest.raises(UserError, match="other settings"):
         run.seal()
 
 
 def test_a_commit_that_lost_rows_is_refused(run: Run) -> None:
     run.adopt(PLAN)
-    run.commit("000000", "f", _scores(1), 0.0)
+    _commit(run, "000000", 1)
     with pytest.raises(UserError, match="does not fit the plan"):
         run.seal()
 
@@ -103,3 +107,34 @@ def test_a_commit_that_lost_rows_is_refused(run: Run) -> None:
 def test_a_place_without_a_run_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run here"):
         Run.existing(str(tmp_path))
+
+
+def test_a_damaged_and_a_missing_part_are_found(run: Run) -> None:
+    run.adopt(PLAN)
+    first, second = _commit(run, "000000", 2), _commit(run, "000001", 1)
+    assert run.damaged() == {}
+    path = Path(run.store.url, first.parts[0].path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    Path(run.store.url, second.parts[0].path).unlink()
+    problems = run.damaged()
+    assert "is damaged" in problems["000000"]
+    assert "is missing" in problems["000001"]
+
+
+def test_an_extended_plan_is_all_its_generations_and_unfinishes_the_run(run: Run) -> None:
+    run.adopt(PLAN)
+    _commit(run, "000000", 2)
+    _commit(run, "000001", 1)
+    run.seal()
+    assert run.is_finished()
+    more = replace(
+        PLAN, slices=(Slice("000002", "captions/d.parquet", "0", "9", 5),), captions=("d",)
+    )
+    run.adopt(more, 1)
+    plan = run.plan()
+    assert plan is not None
+    assert [item.id for item in plan.slices] == ["000000", "000001", "000002"]
+    assert plan.counts["captions"] == 6
+    assert not run.is_finished()

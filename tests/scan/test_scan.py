@@ -100,7 +100,7 @@ def test_a_scan_gives_one_row_a_caption_and_status_says_so(undisturbed: str) -> 
 def test_a_finished_run_returns_at_once(undisturbed: str, data: Path) -> None:
     again = memscan("scan", "--model", "testbed", "--captions", str(data), "--out", undisturbed)
     assert "finished already" in again.stderr
-    assert len(Store(undisturbed).names("scores")) == len(Run.existing(undisturbed).commits())
+    assert len(Store(undisturbed).names("scores")) == len(Run.existing(undisturbed).commits.all())
 
 
 def test_another_configuration_on_the_same_directory_is_refused(
