@@ -282,15 +282,3 @@ def _s3_code(error: OSError) -> str:
             return str(response.get("Error", {}).get("Code", ""))
         seen = seen.__cause__
     return ""
-
-
-def is_transient(error: BaseException) -> bool:
-    return isinstance(error, ConnectionError)
-
-
-def _remove_folder(self: Store, folder: str) -> None:
-    for name in self.names(folder):
-        self.remove(name)
-
-
-Store.remove_folder = _remove_folder  # type: ignore[attr-defined]

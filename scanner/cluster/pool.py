@@ -35,7 +35,7 @@ RESTARTS = 5
 FAILURES_IN_A_ROW = 2
 IN_FLIGHT = 3
 TICK_SECONDS = 1.0
-DELAYS = (1.0, 5.0, 20.0, 60.0)
+DELAYS = (1.0, 3.0, 10.0, 30.0)
 OUTAGE_SECONDS = 3600.0
 JUDGED_SECONDS = 45.0
 HANG_SECONDS = 1800.0
@@ -120,7 +120,7 @@ class _Pool:
         self.in_flight = in_flight
         self.hang_seconds, self.longest = hang_seconds, 0.0
         self.resources = resources
-        self.deaths = 0
+        self.deaths = self.bad_starts = 0
         self.start_after = self.fitted_at = 0.0
         self.outage_since: float | None = None
         self.wanted = 0
@@ -189,9 +189,17 @@ class _Pool:
         try:
             actor.node = ray.get(reference)
         except RayError as error:
-            self._buried(f"an actor cannot start: {brief(error)}", is_outage(error))
-            yield Event("note", reason=f"an actor cannot start: {brief(error)}")
+            reason = f"an actor cannot start: {brief(error)}"
+            yield Event("note", reason=reason)
+            self.bad_starts += 1
+            if self.bad_starts >= ATTEMPTS and not is_outage(error):
+                raise UserError(
+                    f"{reason} (tried {self.bad_starts} times); what is committed is safe: mend "
+                    "the cause and run the same command again"
+                ) from error
+            self._buried(reason, excused=True)
         else:
+            self.bad_starts = 0
             actor.moved = time.monotonic()
             self.actors.append(actor)
 

@@ -185,7 +185,7 @@ def test_actors_are_pinned_to_declared_gpus(tmp_path: Path) -> None:
 
     seen = {
         pq.read_table(tmp_path / "run" / part.path)["gpu"][0].as_py()
-        for commit in run.commits()
+        for commit in run.commits.all()
         for part in commit.parts
     }
     assert seen == {"0", "1"}

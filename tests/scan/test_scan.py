@@ -139,6 +139,41 @@ def test_kill_9_of_the_driver_and_the_same_command_again_gives_the_same_table(
     assert_same(scores(str(out)), scores(undisturbed))
 
 
+def test_damaged_and_missing_parts_are_scored_again(
+    undisturbed: str, data: Path, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "run")
+    command = ("scan", "--model", "testbed", "--captions", str(data), "--out", out)
+    memscan(*command)
+    parts = sorted(Path(out, "scores").glob("*.parquet"))
+    flipped = bytearray(parts[0].read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    parts[0].write_bytes(flipped)
+    parts[1].unlink()
+    assert "finished already" in memscan(*command).stderr
+    repaired = memscan(*command, "--repair").stderr
+    assert "is damaged" in repaired
+    assert "is missing" in repaired
+    assert_same(scores(out), scores(undisturbed))
+
+
+def test_extending_a_run_scores_only_what_is_new(data: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.csv"
+    more.write_text("caption\na new one\n" + data.read_text().splitlines()[1] + "\n")
+    out = str(tmp_path / "run")
+    first = ("scan", "--model", "testbed", "--captions", str(data), "--out", out)
+    memscan(*first)
+    both = ("scan", "--model", "testbed", "--captions", str(data), str(more), "--out", out)
+    assert "different are: captions" in memscan(*both, check=False).stderr
+    memscan(*both, "--extend")
+    assert len(scores(out)) == 401
+    assert len(Store(out).names("scores")) == len(Run.existing(out).commits.all())
+    samples = memscan("sql", out, "SELECT count(*) AS n FROM samples", "--json").stdout
+    assert json.loads(samples) == [{"n": 3002}]
+    assert "has read these files already" in memscan(*both, "--extend").stderr
+    assert "finished already" in memscan(*first).stderr
+
+
 def test_scan_reads_and_writes_s3(undisturbed: str, data: Path, s3: str) -> None:
     store = Store(f"{s3}/set")
     store.upload(data, "captions.csv")
