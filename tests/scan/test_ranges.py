@@ -1,4 +1,4 @@
-import itertools
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ from scanner.storage import Store
 def test_ranges_hold_every_id_once(count: int) -> None:
     ranges = id_ranges(count)
     assert (ranges[0].first, ranges[-1].last) == ("0" * 32, "f" * 32)
-    for one, next_one in itertools.pairwise(ranges):
+    for one, next_one in pairwise(ranges):
         assert int(next_one.first, 16) == int(one.last, 16) + 1
     assert [item.id for item in ranges] == sorted({item.id for item in ranges})
 
