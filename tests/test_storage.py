@@ -1,3 +1,8 @@
+import errno
+import os
+import resource
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -103,7 +108,117 @@ def test_expand_finds_files_in_order_and_says_what_is_missing(tmp_path: Path) ->
         expand((str(tmp_path / "*.md"),), endings)
 
 
-def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
-    with pytest.raises(UserError) as caught:
-        full_url("s3://key:secret@bucket/x")
+def test_sizes_are_those_of_the_files_in_a_folder(store: Store) -> None:
+    store.write("scores/b", b"22")
+    store.write("scores/a", b"1")
+    store.write("scores/sub/c", b"333")
+    store.write("scores/.a.0123", b"left by a killed writer")
+    assert store.sizes("scores") == {"scores/a": 1, "scores/b": 2}
+    assert store.sizes("nothing") == {}
+
+
+def test_a_removed_folder_takes_all_of_its_files_and_no_others(store: Store) -> None:
+    for name in ("a/x", "a/sub/y", "ab", "b/z"):
+        store.write(name, b"1")
+    store.remove_folder("a")
+    store.remove_folder("a")
+    assert store.sizes("") == {"ab": 1}
+    assert not store.exists("a/sub/y")
+    assert store.exists("b/z")
+    with pytest.raises(ValueError, match="needs a folder"):
+        store.remove_folder("")
+
+
+def test_creating_the_same_content_again_counts_as_ones_own(store: Store) -> None:
+    assert store.create("commit.json", b"attempt 1")
+    assert store.create("commit.json", b"attempt 1")
+    assert not store.create("commit.json", b"attempt 2")
+
+
+def test_an_uploaded_file_is_whole_and_files_are_opened_for_reading_only(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "local").write_bytes(b"part")
+    store.upload(tmp_path / "local", "scores/part")
+    assert store.read("scores/part") == b"part"
+    assert store.sizes("scores") == {"scores/part": 4}
+    with pytest.raises(ValueError, match="for reading only"):
+        store.open("scores/part", "wb")
+
+
+WRITES = {
+    "write": lambda store, source: store.write("a/x", b"1" * 4096),
+    "create": lambda store, source: store.create("a/x", b"1" * 4096),
+    "upload": lambda store, source: store.upload(source, "a/x"),
+}
+
+
+@pytest.mark.parametrize("how", WRITES)
+def test_a_full_disk_names_the_file_and_leaves_nothing(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "source").write_bytes(b"1")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        WRITES[how](Store(str(tmp_path / "s")), tmp_path / "source")
+    assert caught.value.filename == str(tmp_path / "s/a/x")
+    assert list((tmp_path / "s/a").iterdir()) == []
+
+
+def test_a_file_that_outgrows_the_limit_names_itself_and_leaves_nothing(tmp_path: Path) -> None:
+    program = (
+        "import sys; from scanner.storage import Store\n"
+        "try: Store(sys.argv[1]).write('a/x', b'1' * 100_000)\n"
+        "except OSError as error: print(error.filename)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )
+    assert done.stdout.strip() == str(tmp_path / "a/x")
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+SECRET_URLS = [
+    "s3://key:secret@bucket/x",
+    "s3://key:a/secret@bucket/x",
+    "S3://key:secret@bucket/x",
+    "simplecache::https://user:secret@host/x",
+    "https://secret@host/x",
+    "https://host/x?X-Amz-Credential=secret&X-Amz-Date=1",
+    "https://host/x?a=1&X-Amz-Signature=secret",
+    "https://host/x?AWSAccessKeyId=secret",
+    "https://host/x?Expires=1&Signature=secret",
+    "https://host/x?X-Goog-Signature=secret",
+    "https://account.blob.core.windows.net/x?sv=1&sig=secret",
+    "https://host/x?token=secret",
+    "https://host/x?access_token=secret",
+]
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(UserError, match="in a URL would end up") as caught:
+        full_url(url)
     assert "secret" not in str(caught.value)
+
+
+def test_an_endpoint_with_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://user:secret@host")
+    with pytest.raises(UserError, match="AWS_ENDPOINT_URL") as caught:
+        Store("s3://bucket/run")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://bucket/a:b@c", "https://host:8080/a@b", "s3://bucket/x?versionId=1", "/a:b@c?token=1"],
+)
+def test_urls_without_credentials_are_taken(url: str) -> None:
+    assert full_url(url).endswith(url.split("?")[0].rsplit("/", 1)[1]) or "?" in url

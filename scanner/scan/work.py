@@ -64,7 +64,7 @@ class _SliceScorer:
         self._told = self.scorer.batch.found
 
     def prepare(self, item: Slice) -> ReadCaptions:
-        with self.store.open(item.file) as file:
+        with self.store.open(item.file, cache_type="none") as file:
             captions = pq.read_table(
                 file,
                 columns=["caption_id", "caption"],

@@ -1,0 +1,70 @@
+"""What a user names to be read: files, directories, globs."""
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+from scanner.errors import UserError
+from scanner.storage.urls import split_url, url_of
+
+
+def open_input(url: str, mode: str = "rb", **options: Any) -> IO[Any]:
+    """Open one input file; compression is told from its name.
+
+    On S3, opening and reading wait an outage out; :func:`is_transient` tells an error that
+    remains from a damaged file.
+    """
+    fs, path = split_url(url)
+    return fs.open(path, mode, **options)
+
+
+def expand(urls: tuple[str, ...], endings: tuple[str, ...]) -> list[str]:
+    """Files named by ``urls``: files as they are, globs and directories (recursively) by ending.
+
+    The order is the order of ``urls``, then by name. Raises UserError where a URL names nothing.
+    """
+    found: list[str] = []
+    for url in urls:
+        fs, path = split_url(url)
+        if any(letter in path for letter in "*?["):
+            matched = [name for name in fs.glob(path) if fs.isfile(name)]
+            matched += [name for f in fs.glob(path) if fs.isdir(f) for name in fs.find(f)]
+            names = [name for name in dict.fromkeys(matched) if name.lower().endswith(endings)]
+        elif fs.isdir(path):
+            names = [name for name in fs.find(path) if name.lower().endswith(endings)]
+        elif fs.exists(path):
+            names = [path]
+        else:
+            raise UserError(f"{url}: no such file, directory or object; check the path")
+        if not names:
+            raise UserError(f"{url}: no file ends in one of {', '.join(endings)}")
+        found += [url_of(fs, name) for name in sorted(names)]
+    return list(dict.fromkeys(found))
+
+
+def fetch(url: str, cache: Path) -> Path:
+    """A local copy of a file or directory in a store, made once for each state of its files."""
+    fs, path = split_url(url)
+    files = fs.find(path, detail=True)
+    if not files:
+        raise UserError(f"{url}: no such file or directory, or it is empty")
+    own_name = Path(path).name if list(files) == [path] else ""
+    state = [
+        (name, info["size"], str(info.get("ETag") or info.get("mtime") or info.get("created")))
+        for name, info in sorted(files.items())
+    ]
+    copy = cache / hashlib.sha256(repr((url, state)).encode()).hexdigest()[:32]
+    if not copy.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as temporary:
+            for name in files:
+                target = Path(temporary, "copy", own_name or name[len(path) :].lstrip("/"))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                fs.get_file(name, str(target))
+            try:
+                Path(temporary, "copy").rename(copy)
+            except OSError:
+                if not copy.exists():  # else another process was first
+                    raise
+    return copy / own_name

@@ -1,0 +1,87 @@
+"""URLs and local paths: their filesystem, their full form, and no secrets in them."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from scanner.errors import UserError
+
+_SECRETS = (
+    "access_token",
+    "api[-_]?key",
+    "awsaccesskeyid",
+    "googleaccessid",
+    "key-pair-id",
+    "password",
+    "secret",
+    "sig",
+    "signature",
+    "token",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-goog-credential",
+    "x-goog-signature",
+)
+_SECRET_QUERY = re.compile(rf"://.*[?&;]({'|'.join(_SECRETS)})=", re.IGNORECASE)
+# A secret key can hold a slash; what looks like one before the first slash can be a port.
+_PASSWORD = re.compile(r"://[^/@?]*:(?!\d+(/|$))[^@]*@|https?://[^/@]*@", re.IGNORECASE)
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+
+
+def split_url(url: str) -> tuple[Any, str]:
+    """The filesystem of a URL or local path, and the path in it. Listings are never cached.
+
+    Raises UserError for a URL that carries credentials, without repeating them.
+    """
+    refuse_credentials(url)
+    if url.startswith(("s3://", "s3a://")):
+        from scanner.storage.patient_s3 import PatientS3
+
+        for name in _ENDPOINTS:
+            refuse_credentials(os.environ.get(name, ""), f"{name} ")
+        options = PatientS3._get_kwargs_from_urls(url)
+        fs = PatientS3(use_listings_cache=False, skip_instance_cache=True, **options)
+        return fs, fs._strip_protocol(url).rstrip("/")
+    if "://" not in url:
+        url = "file://" + str(Path(url).expanduser().absolute())
+    try:
+        fs, path = url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise UserError(f"{url}: this kind of location cannot be opened: {error}") from error
+    return fs, path.rstrip("/")
+
+
+def refuse_credentials(url: str, where: str = "") -> None:
+    """Raise UserError if a URL holds a password, or is signed or carries a token in its query."""
+    secret = "a password" if _PASSWORD.search(url) else ""
+    secret = secret or ("a signature or token" if _SECRET_QUERY.search(url) else "")
+    if secret:
+        raise UserError(
+            f"{where}{url.split('://')[0]}://***: {secret} in a URL would end up in tables and "
+            "logs; give it by the environment (AWS_ACCESS_KEY_ID …) or the store's own "
+            "configuration"
+        )
+
+
+def full_url(url: str) -> str:
+    """A URL as it is, a local path made absolute."""
+    fs, path = split_url(url)
+    return url_of(fs, path)
+
+
+def url_of(fs: Any, path: str) -> str:
+    return path if is_local(fs) else fs.unstrip_protocol(path)
+
+
+def is_local(fs: Any) -> bool:
+    return isinstance(fs, fsspec.get_filesystem_class("file"))
+
+
+def is_s3(fs: Any) -> bool:
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    return protocol in ("s3", "s3a")

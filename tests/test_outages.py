@@ -1,0 +1,317 @@
+"""What happens while a store is gone, throttles or refuses; against real server processes."""
+
+import errno
+import http.server
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from scanner.storage import Store, expand, is_transient, open_input, patient_s3
+from scanner.storage.patient_s3 import PatientS3
+from tests.conftest import SERVER
+
+OUTAGE_SECONDS = 3.0
+
+
+class Server:
+    """A localbucket process on a port of its own, which can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "bucket").mkdir(parents=True)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen([*SERVER, "--port", str(self.port), str(self.folder)])
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def outage(self) -> threading.Thread:
+        """Kill the server now; the thread starts it again."""
+        self.kill()
+        thread = threading.Thread(target=lambda: (time.sleep(OUTAGE_SECONDS), self.start()))
+        thread.start()
+        return thread
+
+
+def point_to(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "a-secret-key",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    server = Server(tmp_path / "s3")
+    point_to(server.port, monkeypatch)
+    yield server
+    server.kill()
+
+
+def test_every_operation_waits_for_a_killed_server_to_come_back(
+    server: Server, tmp_path: Path
+) -> None:
+    store = Store("s3://bucket/run")
+    (tmp_path / "part").write_bytes(b"part")
+    store.write("old", b"abc" * 1000)
+    store.write("gone", b"")
+    opened = store.open("old")
+    late: dict[str, object] = {}
+    calls = {
+        "exists": lambda: store.exists("old"),
+        "sizes": lambda: store.sizes(""),
+        "names": lambda: store.names("nothing"),
+        "read": lambda: store.read("old"),
+        "read of an opened file": lambda: opened.read(),
+        "open": lambda: store.open("old").read(3),
+        "write": lambda: store.write("new", b"1"),
+        "create": lambda: store.create("commits/0.json", b"1"),
+        "remove": lambda: store.remove("gone"),
+        "upload": lambda: store.upload(tmp_path / "part", "part"),
+        "open_input": lambda: open_input("s3://bucket/run/old").read(3),
+        "expand": lambda: expand(("s3://bucket/run/ol*",), ("",)),
+    }
+
+    def call(name: str) -> None:
+        late[name] = calls[name]()
+
+    back = server.outage()
+    threads = [threading.Thread(target=call, args=(name,)) for name in calls]
+    for thread in threads:
+        thread.start()
+    for thread in [*threads, back]:
+        thread.join()
+    assert set(late) == set(calls)
+    assert late["exists"] is True
+    assert late["names"] == []
+    assert late["read"] == late["read of an opened file"] == b"abc" * 1000
+    assert late["open"] == late["open_input"] == b"abc"
+    assert late["create"] is True
+    assert late["expand"] == ["s3://bucket/run/old"]
+    assert store.sizes("") == {"new": 1, "old": 3000, "part": 4}
+
+
+def test_patience_ends_with_the_error_itself_which_is_known_as_an_outage(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store("s3://bucket/run")
+    store.write("x", b"1")
+    server.kill()
+    monkeypatch.setattr(patient_s3, "PATIENCE_SECONDS", 1.0)
+    start = time.monotonic()
+    with pytest.raises(EndpointConnectionError) as caught:
+        store.read("x")
+    assert time.monotonic() - start < 4
+    assert is_transient(pickle.loads(pickle.dumps(caught.value)))
+
+
+def test_an_endpoint_that_never_answered_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point_to(9, monkeypatch)
+    start = time.monotonic()
+    with pytest.raises(EndpointConnectionError):
+        Store("s3://bucket/run").exists("x")
+    assert time.monotonic() - start < 5
+
+
+def test_permanent_errors_come_at_once(server: Server) -> None:
+    store = Store("s3://bucket/run")
+    store.write("x", b"1")
+    start = time.monotonic()
+    with pytest.raises(FileNotFoundError) as missing:
+        store.read("nothing")
+    with pytest.raises(FileNotFoundError) as bucket:
+        Store("s3://no-such-bucket/run").write("x", b"1")
+    assert time.monotonic() - start < 3
+    assert not is_transient(missing.value)
+    assert not is_transient(bucket.value)
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """An S3 that misbehaves: the server's ``bad`` answers first, then good ones."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.requests += 1  # type: ignore[attr-defined]
+        bad = self.server.bad  # type: ignore[attr-defined]
+        kind = bad.pop(0) if bad else "good"
+        if kind == "reset":
+            self.close_connection = True
+            return
+        if kind in ("good", "cut"):
+            self.send_response(200)
+            self.send_header("Content-Length", "0" if self.command == "PUT" else "5")
+            self.send_header("ETag", '"x"')
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(b"hello" if kind == "good" else b"he")
+            self.close_connection = kind == "cut"
+            return
+        status, code = kind
+        body = f"<Error><Code>{code}</Code><Message>for a test</Message></Error>".encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_PUT = do_HEAD = answer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHTTPServer]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    server.bad, server.requests = [], 0  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    point_to(server.server_port, monkeypatch)
+    monkeypatch.setattr(patient_s3, "FIRST_WAIT_SECONDS", 0.01)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [(503, "SlowDown"), (429, "TooManyRequests"), (500, "InternalError"), (502, ""), "reset",
+     "cut"],
+    ids=str,
+)  # fmt: skip
+def test_throttling_and_broken_answers_are_tried_again(
+    bad: object, answers: http.server.ThreadingHTTPServer
+) -> None:
+    store = Store("s3://bucket/run")
+    assert store.read("x") == b"hello"
+    with store.open("x") as file:
+        answers.bad = [bad] * 4  # type: ignore[attr-defined]
+        assert file.read() == b"hello"
+    answers.bad = [bad] * 4  # type: ignore[attr-defined]
+    assert store.read("x") == b"hello"
+    if bad != "cut":
+        answers.bad = [bad] * 4  # type: ignore[attr-defined]
+        store.write("x", b"hello")
+    assert answers.bad == []  # type: ignore[attr-defined]
+
+
+def test_throttling_at_first_contact_is_waited_out_since_the_endpoint_answers(
+    answers: http.server.ThreadingHTTPServer,
+) -> None:
+    answers.bad = [(503, "SlowDown")] * 6  # type: ignore[attr-defined]
+    assert Store("s3://bucket/run").read("x") == b"hello"
+
+
+@pytest.mark.parametrize("status", [(502, ""), (504, ""), (429, ""), (503, "SlowDown")], ids=str)
+def test_a_lasting_outage_is_known_after_pickling(
+    status: tuple[int, str],
+    answers: http.server.ThreadingHTTPServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(patient_s3, "PATIENCE_SECONDS", 0.05)
+    answers.bad = [status] * 50  # type: ignore[attr-defined]
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        Store("s3://bucket/run").read("x")
+    assert is_transient(pickle.loads(pickle.dumps(caught.value)))
+
+
+@pytest.mark.parametrize("status", [(403, "InvalidAccessKeyId"), (412, "PreconditionFailed")])
+def test_a_refusal_is_asked_for_once(
+    status: tuple[int, str], answers: http.server.ThreadingHTTPServer
+) -> None:
+    answers.bad = [status] * 9  # type: ignore[attr-defined]
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        Store("s3://bucket/run").write("x", b"1")
+    assert answers.requests == 1  # type: ignore[attr-defined]
+    assert not is_transient(caught.value)
+    assert "a-secret-key" not in str(caught.value)
+
+
+def test_a_dropped_connection_can_be_pickled_without_its_request(
+    answers: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a-session-token")
+    monkeypatch.setattr(patient_s3, "PATIENCE_SECONDS", 0.05)
+    store = Store("s3://bucket/run")
+    store.read("x")
+    answers.bad = ["reset"] * 50  # type: ignore[attr-defined]
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        store.write("x", b"1")
+    stored = pickle.dumps(caught.value)
+    assert b"a-session-token" not in stored
+    assert is_transient(pickle.loads(stored))
+
+
+def test_causes_are_looked_through_and_lasting_errors_are_none() -> None:
+    slow = ClientError(
+        {"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "GetObject"
+    )
+    bad_slice = ValueError("in a slice")
+    bad_slice.__cause__ = slow
+    assert is_transient(bad_slice)
+    assert is_transient(OSError(errno.EBUSY, "reduce your request rate"))
+    assert is_transient(ConnectionResetError())
+    for error in (
+        ValueError("damaged"),
+        FileNotFoundError("x"),
+        PermissionError("x"),
+        OSError(errno.ENOSPC, "full"),
+        OSError(errno.EIO, "Input/output error"),
+    ):
+        assert not is_transient(error)
+
+
+def test_an_outage_reaches_the_caller_of_ray_as_one() -> None:
+    from ray.exceptions import RayTaskError
+
+    error = RayTaskError("work", "traceback", EndpointConnectionError(endpoint_url="http://x"))
+    assert is_transient(error)
+    assert is_transient(error.as_instanceof_cause())
+    assert not is_transient(RayTaskError("work", "traceback", ValueError("damaged")))
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_not_an_empty_one(
+    answers: http.server.ThreadingHTTPServer,
+) -> None:
+    answers.bad = [(403, "AccessDenied")] * 9  # type: ignore[attr-defined]
+    with pytest.raises(PermissionError):
+        expand(("s3://bucket/data/*.csv",), (".csv",))
+
+
+def test_a_failed_multipart_upload_is_aborted(server: Server) -> None:
+    fs = Store("s3://bucket/run").filesystem
+    assert isinstance(fs, PatientS3)
+    big, part = os.urandom(11 << 20), 5 << 20
+    fs.pipe_file("bucket/run/x", big, chunksize=part)
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        fs.pipe_file("bucket/run/x", big, chunksize=part, mode="create")
+    assert not is_transient(caught.value)
+    left = [path for path in server.folder.rglob("*") if path.is_file() and path.stat().st_size]
+    assert [path.stat().st_size for path in left] == [len(big)]
