@@ -43,7 +43,8 @@ def _print(found: dict[str, Any]) -> None:
     slices, left = found["slices"], found["eta_seconds"]
     print(
         f"slices     {slices['committed']:,} of {slices['planned']:,} committed, "
-        f"{slices['running']} running, {slices['quarantined']} quarantined"
+        f"{slices['running']} running on {found['actors']} actors, "
+        f"{slices['quarantined']} quarantined"
     )
     print(f"captions   {found['scored']:,} of {found['captions']:,} scored")
     print(f"samples    {found['samples']:,}")

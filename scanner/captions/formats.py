@@ -17,6 +17,7 @@ from scanner.captions.lines import csv_batches, csv_contents, jsonl_batches, jso
 from scanner.captions.parquet import parquet_batches, parquet_contents
 from scanner.captions.webdataset import tar_batches, tar_contents
 from scanner.errors import UserError
+from scanner.storage import is_transient
 
 _DAMAGE = (
     OSError,
@@ -28,8 +29,6 @@ _DAMAGE = (
     tarfile.TarError,
     pa.ArrowException,
 )
-# A store that does not answer says nothing of the file: whoever reads it may try again.
-PASSING = (ConnectionError, TimeoutError)
 
 
 class UnreadableFile(Exception):
@@ -57,9 +56,10 @@ def inspect(url: str) -> Contents:
     """A file without its rows. Raises UserError if it cannot be read."""
     try:
         return _format(url).contents(url)
-    except PASSING:
-        raise
     except _DAMAGE as error:
+        # A store that does not answer says nothing of the file: whoever reads it may try again.
+        if is_transient(error):
+            raise
         raise UserError(f"{url}: cannot be read: {_brief(error)}") from error
 
 
@@ -70,9 +70,9 @@ def read(url: str, columns: list[str], extent: Extent | None = None) -> Iterator
     """
     try:
         yield from _format(url).batches(url, columns, extent)
-    except PASSING:
-        raise
     except _DAMAGE as error:
+        if is_transient(error):
+            raise
         raise UnreadableFile(_brief(error)) from error
 
 

@@ -12,8 +12,8 @@ class ScanConfig:
     """Everything that decides a scan; a field's docstring is its help."""
 
     captions: tuple[str, ...] = ()
-    """Files, globs or directories of the training set: parquet, jsonl, csv, tsv (.gz too); local
-    paths or URLs such as s3://bucket/path."""
+    """Files, globs or directories of the training set: parquet, jsonl, csv, tsv (.gz too),
+    WebDataset tar, img2dataset output; local paths or URLs such as s3://bucket/path."""
     captions_from: str | None = None
     """Instead of --captions, an earlier run: scan again the captions that it ranks, only those of
     --where (a cascade: triage everything, then score what it flags thoroughly)."""

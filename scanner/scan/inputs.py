@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scanner.captions.batch import Contents
 from scanner.captions.columns import Columns, resolve
-from scanner.captions.formats import ENDINGS, PASSING, inspect, without_sidecar_tars
+from scanner.captions.formats import ENDINGS, inspect, without_sidecar_tars
 from scanner.errors import UserError
 from scanner.scan.config import ScanConfig
 from scanner.storage import expand
@@ -70,11 +70,8 @@ def _inspect_all(urls: Sequence[str]) -> list[Contents | UserError]:
         except UserError as error:
             return error
 
-    try:
-        with ThreadPoolExecutor(READERS) as threads:
-            return list(threads.map(look, urls))
-    except PASSING as error:
-        raise UserError(f"the input files cannot be reached: {error}; try again") from error
+    with ThreadPoolExecutor(READERS) as threads:
+        return list(threads.map(look, urls))
 
 
 def _without_columns(url: str, is_reference: bool, error: UserError) -> Input:
