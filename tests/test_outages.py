@@ -212,12 +212,12 @@ def test_throttling_and_broken_answers_are_tried_again(
     store = Store("s3://bucket/run")
     assert store.read("x") == b"hello"
     with store.open("x") as file:
-        answers.bad = [bad] * 6  # type: ignore[attr-defined]
+        answers.bad = [bad] * 4  # type: ignore[attr-defined]
         assert file.read() == b"hello"
-    answers.bad = [bad] * 6  # type: ignore[attr-defined]
+    answers.bad = [bad] * 4  # type: ignore[attr-defined]
     assert store.read("x") == b"hello"
     if bad != "cut":
-        answers.bad = [bad] * 6  # type: ignore[attr-defined]
+        answers.bad = [bad] * 4  # type: ignore[attr-defined]
         store.write("x", b"hello")
     assert answers.bad == []  # type: ignore[attr-defined]
 
