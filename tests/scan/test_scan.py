@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 from scanner.run import Run
+from scanner.scan.config import ScanConfig
+from scanner.scan.drive import scan
 from scanner.storage import Store
 
 WORDS = [
@@ -154,6 +157,21 @@ def test_damaged_and_missing_parts_are_scored_again(
     repaired = memscan(*command, "--repair").stderr
     assert "is damaged" in repaired
     assert "is missing" in repaired
+    assert_same(scores(out), scores(undisturbed))
+
+
+def test_planning_on_the_pool_gives_the_same_run(
+    undisturbed: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scanner.scan.drive.POOL_FROM", 1)
+    out = str(tmp_path / "run")
+    try:
+        scan(ScanConfig(captions=(str(data),), out=out, model="testbed"), print, lambda _: None)
+    finally:
+        ray.shutdown()
+    planned = Run.existing(out).store.names("planning/0000/read")
+    read = json.loads(Run.existing(out).store.read(planned[0]))
+    assert ":" in read["notes"]["worker"]  # an actor's
     assert_same(scores(out), scores(undisturbed))
 
 
