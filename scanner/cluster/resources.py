@@ -59,4 +59,7 @@ def start_ray(address: str | None) -> None:
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         named = address or os.environ.get("RAY_ADDRESS") or "local"
-        raise UserError(f"--address {named}: no Ray to connect to: {error}") from error
+        raise UserError(
+            f"--address {named}: no Ray to connect to: {error} (a cluster with tokens wants its "
+            "own in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
+        ) from error
