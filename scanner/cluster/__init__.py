@@ -1,10 +1,11 @@
 """Ray: a pool of actors that runs any work on items and commits what comes out."""
 
-from scanner.cluster.resources import Resources, joins_cluster, nodes, start_ray
+from scanner.cluster.resources import Resources, check_room, joins_cluster, nodes, start_ray
 
 # isort: split
+from scanner.cluster.events import Event, Task
 from scanner.cluster.failures import BrokenDevice
-from scanner.cluster.pool import Event, Task, run_items
+from scanner.cluster.pool import run_items
 from scanner.cluster.work import Item, Result, Work
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Result",
     "Task",
     "Work",
+    "check_room",
     "joins_cluster",
     "nodes",
     "run_items",

@@ -19,6 +19,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from scanner.cluster.actor import Worker
+from scanner.cluster.events import Event, Task
 from scanner.cluster.failures import (
     brief,
     is_broken_device,
@@ -28,7 +29,7 @@ from scanner.cluster.failures import (
 )
 from scanner.cluster.work import Work
 from scanner.errors import UserError
-from scanner.run import Commit, Commits
+from scanner.run import Commits
 
 ATTEMPTS = 3
 RESTARTS = 5
@@ -40,30 +41,6 @@ OUTAGE_SECONDS = 3600.0
 JUDGED_SECONDS = 45.0
 HANG_SECONDS = 1800.0
 HANG_FACTOR = 20.0
-
-
-@dataclass(frozen=True)
-class Event:
-    """What the driver learns.
-
-    ``commit`` of an item, ``retry`` of one, ``quarantine`` (it is given up), ``note`` (something
-    to tell), or ``tick``. ``reason`` says why; ``running`` holds the items at work.
-    """
-
-    kind: str
-    item: Any = None
-    commit: Commit | None = None
-    reason: str = ""
-    running: tuple[str, ...] = ()
-    actors: int = 0
-
-
-@dataclass(frozen=True)
-class Task:
-    """An item, and the generation of its commit (repairs count up)."""
-
-    item: Any
-    generation: int = 0
 
 
 @dataclass
@@ -92,9 +69,9 @@ def run_items(
     an outage of the store, which is waited for. An actor that makes no progress for
     ``hang_seconds`` (or ``HANG_FACTOR`` times the longest item, if that is more) is replaced.
 
-    Raises UserError where no node has what an actor takes (of a cluster it is waited for), where
-    actors cannot start or die more than ``RESTARTS`` times each without a commit in between, or
-    where the store stays away for ``OUTAGE_SECONDS``.
+    A node with room for an actor is waited for. Raises UserError where actors cannot start or die
+    more than ``RESTARTS`` times each without a commit in between, or where the store stays away
+    for ``OUTAGE_SECONDS``.
     """
     pool = _Pool(commits, tasks, make_work, resources, in_flight, hang_seconds)
     try:

@@ -41,6 +41,16 @@ def nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+def check_room(resources: Resources) -> None:
+    """Raises UserError where no node has what an actor takes, and none is going to join."""
+    if resources.fit() == 0:
+        cpus, gpus = (max(node.get(name, 0.0) for node in nodes()) for name in ("CPU", "GPU"))
+        raise UserError(
+            f"an actor takes {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, and there are "
+            f"{cpus:g} and {gpus:g}; lower --cpus-per-actor or --gpus-per-actor"
+        )
+
+
 def joins_cluster(address: str | None) -> bool:
     """Whether a running Ray is meant: by address, or by RAY_ADDRESS as in a cluster's job."""
     return bool(address or os.environ.get("RAY_ADDRESS"))

@@ -17,6 +17,7 @@ from scanner.scoring.cost import cost
 from scanner.storage import Store
 
 TRIAL_SECONDS = 5.0
+TRIAL_BATCH = 32
 
 
 def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
     counted = cost(scorer)
     if setting.config.device == "cpu":
         torch.set_num_threads(setting.threads)  # as an actor has them
-    speed = _gflop_per_second(scorer, captions) * actors
+    speed = _gflop_per_second(scorer, captions, config.batch_size or TRIAL_BATCH) * actors
     rate = speed / (counted.per_caption + counted.text_encoder)
     return {
         "inputs": list(plan.inputs),
@@ -60,10 +61,10 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
     }
 
 
-def _gflop_per_second(scorer: Scorer, captions: list[str]) -> float:
+def _gflop_per_second(scorer: Scorer, captions: list[str], batch: int) -> float:
     """What one actor computes here, tried by the standard profile on as many captions as take a
     few seconds, a batch at most: a dearer profile would take too long to try."""
-    trial = Scorer(scorer.model, "standard", seeds=1, batch_size=scorer.batch_size)
+    trial = Scorer(scorer.model, "standard", seeds=1, batch_size=batch)
     counted = cost(trial)
     some = captions[:1]
     trial.score_finite(some)

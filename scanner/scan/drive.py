@@ -6,7 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scanner.cluster import Event, Item, Resources, Task, Work, run_items, start_ray
+from scanner.cluster import (
+    Event,
+    Item,
+    Resources,
+    Task,
+    Work,
+    check_room,
+    joins_cluster,
+    run_items,
+    start_ray,
+)
 from scanner.errors import UserError
 from scanner.run import Commits, Plan, Run
 from scanner.run.progress import Progress
@@ -224,6 +234,8 @@ def _drive(
     progress: Callable[[Progress], None],
 ) -> None:
     start_ray(setting.config.address)
+    if not joins_cluster(setting.config.address):
+        check_room(setting.resources)
     # Two drivers of one run begin at different places, so that little is scored twice.
     turn = random.randrange(len(tasks))
     tasks = tasks[turn:] + tasks[:turn]

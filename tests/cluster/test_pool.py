@@ -11,7 +11,15 @@ import pyarrow as pa
 import pytest
 import ray
 
-from scanner.cluster import BrokenDevice, Resources, Result, Task, run_items, start_ray
+from scanner.cluster import (
+    BrokenDevice,
+    Resources,
+    Result,
+    Task,
+    check_room,
+    run_items,
+    start_ray,
+)
 from scanner.errors import UserError
 from scanner.run import Commits, Output, Run, Slice
 from scanner.storage import Store
@@ -166,6 +174,12 @@ def test_an_item_that_someone_else_has_committed_is_not_done_again(tmp_path: Pat
     Commits(store).commit("000003", [Output("scores", pa.table({"x": [1]}))])
     _drive(tmp_path)
     assert not list((tmp_path / "notes").glob("000003-*"))
+
+
+def test_an_actor_that_no_node_has_room_for_is_a_clear_error() -> None:
+    check_room(Resources(actors=1, cpus=0.5, gpus=0))
+    with pytest.raises(UserError, match="an actor takes 5000 CPUs and 0 GPUs"):
+        check_room(Resources(actors=1, cpus=5000, gpus=0))
 
 
 def test_actors_are_pinned_to_declared_gpus(tmp_path: Path) -> None:
