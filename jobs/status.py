@@ -14,6 +14,8 @@ from jobs.terminal import duration, parse, print_json, run
 from scanner.run import Run
 from scanner.run.progress import status
 
+SHOWN = 10
+
 
 @dataclass(frozen=True)
 class StatusConfig:
@@ -40,7 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print(found: dict[str, Any]) -> None:
-    slices, left = found["slices"], found["eta_seconds"]
+    slices, left, planning = found["slices"], found["eta_seconds"], found["planning"]
+    if planning:
+        of = "" if planning["units"] is None else f" of {planning['units']:,}"
+        print(
+            f"planning   {planning['units_read']:,}{of} units of input files read, "
+            f"{planning['ranges_grouped']:,} ranges of caption ids grouped"
+        )
     print(
         f"slices     {slices['committed']:,} of {slices['planned']:,} committed, "
         f"{slices['running']} running on {found['actors']} actors, "
@@ -55,6 +63,8 @@ def _print(found: dict[str, Any]) -> None:
         print(f"rejected   {count:,}: {reason}")
     for name, reason in found["quarantined"].items():
         print(f"quarantine {name}: {reason}")
+    for line in found["happened"][-SHOWN:]:
+        print(f"happened   {line}")
     print(f"sealed     {'yes' if found['sealed'] else 'no'}")
 
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scanner.errors import UsageError, UserError
-from scanner.run.progress import Progress
+from scanner.run.progress import PlanningProgress, Progress
 
 Config = TypeVar("Config")
 OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
@@ -55,7 +55,7 @@ def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
         record = tomllib.loads(Path(paths[-1]).read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {paths[-1]}: cannot be read: {error}") from error
-    names = {field.name for field in dataclasses.fields(config)}
+    names = _option_names(config)
     words: list[str] = []
     for key, value in record.items():
         if key.replace("-", "_") not in names:
@@ -66,6 +66,15 @@ def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
         else:
             words += [flag, *map(str, value if isinstance(value, list) else [value])]
     return words
+
+
+def _option_names(config: Any) -> set[str]:
+    """The fields of a config, and of the dataclasses in it, whose flags have no prefix."""
+    found = set()
+    for field in dataclasses.fields(config):
+        nested = dataclasses.is_dataclass(field.type)
+        found |= _option_names(field.type) if nested else {field.name}
+    return found
 
 
 def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
@@ -161,7 +170,7 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
-class ScanProgress:
+class ProgressLine:
     """A bar on a terminal, a plain line every ten seconds elsewhere."""
 
     def __init__(self) -> None:
@@ -173,16 +182,11 @@ class ScanProgress:
             self._task = self._bar.add_task("starting", total=None)
             self._bar.start()
 
-    def __call__(self, state: Progress) -> None:
+    def show(self, done: int, total: int, description: str) -> None:
         if self._bar:
-            self._bar.update(
-                self._task,
-                total=state.captions,
-                completed=state.captions_done,
-                description=_describe(state),
-            )
+            self._bar.update(self._task, total=total, completed=done, description=description)
         elif time.monotonic() - self._last > PLAIN_SECONDS:
-            say(_describe(state))
+            say(description)
             self._last = time.monotonic()
 
     def close(self) -> None:
@@ -190,11 +194,51 @@ class ScanProgress:
             self._bar.stop()
 
 
+def _describe_planning(state: PlanningProgress) -> str:
+    what = {
+        "read": "units of input files read",
+        "group": "ranges of caption ids grouped",
+    }[state.stage]
+    parts = [f"planning: {state.done:,} of {state.items:,} {what}", _actors(state.actors)]
+    return ", ".join(part for part in parts if part)
+
+
+def _actors(actors: int) -> str:
+    """Nothing where there is none: planning of a few files needs none."""
+    return f"{actors} actor{'s' * (actors > 1)}" if actors else ""
+
+
+class Ticker:
+    """Says how many steps are done, their loss and the time left, every ten seconds."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._began = self._last = time.monotonic()
+
+    def __call__(self, step: int, loss: float) -> None:
+        now = time.monotonic()
+        if now - self._last > PLAIN_SECONDS or step == self.steps:
+            left = (now - self._began) / step * (self.steps - step)
+            say(f"step {step:,} of {self.steps:,}, loss {loss:.4f}, {duration(left)} left")
+            self._last = now
+
+
+class ScanProgress(ProgressLine):
+    """How far a scan is, its planning too."""
+
+    def __call__(self, state: Progress | PlanningProgress) -> None:
+        if isinstance(state, PlanningProgress):
+            self.show(state.done, state.items, _describe_planning(state))
+        else:
+            self.show(state.captions_done, state.captions, _describe(state))
+
+
 def _describe(state: Progress) -> str:
     left = state.eta_seconds
     parts = [
         f"{state.captions_done:,} of {state.captions:,} captions",
         f"{state.captions_per_second:,.1f} a second" if state.captions_per_second else "starting",
+        _actors(state.actors),
         f"{duration(left)} left" if left is not None else "",
         f"{state.quarantined} slices quarantined" if state.quarantined else "",
     ]

@@ -1,10 +1,13 @@
-"""Speed and FLOPs of each profile, measured on this machine against plain forwards, in one run.
+"""Speed and FLOPs on this machine, measured against the plain way in one run.
 
-Every round runs all ways one after another on the same captions; a speedup is the median over the
-rounds of the ratio within a round, so that a drift of the machine's speed cancels. Examples:
+Parts: --model times each profile against plain forwards, --pipeline what a scan does beside its
+forwards; all parts by default. Every round runs all ways one after another on the same captions; a
+speedup is the median over the rounds of the ratio within a round, so that a drift of the machine's
+speed cancels. Examples:
 
 memscan bench --model testbed
 memscan bench --model sd14-random --rounds 3 --batch-size 2
+memscan bench --pipeline --captions 1000000
 """
 
 import sys
@@ -21,9 +24,14 @@ MODELS = ("testbed", "sd14-random")
 class BenchConfig:
     """What to measure, and how often."""
 
-    model: tuple[str, ...] = MODELS
+    model: tuple[str, ...] = ()
     """testbed, sd14-random (Stable Diffusion 1.4's architecture at 512 px with random weights), or
     any model that scan takes."""
+    pipeline: bool = False
+    """Scans with scoring replaced by a ready table, with the U-Net alone left out, and of the
+    testbed model against bare processes; also the memory of driver and actors."""
+    captions: int = 200_000
+    """Distinct captions of each of the first two scans of --pipeline."""
     batch_size: int | None = None
     """Captions a forward; by default 32 for testbed and 2 for others."""
     rounds: int | None = None
@@ -38,28 +46,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def body() -> int:
         words = sys.argv[1:] if arguments is None else arguments
         config = parse(BenchConfig, "bench", str(__doc__), words)
-        from jobs.bench.model import measure
-
         quiet_libraries()
-        found = [
-            measure(
-                name,
-                config.batch_size or (32 if name == "testbed" else 2),
-                config.rounds or (7 if name == "testbed" else 3),
-            )
-            for name in config.model
-        ]
+        chosen = parts(config)
+        models = (config.model or MODELS) if "model" in chosen else ()
+        found = {name: _measure_model(name, config) for name in models}
+        record: dict[str, Any] = {}
+        if len(found) == 1:
+            record |= next(iter(found.values()))
+        elif found:
+            record["models"] = found
+        if "pipeline" in chosen:
+            from jobs.bench import pipeline
+
+            record["pipeline"] = pipeline.measure(config.captions)
         if config.json:
-            print_json(found[0] if len(found) == 1 else found)
-        else:
-            for one in found:
-                _print(one)
+            print_json(record)
+            return 0
+        for one in found.values():
+            _print_model(one)
+        if "pipeline" in record:
+            _print_pipeline(record["pipeline"])
         return 0
 
     return run(body)
 
 
-def _print(found: dict[str, Any]) -> None:
+def parts(config: BenchConfig) -> set[str]:
+    """What is measured: the parts that are named, or all of them."""
+    named = {"model": bool(config.model), "pipeline": config.pipeline}
+    return {part for part, asked in named.items() if asked} or set(named)
+
+
+def _measure_model(name: str, config: BenchConfig) -> dict[str, Any]:
+    from jobs.bench.model import measure
+
+    return measure(
+        name,
+        config.batch_size or (32 if name == "testbed" else 2),
+        config.rounds or (7 if name == "testbed" else 3),
+    )
+
+
+def _print_pipeline(found: dict[str, Any]) -> None:
+    print(f"\npipeline: {found['captions']:,} distinct captions, {found['actors']} actors\n")
+    for stub, what in (("ready_table", "a ready table"), ("stub_unet", "all but the U-Net")):
+        seconds = found[f"seconds_{stub}"]
+        print(
+            f"{what + ':':22}{found[f'captions_per_second_{stub}']:,.0f} captions/s "
+            f"({seconds['planning']:.1f} s of planning, {seconds['scanning']:.1f} s of scanning)"
+        )
+        for who, held in found[f"memory_{stub}"].items():
+            sizes = ", ".join(f"{at} {size / 2**20:,.0f}" for at, size in held.items())
+            print(f"  resident MiB of {who}: {sizes}")
+    print(
+        f"testbed, two actors:  {found['captions_per_second_two_actors']:,.0f} captions/s, "
+        f"{found['actor_busy_fraction']:.1%} of their time in forwards, "
+        f"{found['two_actors_over_two_bare']:.2f} of two bare processes"
+    )
+
+
+def _print_model(found: dict[str, Any]) -> None:
     print(
         f"\n{found['model']}: batches of {found['batch_size']}, {found['rounds']} rounds; a plain "
         f"U-Net forward is {found['gflop_forward']:,.4g} GFLOP, the text encoder "

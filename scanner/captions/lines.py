@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from scanner.captions.batch import Batch, Contents, Extent, check_columns, collect
 from scanner.storage import open_input
@@ -26,14 +26,14 @@ def stored_bytes(url: str) -> int:
         return file.seek(0, 2)
 
 
-def _csv(url: str, file: io.TextIOWrapper) -> Iterator[list[str] | str]:
-    """The lines of a file that are not empty, as fields, or why one is bad.
+def csv_records(url: str, text: Iterable[str]) -> Iterator[list[str] | str]:
+    """The lines of a file that are not empty, as fields, or why one is bad; the header first.
 
     Quotes are taken strictly: an unclosed one makes a bad row that names the lines it took along,
     and a file that ends inside one is damaged.
     """
     tab = url.lower().removesuffix(".gz").endswith(".tsv")
-    reader = csv.reader(file, delimiter="\t" if tab else ",", strict=True)
+    reader = csv.reader(text, delimiter="\t" if tab else ",", strict=True)
     while True:
         first = reader.line_num + 1
         try:
@@ -53,7 +53,7 @@ def _csv(url: str, file: io.TextIOWrapper) -> Iterator[list[str] | str]:
 
 def csv_contents(url: str) -> Contents:
     with _text(url) as file:
-        first = next(_csv(url, file), [])
+        first = next(csv_records(url, file), [])
         if isinstance(first, str):
             raise ValueError(first)
         return Contents(first, stored_bytes(url))
@@ -61,7 +61,7 @@ def csv_contents(url: str) -> Contents:
 
 def csv_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
     with _text(url) as file:
-        lines = _csv(url, file)
+        lines = csv_records(url, file)
         header = next(lines, [])
         check_columns(header, columns)
         places = [(name, header.index(name)) for name in columns]

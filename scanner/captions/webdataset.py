@@ -7,7 +7,7 @@ it. A row's number is the sample's place in the tar.
 
 import itertools
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from scanner.captions.batch import Batch, Contents, Extent, collect
 from scanner.captions.lines import FIRST_LINES, json_row, stored_bytes
@@ -31,17 +31,34 @@ def tar_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator
     yield from collect(_samples(url), columns)
 
 
+def tar_files(url: str) -> Iterator[tuple[int, str, str, Callable[[int], bytes]]]:
+    """Of each file in a tar: its sample's row and key, its ending, and what reads so many bytes.
+
+    Rows and keys are those of the samples table. Raises OSError and tarfile.TarError.
+    """
+    with (
+        open_input(url, compression="infer", block_size=BLOCK_BYTES) as file,
+        tarfile.open(fileobj=file, mode="r:") as tar,
+    ):
+        groups = itertools.groupby(_members(tar), lambda member: split_name(member.name)[0])
+        for row, (key, members) in enumerate(groups):
+            for member in members:
+                opened = tar.extractfile(member)
+                assert opened is not None, "a member that is a file"
+                yield row, key, split_name(member.name)[1], opened.read
+
+
 def _samples(url: str) -> Iterator[dict | str]:
     """The texts of each sample as one row, or why it is bad."""
     with (
         open_input(url, compression="infer", block_size=BLOCK_BYTES) as file,
         tarfile.open(fileobj=file, mode="r:") as tar,
     ):
-        for key, members in itertools.groupby(_members(tar), lambda member: _split(member)[0]):
+        for key, members in itertools.groupby(_members(tar), lambda one: split_name(one.name)[0]):
             row: dict | str = {}
             texts = 0
             for member in members:
-                ending = _split(member)[1]
+                ending = split_name(member.name)[1]
                 if ending not in ("txt", "json") or isinstance(row, str):
                     continue
                 row = _with(row, ending, _read(tar, member))
@@ -49,7 +66,7 @@ def _samples(url: str) -> Iterator[dict | str]:
             if isinstance(row, dict):
                 row = {**row, "key": key} if texts else "bad row: no text (.txt, .json) with it"
             yield row
-        _check_end(file, tar)
+        check_end(file, tar)
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -59,9 +76,9 @@ def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
             yield member
 
 
-def _split(member: tarfile.TarInfo) -> tuple[str, str]:
+def split_name(path: str) -> tuple[str, str]:
     """The key and the ending, in lower case: everything behind the first dot of the name."""
-    folder, slash, name = member.name.rpartition("/")
+    folder, slash, name = path.rpartition("/")
     stem, _, ending = name.partition(".")
     return folder + slash + stem, ending.lower()
 
@@ -84,7 +101,7 @@ def _with(row: dict, ending: str, text: str | None) -> dict | str:
     return {**found, **row} if isinstance(found, dict) else found
 
 
-def _check_end(file: object, tar: tarfile.TarFile) -> None:
+def check_end(file: object, tar: tarfile.TarFile) -> None:
     """Raises where tarfile stops at a damaged header as if it were the end."""
     file.seek(tar.offset)  # type: ignore[attr-defined]
     if any(file.read(tarfile.BLOCKSIZE)):  # type: ignore[attr-defined]

@@ -28,11 +28,14 @@ class Resources:
         return sum(self._fit(node) for node in nodes())
 
     def _fit(self, node: dict[str, float]) -> int:
-        rooms = [
-            int(node.get(name, 0.0) / taken + 1e-9)
-            for name, taken in (("CPU", self.cpus), ("GPU", self.gpus))
-            if taken
-        ]
+        rooms = []
+        if self.cpus:
+            rooms.append(int(node.get("CPU", 0.0) / self.cpus + 1e-9))
+        if self.gpus:
+            gpus = node.get("GPU", 0.0)
+            # Ray never spreads a fraction over two GPUs: what is left of each one is lost.
+            many = int(gpus) * int(1 / self.gpus + 1e-9)
+            rooms.append(many if self.gpus < 1 else int(gpus / self.gpus + 1e-9))
         return min(rooms, default=0)
 
 

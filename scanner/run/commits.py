@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.run.records import Commit, commit_name
+from scanner.run.records import Commit, DamagedFile, commit_name
 from scanner.run.schema import write_part
 from scanner.storage import Store
 
@@ -52,11 +52,30 @@ class Commits:
         return list(self.read(self.done()).values())
 
     def read(self, wanted: dict[str, int]) -> dict[str, Commit]:
-        """These commits (slice id → generation), by slice id, in the order of the slices."""
+        """These commits (slice id → generation), by slice id, in the order of the slices.
+
+        Raises DamagedFile.
+        """
+        found = self.look(wanted)
+        for commit in found.values():
+            if isinstance(commit, DamagedFile):
+                raise commit
+        return {name: commit for name, commit in found.items() if isinstance(commit, Commit)}
+
+    def look(self, wanted: dict[str, int]) -> dict[str, Commit | DamagedFile]:
+        """As :meth:`read`, with the error in the place of a commit that is damaged."""
+
+        def one(item: tuple[str, int]) -> Commit | DamagedFile:
+            try:
+                return self._read(*item)
+            except DamagedFile as error:
+                return error
+
         items = sorted(wanted.items())
         with ThreadPoolExecutor(READERS) as threads:
-            found = threads.map(lambda item: self._read(*item), items)
-            return {commit.slice: commit for commit in found}
+            return {
+                item[0]: commit for item, commit in zip(items, threads.map(one, items), strict=True)
+            }
 
     def there(self, slice_id: str, generation: int = 0) -> Commit | None:
         """The commit of a slice's generation, or None."""
@@ -100,4 +119,5 @@ class Commits:
         return commit_name(self.folder, slice_id, generation)
 
     def _read(self, slice_id: str, generation: int) -> Commit:
-        return Commit.from_json(self.store.read(self._name(slice_id, generation)))
+        name = self._name(slice_id, generation)
+        return Commit.from_json(self.store.location(name), self.store.read(name))

@@ -15,7 +15,7 @@ from typing import Any
 
 from scanner.errors import UserError
 from scanner.run.commits import READERS, Commits
-from scanner.run.records import Part, Plan, encode
+from scanner.run.records import Commit, Part, Plan, decode, encode, with_keys
 from scanner.storage import Store
 
 
@@ -39,7 +39,7 @@ class Run:
         """run.json, or None."""
         if not self.store.exists("run.json"):
             return None
-        return json.loads(self.store.read("run.json"))
+        return self._json("run.json", "inputs", "fingerprint")
 
     def begin(self, record: dict[str, Any]) -> None:
         """Create run.json, or check that the one here has the same configuration.
@@ -64,7 +64,7 @@ class Run:
         """The generations of the plan, the first one first; [] before there is one."""
         there = set(self.store.names(""))
         names = itertools.takewhile(there.__contains__, map(_plan_name, itertools.count()))
-        return [Plan.from_json(self.store.read(name)) for name in names]
+        return [self._plan(name) for name in names]
 
     def plan(self) -> Plan | None:
         """All generations as one plan, or None."""
@@ -76,7 +76,7 @@ class Run:
         name = _plan_name(generation)
         if self.store.create(name, plan.to_json()):
             return plan
-        return Plan.from_json(self.store.read(name))
+        return self._plan(name)
 
     # -- commits ----------------------------------------------------------------------------
 
@@ -87,11 +87,18 @@ class Run:
         return Commits(self.store, "commits", record["fingerprint"]["id"] if record else "")
 
     def damaged(self) -> dict[str, str]:
-        """Slices whose valid commit names a part that is missing or has another checksum, and why.
+        """Slices whose commit cannot be read, or names a part that is missing or has another
+        checksum, and why.
 
         Every part is read.
         """
-        commits = self.commits.all()
+        found = self.commits.look(self.commits.done())
+        commits = [commit for commit in found.values() if isinstance(commit, Commit)]
+        unread = {
+            name: f"its commit is damaged ({commit.__cause__})"
+            for name, commit in found.items()
+            if not isinstance(commit, Commit)
+        }
 
         def problem(part: Part) -> str:
             try:
@@ -103,14 +110,17 @@ class Run:
         pairs = [(commit.slice, part) for commit in commits for part in commit.parts]
         with ThreadPoolExecutor(READERS) as threads:
             problems = threads.map(problem, [part for _, part in pairs])
-            return {pair[0]: why for pair, why in zip(pairs, problems, strict=True) if why}
+            bad = {pair[0]: why for pair, why in zip(pairs, problems, strict=True) if why}
+        return unread | bad
 
     # -- the manifest -----------------------------------------------------------------------
 
     def manifest(self) -> dict[str, Any] | None:
         """The newest manifest, or None where the run has not been sealed."""
         names = [n for n in self.store.names("") if n.startswith("manifest-")]
-        return json.loads(self.store.read(names[-1])) if names else None
+        if not names:
+            return None
+        return self._json(names[-1], "counts", "scores", "captions", "quarantined")
 
     def seal(self) -> dict[str, Any]:
         """List everything that was planned and committed in a new manifest, and return it.
@@ -160,6 +170,12 @@ class Run:
         while not self.store.create(f"manifest-{number:04d}.json", encode(manifest)):
             number += 1
         return manifest
+
+    def _plan(self, name: str) -> Plan:
+        return Plan.from_json(self.store.location(name), self.store.read(name))
+
+    def _json(self, name: str, *keys: str) -> dict[str, Any]:
+        return decode(self.store.location(name), self.store.read(name), with_keys(*keys))
 
     def is_finished(self) -> bool:
         """Sealed, with nothing quarantined."""

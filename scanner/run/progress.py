@@ -1,20 +1,26 @@
 """How far a run is: for people and ``memscan status``; nothing depends on it."""
 
-import json
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scanner.run.directory import Run
-from scanner.run.records import encode
+from scanner.run.records import decode, encode, with_keys
+
+REMEMBERED = 100
 
 
 @dataclass
 class Progress:
-    """Counts of slices and captions; ``done_before`` were committed by earlier drivers."""
+    """Counts of slices and captions; ``done_before`` were committed by earlier drivers.
+
+    ``happened``: what went otherwise than planned, the last ``REMEMBERED`` lines, also of earlier
+    drivers of the run.
+    """
 
     slices: int
     captions: int
@@ -26,6 +32,7 @@ class Progress:
     actors: int = 0
     started: float = 0.0
     updated: float = 0.0
+    happened: list[str] = field(default_factory=list)
 
     @property
     def captions_per_second(self) -> float:
@@ -38,10 +45,29 @@ class Progress:
         rate = self.captions_per_second
         return (self.captions - self.captions_done) / rate if rate > 0 else None
 
+    def remember(self, line: str) -> None:
+        """Add a line to what happened, with the time."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.happened = [*self.happened, f"{now} {line}"][-REMEMBERED:]
+
     def save(self, run: Run) -> None:
         self.updated = time.time()
         record = asdict(self) | {"captions_per_second": self.captions_per_second}
         run.store.write("progress.json", encode(record))
+
+
+@dataclass
+class PlanningProgress:
+    """Items of a stage of planning: ``read`` (units of input files), ``group`` (ranges of ids)."""
+
+    stage: str
+    items: int
+    done: int = 0
+    actors: int = 0
+
+
+# Hears how far a scan is, at least every second.
+Watch = Callable[[Progress | PlanningProgress], None]
 
 
 def status(run: Run) -> dict[str, Any]:
@@ -51,9 +77,7 @@ def status(run: Run) -> dict[str, Any]:
     """
     plan, manifest = run.plan(), run.manifest()
     commits = run.commits.all()
-    seen: dict[str, Any] = {}
-    if run.store.exists("progress.json"):
-        seen = json.loads(run.store.read("progress.json"))
+    seen = last_seen(run)
     quarantined = [name for name in run.store.names("quarantine") if name.endswith(".json")]
     finished = {commit.slice for commit in commits}
     stuck = {name.split("/")[1].removesuffix(".json") for name in quarantined} - finished
@@ -79,6 +103,32 @@ def status(run: Run) -> dict[str, Any]:
         "sealed": manifest is not None,
         "actors": 0 if stale else seen.get("actors", 0),
         "quarantined": {name: _reason(run, name) for name in sorted(stuck)},
+        "happened": seen.get("happened", []),
+        "planning": None if plan else _planning(run),
+    }
+
+
+def last_seen(run: Run) -> dict[str, Any]:
+    """progress.json, as the last driver left it; {} where there is none."""
+    if not run.store.exists("progress.json"):
+        return {}
+    return _json(run, "progress.json")
+
+
+def _json(run: Run, name: str, *keys: str) -> dict[str, Any]:
+    return decode(run.store.location(name), run.store.read(name), with_keys(*keys))
+
+
+def _planning(run: Run) -> dict[str, int | None]:
+    """How far the plan is: units of the input files read, ranges of caption ids grouped."""
+    frozen = "planning/0000/inputs.json"
+    units = None
+    if run.store.exists(frozen):
+        units = len(_json(run, frozen, "units")["units"])
+    return {
+        "units": units,
+        "units_read": len(run.store.names("planning/0000/read")),
+        "ranges_grouped": len(run.store.names("planning/0000/group")),
     }
 
 
@@ -90,7 +140,7 @@ def _eta(planned: bool, left: int, rate: float) -> float | None:
 
 
 def _reason(run: Run, slice_id: str) -> str:
-    return json.loads(run.store.read(f"quarantine/{slice_id}.json"))["reason"]
+    return _json(run, f"quarantine/{slice_id}.json", "reason")["reason"]
 
 
 def _reasons(run: Run) -> dict[str, int]:

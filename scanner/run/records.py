@@ -1,9 +1,17 @@
 """What a run's JSON files hold."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from scanner.errors import UserError
+
+Record = TypeVar("Record")
+
+
+class DamagedFile(UserError):
+    """A JSON file of a run cannot be read, or holds something else than it should."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +61,15 @@ class Plan:
         return encode({"generations": [asdict(self)]})
 
     @classmethod
-    def from_json(cls, data: bytes) -> "Plan":
-        record = json.loads(data)["generations"][0]
-        record["slices"] = [Slice(**item) for item in record["slices"]]
-        for name in ("inputs", "samples", "captions", "rejects", "slices"):
-            record[name] = tuple(record[name])
-        return cls(**record)
+    def from_json(cls, name: str, data: bytes) -> "Plan":
+        def make(found: Any) -> Plan:
+            record = found["generations"][0]
+            record["slices"] = [Slice(**item) for item in record["slices"]]
+            for kind in ("inputs", "samples", "captions", "rejects", "slices"):
+                record[kind] = tuple(record[kind])
+            return cls(**record)
+
+        return decode(name, data, make)
 
 
 @dataclass(frozen=True)
@@ -99,10 +110,12 @@ class Commit:
         return encode(asdict(self))
 
     @classmethod
-    def from_json(cls, data: bytes) -> "Commit":
-        record = json.loads(data)
-        parts = tuple(Part(**item) for item in record.pop("parts"))
-        return cls(**record, parts=parts)
+    def from_json(cls, name: str, data: bytes) -> "Commit":
+        def make(record: Any) -> Commit:
+            parts = tuple(Part(**item) for item in record.pop("parts"))
+            return cls(**record, parts=parts)
+
+        return decode(name, data, make)
 
 
 def commit_name(folder: str, slice_id: str, generation: int) -> str:
@@ -112,3 +125,30 @@ def commit_name(folder: str, slice_id: str, generation: int) -> str:
 def encode(record: Any) -> bytes:
     """JSON as every file of a run has it: indented, in UTF-8."""
     return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def decode(name: str, data: bytes, make: Callable[[Any], Record]) -> Record:
+    """What a run's JSON file holds, as ``make`` builds it; ``name``: its full path or URL.
+
+    Raises DamagedFile where the file is cut off or changed.
+    """
+    try:
+        return make(json.loads(data))
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        if "/commits/" in name:
+            mend = "run the same memscan scan with --repair: its slice is scored again"
+        else:
+            mend = "remove it and run the same memscan scan again: it is worked out again"
+        raise DamagedFile(f"{name} is damaged ({type(error).__name__}: {error}); {mend}") from error
+
+
+def with_keys(*keys: str) -> Callable[[Any], dict[str, Any]]:
+    """For ``decode``: an object that has these keys."""
+
+    def make(record: Any) -> dict[str, Any]:
+        missing = [key for key in keys if key not in dict(record)]
+        if missing:
+            raise KeyError(*missing)
+        return dict(record)
+
+    return make

@@ -1,4 +1,4 @@
-"""The options of a scan."""
+"""The options of a scan, and those of every command that loads a model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,39 @@ from scanner.errors import UsageError
 
 
 @dataclass(frozen=True)
-class ScanConfig:
+class ModelOptions:
+    """Which model, and how it imagines a picture."""
+
+    model: str = "CompVis/stable-diffusion-v1-4"
+    """A hub id, a local directory, a URL, a single .safetensors checkpoint (local or a URL), or
+    testbed (the small model in this package)."""
+    revision: str | None = None
+    """The model's revision on the hub; the newest one, then pinned in run.json."""
+    model_config: str | None = None
+    """For a single-file checkpoint: a diffusers model of the same architecture (a directory, URL or
+    hub id), whose configuration, tokenizer and prediction type are taken; by default the usual one
+    of its kind on the hub (for Stable Diffusion 2 the one with v-prediction)."""
+    lora: str | None = None
+    """A LoRA to fuse into the model: a .safetensors file or a directory with one, local or a URL,
+    in the format of diffusers or kohya."""
+    lora_scale: float = 1.0
+    """What the LoRA is multiplied by."""
+    dtype: str = "auto"
+    """float32, float16, bfloat16, or auto: float16 on cuda and float32 on the cpu."""
+    device: str = "auto"
+    """cuda or cpu; cuda where there is one."""
+    steps: int = 50
+    """Steps of the DDIM schedule: its first, its third from last, or all of it is looked at."""
+    guidance: float = 7.5
+    """Guidance scale of a trajectory."""
+    height: int | None = None
+    """Height of the imagined picture in pixels; the model's own by default."""
+    width: int | None = None
+    """Width of the imagined picture in pixels; the model's own by default."""
+
+
+@dataclass(frozen=True)
+class ScanConfig(ModelOptions):
     """Everything that decides a scan; a field's docstring is its help."""
 
     captions: tuple[str, ...] = ()
@@ -36,24 +68,6 @@ class ScanConfig:
     is_reference, never ranked."""
     limit: int | None = None
     """Score only this many distinct captions: those with the smallest caption ids."""
-    model: str = "CompVis/stable-diffusion-v1-4"
-    """A hub id, a local directory, a URL, a single .safetensors checkpoint (local or a URL), or
-    testbed (the small model in this package)."""
-    revision: str | None = None
-    """The model's revision on the hub; the newest one, then pinned in run.json."""
-    model_config: str | None = None
-    """For a single-file checkpoint: a diffusers model of the same architecture (a directory, URL or
-    hub id), whose configuration, tokenizer and prediction type are taken; by default the usual one
-    of its kind on the hub (for Stable Diffusion 2 the one with v-prediction)."""
-    lora: str | None = None
-    """A LoRA to fuse into the model: a .safetensors file or a directory with one, local or a URL,
-    in the format of diffusers or kohya."""
-    lora_scale: float = 1.0
-    """What the LoRA is multiplied by."""
-    dtype: str = "auto"
-    """float32, float16, bfloat16, or auto: float16 on cuda and float32 on the cpu."""
-    device: str = "auto"
-    """cuda or cpu; cuda where there is one."""
     profile: Literal["triage", "standard", "thorough", "trajectory"] = "standard"
     """Which signals are computed, and so what a caption costs: triage a part of one U-Net forward,
     standard one, thorough two for each of four seeds, trajectory a hundred."""
@@ -61,14 +75,6 @@ class ScanConfig:
     """These signals instead of a profile's; the cheapest forwards that serve them are run."""
     seeds: int | None = None
     """How many initial noises are averaged; the profile's by default (thorough: 4, others: 1)."""
-    steps: int = 50
-    """Steps of the DDIM schedule: its first, its third from last, or all of it is looked at."""
-    guidance: float = 7.5
-    """Guidance scale of a trajectory."""
-    height: int | None = None
-    """Height of the imagined picture in pixels; the model's own by default."""
-    width: int | None = None
-    """Width of the imagined picture in pixels; the model's own by default."""
     actors: int | None = None
     """How many processes score; by default one an accelerator, or one a core pair; on a cluster as
     many as it has room for, also as nodes join."""

@@ -9,8 +9,8 @@ import torch
 
 from scanner.models.loading import choose_device
 from scanner.scan.config import ScanConfig
-from scanner.scan.drive import plan_scan
 from scanner.scan.inputs import choose_inputs
+from scanner.scan.plan_scan import plan_scan
 from scanner.scan.setting import Say, prepare
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
@@ -33,7 +33,7 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
     racers = Store(config.out, config.single_writer).preflight() if config.out else 0
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
-        plan = plan_scan(setting, inputs, store, say, here=True)
+        plan = plan_scan(setting, inputs, store, say)
         with store.open(plan.captions[0]) as file:
             captions = pq.read_table(file, columns=["caption"])["caption"].to_pylist()
     scorer = setting.scorer

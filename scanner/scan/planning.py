@@ -90,7 +90,7 @@ def _freeze(inputs: Sequence[Input], store: Store, folder: str, earlier: Sequenc
         reading = Reading(_keep(inputs, earlier), cut(inputs))
         if store.create(name, reading.to_json()):
             return reading
-    return Reading.from_json(store.read(name))
+    return Reading.from_json(store.location(name), store.read(name))
 
 
 def _keep(inputs: Sequence[Input], earlier: Sequence[Plan]) -> tuple[str, ...]:

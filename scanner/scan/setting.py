@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -80,19 +80,14 @@ def prepare(config: ScanConfig, say: Say, on: str | None = None) -> Setting:
     """
     config = replace(
         config,
-        model=_from_anywhere(config.model),
-        model_config=config.model_config and _from_anywhere(config.model_config),
-        lora=config.lora and _from_anywhere(config.lora),
+        model=from_anywhere(config.model),
+        model_config=config.model_config and from_anywhere(config.model_config),
+        lora=config.lora and from_anywhere(config.lora),
     )
     files = find_model(config.model, config.revision, **_model_options(config))
     start_ray_if_joined(config.address)
-    device = config.device
-    if device == "auto" and joins_cluster(config.address):
-        device = "cuda" if any(node.get("GPU") for node in nodes()) else "cpu"
-    device = choose_device(device) if device == "auto" else device
-    dtype = choose_dtype(config.dtype, device)
+    device, dtype, resources = choose_resources(config)
     config = replace(config, device=device, dtype=dtype)
-    resources = _resources(config)
     # The driver only describes the model; the devices are for the actors.
     model = load_model(files, dtype=dtype, device=on or "cpu")
     scorer = Scorer(model, **_scoring(config))
@@ -118,9 +113,35 @@ def start_ray_if_joined(address: str | None) -> None:
         start_ray(address)
 
 
-def _resources(config: ScanConfig) -> Resources:
-    """The actors and their shares: of the cluster that is joined, else of this machine."""
-    gpus = 0.0 if config.device == "cpu" else config.gpus_per_actor
+class Asked(Protocol):
+    """The options of a command whose actors compute with a model."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def actors(self) -> int | None: ...
+    @property
+    def gpus_per_actor(self) -> float: ...
+    @property
+    def cpus_per_actor(self) -> float | None: ...
+    @property
+    def address(self) -> str | None: ...
+
+
+def choose_resources(config: Asked) -> tuple[str, str, Resources]:
+    """Device, precision, and the actors with their shares: of the cluster that is joined, else of
+    this machine."""
+    device = config.device
+    if device == "auto" and joins_cluster(config.address):
+        device = "cuda" if any(node.get("GPU") for node in nodes()) else "cpu"
+    device = choose_device(device) if device == "auto" else device
+    return device, choose_dtype(config.dtype, device), _resources(config, device)
+
+
+def _resources(config: Asked, device: str) -> Resources:
+    gpus = 0.0 if device == "cpu" else config.gpus_per_actor
     if joins_cluster(config.address):
         cpus = config.cpus_per_actor or (1.0 if gpus else 2.0)
         return Resources(config.actors, cpus, gpus)
@@ -135,7 +156,7 @@ def _model_options(config: ScanConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in MODEL}
 
 
-def _from_anywhere(name: str) -> str:
+def from_anywhere(name: str) -> str:
     """A local path made absolute, since actors work in another directory; other names as is."""
     return full_url(name) if name != "testbed" and Path(name).expanduser().exists() else name
 

@@ -3,13 +3,13 @@
 A long parquet file becomes several units, along its row groups; small files share one.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from scanner.captions.batch import Extent
 from scanner.captions.columns import Columns
-from scanner.run.records import encode
+from scanner.run.records import decode, encode
 from scanner.scan.inputs import Input
 
 PIECE_ROWS = 1 << 20
@@ -47,13 +47,15 @@ class Reading:
         return encode(asdict(self))
 
     @classmethod
-    def from_json(cls, data: bytes) -> "Reading":
-        record = json.loads(data)
-        units = [
-            Unit(unit["id"], tuple(_piece(piece) for piece in unit["pieces"]))
-            for unit in record["units"]
-        ]
-        return cls(tuple(record["keep"]), tuple(units))
+    def from_json(cls, name: str, data: bytes) -> "Reading":
+        def make(record: Any) -> Reading:
+            units = [
+                Unit(unit["id"], tuple(_piece(piece) for piece in unit["pieces"]))
+                for unit in record["units"]
+            ]
+            return cls(tuple(record["keep"]), tuple(units))
+
+        return decode(name, data, make)
 
 
 def _piece(record: dict) -> Piece:

@@ -1,8 +1,9 @@
 """What an actor of a scan does with a slice: read its captions, score them."""
 
-import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from scanner.cluster import BrokenDevice, Result
 from scanner.models import find_model, load_model
 from scanner.run import Output, Slice
-from scanner.run.records import encode
+from scanner.run.records import decode, encode, with_keys
 from scanner.run.schema import REJECTS
 from scanner.scoring import Scorer
 from scanner.scoring.scorer import ReadCaptions
@@ -35,7 +36,7 @@ class ScanWork:
     scoring: dict[str, Any]
     threads: int
 
-    def __call__(self) -> "_SliceScorer":
+    def __call__(self) -> "SliceScorer":
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
         files = find_model(self.model, self.revision, **self.model_options)
@@ -48,12 +49,16 @@ class ScanWork:
         remembered = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
         scoring = self.scoring
         if scoring["batch_size"] is None and self.store.exists(remembered):
-            scoring = scoring | json.loads(self.store.read(remembered))
-        return _SliceScorer(self.store, Scorer(model, **scoring), remembered)
+            scoring = scoring | decode(
+                self.store.location(remembered),
+                self.store.read(remembered),
+                with_keys("batch_size"),
+            )
+        return SliceScorer(self.store, Scorer(model, **scoring), remembered)
 
 
 @dataclass
-class _SliceScorer:
+class SliceScorer:
     """The work of a scan (scanner.cluster.Work)."""
 
     store: Store
@@ -63,7 +68,8 @@ class _SliceScorer:
     def __post_init__(self) -> None:
         self._told = self.scorer.batch.found
 
-    def prepare(self, item: Slice) -> ReadCaptions:
+    def read(self, item: Slice) -> pa.Table:
+        """The slice's captions, with their ids."""
         with self.store.open(item.file, cache_type="none") as file:
             captions = pq.read_table(
                 file,
@@ -74,17 +80,15 @@ class _SliceScorer:
             raise RuntimeError(
                 f"{item.file}: {len(captions)} captions where {item.rows} are planned"
             )
+        return captions
+
+    def prepare(self, item: Slice) -> ReadCaptions:
+        captions = self.read(item)
         return self.scorer.read(captions["caption"].to_pylist(), captions["caption_id"].to_pylist())
 
     def compute(self, prepared: ReadCaptions) -> tuple[ReadCaptions, list[dict[str, Tensor]]]:
-        try:
+        with telling_broken_devices():
             return prepared, self.scorer.compute(prepared)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
-                raise BrokenDevice(str(error)) from error
-            raise
 
     def finish(self, computed: tuple[ReadCaptions, list[dict[str, Tensor]]]) -> Result:
         read, batches = computed
@@ -103,6 +107,19 @@ class _SliceScorer:
         }
         tables = {"scores": scores, "rejects": pa.table(rejects, schema=REJECTS)}
         return Result([Output(kind, table) for kind, table in tables.items()])
+
+
+@contextmanager
+def telling_broken_devices() -> Iterator[None]:
+    """Raises BrokenDevice for an error after which this process cannot use its device."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
+            raise BrokenDevice(str(error)) from error
+        raise
 
 
 def _device_name(device: str, threads: int) -> str:

@@ -1,0 +1,127 @@
+"""Work of a scan with a part left out, so that the rest of the pipeline can be timed alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from scanner.cluster import Result
+from scanner.run import Output, Slice
+from scanner.scan.setting import Setting
+from scanner.scan.work import ScanWork, SliceScorer
+from scanner.scoring.scorer import ReadCaptions
+from scanner.storage import Store
+
+WORDS = ("red", "blue", "old", "new", "small", "cat", "dog", "house", "tree", "river", "boat")
+READY_ROWS = 256
+
+
+def write_captions(folder: Path, captions: int, files: int) -> str:
+    """Write distinct captions of about a dozen words into parquet files; a glob of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    share = -(-captions // files)
+    for number in range(files):
+        rows = range(number * share, min(captions, (number + 1) * share))
+        table = pa.table(
+            {
+                "key": pa.array(rows, pa.int64()).cast(pa.string()),
+                "caption": [caption(row) for row in rows],
+            }
+        )
+        pq.write_table(table, folder / f"{number:03d}.parquet")
+    return str(folder / "*.parquet")
+
+
+def caption(number: int) -> str:
+    """A caption that no other number has."""
+    words = " ".join(WORDS[(number * 7 + place * place * 3) % 11] for place in range(9))
+    return f"a photo of {words}, number {number}"
+
+
+@dataclass(frozen=True)
+class StubSetting(Setting):
+    """A scan's setting whose actors leave a part of the work out: ``ready_table``: all but
+    reading, writing and committing; ``stub_unet``: the U-Net and the text encoder."""
+
+    stub: str = "ready_table"
+
+    def work(self, store: Store) -> "StubWork":
+        return StubWork(**vars(super().work(store)), stub=self.stub)
+
+
+@dataclass(frozen=True)
+class StubWork(ScanWork):
+    stub: str = "ready_table"
+
+    def __call__(self) -> SliceScorer:
+        full = super().__call__()
+        kind = ReadyTable if self.stub == "ready_table" else StubUnet
+        return kind(full.store, full.scorer, full.remembered)
+
+
+@dataclass
+class _Watched(SliceScorer):
+    """Notes in each commit how much memory its actor holds."""
+
+    def finish(self, computed: Any) -> Result:
+        result = super().finish(computed)
+        result.notes["resident_bytes"] = resident_bytes()
+        return result
+
+
+@dataclass
+class StubUnet(_Watched):
+    """Tokenizes, and makes tables and trigger words, of signals that were computed once."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        read = self.scorer.read([caption(number) for number in range(READY_ROWS)])
+        assert read.tokens is not None
+        self._ready = self.scorer.compute(read)
+
+    def compute(self, prepared: ReadCaptions) -> tuple[ReadCaptions, list[dict[str, Tensor]]]:
+        rows = len(prepared.captions)
+        return prepared, list(_repeated(self._ready, rows))
+
+
+@dataclass
+class ReadyTable(_Watched):
+    """Writes a table that is there already under the ids of the slice's captions."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._ready = self.scorer.score([caption(number) for number in range(READY_ROWS)])
+
+    def prepare(self, item: Slice) -> Any:
+        return self.read(item)
+
+    def compute(self, prepared: pa.Table) -> pa.Table:
+        return prepared
+
+    def finish(self, computed: pa.Table) -> Result:
+        times = -(-len(computed) // READY_ROWS)
+        table = pa.concat_tables([self._ready] * times).slice(0, len(computed)).combine_chunks()
+        place = table.schema.get_field_index("caption_id")
+        ids = computed["caption_id"].combine_chunks()
+        table = table.set_column(place, table.schema.field(place), ids)
+        return Result([Output("scores", table)], {"resident_bytes": resident_bytes()})
+
+
+def _repeated(batches: Sequence[dict[str, Tensor]], rows: int) -> Sequence[dict[str, Tensor]]:
+    """The batches over and over, cut to ``rows`` captions."""
+    found: list[dict[str, Tensor]] = []
+    while rows > 0:
+        batch = batches[len(found) % len(batches)]
+        found.append({name: values[:, :rows] for name, values in batch.items()})
+        rows -= next(iter(found[-1].values())).shape[1]
+    return found
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds now (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096

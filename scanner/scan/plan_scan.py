@@ -1,0 +1,106 @@
+"""Plan a scan: say what was chosen, and do the items of planning here or on the pool."""
+
+from collections.abc import Callable, Sequence
+
+from scanner.cluster import Item, Resources, Task, Work, run_items, start_ray
+from scanner.run import Commits, Plan
+from scanner.run.progress import PlanningProgress, Watch
+from scanner.scan.cascade import plan_from_run
+from scanner.scan.inputs import Input
+from scanner.scan.planning import make_plan
+from scanner.scan.setting import Say, Setting
+from scanner.scan.stages import RunItems, run_here
+from scanner.storage import Store
+
+SHOWN = 5
+POOL_FROM = 4
+PLANNING_CPUS = 1.0
+
+
+def planning_folder(generation: int) -> str:
+    """Where a generation of the plan keeps what is read and grouped so far."""
+    return f"planning/{generation:04d}"
+
+
+def plan_scan(
+    setting: Setting,
+    inputs: list[Input],
+    store: Store,
+    say: Say,
+    earlier: Sequence[Plan] = (),
+    run_items: RunItems = run_here,
+) -> Plan:
+    """Read the inputs into the store and describe what there is to score.
+
+    ``run_items``: in this process alone by default, else :func:`on_the_pool`.
+    """
+    config = setting.config
+    if config.captions_from:
+        rows = setting.slice_rows
+        plan = plan_from_run(config.captions_from, config.where, store, rows, config.limit)
+        say(f"planned: {plan.counts['captions']:,} captions flagged by {config.captions_from}")
+        return plan
+    for item in inputs[:SHOWN]:
+        say(f"{item.url}: {_choice(item)}")
+    if len(inputs) > SHOWN:
+        say(f"… and {len(inputs) - SHOWN} more files")
+    plan = make_plan(
+        inputs,
+        store,
+        setting.make_canonical,
+        setting.slice_rows,
+        config.limit,
+        run_items,
+        planning_folder(len(earlier)),
+        earlier,
+    )
+    counts = plan.counts
+    say(
+        f"planned: {counts['rows']:,} rows, {counts['rejects']:,} rejected, "
+        f"{counts['captions']:,} distinct captions in {len(plan.slices):,} slices"
+    )
+    return plan
+
+
+def on_the_pool(address: str | None, say: Say, progress: Watch) -> RunItems:
+    """A few items are planned in this process, many by a pool that uses every core."""
+
+    def plan(
+        commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
+    ) -> dict[str, str]:
+        done = commits.done()
+        left = [Task(item) for item in items if item.id not in done]
+        state = PlanningProgress(commits.folder.rsplit("/", 1)[1], len(items))
+        state.done = len(items) - len(left)
+        progress(state)
+        if len(left) < POOL_FROM:
+            return run_here(commits, items, make_work)
+        start_ray(address)
+        failed: dict[str, str] = {}
+        resources = Resources(None, PLANNING_CPUS, 0)
+        for event in run_items(commits, left, make_work, resources, in_flight=1):
+            if event.kind == "tick":
+                state.actors = event.actors
+            state.done += event.kind == "commit"
+            if event.kind == "quarantine":
+                failed[event.item.id] = event.reason
+            if event.kind in ("retry", "note", "quarantine"):
+                say(f"planning: {event.item.id if event.item else ''} {event.reason}")
+            progress(state)
+        return failed
+
+    return plan
+
+
+def _choice(item: Input) -> str:
+    if item.columns is None:
+        return f"left out: {item.problem}"
+    chosen = item.columns
+    parts = {
+        "caption": chosen.caption,
+        "key": chosen.key or "(file, row)",
+        "image key": chosen.image_key or "none",
+        "keep": ", ".join(chosen.keep) or "nothing",
+    }
+    role = "reference, " if item.is_reference else ""
+    return role + ", ".join(f"{what} = {name}" for what, name in parts.items())
