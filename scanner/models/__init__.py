@@ -1,15 +1,17 @@
 """One adapter per model family, behind one small interface."""
 
 from scanner.models.conditioning import Conditioning
+from scanner.models.decoding import Decode, load_decoder
 from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.finding import ModelFiles, find_model
 from scanner.models.loading import load_model, load_tokenizer
 from scanner.models.sdxl import StableDiffusionXL
 from scanner.models.stable_diffusion import StableDiffusion
-from scanner.models.tokens import Tokens, canonical
+from scanner.models.tokens import Tokens, canonical, tokenize
 
 __all__ = [
     "Conditioning",
+    "Decode",
     "DiffusionModel",
     "ModelFiles",
     "StableDiffusion",
@@ -17,6 +19,8 @@ __all__ = [
     "Tokens",
     "canonical",
     "find_model",
+    "load_decoder",
     "load_model",
     "load_tokenizer",
+    "tokenize",
 ]

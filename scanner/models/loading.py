@@ -7,6 +7,7 @@ from transformers import CLIPTokenizer
 
 from scanner.errors import UserError
 from scanner.models.diffusion_model import DiffusionModel, score_scheduler
+from scanner.models.fetching import fetch_configuration
 from scanner.models.finding import ModelFiles, find_model
 from scanner.models.lora import fuse_lora
 from scanner.models.single_file import load_single_file
@@ -17,6 +18,12 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 def load_tokenizer(files: ModelFiles, name: str = "tokenizer") -> CLIPTokenizer:
     """A tokenizer alone; the first is what planning needs."""
     return CLIPTokenizer.from_pretrained(files.folder / name)
+
+
+def tokenizer_of(name: str, revision: str | None, model_config: str | None) -> CLIPTokenizer:
+    """A model's first tokenizer, without its weights. Raises UserError where it cannot be had."""
+    folder, _ = fetch_configuration(model_config or name, None if model_config else revision)
+    return CLIPTokenizer.from_pretrained(folder / "tokenizer")
 
 
 def load_model(
@@ -45,7 +52,7 @@ def load_model(
         files = name
     family, names = files.family, tuple(files.family.parts)
     device = choose_device(device)
-    parts = _load_parts(files, DTYPES[choose_dtype(dtype, device)])
+    parts = load_parts(files, DTYPES[choose_dtype(dtype, device)])
     components = {
         **{name: part.to(device) for name, part in parts.items()},
         **{name: load_tokenizer(files, name) for name in family.tokenizers},
@@ -61,13 +68,17 @@ def load_model(
     )
 
 
-def _load_parts(files: ModelFiles, dtype: torch.dtype) -> dict[str, Any]:
+def load_parts(
+    files: ModelFiles, dtype: torch.dtype, names: tuple[str, ...] | None = None
+) -> dict[str, Any]:
+    """Parts of a pipeline on the CPU, those that scoring needs by default."""
     parts = files.family.parts
+    names = names or tuple(parts)
     if files.checkpoint:
-        return load_single_file(files.checkpoint, files.folder, files.pipeline, tuple(parts), dtype)
+        return load_single_file(files.checkpoint, files.folder, files.pipeline, names, dtype)
     return {
-        name: part.from_pretrained(files.folder / name, use_safetensors=True, dtype=dtype)
-        for name, part in parts.items()
+        name: parts[name].from_pretrained(files.folder / name, use_safetensors=True, dtype=dtype)
+        for name in names
     }
 
 

@@ -26,17 +26,21 @@ class AttentionRecord:
     """What the watched layers of one forward reported, in the order in which they ran.
 
     abar: ā (B, L) in float32, a layer each. maps: for the layers that keep one, the attention
-    (B, P) on one text position a caption, averaged over the heads.
+    (B, P) on one text position a caption, averaged over the heads. whole: of every layer the
+    attention (B, P, L) averaged over the heads, only where ``keeps_whole`` is set: it is large.
     """
 
     abar: list[Tensor] = field(default_factory=list)
     maps: list[Tensor] = field(default_factory=list)
     position_B: Tensor | None = None
+    whole: list[Tensor] = field(default_factory=list)
+    keeps_whole: bool = False
 
     def clear(self) -> None:
         """Forget the last forward."""
         self.abar.clear()
         self.maps.clear()
+        self.whole.clear()
 
 
 class WatchedCrossAttention:
@@ -61,12 +65,16 @@ class WatchedCrossAttention:
         q_BHPD = _split(attn.to_q(hidden_states), attn.heads)
         k_BHLD = _split(attn.to_k(encoder_hidden_states), attn.heads)
         logits_BHPL = (q_BHPD * attn.scale) @ k_BHLD.transpose(-1, -2)
+        if attention_mask is not None:  # (B, 1, L), as the stock processors take it
+            logits_BHPL = logits_BHPL + attention_mask[:, None]
         attn_BHPL = logits_BHPL.softmax(-1, dtype=torch.float32)
-        self.record.abar.append(attn_BHPL.mean((1, 2)))
+        self.record.abar.append(attn_BHPL.detach().mean((1, 2)))
         if self.keeps_map and self.record.position_B is not None:
             rows = torch.arange(len(attn_BHPL), device=attn_BHPL.device)
             place = self.record.position_B.to(attn_BHPL.device)
-            self.record.maps.append(attn_BHPL[rows, :, :, place].mean(1))
+            self.record.maps.append(attn_BHPL.detach()[rows, :, :, place].mean(1))
+        if self.record.keeps_whole:
+            self.record.whole.append(attn_BHPL.detach().mean(1))
         if self.ends:
             raise Enough
         v_BHLD = _split(attn.to_v(encoder_hidden_states), attn.heads)

@@ -1,12 +1,20 @@
 """Run the forwards of a schedule, each shared part once."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from scanner.models import Conditioning, DiffusionModel
-from scanner.probe import Enough, Prefix, record_prefix, replay_prefix, watch_attention
+from scanner.probe import (
+    AttentionRecord,
+    Enough,
+    Prefix,
+    record_prefix,
+    replay_prefix,
+    watch_attention,
+)
 from scanner.signals.noise import noise_norm
 
 LOW_NOISE_STEP = -3
@@ -24,6 +32,15 @@ class Trajectory:
     differences_SBCHW: Tensor
     late_KBL: Tensor
     ending_BHW: Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a guided denoising of B captions: ε_c − ε_∅, and the latents after it."""
+
+    number: int
+    difference_BCHW: Tensor
+    x_BCHW: Tensor
 
 
 class Forwards:
@@ -107,28 +124,45 @@ class Forwards:
         self, text: Conditioning, n_B: Tensor, seed: int, first: Tensor, first_empty: Tensor
     ) -> Trajectory:
         """The guided denoising; its step 0 is given: ``first`` is ε_c, ``first_empty`` is ε_∅."""
+        model, steps = self.model, len(self.times)
+        kept = max(1, steps // LAST_SHARE)
+        given = (first, first_empty.expand(len(text), -1, -1, -1)) if steps > 1 else None
+        differences, late = [], []
+        with watch_attention(model.unet, model.layers, map_layers=model.map_layers) as record:
+            record.position_B = n_B - 1
+            for step in self.denoise(text, seed, record, given):
+                if step.number >= steps - kept:
+                    late.append(torch.stack(record.abar).mean(0))
+                differences.append(step.difference_BCHW)
+        ending = [at_latent_size(m, self.latent_shape[1:]) for m in record.maps]
+        return Trajectory(torch.stack(differences), torch.stack(late), torch.stack(ending).mean(0))
+
+    def denoise(
+        self,
+        text: Conditioning,
+        seed: int,
+        record: AttentionRecord,
+        first: tuple[Tensor, Tensor] | None = None,
+    ) -> Iterator[Step]:
+        """The guided denoising from the initial noise, step by step.
+
+        At every step ``record``, which has to be watching, holds the attention of the branch with
+        the caption; but nothing of step 0 where its ε_c and ε_∅ are given as ``first``.
+        """
         model, steps, batch = self.model, len(self.times), len(text)
         nothing = self._no_caption().expand(batch)
         x_BCHW = self.initial_noise(seed).expand(batch, -1, -1, -1)
-        kept = max(1, steps // LAST_SHARE)
-        differences, late = [], []
-        with watch_attention(model.unet, model.layers, map_layers=model.map_layers) as record:
-            for step, time in enumerate(self.times):
-                record.position_B = n_B - 1 if step == steps - 1 else None
+        for number, time in enumerate(self.times):
+            record.clear()
+            if number == 0 and first is not None:
+                with_caption, without = first
+            else:
+                without = model.predict_noise(x_BCHW, time, nothing)
                 record.clear()
-                if step == 0 and steps > 1:
-                    with_caption, without = first, first_empty.expand(batch, -1, -1, -1)
-                else:
-                    without = model.predict_noise(x_BCHW, time, nothing)
-                    record.clear()
-                    with_caption = model.predict_noise(x_BCHW, time, text)
-                if step >= steps - kept:
-                    late.append(torch.stack(record.abar).mean(0))
-                differences.append(with_caption - without)
-                guided = without + self.guidance * differences[-1]
-                x_BCHW = model.denoise_step(x_BCHW, guided, time, steps)
-        ending = [_resized(m, self.latent_shape[1:]) for m in record.maps]
-        return Trajectory(torch.stack(differences), torch.stack(late), torch.stack(ending).mean(0))
+                with_caption = model.predict_noise(x_BCHW, time, text)
+            difference = with_caption - without
+            x_BCHW = model.denoise_step(x_BCHW, without + self.guidance * difference, time, steps)
+            yield Step(number, difference, x_BCHW)
 
     @torch.inference_mode(False)
     def gradient(self, text: Conditioning, seed: int) -> Tensor:
@@ -150,7 +184,7 @@ class Forwards:
         return self._nothing
 
 
-def _resized(map_BP: Tensor, size: tuple[int, ...]) -> Tensor:
+def at_latent_size(map_BP: Tensor, size: tuple[int, ...]) -> Tensor:
     """A map over a layer's positions, (B, P), at the latent's size, (B, h, w)."""
     shrink = round((size[0] * size[1] / map_BP.shape[1]) ** 0.5)
     rows = -(-size[0] // shrink)

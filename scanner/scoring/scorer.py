@@ -16,8 +16,10 @@ from scanner.errors import UserError
 from scanner.models import Conditioning, DiffusionModel, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
 from scanner.scoring.batch_size import BatchSize
-from scanner.scoring.catalog import PROFILES, SIGNALS, VERSION, Observation, Signal
+from scanner.scoring.catalog import SIGNALS, VERSION
 from scanner.scoring.forwards import Forwards
+from scanner.scoring.observation import Observation, Signal
+from scanner.scoring.profiles import PROFILES
 from scanner.scoring.schedule import Needs, Schedule
 from scanner.scoring.text import CONTROL_FIELDS, TRIGGER_FIELD, text_columns, triggers
 

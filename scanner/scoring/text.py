@@ -1,10 +1,13 @@
 """What a caption's text alone tells: the controls, and the words that carry the attention."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
 from scanner.models import Tokens
 from scanner.run.schema import column
+from scanner.scoring.words import words_in
 
 TRIGGERS = 5
 
@@ -40,7 +43,7 @@ def title_case_fraction(caption: str) -> float:
 
 
 def digit_fraction(caption: str) -> float:
-    return sum(letter.isdigit() for letter in caption) / len(caption) if caption else 0.0
+    return sum(map(str.isdigit, caption)) / len(caption) if caption else 0.0
 
 
 def triggers(
@@ -50,36 +53,23 @@ def triggers(
 
     A word is what the tokenizer's pre-tokenizer makes one; its mass is the sum over its tokens.
     """
-    prompt = range(1, len(mass) - 1)
-    if not prompt:
+    if len(mass) <= 2:
         return []
     mean = float(mass[1:-1].mean())
-    found: dict[int, dict] = {}
-    for position in prompt:
-        number, (start, end) = words[position], spans[position]
-        if number is None:
-            continue
-        share = float(mass[position])
-        word = found.setdefault(
-            number, {"start": start, "end": end, "token_index": position, "mass": 0.0, "best": -1.0}
-        )
-        word["mass"] += share
-        word["start"], word["end"] = min(word["start"], start), max(word["end"], end)
-        if share > word["best"]:
-            word["best"], word["token_index"] = share, position
-    ordered = sorted(found.values(), key=lambda word: (-word["mass"], word["start"]))
-    return [
+    shares = mass.tolist()  # numpy's scalars would take twice the time
+    found: list[dict[str, Any]] = [
         {
-            "start": word["start"],
-            "end": word["end"],
-            "text": caption[word["start"] : word["end"]],
-            "token_index": word["token_index"],
-            "mass": word["mass"],
-            "lift": word["mass"] / mean if mean > 0 else 0.0,
+            "start": word.start,
+            "end": word.end,
+            "text": caption[word.start : word.end],
+            "token_index": max(word.positions, key=shares.__getitem__),
+            "mass": (share := sum(shares[position] for position in word.positions)),
+            "lift": share / mean if mean > 0 else 0.0,
         }
-        for word in ordered[:TRIGGERS]
-        if word["mass"] >= mean
+        for word in words_in(spans, words, len(mass))
     ]
+    ordered = sorted(found, key=lambda word: (-word["mass"], word["start"]))
+    return [word for word in ordered[:TRIGGERS] if word["mass"] >= mean]
 
 
 def text_columns(captions: list[str], tokens: Tokens) -> dict[str, pa.Array]:

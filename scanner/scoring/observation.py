@@ -1,0 +1,87 @@
+"""What a batch of captions lets us see, and what a signal makes of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from scanner.scoring.forwards import Trajectory
+from scanner.scoring.schedule import Needs
+from scanner.signals.noise import low_noise_cosine, noise_norm
+
+Seen = TypeVar("Seen")
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one batch of B captions, at one seed, let us see; None for what was not needed.
+
+    attention: ā (B, L) of every cross-attention layer that ran at step 0, in run order.
+    conditional, unconditional: ε_c (B, C, h, w) and ε_∅ (1, C, h, w) at step 0; low_conditional,
+    low_unconditional: at the low-noise step, on the same pure noise. alpha: ᾱ at step 0.
+    gradient_BL: norm of the gradient at each text position. n_B: token counts.
+    """
+
+    n_B: Tensor
+    early_layers: tuple[int, ...]
+    entropy_layer: int
+    alpha: float
+    anisotropy_weights: tuple[float, float]
+    attention: list[Tensor] = field(default_factory=list)
+    conditional: Tensor | None = None
+    unconditional: Tensor | None = None
+    low_conditional: Tensor | None = None
+    low_unconditional: Tensor | None = None
+    trajectory: Trajectory | None = None
+    gradient_BL: Tensor | None = None
+
+    @property
+    def early(self) -> Tensor:
+        """ā averaged over the early layers (B, L)."""
+        return torch.stack([self.attention[layer] for layer in self.early_layers]).mean(0)
+
+    @property
+    def noise_norm(self) -> Tensor:
+        """‖ε_c − ε_∅‖₂ at step 0 (B,)."""
+        return noise_norm(there(self.conditional), there(self.unconditional))
+
+    @property
+    def cosine(self) -> Tensor:
+        """The cosine part of the anisotropy (B,)."""
+        return low_noise_cosine(there(self.low_conditional), there(self.low_unconditional))
+
+
+def there(value: Seen | None) -> Seen:
+    """A part of an observation that the signal's needs asked for."""
+    assert value is not None, "a signal looks at what its needs do not ask for"
+    return value
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One column of the score table.
+
+    compute gives (B,), or (B, K) for a list column; the table holds the mean over the seeds.
+    memorized: +1 if memorized captions have higher values, −1 if lower. seeds_column: the list
+    column that keeps the value of each seed. by_token: the list is cut to the caption's tokens.
+    """
+
+    field: pa.Field
+    needs: Needs
+    compute: Callable[[Observation], Tensor]
+    memorized: int
+    seeds_column: str | None = None
+    by_token: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.field.name
+
+    @property
+    def documented_field(self) -> pa.Field:
+        """The field, which also says whether memorized captions have higher or lower values."""
+        way = {"memorized": "higher" if self.memorized > 0 else "lower"}
+        return self.field.with_metadata({**(self.field.metadata or {}), **way})
