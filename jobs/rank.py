@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jobs.calibrations import named_calibration
 from jobs.tables import write_table
 from jobs.terminal import pairs, parse, run
 
@@ -24,7 +25,10 @@ class RankConfig:
     top: int = 100
     """How many rows."""
     by: str | None = None
-    """The signal that decides; by default noise_norm_first where the run has it, else entropy_e."""
+    """The signal that decides; by default the combination of --calibration, else noise_norm_first
+    where the run has it, else entropy_e."""
+    calibration: str | None = None
+    """Rank by the probability of this calibration (a file of memscan calibrate, or testbed)."""
     min_samples: int = 0
     """Leave out captions that fewer samples of the training set share."""
     where: str = "true"
@@ -46,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from scanner.query import open_run, rank
 
         table = rank(
-            open_run(config.run, pairs("--with", config.with_)),
+            open_run(
+                config.run, pairs("--with", config.with_), named_calibration(config.calibration)
+            ),
             config.top,
             config.by,
             config.min_samples,

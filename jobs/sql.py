@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import pyarrow as pa
 import tyro
 
+from jobs.calibrations import named_calibration
 from jobs.tables import write_table
 from jobs.terminal import pairs, parse, run
 from scanner.errors import UserError
@@ -35,6 +36,9 @@ class SqlConfig:
     """Values for the query's parameters, as name=value."""
     list: bool = False
     """List the library's queries: purpose, parameters with defaults."""
+    calibration: str | None = None
+    """Fill ranked.probability and the view thresholds by this calibration (a file of memscan
+    calibrate, or testbed)."""
     with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
     """Attach other runs: name=RUN gives the views name.scores, name.captions and so on."""
     format: Literal["table", "csv", "json", "parquet"] = "table"
@@ -66,19 +70,20 @@ def _answer(config: SqlConfig) -> pa.Table:
         raise UserError("ask one question: a SELECT, --file FILE or --name NAME")
     parameters = pairs("--param", config.param)
     others = pairs("--with", config.with_)
+    calibration = named_calibration(config.calibration)
     if config.name:
         known = library()
         if config.name not in known:
             raise UserError(f"--name {config.name}: no such query; there are {', '.join(known)}")
         query = known[config.name]
-        return open_run(config.run, others).query(query.sql, query.bind(parameters))
+        return open_run(config.run, others, calibration).query(query.sql, query.bind(parameters))
     sql = config.query
     if config.file:
         try:
             sql = config.file.read_text()
         except OSError as error:
             raise UserError(f"--file {config.file}: cannot be read: {error}") from error
-    return open_run(config.run, others).query(sql, parameters)
+    return open_run(config.run, others, calibration).query(sql, parameters)
 
 
 def _library_table() -> pa.Table:

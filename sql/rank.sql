@@ -14,6 +14,8 @@
 -- column noise_norm_first: norm of the text-conditional noise, null where it was not computed
 -- column triggers: the words that carry the attention
 -- column reasons: the signals above the 99th percentile of the ranked captions
+--
+-- example top=3
 WITH chosen AS (
     FROM ranked WHERE n_samples >= $min_samples
 ),

@@ -1,7 +1,20 @@
 """DuckDB over a run: views, named queries, safe user SQL."""
 
+from scanner.query.calibrated import COMBINATION, Calibration, Threshold, binding_of
+from scanner.query.clusters import near_duplicate_clusters
 from scanner.query.connection import RunTables, open_run
 from scanner.query.library import Query, library
 from scanner.query.ranking import rank
 
-__all__ = ["Query", "RunTables", "library", "open_run", "rank"]
+__all__ = [
+    "COMBINATION",
+    "Calibration",
+    "Query",
+    "RunTables",
+    "Threshold",
+    "binding_of",
+    "library",
+    "near_duplicate_clusters",
+    "open_run",
+    "rank",
+]

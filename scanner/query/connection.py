@@ -10,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scanner.errors import UserError
+from scanner.query.calibrated import COMBINATION, THRESHOLDS, Calibration
+from scanner.query.clusters import create_macros
 from scanner.run import Run
 from scanner.run.schema import REJECTS
+from scanner.run.verdicts import VERDICTS, verdict_parts
 
 # Text from outside the program reaches DuckDB as bound parameters only. File names are ours, and
 # quoted, since a view's definition takes no parameters.
@@ -27,42 +30,65 @@ _VIEWS = {
     "samples": "FROM {samples}",
     "scores": "FROM {scores}",
     "rejects": "FROM {rejects}",
+    "verdicts": """
+        FROM {verdicts}
+        QUALIFY row_number() OVER (
+            PARTITION BY caption_id ORDER BY verified_at DESC, verification
+        ) = 1""",
 }
+_EMPTY = {"rejects": REJECTS, "verdicts": VERDICTS}
 PREFERRED = ("noise_norm_first", "entropy_e")
 _SHOWN = {
     "entropy_e": "NULL::FLOAT",
     "noise_norm_first": "NULL::FLOAT",
     "triggers": 'NULL::STRUCT("start" INTEGER, "end" INTEGER, "text" VARCHAR, mass FLOAT)[]',
 }
-_TAKEN = ("main", "temp", "system", "pg_catalog", "information_schema", "ranked")
+_OWN = ("ranked", "flagged", "thresholds")
+_TAKEN = (*_OWN, "main", "temp", "system", "pg_catalog", "information_schema")
 
 
 class RunTables:
-    """The views samples, captions, scores, rejects and ranked of a sealed run.
+    """The views samples, captions, scores, rejects, verdicts, ranked, flagged and thresholds of a
+    sealed run.
 
     ``ranked`` is scores joined with captions, reference captions left out, with
     ``decision_signal``, the name of the signal that decides, ``decision_value``, and ``decision``,
-    the same with its sign turned where lower means memorized. The views of further runs are
-    ``NAME.scores`` and so on.
+    the same with its sign turned where lower means memorized. With a calibration, ``probability``
+    (else null) is that of being memorized, its logit, ``combination``, decides, and ``thresholds``
+    (else empty) says from where on a signal flags. The views of further runs are ``NAME.scores``
+    and so on.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        schema: pa.Schema,
+        fingerprint: dict[str, Any],
+        calibration: Calibration | None = None,
+    ) -> None:
         self.connection = connection
         self.schema = schema
+        self.fingerprint = fingerprint
+        self.calibration = calibration
 
     def decide(self, by: str | None = None, where: str = "true") -> str:
         """Choose the decision signal of ``ranked``, and keep only rows of a predicate; its name.
 
-        By default noise_norm_first where the run has it, else entropy_e, else the first signal,
-        and all rows. Raises UserError where ``by`` is no number column, or the predicate no
-        expression over ranked.
+        By default the calibrated combination where there is one, else noise_norm_first where the
+        run has it, else entropy_e, else the first signal, and all rows. Raises UserError where
+        ``by`` is no number column, or the predicate no expression over ranked.
         """
-        view, by = _ranked("main", self.schema, by)
+        view, by = _ranked("main", self.schema, by, self.calibration)
         if where != "true":
             view = f"SELECT * FROM ({view}\n) WHERE ({where}\n)"
             self.query(f"SELECT * FROM ({view}) LIMIT 0")
         self.connection.execute(f"CREATE OR REPLACE VIEW ranked AS {view}")
         return by
+
+    def reference_decisions(self, by: str | None = None) -> pa.ChunkedArray:
+        """The decisions, as in ``ranked``, of the reference captions that it leaves out."""
+        view, _ = _ranked("main", self.schema, by, self.calibration, "captions.is_reference")
+        return self.query(f"SELECT decision::DOUBLE AS decision FROM ({view})")["decision"]
 
     def query(self, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
         """The result of one SELECT. Raises UserError for anything else, and for a wrong one."""
@@ -80,6 +106,14 @@ class RunTables:
         except duckdb.Error as error:
             raise UserError(f"SQL: {error}") from error
 
+    def materialize(self, table: str, sql: str, parameters: dict[str, Any]) -> None:
+        """Keep the result of one SELECT as a table that later queries see. Raises UserError."""
+        try:
+            statement = f'CREATE OR REPLACE TABLE "{table}" AS {self.one_select(sql)}'
+            self.connection.execute(statement, parameters)
+        except duckdb.Error as error:
+            raise UserError(f"SQL: {error}") from error
+
     def one_select(self, sql: str) -> str:
         """The statement, if it is exactly one SELECT."""
         try:
@@ -93,14 +127,23 @@ class RunTables:
         return sql
 
 
-def open_run(url: str, others: dict[str, str] | None = None) -> RunTables:
+def open_run(
+    url: str, others: dict[str, str] | None = None, calibration: Calibration | None = None
+) -> RunTables:
     """Connect to a sealed run, and to others by the name that their views get.
 
-    The connection reads the files that the manifests list and no other; it cannot write, load
-    extensions or change its settings. Raises UserError where there is no sealed run.
+    The connection reads the files that the manifests and the verdicts' commits list and no other;
+    it cannot write, load extensions or change its settings. The calibration is the run's, not the
+    others'. Raises UserError where there is no sealed run, or the calibration was made for runs of
+    another kind.
     """
     connection = duckdb.connect()
-    readable, schema = _attach(connection, "main", url)
+    fingerprint = (Run.existing(url).record() or {}).get("fingerprint", {})
+    if calibration:
+        calibration.check(fingerprint, url)
+    readable, schema = _attach(connection, "main", url, calibration)
+    thresholds = calibration.thresholds_table() if calibration else THRESHOLDS.empty_table()
+    _add_table(connection, "thresholds", thresholds)
     for name, other in (others or {}).items():
         if not re.fullmatch(r"[A-Za-z_]\w*", name) or name in _VIEWS or name in _TAKEN:
             raise UserError(
@@ -108,16 +151,20 @@ def open_run(url: str, others: dict[str, str] | None = None) -> RunTables:
             )
         connection.execute(f'CREATE SCHEMA "{name}"')
         readable += _attach(connection, name, other)[0]
+    create_macros(connection)  # of the views, so after them
     connection.execute("SET allowed_paths = $files", {"files": readable})
     connection.execute("SET threads = $n", {"n": os.cpu_count() or 1})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET lock_configuration = true")
-    return RunTables(connection, schema)
+    return RunTables(connection, schema, fingerprint, calibration)
 
 
 def _attach(
-    connection: duckdb.DuckDBPyConnection, name: str, url: str
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    url: str,
+    calibration: Calibration | None = None,
 ) -> tuple[list[str], pa.Schema]:
     """Make a run's views in the schema ``name``; the files they read, and the scores' schema."""
     run = Run.existing(url)
@@ -136,6 +183,7 @@ def _attach(
         "captions": manifest["captions"],
         "scores": [part["path"] for part in manifest["scores"]],
         "rejects": manifest["rejects"],
+        "verdicts": verdict_parts(run.store),
     }
     places = {kind: [run.store.location(item) for item in names] for kind, names in files.items()}
     sources = {kind: _source(connection, kind, names) for kind, names in places.items()}
@@ -145,8 +193,9 @@ def _attach(
         raise UserError(f"{url}: its tables cannot be read: {error}") from error
     with run.store.open(files["scores"][0]) as file:
         schema = pq.read_schema(file)
-    ranked, _ = _ranked(name, schema)
+    ranked, _ = _ranked(name, schema, calibration=calibration)
     connection.execute(f'CREATE VIEW "{name}".ranked AS {ranked}')
+    connection.execute(f'CREATE VIEW "{name}".flagged AS {_flagged(name)}')
     return [item for names in places.values() for item in names], schema
 
 
@@ -155,27 +204,60 @@ def _make_views(connection: duckdb.DuckDBPyConnection, name: str, sources: dict[
         connection.execute(f'CREATE VIEW "{name}".{view} AS {definition.format(**sources)}')
 
 
-def _ranked(name: str, schema: pa.Schema, by: str | None = None) -> tuple[str, str]:
+def _ranked(
+    name: str,
+    schema: pa.Schema,
+    by: str | None = None,
+    calibration: Calibration | None = None,
+    which: str = "NOT captions.is_reference",
+) -> tuple[str, str]:
     """The definition of the view ranked in a schema, and its decision signal."""
+    logit = calibration.logit(schema) if calibration and calibration.weights else None
+    probability = f"1 / (1 + exp(-({logit})))" if logit else "NULL::DOUBLE"
+    if logit and by in (None, COMBINATION):
+        value, sign, by = logit, 1, COMBINATION
+    else:
+        by = _signal(schema, by)
+        value = f'scores."{by}"'
+        sign = -1 if (schema.field(by).metadata or {}).get(b"memorized") == b"lower" else 1
+    # What a ranking shows is null where this run has not computed it.
+    absent = "".join(
+        f"{kind} AS {column}, " for column, kind in _SHOWN.items() if column not in schema.names
+    )
+    # The columns' names come from our own schema.
+    definition = f"""
+        SELECT scores.*, {absent}captions.caption, captions.canonical, captions.n_samples,
+               {probability} AS probability,
+               {sign} * ({value}) AS decision, {value} AS decision_value,
+               '{by}' AS decision_signal
+        FROM "{name}".scores AS scores JOIN "{name}".captions AS captions USING (caption_id)
+        WHERE {which}"""
+    return definition, by
+
+
+def _signal(schema: pa.Schema, by: str | None) -> str:
+    """The column that decides without a combination. Raises UserError."""
     numbers = [f.name for f in schema if pa.types.is_floating(f.type)]
     signals = [f.name for f in schema if f.name in numbers and b"memorized" in (f.metadata or {})]
     if by is None:
         by = next((signal for signal in (*PREFERRED, *signals) if signal in numbers), None)
     if by not in numbers:
-        raise UserError(f"{by}: no signal of this run to rank by; it has {', '.join(numbers)}")
-    sign = -1 if (schema.field(by).metadata or {}).get(b"memorized") == b"lower" else 1
-    # What a ranking shows is null where this run has not computed it.
-    absent = "".join(
-        f"{kind} AS {column}, " for column, kind in _SHOWN.items() if column not in schema.names
-    )
-    # The column's name comes from our own schema.
-    definition = f"""
-        SELECT scores.*, {absent}captions.caption, captions.canonical, captions.n_samples,
-               {sign} * scores."{by}" AS decision, scores."{by}" AS decision_value,
-               '{by}' AS decision_signal
-        FROM "{name}".scores AS scores JOIN "{name}".captions AS captions USING (caption_id)
-        WHERE NOT captions.is_reference"""
-    return definition, str(by)
+        calibrated = " (combination needs a --calibration)" if by == COMBINATION else ""
+        raise UserError(
+            f"{by}: no signal of this run to rank by{calibrated}; it has {', '.join(numbers)}"
+        )
+    return str(by)
+
+
+def _flagged(name: str) -> str:
+    """The captions that a curation acts on, as long as no policy names others: the top 1 %."""
+    return f"""
+        SELECT caption_id, 1 AS rule, 'cap' AS action, 1 AS keep, 'caption' AS unit,
+               NULL::VARCHAR AS cluster, ['top-1-percent'] AS reasons, probability,
+               decision_signal AS signal, decision_value::DOUBLE AS score
+        FROM "{name}".ranked
+        WHERE decision >= (SELECT quantile_cont(decision, 0.99) FROM "{name}".ranked)
+    """
 
 
 def _knows(connection: duckdb.DuckDBPyConnection, filesystem: Any) -> bool:
@@ -188,8 +270,12 @@ def _source(connection: duckdb.DuckDBPyConnection, kind: str, names: list[str]) 
     if names:
         quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
         return f"read_parquet([{quoted}])"
-    assert kind == "rejects", f"a sealed run has {kind}"
-    connection.register("empty", REJECTS.empty_table())
-    connection.execute("CREATE TABLE IF NOT EXISTS main.no_rejects AS FROM empty")
-    connection.unregister("empty")
-    return "main.no_rejects"
+    assert kind in _EMPTY, f"a sealed run has {kind}"
+    _add_table(connection, f"no_{kind}", _EMPTY[kind].empty_table())
+    return f"main.no_{kind}"
+
+
+def _add_table(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    connection.register("given", table)
+    connection.execute(f"CREATE TABLE IF NOT EXISTS main.{name} AS FROM given")
+    connection.unregister("given")

@@ -1,10 +1,12 @@
 """The named queries of sql/: each a file with a header that says what it is for.
 
-The header is the leading comment: its first paragraph is the purpose; ``parameter NAME = DEFAULT:
-text`` and ``column NAME: text`` lines follow.
+The header is the leading comment. Its first paragraph is the purpose; ``parameter NAME = DEFAULT:
+text``, ``column NAME: text`` and ``example NAME=VALUE …`` follow, on as many lines as they take.
 """
 
+import itertools
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ class Query:
     parameters: dict[str, float | int | str]
     about: dict[str, str]
     columns: dict[str, str]
+    example: tuple[str, ...]
     sql: str
 
     def bind(self, given: dict[str, str]) -> dict[str, float | int | str]:
@@ -48,19 +51,35 @@ def library() -> dict[str, Query]:
 
 def _read(path: Path) -> Query:
     text = path.read_text()
-    header = [line[2:].strip() for line in text.splitlines() if line.startswith("--")]
     parameters: dict[str, float | int | str] = {}
     about: dict[str, str] = {}
     columns: dict[str, str] = {}
     purpose: list[str] = []
-    for line in header:
+    example: tuple[str, ...] = ()
+    for line in _entries(text):
         if match := re.fullmatch(r"parameter (\w+) = (\S+): (.*)", line):
             parameters[match[1]], about[match[1]] = _value(match[2]), match[3]
         elif match := re.fullmatch(r"column (\w+): (.*)", line):
             columns[match[1]] = match[2]
-        elif line:
+        elif match := re.fullmatch(r"example (.*)", line):
+            example = tuple(shlex.split(match[1]))
+        else:
             purpose.append(line)
-    return Query(path.stem, " ".join(purpose), parameters, about, columns, text)
+    return Query(path.stem, " ".join(purpose), parameters, about, columns, example, text)
+
+
+def _entries(text: str) -> list[str]:
+    """The header's entries, each on one line."""
+    entries: list[str] = []
+    for line in itertools.takewhile(lambda line: line.startswith("--"), text.splitlines()):
+        content = line[2:].strip()
+        if re.match(r"(parameter|column) \w+|example ", content) or not entries:
+            entries.append(content)
+        elif content:
+            entries[-1] += f" {content}"
+        else:
+            entries.append("")
+    return [entry.strip() for entry in entries if entry.strip()]
 
 
 def _value(text: str) -> float | int | str:

@@ -1,0 +1,86 @@
+"""Write sql/README.md: every query of sql/ with an example and what it gives on a run.
+
+Example: memscan demo --out demo && python -m jobs.cookbook demo/run-standard
+"""
+
+import contextlib
+import io
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from jobs.terminal import parse, print_table, run
+from scanner.query import Query, RunTables, library, open_run
+from scanner.query.library import FOLDER
+
+SHOWN = 3
+OPENING = """# The queries
+
+`memscan sql RUN --name NAME` asks one; `--param name=value` sets a parameter, `--format`
+and `--out FILE` keep the rows, `--calibration FILE` brings thresholds and
+probabilities, `--with other=RUN` attaches another run. `memscan sql --list` lists them. Each is one
+file of this directory, and plain SQL over the views `samples`, `captions`, `scores`, `rejects`,
+`ranked`, `thresholds` and `verdicts`: copy one, change it, and ask it by `--file`.
+
+The examples were run on `memscan demo` and its calibration (`python -m jobs.cookbook
+demo/run-standard` writes this page); at most three rows and ten of a row's columns are shown.
+"""
+
+
+@dataclass(frozen=True)
+class CookbookConfig:
+    """On which run the examples are asked."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run's directory or URL; it is attached as other too."""
+    calibration: str = "testbed"
+    """The calibration of the examples."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; see the module's text."""
+
+    def body() -> int:
+        from jobs.calibrations import named_calibration
+
+        words = sys.argv[1:] if arguments is None else arguments
+        config = parse(CookbookConfig, "cookbook", str(__doc__), words)
+        tables = open_run(config.run, {"other": config.run}, named_calibration(config.calibration))
+        sections = [_section(query, tables) for query in library().values()]
+        (FOLDER / "README.md").write_text("\n".join([OPENING, *sections]))
+        return 0
+
+    return run(body)
+
+
+def _section(query: Query, tables: RunTables) -> str:
+    """A query's purpose, parameters, columns and an example with its first rows."""
+    given = dict(word.split("=", 1) for word in query.example)
+    words = [f"--param {shlex.quote(word)}" for word in query.example]
+    attached = ["--with other=OTHER"] if "other." in query.sql else []
+    command = " ".join(["memscan sql RUN --name", query.name, *words, *attached])
+    found = tables.query(query.sql, query.bind(given))
+    names = found.column_names[:10]
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        print_table(found.select(names).slice(0, SHOWN).to_pylist(), names)
+    lines = [f"## {query.name}\n", f"{query.purpose}\n"]
+    lines += [
+        f"- `{name}` = {query.parameters[name]}: {about}" for name, about in query.about.items()
+    ]
+    lines += [
+        "",
+        f"```\n{command}\n\n{text.getvalue().rstrip()}\n```\n",
+        "| column | |",
+        "|---|---|",
+    ]
+    lines += [f"| `{name}` | {about} |" for name, about in query.columns.items()]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+-- How the scores of the same captions differ between this run and another, attached by
+-- --with other=RUN: another model, another training stage, other settings.
+--
+-- parameter limit = 100: how many captions, those that changed most in rank
+--
+-- column caption_id: the caption's id
+-- column caption: its commonest spelling
+-- column n_samples: how many samples of this run's training set share it
+-- column here: the decision signal in this run
+-- column there: in the other
+-- column change: there − here
+-- column percentile_here: share of the captions in both runs that are below it here
+-- column percentile_there: the same in the other run
+--
+-- example limit=3
+WITH in_both AS (
+    SELECT one.caption_id, one.caption, one.n_samples,
+           one.decision_value AS here, two.decision_value AS there,
+           percent_rank() OVER (ORDER BY one.decision) AS percentile_here,
+           percent_rank() OVER (ORDER BY two.decision) AS percentile_there
+    FROM ranked AS one JOIN other.ranked AS two USING (caption_id)
+)
+SELECT caption_id, caption, n_samples, here, there, there - here AS change,
+       percentile_here, percentile_there
+FROM in_both
+ORDER BY abs(percentile_there - percentile_here) DESC, caption_id
+LIMIT $limit

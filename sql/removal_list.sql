@@ -1,0 +1,83 @@
+-- What becomes of each sample that the flagged captions touch: dropped, capped, kept of a cap, or
+-- to be captioned anew; samples of other captions go with an image that is removed. Samples that
+-- are not listed are kept. By `memscan curate`, flagged holds what a policy's rules match; until
+-- then, the top 1 % of the decision signal, each caption capped at one sample.
+--
+-- column source: input file
+-- column row: row in the file, from 0
+-- column key: the sample's key
+-- column caption_id: the sample's caption
+-- column action: drop or cap (both remove it), keep (it is what a cap leaves), recaption
+-- column reasons: the rules that hold, the deciding one first; same-image: it goes with an image
+-- column rule: the deciding rule's number
+-- column via: the flagged caption that the image was removed with, where the sample goes with it
+-- column cluster: near-duplicate cluster of the flagged caption, null where there is none
+-- column probability: that the flagged caption is memorized, null without a calibration
+-- column signal: the decision signal
+-- column score: its value for the flagged caption
+-- column image_key: tells that two samples are the same image
+WITH marked AS (
+    SELECT caption_id,
+           struct_pack(
+               late := action <> 'drop', rule := rule, via := caption_id, action := action,
+               keep := keep, unit := unit, cluster := cluster, reasons := reasons,
+               probability := probability, signal := signal, score := score
+           ) AS "_flag"
+    FROM flagged
+),
+own AS MATERIALIZED (
+    SELECT samples.*, "_flag"
+    FROM samples JOIN marked USING (caption_id)
+    WHERE NOT is_reference
+),
+-- Of several rules for an image a drop wins, then the first rule, then the smallest caption id.
+images AS MATERIALIZED (
+    SELECT image_key, min("_flag") AS "_image"
+    FROM own
+    WHERE "_flag".action IN ('drop', 'cap') AND image_key IS NOT NULL
+    GROUP BY image_key
+),
+touched AS (
+    SELECT own.*, "_image"
+    FROM own LEFT JOIN images USING (image_key)
+    WHERE "_flag".action <> 'keep'
+    UNION ALL BY NAME
+    SELECT samples.*, "_image"
+    FROM samples JOIN images USING (image_key) ANTI JOIN marked USING (caption_id)
+    WHERE NOT is_reference
+),
+decided AS (
+    SELECT *, CASE WHEN "_along" THEN "_image" ELSE "_flag" END AS "_by"
+    FROM (
+        SELECT *,
+               "_flag" IS NULL
+               OR ("_flag".action = 'recaption' AND "_image" IS NOT NULL)
+               OR ("_flag".action = 'cap' AND NOT coalesce("_image".late, true)) AS "_along"
+        FROM touched
+    )
+)
+SELECT source, "row", key, caption_id,
+       CASE WHEN "_by".action <> 'cap' THEN "_by".action
+            WHEN "_along" AND "_by".unit <> 'image' THEN 'cap'
+            WHEN row_number() OVER (
+                PARTITION BY "_by".action, "_along" AND "_by".unit <> 'image', "_by".unit,
+                             CASE "_by".unit
+                                  WHEN 'caption' THEN caption_id
+                                  WHEN 'cluster' THEN coalesce("_by".cluster, caption_id)
+                                  ELSE coalesce(image_key, caption_id) END
+                ORDER BY md5(source || ':' || "row"), source, "row"
+            ) <= "_by".keep THEN 'keep'
+            ELSE 'cap' END AS action,
+       CASE WHEN "_along" THEN "_by".reasons || ['same-image'] ELSE "_by".reasons END AS reasons,
+       "_by".rule AS rule,
+       CASE WHEN "_along" THEN "_by".via END AS via,
+       "_by".cluster AS cluster, "_by".probability AS probability, "_by".signal AS signal,
+       "_by".score AS score,
+       -- With what the scan kept of the input (the URL, say), but for names that are taken.
+       COLUMNS(lambda name: NOT list_contains(
+           ['source', 'row', 'key', 'caption_id', 'action', 'reasons', 'rule', 'via', 'cluster',
+            'probability', 'signal', 'score', 'is_reference', 'policy', '_flag', '_image',
+            '_along', '_by'], lower(name)
+       ))
+FROM decided
+ORDER BY source, "row"

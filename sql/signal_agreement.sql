@@ -1,0 +1,46 @@
+-- How far two signals rank the captions alike, over all of them and at the top.
+--
+-- parameter share = 0.01: which share of the captions is the top
+-- parameter sample = 100000: over how many captions, drawn by their ids, ranks are compared
+--
+-- column signal: one signal
+-- column other: another; both in the direction in which more means memorized
+-- column rank_correlation: Spearman's, over the sample
+-- column top_overlap: share of the one's top that is in the other's, over all captions
+WITH down AS (
+    FROM signals_down([
+        'entropy_e', 'bos_mass', 'prompt_mass', 'summary_mass', 'noise_norm_first',
+        'cosine_low_noise', 'anisotropy', 'entropy_d', 'noise_norm_mean', 'bright_ending'
+    ])
+),
+chosen AS (
+    SELECT caption_id FROM ranked ORDER BY caption_id LIMIT $sample
+),
+placed AS (
+    SELECT signal, caption_id,
+           rank() OVER (PARTITION BY signal ORDER BY value)
+           + (count(*) OVER (PARTITION BY signal, value) - 1) / 2 AS place
+    FROM down SEMI JOIN chosen USING (caption_id)
+),
+firsts AS (
+    SELECT signal, caption_id
+    FROM down
+    QUALIFY row_number() OVER (PARTITION BY signal ORDER BY value DESC, caption_id)
+            <= ceil($share * count(*) OVER (PARTITION BY signal))
+),
+in_both AS (
+    SELECT one.signal, two.signal AS other, count(*) AS shared
+    FROM firsts AS one JOIN firsts AS two USING (caption_id) GROUP BY ALL
+),
+sizes AS (
+    SELECT signal, count(*) AS size FROM firsts GROUP BY signal
+)
+SELECT one.signal, two.signal AS other, corr(one.place, two.place) AS rank_correlation,
+       coalesce(any_value(shared), 0) / any_value(size) AS top_overlap
+FROM placed AS one
+JOIN placed AS two USING (caption_id)
+JOIN sizes ON sizes.signal = one.signal
+LEFT JOIN in_both ON in_both.signal = one.signal AND in_both.other = two.signal
+WHERE one.signal < two.signal
+GROUP BY one.signal, two.signal
+ORDER BY one.signal, other

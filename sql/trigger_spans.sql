@@ -1,0 +1,57 @@
+-- Phrases on which attention stays in several flagged captions: neighbouring trigger words of one
+-- caption are one phrase.
+--
+-- parameter rate = 0.01: flagged is what passes the calibrated threshold at this false-positive
+-- rate, or without a calibration this share of the captions
+-- parameter least = 2: in how many of them a phrase has to come
+-- parameter limit = 50: how many phrases
+--
+-- column phrase: in lower case
+-- column captions: how many captions have it
+-- column samples: how many samples of the training set these are
+-- column mean_mass: attention on it, mean over these captions
+-- column examples: three of these captions
+--
+-- example limit=3
+WITH flagged AS (
+    SELECT caption_id, caption, n_samples, triggers
+    FROM ranked WHERE decision >= decision_cut($rate)
+),
+each_trigger AS (
+    SELECT caption_id, unnest(triggers) AS one FROM flagged
+),
+after_another AS (
+    SELECT caption_id, one,
+           lag(one."end") OVER (PARTITION BY caption_id ORDER BY one.start) AS before
+    FROM each_trigger
+),
+-- A trigger begins a phrase unless nothing but spaces and signs parts it from the one before it.
+numbered AS (
+    SELECT caption_id, one,
+           sum(CASE WHEN before IS NULL
+                      OR regexp_matches(caption[before + 1:one.start], '[\p{L}\p{N}]')
+                    THEN 1 ELSE 0 END)
+               OVER (PARTITION BY caption_id ORDER BY one.start) AS number
+    FROM after_another JOIN flagged USING (caption_id)
+),
+phrases AS (
+    SELECT caption_id, min(one.start) AS begins, max(one."end") AS ends, sum(one.mass) AS mass
+    FROM numbered GROUP BY caption_id, number
+),
+texts AS (
+    SELECT regexp_extract(
+               regexp_replace(lower(caption[begins + 1:ends]), '\s+', ' ', 'g'),
+               '[\p{L}\p{N}](.*[\p{L}\p{N}\p{M}])?'
+           ) AS phrase,
+           caption_id, caption, n_samples, mass
+    FROM phrases JOIN flagged USING (caption_id)
+)
+SELECT phrase, count(DISTINCT caption_id) AS captions,
+       CAST(sum(n_samples) AS BIGINT) AS samples,
+       avg(mass) AS mean_mass, min(caption, 3) AS examples
+FROM texts
+WHERE phrase <> ''
+GROUP BY phrase
+HAVING count(DISTINCT caption_id) >= $least
+ORDER BY captions DESC, mean_mass DESC, phrase
+LIMIT $limit

@@ -1,0 +1,52 @@
+-- Words that stand in flagged captions more often than in the others: log-odds
+-- with an informative Dirichlet prior (Monroe et al. 2008), whose z says how sure the difference is.
+--
+-- parameter rate = 0.01: flagged is what passes the calibrated threshold at this false-positive
+-- rate, or without a calibration this share of the captions
+-- parameter prior = 1000: how many captions' worth of words the prior is
+-- parameter limit = 50: how many words
+--
+-- column word: in lower case
+-- column z: the log-odds over its standard deviation; the rows come by falling z
+-- column log_odds: of standing in a flagged caption against another one
+-- column flagged_captions: how many of the flagged captions have the word
+-- column other_captions: how many of the others
+-- column trigger_captions: in how many of the flagged it is among the words that carry the attention
+-- column examples: three of those captions
+--
+-- example limit=3
+WITH judged AS (
+    SELECT caption, triggers, decision >= decision_cut($rate) AS flagged FROM ranked
+),
+each_word AS (
+    SELECT caption, flagged, unnest(word_set(caption)) AS word,
+           list_transform(triggers, lambda one: lower(trim(one.text))) AS carrying
+    FROM judged
+),
+counted AS (
+    SELECT word,
+           count(*) FILTER (flagged) AS flagged_captions,
+           count(*) FILTER (NOT flagged) AS other_captions,
+           count(*) FILTER (flagged AND list_contains(carrying, word)) AS trigger_captions,
+           min(caption, 3) FILTER (flagged) AS examples
+    FROM each_word GROUP BY word
+),
+totals AS (
+    SELECT *, sum(flagged_captions) OVER () AS all_flagged, sum(other_captions) OVER () AS all_other,
+           $prior * (flagged_captions + other_captions) / sum(flagged_captions + other_captions) OVER ()
+               AS own
+    FROM counted
+),
+compared AS (
+    SELECT *,
+           ln((flagged_captions + own) / (all_flagged + $prior - flagged_captions - own))
+           - ln((other_captions + own) / (all_other + $prior - other_captions - own)) AS log_odds,
+           sqrt(1 / (flagged_captions + own) + 1 / (other_captions + own)) AS deviation
+    FROM totals
+)
+SELECT word, log_odds / deviation AS z, log_odds, flagged_captions, other_captions,
+       trigger_captions, examples
+FROM compared
+WHERE flagged_captions > 0
+ORDER BY z DESC, word
+LIMIT $limit
