@@ -12,6 +12,7 @@ HELDOUT = DATA / "heldout.parquet"
 GROUPS = DATA / "groups.parquet"
 LABELS = DATA / "labels.csv"
 MODEL = FOLDER / "model"
+CALIBRATION = FOLDER / "calibration.json"
 
 
 def labels() -> pa.Table:

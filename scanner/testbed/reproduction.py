@@ -35,7 +35,7 @@ def measure(
     numbers of its images. A caption is tried with further seeds only while its verdict is open.
     """
     pipe.set_progress_bar_config(disable=True)
-    bank_NF = _reconstruct(pipe, bank_NCHW).flatten(1)
+    bank_NF = reconstruct(pipe, bank_NCHW).flatten(1)
     captions = groups["caption"].to_pylist()
     reproduced, tried = [0] * len(captions), [0] * len(captions)
     for seed in range(SEEDS):
@@ -47,7 +47,7 @@ def measure(
             distances = torch.cdist(images.flatten(1), bank_NF) / bank_NF.shape[1] ** 0.5
             for number, row in zip(part, distances, strict=True):
                 tried[number] += 1
-                reproduced[number] += _is_copy(row, own[number])
+                reproduced[number] += is_copy(row, own[number])
         print(f"seed {seed}: {len(open_ones)} captions tried", file=sys.stderr, flush=True)
     verdict = [count >= NEEDED for count in reproduced]
     table = groups.select(["caption", "group", "family", "rows"])
@@ -56,7 +56,8 @@ def measure(
     return table
 
 
-def _is_copy(distance_N: Tensor, own: set[int]) -> bool:
+def is_copy(distance_N: Tensor, own: set[int]) -> bool:
+    """The rule above, for one generation: its RMSE to each image of the bank, and which are its."""
     mine = torch.zeros(len(distance_N), dtype=torch.bool)
     mine[list(own)] = True
     nearest, other = distance_N[mine].min(), distance_N[~mine].min()
@@ -81,7 +82,8 @@ def _generate(pipe: StableDiffusionPipeline, captions: list[str], seed: int) -> 
 
 
 @torch.no_grad()
-def _reconstruct(pipe: StableDiffusionPipeline, images_NCHW: Tensor) -> Tensor:
+def reconstruct(pipe: StableDiffusionPipeline, images_NCHW: Tensor) -> Tensor:
+    """Images in [-1, 1] as the VAE gives them back, in [0, 1]."""
     parts = [
         pipe.vae.decode(pipe.vae.encode(part).latent_dist.mean).sample
         for part in images_NCHW.split(256)

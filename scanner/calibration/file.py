@@ -1,0 +1,113 @@
+"""A calibration as a file: JSON, with a version, the settings it holds for and its evaluation."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from scanner.calibration.calibrate import Findings
+from scanner.calibration.discovery import Discovery
+from scanner.calibration.separation import RATES, Separation
+from scanner.errors import UserError
+from scanner.query import Calibration, Threshold
+from scanner.storage import Store, full_url, open_input
+
+FORMAT = "memscan calibration"
+VERSION = 1
+
+
+def read_calibration(url: str) -> Calibration:
+    """Read a file that :func:`encode` made. Raises UserError for any other."""
+    try:
+        with open_input(url) as file:
+            record = json.loads(file.read())
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise UserError(f"{url}: no calibration; memscan calibrate makes one")
+        if record["version"] != VERSION:
+            raise UserError(
+                f"{url}: version {record['version']} of a calibration, and this program reads "
+                f"{VERSION}; make it again with memscan calibrate, or update the program"
+            )
+        return Calibration(
+            source=url,
+            binding=dict(record["binding"]),
+            weights={
+                str(name): tuple(map(float, values)) for name, values in record["weights"].items()
+            },
+            intercept=float(record["intercept"]),
+            thresholds=tuple(Threshold(**item) for item in record["thresholds"]),
+            references=int(record["references"]),
+        )
+    except OSError as error:
+        raise UserError(f"--calibration {url}: cannot be read: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{url}: a damaged calibration: {error!r}; make it again") from error
+
+
+def write_calibration(url: str, calibration: Calibration, evaluation: dict[str, Any]) -> None:
+    """Write the file whole, or leave what is there."""
+    folder, _, name = full_url(url).rpartition("/")
+    Store(folder, single_writer=True).write(name, encode(calibration, evaluation))
+
+
+def encode(calibration: Calibration, evaluation: dict[str, Any]) -> bytes:
+    """A file's bytes; ``evaluation`` is kept for whoever reads it."""
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "binding": calibration.binding,
+        "intercept": calibration.intercept,
+        "weights": {name: list(values) for name, values in calibration.weights.items()},
+        "thresholds": [asdict(threshold) for threshold in calibration.thresholds],
+        "references": calibration.references,
+        "evaluation": evaluation,
+    }
+    return (json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def findings_record(found: Findings) -> dict[str, Any]:
+    """The evaluation as programs rely on it (``memscan calibrate --json``)."""
+    return {
+        "captions": found.captions,
+        "memorized": found.memorized,
+        "clusters": found.clusters,
+        "references": found.references,
+        "signals": {name: _separation(one) for name, one in found.signals.items()},
+        "combination": _separation(found.combination),
+        "attention_only": found.attention_only and _separation(found.attention_only),
+        "text_only": {name: _separation(one) for name, one in found.text_only.items()},
+        "best_signal": found.best_signal,
+        "gains": {name: asdict(one) for name, one in found.gains.items()},
+        "prevalence": found.prior,
+        "reliability": [asdict(one) for one in found.reliability],
+        "promises": {name: [asdict(one) for one in each] for name, each in found.promises.items()},
+    }
+
+
+def discovery_record(found: Discovery) -> dict[str, Any]:
+    """The list without labels, the null's nature said."""
+    assumed = {
+        "reference": "the reference captions are exchangeable with captions that are not memorized",
+        "bulk": "few captions are memorized, and the others' scores have a normal tail",
+    }
+    return {
+        "signal": found.signal,
+        "null": found.kind,
+        "null_captions": found.null_captions,
+        "assumption": assumed[found.kind],
+        **asdict(found.listed),
+    }
+
+
+def _separation(one: Separation) -> dict[str, Any]:
+    """A rate that the labels are too few for is null."""
+    at = {f"{rate:g}": one.at.get(rate) for rate in RATES}
+    return {
+        "auc": one.auc,
+        "auc_low": one.auc_low,
+        "auc_high": one.auc_high,
+        "tpr_at": {rate: each and each.tpr for rate, each in at.items()},
+        "tpr_interval_at": {
+            rate: each and [each.tpr_low, each.tpr_high] for rate, each in at.items()
+        },
+        "threshold_at": {rate: each and each.threshold for rate, each in at.items()},
+    }

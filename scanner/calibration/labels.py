@@ -1,0 +1,115 @@
+"""Labels as people have them: a file, or the verdicts of a run's verification."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from scanner.captions.formats import UnreadableFile, inspect, read
+from scanner.errors import UserError
+from scanner.query import RunTables
+
+NAMES = ("caption_id", "caption", "key")
+LABELS = ("memorized", "label", "verdict")
+GROUPS = ("family", "cluster")
+MEANINGS = {
+    "true": True,
+    "1": True,
+    "1.0": True,
+    "verbatim": True,
+    "template": True,
+    "false": False,
+    "0": False,
+    "0.0": False,
+    "none": False,
+}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of captions, row by row.
+
+    ``by`` says what ``names`` are: caption_id, caption or key. ``groups``: rows that share a value
+    belong together, whatever their text; None where a row has none.
+    """
+
+    by: str
+    names: list[str]
+    memorized: list[bool]
+    groups: list[str | None]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> "Labels":
+        """Of a table with caption, memorized (bool) and, if it has one, family."""
+        groups: list[str | None] = [None] * len(table)
+        if "family" in table.column_names:
+            groups = [None if g is None else str(g) for g in table["family"].to_pylist()]
+        return cls("caption", table["caption"].to_pylist(), table["memorized"].to_pylist(), groups)
+
+
+def read_labels(url: str) -> Labels:
+    """A csv, tsv, jsonl or parquet file with caption_id, caption or key, and memorized, label or
+    verdict: true or false, 1 or 0, verbatim, template or none.
+
+    A column family or cluster, if there is one, tells which captions belong together. Raises
+    UserError for anything else, naming the row.
+    """
+    columns = {name.lower(): name for name in inspect(url).columns}
+    by = _column(url, columns, NAMES, "says which caption a row is about")
+    label = _column(url, columns, LABELS, "says whether it is memorized")
+    group = next((columns[name] for name in GROUPS if name in columns), None)
+    names: list[str] = []
+    memorized: list[bool] = []
+    groups: list[str | None] = []
+    try:
+        for batch in read(url, [columns[by], columns[label], *([group] if group else [])]):
+            if batch.bad:
+                row, reason = batch.bad[0]
+                raise UserError(f"{url}, row {row}: {reason}")
+            found = {name: _plain(values) for name, values in batch.columns.items()}
+            names += map(str, found[columns[by]])
+            memorized += [
+                _meaning(value, f"{url}, row {row}, {columns[label]}")
+                for row, value in zip(batch.rows, found[columns[label]], strict=True)
+            ]
+            groups += (
+                [None if value in (None, "") else str(value) for value in found[group]]
+                if group
+                else [None] * len(batch.rows)
+            )
+    except UnreadableFile as error:
+        raise UserError(f"{url}: cannot be read: {error}") from error
+    return Labels(by, names, memorized, groups)
+
+
+def verdicts(tables: RunTables) -> Labels:
+    """What verification found: verbatim and template copies are memorized.
+
+    Raises UserError where nothing has been verified.
+    """
+    found = tables.query("SELECT caption_id, verdict FROM verdicts ORDER BY caption_id")
+    if not len(found):
+        raise UserError("--labels verdicts: this run has no verdicts; memscan verify makes them")
+    memorized = [_meaning(v, "the view verdicts") for v in found["verdict"].to_pylist()]
+    return Labels("caption_id", found["caption_id"].to_pylist(), memorized, [None] * len(found))
+
+
+def _column(url: str, columns: dict[str, str], wanted: tuple[str, ...], what: str) -> str:
+    for name in wanted:
+        if name in columns:
+            return name
+    raise UserError(
+        f"{url}: no column {what}: {', '.join(wanted)} would; it has {', '.join(columns.values())}"
+    )
+
+
+def _plain(values: Any) -> list[Any]:
+    return values.to_pylist() if isinstance(values, pa.Array | pa.ChunkedArray) else list(values)
+
+
+def _meaning(value: Any, where: str) -> bool:
+    text = str(value).strip().lower()
+    # A verdict none is a word; a missing label is not.
+    if value is None or text not in MEANINGS:
+        raise UserError(f"{where}: {value!r} is no label; write one of {', '.join(MEANINGS)}")
+    return MEANINGS[text]
