@@ -1,0 +1,132 @@
+"""Show where a model looks for one caption: per token, layer and step, and on the picture, beside
+captions that it was not trained on; and which words are to blame.
+
+Example: memscan explain "a caption" --model testbed --out explain.html
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jobs.terminal import parse, print_json, quiet_libraries, run, say
+from scanner.errors import UsageError, UserError
+from scanner.scan.config import ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(ModelOptions):
+    """The caption, what to compare it with, and where to."""
+
+    caption: Annotated[str, tyro.conf.Positional]
+    """The caption, as the training set has it."""
+    out: Path = Path("explain.html")
+    """The page: one HTML file that needs no network."""
+    png: Path | None = None
+    """Also write every chart and heat map as PNG files into this directory."""
+    seed: int = 0
+    """The initial noise of the picture and of what is followed over the steps; scores are those of
+    a scan with one seed."""
+    band: str | None = None
+    """A file of captions that the model was not trained on, to compare with: a format that scan
+    reads, or .txt with one a line. By default the testbed's own held-out captions, or forty plain
+    ones that come with this package."""
+    band_size: int = 40
+    """How many of them are followed, each of which costs what the caption costs; 0 for none."""
+    json: bool = False
+    """Print what the page shows, but for the pictures, as JSON."""
+
+    def check(self) -> None:
+        """Raises UsageError for what no default can mend."""
+        if self.band_size < 0:
+            raise UsageError(f"--band-size {self.band_size}: 0 for none, or more")
+        if self.steps < 1:
+            raise UsageError(f"--steps {self.steps}: must be at least 1")
+        if not self.out.parent.is_dir():
+            raise UsageError(f"--out {self.out}: no directory {self.out.parent}")
+        try:
+            self.caption.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError("the caption is not UTF-8 text") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    def body() -> int:
+        words = sys.argv[1:] if arguments is None else arguments
+        return _explain(parse(ExplainConfig, "explain", str(__doc__), words))
+
+    return run(body)
+
+
+def _explain(config: ExplainConfig) -> int:
+    config.check()
+
+    from scanner.evidence.explain import Setting, explain, page, write_pictures
+    from scanner.models import find_model, load_decoder, load_model
+
+    quiet_libraries()
+    if config.png:
+        _make_folder(config.png)
+    held_out = _held_out(config)
+    files = find_model(
+        config.model,
+        config.revision,
+        model_config=config.model_config,
+        lora=config.lora,
+        lora_scale=config.lora_scale,
+    )
+    model = load_model(files, dtype=config.dtype, device=config.device)
+    found = explain(
+        model,
+        load_decoder(files, str(model.device)),
+        config.caption,
+        held_out,
+        Setting(config.seed, config.steps, config.guidance, config.height, config.width),
+        say,
+    )
+    _write(config.out, page(found, config.model))
+    written = write_pictures(found, config.png) if config.png else []
+    if config.json:
+        record = found.record()
+        print_json({**record, "out": str(config.out), "pictures": [str(path) for path in written]})
+        return 0
+    for score in found.scores:
+        print(f"{score.name:18}{score.value:8.4g}  {score.place}")
+    print(f"page              {config.out}")
+    if config.png:
+        print(f"pictures          {len(written)} in {config.png}")
+    return 0
+
+
+def _held_out(config: ExplainConfig) -> list[str]:
+    from scanner.evidence.explain import PLAIN, read_captions, spread
+
+    if config.band is None and config.model == "testbed":
+        from scanner.testbed import labels
+
+        rows = labels().to_pylist()
+        captions = [row["caption"] for row in rows if row["group"] == "heldout"]
+    else:
+        captions = read_captions(config.band or str(PLAIN))
+    return spread(captions, config.band_size, without=config.caption)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--png {folder}: cannot be made: {error}") from error
+
+
+def _write(out: Path, text: str) -> None:
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

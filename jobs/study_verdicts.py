@@ -1,0 +1,165 @@
+"""Find the thresholds of verdicts on one half of a run's labelled captions, and tell how well the
+verdicts of the other half agree with the labels, with and without training images.
+
+The halves are told by the hash of a caption's family (else of the caption), so they are the same
+everywhere. The thresholds that ship come from the testbed:
+
+memscan demo --out DEMO
+memscan verify DEMO/run-standard --captions DEMO/data/labels.csv --steps 20 --guidance 2
+python -m jobs.study_verdicts DEMO/run-standard --labels DEMO/data/labels.csv
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from jobs.terminal import parse, print_json, run
+from scanner.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Which verdicts, and what is known of their captions."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """A run with verdicts."""
+    labels: str
+    """A csv with caption, memorized (true or false) and, if there are any, family (captions of one
+    picture) and group (which the result is broken down by)."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    def body() -> int:
+        words = sys.argv[1:] if arguments is None else arguments
+        return _study(parse(StudyConfig, "study-verdicts", str(__doc__), words))
+
+    return run(body)
+
+
+def _study(config: StudyConfig) -> int:
+    import numpy as np
+
+    from scanner.evidence.verify.fitting import first_half, fit
+
+    table = _labelled(config)
+    memorized = table["memorized"].to_numpy(zero_copy_only=False)
+    families = [
+        f"family {family}" if family is not None else caption
+        for family, caption in zip(
+            table["family"].to_pylist(), table["caption"].to_pylist(), strict=True
+        )
+    ]
+    half = first_half(families)
+    own = [family for family, here in zip(families, half, strict=True) if here]
+    thresholds = fit(table.filter(half), memorized[half], own)
+    other = table.filter(~half)
+    record = {
+        "captions": len(table),
+        "fitted_on": int(half.sum()),
+        "thresholds": asdict(thresholds),
+        "agreement_with_labels": {
+            name: _agreement(judged, memorized[~half], np)
+            for name, judged in _both_ways(other, thresholds).items()
+        },
+    }
+    if config.json:
+        print_json(record)
+    else:
+        _print(record)
+    return 0
+
+
+def _labelled(config: StudyConfig) -> "pa.Table":
+    """The measures of the captions that have both a verdict and a label."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv
+
+    from scanner.query import open_run
+    from scanner.storage import open_input
+
+    try:
+        with open_input(config.labels) as file:
+            labels = pa.csv.read_csv(file)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"--labels {config.labels}: cannot be read: {error}") from error
+    for name in ("caption", "memorized"):
+        if name not in labels.column_names:
+            raise UserError(f"--labels {config.labels}: no column {name}")
+    measures = open_run(config.run).query("FROM verdicts ORDER BY caption_id")
+    place = pc.index_in(measures["caption"], labels["caption"].combine_chunks())
+    there = pc.is_valid(place)
+    labels, table = labels.take(pc.drop_null(place)), measures.filter(there)
+    if not len(table):
+        raise UserError(f"{config.run}: none of its verdicts is of a labelled caption")
+    for name in ("memorized", "family", "group"):
+        nothing = pa.nulls(len(table), pa.string())
+        found = labels[name] if name in labels.column_names else nothing
+        table = table.append_column(name, found)
+    return table
+
+
+def _both_ways(table: "pa.Table", thresholds: Any) -> dict[str, "pa.Table"]:
+    """Verdicts by all that is known, and as if no training image could be had."""
+    import pyarrow as pa
+
+    from scanner.evidence.verify.verdicts import judge
+    from scanner.run.verdicts import MEASURES
+
+    measures = table.select(MEASURES.names)
+    blind = measures
+    for field in MEASURES:
+        if field.name.startswith(("likeness", "reference")):
+            place = blind.schema.get_field_index(field.name)
+            blind = blind.set_column(place, field, pa.nulls(len(blind), field.type))
+    groups = table["group"]
+    return {
+        "with training images": judge(measures, thresholds).append_column("group", groups),
+        "without": judge(blind, thresholds).append_column("group", groups),
+    }
+
+
+def _agreement(judged: "pa.Table", memorized: "np.ndarray", np: Any) -> dict[str, Any]:
+    verdict = np.array(judged["verdict"].to_pylist())
+    right = (verdict != "none") == memorized
+    group = np.array([str(name) for name in judged["group"].to_pylist()])
+    return {
+        "captions": len(right),
+        "agree": float(right.mean()),
+        "by_group": {
+            name: {
+                "captions": int((group == name).sum()),
+                "agree": float(right[group == name].mean()),
+                **{kind: int((verdict[group == name] == kind).sum()) for kind in _KINDS},
+            }
+            for name in sorted(set(group.tolist()))
+        },
+    }
+
+
+_KINDS = ("verbatim", "template", "none")
+
+
+def _print(record: dict[str, Any]) -> None:
+    print(f"thresholds, from {record['fitted_on']:,} of {record['captions']:,} captions")
+    for name, value in record["thresholds"].items():
+        print(f"  {name:14}{'-' if value is None else f'{value:.4f}':>8}")
+    for way, found in record["agreement_with_labels"].items():
+        print(f"the other {found['captions']:,}, {way}: {found['agree']:.1%} agree with the labels")
+        print(f"  {'':12}{'captions':>9}{'agree':>8}" + "".join(f"{k:>10}" for k in _KINDS))
+        for name, row in found["by_group"].items():
+            counts = "".join(f"{row[kind]:>10}" for kind in _KINDS)
+            print(f"  {name:12}{row['captions']:>9}{row['agree']:>8.1%}{counts}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

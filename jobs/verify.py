@@ -1,0 +1,78 @@
+"""Generate from the captions most likely memorized, and say which really come out as copies.
+
+A caption is drawn with several seeds. Memorized ones come out as the same picture whatever the
+seed; where the training image can be had (beside the caption, or by --images), the pictures are
+compared with it too. Verdicts: verbatim (the whole picture, of this caption alone), template (a
+part of it, or one picture for several captions), none. They join the run as the view verdicts.
+The same command again goes on where it stopped. Examples:
+
+memscan verify RUN --top 200
+memscan verify RUN --captions suspects.txt --images 's3://bucket/images/{key}.jpg'
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jobs.terminal import ProgressLine, duration, parse, print_json, quiet_libraries, run, say
+from scanner.evidence.verify.config import VerifyConfig
+
+if TYPE_CHECKING:
+    from scanner.evidence.verify.drive import Drawn
+
+
+class DrawnProgress(ProgressLine):
+    """How far the generating is."""
+
+    def __call__(self, drawn: "Drawn") -> None:
+        rate = drawn.images_per_second
+        parts = [f"{drawn.captions_done:,} of {drawn.captions:,} captions drawn"]
+        parts.append(f"{rate:.1f} images a second" if rate else "starting")
+        if rate:
+            left = (drawn.captions - drawn.captions_done) * drawn.seeds / rate
+            parts.append(f"{duration(left)} left")
+        self.show(drawn.captions_done, drawn.captions, ", ".join(parts))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    def body() -> int:
+        words = sys.argv[1:] if arguments is None else arguments
+        return _verify(parse(VerifyConfig, "verify", str(__doc__), words))
+
+    return run(body)
+
+
+def _verify(config: VerifyConfig) -> int:
+    config.check()  # before the libraries load: a wrong option should show at once
+
+    from scanner.evidence.verify.drive import verify
+
+    quiet_libraries()
+    progress = DrawnProgress()
+    try:
+        found = verify(config, say, progress)
+    finally:
+        progress.close()
+    if config.json:
+        print_json(
+            {
+                "verdicts": found.verdicts,
+                "images_per_second": found.images_per_second,
+                "images": found.images,
+                "out": found.out,
+                "complaints": found.complaints,
+            }
+        )
+    else:
+        for verdict, count in found.verdicts.items():
+            print(f"{verdict:10}{count:6,}")
+        if found.images:
+            print(f"{found.images:,} images, {found.images_per_second:.1f} a second")
+        print(f"pictures in {found.out}\nnext: memscan sql {config.run} --name precision_at_depth")
+    for complaint in found.complaints:
+        say(f"memscan: {complaint}")
+    return 3 if found.complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Verify by generation: which captions really come out as copies."""

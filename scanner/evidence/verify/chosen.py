@@ -1,0 +1,136 @@
+"""Which captions are verified, and the samples that their training images come from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from scanner.captions.formats import ENDINGS, UnreadableFile, inspect, read
+from scanner.captions.identity import caption_id
+from scanner.captions.values import captions as usable
+from scanner.errors import UserError
+from scanner.evidence.verify.config import VerifyConfig
+from scanner.evidence.verify.generation import Group
+from scanner.evidence.verify.template import names_of
+from scanner.models import ModelFiles, canonical, load_tokenizer
+from scanner.query import RunTables, rank
+from scanner.storage import is_transient, open_input
+
+# A group's pictures, about one batch of a device: what is lost when a process dies.
+GROUP_IMAGES = 16
+_OF_FILE = """
+    SELECT caption_id, caption FROM captions WHERE list_contains($ids, caption_id)
+"""
+# One sample a different image, the commonest images first.
+_SAMPLES = """
+    WITH mine AS (
+        SELECT *, coalesce(image_key, source || '#' || "row") AS image
+        FROM samples WHERE NOT is_reference AND list_contains($ids, caption_id)
+    ),
+    each_image AS (
+        SELECT caption_id, image, count(*) AS n, min_by(mine, (source, "row")) AS one
+        FROM mine GROUP BY caption_id, image
+    )
+    SELECT caption_id, one
+    FROM each_image
+    QUALIFY row_number() OVER (PARTITION BY caption_id ORDER BY n DESC, image) <= $most
+    ORDER BY caption_id, n DESC, image
+"""
+
+
+def choose(config: VerifyConfig, tables: RunTables, files: ModelFiles) -> list[tuple[str, str]]:
+    """(caption_id, caption) in the order of the ranking or of the file, each once.
+
+    ``files``: of the run's model, whose normalisation makes the ids. Raises UserError.
+    """
+    if config.captions is None:
+        table = rank(tables, config.top, config.by, where=config.where)
+        return list(zip(table["caption_id"].to_pylist(), table["caption"].to_pylist(), strict=True))
+    name, values = _read(config.captions)
+    wanted = dict.fromkeys(values, "")
+    if name == "caption":
+        tokenizer = load_tokenizer(files)
+        texts = [(canonical(tokenizer, text), text) for text in values]
+        # Of equal captions the first one's spelling.
+        wanted = {caption_id(canon): text for canon, text in reversed(texts) if canon}
+        wanted = dict(reversed(wanted.items()))
+    known = tables.query(_OF_FILE, {"ids": list(wanted)})
+    wanted |= dict(zip(known["caption_id"].to_pylist(), known["caption"].to_pylist(), strict=True))
+    missing = [name for name, text in wanted.items() if not text]
+    if missing:
+        raise UserError(
+            f"--captions {config.captions}: {len(missing)} caption ids are not in the run, the "
+            f"first is {missing[0]!r}; captions that it does not have are given as text"
+        )
+    return list(wanted.items())
+
+
+def grouped(
+    tables: RunTables, captions: Sequence[tuple[str, str]], seeds: int, references: int
+) -> list[Group]:
+    """The captions in groups of about ``GROUP_IMAGES`` pictures, with samples of their commonest
+    images, at most ``references`` a caption."""
+    ids = [name for name, _ in captions]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in tables.query(_SAMPLES, {"ids": ids, "most": references}).to_pylist():
+        found.setdefault(row["caption_id"], []).append(row["one"])
+    size = max(1, GROUP_IMAGES // seeds)
+    return [
+        Group(
+            f"{start // size:06d}",
+            tuple(captions[start : start + size]),
+            tuple(tuple(found.get(name, ())) for name in ids[start : start + size]),
+        )
+        for start in range(0, len(captions), size)
+    ]
+
+
+def check_template(template: str, tables: RunTables) -> None:
+    """Raises UserError where a template names a column that samples do not have."""
+    there = tables.query("FROM samples LIMIT 0").column_names
+    for name in names_of(template):
+        if name not in there:
+            raise UserError(
+                f"--images {template}: no column {name!r} in samples; there are "
+                f"{', '.join(there)} (memscan scan --keep carries more of them)"
+            )
+
+
+def _read(url: str) -> tuple[str, list[str]]:
+    """caption_id or caption, and its values in a file."""
+    try:
+        name, values = _of_table(url) if url.lower().endswith(ENDINGS) else _of_lines(url)
+    except (OSError, UnicodeDecodeError, UnreadableFile) as error:
+        if is_transient(error):
+            raise
+        raise UserError(f"--captions {url}: cannot be read: {error}") from error
+    if not values:
+        raise UserError(f"--captions {url}: there are no captions in it")
+    return name, values
+
+
+def _of_lines(url: str) -> tuple[str, list[str]]:
+    with open_input(url, compression="infer") as file:
+        # At line feeds alone: a caption may hold what Python takes for the end of a line.
+        lines = file.read().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    return "caption", [line for line in lines if line.strip()]
+
+
+def _of_table(url: str) -> tuple[str, list[str]]:
+    columns = inspect(url).columns
+    name = next((name for name in ("caption_id", "caption") if name in columns), None)
+    if name is None:
+        raise UserError(
+            f"--captions {url}: no column caption_id or caption; it has {', '.join(columns)}"
+        )
+    values: list[str] = []
+    for batch in read(url, [name]):
+        if batch.bad:
+            row, reason = batch.bad[0]
+            raise UserError(f"--captions {url}, row {row}: {reason}")
+        texts, bad = usable(batch.columns[name])
+        if bad:
+            place, reason = next(iter(sorted(bad.items())))
+            raise UserError(f"--captions {url}, row {batch.rows[place]}: {reason}")
+        values += pa.array(texts).to_pylist()
+    return name, values

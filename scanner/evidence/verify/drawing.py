@@ -1,0 +1,68 @@
+"""Draw pictures from captions with the stock pipeline, and see what its first step predicts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pictures are made; with the captions, all that they depend on."""
+
+    model: str
+    revision: str | None
+    model_options: dict[str, Any]
+    weights: str
+    dtype: str
+    seeds: int
+    steps: int
+    guidance: float
+    height: int | None
+    width: int | None
+
+
+@torch.inference_mode()
+def draw(pipe: Any, wanted: Sequence[tuple[str, int]], settings: Settings) -> tuple[Tensor, Tensor]:
+    """Pictures (N, 3, H, W) in [0, 1] of captions and seeds, and the first step's differences.
+
+    A picture starts from the noise that scores start from (signals.md, x_s): it depends on
+    caption, seed and settings alone. The differences ε_c − ε_∅ (N, C, h, w) are up to a factor
+    that all share; the pipeline's own first forward gives them.
+    """
+    first: list[Tensor] = []
+
+    def look(unet: Any, arguments: Any, output: Any) -> None:
+        if not first:
+            first.append(output[0].float().cpu())
+
+    handle = pipe.unet.register_forward_hook(look)
+    try:
+        made = pipe(
+            [caption for caption, _ in wanted],
+            num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance,
+            latents=_noise(pipe, [seed for _, seed in wanted], settings),
+            height=settings.height,
+            width=settings.width,
+            output_type="pt",
+        )
+    finally:
+        handle.remove()
+    without, with_caption = first[0].chunk(2)
+    return made.images.float().cpu(), with_caption - without
+
+
+def _noise(pipe: Any, seeds: list[int], settings: Settings) -> Tensor:
+    """x_s of each seed, drawn in float32 on the CPU whatever the model's precision and device."""
+    size, channels = pipe.unet.config.sample_size, pipe.unet.config.in_channels
+    own = (size, size) if isinstance(size, int) else tuple(size)
+    height = settings.height // pipe.vae_scale_factor if settings.height else own[0]
+    width = settings.width // pipe.vae_scale_factor if settings.width else own[1]
+    drawn = [
+        torch.randn((1, channels, height, width), generator=torch.Generator().manual_seed(seed))
+        for seed in seeds
+    ]
+    return torch.cat(drawn).to(pipe.unet.dtype)

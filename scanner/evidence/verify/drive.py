@@ -1,0 +1,217 @@
+"""Drive a verification: generate on the pool, judge, and add the verdicts to the run."""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scanner.cluster import Event, Task, check_room, joins_cluster, run_items, start_ray
+from scanner.errors import UserError
+from scanner.evidence.verify.chosen import check_template, choose, grouped
+from scanner.evidence.verify.config import VerifyConfig
+from scanner.evidence.verify.generation import Group
+from scanner.evidence.verify.setting import Setting, prepare
+from scanner.evidence.verify.verdicts import KINDS, judge
+from scanner.query import open_run
+from scanner.run import Commit, Commits, Output, Run
+from scanner.run.records import encode
+from scanner.run.verdicts import FOLDER, MEASURES, TABLES, newest, verdict_commits
+from scanner.storage import Store, full_url
+
+# A pool takes an actor for hanging that needs longer than this a picture.
+HANG_SECONDS = {"cpu": 1800.0, "cuda": 120.0}
+SHOWN = 3
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came out: how many captions of each verdict, where it is, and what went wrong.
+
+    ``images``, ``images_per_second``: of this call, which may have found all of them there.
+    """
+
+    verdicts: dict[str, int]
+    out: str
+    images: int
+    images_per_second: float
+    complaints: tuple[str, ...]
+
+
+@dataclass
+class Drawn:
+    """How far the generating is; ``seconds`` since this call's first picture was begun."""
+
+    captions: int
+    seeds: int
+    captions_done: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds if self.seconds > 0 else 0.0
+
+
+def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) -> Verification:
+    """Generate from the chosen captions, and add their verdicts to the run.
+
+    The same captions and settings go on where an earlier call stopped; other thresholds judge
+    what was generated again. Raises UserError for what the user has to mend.
+    """
+    config.check()
+    run = Run.existing(config.run)
+    tables = open_run(config.run)
+    if config.images:
+        check_template(config.images, tables)
+    setting = prepare(config, run.record() or {})
+    chosen = choose(config, tables, setting.run_files)
+    groups = grouped(tables, chosen, config.seeds, config.references)
+    if not groups:
+        raise UserError(f"{config.run}: no captions to verify; see --where and --top")
+    about = setting.about(groups)
+    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+    out = Store(config.out or f"{config.run.rstrip('/')}/{FOLDER}/{name}", config.single_writer)
+    out.preflight()
+    _begin(out, about)
+    say(
+        f"verifying {len(chosen):,} captions with {config.seeds} seeds, "
+        f"{setting.settings.steps} steps, guidance {setting.settings.guidance:g}, into {out.url}"
+    )
+    commits = Commits(out, "commits", name)
+    drawn, lost = _generate(setting, commits, groups, _place(config, name), say, progress)
+    done = commits.done()
+    found = commits.read({group.id: done[group.id] for group in groups if group.id in done})
+    table = judge(_measures(out, list(found.values())), config.thresholds, name)
+    if len(table):
+        _join(Store(config.run, config.single_writer), name, table, out.url)
+    _tell_problems(list(found.values()), say)
+    counted = Counter(table["verdict"].to_pylist())
+    return Verification(
+        {kind: counted[kind] for kind in KINDS},
+        out.url,
+        drawn.images,
+        drawn.images_per_second,
+        _complaints(groups, found, lost),
+    )
+
+
+def _begin(out: Store, about: dict[str, Any]) -> None:
+    """Claim a directory for what is verified here; another verification's is refused."""
+    if out.create("verification.json", encode(about)):
+        return
+    there = json.loads(out.read("verification.json"))
+    differ = [key for key, value in json.loads(encode(about)).items() if there.get(key) != value]
+    if differ:
+        raise UserError(
+            f"{out.url} holds a verification with other settings; different are: "
+            f"{', '.join(differ)}. Choose another --out, or leave it out"
+        )
+
+
+def _place(config: VerifyConfig, name: str) -> str:
+    """What is written before a picture's name: relative to the run, or in full elsewhere."""
+    return f"{full_url(config.out)}/" if config.out else f"{FOLDER}/{name}/"
+
+
+def _generate(
+    setting: Setting,
+    commits: Commits,
+    groups: list[Group],
+    place: str,
+    say: Say,
+    progress: Callable[[Drawn], None],
+) -> tuple[Drawn, dict[str, str]]:
+    """Do the groups that have no commit; what was drawn, and why groups were given up."""
+    address = setting.config.address
+    done = commits.done()
+    left = [Task(group) for group in groups if group.id not in done]
+    drawn = Drawn(sum(len(group.captions) for group in groups), setting.config.seeds)
+    drawn.captions_done = drawn.captions - sum(len(task.item.captions) for task in left)
+    lost: dict[str, str] = {}
+    if not left:
+        say("all pictures are there already")
+        return drawn, lost
+    if len(left) < len(groups):
+        say(f"going on: {drawn.captions_done:,} of {drawn.captions:,} captions are drawn")
+    start_ray(address)
+    if not joins_cluster(address):
+        check_room(setting.resources)
+    work = setting.work(commits.store, place)
+    images = max(len(group.captions) for group in groups) * setting.config.seeds
+    hang = HANG_SECONDS.get(setting.device, HANG_SECONDS["cuda"]) * images
+    began = float("inf")
+    for event in run_items(commits, left, work, setting.resources, hang_seconds=hang):
+        if event.kind == "commit" and event.commit:
+            began = min(began, event.commit.notes["began"])
+            drawn.captions_done += len(event.item.captions)
+            drawn.images += event.commit.notes["images"]
+            drawn.seconds = time.time() - began
+        elif event.kind == "quarantine":
+            lost[event.item.id] = event.reason
+        _tell(event, say)
+        progress(drawn)
+    return drawn, lost
+
+
+def _tell(event: Event, say: Say) -> None:
+    what = {
+        "retry": "failed and goes back in line: ",
+        "quarantine": "is given up: ",
+    }
+    if event.kind in what:
+        say(f"group {event.item.id} {what[event.kind]}{event.reason}")
+    elif event.reason:
+        say(event.reason)
+
+
+def _measures(out: Store, commits: list[Commit]) -> pa.Table:
+    tables = [MEASURES.empty_table()]
+    for part in [part for commit in commits for part in commit.parts]:
+        with out.open(part.path) as file:
+            tables.append(pq.read_table(file))
+    return pa.concat_tables(tables)
+
+
+def _join(store: Store, name: str, table: pa.Table, out: str) -> None:
+    """Add the verdicts to the run, unless the newest ones there say the same."""
+    commits = verdict_commits(store)
+    there = commits.all()
+    thresholds = table["thresholds"][0].as_py()
+    says = {"thresholds": thresholds, "captions": len(table), "out": full_url(out)}
+    last = newest(there)
+    if last and last.slice == name and says.items() <= last.notes.items():
+        return
+    generation = 1 + max((one.generation for one in there if one.slice == name), default=-1)
+    notes = says | {"verified_at": table["verified_at"][0].as_py()}
+    commits.commit(name, [Output(TABLES, table)], generation, notes=notes)
+
+
+def _tell_problems(commits: list[Commit], say: Say) -> None:
+    problems: Counter[str] = Counter()
+    for commit in commits:
+        problems.update(commit.notes["problems"])
+    for why, count in problems.most_common(SHOWN):
+        say(f"{count:,} training images could not be had: {why}")
+
+
+def _complaints(
+    groups: list[Group], found: dict[str, Commit], lost: dict[str, str]
+) -> tuple[str, ...]:
+    complaints = [
+        f"{len(group.captions)} captions of group {group.id} have no verdict: {lost[group.id]}; "
+        "run the same command again"
+        for group in groups
+        if group.id in lost
+    ]
+    rejects = {name: why for c in found.values() for name, why in c.notes["rejects"].items()}
+    if rejects:
+        name, why = next(iter(rejects.items()))
+        complaints.append(f"{len(rejects)} captions have no verdict: {why} (first: {name})")
+    return tuple(complaints)

@@ -1,0 +1,194 @@
+"""Generate from captions with several seeds, measure, and keep the pictures: the pool's work."""
+
+import io
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from scanner.cluster import Result
+from scanner.evidence.verify.drawing import Settings, draw
+from scanner.evidence.verify.embedding import Embedding
+from scanner.evidence.verify.measures import Agreement, agreement, as_image, likeness
+from scanner.evidence.verify.references import References
+from scanner.models import find_model
+from scanner.models.pipeline import load_pipeline
+from scanner.run import Output
+from scanner.run.verdicts import MEASURES
+from scanner.scan.work import telling_broken_devices
+from scanner.storage import Store
+
+PICTURE = 8
+
+
+@dataclass(frozen=True)
+class Group:
+    """Captions that are generated and committed together, with samples to take images from."""
+
+    id: str
+    captions: tuple[tuple[str, str], ...]
+    samples: tuple[tuple[dict[str, Any], ...], ...]
+
+
+@dataclass(frozen=True)
+class GenerateWork:
+    """How to make the work in an actor; picklable, and loads nothing until it is called.
+
+    ``out``: where pictures and measures go; ``place`` is written before a picture's name in the
+    tables. ``make_pipeline`` is called with the model's files, precision and device.
+    """
+
+    out: Store
+    place: str
+    settings: Settings
+    device: str
+    threads: int
+    batch_size: int
+    images: str | None
+    image_column: str | None
+    embedding: tuple[str, str] | None
+    make_pipeline: Callable[..., Any] = load_pipeline
+
+    def __call__(self) -> "Generator":
+        settings = self.settings
+        if self.device == "cpu":
+            torch.set_num_threads(self.threads)
+        files = find_model(settings.model, settings.revision, **settings.model_options)
+        if files.weights_hash() != settings.weights:
+            raise RuntimeError(f"{settings.model} has other weights here than it began with")
+        return Generator(
+            self,
+            self.make_pipeline(files, settings.dtype, self.device),
+            Embedding(*self.embedding) if self.embedding else None,
+            self.batch_size,
+        )
+
+
+@dataclass
+class _Drawn:
+    """A group on its way: G captions, K seeds; images and noise are there once it is drawn."""
+
+    group: Group
+    references: list[list[Image.Image | None]]
+    problems: Counter[str]
+    images_GKCHW: Tensor = field(default_factory=lambda: torch.empty(0))
+    noise_GKCHW: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+@dataclass
+class Generator:
+    """The work (scanner.cluster.Work)."""
+
+    how: GenerateWork
+    pipe: Any
+    embedding: Embedding | None
+    batch_size: int
+
+    def prepare(self, item: Group) -> _Drawn:
+        finder = References(self.how.images, self.how.image_column)
+        # All at once, so that a file that several captions come from is read once.
+        images = iter(finder.images([sample for mine in item.samples for sample in mine]))
+        return _Drawn(
+            item, [[next(images) for _ in mine] for mine in item.samples], finder.problems
+        )
+
+    def compute(self, prepared: _Drawn) -> _Drawn:
+        settings = self.how.settings
+        seeds = range(settings.seeds)
+        wanted = [(caption, seed) for _, caption in prepared.group.captions for seed in seeds]
+        made: list[tuple[Tensor, Tensor]] = []
+        start = 0
+        with telling_broken_devices():
+            while start < len(wanted):
+                part = wanted[start : start + self.batch_size]
+                try:
+                    made.append(draw(self.pipe, part, settings))
+                except torch.OutOfMemoryError:
+                    if self.batch_size == 1:
+                        raise
+                    self.batch_size //= 2  # for good: the next group is no smaller
+                    torch.cuda.empty_cache()
+                    continue
+                start += len(part)
+        images, noise = (
+            torch.cat(each).unflatten(0, (-1, len(seeds))) for each in zip(*made, strict=True)
+        )
+        prepared.images_GKCHW, prepared.noise_GKCHW = images, noise
+        return prepared
+
+    def finish(self, computed: _Drawn) -> Result:
+        rows, rejects = [], {}
+        for number, (caption_id, caption) in enumerate(computed.group.captions):
+            images, noise = computed.images_GKCHW[number], computed.noise_GKCHW[number]
+            if not (images.isfinite().all() and noise.isfinite().all()):
+                rejects[caption_id] = "the model's output is not finite"
+                continue
+            samples, references = computed.group.samples[number], computed.references[number]
+            found = [(s, r) for s, r in zip(samples, references, strict=True) if r is not None]
+            rows.append(
+                {
+                    "caption_id": caption_id,
+                    "caption": caption,
+                    "seeds": len(images),
+                    "n_references": len(found),
+                    "images": self._keep(caption_id, caption, images),
+                    **self._measure(images, noise, found),
+                }
+            )
+        notes = {
+            "images": computed.images_GKCHW.shape[:2].numel(),
+            "problems": dict(computed.problems),
+            "rejects": rejects,
+        }
+        return Result([Output("measures", pa.Table.from_pylist(rows, schema=MEASURES))], notes)
+
+    def _measure(
+        self, images: Tensor, noise: Tensor, found: list[tuple[dict[str, Any], Image.Image]]
+    ) -> dict[str, Any]:
+        alike = agreement(images, noise)
+        small = torch.nn.functional.adaptive_avg_pool2d(images.mean(0), PICTURE)
+        return {
+            "agreement": alike.images,
+            "agreement_noise": alike.noise,
+            "tile_distance": alike.tile_distance,
+            "agreeing_share": alike.share,
+            "picture": small.flatten().tolist(),
+            **(self._compare(images, alike, found) if found else {}),
+        }
+
+    def _compare(
+        self, images: Tensor, alike: Agreement, found: list[tuple[dict[str, Any], Image.Image]]
+    ) -> dict[str, Any]:
+        near = likeness(images, [reference for _, reference in found], alike.cells)
+        sample, reference = found[near.reference]
+        return {
+            "likeness": near.whole,
+            "likeness_part": near.part,
+            "likeness_hash": near.hash,
+            "likeness_embedding": self.embedding and self.embedding.likeness(images, reference),
+            "reference_source": sample["source"],
+            "reference_row": sample["row"],
+        }
+
+    def _keep(self, caption_id: str, caption: str, images: Tensor) -> list[str]:
+        """Write a caption's pictures, with what they were made of as PNG text."""
+        settings, names = self.how.settings, []
+        for seed, picture in enumerate(images):
+            about = PngInfo()
+            for name in ("model", "weights", "steps", "guidance", "dtype"):
+                about.add_text(name, str(getattr(settings, name)))
+            about.add_text("seed", str(seed))
+            about.add_text("caption_id", caption_id)
+            about.add_itxt("caption", caption)
+            data = io.BytesIO()
+            as_image(picture).save(data, "PNG", pnginfo=about)
+            name = f"images/{caption_id}-{seed}.png"
+            self.how.out.write(name, data.getvalue())
+            names.append(f"{self.how.place}{name}")
+        return names

@@ -1,0 +1,171 @@
+"""How alike pictures are: of several seeds among one another, and to a training image.
+
+Shapes: S seeds, C channels, H × W pixels or latents, R training images; pictures are in [0, 1].
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import imagehash
+import torch
+from PIL import Image
+from torch import Tensor
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    structural_similarity_index_measure,
+)
+
+BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, table of scales
+TILES = 4
+CELLS = 8
+AGREES = 0.1
+TEXTURED = 0.05
+HASH_BITS = 64
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What the seeds' pictures have in common, without any reference; means over pairs of seeds.
+
+    images, noise: multi-scale SSIM (1: the same) of the pictures, and of the noise differences
+    ε_c − ε_∅ at the first step. tile_distance: RMSE of the tile that differs most (tiled l2 of
+    Carlini et al. 2023, here over the pixels' root mean square). cells: (8, 8), where a cell of
+    the picture agrees across the seeds; share: how much of what is not blank does.
+    """
+
+    images: float
+    noise: float
+    tile_distance: float
+    cells: Tensor
+    share: float
+
+
+def agreement(images_SCHW: Tensor, noise_SCHW: Tensor) -> Agreement:
+    """Agreement of at least two seeds."""
+    left, right = pairs(images_SCHW)
+    first, second = pairs(noise_SCHW)
+    cells = _cells(images_SCHW.std(0, unbiased=False).square()).sqrt() < AGREES
+    textured = _textured(images_SCHW.mean(0))
+    share = (cells & textured).sum() / textured.sum() if textured.any() else torch.tensor(0.0)
+    return Agreement(
+        images=float(ms_ssim(left, right, 1.0).mean()),
+        noise=float(ms_ssim(first, second, float(noise_SCHW.max() - noise_SCHW.min())).mean()),
+        tile_distance=float(tile_distance(left, right).mean()),
+        cells=cells,
+        share=float(share),
+    )
+
+
+def pairs(x_S: Tensor) -> tuple[Tensor, Tensor]:
+    """Every two of S, as two batches."""
+    both = list(combinations(range(len(x_S)), 2))
+    return x_S[[a for a, _ in both]], x_S[[b for _, b in both]]
+
+
+def ms_ssim(left_NCHW: Tensor, right_NCHW: Tensor, data_range: float) -> Tensor:
+    """Multi-scale SSIM of N pairs (N,), with as many scales as the size has room for."""
+    size = min(left_NCHW.shape[-2:])
+    kernel = next((k for k in (11, 7, 3) if size >= 4 * k), 3)
+    scales = max(s for s in range(1, 6) if size > (kernel - 1) * max(1, s - 1) ** 2)
+    weights = torch.tensor(BETAS[:scales])
+    found = multiscale_structural_similarity_index_measure(
+        left_NCHW,
+        right_NCHW,
+        sigma=(kernel - 1) / 2 / 3.5,
+        kernel_size=kernel,
+        reduction="none",
+        data_range=max(data_range, 1e-12),
+        betas=tuple((weights / weights.sum()).tolist()),
+        normalize="relu",
+    )
+    return found.reshape(-1)
+
+
+def tile_distance(left_NCHW: Tensor, right_NCHW: Tensor, tiles: int = TILES) -> Tensor:
+    """RMSE of the tile of a ``tiles`` × ``tiles`` grid that differs most, for N pairs (N,)."""
+    squares = (left_NCHW - right_NCHW).square().mean(1, keepdim=True)
+    return torch.nn.functional.adaptive_avg_pool2d(squares, tiles).flatten(1).amax(1).sqrt()
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Of the seeds' pictures to the training image that they come nearest to; means over seeds.
+
+    whole, part: SSIM of the whole picture, and over the cells that agree across the seeds (None
+    where none does). hash: share of equal bits of the perceptual hash. tile_distance: as in
+    Agreement. reference: the number of the training image.
+    """
+
+    whole: float
+    part: float | None
+    hash: float
+    tile_distance: float
+    reference: int
+
+
+def likeness(images_SCHW: Tensor, references: list[Image.Image], cells: Tensor) -> Likeness:
+    """Likeness to the training images, each cut to the pictures' shape as for training."""
+    height, width = images_SCHW.shape[-2:]
+    found = []
+    hashes = [imagehash.phash(as_image(image)) for image in images_SCHW]
+    for number, reference in enumerate(references):
+        cut = fitted(reference, height, width)
+        target = as_tensor(cut).expand_as(images_SCHW)
+        ssim, map_SCHW = structural_similarity_index_measure(
+            images_SCHW,
+            target,
+            sigma=1.5 if min(height, width) >= 44 else 6 / 7,
+            reduction="none",
+            data_range=1.0,
+            return_full_image=True,
+        )
+        by_cell = _cells(map_SCHW.mean(0))
+        target_hash = imagehash.phash(cut)
+        found.append(
+            Likeness(
+                whole=float(ssim.mean()),
+                part=float(by_cell[cells].mean()) if cells.any() else None,
+                hash=1 - sum(one - target_hash for one in hashes) / HASH_BITS / len(hashes),
+                tile_distance=float(tile_distance(images_SCHW, target).mean()),
+                reference=number,
+            )
+        )
+    return max(found, key=lambda one: one.whole)
+
+
+def fitted(image: Image.Image, height: int, width: int) -> Image.Image:
+    """An image scaled until it covers the size, and cut to its middle."""
+    image = image.convert("RGB")
+    scale = max(height / image.height, width / image.width)
+    scaled = image.resize(
+        (max(width, round(image.width * scale)), max(height, round(image.height * scale))),
+        Image.Resampling.LANCZOS,
+    )
+    left, top = (scaled.width - width) // 2, (scaled.height - height) // 2
+    return scaled.crop((left, top, left + width, top + height))
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """(3, H, W) in [0, 1]."""
+    flat = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
+    return flat.view(image.height, image.width, 3).permute(2, 0, 1).float() / 255
+
+
+def as_image(picture_CHW: Tensor) -> Image.Image:
+    values = (picture_CHW.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
+    return Image.fromarray(values.contiguous().numpy())
+
+
+def _cells(map_CHW: Tensor) -> Tensor:
+    """Means over an 8 × 8 grid of cells and the channels: (8, 8)."""
+    return torch.nn.functional.adaptive_avg_pool2d(map_CHW, CELLS).mean(0)
+
+
+def _textured(picture_CHW: Tensor) -> Tensor:
+    """Which cells are not blank: blank ones agree whatever is drawn elsewhere."""
+    mean = torch.nn.functional.adaptive_avg_pool2d(picture_CHW, CELLS)
+    square = torch.nn.functional.adaptive_avg_pool2d(picture_CHW.square(), CELLS)
+    within = (square - mean.square()).clamp(min=0).mean(0).sqrt()
+    # A flat cell in another colour than most of the picture (its background) shows something.
+    background = mean.flatten(1).median(1).values[:, None, None]
+    return (within > TEXTURED) | ((mean - background).square().mean(0).sqrt() > TEXTURED)

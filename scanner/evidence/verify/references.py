@@ -1,0 +1,173 @@
+"""The training images of samples: from an image column, from tars, or by a path template."""
+
+import io
+import struct
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from scanner.captions.webdataset import tar_files
+from scanner.errors import UserError
+from scanner.evidence.verify.template import UnsafeValue, filled
+from scanner.storage import is_transient, open_input
+
+IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
+IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "gif")
+LARGEST_BYTES = 64 << 20
+LARGEST_PIXELS = 1024
+BATCH_ROWS = 256
+_DAMAGE = (OSError, ValueError, EOFError, tarfile.TarError, pa.ArrowException)
+# What Pillow raises for files that are no images or broken ones, by their kinds.
+_NO_IMAGE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+Sample = Mapping[str, Any]
+
+
+class References:
+    """Finds the training images of samples; a sample has source, row, key and the kept columns.
+
+    ``template``: where an image is (see :mod:`~scanner.evidence.verify.template`); without one, it
+    is looked for beside the caption: in a parquet column (``column``, else one of the names in
+    use), or in the tar that the sample or, as img2dataset writes them, its parquet belongs to.
+    Whatever cannot be had is None, and ``problems`` counts why. Only a store that does not answer
+    raises.
+    """
+
+    def __init__(self, template: str | None, column: str | None) -> None:
+        self.template = template
+        self.column = column
+        self.problems: Counter[str] = Counter()
+
+    def images(self, samples: list[Sample]) -> list[Image.Image | None]:
+        """The image of each sample, at most ``LARGEST_PIXELS`` wide and high."""
+        if self.template:
+            return [self._decode(self._file(sample)) for sample in samples]
+        found: list[Image.Image | None] = [None] * len(samples)
+        by_source: dict[str, list[int]] = {}
+        for number, sample in enumerate(samples):
+            by_source.setdefault(sample["source"], []).append(number)
+        for source, numbers in by_source.items():
+            data = self._beside(source, [samples[number] for number in numbers])
+            for number, one in zip(numbers, data, strict=True):
+                found[number] = self._decode(one)
+        return found
+
+    def _file(self, sample: Sample) -> bytes | None:
+        try:
+            with open_input(filled(str(self.template), sample)) as file:
+                return self._bounded(file.read)
+        except UnsafeValue as error:
+            self.problems[f"--images: {error}"] += 1
+        except (OSError, ValueError, UserError) as error:
+            if is_transient(error):
+                raise
+            # Not the message, which names each file: these are counted together.
+            self.problems[f"--images: {type(error).__name__}"] += 1
+        return None
+
+    def _beside(self, source: str, samples: list[Sample]) -> list[bytes | None]:
+        name = source.lower().removesuffix(".gz")
+        try:
+            if name.endswith(".tar"):
+                return self._from_tar(source, samples, "row")
+            if name.endswith(".parquet"):
+                return self._from_parquet(source, samples)
+        except _DAMAGE as error:
+            if is_transient(error):
+                raise
+            return self._miss_all(samples, f"{source}: {type(error).__name__}: {error}")
+        return self._miss_all(samples, "no images in this kind of file; name them by --images")
+
+    def _from_parquet(self, source: str, samples: list[Sample]) -> list[bytes | None]:
+        with open_input(source, cache_type="none") as file:
+            parquet = pq.ParquetFile(file)
+            column = self._image_column(parquet.schema_arrow.names)
+            if column:
+                found = _rows_of(parquet, column, {sample["row"] for sample in samples})
+                return [_bytes(found.get(sample["row"])) for sample in samples]
+        if self.column:
+            return self._miss_all(samples, f"no column {self.column} in {source}")
+        try:
+            return self._from_tar(source.removesuffix(".parquet") + ".tar", samples, "key")
+        except FileNotFoundError:
+            return self._miss_all(
+                samples, "no image column and no tar beside the parquet; see --images"
+            )
+
+    def _image_column(self, there: list[str]) -> str | None:
+        names = {name.lower(): name for name in there}
+        wanted = (self.column,) if self.column else IMAGE_COLUMNS
+        return next((names[name.lower()] for name in wanted if name.lower() in names), None)
+
+    def _from_tar(self, source: str, samples: list[Sample], by: str) -> list[bytes | None]:
+        """``by``: whether samples are told by their row in the tar, or by its key."""
+        wanted = {sample[by] for sample in samples}
+        found: dict[Any, bytes | None] = {}
+        for row, key, ending, read in tar_files(source):
+            place: Any = row if by == "row" else key.rpartition("/")[2]
+            if place in wanted and ending in IMAGE_ENDINGS and place not in found:
+                found[place] = self._bounded(read)
+                if len(found) == len(wanted):
+                    break
+        lacking = sum(sample[by] not in found for sample in samples)
+        self.problems.update({"no image with its key in the tar": lacking} if lacking else {})
+        return [found.get(sample[by]) for sample in samples]
+
+    def _bounded(self, read: Callable[[int], bytes]) -> bytes | None:
+        data = read(LARGEST_BYTES + 1)
+        if len(data) <= LARGEST_BYTES:
+            return data
+        self.problems[f"an image of more than {LARGEST_BYTES >> 20} MiB"] += 1
+        return None
+
+    def _decode(self, data: bytes | None) -> Image.Image | None:
+        if data is None:
+            return None
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                # A huge JPEG is decoded small; anything is kept small.
+                image.draft("RGB", (LARGEST_PIXELS, LARGEST_PIXELS))
+                small = image.convert("RGB")
+                small.thumbnail((LARGEST_PIXELS, LARGEST_PIXELS))
+                return small
+        except _NO_IMAGE as error:
+            self.problems[f"no image: {type(error).__name__}"] += 1
+            return None
+
+    def _miss_all(self, samples: list[Sample], why: str) -> list[bytes | None]:
+        self.problems[why] += len(samples)
+        return [None] * len(samples)
+
+
+def _rows_of(parquet: pq.ParquetFile, column: str, rows: set[int]) -> dict[int, Any]:
+    """A column's values in some rows; only their row groups are read, a batch at a time."""
+    found: dict[int, Any] = {}
+    start = 0
+    for group in range(parquet.metadata.num_row_groups):
+        end = start + parquet.metadata.row_group(group).num_rows
+        if any(start <= row < end for row in rows):
+            place = start
+            for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=[column]):
+                inside = [row for row in rows if place <= row < place + len(batch)]
+                found |= {row: batch.column(0)[row - place].as_py() for row in inside}
+                place += len(batch)
+        start = end
+    return found
+
+
+def _bytes(value: Any) -> bytes | None:
+    """An image as data sets hold it: bytes, or a record with bytes (Hugging Face)."""
+    if isinstance(value, dict):
+        value = value.get("bytes")
+    return value if isinstance(value, bytes) else None

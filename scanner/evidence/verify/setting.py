@@ -1,0 +1,109 @@
+"""What the options of verify come to: the run's model and settings where they say nothing else."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from scanner.cluster import Resources
+from scanner.errors import UsageError, UserError
+from scanner.evidence.verify.config import VerifyConfig
+from scanner.evidence.verify.drawing import Settings
+from scanner.evidence.verify.embedding import Embedding
+from scanner.evidence.verify.generation import GenerateWork, Group
+from scanner.models import ModelFiles, find_model
+from scanner.models.diffusion_model import score_scheduler
+from scanner.scan.setting import MODEL, choose_resources, from_anywhere, start_ray_if_joined
+from scanner.storage import Store
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How pictures are made and where; ``run_files`` are the run's model, whose ids captions have.
+
+    ``device``, ``resources``: what the actors take.
+    """
+
+    config: VerifyConfig
+    settings: Settings
+    run_files: ModelFiles
+    device: str
+    resources: Resources
+
+    def work(self, out: Store, place: str) -> GenerateWork:
+        config = self.config
+        pinned = None
+        if config.embedding and config.embedding_sha256:
+            pinned = (config.embedding, config.embedding_sha256)
+        return GenerateWork(
+            out=out,
+            place=place,
+            settings=self.settings,
+            device=self.device,
+            threads=max(1, int(self.resources.cpus)),
+            batch_size=config.batch_size or BATCH,
+            images=config.images,
+            image_column=config.image_column,
+            embedding=pinned,
+        )
+
+    def about(self, groups: Sequence[Group]) -> dict[str, Any]:
+        """All that the measures depend on; what an earlier call on the same directory had too."""
+        config = self.config
+        captions = [caption for group in groups for caption in group.captions]
+        return {
+            **asdict(self.settings),
+            "images": config.images,
+            "image_column": config.image_column,
+            "references": config.references,
+            "embedding": config.embedding_sha256,
+            "captions": hashlib.sha256(json.dumps(captions).encode()).hexdigest()[:16],
+        }
+
+
+def prepare(config: VerifyConfig, record: dict[str, Any]) -> Setting:
+    """``record``: run.json. Raises UserError for what could not be generated with.
+
+    What is wrong shows here, before any actor starts.
+    """
+    asked, own = record["asked"], record["model"]
+    options = {name: asked[name] for name in MODEL}
+    for name in ("model_config", "lora"):
+        options[name] = options[name] and from_anywhere(options[name])
+    run_files = find_model(own["name"], own["revision"], **options)
+    files, weights = run_files, own["weights"]
+    if config.model:
+        options = {}
+        files = find_model(from_anywhere(config.model), config.revision)
+        weights = files.weights_hash()
+    elif run_files.weights_hash() != weights:
+        raise UserError(
+            f"{own['name']}: its weights are not those that the run was made with any more; name "
+            "the model to generate with by --model"
+        )
+    start_ray_if_joined(config.address)
+    config = replace(config, dtype=asked["dtype"] if config.dtype == "run" else config.dtype)
+    device, dtype, resources = choose_resources(config)
+    settings = Settings(
+        model=files.name,
+        revision=files.revision,
+        model_options=options,
+        weights=weights,
+        dtype=dtype,
+        seeds=config.seeds,
+        steps=config.steps or asked["steps"],
+        guidance=float(asked["guidance"] if config.guidance is None else config.guidance),
+        height=asked["height"],
+        width=asked["width"],
+    )
+    most = score_scheduler(files.config("scheduler")).config.num_train_timesteps
+    if settings.steps > most:
+        raise UsageError(f"--steps {settings.steps}: the model has {most} noise levels")
+    if settings.guidance <= 1:
+        raise UsageError(f"--guidance: the run's own is {settings.guidance}; name one above 1")
+    if config.embedding and config.embedding_sha256:
+        Embedding(config.embedding, config.embedding_sha256)
+    return Setting(config, settings, run_files, device, resources)

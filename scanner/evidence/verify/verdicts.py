@@ -1,0 +1,98 @@
+"""From measures to verdicts: which captions come out as copies, and of what kind."""
+
+import json
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scanner.evidence.verify.thresholds import Thresholds
+from scanner.run.verdicts import VERDICTS
+
+KINDS = ("verbatim", "template", "none")
+BLOCK = 1024
+
+
+def judge(measures: pa.Table, thresholds: Thresholds, verification: str = "") -> pa.Table:
+    """The table of verdicts (scanner.run.verdicts.VERDICTS), in the order of the measures.
+
+    none: the seeds disagree, and no training image is copied. template: only a part of the
+    picture is the same, or several captions draw the same one (what Webster, 2023, calls template
+    verbatims). verbatim: the whole picture, and no other caption here draws it.
+    """
+    agreement, whole = _numbers(measures, "agreement"), _numbers(measures, "likeness")
+    copied = (agreement >= thresholds.agreement) | (whole >= thresholds.likeness)
+    if thresholds.cosine is not None:
+        copied |= _numbers(measures, "likeness_embedding") >= thresholds.cosine
+    part = _numbers(measures, "likeness_part")
+    in_part = _numbers(measures, "agreeing_share") >= thresholds.part
+    # Where the training image is known, the part has to be its.
+    in_part &= np.isnan(part) | (part >= thresholds.likeness)
+    shared = np.ones(len(measures), np.int32)
+    shared[copied] = same_picture(pictures(measures)[copied], thresholds.same_picture)
+    verdict = np.where(
+        copied & (shared == 1), "verbatim", np.where(copied | in_part, "template", "none")
+    )
+    constant: dict[str, Any] = {
+        "verification": verification,
+        "thresholds": json.dumps(asdict(thresholds), sort_keys=True),
+        "verified_at": time.time(),
+    }
+    rows = measures.to_pylist()
+    added = {
+        "verdict": pa.array(verdict.tolist(), pa.string()),
+        "reason": [
+            _reason(row, bool(whole_copy), int(n), thresholds)
+            for row, whole_copy, n in zip(rows, copied, shared, strict=True)
+        ],
+        "same_picture": shared,
+        **{name: [value] * len(rows) for name, value in constant.items()},
+    }
+    columns = [added[n] if n in added else measures[n] for n in VERDICTS.names]
+    return pa.table(columns, schema=VERDICTS)
+
+
+def pictures(measures: pa.Table) -> np.ndarray:
+    """The mean pictures (N, F)."""
+    flat = measures["picture"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(measures), -1 if len(measures) else 0)
+
+
+def same_picture(pictures_NF: np.ndarray, near: float) -> np.ndarray:
+    """How many of N pictures are within an RMSE of ``near`` of each one, itself included: (N,)."""
+    found = np.zeros(len(pictures_NF), np.int32)
+    for start in range(0, len(pictures_NF), BLOCK):
+        block = slice(start, start + BLOCK)
+        found[block] = (distances(pictures_NF[block], pictures_NF) <= near).sum(1)
+    return found
+
+
+def distances(left_NF: np.ndarray, right_MF: np.ndarray) -> np.ndarray:
+    """RMSE between pictures: (N, M)."""
+    squares = (left_NF**2).mean(1)[:, None] + (right_MF**2).mean(1)[None]
+    crossed = left_NF @ right_MF.T / max(1, left_NF.shape[1])
+    return np.sqrt(np.maximum(squares - 2 * crossed, 0))
+
+
+def _reason(row: dict[str, Any], copied: bool, shared: int, thresholds: Thresholds) -> str:
+    """What a person is told of a verdict."""
+    parts = [f"seeds agree {row['agreement']:.2f} (from {thresholds.agreement:.2f})"]
+    if row["likeness"] is not None:
+        parts.append(f"training image {row['likeness']:.2f} (from {thresholds.likeness:.2f})")
+    if thresholds.cosine is not None and row["likeness_embedding"] is not None:
+        parts.append(f"cosine {row['likeness_embedding']:.2f} (from {thresholds.cosine:.2f})")
+    if shared > 1:
+        parts.append(f"{shared} captions draw this picture")
+    if not copied:
+        share = f"{row['agreeing_share']:.0%} of the picture agrees (from {thresholds.part:.0%})"
+        parts.append(share)
+        if row["likeness_part"] is not None:
+            parts.append(f"that part is like the training image {row['likeness_part']:.2f}")
+    return "; ".join(parts)
+
+
+def _numbers(table: pa.Table, name: str) -> np.ndarray:
+    """A column as floats, NaN for null; a comparison with it is false."""
+    return table[name].to_numpy(zero_copy_only=False).astype(float)

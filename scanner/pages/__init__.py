@@ -1,0 +1,7 @@
+"""What every HTML page shares: a shell that needs no network, its colours, its charts."""
+
+from scanner.pages.charts import Chart, finish, png
+from scanner.pages.colours import PAPER, THEMED, Colours
+from scanner.pages.shell import render
+
+__all__ = ["PAPER", "THEMED", "Chart", "Colours", "finish", "png", "render"]

@@ -1,0 +1,59 @@
+"""Charts for pages and pictures: what they look like, and making a PNG of one."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import vl_convert
+from PIL import Image
+
+from scanner.pages.colours import PAPER, Colours
+
+FONT = "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
+PIXELS_PER_UNIT = 2
+# altair writes charts for this version; whoever draws them has to speak it.
+VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+COLOURS = 128
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A Vega-Lite chart and what it shows in words, for who does not see it."""
+
+    spec: dict[str, Any]
+    alt: str
+
+
+def finish(chart: alt.TopLevelMixin, colours: Colours, description: str) -> Chart:
+    """A chart in the page's colours and type; ``description`` becomes its alternative text."""
+    axis = {
+        "labelColor": colours.faint,
+        "titleColor": colours.faint,
+        "domainColor": colours.line,
+        "tickColor": colours.line,
+        "gridColor": colours.line,
+        "titleFontWeight": "normal",
+        "minExtent": 26,
+    }
+    config = {
+        "background": None,
+        "font": FONT,
+        "view": {"stroke": None},
+        "axis": axis,
+        "legend": {"labelColor": colours.faint, "titleColor": colours.faint},
+        "title": {"color": colours.ink, "subtitleColor": colours.faint, "anchor": "start"},
+        "header": {"labelColor": colours.ink, "titleColor": colours.faint},
+        "text": {"color": colours.ink},
+    }
+    spec = {**chart.to_dict(), "description": description, "config": config}
+    return Chart(spec, description)
+
+
+def png(chart: Chart) -> bytes:
+    """The chart as a PNG on paper, two pixels a unit, of few colours so that it stays small."""
+    spec = {**chart.spec, "config": {**chart.spec["config"], "background": PAPER.paper}}
+    drawn = vl_convert.vegalite_to_png(spec, VEGA_LITE, scale=PIXELS_PER_UNIT, allowed_base_urls=[])
+    with Image.open(io.BytesIO(drawn)) as image, io.BytesIO() as file:
+        image.convert("RGB").quantize(COLOURS).save(file, "PNG", optimize=True)
+        return file.getvalue()

@@ -1,0 +1,57 @@
+"""One set of colours: for the light page and print, the dark page, and charts in either."""
+
+from dataclasses import asdict, dataclass, fields
+
+
+@dataclass(frozen=True)
+class Colours:
+    """Colours by what they are for, as CSS writes them.
+
+    here: what the page is about, seen against ``others``, the cases it is compared with; band:
+    where most of those lie. mark: behind words that are pointed out. low, high: ends of a scale
+    that is neutral in the middle, where paper shows.
+    """
+
+    paper: str
+    ink: str
+    faint: str
+    line: str
+    here: str
+    others: str
+    band: str
+    mark: str
+    low: str
+    high: str
+
+
+PAPER = Colours(
+    paper="#ffffff",
+    ink="#1b1b1b",
+    faint="#5f6368",
+    line="#d9dce0",
+    here="#c2255c",
+    others="#7a8490",
+    band="#dfe3e8",
+    mark="#ffdeeb",
+    low="#1864ab",
+    high="#c2255c",
+)
+DARK = Colours(
+    paper="#15171a",
+    ink="#e8eaed",
+    faint="#a2a9b1",
+    line="#3a3f45",
+    here="#ff6b9d",
+    others="#949ca6",
+    band="#33383f",
+    mark="#5c1f3a",
+    low="#4dabf7",
+    high="#ff6b9d",
+)
+# In a page, charts name the page's variables: light, dark and print need no second drawing.
+THEMED = Colours(**{field.name: f"var(--{field.name})" for field in fields(Colours)})
+
+
+def variables(colours: Colours) -> str:
+    """The colours as CSS custom properties."""
+    return " ".join(f"--{name}: {value};" for name, value in asdict(colours).items())

@@ -1,0 +1,53 @@
+"""The shell of a page: one file, no network, light and dark, and nothing runs but our scripts."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import vl_convert
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from scanner.pages.charts import VEGA_LITE
+from scanner.pages.colours import DARK, PAPER, variables
+
+HERE = Path(__file__).parent
+
+
+def render(template: Path, scripts: Sequence[Path] = (), **values: object) -> str:
+    """A page from a jinja template that extends ``shell.html.j2``; every value is escaped.
+
+    ``scripts``: files that run after those of the shell. Captions are hostile text: beside the
+    escaping, the page's own security policy lets no script run but these (named by their hashes)
+    and nothing load over a network.
+    """
+    environment = Environment(
+        loader=FileSystemLoader([template.parent, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    texts = [_library(), *(path.read_text() for path in (HERE / "charts.js", *scripts))]
+    return environment.get_template(template.name).render(
+        **values,
+        style=Markup((HERE / "style.css").read_text()),
+        light=Markup(variables(PAPER)),
+        dark=Markup(variables(DARK)),
+        scripts=[Markup(script) for script in texts],
+        script_hashes=[_hash(script) for script in texts],
+    )
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and vega-embed as one script, which altair's charts are drawn by."""
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
+    return script.replace("</script", "<\\/script")
+
+
+def _hash(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest())
+    return f"'sha256-{digest.decode()}'"
