@@ -1,0 +1,126 @@
+"""From scores to a removal list: which samples a policy removes from the training set, and why.
+
+Examples: memscan curate RUN --out curated
+          memscan curate RUN --policy mine.toml --out curated-2 --diff curated
+          memscan curate RUN --policy mine.toml --out curated-2 --apply s3://bucket/cleaned
+
+A policy is a TOML file of rules in order; the first one that holds for a caption decides what
+becomes of its samples, and of others with the same image. The list's directory has the policy as
+policy.toml, the default one too: copy it and change it. Nothing is scored again.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from jobs.calibrations import named_calibration
+from jobs.terminal import pairs, parse, print_json, print_table, run, say
+from scanner.errors import UsageError
+
+
+@dataclass(frozen=True)
+class CurateConfig:
+    """What to curate, by which policy, and where to."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run's directory or URL."""
+    out: str = ""
+    """The directory or URL for removal_list.parquet and .csv, summary.json and .txt, policy.toml;
+    an earlier list there is replaced."""
+    policy: str = "default"
+    """A TOML file with rules, or default."""
+    calibration: str | None = None
+    """A calibration of memscan calibrate (a file or URL, or testbed), which gives rules the
+    probability and the summary the expected number of false removals."""
+    apply: str | None = None
+    """Also write cleaned copies of the input shards to this directory or URL, with the same format
+    and columns. Run again, it goes on where it stopped."""
+    diff: str | None = None
+    """Show what changes against another policy, or against an earlier --out directory."""
+    force: bool = False
+    """Go on where one source or one cluster loses more than the policy's limits allow."""
+    image_key: str = "image_key"
+    """The column of samples that tells that two are the same image, so that what removes one
+    removes the other under its other captions too; none to look at captions alone."""
+    with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
+    """Attach other runs: name=RUN gives predicates the views name.scores, name.ranked and so on."""
+    actors: int | None = None
+    """With --apply, how many processes copy; one a core, and none beside this one for a few
+    shards."""
+    address: str | None = None
+    """With --apply, a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default; without one a
+    local Ray is started."""
+    single_writer: bool = False
+    """With --apply, allow a store that cannot create a file only if it is absent; one curate at a
+    time then."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    def body() -> int:
+        words = sys.argv[1:] if arguments is None else arguments
+        config = parse(CurateConfig, "curate", str(__doc__), words)
+        if not config.out:
+            raise UsageError("--out: name the directory that the removal list is written to")
+        return _curate(config)
+
+    return run(body)
+
+
+def _curate(config: CurateConfig) -> int:
+    from scanner.curation import (
+        choose_image_key,
+        curate,
+        difference,
+        read_policy,
+        remember,
+    )
+    from scanner.query import open_run
+
+    policy = read_policy(config.policy)
+    calibration = named_calibration(config.calibration)
+    tables = open_run(config.run, pairs("--with", config.with_), calibration)
+    choose_image_key(tables, config.image_key)
+    if config.diff:
+        remember(tables, config.diff, config.run)
+    summary = curate(config.run, tables, policy, config.out, config.force)
+    record: dict[str, Any] = summary.to_json()
+    if not config.json:
+        print(summary.to_text())
+    if config.diff:
+        found = difference(tables, config.diff)
+        record["diff"] = found.to_json()
+        if not config.json:
+            print("\n" + found.to_text())
+            if found.captions:
+                print_table(found.captions, ["caption", "samples", "before", "after", "reasons"])
+    if not config.json:
+        print(f"\nlist     {config.out}/removal_list.parquet, .csv")
+        if not config.apply:
+            print("next     the same with --apply DIR writes cleaned copies of the shards")
+    if config.apply:
+        from scanner.curation.copying import apply
+
+        copied = apply(
+            config.run,
+            config.out,
+            config.apply,
+            say,
+            config.actors,
+            config.address,
+            config.single_writer,
+        )
+        record["apply"] = copied.to_json()
+        if not config.json:
+            print(f"copies   {copied.to_text()}")
+    if config.json:
+        print_json(record)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""What img2dataset wrote beside its tables: the images, in a tar or a folder of the same name."""
+
+import posixpath
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from scanner.captions.values import as_text
+from scanner.captions.webdataset import split_name
+from scanner.curation.clean_tar import clean_tar
+from scanner.curation.shards import Shard
+from scanner.errors import UserError
+from scanner.storage import Store, open_input, split_url
+
+KEY = "key"
+
+
+def clean_beside(shard: Shard, table: Path, removed: Sequence[int], copies: Store) -> None:
+    """Copy a shard's images without those of the rows removed, by their keys in its table.
+
+    Nothing to do where there are none. Raises UserError where a removed row has no image there.
+    """
+    keys = as_text(pq.read_table(table, columns=[KEY])[KEY].combine_chunks())
+    gone = {key for key in keys.take(list(removed)).to_pylist() if key is not None}
+    stem = shard.source.removesuffix(".parquet")
+    filesystem, path = split_url(stem)
+    with tempfile.TemporaryDirectory() as folder:
+        if filesystem.exists(f"{path}.tar"):
+            found = _tar(f"{stem}.tar", shard, gone, copies, Path(folder))
+        elif filesystem.isdir(path):
+            found = _folder(stem, shard, gone, copies, Path(folder))
+        else:
+            return
+    if found != gone:
+        raise UserError(
+            f"{stem}: {len(gone - found):,} of the {len(gone):,} samples to remove have no image "
+            f"there, such as {min(gone - found)}: not the files that img2dataset wrote with "
+            f"{shard.source}"
+        )
+
+
+def _tar(url: str, shard: Shard, gone: set[str], copies: Store, folder: Path) -> set[str]:
+    source, target = folder / "source.tar", folder / "target.tar"
+    with open_input(url) as remote, source.open("wb") as file:
+        shutil.copyfileobj(remote, file, 1 << 20)
+    found: set[str] = set()
+
+    def goes(number: int, key: str) -> bool:
+        if key in gone:
+            found.add(key)
+        return key in gone
+
+    clean_tar(source, target, goes)
+    copies.upload(target, shard.target.removesuffix(".parquet") + ".tar")
+    return found
+
+
+def _folder(url: str, shard: Shard, gone: set[str], copies: Store, folder: Path) -> set[str]:
+    filesystem, path = split_url(url)
+    found: set[str] = set()
+    for name in filesystem.find(path):
+        key = split_name(posixpath.basename(name))[0]
+        if key in gone:
+            found.add(key)
+            continue
+        copy = folder / "copy"
+        filesystem.get_file(name, str(copy))
+        copies.upload(copy, shard.target.removesuffix(".parquet") + name.removeprefix(path))
+    return found

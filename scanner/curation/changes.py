@@ -1,0 +1,95 @@
+"""What a changed policy changes: two removal lists of one run, sample by sample."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scanner.curation.planning import make_list
+from scanner.curation.policy import read_policy
+from scanner.curation.removals import PARQUET
+from scanner.errors import UserError
+from scanner.query import RunTables
+from scanner.storage import Store
+
+SHOWN = 10
+_COLUMNS = ["source", "row", "caption_id", "action", "reasons"]
+_CHANGED = """
+    SELECT caption_id, before.action AS before, after.action AS after,
+           before.reasons AS before_reasons, after.reasons AS after_reasons
+    FROM listed_before AS before FULL JOIN listed AS after USING (source, "row", caption_id)
+    WHERE before.action IS DISTINCT FROM after.action"""
+# A sample that a list does not name is kept by it; a kept one that it names is no change.
+_ACTIONS = f"""
+    SELECT coalesce(before, 'keep') AS before, coalesce(after, 'keep') AS after, count(*) AS samples
+    FROM ({_CHANGED}) WHERE coalesce(before, 'keep') <> coalesce(after, 'keep')
+    GROUP BY ALL ORDER BY samples DESC, before, after"""
+_CAPTIONS = f"""
+    SELECT caption_id, any_value(caption) AS caption, count(*) AS samples,
+           coalesce(min(before), 'keep') AS before, coalesce(min(after), 'keep') AS after,
+           any_value(coalesce(after_reasons, before_reasons)) AS reasons
+    FROM ({_CHANGED}) AS changed LEFT JOIN captions USING (caption_id)
+    WHERE coalesce(before, 'keep') <> coalesce(after, 'keep')
+    GROUP BY caption_id ORDER BY samples DESC, caption_id LIMIT $shown"""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """``changes``: how many samples go from which action to which; ``captions``: those with most
+    samples that change, at most ten."""
+
+    other: str
+    changes: list[dict[str, Any]]
+    captions: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def to_text(self) -> str:
+        if not self.changes:
+            return f"compared with {self.other}: nothing changes"
+        lines = [f"compared with {self.other}:"]
+        lines += [
+            f"  {item['samples']:>12,} samples  {item['before']} → {item['after']}"
+            for item in self.changes
+        ]
+        return "\n".join(lines)
+
+
+def remember(tables: RunTables, other: str, run: str) -> None:
+    """Make the table listed_before, of another policy or of an earlier list in its directory.
+
+    Raises UserError where ``other`` is neither.
+    """
+    if other == "default" or Path(other).is_file():
+        make_list(run, tables, read_policy(other))
+        tables.materialize("listed_before", "SELECT * FROM listed", {})
+        return
+    store = Store(other, single_writer=True)
+    if not store.exists(PARQUET):
+        raise UserError(
+            f"--diff {other}: neither a policy (a TOML file, or default) nor a directory that "
+            f"memscan curate wrote (it would have {PARQUET})"
+        )
+    with store.open(PARQUET) as file:
+        parquet = pq.ParquetFile(file)
+        schema = pa.schema([parquet.schema_arrow.field(name) for name in _COLUMNS])
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in parquet.iter_batches(columns=_COLUMNS):
+                yield batch.select(_COLUMNS)
+
+        reader = pa.RecordBatchReader.from_batches(schema, batches())
+        tables.connection.register("given_list", reader)
+        tables.connection.execute("CREATE OR REPLACE TABLE listed_before AS FROM given_list")
+        tables.connection.unregister("given_list")
+
+
+def difference(tables: RunTables, other: str) -> Difference:
+    """Between the tables listed_before and listed."""
+    changes = tables.query(_ACTIONS).to_pylist()
+    captions = tables.query(_CAPTIONS, {"shown": SHOWN}).to_pylist()
+    return Difference(other, changes, captions)

@@ -1,0 +1,162 @@
+"""Make the cleaned copy of one shard, after a look whether it is still the one scanned."""
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from scanner.captions.batch import Batch
+from scanner.captions.formats import UnreadableFile, read
+from scanner.captions.values import as_text
+from scanner.cluster import Result
+from scanner.curation.beside import clean_beside
+from scanner.curation.clean_lines import clean_lines
+from scanner.curation.clean_parquet import clean_parquet
+from scanner.curation.clean_tar import clean_tar
+from scanner.curation.removals import PARQUET, REMOVED
+from scanner.curation.shards import Shard
+from scanner.errors import UserError
+from scanner.storage import Store, open_input
+
+
+@dataclass(frozen=True)
+class CleanWork:
+    """How to make the work in an actor: the removal list's directory, and the copies'."""
+
+    removals: Store
+    copies: Store
+
+    def __call__(self) -> "_Cleaner":
+        return _Cleaner(self.removals, self.copies)
+
+
+@dataclass
+class _Cleaner:
+    """The work of --apply (scanner.cluster.Work).
+
+    A shard's copy is uploaded whole; the commit that follows holds its counts. Doing it twice
+    gives the same bytes.
+    """
+
+    removals: Store
+    copies: Store
+
+    def prepare(self, item: Shard) -> Shard:
+        return item
+
+    def compute(self, prepared: Shard) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            source = _local(prepared.source, Path(folder))
+            target = Path(folder, "clean", source.name)
+            target.parent.mkdir()
+            if prepared.rows is None:
+                shutil.copyfile(source, target)
+                counts = {"rows": 0, "removed": 0, "kept": 0}
+            else:
+                counts = self._clean(prepared, source, target)
+            self.copies.upload(target, prepared.target)
+            with target.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            written = {"bytes": target.stat().st_size, "sha256": digest}
+        return {"source": prepared.source, "target": prepared.target, **counts, **written}
+
+    def finish(self, computed: dict[str, Any]) -> Result:
+        return Result([], computed)
+
+    def _clean(self, shard: Shard, source: Path, target: Path) -> dict[str, int]:
+        listed = _listed(self.removals, shard.source)
+        rows = pc.unique(listed["row"]).to_pylist()
+        check_same(shard, source, listed)
+        write_clean(source, target, set(rows))
+        kept = sum(len(batch.rows) + len(batch.bad) for batch in read(str(target), []))
+        if kept + len(rows) != shard.rows:
+            raise UserError(
+                f"{shard.source}: {shard.rows:,} rows in, but {kept:,} kept and {len(rows):,} "
+                "removed; this copy was not committed. Please report it"
+            )
+        if shard.beside:
+            clean_beside(shard, source, rows, self.copies)
+        return {"rows": shard.rows or 0, "removed": len(rows), "kept": kept}
+
+
+def write_clean(source: Path, target: Path, removed: set[int]) -> None:
+    """A copy of a file of any format that is scanned, without some of its rows."""
+    name = source.name.lower().removesuffix(".gz")
+    if name.endswith(".parquet"):
+        clean_parquet(source, target, removed)
+    elif name.endswith(".tar"):
+        clean_tar(source, target, lambda number, key: number in removed)
+    else:
+        clean_lines(source, target, removed)
+
+
+def check_same(shard: Shard, source: Path, listed: pa.Table) -> None:
+    """Raises UserError unless the file has the rows that were scanned.
+
+    Their number is looked at, and the key and the kept columns of every row that goes.
+    """
+    names = {name.lower(): name for name in listed.column_names}
+    pairs = [(names[name], own) for name, own in shard.columns if name in names]
+    place = {row: at for at, row in enumerate(listed["row"].to_pylist())}
+    said = {name: listed[name].to_pylist() for name, _ in pairs}
+    rows = 0
+    try:
+        for batch in read(str(source), list(dict.fromkeys(own for _, own in pairs))):
+            rows += len(batch.rows) + len(batch.bad)
+            for name, own in pairs:
+                _compare(shard, batch, own, said[name], place)
+    except UnreadableFile as error:
+        raise UserError(
+            f"{shard.source}: cannot be read to its end ({error}), so no cleaned copy was made; "
+            "mend the file or leave it out of the training set"
+        ) from error
+    except ValueError as error:
+        raise _changed(shard, str(error)) from error
+    if rows != shard.rows:
+        raise _changed(shard, f"it has {rows:,} rows, and {shard.rows:,} were scanned")
+
+
+def _compare(
+    shard: Shard, batch: Batch, column: str, said: list[str | None], place: dict[int, int]
+) -> None:
+    rows = [(at, place[row]) for at, row in enumerate(batch.rows) if row in place]
+    if not rows:
+        return
+    found = as_text(batch.columns[column])
+    for at, there in rows:
+        if said[there] is not None and found[at].as_py() != said[there]:
+            raise _changed(
+                shard,
+                f"row {batch.rows[at]} has {column} = {found[at].as_py()!r}, and "
+                f"{said[there]!r} was scanned",
+            )
+
+
+def _changed(shard: Shard, why: str) -> UserError:
+    return UserError(
+        f"{shard.source}: not the file that was scanned: {why}; no cleaned copy was made. Scan the "
+        "data set again, or put the file back"
+    )
+
+
+def _listed(removals: Store, source: str) -> pa.Table:
+    """The rows of a source to remove, with what the list says of them."""
+    with removals.open(PARQUET) as file:
+        chosen = (pc.field("source") == source) & pc.field("action").isin(REMOVED)
+        return pq.read_table(file, filters=chosen)
+
+
+def _local(url: str, folder: Path) -> Path:
+    """A shard on this machine's disk, where it is not there already."""
+    if "://" not in url:
+        return Path(url)
+    copy = folder / url.rsplit("/", 1)[1]
+    with open_input(url) as remote, copy.open("wb") as file:
+        shutil.copyfileobj(remote, file, 1 << 20)
+    return copy

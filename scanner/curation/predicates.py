@@ -1,0 +1,42 @@
+"""A policy's predicates: one SQL expression each, checked before anything runs."""
+
+import json
+from typing import Any
+
+from scanner.errors import UserError
+from scanner.query import RunTables
+
+
+def columns_of(tables: RunTables, predicate: str, where: str) -> set[str]:
+    """The names of the columns that a predicate reads.
+
+    Raises UserError where the text is anything else than one SQL expression: it is going to stand
+    inside a longer statement.
+    """
+    tree = _tree(tables, predicate)
+    if tree["error"]:
+        raise UserError(f"{where}: no SQL predicate: {tree['error_message']}")
+    nodes = [statement["node"] for statement in tree["statements"]]
+    (plain,) = [statement["node"] for statement in _tree(tables, "true")["statements"]]
+    selected = nodes[0].pop("select_list", [])
+    del plain["select_list"]
+    if nodes != [plain] or len(selected) != 1:
+        raise UserError(f"{where}: must be one SQL predicate, such as n_samples > 10")
+    return set(_names(selected))
+
+
+def _tree(tables: RunTables, predicate: str) -> dict[str, Any]:
+    """What DuckDB's parser makes of the predicate as the one column of a SELECT."""
+    question = "SELECT json_serialize_sql($sql::VARCHAR) AS tree"
+    found = tables.query(question, {"sql": f"SELECT (\n{predicate}\n)"})
+    return json.loads(found["tree"][0].as_py())
+
+
+def _names(tree: Any) -> list[str]:
+    """The last part of every column's name in an expression."""
+    if isinstance(tree, list):
+        return [name for item in tree for name in _names(item)]
+    if not isinstance(tree, dict):
+        return []
+    own = [tree["column_names"][-1].lower()] if tree.get("class") == "COLUMN_REF" else []
+    return own + [name for item in tree.values() for name in _names(item)]

@@ -1,0 +1,100 @@
+"""The removal list of a policy: every sample that it touches, and what becomes of it."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from scanner.curation.matching import Matching
+from scanner.query import RunTables, library
+from scanner.run.schema import column
+from scanner.storage import Store
+
+PARQUET = "removal_list.parquet"
+CSV = "removal_list.csv"
+REMOVED = ("drop", "cap")
+REJECTED = "rejected-by-planning"
+BATCH_ROWS = 1 << 16
+_TYPES = {"row": pa.int64(), "reasons": pa.list_(pa.string()), "rule": pa.int32()}
+_TYPES |= {"probability": pa.float64(), "score": pa.float64()}
+# Rows without a caption have no rule; references are in no training set.
+_REJECTS = f"""
+    SELECT source, "row", key, 'drop' AS action, ['{REJECTED}'] AS reasons
+    FROM rejects
+    WHERE stage = 'plan' AND source IS NOT NULL AND "row" IS NOT NULL
+        AND NOT list_contains($references, source)"""
+
+
+def list_removals(matching: Matching, references: list[str]) -> None:
+    """Make the table listed: sql/removal_list.sql by the policy, sorted by source and row.
+
+    ``references``: input files that are no part of the training set.
+    """
+    matching.flag()
+    sql = f"SELECT * FROM ({library()['removal_list'].sql})"
+    if matching.policy.rejects == "drop":
+        sql += f" UNION ALL BY NAME {_REJECTS}"
+        parameters = {"references": references}
+    else:
+        parameters = {}
+    matching.tables.materialize("listed", f'{sql} ORDER BY source, "row"', parameters)
+
+
+def count_alone(matching: Matching, rule: int) -> dict[str, int]:
+    """Samples by action, were this rule the only one."""
+    matching.flag(rule)
+    return _counts(matching.tables, f"({library()['removal_list'].sql})")
+
+
+def count_listed(tables: RunTables) -> dict[str, int]:
+    """Samples by action in the table listed."""
+    return _counts(tables, "listed")
+
+
+def write_list(tables: RunTables, store: Store, policy: str, fingerprint: str) -> None:
+    """Write the table listed as Parquet and CSV, in bounded memory, each whole or not at all."""
+    with tempfile.TemporaryDirectory() as folder:
+        parquet, text = Path(folder, PARQUET), Path(folder, CSV)
+        schema = _schema(tables, policy, fingerprint)
+        with (
+            pq.ParquetWriter(parquet, schema, compression="zstd") as as_parquet,
+            pyarrow.csv.CSVWriter(text, _flat(schema.empty_table()).schema) as as_csv,
+        ):
+            for table in _tables(tables, schema, policy):
+                as_parquet.write_table(table)
+                as_csv.write_table(_flat(table))
+        store.upload(text, CSV)
+        store.upload(parquet, PARQUET)
+
+
+def _tables(tables: RunTables, schema: pa.Schema, policy: str) -> Iterator[pa.Table]:
+    for batch in tables.batches("FROM listed", BATCH_ROWS):
+        found = pa.table(batch)
+        found = found.append_column("policy", pa.repeat(policy, len(found)))
+        yield found.select(schema.names).cast(schema)
+
+
+def _schema(tables: RunTables, policy: str, fingerprint: str) -> pa.Schema:
+    """The list's columns, each with its description, what names the sample first."""
+    about = library()["removal_list"].columns | {"policy": "the policy's name, version and hash"}
+    names = [*tables.query("FROM listed LIMIT 0").column_names, "policy"]
+    kept = "kept from the input, as text"
+    fields = [column(name, _TYPES.get(name, pa.string()), about.get(name, kept)) for name in names]
+    return pa.schema(fields, metadata={"policy": policy, "run_fingerprint": fingerprint})
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """For CSV: the reasons in one field, between semicolons."""
+    place = table.column_names.index("reasons")
+    joined = pc.binary_join(table["reasons"], ";")
+    return table.set_column(place, "reasons", joined).replace_schema_metadata(None)
+
+
+def _counts(tables: RunTables, source: str) -> dict[str, int]:
+    found = tables.query(f"SELECT action, count(*) AS n FROM {source} GROUP BY action")
+    counts = dict(zip(found["action"].to_pylist(), found["n"].to_pylist(), strict=True))
+    return {action: counts.get(action, 0) for action in ("keep", "drop", "cap", "recaption")}

@@ -1,0 +1,82 @@
+"""Which files a cleaned copy of the training set has, and where they go."""
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scanner.errors import UserError
+from scanner.run import Plan
+from scanner.storage import full_url
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One input file: its URL, its name among the copies, and what the scan read in it.
+
+    ``rows`` is None for a file that was left out whole, and is copied as it is. ``columns`` are
+    looked at in the rows that go, to see that they are still the ones scanned, by their names in
+    the removal list. ``beside``: img2dataset wrote the file, with its images in a tar or a folder
+    of the same name.
+    """
+
+    id: str
+    source: str
+    target: str
+    rows: int | None
+    columns: tuple[tuple[str, str], ...] = ()
+    beside: bool = False
+
+
+def shards_of(plan: Plan, apply: str) -> list[Shard]:
+    """The input files of a run that were no references, in their order.
+
+    Raises UserError where the run read no files, or a copy would replace its own source.
+    """
+    files = [item for item in plan.inputs if "url" in item and not item["is_reference"]]
+    if not files:
+        raise UserError(
+            "--apply: this run scanned the captions of another run (--captions-from) and read no "
+            "files itself; curate that one, with --with for this run's scores"
+        )
+    top = _common_folder([file["url"] for file in files])
+    root = full_url(apply)
+    shards = []
+    for number, file in enumerate(files):
+        target = file["url"].removeprefix(top).replace("://", "/")
+        if f"{root}/{target}" == file["url"]:
+            raise UserError(
+                f"--apply {apply}: {file['url']} would be replaced by its own copy; name another "
+                "place"
+            )
+        shards.append(_shard(f"{number:06d}", file, target, plan.columns.get(file["url"])))
+    return shards
+
+
+def _shard(name: str, file: dict[str, Any], target: str, columns: dict[str, Any] | None) -> Shard:
+    if columns is None:
+        return Shard(name, file["url"], target, None)
+    looked_at = {column.lower(): column for column in columns["keep"]}
+    if columns["key"]:
+        looked_at["key"] = columns["key"]
+    return Shard(
+        id=name,
+        source=file["url"],
+        target=target,
+        rows=file["rows"],
+        columns=tuple(looked_at.items()),
+        beside=bool(columns["status"]),
+    )
+
+
+def _common_folder(urls: Sequence[str]) -> str:
+    """What all URLs begin with, up to a slash; "" where they are in different stores."""
+    folders = [posixpath.dirname(url).split("/") for url in urls]
+    common = []
+    for parts in zip(*folders, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    found = "/".join(common) + "/" if common else ""
+    # Less than a store's name is no folder.
+    return "" if found.endswith(":/") or found.endswith("://") else found
