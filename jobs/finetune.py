@@ -1,0 +1,120 @@
+"""Fine-tune a model on captioned pictures, with or without a guard against memorization.
+
+The U-Net learns, in float32; text encoder and VAE stay as they are. With --guard, samples that look
+memorized (by their attention, or by the noise norm) weigh nothing in a step's loss, and are listed
+in OUT/left-out.parquet with how often that was so. Not resumable: what is killed starts anew.
+
+Example: memscan finetune --model testbed --data pictures.parquet --out tuned --guard bos_mass
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jobs.terminal import Ticker, parse, print_json, quiet_libraries, run, say
+from scanner.errors import UsageError
+from scanner.mitigation.tuning import Tuning
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """What is trained on what."""
+
+    data: str
+    """A parquet file with captions and the bytes of their pictures; a path or URL."""
+    out: Path
+    """Directory for the fine-tuned pipeline; must be new."""
+    model: str = "testbed"
+    """A hub id, directory or URL in the diffusers layout, or testbed."""
+    tuning: Tuning = dataclasses.field(default_factory=Tuning)
+    """How long and how fast."""
+    guard: Literal["off", "entropy", "bos_mass", "noise_norm"] = "off"
+    """Leave out of the loss what looks memorized by this signal of the training forward itself;
+    noise_norm takes one more forward a step."""
+    layers: tuple[int, ...] = (3,)
+    """Cross-attention layers that the guard reads, in the order in which they run."""
+    threshold: float | None = None
+    """The signal's value from which a sample is left out; without it, --quantile."""
+    quantile: float = 0.9
+    """Leave out what is above this quantile of the last samples at a like noise level."""
+    softness: float = 0.0
+    """0: left out or not; else the weight falls smoothly within this share of the threshold."""
+    caption_column: str | None = None
+    """The column of captions, if not found by name."""
+    image_column: str | None = None
+    """The column of pictures, if not found by name."""
+    key_column: str | None = None
+    """The column of keys, if not found by name."""
+    device: str | None = None
+    """cuda or cpu; what there is by default."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; see the module's text."""
+
+    def body() -> int:
+        words = sys.argv[1:] if arguments is None else arguments
+        return _finetune(parse(FinetuneConfig, "finetune", str(__doc__), words))
+
+    return run(body)
+
+
+def _finetune(config: FinetuneConfig) -> int:
+    from diffusers import DiffusionPipeline
+
+    from scanner.mitigation.finetune import empty_caption, finetune
+    from scanner.mitigation.guard import Guard
+    from scanner.mitigation.pictures import read_pictures
+    from scanner.mitigation.threshold import RunningQuantile
+    from scanner.models import find_model, load_model
+
+    if config.out.exists() and any(config.out.iterdir()):
+        raise UsageError(f"--out {config.out}: is not empty; name another directory")
+    quiet_libraries()
+    files = find_model(config.model)
+    if files.checkpoint:
+        raise UsageError(f"--model {config.model}: fine-tuning takes a diffusers directory only")
+    pictures = read_pictures(
+        config.data, config.caption_column, config.image_column, config.key_column
+    )
+    say(f"{len(pictures):,} samples, {len(pictures.png):,} distinct pictures")
+    model = load_model(files, dtype="float32", device=config.device)
+    pipe = DiffusionPipeline.from_pretrained(
+        files.folder, unet=model.unet, use_safetensors=True, torch_dtype=model.dtype
+    ).to(model.device)
+    with ExitStack() as stack:
+        guard = None
+        if config.guard != "off":
+            guard = Guard(
+                model.unet,
+                config.guard,
+                config.layers,
+                config.threshold
+                if config.threshold is not None
+                else RunningQuantile(config.quantile),
+                config.softness,
+                empty_caption(model) if config.guard == "noise_norm" else None,
+            )
+            stack.enter_context(guard)
+        finetune(model, pipe.vae, pictures, config.tuning, guard, Ticker(config.tuning.steps))
+    pipe.save_pretrained(config.out)
+    found = {"steps": config.tuning.steps, "samples": len(pictures), "out": str(config.out)}
+    if guard:
+        listed = guard.removal_list(config.out / "left-out.parquet")
+        found |= {"left_out_share": guard.left_out.share, "left_out_samples": listed}
+        found |= {"extra_forwards": guard.extra_forwards}
+    if config.json:
+        print_json(found)
+    else:
+        print("\n".join(f"{name:18}{value}" for name, value in found.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Mitigation put to the test on the small model of the demo.
+
+Memorized and other captions without mitigation and with each setting, over seeds; doses of what the
+mitigation does, in both directions, beside sham changes of other tokens; fine-tuning on a set with
+repeats with and without the guard; and the time and operations it costs on Stable Diffusion 1.4's
+full-size U-Net. Settings are chosen on one half of the captions and reported on the other.
+
+Each piece is kept in OUT: what is killed goes on where it stopped. Writes tables (parquet and csv),
+figures and findings.md.
+
+Example: memscan study-mitigation --out study
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.terminal import parse, print_json, quiet_libraries, run
+from scanner.errors import UsageError
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """How large, and where to."""
+
+    out: Path
+    """Directory for the pieces, tables, figures and findings."""
+    memorized: int = 48
+    """Memorized captions in each half."""
+    others: int = 36
+    """Captions that are not memorized in each half: trained once, repeated, held out."""
+    seeds: int = 2
+    """Seeds a caption in the half that is reported."""
+    tuning_steps: int = 250
+    """Steps of each fine-tuning."""
+    time_pairs: int = 20
+    """Pairs of forwards timed on the full-size U-Net; 0 leaves the timing out."""
+    cost_only: bool = False
+    """Only count and time what mitigation costs on the full-size U-Net."""
+    workers: int = os.cpu_count() or 1
+    """Processes at once, a core each."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; see the module's text."""
+
+    def body() -> int:
+        words = sys.argv[1:] if arguments is None else arguments
+        return _study(parse(StudyConfig, "study-mitigation", str(__doc__), words))
+
+    return run(body)
+
+
+def _study(config: StudyConfig) -> int:
+    from jobs.study_mitigation import analysis, findings, pieces, plan
+
+    quiet_libraries()
+    if config.cost_only:
+        print_json(_cost(config))
+        return 0
+    _remember(config)
+    parts = plan.parts(config.memorized, config.others, config.seeds, config.tuning_steps)
+    folder = config.out / "pieces"
+    everything = [piece for part in parts.values() for piece in part]
+    pieces.run_pieces(folder, everything, config.workers)
+    found = analysis.analyse(
+        *(pieces.read_pieces(folder, parts[name]) for name in ("strengths", "doses", "tuning"))
+    )
+    cost = _cost(config)
+    findings.write(config.out, found, cost)
+    record = {**found.summary, **cost, "out": str(config.out)}
+    if config.json:
+        print_json(record)
+    else:
+        print((config.out / "findings.md").read_text())
+    return 0
+
+
+def _cost(config: StudyConfig) -> dict[str, float]:
+    """What mitigation costs on the full-size U-Net; timed once, and kept."""
+    from jobs.study_mitigation import speed
+
+    cost = {"added_operations": speed.added_operations()}
+    if config.time_pairs:
+        kept = config.out / f"time-{config.time_pairs}.json"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(speed.time_ratio(config.time_pairs)))
+        cost |= json.loads(kept.read_text())
+    return cost
+
+
+def _remember(config: StudyConfig) -> None:
+    """Refuses a directory with pieces of another size."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    names = ("memorized", "others", "seeds", "tuning_steps")
+    sizes = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
+    kept = config.out / "study.json"
+    if not kept.exists():
+        kept.write_text(json.dumps(sizes))
+    elif json.loads(kept.read_text()) != sizes:
+        raise UsageError(
+            f"--out {config.out}: holds a study of other sizes ({kept.read_text()}); give the same "
+            "options, or another directory"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The interventions of the study: mitigation at several strengths, and doses with their shams.
+
+Shapes: N rows with a caption, L text positions, D channels of all heads.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scanner.mitigation.captions import Rows
+from scanner.mitigation.edit import AttentionEdit, padding_bias, scale_beginning
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is done to the attention, in every layer and step.
+
+    mitigation: the beginning token's logit times ``dose``, and with ``mask`` no padding. beginning:
+    the same factor alone. triggers: ``dose`` is added to the logits of the tokens that carry most
+    attention (a quarter of the prompt's), so that their odds are multiplied by its exponential;
+    padding: of the positions after the end token (in both halves of the guidance batch).
+
+    Shams: beginning sham changes the key of a random prompt token by as much as ``dose`` changes
+    the beginning token's (the same norm of change); triggers sham adds ``dose`` to as many random
+    other tokens of the prompt.
+    """
+
+    target: str
+    dose: float = 1.0
+    mask: bool = False
+
+    @property
+    def name(self) -> str:
+        mask = " masked" if self.mask else ""
+        return "none" if self.target == "none" else f"{self.target} {self.dose:g}{mask}"
+
+
+NONE = Condition("none")
+STRENGTHS = (
+    Condition("mitigation", 1.0, True),
+    *(
+        Condition("mitigation", factor, mask)
+        for factor in (1.25, 1.5, 2.0, 2.5, 3.0)
+        for mask in (False, True)
+    ),
+)
+FACTORS = (0.25, 0.5, 1.5, 2.0, 2.5, 3.0)
+BIASES = (-4.0, -2.0, -1.0, 1.0, 2.0)
+DOSES = (
+    *(Condition(target, dose) for dose in FACTORS for target in ("beginning", "beginning sham")),
+    *(Condition(target, dose) for dose in BIASES for target in ("triggers", "triggers sham")),
+    *(Condition("padding", dose) for dose in (float("-inf"), -2.0, -1.0, 1.0, 2.0)),
+)
+
+
+@dataclass(frozen=True)
+class Places:
+    """For each caption: the positions of its trigger tokens, as many random others, and one random
+    prompt token."""
+
+    triggers: list[list[int]]
+    others: list[list[int]]
+    one: list[int]
+
+
+def places(token_mass: list[list[float]], seed: int) -> Places:
+    """``token_mass``: for each caption ā at positions 0 … n−1, of an unchanged first step."""
+    triggers, others, one = [], [], []
+    for number, mass in enumerate(token_mass):
+        random = np.random.default_rng([seed, number])
+        prompt = np.arange(1, len(mass) - 1)
+        by_mass = prompt[np.argsort(-np.asarray(mass)[prompt], kind="stable")]
+        count = max(1, round(len(prompt) / 4))
+        triggers.append(by_mass[:count].tolist())
+        rest = by_mass[count:]
+        others.append(random.permutation(rest)[:count].tolist())
+        one.append(int(random.choice(prompt)))
+    return Places(triggers, others, one)
+
+
+def edit_of(condition: Condition, where: Places) -> Callable[[Rows], AttentionEdit]:
+    """The edit for a batch of these captions, one image each."""
+
+    def build(rows: Rows) -> AttentionEdit:
+        assert rows.n_N is not None
+        dose, target = condition.dose, condition.target
+        padding_NL = padding_bias(rows.n_N, rows.length)
+        if target in ("mitigation", "beginning"):
+            bias_NL = padding_NL if condition.mask else None
+            return AttentionEdit(rows.count, bias_NL, bias_NL, lambda k: scale_beginning(k, dose))
+        if target == "beginning sham":
+            one_N = torch.tensor(where.one)
+            return AttentionEdit(rows.count, key=lambda k: _change_as_much(k, one_N, dose))
+        if target == "padding":
+            bias_NL = torch.where(padding_NL.isneginf(), dose, 0.0)
+            return AttentionEdit(rows.count, bias_NL, bias_NL)
+        chosen = where.triggers if target == "triggers" else where.others
+        bias_NL = torch.zeros(rows.count, rows.length)
+        for row, positions in enumerate(chosen):
+            bias_NL[row, positions] = dose
+        return AttentionEdit(rows.count, bias_NL)
+
+    return build
+
+
+def _change_as_much(key_NLD: Tensor, position_N: Tensor, factor: float) -> Tensor:
+    """A token's key made longer or shorter by what ``factor`` changes the beginning token's key."""
+    rows = torch.arange(len(key_NLD))
+    mine_ND, first_ND = key_NLD[rows, position_N], key_NLD[:, 0]
+    ratio_N1 = first_ND.norm(dim=1, keepdim=True) / mine_ND.norm(dim=1, keepdim=True)
+    changed_NLD = key_NLD.clone()
+    changed_NLD[rows, position_N] = mine_ND * (1 + (factor - 1) * ratio_N1)
+    return changed_NLD

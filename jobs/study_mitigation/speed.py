@@ -1,0 +1,120 @@
+"""What mitigation costs on Stable Diffusion 1.4's full-size U-Net: operations and time."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from jobs.terminal import say
+from scanner.mitigation import mitigate
+from scanner.models.random_weights import stable_diffusion_14
+from scanner.testbed.files import MODEL
+
+CAPTIONS = ("a red fox on a hill", "the quick brown fox, twice: the quick brown fox " * 9)
+LATENT = 32  # 256 px
+DRAWS = 2000
+
+
+class _Elements(TorchDispatchMode):
+    """Counts one operation an element of whatever any operator puts out, copies and views too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        self.total += sum(one.numel() for one in tree_leaves(output) if torch.is_tensor(one))
+        return output
+
+
+def added_operations(captions: Sequence[str] = CAPTIONS) -> float:
+    """Share of a guided forward's operations that mitigation adds, both parts on.
+
+    Counted on the meta device, where nothing is computed (on a CPU the counter sees no fused
+    attention): products by the FLOP counter, and an operation an element for all else, which
+    counts even views and so bounds from above. Negative where hidden padding saves more.
+    """
+    pipe = _without_weights()
+    with torch.device("meta"):
+        forward = _forward(pipe, captions, torch.empty(2 * len(captions), 4, LATENT, LATENT))
+    plain = _operations(forward)
+    with mitigate(pipe):
+        _tell(pipe, captions)
+        return _operations(forward) / plain - 1
+
+
+def _operations(run: Callable[[], object]) -> int:
+    with _Elements() as elements, FlopCounterMode(display=False) as products:
+        run()
+    return products.get_total_flops() + elements.total
+
+
+def time_ratio(rounds: int) -> dict[str, float]:
+    """Guided forwards at 256 px with mitigation against without, in turns, on random weights.
+
+    time_ratio: the median over ``rounds`` pairs of the ratio within a pair; time_ratio_upper_95:
+    its upper bound, by a bootstrap over the pairs.
+    """
+    model = stable_diffusion_14()
+    pipe = _pipeline(model.unet)
+    shape = (2, 4, LATENT, LATENT)
+    latents = torch.randn(shape, generator=torch.manual_seed(0)).to(model.device, model.dtype)
+    captions = CAPTIONS[:1]
+    forward = torch.inference_mode()(_forward(pipe, captions, latents))
+    took: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(-1, rounds):  # the first warms up
+        for on in (False, True) if number % 2 else (True, False):
+            context: AbstractContextManager[object] = mitigate(pipe) if on else nullcontext()
+            with context:
+                _tell(pipe, captions)
+                began = time.perf_counter()
+                forward()
+                if model.device.type == "cuda":
+                    torch.cuda.synchronize()
+                if number >= 0:
+                    took[on].append(time.perf_counter() - began)
+        say(f"time: pair {number + 1} of {rounds}")
+    ratios = np.array(took[True]) / np.array(took[False])
+    drawn = np.random.default_rng(0).choice(ratios, (DRAWS, len(ratios)))
+    return {
+        "pairs": rounds,
+        "seconds_plain": float(np.median(took[False])),
+        "time_ratio": float(np.median(ratios)),
+        "time_ratio_upper_95": float(np.quantile(np.median(drawn, axis=1), 0.95)),
+    }
+
+
+@functools.cache
+def _without_weights() -> Any:
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+    return _pipeline(unet)
+
+
+def _pipeline(unet: UNet2DConditionModel) -> Any:
+    """A full-size U-Net behind the testbed's tokenizer and text encoder."""
+    pipe = StableDiffusionPipeline.from_pretrained(MODEL, unet=None, vae=None, safety_checker=None)
+    pipe.unet = unet
+    return pipe
+
+
+def _tell(pipe: Any, captions: Sequence[str]) -> None:
+    """Mitigation hears which captions come; what the testbed's encoder says of them is dropped."""
+    with torch.no_grad():
+        pipe.encode_prompt(list(captions), "cpu", 1, True)
+
+
+def _forward(pipe: Any, captions: Sequence[str], x_RCHW: Tensor) -> Callable[[], object]:
+    width = pipe.unet.config.cross_attention_dim
+    told_RLC = torch.randn(len(x_RCHW), 77, width, device=x_RCHW.device, dtype=x_RCHW.dtype)
+    return lambda: pipe.unet(x_RCHW, 981, told_RLC, return_dict=False)

@@ -1,0 +1,141 @@
+"""One piece of the study: a fine-tuning on a set with repeats, with or without a guard.
+
+The set is made of the testbed's held-out pictures: some captions repeated many times, one picture
+each, among others that come once. What is left of them is never trained on and measures quality.
+"""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from jobs.study_mitigation.setting import LOW_TIMES, Setting, setting
+from scanner.mitigation.finetune import empty_caption, finetune
+from scanner.mitigation.guard import Guard, Signal
+from scanner.mitigation.pictures import Pictures
+from scanner.mitigation.threshold import RunningQuantile
+from scanner.mitigation.tuning import Tuning
+from scanner.testbed import files
+
+DRAW = 5
+REPEATED = 24
+REPEATS = 30
+ONCE = 360
+SHOWN_ONCE = 24
+BATCH = 32
+RATE = 5e-4
+MEASURED_EVERY = 50
+BINS = 5
+
+
+@dataclass(frozen=True)
+class Run:
+    """A fine-tuning. ``signal`` off: without a guard; ``trial``: on the repeated captions that the
+    guards' settings were chosen on, which are others than those of the report."""
+
+    signal: str
+    quantile: float = 0.6
+    softness: float = 0.0
+    layers: tuple[int, ...] = (3,)
+    steps: int = 250
+    trial: bool = False
+
+    @property
+    def name(self) -> str:
+        if self.signal == "off":
+            return "no guard"
+        return f"{self.signal} {'soft' if self.softness else 'hard'}"
+
+
+RUNS = (
+    Run("off"),
+    Run("noise_norm"),
+    Run("bos_mass", layers=tuple(range(16))),
+)
+
+
+def tune(run: Run) -> pa.Table:
+    """A row a measured step and caption, generated at seed 0: run, step, role, how near its image
+    is to its own, features; and the step's validation loss and share left out."""
+    here = Setting(setting().bank_NF)  # of its own: the U-Net learns
+    repeated, once, unseen = _split(run.trial)
+    rows = [(f"repeated {n}.{k}", *pair) for n, pair in enumerate(repeated) for k in range(REPEATS)]
+    rows += [(f"once {n}", *pair) for n, pair in enumerate(once)]
+    number: dict[bytes, int] = {}
+    places = [number.setdefault(png, len(number)) for _, _, png in rows]
+    pictures = Pictures([r[0] for r in rows], [r[1] for r in rows], list(number), places)
+    guard = None
+    if run.signal != "off":
+        usual = RunningQuantile(run.quantile, bins=BINS)
+        signal: Signal = run.signal  # type: ignore[assignment]
+        empty = empty_caption(here.model)
+        guard = Guard(here.model.unet, signal, run.layers, usual, run.softness, empty)
+    roles = [("repeated", caption) for caption, _ in repeated]
+    roles += [("once", caption) for caption, _ in once[:SHOWN_ONCE]]
+    roles += [("unseen", caption) for caption, _ in unseen[:SHOWN_ONCE]]
+    measured = [_measure(here, run, 0, roles, unseen, None)]
+
+    def after(step: int, _: float) -> None:
+        if step % MEASURED_EVERY == 0:
+            here.model.unet.eval()
+            measured.append(_measure(here, run, step, roles, unseen, guard))
+            here.model.unet.train()
+
+    how = Tuning(run.steps, BATCH, RATE)
+    with guard or nullcontext():
+        finetune(here.model, here.pipe.vae, pictures, how, guard, after)
+    return pa.concat_tables(measured)
+
+
+def _split(trial: bool) -> tuple[list, list, list]:
+    """(caption, picture) pairs: repeated, once, unseen."""
+    table = pq.read_table(files.HELDOUT, columns=["caption", "image"]).to_pylist()
+    order = np.random.default_rng(DRAW).permutation(len(table))
+    pairs = [(table[n]["caption"], table[n]["image"]) for n in order]
+    first, second, rest = pairs[:REPEATED], pairs[REPEATED : 2 * REPEATED], pairs[2 * REPEATED :]
+    return (first if trial else second), rest[:ONCE], rest[ONCE:]
+
+
+@torch.no_grad()
+def _measure(
+    here: Setting, run: Run, step: int, roles: Any, unseen: Any, guard: Guard | None
+) -> pa.Table:
+    captions = [caption for _, caption in roles]
+    images = here.generate(captions, seed=0)
+    rmse, copied = here.judge(images, captions)
+    count = len(roles)
+    share = None if guard is None else guard.left_out.share
+    return pa.table(
+        {
+            "run": [run.name] * count,
+            "step": [step] * count,
+            "role": [role for role, _ in roles],
+            "caption": captions,
+            "rmse": rmse,
+            "copied": copied,
+            "features": here.features(images).tolist(),
+            "unseen_loss": [_unseen_loss(here, [caption for caption, _ in unseen])] * count,
+            "left_out_share": pa.array([share] * count, pa.float64()),
+            "extra_forwards": [guard.extra_forwards if guard else 0] * count,
+        }
+    )
+
+
+def _unseen_loss(here: Setting, captions: list[str]) -> float:
+    """Mean squared error of the predicted noise on pairs that were never trained on."""
+    own = [min(here.own[caption]) for caption in captions]
+    latents = here.pipe.vae.encode(here.bank_NCHW[own]).latent_dist.mean
+    x0_BCHW = latents * here.pipe.vae.config.scaling_factor
+    text = here.model.encode(here.model.tokenize(captions))
+    random = torch.Generator().manual_seed(0)
+    total = 0.0
+    for time in LOW_TIMES:
+        alpha = here.model.alpha(time)
+        noise = torch.randn(x0_BCHW.shape, generator=random)
+        noisy = alpha**0.5 * x0_BCHW + (1 - alpha) ** 0.5 * noise
+        total += float((here.model.predict_noise(noisy, time, text) - noise).square().mean())
+    return total / len(LOW_TIMES)

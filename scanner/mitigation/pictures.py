@@ -1,0 +1,95 @@
+"""Pictures and captions of a data set, ready to train on."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from scanner.captions.columns import resolve
+from scanner.errors import UserError
+from scanner.storage import open_input
+
+IMAGE_NAMES = ("image", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A row a sample. ``png``: the distinct pictures' bytes; ``number``: each row's picture."""
+
+    keys: list[str]
+    captions: list[str]
+    png: list[bytes]
+    number: list[int]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def read_pictures(
+    url: str,
+    caption_column: str | None = None,
+    image_column: str | None = None,
+    key_column: str | None = None,
+) -> Pictures:
+    """Rows of a parquet file with a caption and a picture's bytes (or a struct with ``bytes``).
+
+    Columns are found by the names in use; the key is the row's number where there is none. Rows
+    without a caption or a picture are passed over. Raises UserError if a column is missing.
+    """
+    with open_input(url) as file:
+        parquet = pq.ParquetFile(file)
+        have = list(parquet.schema_arrow.names)
+        columns = resolve(have, url, caption_column, key_column, keep=())
+        image = image_column or next((h for h in have if h.lower() in IMAGE_NAMES), None)
+        if image is None or image not in have:
+            raise UserError(
+                f"{url}: no column of pictures {image_column or ''} among {', '.join(have)}; name "
+                "it with --image-column"
+            )
+        names = list(dict.fromkeys(filter(None, (columns.caption, columns.key, image))))
+        table = parquet.read(columns=names)
+    captions, pictures = (table[name].to_pylist() for name in (columns.caption, image))
+    keys = table[columns.key].to_pylist() if columns.key else range(len(captions))
+    number: dict[bytes, int] = {}
+    rows = [
+        (str(key), str(caption), number.setdefault(data, len(number)))
+        for key, caption, data in zip(keys, captions, map(_bytes, pictures), strict=True)
+        if caption and data
+    ]
+    if not rows:
+        raise UserError(f"{url}: no row has both a caption and a picture")
+    return Pictures(
+        [key for key, _, _ in rows],
+        [caption for _, caption, _ in rows],
+        list(number),
+        [place for _, _, place in rows],
+    )
+
+
+def _bytes(value: Any) -> bytes | None:
+    found = value.get("bytes") if isinstance(value, dict) else value
+    return found if isinstance(found, bytes) else None
+
+
+def decode(png: Sequence[bytes], height: int, width: int) -> Tensor:
+    """(N, 3, height, width) in [-1, 1]: scaled to cover the size, the middle cut out."""
+    found = []
+    for number, data in enumerate(png):
+        try:
+            picture = Image.open(io.BytesIO(data)).convert("RGB")
+        except (UnidentifiedImageError, OSError, ValueError) as error:
+            raise UserError(f"picture {number} of the data set cannot be read: {error}") from error
+        scale = max(height / picture.height, width / picture.width)
+        size = (round(picture.width * scale), round(picture.height * scale))
+        if size != picture.size:
+            picture = picture.resize(size, Image.Resampling.LANCZOS)
+        left, top = (size[0] - width) // 2, (size[1] - height) // 2
+        cut = picture.crop((left, top, left + width, top + height))
+        found.append(torch.from_numpy(np.array(cut)).permute(2, 0, 1))
+    return torch.stack(found).float() / 127.5 - 1
