@@ -1,20 +1,22 @@
-"""All of it on the small model in this package: write its data set, scan it, rank it, and compare
-the scores with what the model has truly memorized.
+"""All of it on the small model in this package: write its data set, scan it, compare the scores
+with what the model has truly memorized, calibrate by that, and rank.
 
 Example: memscan demo --out memscan-demo
 """
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from jobs.findings import print_heading, print_separation, print_separations
 from jobs.terminal import ScanProgress, parse, print_json, printable, quiet_libraries, run, say
 
 if TYPE_CHECKING:
-    from scanner.calibration import Evaluation, Separation
+    from scanner.calibration import Evaluation, Findings, Separation
+    from scanner.query import RunTables
+    from scanner.scan.drive import ScanResult
 
 ACTORS = 2
 SHOWN = 20
@@ -43,10 +45,77 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(config: DemoConfig) -> int:
+    from jobs.report import ReportConfig, write_report
+    from scanner.calibration import (
+        Labels,
+        calibrate,
+        evaluate,
+        findings_record,
+        match,
+        write_calibration,
+    )
+    from scanner.query import open_run
+    from scanner.testbed import files
+
+    result, place = _scan(config)
+    tables = open_run(place)
+    labelled = match(tables, Labels.of(files.labels()))
+    found = evaluate(tables, labelled)
+    combined, calibration = calibrate(tables, labelled)
+    written = str(config.out / f"calibration-{config.profile}.json")
+    write_calibration(written, calibration, findings_record(combined))
+    page = config.out / f"report-{config.profile}.html"
+    write_report(
+        ReportConfig(place, page, written),
+        f"memscan report {place} --calibration {written} --out {page}",
+    )
+    for complaint in result.complaints:
+        say(f"memscan: {complaint}")
+    samples = result.manifest["counts"]["samples"]
+    if config.json:
+        print_json(
+            {
+                "run": place,
+                "captions": found.captions,
+                "samples": samples,
+                "memorized": found.memorized,
+                "signals": _records(found.signals),
+                "combined": _records(combined.combined),
+                "layers": {
+                    name: [_record(one) for one in each] for name, each in found.layers.items()
+                },
+                "picked": {
+                    name: {
+                        "layer": one.layer,
+                        "way": one.way,
+                        "separation": _record(one.separation),
+                    }
+                    for name, one in found.picked.items()
+                },
+                "text_only": _records(found.text_only),
+                "calibration": written,
+                "report": str(page),
+            }
+        )
+    else:
+        print(
+            f"\n{samples:,} samples, {found.captions:,} distinct captions (held-out ones among "
+            f"them), {found.memorized} truly memorized\n"
+        )
+        _print_evaluation(found, combined)
+        _print_ranking(open_run(place, calibration=calibration))
+        print(f"\ndata set     {config.out / 'data'}\nrun          {place}")
+        print(f"calibration  {written}\nreport       {page}")
+        print(f"next         memscan calibrate {place} --labels {config.out / 'data/labels.csv'}")
+        print(f"             memscan rank {place} --calibration {written}")
+        print(f'             memscan sql {place} "SELECT * FROM ranked LIMIT 5"')
+    return 3 if result.complaints else 0
+
+
+def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":
+    """Write the data set, scan it; the result and the run's place."""
     import shutil
 
-    from scanner.calibration import evaluate
-    from scanner.query import open_run, rank
     from scanner.scan.config import ScanConfig
     from scanner.scan.drive import scan
     from scanner.testbed import files
@@ -67,39 +136,51 @@ def _demo(config: DemoConfig) -> int:
     )
     progress = ScanProgress()
     try:
-        result = scan(options, say, progress)
+        return scan(options, say, progress), place
     finally:
         progress.close()
-    tables = open_run(place)
-    found = evaluate(tables, files.labels())
-    counts = result.manifest["counts"]
-    for complaint in result.complaints:
-        say(f"memscan: {complaint}")
-    status = 3 if result.complaints else 0
-    if config.json:
-        print_json(
-            {
-                "run": place,
-                "captions": found.captions,
-                "samples": counts["samples"],
-                "memorized": found.memorized,
-                "signals": _records(found.signals),
-                "layers": {
-                    name: [dataclasses.asdict(one) for one in each]
-                    for name, each in found.layers.items()
-                },
-                "picked": {name: dataclasses.asdict(one) for name, one in found.picked.items()},
-                "text_only": _records(found.text_only),
-                "report": None,
-            }
-        )
-        return status
-    print(
-        f"\n{counts['samples']:,} samples, {found.captions:,} distinct captions (held-out ones "
-        f"among them), {found.memorized} truly memorized\n"
+
+
+def _records(found: "dict[str, Separation]") -> dict[str, Any]:
+    return {name: _record(one) for name, one in found.items()}
+
+
+def _record(one: "Separation") -> dict[str, float]:
+    at = one.at[0.01]
+    return {
+        "auc": one.auc,
+        "auc_low": one.auc_low,
+        "auc_high": one.auc_high,
+        "tpr_at_1pct_fpr": at.tpr,
+        "tpr_low": at.tpr_low,
+        "tpr_high": at.tpr_high,
+    }
+
+
+def _print_evaluation(found: "Evaluation", combined: "Findings") -> None:
+    print_heading()
+    print_separations("signals", found.signals)
+    print_separations(
+        "combined, each caption by a model that saw none like it (memscan calibrate)",
+        combined.combined,
     )
-    _print_separations(found)
-    print(f"\nThe first {SHOWN} of the ranking, with the words that carry the attention in [ ]\n")
+    print_separations("without the model", found.text_only)
+    print("a layer and direction picked on half of the captions, reported on the other half")
+    for name, best in found.picked.items():
+        print_separation(f"{name} {'+' if best.way > 0 else '-'}{best.layer}", best.separation)
+    print("AUC by layer, in the order in which the U-Net runs them")
+    for name, each in found.layers.items():
+        print(f"  {name:22}" + " ".join(f"{one.auc:.2f}" for one in each))
+
+
+def _print_ranking(tables: "RunTables") -> None:
+    from scanner.query import rank
+    from scanner.testbed import files
+
+    print(
+        f"\nThe first {SHOWN} by the combination's log odds, fitted on these very captions, with "
+        "the words\nthat carry the attention in [ ]\n"
+    )
     memorized = dict(
         zip(*(files.labels()[name].to_pylist() for name in ("caption", "memorized")), strict=True)
     )
@@ -107,33 +188,6 @@ def _demo(config: DemoConfig) -> int:
         truth = "memorized" if memorized.get(row["caption"]) else "not memorized"
         numbers = f"{row['rank']:3} {row['score']:8.2f}  {truth:14} {row['n_samples']:4} x"
         print(f"{numbers}  {_marked(row)}")
-    print(f"\ndata set  {data}\nrun       {place}\nnext      memscan rank {place}")
-    print(f'          memscan sql {place} "SELECT * FROM ranked LIMIT 5"')
-    return status
-
-
-def _records(found: "dict[str, Separation]") -> dict[str, Any]:
-    return {name: dataclasses.asdict(one) for name, one in found.items()}
-
-
-def _print_separations(found: "Evaluation") -> None:
-    print(f"{'':24}{'AUC':>6}  {'95 % interval':>14}  {'TPR at 1 % FPR':>15}")
-    for title, group in (("signals", found.signals), ("without the model", found.text_only)):
-        print(title)
-        for name, one in group.items():
-            _print_row(name, one)
-    print("a layer and direction picked on half of the captions, reported on the other half")
-    for name, best in found.picked.items():
-        label = f"{name} {'+' if best.way > 0 else '-'}{best.layer}"
-        _print_row(label, best.separation)
-    print("AUC by layer, in the order in which the U-Net runs them")
-    for name, each in found.layers.items():
-        print(f"  {name:22}" + " ".join(f"{one.auc:.2f}" for one in each))
-
-
-def _print_row(name: str, one: "Separation") -> None:
-    interval = f"{one.auc_low:.3f} – {one.auc_high:.3f}"
-    print(f"  {name:22}{one.auc:6.3f}  {interval:>14}  {one.tpr_at_1pct_fpr:15.3f}")
 
 
 def _marked(row: dict[str, Any]) -> str:

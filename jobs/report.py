@@ -1,0 +1,89 @@
+"""Write a run's report: one HTML page that needs no network.
+
+Example: memscan report RUN --calibration calibration.json --out report.html
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jobs.calibrations import evaluation_of, named_calibration
+from jobs.terminal import parse, print_json, run, say
+from scanner.errors import UsageError, UserError
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Which run, and what the page has."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run's directory or URL."""
+    out: Path = Path("report.html")
+    """The page."""
+    calibration: str | None = None
+    """A calibration of memscan calibrate (a file or URL, or testbed)."""
+    policy: str = "default"
+    """The policy whose effect is shown: a TOML file, or default."""
+    top: int = 1000
+    """How many captions of the ranking are listed."""
+    pictures: int = 100
+    """Of how many verified captions small pictures are shown."""
+    json: bool = False
+    """Print where the page is and its size as JSON."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; see the module's text."""
+
+    def body() -> int:
+        words = sys.argv[1:] if arguments is None else arguments
+        config = parse(ReportConfig, "report", str(__doc__), words)
+        if config.top < 1 or config.pictures < 0:
+            raise UsageError("--top: at least 1; --pictures: 0 or more")
+        written = write_report(config, shlex.join(["memscan", "report", *words]))
+        if config.json:
+            print_json({"out": str(config.out), "bytes": written})
+        else:
+            print(f"{config.out} ({written / 1e6:.1f} MB)")
+        return 0
+
+    return run(body)
+
+
+def write_report(config: ReportConfig, command: str) -> int:
+    """Write the page; its size in bytes."""
+    from scanner.curation import read_policy
+    from scanner.models.loading import tokenizer_of
+    from scanner.query import open_run
+    from scanner.report import gather, page
+    from scanner.report.pictures import pictures
+    from scanner.run import Run
+
+    tables = open_run(config.run, calibration=named_calibration(config.calibration))
+    evaluation = evaluation_of(config.calibration)
+    found = gather(config.run, tables, read_policy(config.policy), evaluation, config.top)
+    asked = (Run.existing(config.run).record() or {})["asked"]
+    tokenizer = None
+    try:
+        tokenizer = tokenizer_of(
+            asked["model"], found.record["model"]["revision"], asked["model_config"]
+        )
+    except UserError as error:
+        say(f"words are not shaded, only triggers marked: {error}")
+    shown = pictures(Run.existing(config.run).store, found.rows, config.pictures)
+    text = page(found, tokenizer, shown, command)
+    try:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        config.out.write_text(text)
+    except OSError as error:
+        raise UserError(f"--out {config.out}: cannot be written: {error}") from error
+    return len(text.encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

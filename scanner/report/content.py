@@ -1,0 +1,131 @@
+"""What a report says of a run: numbers and rows, all by queries, none scored again."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from scanner.curation import Policy, Summary, make_list, summarize
+from scanner.query import RunTables, library, rank
+from scanner.report.likely import Likely, likely
+from scanner.run import Run
+
+BINS = 40
+Row = dict[str, Any]
+# Of each signal how many captions fall into each of BINS bins, by what is known of them.
+_BINS = """
+    WITH long AS (
+        SELECT caption_id, name AS signal, value
+        FROM (
+            UNPIVOT (
+                SELECT caption_id, COLUMNS(lambda name: list_contains($signals, name))::DOUBLE
+                FROM ranked
+            ) ON COLUMNS(* EXCLUDE caption_id) INTO NAME name VALUE value
+        )
+    ),
+    ends AS (
+        SELECT signal, min(value) AS low, max(value) AS high FROM long GROUP BY signal
+    ),
+    placed AS (
+        SELECT signal, low, high, coalesce(truth.kind, 'other captions') AS kind,
+               least(floor((value - low) / nullif(high - low, 0) * $bins), $bins - 1) AS bin
+        FROM long JOIN ends USING (signal) LEFT JOIN truth USING (caption_id)
+    )
+    SELECT signal, kind, low + (high - low) * coalesce(bin, 0) / $bins AS "from",
+           low + (high - low) * (coalesce(bin, 0) + 1) / $bins AS "to", count(*) AS captions
+    FROM placed GROUP BY ALL ORDER BY ALL"""
+_TRUTH = """
+    SELECT caption_id, 'copied, by verdict' AS kind FROM verdicts WHERE verdict <> 'none'"""
+_EXTRA = """
+    SELECT ranked.* EXCLUDE (caption), verdict, images, reference_source, reference_row
+    FROM (
+        SELECT COLUMNS(lambda name: list_contains(
+            ['caption_id', 'caption', 'probability', 'token_mass'], name
+        ))
+        FROM ranked
+    ) AS ranked LEFT JOIN verdicts USING (caption_id)
+    WHERE list_contains($ids, caption_id)"""
+_SIGNALS = (
+    *("noise_norm_first", "entropy_e", "bos_mass", "prompt_mass", "summary_mass"),
+    *("cosine_low_noise", "anisotropy", "entropy_d", "noise_norm_mean", "bright_ending"),
+)
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything on the page but its pictures.
+
+    ``rows``: the first of the ranking, with verdicts and evidence where there are some.
+    ``policy``: what a policy would remove. ``evaluation``: a calibration's own (see
+    ``memscan calibrate --json``), None without one.
+    """
+
+    run: str
+    record: Row
+    counts: Row
+    signal: str
+    likely: Likely
+    bins: list[Row]
+    repetition: list[Row]
+    agreement: list[Row]
+    rows: list[Row]
+    templates: list[Row]
+    words: list[Row]
+    spans: list[Row]
+    sources: list[Row]
+    hosts: list[Row]
+    quality: list[Row]
+    precision: list[Row]
+    policy: Summary
+    evaluation: Row | None
+
+
+def gather(
+    run: str, tables: RunTables, policy: Policy, evaluation: Row | None, top: int
+) -> Content:
+    """Ask everything of the run. Raises UserError for a policy that does not fit it."""
+    directory = Run.existing(run)
+    manifest, record = directory.manifest(), directory.record()
+    assert manifest is not None, "open_run has looked"
+    assert record is not None, "a sealed run has one"
+    signal = tables.decide()
+    tables.materialize("truth", _TRUTH, {})
+    signals = [name for name in _SIGNALS if name in tables.schema.names]
+    return Content(
+        run=run,
+        record=record,
+        counts=manifest["counts"],
+        signal=signal,
+        likely=likely(tables),
+        bins=tables.query(_BINS, {"signals": signals, "bins": BINS}).to_pylist(),
+        repetition=_ask(tables, "duplicates_and_scores"),
+        agreement=_ask(tables, "signal_agreement"),
+        rows=_rows(tables, top),
+        templates=_ask(tables, "templates", limit=20),
+        words=_ask(tables, "trigger_words", limit=20),
+        spans=_ask(tables, "trigger_spans", limit=20),
+        sources=_ask(tables, "by_source", limit=20),
+        hosts=_hosts(tables),
+        quality=_ask(tables, "run_quality"),
+        precision=_ask(tables, "precision_at_depth"),
+        policy=summarize(make_list(run, tables, policy), run, ""),
+        evaluation=evaluation,
+    )
+
+
+def _ask(tables: RunTables, name: str, **given: Any) -> list[Row]:
+    query = library()[name]
+    return tables.query(query.sql, {**query.parameters, **given}).to_pylist()
+
+
+def _hosts(tables: RunTables) -> list[Row]:
+    """By host, where the samples carry a URL."""
+    names = tables.query("FROM samples LIMIT 0").column_names
+    column = next((name for name in names if name.lower() in ("url", "image_url")), None)
+    return _ask(tables, "by_source", column=column, limit=20) if column else []
+
+
+def _rows(tables: RunTables, top: int) -> list[Row]:
+    """The ranked rows with what verification found."""
+    ranked = rank(tables, top).to_pylist()
+    found = tables.query(_EXTRA, {"ids": [row["caption_id"] for row in ranked]}).to_pylist()
+    extra = {row["caption_id"]: row for row in found}
+    return [{**extra[row["caption_id"]], **row} for row in ranked]
