@@ -1,6 +1,7 @@
 """Small models of the real classes, a real S3 server process, data sets of a few rows."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from playwright.sync_api import Browser, sync_playwright
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -28,9 +30,11 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from scanner.testbed.files import MODEL
+from scanner.testbed.files import HELDOUT, MODEL, TRAIN
+from tests.whole_scans import memscan, write_captions
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+CHROMIUM = "/usr/bin/chromium"
 KINDS = ("sd1", "sd2", "sdxl")
 LAYERS = {"sd1": 16, "sd2": 16, "sdxl": 28}
 
@@ -151,6 +155,42 @@ def random_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for kind, folder in folders.items():
         make_random_pipeline(kind).save_pretrained(folder)
     return folders
+
+
+@pytest.fixture(scope="session")
+def testbed_run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The scan that memscan demo makes: the testbed's whole training set, held-out captions too."""
+    out = str(tmp_path_factory.mktemp("testbed") / "run")
+    command = [sys.executable, "-m", "jobs.cli", "scan", "--model", "testbed", "--out", out]
+    data = ["--captions", str(TRAIN), "--reference", str(HELDOUT)]
+    subprocess.run([*command, *data], capture_output=True, check=True)
+    return out
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 distinct captions in 3,000 rows of csv."""
+    path = tmp_path_factory.mktemp("data") / "captions.csv"
+    write_captions(path, rows=3000, distinct=400)
+    return path
+
+
+@pytest.fixture(scope="session")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A sealed run of ``data`` that nothing disturbed: what the disturbed ones must equal."""
+    out = str(tmp_path_factory.mktemp("runs") / "undisturbed")
+    memscan("scan", "--model", "testbed", "--captions", str(data), "--out", out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not shutil.which(CHROMIUM):
+        pytest.skip(f"no {CHROMIUM}: install Debian's package chromium to look at pages")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

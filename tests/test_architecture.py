@@ -15,8 +15,22 @@ ROOMS = {
     "scoring": {"errors", "signals", "models", "probe", "captions", "run"},
     "cluster": {"errors", "storage", "run"},
     "query": {"errors", "storage", "run"},
-    "calibration": {"errors", "query"},
+    "calibration": {"errors", "storage", "captions", "query"},
+    "curation": {
+        *("errors", "storage", "run", "query", "calibration", "cluster"),
+        "captions",  # formats: a copy is read and written as the scan reads
+    },
     "testbed": {"errors", "models"},
+    "mitigation": {"errors", "storage", "captions", "signals", "models", "probe"},
+    "pages": {"errors"},
+    "report": {
+        *("errors", "storage", "run", "query", "curation", "evidence", "pages"),
+        *("models", "scoring"),  # a caption's words, as the model reads them
+    },
+    "evidence": {
+        *("errors", "storage", "captions", "run", "signals", "models", "probe", "scoring"),
+        *("cluster", "scan", "query", "pages"),
+    },
     "scan": {"errors", "storage", "captions", "run", "models", "scoring", "cluster", "query"},
 }
 LIBRARIES = {
@@ -26,6 +40,8 @@ LIBRARIES = {
     "duckdb": {"query", "captions"},
     "diffusers": {"models", "probe", "scoring", "testbed"},
     "transformers": {"models", "testbed"},
+    "altair": {"pages", "evidence", "report"},
+    "jinja2": {"pages"},
 }
 
 

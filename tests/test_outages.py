@@ -34,7 +34,9 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([*SERVER, "--port", str(self.port), str(self.folder)])
+        self.process = subprocess.Popen(
+            [*SERVER, "--port", str(self.port), str(self.folder)], stderr=subprocess.DEVNULL
+        )
         for _ in range(100):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:

@@ -45,7 +45,8 @@ def test_every_command_and_option_has_help(command: str) -> None:
         if dataclasses.is_dataclass(value) and value.__name__.endswith("Config")
     ]
     shown = " ".join(done.stdout.replace("│", " ").split())
-    source = Path(sys.modules[config.__module__].__file__ or "").read_text()
+    modules = {base.__module__ for base in config.__mro__} - {"builtins"}
+    source = "".join(Path(sys.modules[name].__file__ or "").read_text() for name in modules)
     for field in dataclasses.fields(config):
         _, _, after = source.partition(f"\n    {field.name}: ")
         text = after.split('"""')[1].split()
@@ -79,6 +80,10 @@ def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(command:
         (("sql", "nowhere", "SELECT 1"), "no run here"),
         (("sql",), "name a run"),
         (("status", "nowhere"), "no run here"),
+        (("verify", "nowhere"), "no run here"),
+        (("verify", "x", "--seeds", "1"), "--seeds 1: agreement across seeds needs at least 2"),
+        (("verify", "x", "--images", "/x/{a.b}"), "--images /x/{a.b}: only plain column names"),
+        (("verify", "x", "--part", "2"), "--part 2.0: must be between 0 and 1"),
     ],
 )
 def test_bad_input_is_one_line_that_says_what_to_do(

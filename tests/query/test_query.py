@@ -145,17 +145,6 @@ def test_captions_are_data_whatever_they_say(tables: RunTables) -> None:
     assert rows.to_pylist() == [{"caption": ROWS[1][1]}]
 
 
-def test_every_named_query_is_documented_and_explains_over_an_empty_run(
-    tables: RunTables,
-) -> None:
-    assert "rank" in library()
-    for query in library().values():
-        assert query.purpose, query.name
-        assert query.parameters.keys() == query.about.keys()
-        table = tables.query(f"SELECT * FROM ({query.sql}) LIMIT 0", dict(query.parameters))
-        assert table.column_names == list(query.columns), query.name
-
-
 def test_a_parameter_that_is_unknown_or_of_the_wrong_kind_is_refused() -> None:
     query = library()["rank"]
     assert query.bind({"top": "5"}) == {"top": 5, "min_samples": 0}

@@ -138,3 +138,28 @@ def test_an_extended_plan_is_all_its_generations_and_unfinishes_the_run(run: Run
     assert [item.id for item in plan.slices] == ["000000", "000001", "000002"]
     assert plan.counts["captions"] == 6
     assert not run.is_finished()
+
+
+@pytest.mark.parametrize("content", ['{"slice": "0000', "{}", "[]", "null", '"x"', "\x00" * 40])
+@pytest.mark.parametrize("name", ["commits/000001.0.json", "plan.json", "run.json"])
+def test_a_damaged_file_of_a_run_is_an_error_that_names_it_and_the_way_out(
+    run: Run, name: str, content: str
+) -> None:
+    run.adopt(PLAN)
+    _commit(run, "000001", 1)
+    Path(run.store.url, name).write_text(content)
+    mend = "--repair" if name.startswith("commits") else "remove it"
+    with pytest.raises(UserError, match=f"{run.store.url}/{name} is damaged.*{mend}"):
+        run.seal()
+
+
+def test_a_commit_that_cannot_be_read_is_damage_of_its_slice_and_a_new_generation_mends_it(
+    run: Run,
+) -> None:
+    run.adopt(PLAN)
+    good, _ = _commit(run, "000000", 2), _commit(run, "000001", 1)
+    Path(run.store.url, "commits/000001.0.json").write_bytes(b"")
+    assert list(run.damaged()) == ["000001"]
+    better = run.commits.commit("000001", [Output("scores", pa.table({"x": [1]}))], generation=1)
+    assert run.damaged() == {}
+    assert run.commits.all() == [good, better]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scan.test_scan import memscan, scores, write_captions
+from tests.whole_scans import memscan, scores, write_captions
 
 
 @pytest.fixture(scope="module")

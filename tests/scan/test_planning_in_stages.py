@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.status import main as status_command
 from scanner.cluster.work import Item, Work
 from scanner.errors import UserError
-from scanner.run import Commits, Plan
+from scanner.run import Commits, Plan, Run
+from scanner.run.progress import status
 from scanner.scan import stages, units
 from scanner.scan.config import ScanConfig
 from scanner.scan.inputs import choose_inputs
@@ -238,3 +240,31 @@ def test_chunks_of_any_size_give_the_same_captions(
     plan = _plan(tmp_path / "b", data)
     assert len(plan.samples) > 10
     assert _table(tmp_path / "b", plan.captions) == whole
+
+
+def test_status_shows_what_is_read_and_grouped_before_there_is_a_plan(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(Store(str(tmp_path / "run")))
+    run.begin({"inputs": {}, "fingerprint": {"id": "f"}})
+    assert status(run)["planning"] == {"units": None, "units_read": 0, "ranges_grouped": 0}
+
+    def stops_after_one_range(
+        commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
+    ) -> dict[str, str]:
+        if commits.folder.endswith("group"):
+            run_here(commits, items[:1], make_work)
+            raise KeyboardInterrupt
+        return run_here(commits, items, make_work)
+
+    with pytest.raises(KeyboardInterrupt):
+        _plan(tmp_path / "run", data, run_items=stops_after_one_range)
+    units = len(list((tmp_path / "run/planning/0000/read").iterdir()))
+    assert units > 2
+    planning = status(run)["planning"]
+    assert planning == {"units": units, "units_read": units, "ranges_grouped": 1}
+    assert status_command([run.store.url]) == 0
+    said = capsys.readouterr().out
+    assert f"planning   {units} of {units} units of input files read, 1 ranges" in said
+    run.adopt(_plan(tmp_path / "run", data))
+    assert status(run)["planning"] is None

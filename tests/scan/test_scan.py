@@ -2,14 +2,12 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import ray
 
@@ -17,78 +15,7 @@ from scanner.run import Run
 from scanner.scan.config import ScanConfig
 from scanner.scan.drive import scan
 from scanner.storage import Store
-
-WORDS = [
-    "red",
-    "blue",
-    "old",
-    "new",
-    "small",
-    "large",
-    "cat",
-    "dog",
-    "house",
-    "tree",
-    "river",
-    "boat",
-    "on",
-    "under",
-    "near",
-    "with",
-]
-
-
-def memscan(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs.cli", *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 or not check, done.stderr
-    return done
-
-
-def write_captions(path: Path, rows: int, distinct: int) -> None:
-    choose = random.Random(0)
-    captions = [f"{' '.join(choose.choices(WORDS, k=6))} {i}" for i in range(distinct)]
-    path.write_text("caption\n" + "".join(f"{captions[i % distinct]}\n" for i in range(rows)))
-
-
-def scores(run: str) -> dict[str, dict]:
-    """The scores of a sealed run by caption id; no id twice."""
-    opened = Run.existing(run)
-    manifest = opened.manifest()
-    assert manifest is not None
-    rows = []
-    for part in manifest["scores"]:
-        with opened.store.open(part["path"]) as file:
-            rows += pq.read_table(file).to_pylist()
-    found = {row["caption_id"]: row for row in rows}
-    assert len(found) == len(rows)
-    counts = manifest["counts"]
-    assert counts["rows"] == counts["samples"] + counts["rejects"]
-    assert counts["captions"] == len(rows) + counts["scan_rejects"] + counts["quarantined"]
-    return found
-
-
-def assert_same(left: dict[str, dict], right: dict[str, dict]) -> None:
-    assert left.keys() == right.keys()
-    for key, row in left.items():
-        for name, value in row.items():
-            if isinstance(value, float):
-                assert value == pytest.approx(right[key][name], abs=1e-5, rel=1e-5), name
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "captions.csv"
-    write_captions(path, rows=3000, distinct=400)
-    return path
-
-
-@pytest.fixture(scope="module")
-def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    out = str(tmp_path_factory.mktemp("runs") / "undisturbed")
-    memscan("scan", "--model", "testbed", "--captions", str(data), "--out", out)
-    return out
+from tests.whole_scans import assert_same, memscan, scores
 
 
 def test_a_scan_gives_one_row_a_caption_and_status_says_so(undisturbed: str) -> None:
@@ -142,28 +69,10 @@ def test_kill_9_of_the_driver_and_the_same_command_again_gives_the_same_table(
     assert_same(scores(str(out)), scores(undisturbed))
 
 
-def test_damaged_and_missing_parts_are_scored_again(
-    undisturbed: str, data: Path, tmp_path: Path
-) -> None:
-    out = str(tmp_path / "run")
-    command = ("scan", "--model", "testbed", "--captions", str(data), "--out", out)
-    memscan(*command)
-    parts = sorted(Path(out, "scores").glob("*.parquet"))
-    flipped = bytearray(parts[0].read_bytes())
-    flipped[len(flipped) // 2] ^= 1
-    parts[0].write_bytes(flipped)
-    parts[1].unlink()
-    assert "finished already" in memscan(*command).stderr
-    repaired = memscan(*command, "--repair").stderr
-    assert "is damaged" in repaired
-    assert "is missing" in repaired
-    assert_same(scores(out), scores(undisturbed))
-
-
 def test_planning_on_the_pool_gives_the_same_run(
     undisturbed: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scanner.scan.drive.POOL_FROM", 1)
+    monkeypatch.setattr("scanner.scan.plan_scan.POOL_FROM", 1)
     out = str(tmp_path / "run")
     try:
         scan(ScanConfig(captions=(str(data),), out=out, model="testbed"), print, lambda _: None)

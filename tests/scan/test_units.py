@@ -46,4 +46,4 @@ def test_units_are_numbered_and_survive_json() -> None:
     reading = Reading(("url",), cut(inputs))
     assert [unit.id for unit in reading.units] == ["000000", "000001"]
     assert reading.units[1].pieces[1] == Piece("b", True, None, None, "ValueError: damaged")
-    assert Reading.from_json(reading.to_json()) == reading
+    assert Reading.from_json("inputs.json", reading.to_json()) == reading

@@ -1,0 +1,103 @@
+"""Sealed runs of captions whose scores a test decides."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scanner.captions.identity import caption_id
+from scanner.run import Output, Plan, Run, Slice
+from scanner.run.schema import CAPTION_ID, CAPTIONS, column, samples_schema, write_part
+from scanner.storage import Store
+
+FINGERPRINT = {
+    "weights": "w",
+    "signals_version": 1,
+    "signals": ["noise_norm_first", "bos_mass", "entropy_layers"],
+    "seeds": 1,
+    "steps": 50,
+    "guidance": 7.5,
+    "latent_shape": [4, 8, 8],
+    "dtype": "float32",
+}
+SCORES = pa.schema(
+    [
+        CAPTION_ID,
+        column("noise_norm_first", pa.float32(), "n").with_metadata({"memorized": "higher"}),
+        column("bos_mass", pa.float32(), "b").with_metadata({"memorized": "lower"}),
+        column("entropy_layers", pa.list_(pa.float32()), "e").with_metadata(
+            {"memorized": "higher"}
+        ),
+        column("n_tokens", pa.int32(), "t"),
+        column("title_case_fraction", pa.float32(), "t"),
+        column("digit_fraction", pa.float32(), "d"),
+    ]
+)
+
+
+def write_run(
+    folder: Path,
+    captions: list[str],
+    scores: pa.Table,
+    reference: np.ndarray,
+    fingerprint: dict[str, Any],
+) -> str:
+    """A sealed run; caption k stands in k % 3 + 1 samples with key ``k<k>``, or is a reference."""
+    run = Run(Store(str(folder)))
+    run.begin({"inputs": {}, "fingerprint": {"id": "f", **fingerprint}})
+    ids = [caption_id(caption.lower()) for caption in captions]
+    samples = [
+        {"caption_id": ids[k], "source": "s", "row": k, "key": f"k{k}", "is_reference": bool(held)}
+        for k, held in enumerate(reference)
+        for _ in range(1 if held else k % 3 + 1)
+    ]
+    texts = [
+        {"caption_id": i, "caption": c, "canonical": c.lower(), "is_reference": bool(held)}
+        for i, c, held in zip(ids, captions, reference, strict=True)
+    ]
+    parts = [
+        write_part(run.store, "samples", "s", pa.Table.from_pylist(samples, samples_schema([]))),
+        write_part(run.store, "captions", "c", pa.Table.from_pylist(texts, CAPTIONS)),
+    ]
+    item = Slice("000000", parts[1].path, min(ids), max(ids), len(ids))
+    counts = {"rows": len(samples), "samples": len(samples), "rejects": 0, "captions": len(ids)}
+    run.adopt(Plan((), (parts[0].path,), (parts[1].path,), (), (item,), counts, {}))
+    run.commits.commit("000000", [Output("scores", scores)])
+    run.seal()
+    return str(folder)
+
+
+def synthetic_run(folder: Path, captions: int = 300, seed: int = 0, **changed: Any) -> str:
+    """Captions ``Word k``, the first fifth memorized, the last third reference captions.
+
+    Memorized ones have a noise norm 2 higher and a beginning mass 1 lower, in standard deviations,
+    and 1.5 more in the second of three layers. ``changed``: of the fingerprint.
+    """
+    random = np.random.default_rng(seed)
+    memorized = np.arange(captions) < captions // 5
+    texts = [f"Word{'abcdefghij'[k % 10]} {k:04d}" for k in range(captions)]
+    layers = random.normal(size=(captions, 3)) + np.outer(memorized, [0, 1.5, 0])
+    scores = pa.table(
+        {
+            "caption_id": [caption_id(text.lower()) for text in texts],
+            "noise_norm_first": random.normal(size=captions) + 2 * memorized,
+            "bos_mass": random.normal(size=captions) - memorized,
+            "entropy_layers": layers.tolist(),
+            "n_tokens": random.integers(4, 9, captions),
+            "title_case_fraction": random.random(captions),
+            "digit_fraction": random.random(captions),
+        }
+    ).cast(SCORES)
+    reference = np.arange(captions) >= captions - captions // 3
+    return write_run(folder, texts, scores, reference, FINGERPRINT | changed)
+
+
+def synthetic_labels(path: Path, captions: int = 300) -> str:
+    """The truth of a synthetic run as a csv of captions, spelled another way."""
+    lines = [
+        f"WORD{'ABCDEFGHIJ'[k % 10]}   {k:04d},{str(k < captions // 5).lower()}"
+        for k in range(captions)
+    ]
+    path.write_text("\n".join(["caption,memorized", *lines]) + "\n")
+    return str(path)

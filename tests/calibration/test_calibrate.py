@@ -1,0 +1,177 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from scanner.calibration import (
+    calibrate,
+    findings_record,
+    match,
+    read_calibration,
+    read_labels,
+    write_calibration,
+)
+from scanner.calibration.combination import fit
+from scanner.calibration.features import ATTENTION, inputs, matrix
+from scanner.errors import UserError
+from scanner.query import open_run
+from scanner.scoring.catalog import SIGNALS
+from scanner.scoring.schedule import Needs
+from tests.calibration.runs import FINGERPRINT, SCORES, synthetic_labels, synthetic_run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    folder = tmp_path_factory.mktemp("calibrate")
+    run = synthetic_run(folder / "run")
+    tables = open_run(run)
+    labelled = match(tables, read_labels(synthetic_labels(folder / "labels.csv")))
+    found, calibration = calibrate(tables, labelled, prevalence=0.01)
+    path = str(folder / "calibration.json")
+    write_calibration(path, calibration, findings_record(found))
+    return {"run": run, "labelled": labelled, "found": found, "path": path}
+
+
+def test_only_signals_and_their_layers_are_combined() -> None:
+    assert inputs(SCORES) == ["noise_norm_first", "bos_mass", "entropy_layers"]
+    assert {name for name, one in SIGNALS.items() if one.needs == Needs(attention=True)} == {
+        *ATTENTION,
+        "token_mass",
+    }
+
+
+def test_the_combination_is_judged_beside_signals_and_baselines(made: dict) -> None:
+    found = made["found"]
+    best = found.signals[found.best_signal]
+    assert found.best_signal == "noise_norm_first"
+    assert found.signals["bos_mass"].auc > 0.6  # lower is memorized, and counts so
+    assert found.combination.auc > best.auc
+    assert found.gains["noise_norm_first"].low > 0
+    assert 0.6 < found.attention_only.auc < found.combination.auc
+    assert found.text_only.keys() >= {"n_tokens", "n_samples", "text_combination"}
+    assert abs(found.text_only["text_combination"].auc - 0.5) < 0.2
+    assert (found.captions, found.memorized, found.references) == (300, 60, 100)
+    assert found.promises.keys() == {"noise_norm_first", "combination"}
+
+
+def test_sql_gives_the_odds_that_were_fitted_under_the_prior(made: dict) -> None:
+    """The file's weights in SQL are scikit-learn's model: its log odds, shifted to one memorized
+    caption in a hundred."""
+    labelled = made["labelled"]
+    values, _ = matrix(labelled.table, inputs(SCORES))
+    expected = fit(values, labelled.memorized, labelled.clusters)(values)
+    expected += np.log(0.01 / 0.99) - np.log(60 / 240)
+    tables = open_run(made["run"], calibration=read_calibration(made["path"]))
+    rows = tables.query("SELECT * FROM ranked ORDER BY caption_id")
+    assert set(rows["decision_signal"].to_pylist()) == {"combination"}
+    np.testing.assert_allclose(rows["decision"], expected[~labelled.reference], rtol=1e-9)
+    np.testing.assert_allclose(
+        rows["probability"], 1 / (1 + np.exp(-expected[~labelled.reference])), rtol=1e-9
+    )
+    reference = tables.reference_decisions()
+    np.testing.assert_allclose(np.sort(reference), np.sort(expected[labelled.reference]), rtol=1e-9)
+
+
+def test_thresholds_keep_the_false_positive_rate(made: dict) -> None:
+    tables = open_run(made["run"], calibration=read_calibration(made["path"]))
+    rows = {row["signal"]: row for row in tables.query("FROM thresholds").to_pylist()}
+    assert rows.keys() == {"noise_norm_first", "bos_mass", "combination"}
+    table, known = made["labelled"].table, made["labelled"].memorized
+    norm, mass = (table[name].to_numpy() for name in ("noise_norm_first", "bos_mass"))
+    assert rows["noise_norm_first"]["higher"]
+    assert not rows["bos_mass"]["higher"]
+    # 240 negatives, one per cent: two of them, not three
+    assert (norm[~known] >= rows["noise_norm_first"]["threshold"]).sum() == 2
+    assert (mass[~known] <= rows["bos_mass"]["threshold"]).sum() == 2
+
+
+def test_reliability_weighs_captions_by_the_prior(made: dict) -> None:
+    found = made["found"]
+    assert found.prior == 0.01
+    assert sum(one.captions for one in found.reliability) == 300
+    assert found.reliability[0].predicted < 0.01
+    assert found.reliability[0].captions > 150
+
+
+def test_another_signal_decides_when_asked_and_the_probability_stays(made: dict) -> None:
+    tables = open_run(made["run"], calibration=read_calibration(made["path"]))
+    assert tables.decide("bos_mass") == "bos_mass"
+    (row,) = tables.query("SELECT * FROM ranked LIMIT 1").to_pylist()
+    assert row["decision"] == -row["bos_mass"]
+    assert 0 < row["probability"] < 1
+    assert tables.decide() == "combination"
+
+
+def test_without_a_calibration_the_probability_is_null_and_thresholds_empty(made: dict) -> None:
+    tables = open_run(made["run"])
+    found = tables.query("SELECT count(*) AS n, count(probability) AS p FROM ranked").to_pylist()
+    assert found == [{"n": 200, "p": 0}]
+    assert tables.query("FROM thresholds").num_rows == 0
+    with pytest.raises(UserError, match="combination needs a --calibration"):
+        tables.decide("combination")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"weights": "other"},
+        {"signals_version": 2},
+        {"signals": ["noise_norm_first", "bos_mass"]},
+        {"seeds": 4},
+        {"steps": 20},
+        {"guidance": 5.0},
+        {"latent_shape": [4, 16, 16]},
+    ],
+)
+def test_a_run_that_was_scored_otherwise_is_refused_with_what_differs(
+    made: dict, changed: dict, tmp_path: Path
+) -> None:
+    other = synthetic_run(tmp_path / "run", captions=30, **changed)
+    ((name, value),) = changed.items()
+    shown = (
+        " ".join(sorted(value)) if name == "signals" else str(value).strip("[]").replace(",", "")
+    )
+    with pytest.raises(UserError, match=f"different are: {name} .* in the calibration, {shown}"):
+        open_run(other, calibration=read_calibration(made["path"]))
+
+
+def test_another_precision_or_order_of_signals_does_not_void_it(made: dict, tmp_path: Path) -> None:
+    turned = FINGERPRINT["signals"][::-1]
+    other = synthetic_run(tmp_path / "r", captions=30, dtype="float16", signals=turned, id="g")
+    tables = open_run(other, calibration=read_calibration(made["path"]))
+    rows = tables.query("SELECT * FROM ranked").to_pylist()
+    memorized = [int(row["caption"].split()[1]) < 6 for row in rows]
+    assert roc_auc_score(memorized, [row["probability"] for row in rows]) > 0.9
+
+
+def test_a_file_that_cannot_be_used_says_why(made: dict, tmp_path: Path) -> None:
+    record = json.loads(Path(made["path"]).read_text())
+    path = tmp_path / "c.json"
+
+    def refused(text: str, message: str) -> None:
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            read_calibration(str(path))
+
+    refused("not json", "damaged")
+    refused("{}", "no calibration; memscan calibrate makes one")
+    refused(json.dumps(record | {"version": 2}), "version 2 of a calibration")
+    refused(json.dumps(record | {"weights": {"bos_mass": ["a"]}}), "damaged")
+    refused(json.dumps(record | {"thresholds": [{"signal": 1}]}), "damaged")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_calibration(str(tmp_path / "missing.json"))
+    path.write_text(json.dumps(record | {"weights": {'x" FROM scores; --': [1.0]}}))
+    with pytest.raises(UserError, match="no column"):
+        open_run(made["run"], calibration=read_calibration(str(path)))
+
+
+def test_too_few_labels_for_a_rate_and_meaningless_ones_are_refused(made: dict) -> None:
+    tables, labelled = open_run(made["run"]), made["labelled"]
+    with pytest.raises(UserError, match="cannot tell a rate below"):
+        calibrate(tables, labelled, fpr=0.001)
+    shuffled = np.random.default_rng(0).permutation(labelled.memorized)
+    with pytest.raises(UserError, match="no better than chance"):
+        calibrate(tables, replace(labelled, memorized=shuffled))

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scanner.calibration import Labels, match, read_labels, verdicts
+from scanner.captions.identity import caption_id
+from scanner.errors import UserError
+from scanner.query import RunTables, open_run
+from tests.calibration.runs import FINGERPRINT, synthetic_labels, synthetic_run, write_run
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> RunTables:
+    return open_run(synthetic_run(tmp_path_factory.mktemp("labels") / "run", captions=30))
+
+
+def test_every_format_column_and_word_for_a_label_is_read(tmp_path: Path) -> None:
+    csv, jsonl, parquet = (tmp_path / name for name in ("a.csv", "a.jsonl", "a.parquet"))
+    csv.write_text('Caption,Label\n"a, b",TRUE\nc,0\nd,\n')
+    with pytest.raises(UserError, match=r"a\.csv, row 2, Label: '' is no label; write one of true"):
+        read_labels(str(csv))
+    csv.write_text('Caption,Label\n"a, b",TRUE\nc,0\n')
+    assert read_labels(str(csv)) == Labels("caption", ["a, b", "c"], [True, False], [None, None])
+    jsonl.write_text('{"key": 7, "verdict": "template"}\n{"key": 8, "verdict": "none"}\n')
+    assert read_labels(str(jsonl)) == Labels("key", ["7", "8"], [True, False], [None, None])
+    table = pa.table({"caption_id": ["x", "y"], "memorized": [True, False], "family": [3, None]})
+    pq.write_table(table, parquet)
+    found = read_labels(str(parquet))
+    assert (found.by, found.groups) == ("caption_id", ["3", None])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("text,memorized\na,1\n", "no column says which caption"),
+        ("caption,truth\na,1\n", "no column says whether it is memorized"),
+        ("caption,memorized\na,maybe\n", "row 0, memorized: 'maybe' is no label"),
+        ("caption,memorized\na\n", "row 0: bad row"),
+    ],
+)
+def test_a_file_that_is_no_label_file_says_where(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_labels(str(path))
+
+
+def test_captions_are_found_however_they_are_spelled(tables: RunTables, tmp_path: Path) -> None:
+    found = match(tables, read_labels(synthetic_labels(tmp_path / "l.csv", 30)))
+    assert (len(found.table), found.memorized.sum(), found.unknown) == (30, 6, 0)
+    assert found.reference.sum() == 10
+    for name, memorized in zip(
+        found.table["caption"].to_pylist(), found.memorized.tolist(), strict=True
+    ):
+        assert memorized == (int(name.split()[1]) < 6)
+
+
+def test_keys_and_ids_name_captions_too(tables: RunTables) -> None:
+    keys = Labels("key", ["k0", "k29", "nobody"], [True, False, True], [None] * 3)
+    found = match(tables, keys)
+    assert set(found.table["caption"].to_pylist()) == {"Worda 0000", "Wordj 0029"}
+    assert found.unknown == 1
+    ids = [caption_id("worda 0000"), caption_id("wordj 0029")]
+    assert len(match(tables, Labels("caption_id", ids, [True, False], [None] * 2)).table) == 2
+
+
+def test_a_caption_that_is_labelled_both_ways_is_left_out(tables: RunTables) -> None:
+    names = ["Worda 0000", "WORDA 0000", "Wordb 0001", "Wordc 0002"]
+    found = match(tables, Labels("caption", names, [True, False, True, False], [None] * 4))
+    assert set(found.table["caption"].to_pylist()) == {"Wordb 0001", "Wordc 0002"}
+    assert (found.contradicted, found.unknown) == (1, 0)
+
+
+def test_labels_of_one_kind_are_refused_with_what_was_found(tables: RunTables) -> None:
+    labels = Labels("caption", ["Worda 0000", "elsewhere"], [True, False], [None] * 2)
+    with pytest.raises(UserError, match="2 labels by caption, 1 of them found in the run"):
+        match(tables, labels)
+
+
+def test_near_copies_and_groups_make_clusters_together(tmp_path: Path) -> None:
+    """a and b are near-copies, b and c one group, d is alone."""
+    long = "the small brown fox that jumps over a lazy dog in the green garden near the old house"
+    captions = [long, long + " today", "something else altogether", "a fourth caption of its own"]
+    scores = pa.table(
+        {
+            "caption_id": [caption_id(caption) for caption in captions],
+            "noise_norm_first": pa.array([1.0] * 4, pa.float32()),
+        }
+    )
+    url = write_run(tmp_path / "run", captions, scores, np.zeros(4, bool), FINGERPRINT)
+    labels = Labels("caption", captions, [True, True, False, False], [None, "g", "g", None])
+    found = match(open_run(url), labels)
+    number = dict(zip(found.table["caption"].to_pylist(), found.clusters.tolist(), strict=True))
+    assert number[captions[0]] == number[captions[1]] == number[captions[2]]
+    assert number[captions[3]] != number[captions[0]]
+
+
+def test_a_run_without_verdicts_says_which_command_makes_them(tables: RunTables) -> None:
+    with pytest.raises(UserError, match="memscan verify"):
+        verdicts(tables)

@@ -1,0 +1,88 @@
+"""A policy says what it does, and a wrong one says what is wrong."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from scanner.curation.policy import Limits, policy_of, read_policy
+from scanner.errors import UserError
+
+GOOD = {
+    "name": "p",
+    "version": 3,
+    "rule": [{"reason": "loud", "when": "score > 1", "action": "cap", "keep": 2, "of": "image"}],
+}
+
+
+def changed(**keys) -> dict:
+    return {**GOOD, **keys}
+
+
+def with_rule(**keys) -> dict:
+    return changed(rule=[{**GOOD["rule"][0], **keys}])
+
+
+def test_a_policy_is_read_with_its_defaults() -> None:
+    policy = policy_of(GOOD, "p")
+    assert (policy.name, policy.version, policy.rejects) == ("p", 3, "keep")
+    assert policy.limits == Limits()
+    assert policy.rules[0].keep == 2
+    assert policy_of(with_rule(keep=1), "p").rules[0].of == "image"
+
+
+def test_the_id_changes_with_everything_that_a_policy_says() -> None:
+    ids = {
+        policy_of(record, "p").id
+        for record in (
+            GOOD,
+            with_rule(keep=3),
+            with_rule(when="score > 2"),
+            changed(limits={"source": 0.1}),
+            changed(rejects="drop"),
+        )
+    }
+    assert len(ids) == 5
+    assert all(name.startswith("p-3-") for name in ids)
+
+
+def test_the_policy_that_ships_is_one() -> None:
+    policy = read_policy("default")
+    assert policy.name == "default"
+    assert all(rule.action != "drop" for rule in policy.rules)
+    assert policy.text.startswith("# The policy")
+    assert policy.id == policy_of(tomllib.loads(policy.text), "default").id
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (changed(version="1"), r"version = '1': must be a whole number"),
+        (changed(name=""), "name = '': must be a text"),
+        (changed(limit={}), r"limit = \{\}: no such key; there are name, version, rejects"),
+        (changed(limits={"source": 2}), r"limits: source = 2: must be a share above 0, up to 1"),
+        (changed(limits={"host": 0.5}), "limits: host = 0.5: no such key; there are source, clus"),
+        (changed(rejects="no"), "rejects = 'no': must be one of keep, drop"),
+        (changed(rule=[]), r"rule = \[\]: must be at least one table"),
+        (changed(rule=GOOD["rule"] * 2), "reason = 'loud' in 2 rules"),
+        (with_rule(action="delete"), r"rule 1 \(loud\): action = 'delete': must be one of keep,"),
+        (with_rule(of="word"), r"of = 'word': must be one of caption, cluster, image"),
+        (with_rule(keep=0), "keep = 0: must be a whole number from 1 on"),
+        (with_rule(keep=True), "keep = True"),
+        (with_rule(wen="x"), r"rule 1: wen = 'x': no such key; there are reason, when, action"),
+        (with_rule(when=" "), "when = ' ': must be a text"),
+        (with_rule(reason="a;b"), "reason = 'a;b': must be a code"),
+        (with_rule(action="drop"), r"rule 1 \(loud\): keep = 2: only action = 'cap' takes it"),
+    ],
+)
+def test_an_error_names_the_key_its_value_and_what_is_allowed(record: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        policy_of(record, "--policy p.toml")
+
+
+def test_a_file_that_is_missing_or_no_toml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="default for the one that ships"):
+        read_policy(str(tmp_path / "none.toml"))
+    (tmp_path / "bad.toml").write_text("name = ")
+    with pytest.raises(UserError, match="not TOML"):
+        read_policy(str(tmp_path / "bad.toml"))

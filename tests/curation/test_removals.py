@@ -1,0 +1,278 @@
+"""From rules to samples: what is listed, why, and what is left alone."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from scanner.curation import choose_image_key, curate, difference, remember
+from scanner.curation.policy import policy_of
+from scanner.errors import UserError
+from scanner.query import RunTables, open_run
+from scanner.run import Output, Run
+from scanner.run.verdicts import TABLES, VERDICTS, verdict_commits
+from tests.curation.runs import loudness, make_run
+
+LOUD = "noise_norm_first > 5"
+
+
+def rule(reason: str, when: str, action: str, **keys) -> dict:
+    return {"reason": reason, "when": when, "action": action, **keys}
+
+
+def policy(*rules: dict, **keys):
+    given = {"name": "p", "version": 1, "rule": list(rules), "limits": {"source": 1, "cluster": 1}}
+    return policy_of({**given, **keys}, "p")
+
+
+def write_rows(path: Path, rows: list[tuple]) -> Path:
+    """Rows of (caption, url)."""
+    lines = [
+        json.dumps({"id": number, "caption": caption, "url": url, "score": f"kept {number}"})
+        for number, (caption, url) in enumerate(rows)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+ROWS = [
+    *[("loud a", "u1")] * 5,
+    *[("loud b", "u2")] * 3,
+    ("quiet", "u1"),
+    ("quiet", "u9"),
+    ("loud c", None),
+    ("quiet", None),
+]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    data = write_rows(tmp_path / "a.jsonl", ROWS)
+    return make_run(tmp_path / "run", loudness, captions=(str(data),), keep=("url", "score"))
+
+
+@pytest.fixture
+def tables(run: str) -> RunTables:
+    return open_run(run)
+
+
+def listed(run: str, tables: RunTables, given, out: Path, **options) -> dict[int, tuple]:
+    """Action and reasons by row."""
+    curate(run, tables, given, str(out), **options)
+    rows = pq.read_table(out / "removal_list.parquet").to_pylist()
+    return {row["row"]: (row["action"], ";".join(row["reasons"])) for row in rows}
+
+
+def test_a_cap_keeps_k_of_a_caption_and_an_image_goes_under_its_other_captions_too(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    found = listed(run, tables, policy(rule("loud", LOUD, "cap", keep=2)), tmp_path / "o")
+    first = [found[row] for row in range(5)]
+    assert sorted(first) == [("cap", "loud")] * 3 + [("keep", "loud")] * 2
+    assert sorted(found[row][0] for row in range(5, 8)) == ["cap", "keep", "keep"]
+    assert found[8] == ("cap", "loud;same-image")
+    assert found[10] == ("keep", "loud")
+    assert {9, 11}.isdisjoint(found)  # another image, and no image key: nothing is shared
+
+
+def test_which_ones_a_cap_keeps_is_the_same_each_time(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    given = policy(rule("loud", LOUD, "cap"))
+    curate(run, tables, given, str(tmp_path / "1"))
+    curate(run, open_run(run), given, str(tmp_path / "2"))
+    name = "removal_list.parquet"
+    assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_a_cap_of_images_counts_the_samples_of_all_captions(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    given = policy(rule("loud", LOUD, "cap", keep=2, of="image"))
+    found = listed(run, tables, given, tmp_path / "o")
+    with_u1 = [found[row][0] for row in (0, 1, 2, 3, 4, 8)]
+    assert sorted(with_u1) == ["cap"] * 4 + ["keep"] * 2
+
+
+def test_the_first_rule_decides_and_all_that_hold_are_named(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    given = policy(
+        rule("mine", "caption = 'loud b'", "keep"),
+        rule("often", "n_samples >= 5", "recaption"),
+        rule("loud", LOUD, "drop"),
+    )
+    found = listed(run, tables, given, tmp_path / "o")
+    assert {found[row] for row in range(5)} == {("recaption", "often;loud")}
+    assert found[10] == ("drop", "loud")
+    assert found.keys() == {0, 1, 2, 3, 4, 10}
+
+
+def test_keep_protects_from_an_image_that_another_caption_loses(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("mine", "u"), ("other", "u")])
+    run = make_run(tmp_path / "run", loudness, captions=(str(data),))
+    given = policy(rule("mine", "caption = 'mine'", "keep"), rule("loud", LOUD, "drop"))
+    found = listed(run, open_run(run), given, tmp_path / "o")
+    assert found == {0: ("drop", "loud"), 2: ("drop", "loud;same-image")}
+
+
+def test_a_drop_of_an_image_wins_over_another_captions_cap(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "a.jsonl", [*[("loud x", "u")] * 2, ("loud y", "u")])
+    run = make_run(tmp_path / "run", loudness, captions=(str(data),))
+    given = policy(rule("x", "caption = 'loud x'", "cap"), rule("y", "caption = 'loud y'", "drop"))
+    found = listed(run, open_run(run), given, tmp_path / "o")
+    along = ("drop", "y;same-image")
+    assert found == {0: along, 1: along, 2: ("drop", "y")}
+
+
+def test_image_key_none_leaves_other_captions_alone_and_another_column_can_be_named(
+    run: str, tmp_path: Path
+) -> None:
+    given = policy(rule("loud", LOUD, "cap"))
+    tables = open_run(run)
+    choose_image_key(tables, "none")
+    assert 8 not in listed(run, tables, given, tmp_path / "o")
+    tables = open_run(run)
+    with pytest.raises(UserError, match="--image-key hash: no column of samples; there are"):
+        choose_image_key(tables, "hash")
+    choose_image_key(tables, "url")
+    assert 8 in listed(run, tables, given, tmp_path / "o")
+
+
+def test_the_list_names_each_sample_for_any_program(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    given = policy(rule("loud", LOUD, "drop"))
+    curate(run, tables, given, str(tmp_path))
+    table = pq.read_table(tmp_path / "removal_list.parquet")
+    row = table.slice(0, 1).to_pylist()[0]
+    assert row["source"].endswith("a.jsonl")
+    assert (row["row"], row["key"], row["url"]) == (0, "0", "u1")
+    assert row["score"] == 9.0  # the list's own column, not the data set's
+    assert row["policy"] == given.id
+    assert all(b"description" in field.metadata for field in table.schema)
+    text = pyarrow.csv.read_csv(tmp_path / "removal_list.csv")
+    assert text.column_names == table.column_names
+    assert len(text) == len(table) == 10
+
+
+def test_each_rule_is_also_counted_as_if_it_were_alone(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    given = policy(rule("often", "n_samples >= 5", "cap"), rule("loud", LOUD, "drop"))
+    summary = curate(run, tables, given, str(tmp_path))
+    assert summary.by_rule["often"].removed == 5  # 4 of 5, and u1 under another caption
+    assert summary.by_rule["loud"].removed == 4
+    assert summary.by_rule["loud"].alone == {"keep": 0, "drop": 10, "cap": 0, "recaption": 0}
+    assert sum(summary.actions.values()) == summary.samples == len(ROWS)
+    assert json.loads((tmp_path / "summary.json").read_text())["actions"] == summary.actions
+    assert "were it alone" in (tmp_path / "summary.txt").read_text()
+
+
+def test_what_a_rule_asks_for_and_the_run_has_not_got_is_said(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    given = policy(rule("copy", "verdict = 'verbatim'", "drop"), rule("loud", LOUD, "cap"))
+    summary = curate(run, tables, given, str(tmp_path))
+    assert "memscan verify" in summary.by_rule["copy"].missing
+    assert not summary.by_rule["loud"].missing
+    assert summary.expected_false_removals is None
+    assert "no calibration for this run" in summary.to_text()
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "true) UNION (SELECT 1",
+        "1), (2",
+        "1) FROM samples WHERE (1",
+        "1) GROUP BY (1",
+        "true); DROP VIEW samples; SELECT (true",
+        "no_such_column > 1",
+        "x >",
+        "caption",
+        "(SELECT count(*) FROM read_csv('/etc/passwd')) > 0",
+    ],
+)
+def test_a_predicate_is_one_expression_over_ranked(
+    run: str, tables: RunTables, tmp_path: Path, when: str
+) -> None:
+    with pytest.raises(UserError, match=r"rule bad|SQL"):
+        curate(run, tables, policy(rule("bad", when, "drop")), str(tmp_path / "o"))
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_source_that_loses_too_much_needs_force(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    given = policy(rule("loud", LOUD, "drop"), limits={"source": 0.5})
+    with pytest.raises(UserError, match=r"10 of 12 samples \(83.3%\) of .*a.jsonl.*allows 50%"):
+        curate(run, tables, given, str(tmp_path / "o"))
+    assert not (tmp_path / "o").exists()
+    assert curate(run, tables, given, str(tmp_path / "o"), force=True).removed == 10
+
+
+def test_one_cluster_cannot_swallow_the_data_set(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    given = policy(rule("loud", LOUD, "cap"), limits={"source": 1, "cluster": 0.3})
+    with pytest.raises(UserError, match=r"5 samples of the one cluster .* 41.7% of the whole data"):
+        curate(run, tables, given, str(tmp_path / "o"))
+
+
+def test_diff_tells_what_another_policy_or_an_earlier_list_would_do(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    before = policy(rule("loud", LOUD, "cap"))
+    curate(run, tables, before, str(tmp_path / "1"))
+    tables = open_run(run)
+    remember(tables, str(tmp_path / "1"), run)
+    curate(run, tables, policy(rule("loud", LOUD, "drop")), str(tmp_path / "2"))
+    found = difference(tables, "1")
+    assert [tuple(item.values()) for item in found.changes] == [
+        ("cap", "drop", 7), ("keep", "drop", 3),
+    ]  # fmt: skip
+    assert {row["caption"] for row in found.captions} == {"loud a", "loud b", "loud c", "quiet"}
+    tables = open_run(run)
+    remember(tables, "default", run)
+    curate(run, tables, before, str(tmp_path / "3"))
+    assert difference(tables, "default").changes == [
+        {"before": "keep", "after": "cap", "samples": 7}
+    ]
+    with pytest.raises(UserError, match="neither a policy"):
+        remember(tables, str(tmp_path / "nothing"), run)
+
+
+def test_the_same_list_twice_makes_no_difference(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    given = policy(rule("loud", LOUD, "cap"))
+    curate(run, tables, given, str(tmp_path))
+    remember(tables, str(tmp_path), run)
+    curate(run, tables, given, str(tmp_path))
+    assert difference(tables, "x").to_text().endswith("nothing changes")
+
+
+def test_a_verdict_and_a_surprising_score_are_predicates_too(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("quiet", "v"), ("copied", "w")])
+    held_out = write_rows(tmp_path / "h.jsonl", [(f"held out {k}", f"x{k}") for k in range(40)])
+    run = make_run(tmp_path / "run", loudness, captions=(str(data),), reference=(str(held_out),))
+    store = Run.existing(run).store
+    (copied,) = open_run(run).query("FROM captions WHERE caption = 'copied'").to_pylist()
+    verdict = {"caption_id": copied["caption_id"], "verdict": "verbatim", "verified_at": 1.0}
+    table = pa.Table.from_pylist([verdict], VERDICTS)
+    verdict_commits(store).commit("one", [Output(TABLES, table)])
+    given = policy(
+        rule("copied", "verdict = 'verbatim'", "drop"),
+        rule("surprising", "p_value < 0.03 AND q_value <= 0.1", "drop"),
+    )
+    tables = open_run(run)
+    found = listed(run, tables, given, tmp_path / "o")
+    assert found == {0: ("drop", "surprising"), 2: ("drop", "copied")}
+    summary = json.loads((tmp_path / "o" / "summary.json").read_text())
+    # No more than what is removed, though all three captions are at or above the lowest of them.
+    assert summary["expected_false_captions"] == 2
+    assert summary["expected_by"] == "reference captions"

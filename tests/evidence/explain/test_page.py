@@ -1,0 +1,140 @@
+"""Pages as a person sees them: in a real browser, from a file, light, dark and printed."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page
+
+from scanner.evidence.explain import page
+from scanner.evidence.explain.charts import overview_chart
+from scanner.pages import PAPER, png
+from tests.evidence.explain.conftest import HOSTILE, Explain
+
+MEMORIZED = "little press presents up pointing small red triangle, symbols sign, set of 37"
+HELD_OUT = "the classic motor boat emoji as seen on a phone"
+CHARTS = 6
+
+
+@contextmanager
+def _opened(browser: Browser, file: Path, scheme: str = "light") -> Iterator[Page]:
+    """The page with its charts drawn. It asks for nothing but itself, and complains of nothing."""
+    opened = browser.new_page(color_scheme=scheme)
+    asked: list[str] = []
+    complaints: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.goto(file.as_uri())
+    opened.wait_for_function(
+        "document.querySelectorAll('.chart').length ==="
+        " document.querySelectorAll('.chart svg.marks').length"
+    )
+    yield opened
+    assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
+    assert complaints == []
+    opened.close()
+
+
+def test_a_page_is_one_file_that_names_nothing_else(
+    page_of: Callable[[str], Path],
+) -> None:
+    text = page_of(MEMORIZED).read_text(encoding="utf-8")
+    assert len(text.encode()) < 2_000_000
+    outside = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    loads = re.findall(r"(?:src|href|url|action|data)\s*[=(]\s*[\"']?([^\"'\s>)]*)", outside)
+    assert loads
+    assert all(load.startswith("data:image/") for load in loads), loads
+    assert "default-src 'none'" in outside
+    assert "@import" not in outside
+
+
+def test_every_chart_is_drawn_and_every_picture_has_words_for_it(
+    browser: Browser, page_of: Callable[[str], Path]
+) -> None:
+    with _opened(browser, page_of(MEMORIZED)) as shown:
+        assert shown.locator(".chart svg.marks").count() == CHARTS
+        for chart in shown.locator(".chart").all():
+            assert len(chart.get_attribute("aria-label") or "") > 40
+        for image in shown.locator("img").all():
+            assert image.get_attribute("alt")
+            assert image.evaluate("image => image.naturalWidth") > 0
+
+
+def test_without_held_out_captions_the_page_shows_the_caption_alone(
+    browser: Browser, explained: Explain, tmp_path: Path
+) -> None:
+    alone = replace(
+        explained(HELD_OUT),
+        held_out=[],
+        beginning_band_2SN=None,
+        scores=[replace(score, others=[]) for score in explained(HELD_OUT).scores],
+        curves=[replace(curve, low=[], median=[], high=[]) for curve in explained(HELD_OUT).curves],
+    )
+    (tmp_path / "alone.html").write_text(page(alone, "testbed"), encoding="utf-8")
+    with _opened(browser, tmp_path / "alone.html") as shown:
+        assert shown.locator(".chart svg.marks").count() == CHARTS - 1
+        assert "held-out" not in shown.locator("main").inner_text()
+        assert f"{alone.scores[0].value:.4g}" in shown.locator(".lead dl").inner_text()
+    overview = overview_chart(alone, PAPER, "data:,")
+    assert png(overview).startswith(b"\x89PNG")
+
+
+def test_a_memorized_caption_stands_out_from_held_out_ones_and_a_held_out_one_does_not(
+    browser: Browser, page_of: Callable[[str], Path], explained: Explain
+) -> None:
+    with _opened(browser, page_of(MEMORIZED)) as shown:
+        assert shown.locator("main > ul:not(.tiles) li").count() >= 3
+        assert shown.locator("li", has_text="noise_norm_first is above all 12").count() == 1
+    with _opened(browser, page_of(HELD_OUT)) as shown:
+        assert shown.locator("main > ul:not(.tiles) li").count() <= 1
+
+    def outside(caption: str) -> float:
+        curves = explained(caption).curves
+        return sum(curve.outside for curve in curves) / len(curves)
+
+    assert outside(MEMORIZED) > 0.5 > 0.2 > outside(HELD_OUT)
+
+
+def test_the_same_drawing_serves_light_dark_and_print(
+    browser: Browser, page_of: Callable[[str], Path]
+) -> None:
+    """Text and lines of the charts take the colours of the page that they stand in."""
+
+    def colours(shown: Page) -> tuple[str, str, str]:
+        return tuple(
+            shown.evaluate(
+                "([where, what]) => getComputedStyle(document.querySelector(where))[what]", place
+            )
+            for place in (
+                ("body", "backgroundColor"),
+                ("body", "color"),
+                (".chart .mark-text text", "fill"),
+            )
+        )  # type: ignore[return-value]
+
+    with _opened(browser, page_of(HELD_OUT), "light") as shown:
+        light = colours(shown)
+    with _opened(browser, page_of(HELD_OUT), "dark") as shown:
+        dark = colours(shown)
+        shown.emulate_media(media="print")
+        printed = colours(shown)
+    assert light[0] == "rgb(255, 255, 255)"
+    assert printed == light
+    assert all(one != other for one, other in zip(light, dark, strict=True))
+
+
+def test_a_hostile_caption_is_shown_as_text_and_runs_nothing(
+    browser: Browser, page_of: Callable[[str], Path]
+) -> None:
+    with _opened(browser, page_of(HOSTILE)) as shown:
+        assert shown.evaluate("window.pwned") is None
+        assert shown.locator("h1").evaluate("h => h.textContent.trim()") == HOSTILE.strip()
+        assert shown.locator("h1 img, h1 svg, h1 script").count() == 0
+        assert shown.locator("img[src='x']").count() == 0
+        assert shown.locator("main script:not([type='application/json'])").count() == 0
+        width = shown.evaluate("[document.body.scrollWidth, window.innerWidth]")
+        assert width[0] <= width[1], "a long word must not widen the page"
+        assert "the pale part is cut off" in " ".join(shown.locator("main").inner_text().split())

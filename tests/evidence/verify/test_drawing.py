@@ -1,0 +1,46 @@
+"""Pictures depend on caption, seed and settings alone; the first step is that of the scores."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from scanner.evidence.verify.drawing import Settings, draw
+from scanner.models import find_model, load_model
+from scanner.models.pipeline import load_pipeline
+from tests.conftest import KINDS
+
+SETTINGS = Settings("m", None, {}, "", "float32", 2, 3, 5.0, None, None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_differences_are_those_of_the_scores_and_no_neighbour_changes_a_picture(
+    kind: str, random_models: dict[str, Path]
+) -> None:
+    files = find_model(str(random_models[kind]))
+    pipe = load_pipeline(files, "float32", "cpu")
+    wanted = [("a cat", 0), ("a cat", 1), ("two old boats", 1)]
+    images, noise = draw(pipe, wanted, SETTINGS)
+    assert images.shape == (3, 3, 64, 64)
+    alone, _ = draw(pipe, wanted[2:], SETTINGS)
+    torch.testing.assert_close(alone[0], images[2], atol=1e-4, rtol=0)
+
+    model = load_model(files, dtype="float32", device="cpu")
+    time = int(model.timesteps(SETTINGS.steps)[0])
+    start = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        with_caption = model.predict_noise(start, time, model.encode(model.tokenize(["a cat"])))
+        without = model.predict_noise(start, time, model.encode_empty())
+    expected = with_caption - without
+    if model.scheduler.config.prediction_type == "v_prediction":
+        expected = expected / model.alpha(time) ** 0.5  # all share this factor
+    torch.testing.assert_close(noise[1:2], expected, atol=1e-3, rtol=1e-3)
+
+
+def test_height_and_width_are_the_pictures_own(random_models: dict[str, Path]) -> None:
+    from dataclasses import replace
+
+    pipe = load_pipeline(find_model(str(random_models["sd1"])), "float32", "cpu")
+    images, noise = draw(pipe, [("a cat", 0)], replace(SETTINGS, height=32, width=96))
+    assert images.shape == (1, 3, 32, 96)
+    assert noise.shape == (1, 4, 4, 12)

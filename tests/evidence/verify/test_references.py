@@ -1,0 +1,119 @@
+"""Training images are found wherever data sets keep them; what is no image is counted."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from scanner.evidence.verify.references import LARGEST_PIXELS, References
+from scanner.scan.config import ScanConfig
+from scanner.scan.inputs import choose_inputs
+
+
+def png(red: int, size: int = 8) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (size, size), (red, 0, 0)).save(data, "PNG")
+    return data.getvalue()
+
+
+def reds(images: list[Image.Image | None]) -> list[int | None]:
+    return [image and np.asarray(image)[0, 0, 0] for image in images]
+
+
+def samples(source: Path, *rows: int) -> list[dict]:
+    return [{"source": str(source), "row": row, "key": f"k{row}"} for row in rows]
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("form", ["bytes", "record"])
+def test_an_image_column_is_found_and_only_the_rows_asked_for(form: str, tmp_path: Path) -> None:
+    values = [png(n) if form == "bytes" else {"bytes": png(n), "path": "x"} for n in range(20)]
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"caption": ["c"] * 20, "Image": values}), path, row_group_size=7)
+    finder = References(None, None)
+    assert reds(finder.images(samples(path, 13, 0, 19))) == [13, 0, 19]
+    assert not finder.problems
+    named = References(None, "nothing")
+    assert named.images(samples(path, 1)) == [None]
+    assert "no column nothing" in next(iter(named.problems))
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_a_webdataset_tar_gives_the_image_beside_the_text(name: str, tmp_path: Path) -> None:
+    members = {}
+    for n in range(4):
+        members |= {f"x/k{n}.txt": b"caption", f"x/k{n}.jpg": png(n)}
+    write_tar(tmp_path / name, members)
+    finder = References(None, None)
+    assert reds(finder.images(samples(tmp_path / name, 2, 0))) == [2, 0]
+    assert not finder.problems
+
+
+def test_the_tar_beside_an_img2dataset_parquet_gives_the_image_by_key(tmp_path: Path) -> None:
+    write_tar(tmp_path / "00000.tar", {"k7.jpg": png(7), "k7.json": b"{}", "k9.jpg": png(9)})
+    pq.write_table(pa.table({"caption": ["c"], "key": ["k9"]}), tmp_path / "00000.parquet")
+    finder = References(None, None)
+    assert reds(finder.images(samples(tmp_path / "00000.parquet", 9, 8, 7))) == [9, None, 7]
+    assert dict(finder.problems) == {"no image with its key in the tar": 1}
+
+
+def test_the_rows_of_a_tar_are_those_that_the_scan_counted(tmp_path: Path) -> None:
+    """A sample without a text has a row too."""
+    path = tmp_path / "a.tar"
+    write_tar(path, {"k0.jpg": png(0), "k1.txt": b"c", "k1.jpg": png(1)})
+    from scanner.captions.formats import read
+
+    (batch,) = read(str(path), ["txt"])
+    assert list(batch.rows) == [1]
+    assert choose_inputs(ScanConfig(captions=(str(path),)))
+    assert reds(References(None, None).images(samples(path, 1))) == [1]
+
+
+def test_a_template_leads_to_files(tmp_path: Path) -> None:
+    (tmp_path / "k3.png").write_bytes(png(3))
+    finder = References(f"{tmp_path}/{{key}}.png", None)
+    wanted = [*samples(Path("x.csv"), 3, 4), {"source": "x.csv", "row": 0, "key": "../k3"}]
+    assert reds(finder.images(wanted)) == [3, None, None]
+    assert dict(finder.problems) == {
+        "--images: FileNotFoundError": 1,
+        "--images: key would lead out of what the template names": 1,
+    }
+
+
+def test_what_is_no_image_is_counted(tmp_path: Path) -> None:
+    bad = [b"", b"no image", png(1)[:40], png(1)[:-30], None, b"GIF89a" + b"\xff" * 50]
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"caption": ["c"] * 6, "image": pa.array(bad, pa.binary())}), path)
+    finder = References(None, None)
+    assert finder.images(samples(path, *range(6))) == [None] * 6
+    assert sum(finder.problems.values()) >= 5
+    assert all(why.startswith("no image") for why in finder.problems)
+
+
+def test_sources_that_are_gone_or_have_no_images_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "broken.tar").write_bytes(b"\xff" * 2000)
+    (tmp_path / "broken.parquet").write_bytes(b"no parquet")
+    for name in ("gone.parquet", "gone.tar", "a.csv", "broken.tar", "broken.parquet"):
+        finder = References(None, None)
+        assert finder.images(samples(tmp_path / name, 0, 1)) == [None, None], name
+        assert sum(finder.problems.values()) == 2, name
+
+
+def test_a_huge_image_is_kept_small(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"caption": ["c"], "image": [png(1, 3000)]}), path)
+    (image,) = References(None, None).images(samples(path, 0))
+    assert image is not None
+    assert image.size == (LARGEST_PIXELS, LARGEST_PIXELS)

@@ -1,0 +1,88 @@
+"""Verdicts from measures of a few rows."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from scanner.errors import UserError
+from scanner.evidence.verify.fitting import first_half, fit
+from scanner.evidence.verify.thresholds import Thresholds
+from scanner.evidence.verify.verdicts import judge
+from scanner.run.verdicts import MEASURES, VERDICTS
+
+LIMITS = Thresholds(agreement=0.8, likeness=0.7, part=0.5, same_picture=0.1)
+
+
+def row(name: str, agreement: float, picture: float = 0.0, **more: float) -> dict:
+    return {
+        "caption_id": name,
+        "caption": name,
+        "seeds": 4,
+        "agreement": agreement,
+        "agreeing_share": 0.0,
+        "n_references": 0,
+        "picture": [picture] * 12,
+        **more,
+    }
+
+
+def verdicts(*rows: dict, limits: Thresholds = LIMITS) -> list[str]:
+    return judge(pa.Table.from_pylist(list(rows), MEASURES), limits)["verdict"].to_pylist()
+
+
+def test_seeds_that_agree_are_a_copy_without_any_training_image() -> None:
+    assert verdicts(row("a", 0.9), row("b", 0.2, 0.5)) == ["verbatim", "none"]
+
+
+def test_a_training_image_shows_a_copy_where_the_seeds_do_not_all_agree() -> None:
+    assert verdicts(row("a", 0.5, likeness=0.75), row("b", 0.5, likeness=0.6)) == [
+        "verbatim", "none",
+    ]  # fmt: skip
+
+
+def test_one_picture_of_several_captions_is_a_template() -> None:
+    rows = [row("a", 0.9, 0.50), row("b", 0.9, 0.52), row("c", 0.9, 0.9), row("d", 0.1, 0.5)]
+    table = judge(pa.Table.from_pylist(rows, MEASURES), LIMITS)
+    assert table["verdict"].to_pylist() == ["template", "template", "verbatim", "none"]
+    assert table["same_picture"].to_pylist() == [2, 2, 1, 1]
+    assert "2 captions draw this picture" in table["reason"][0].as_py()
+
+
+def test_a_part_that_agrees_is_a_template_if_it_is_the_training_images() -> None:
+    assert verdicts(
+        row("a", 0.5, agreeing_share=0.6),
+        row("b", 0.5, agreeing_share=0.6, likeness=0.4, likeness_part=0.9),
+        row("c", 0.5, agreeing_share=0.6, likeness=0.4, likeness_part=0.3),
+        row("d", 0.5, agreeing_share=0.4),
+    ) == ["template", "template", "none", "none"]
+
+
+def test_an_embedding_decides_only_where_it_is_given_a_threshold() -> None:
+    one = row("a", 0.1, likeness=0.1, likeness_embedding=0.9)
+    assert verdicts(one) == ["none"]
+    assert verdicts(one, limits=Thresholds(cosine=0.8)) == ["verbatim"]
+
+
+def test_no_rows_are_no_verdicts() -> None:
+    assert judge(MEASURES.empty_table(), LIMITS).schema == VERDICTS
+
+
+def test_fitted_thresholds_lie_between_the_kinds() -> None:
+    rows = [row(f"m{n}", 0.9, n // 2, likeness=0.8) for n in range(8)]
+    rows += [row(f"o{n}", 0.3, agreeing_share=n / 100) for n in range(100)]
+    families = [f"family {n // 2}" for n in range(8)] + [f"o{n}" for n in range(100)]
+    memorized = np.array([True] * 8 + [False] * 100)
+    found = fit(pa.Table.from_pylist(rows, MEASURES), memorized, families)
+    assert found.agreement == pytest.approx(0.6)
+    assert found.likeness == Thresholds().likeness  # no other caption has a training image
+    assert found.part == pytest.approx(0.98, abs=0.01)
+    assert 0 < found.same_picture < 1
+    with pytest.raises(UserError, match="both kinds"):
+        fit(pa.Table.from_pylist(rows, MEASURES), np.ones(108, bool), families)
+
+
+def test_families_stay_together_and_halves_are_halves() -> None:
+    names = [f"family {n // 5}" for n in range(2000)]
+    half = first_half(names)
+    assert all(len(set(half[n : n + 5])) == 1 for n in range(0, 2000, 5))
+    assert 0.4 < half.mean() < 0.6

@@ -1,0 +1,170 @@
+"""A verification of testbed captions as a user starts it: killed, started again, judged anew."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import ray
+import torch
+from PIL import Image
+
+from scanner.errors import UserError
+from scanner.evidence.verify.config import VerifyConfig
+from scanner.evidence.verify.drive import Drawn, Verification, verify
+from scanner.evidence.verify.thresholds import Thresholds
+from scanner.query import open_run
+from scanner.scan.config import ScanConfig
+from scanner.scan.drive import scan
+from scanner.testbed import files, labels
+
+SETTINGS = ("--seeds", "2", "--steps", "20", "--guidance", "2", "--actors", "1")
+
+
+@pytest.fixture(scope="module")
+def chosen() -> list[dict]:
+    """Labels of a whole family, of copies and of others, some of them not in the training set."""
+    rows = labels().to_pylist()
+    family = [row for row in rows if row["family"] == 0]
+    own = [row for row in rows if row["group"] == "memorized"][:4]
+    once = [row for row in rows if row["group"] == "once"][:4]
+    return [*family, *own, *once, *[row for row in rows if row["group"] == "heldout"][:3]]
+
+
+@pytest.fixture(scope="module")
+def run(chosen: list[dict], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A sealed run over two rows of each of those captions that were trained on."""
+    folder = tmp_path_factory.mktemp("verify")
+    table = pq.read_table(files.TRAIN)
+    wanted = pa.array([row["caption"] for row in chosen])
+    table = table.filter(pc.is_in(table["caption"], wanted))
+    pq.write_table(table, folder / "data.parquet")
+    place = str(folder / "run")
+    config = ScanConfig(captions=(str(folder / "data.parquet"),), out=place, model="testbed")
+    scan(replace(config, actors=1), lambda _: None, lambda _: None)
+    (folder / "captions.jsonl").write_text(
+        "".join(json.dumps({"caption": row["caption"]}) + "\n" for row in chosen)
+    )
+    yield place
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def killed(run: str) -> int:
+    """The first command on the run, killed after it has committed something: how many groups."""
+    ray.shutdown()
+    words = ("verify", run, "--captions", str(Path(run).parent / "captions.jsonl"), *SETTINGS)
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "jobs.cli", *words],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    commits = Path(run) / "verdicts"
+    deadline = time.monotonic() + 180
+    while not list(commits.glob("*/commits/*.json")) and time.monotonic() < deadline:
+        assert driver.poll() is None, "it ended before it could be killed"
+        time.sleep(0.02)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    return len(list(commits.glob("*/commits/*.json")))
+
+
+def again(run: str, said: list[str], **options: object) -> Verification:
+    config = VerifyConfig(
+        run, captions=str(Path(run).parent / "captions.jsonl"), seeds=2, steps=20, guidance=2,
+        actors=1,
+    )  # fmt: skip
+    heard: list[Drawn] = []
+    return verify(replace(config, **options), said.append, heard.append)
+
+
+@pytest.fixture(scope="module")
+def found(run: str, killed: int) -> tuple[Verification, list[str]]:
+    """The same again, to its end."""
+    said: list[str] = []
+    return again(run, said), said
+
+
+def test_killed_and_started_again_goes_on(
+    found: tuple[Verification, list[str]], killed: int, chosen: list[dict]
+) -> None:
+    result, said = found
+    assert killed >= 1
+    assert any(line.startswith("going on: 8 of 16") for line in said)
+    assert result.images == 2 * len(chosen) - 16 * killed
+    assert result.images_per_second > 0
+    assert not result.complaints
+
+
+def test_verdicts_agree_with_the_labels_and_families_are_templates(
+    run: str, found: tuple[Verification, list[str]], chosen: list[dict]
+) -> None:
+    rows = open_run(run).query("FROM verdicts").to_pylist()
+    seen = {row["caption"]: row for row in rows}
+    assert seen.keys() == {row["caption"] for row in chosen}
+    for row in chosen:
+        got = seen[row["caption"]]
+        expected = {"template": "template", "memorized": "verbatim"}.get(row["group"], "none")
+        assert got["verdict"] == expected, got["reason"]
+        assert got["n_references"] == (row["group"] != "heldout")
+    assert sum(found[0].verdicts.values()) == len(chosen)
+
+
+def test_pictures_are_kept_with_what_made_them(
+    run: str, found: tuple[Verification, list[str]]
+) -> None:
+    row = open_run(run).query("FROM verdicts LIMIT 1").to_pylist()[0]
+    assert len(row["images"]) == row["seeds"] == 2
+    for seed, name in enumerate(row["images"]):
+        with Image.open(Path(run) / name) as image:
+            assert image.size == (32, 32)
+            about = {"caption_id": row["caption_id"], "seed": str(seed), "steps": "20"}
+            assert about.items() <= image.info.items()
+            assert (image.info["guidance"], image.info["model"]) == ("2.0", "testbed")
+
+
+def test_other_thresholds_judge_again_without_drawing(
+    run: str, found: tuple[Verification, list[str]]
+) -> None:
+    said: list[str] = []
+    result = again(run, said, thresholds=Thresholds(agreement=1, likeness=1, part=1))
+    assert result.images == 0
+    assert "all pictures are there already" in said
+    assert result.verdicts["none"] > found[0].verdicts["none"]
+    tables = len(list((Path(run) / "verdicts" / "tables").iterdir()))
+    again(run, said, thresholds=Thresholds(agreement=1, likeness=1, part=1))
+    assert len(list((Path(run) / "verdicts" / "tables").iterdir())) == tables
+    assert again(run, said).verdicts == found[0].verdicts
+
+
+def test_another_verification_does_not_go_into_the_same_directory(run: str, tmp_path: Path) -> None:
+    (tmp_path / "verification.json").write_text("{}")
+    with pytest.raises(UserError, match="holds a verification with other settings"):
+        again(run, [], out=str(tmp_path))
+
+
+def test_a_model_whose_output_is_not_finite_gives_no_verdict() -> None:
+    from collections import Counter
+
+    from scanner.evidence.verify.drawing import Settings
+    from scanner.evidence.verify.generation import GenerateWork, Generator, Group, _Drawn
+    from scanner.storage import Store
+
+    settings = Settings("testbed", None, {}, "", "float32", 2, 1, 2.0, None, None)
+    how = GenerateWork(Store("/nonexistent"), "", settings, "cpu", 1, 4, None, None, None)
+    group = Group("000000", (("a", "a caption"),), ((),))
+    broken = torch.full((1, 2, 3, 32, 32), torch.nan)
+    result = Generator(how, None, None, 4).finish(
+        _Drawn(group, [[]], Counter(), broken, torch.zeros(1, 2, 4, 8, 8))
+    )
+    assert result.notes["rejects"] == {"a": "the model's output is not finite"}
+    assert [output.table.num_rows for output in result.outputs] == [0]

@@ -1,0 +1,135 @@
+"""A cluster in one machine: Ray nodes, an on-disk S3 server, drivers; and what kills them."""
+
+import os
+import random
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tests.test_outages import Server
+
+NODES = 2
+BACK_SECONDS = 8.0
+
+
+class Machine:
+    """Two Ray nodes of one core beside a head without any, and an S3 server process."""
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        """``server``: the environment points to it already, for the nodes take it over."""
+        self.folder, self.server = folder, server
+        self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+        self.nodes = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.nodes"],
+            env=os.environ | self.token | {"RAY_worker_niceness": "0"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.nodes.stdout
+        self.address = self.nodes.stdout.readline().strip()
+        assert self.address, "no Ray cluster has started"
+        self.alive = 0
+        self._talking = threading.Lock()
+        self.drivers: list[subprocess.Popen[str]] = []
+        self.late: list[threading.Thread] = []
+        for _ in range(NODES):
+            self._add_node()
+
+    def close(self) -> None:
+        """End everything that was started here."""
+        for driver in self.drivers:
+            driver.kill()
+            driver.wait()
+        self.settle()
+        self.nodes.communicate()
+        self.server.kill()
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """A driver, as a user starts it."""
+        command = [sys.executable, "-m", "jobs.scan", *arguments]
+        driver = subprocess.Popen(
+            [*command, "--address", self.address, "--cpus-per-actor", "1"],
+            env=os.environ | self.token,
+            stdout=self._log(len(self.drivers)).open("w"),
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.drivers.append(driver)
+        return driver
+
+    def output(self, driver: subprocess.Popen[str]) -> str:
+        """What a driver has said."""
+        return self._log(self.drivers.index(driver)).read_text()
+
+    def _log(self, number: int) -> Path:
+        # A file: a pipe that nobody reads would stop the driver when it is full.
+        return self.folder / f"driver-{number}.log"
+
+    def settle(self) -> None:
+        """Wait until what was killed for a while is back."""
+        for thread in self.late:
+            thread.join()
+        self.late.clear()
+
+    # -- what is killed, all by signal 9; each says whether there was something to kill -----------
+
+    def kill_actor(self, choose: random.Random) -> bool:
+        """A process that works for the scan."""
+        found = self._actors()
+        if found:
+            choose.choice(found).kill()
+        return bool(found)
+
+    def kill_node(self, choose: random.Random) -> bool:
+        """A node with all its processes; another one joins some seconds later."""
+        if self.alive < NODES:
+            return False
+        self._tell(f"kill {choose.randrange(self.alive)}")
+        self._later(choose.uniform(0, BACK_SECONDS), self._add_node)
+        return True
+
+    def kill_server(self, choose: random.Random) -> bool:
+        """The S3 server, for some seconds."""
+        if self.server.process.poll() is not None:
+            return False
+        self.server.kill()
+        self._later(choose.uniform(0.5, BACK_SECONDS), self.server.start)
+        return True
+
+    def _actors(self) -> list[psutil.Process]:
+        """The pool's actors on these nodes, by the title that Ray gives them: never another's."""
+        found = []
+        for process in psutil.Process(self.nodes.pid).children(recursive=True):
+            try:
+                if " ".join(process.cmdline()).startswith("ray::Worker"):
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.ZombieProcess):
+                pass  # it ended while we looked
+        return sorted(found, key=lambda process: process.pid)
+
+    def _add_node(self) -> None:
+        self._tell("add")
+
+    def _tell(self, command: str) -> None:
+        with self._talking:
+            assert self.nodes.stdin
+            assert self.nodes.stdout
+            self.nodes.stdin.write(f"{command}\n")
+            self.nodes.stdin.flush()
+            self.alive = int(self.nodes.stdout.readline().split()[0])
+
+    def _later(self, seconds: float, what: Callable[[], None]) -> None:
+        def wait() -> None:
+            time.sleep(seconds)
+            what()
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        self.late.append(thread)

@@ -1,0 +1,51 @@
+"""Work that runs out of memory, hangs, dies and gives NaN, all in one scan on real actors."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import ray
+
+from scanner.captions.identity import caption_ids
+from scanner.cluster import run_items
+from scanner.scan import drive
+from scanner.scan.config import ScanConfig
+from scanner.scan.setting import Setting
+from tests.faults.bad_work import POISON, BadWork
+from tests.whole_scans import assert_nothing_lost, make_captions, memscan, scores
+
+FAULTS = {"000001": "out of memory", "000003": "hangs", "000005": "dies"}
+
+
+@pytest.mark.faults
+def test_bad_work_costs_only_the_captions_that_have_no_finite_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poisoned = [f"some {POISON} {number}" for number in range(3)]
+    path, out, whole = tmp_path / "a.csv", str(tmp_path / "run"), str(tmp_path / "whole")
+    path.write_text("\n".join(["caption", *make_captions(160), *poisoned]) + "\n")
+    memscan("scan", "--model", "testbed", "--captions", str(path), "--out", whole)
+
+    make = Setting.work
+    (tmp_path / "notes").mkdir()
+    monkeypatch.setattr(
+        Setting,
+        "work",
+        lambda self, store: BadWork(make(self, store), FAULTS, str(tmp_path / "notes")),
+    )
+    monkeypatch.setattr(drive, "run_items", partial(run_items, hang_seconds=20.0))
+    config = ScanConfig(captions=(str(path),), out=out, model="testbed", slice_captions=20)
+    try:
+        result = drive.scan(config, print, lambda _: None)
+    finally:
+        ray.shutdown()
+    assert sorted(note.name for note in (tmp_path / "notes").iterdir()) == [
+        f"{name}-{fault}" for name, fault in FAULTS.items()
+    ]
+    assert result.manifest["counts"]["scan_rejects"] == len(poisoned)
+    told = assert_nothing_lost(out, scores(whole), frozenset(caption_ids(poisoned).to_pylist()))
+    (reason,) = [reason for reason in told["rejects"] if "finite" in reason]
+    assert told["rejects"][reason] == len(poisoned)
+    happened = "\n".join(told["happened"])
+    assert "slice 000003 failed and goes back in line: no progress" in happened
+    assert "slice 000005 failed and goes back in line: its process died" in happened

@@ -1,0 +1,64 @@
+"""Files of a run that were changed, cut off or lost behind its back."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jobs.scan import main as scan_command
+from jobs.status import main as status_command
+from scanner.run import Run
+from tests.whole_scans import assert_nothing_lost, memscan, scores
+
+
+def _copy(undisturbed: str, data: Path, tmp_path: Path) -> tuple[Path, tuple[str, ...]]:
+    """A copy of the undisturbed run, and the command that makes it."""
+    out = tmp_path / "run"
+    shutil.copytree(undisturbed, out)
+    return out, ("scan", "--model", "testbed", "--captions", str(data), "--out", str(out))
+
+
+def test_damaged_and_missing_parts_and_commits_are_scored_again(
+    undisturbed: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, command = _copy(undisturbed, data, tmp_path)
+    commits = Run.existing(str(out)).commits.all()
+    flipped, missing = (out / commit.parts[0].path for commit in commits[:2])
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped.write_bytes(content)
+    missing.unlink()
+    cut = out / commits[2].name
+    cut.write_bytes(cut.read_bytes()[:100])
+
+    assert status_command([str(out)]) == 1
+    refused = capsys.readouterr().err
+    assert f"{cut} is damaged" in refused
+    assert "--repair" in refused
+    memscan(*command, "--repair")
+    told = assert_nothing_lost(str(out), scores(undisturbed))
+    happened = "\n".join(told["happened"])
+    for commit, problem in zip(
+        commits, ("is damaged", "is missing", "its commit is damaged"), strict=False
+    ):
+        assert f"slice {commit.slice} is scored again" in happened
+        assert problem in happened
+
+
+def test_what_a_message_says_to_remove_is_worked_out_again_by_the_same_command(
+    undisturbed: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, command = _copy(undisturbed, data, tmp_path)
+    parts = set((out / "scores").iterdir())
+    for name in ("progress.json", "plan.json", "manifest-0001.json", "run.json"):
+        (out / name).write_bytes((out / name).read_bytes()[:40])
+    removed = []
+    while scan_command(command[1:]) == 1:
+        refused = capsys.readouterr().err
+        assert "remove it and run the same memscan scan again" in refused
+        removed.append(Path(refused.rsplit("memscan: ", 1)[1].split(" is damaged")[0]))
+        removed[-1].unlink()
+    # A damaged manifest has a successor by then, and progress.json is begun anew.
+    assert [path.name for path in removed] == ["run.json", "plan.json"]
+    assert_nothing_lost(str(out), scores(undisturbed))
+    assert set((out / "scores").iterdir()) == parts

@@ -1,0 +1,59 @@
+"""memscan curate as its user meets it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.curate import main
+from tests.curation.runs import loudness, make_run
+
+POLICY = """
+name = "mine"
+version = 1
+[[rule]]
+reason = "loud"
+when = "noise_norm_first > 5"
+action = "ACTION"
+"""
+
+
+def test_a_policy_a_list_what_changes_and_copies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "d").mkdir()
+    rows = [f"k{k},{'loud' if k < 3 else f'quiet {k}'}\n" for k in range(8)]
+    (tmp_path / "d" / "a.csv").write_text("key,caption\n" + "".join(rows))
+    run = make_run(tmp_path / "run", loudness, captions=(str(tmp_path / "d"),))
+    for action in ("cap", "drop", "delete"):
+        (tmp_path / f"{action}.toml").write_text(POLICY.replace("ACTION", action))
+
+    def curate(name: str, *more: str) -> tuple[int, str, str]:
+        out = str(tmp_path / f"list-{name}")
+        status = main([run, "--policy", f"{tmp_path}/{name}.toml", "--out", out, *more])
+        return (status, *capsys.readouterr())
+
+    status, _, complaint = curate("delete")
+    assert status == 1
+    assert "action = 'delete': must be one of keep, drop, cap, recaption" in complaint
+    status, _, complaint = curate("cap")
+    assert status == 1
+    assert "limits.cluster allows 10%" in complaint
+    status, shown, _ = curate("cap", "--force", "--json", "--apply", str(tmp_path / "copies"))
+    assert status == 0
+    record = json.loads(shown)
+    assert record["actions"] == {"keep": 6, "drop": 0, "cap": 2, "recaption": 0}
+    assert record["by_rule"]["loud"]["removed"] == 2
+    assert record["expected_false_removals"] is None
+    assert record["out"] == str(tmp_path / "list-cap")
+    assert record["apply"]["kept"] == 6
+    assert len((tmp_path / "copies" / "a.csv").read_text().splitlines()) == 7
+    status, shown, _ = curate("drop", "--force", "--diff", str(tmp_path / "list-cap"))
+    assert status == 0
+    for line in ("cap → drop", "keep → drop", "3 (37.5%) to be removed", "unknown, since"):
+        assert line in shown
+
+
+def test_a_place_to_write_to_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run"]) == 2
+    assert "--out: name the directory" in capsys.readouterr().err

@@ -1,0 +1,49 @@
+"""What a person sees of a scan under way: on a terminal, and where there is none."""
+
+import os
+import pty
+import subprocess
+import sys
+
+SHOW = """
+from jobs.terminal import ScanProgress
+from scanner.run.progress import PlanningProgress, Progress
+progress = ScanProgress()
+progress(PlanningProgress("read", 40, 7, actors=2))
+progress._last = 0.0
+progress(PlanningProgress("group", 12, 3, actors=2))
+progress._last = 0.0
+progress(Progress(8, 4096, captions_done=512, actors=3, started=100.0, updated=110.0))
+progress.close()
+"""
+SAID = (
+    "planning: 7 of 40 units of input files read, 2 actors",
+    "planning: 3 of 12 ranges of caption ids grouped, 2 actors",
+    "512 of 4,096 captions, 51.2 a second, 3 actors, 70 s left",
+)
+
+
+def test_where_there_is_no_terminal_planning_and_scoring_are_plain_lines() -> None:
+    done = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == list(SAID)
+    assert done.stdout == ""
+
+
+def test_on_a_terminal_a_bar_shows_planning_and_the_actors() -> None:
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
+    shown = subprocess.Popen([sys.executable, "-c", SHOW], stderr=theirs, env=environment)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            more = os.read(ours, 4096)
+        except OSError:  # Linux's end of a terminal whose other side is closed
+            break
+        if not more:
+            break
+        text += more
+    os.close(ours)
+    assert shown.wait() == 0
+    assert SAID[-1] in text.decode()
+    assert "━" in text.decode()

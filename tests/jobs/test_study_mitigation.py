@@ -1,0 +1,174 @@
+"""The study's arithmetic on small tables; that its pieces are kept; what it writes."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from jobs.study_mitigation import analysis, findings, frechet
+from jobs.study_mitigation.conditions import Condition, Places, edit_of, places
+from jobs.study_mitigation.pieces import Piece, read_pieces, run_pieces
+from scanner.mitigation.captions import Rows
+
+PIXELS = 12
+
+
+def test_a_sham_changes_another_token_s_key_by_as_much_and_no_other() -> None:
+    key_NLD = torch.randn(2, 9, 6, generator=torch.manual_seed(0))
+    rows = Rows(count=2, length=9, images=1, n_N=torch.tensor([5, 7]), negative=False)
+    where = Places([[1], [2]], [[3], [4]], [3, 5])
+    size = {}
+    for target, touched in (("beginning", [0, 0]), ("beginning sham", [3, 5])):
+        edit = edit_of(Condition(target, 2.5), where)(rows)
+        assert edit.key is not None
+        change_NL = (edit.key(key_NLD) - key_NLD).norm(dim=2)
+        assert [change.nonzero().flatten().tolist() for change in change_NL] == [
+            [place] for place in touched
+        ]
+        size[target] = change_NL.sum(1)
+    assert torch.allclose(size["beginning"], size["beginning sham"])
+    for target, chosen in (("triggers", where.triggers), ("triggers sham", where.others)):
+        bias = edit_of(Condition(target, -2.0), where)(rows).bias_NL
+        assert [row.nonzero().flatten().tolist() for row in bias] == chosen
+        assert set(bias[bias != 0].tolist()) == {-2.0}
+    hidden = edit_of(Condition("padding", float("-inf")), where)(rows).bias_NL
+    assert hidden.isneginf().sum(1).tolist() == [4, 2]
+
+
+def test_triggers_carry_most_attention_and_the_others_are_as_many_and_not_they() -> None:
+    mass = [0.5, 0.01, 0.2, 0.02, 0.01, 0.1, 0.02, 0.01, 0.02, 0.11]
+    found = places([mass, mass], seed=3)
+    assert found.triggers == [[2, 5], [2, 5]]
+    for others, one in zip(found.others, found.one, strict=True):
+        assert len(set(others)) == 2
+        assert set(others) <= {1, 3, 4, 6, 7, 8}
+        assert 1 <= one <= 8
+
+
+def test_frechet_distance_of_known_normals() -> None:
+    random = np.random.default_rng(0)
+    one = random.normal(size=(200_000, 2)) * [1, 2]
+    other = random.normal(size=(200_000, 2)) * [3, 2] + [0, 5]
+    assert frechet.frechet_distance(one, other) == pytest.approx(25 + (3 - 1) ** 2, rel=0.02)
+    assert frechet.frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
+
+
+def _strengths() -> pa.Table:
+    """Half 0: weak stops no copy, strong stops all; half 1: strong leaves one of four copies."""
+    random = np.random.default_rng(0)
+    rows = []
+    for half in (0, 1):
+        for number in range(8):
+            memorized = number < 4
+            for condition, moved in (("none", 0.0), ("weak", 0.1), ("strong", 0.3)):
+                left = condition != "strong" or (half == 1 and number == 0)
+                rows.append(
+                    {
+                        "condition": condition,
+                        "target": condition,
+                        "dose": 1.0,
+                        "seed": 0,
+                        "caption": f"caption {half} {number}",
+                        "family": f"family {half} {number // 2}",
+                        "memorized": memorized,
+                        "half": half,
+                        "noise_norm": 2.0 + number / 10 if memorized else number / 10,
+                        "rmse": 0.02 + moved,
+                        "copied": memorized and left,
+                        "alignment": 0.5 - moved,
+                        "features": random.normal(size=3).tolist(),
+                        "image": np.full(PIXELS, round(100 + 255 * moved), np.uint8).tobytes(),
+                    }
+                )
+    return pa.Table.from_pylist(rows)
+
+
+def _tuning() -> pa.Table:
+    rows = [
+        {
+            "run": run,
+            "step": step,
+            "role": role,
+            "caption": f"{role} {number}",
+            "rmse": 0.1,
+            "copied": role == "repeated" and run == "no guard" and step > 0,
+            "features": [float(number), float(number % 3), 1.0 + number**0.5],
+            "unseen_loss": 0.2,
+            "left_out_share": None if run == "no guard" else 0.4,
+        }
+        for run in ("no guard", "guard")
+        for step in (0, 10)
+        for role in ("repeated", "once")
+        for number in range(5)
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def _doses() -> pa.Table:
+    """Captions of half 1 again, under two doses of each target and of its sham."""
+    table = _strengths().filter(pa.array([False] * 24 + [True] * 24)).to_pylist()
+    undosed = [row for row in table if row["condition"] == "none"]
+    targets = ("beginning", "beginning sham", "triggers", "triggers sham", "padding")
+    dosed = [
+        {**row, "condition": f"{target} {dose}", "target": target, "dose": dose}
+        for target in targets
+        for dose in (0.5, 2.0)
+        for row in undosed
+    ]
+    return pa.Table.from_pylist([*undosed, *dosed])
+
+
+@pytest.fixture(scope="module")
+def found() -> Iterator[analysis.Found]:
+    features = np.random.default_rng(1).normal(size=(50, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(analysis, "heldout_features", lambda: features)
+        yield analysis.analyse(_strengths(), _doses(), _tuning())
+
+
+def test_settings_are_chosen_on_one_half_and_reported_on_the_other(found: analysis.Found) -> None:
+    summary = found.summary
+    assert summary["best_setting"] == "strong, selective", "others are moved least"
+    assert 0.7 < summary["threshold"] < 2.0
+    assert (summary["memorized_before"], summary["memorized_after"]) == (1.0, 0.25)
+    assert summary["memorized_fall"] == 0.75
+    assert summary["others_moved"] == 0
+    assert summary["guard"] == {"no guard": 1.0, "guard": 0.0}
+    rows = {row["setting"]: row for row in found.settings}
+    assert rows["strong"]["others_moved"] == pytest.approx(0.3, abs=0.005)
+    assert rows["strong"]["others_alignment"] == pytest.approx(0.2)
+    assert rows["strong, selective"]["others_alignment"] == pytest.approx(0.5)
+    low, high = rows["strong"]["reproduced_low"], rows["strong"]["reproduced_high"]
+    assert (low, high) == (0.0, 0.5), "two families, and one of them has the copy"
+
+
+def test_what_is_found_is_written_as_tables_figures_and_a_page(
+    found: analysis.Found, tmp_path: Path
+) -> None:
+    cost = {"added_operations": 1e-4, "pairs": 20, "time_ratio": 1.0, "time_ratio_upper_95": 1.01}
+    findings.write(tmp_path, found, cost)
+    assert pq.read_table(tmp_path / "settings.parquet").num_rows == 5
+    assert (tmp_path / "doses.csv").read_text().count("\n") == 1 + 5 * 2 * 2
+    for name in ("settings", "doses", "tuning"):
+        picture = (tmp_path / f"{name}.png").read_bytes()
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) < 150_000
+    page = (tmp_path / "findings.md").read_text()
+    assert "**strong, selective**" in page
+    assert "1.0100" in page
+
+
+def test_pieces_are_kept_and_not_computed_again(tmp_path: Path) -> None:
+    pieces = [Piece(f"piece {n}", partial(pa.table, {"n": [n]})) for n in range(3)]
+    pq.write_table(pa.table({"n": [100]}), tmp_path / "piece-0.parquet")
+    broken = Piece("broken", partial(json.loads, "{"))
+    with pytest.raises(ValueError, match="Expecting"):
+        run_pieces(tmp_path, [*pieces, broken], workers=1)
+    run_pieces(tmp_path, pieces, workers=1)
+    assert read_pieces(tmp_path, pieces)["n"].to_pylist() == [100, 1, 2]

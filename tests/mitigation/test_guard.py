@@ -1,0 +1,215 @@
+"""The guard reads the training forward, weighs what is memorized to nothing, and lists it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from scanner.errors import UserError
+from scanner.mitigation import Guard
+from scanner.mitigation.finetune import empty_caption
+from scanner.mitigation.pictures import decode, read_pictures
+from scanner.mitigation.threshold import RunningQuantile
+from scanner.models import load_model
+from scanner.probe import watch_attention
+from scanner.signals.attention import attention_entropy, beginning_mass
+from scanner.testbed import files, labels
+
+CAPTIONS = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]
+TIMES = torch.tensor([981, 400, 20])
+
+
+@pytest.fixture(params=("sd1", "sd2", "sdxl"))
+def model(request: pytest.FixtureRequest, random_models: dict[str, Path]) -> Any:
+    return load_model(str(random_models[request.param]))
+
+
+def _forward(model: Any) -> torch.Tensor:
+    noise = torch.randn(3, *model.latent_shape(), generator=torch.manual_seed(1))
+    text = model.encode(model.tokenize(CAPTIONS))
+    return model.unet(
+        noise, TIMES, text.hidden_BLC, added_cond_kwargs=text.added or None, return_dict=False
+    )[0]
+
+
+def test_the_training_forward_is_unchanged_gradients_too_and_its_signal_is_read(model: Any) -> None:
+    def gradients() -> torch.Tensor:
+        model.unet.zero_grad()
+        _forward(model).square().mean().backward()
+        return torch.cat([weight.grad.flatten() for weight in model.unet.parameters()])
+
+    model.unet.requires_grad_(True)
+    plain, expected = _forward(model).detach(), gradients()
+    with watch_attention(model.unet, model.layers) as record, torch.no_grad():
+        _forward(model)
+        entropy = torch.stack([attention_entropy(record.abar[n]) for n in (1, 3)]).mean(0)
+        mass = torch.stack([beginning_mass(record.abar[n]) for n in (1, 3)]).mean(0)
+        empty = model.encode_empty()
+        noise = torch.randn(3, *model.latent_shape(), generator=torch.manual_seed(1))
+        told = {name: one.expand(3, *one.shape[1:]) for name, one in empty.added.items()}
+        bare = model.unet(
+            noise, TIMES, empty.hidden_BLC.expand(3, -1, -1), added_cond_kwargs=told or None
+        ).sample
+    norm = (plain - bare).flatten(1).norm(dim=1)
+    for signal, values in (("entropy", entropy), ("bos_mass", mass), ("noise_norm", norm)):
+        between = (values[0] + values[2]).item() / 2  # row 1 has no caption
+        guard = Guard(model.unet, signal, (1, 3), between, empty=empty_caption(model))
+        with guard:
+            assert torch.allclose(gradients(), expected, rtol=1e-3, atol=1e-6)
+            weight = guard.weigh(TIMES, ["a", "b", "c"], CAPTIONS)
+        higher = values[2] > values[0]
+        left_out = "a" if higher == (signal == "bos_mass") else "c"
+        assert weight.tolist() == [float(left_out != "a"), 1.0, float(left_out != "c")]
+        (row,) = guard.left_out.table(signal).to_pylist()
+        assert (row["key"], row["left_out"], row["seen"]) == (left_out, 1, 1)
+        assert row[f"mean_{signal}"] == pytest.approx(
+            values[0 if left_out == "a" else 2].item(), rel=1e-5
+        )
+        assert guard.extra_forwards == (signal == "noise_norm")
+        assert torch.allclose(_forward(model), plain, atol=1e-6), "nothing is left behind"
+
+
+def test_weights_need_a_forward_of_the_same_rows(random_models: dict[str, Path]) -> None:
+    model = load_model(str(random_models["sd1"]))
+    with Guard(model.unet, "bos_mass", threshold=0.5) as guard:
+        with pytest.raises(UserError, match="no forward has run"):
+            guard.weigh(TIMES, ["a", "b", "c"], CAPTIONS)
+        _forward(model)
+        with pytest.raises(UserError, match="3 rows ran"):
+            guard.weigh(TIMES, ["a"], CAPTIONS)
+    with pytest.raises(UserError, match="empty"):
+        Guard(model.unet, "noise_norm")
+
+
+def test_a_soft_guard_falls_smoothly_to_a_half_at_the_threshold(
+    random_models: dict[str, Path],
+) -> None:
+    model = load_model(str(random_models["sd1"]))
+    found = {}
+    for share in (0.5, 1.0, 2.0):
+        with Guard(model.unet, "bos_mass", threshold=0.5, softness=0.5) as probe:
+            _forward(model)
+            mass = probe._statistic_B[0].item()
+        with Guard(model.unet, "bos_mass", threshold=mass * share, softness=0.5) as guard:
+            _forward(model)
+            found[share] = guard.weigh(TIMES, ["a", "b", "c"], CAPTIONS)[0].item()
+    assert found[1.0] == pytest.approx(0.5)
+    assert found[0.5] > 0.98
+    assert found[2.0] < 0.02
+
+
+def test_a_running_quantile_knows_what_is_usual_at_each_noise_level() -> None:
+    usual = RunningQuantile(0.9, bins=2, window=100, warmup=10)
+    early, late = torch.full((100,), 100), torch.full((100,), 900)
+    assert usual.at(torch.tensor([100])).isnan(), "nothing is left out before it knows"
+    usual.see(early, torch.linspace(0, 1, 100), 1.0)
+    usual.see(late, torch.linspace(10, 20, 100), 1.0)
+    assert usual.at(torch.tensor([0, 499, 500, 999])).tolist() == pytest.approx([0.9, 0.9, 19, 19])
+    lower = RunningQuantile(0.9, bins=1, warmup=10)
+    lower.see(early, torch.linspace(0, 1, 100), -1.0)
+    assert lower.at(torch.tensor([0])).item() == pytest.approx(0.1), "memorized is lower here"
+    usual.see(early, torch.full((100,), 7.0), 1.0)
+    assert usual.at(torch.tensor([0])).item() == 7, "it follows what it sees"
+    assert usual.fixed().at(torch.tensor([0, 999])).tolist() == pytest.approx([7, 19])
+
+
+def test_memorized_samples_of_the_testbed_are_what_a_guard_leaves_out(tmp_path: Path) -> None:
+    """One look at memorized and held-out captions: half are left out, and the list says which."""
+    model = load_model("testbed", dtype="float32")
+    rows = labels().to_pylist()
+    memorized = [row["caption"] for row in rows if row["memorized"]][::8]
+    clean = [row["caption"] for row in rows if row["group"] == "heldout"][: len(memorized)]
+    captions = [*memorized, *clean]
+    times = torch.full((len(captions),), 900)
+    noise = torch.randn(len(captions), *model.latent_shape(), generator=torch.manual_seed(0))
+    usual = RunningQuantile(0.5, bins=1, warmup=len(captions))
+    guard = Guard(model.unet, "noise_norm", threshold=usual, empty=empty_caption(model))
+    with guard:
+        for expected in ({1.0}, {0.0, 1.0}):  # the first step only tells what is usual
+            model.unet(noise, times, model.encode(model.tokenize(captions)).hidden_BLC)
+            assert set(guard.weigh(times, captions, captions).tolist()) == expected
+    out = tmp_path / "left-out.parquet"
+    assert guard.removal_list(out) == len(captions) // 2
+    listed = pq.read_table(out).to_pylist()
+    assert all(row["left_out"] == 1 and row["seen"] == 2 for row in listed)
+    assert sum(row["caption"] in memorized for row in listed) >= 0.8 * len(listed)
+
+
+def test_the_readme_s_loop_with_accelerate_runs_as_it_stands(
+    random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", Path(README).read_text(), re.DOTALL)
+    (snippet,) = [block for block in blocks if "accelerator.backward" in block]
+    assert len([line for line in snippet.splitlines() if line.strip()]) <= 15
+    model = load_model(str(random_models["sd1"]))
+    unet = model.unet.requires_grad_(True)
+    before = {name: weight.clone() for name, weight in unet.state_dict().items()}
+    text = model.encode(model.tokenize(CAPTIONS)).hidden_BLC
+    noisy, target = torch.randn(2, 3, *model.latent_shape())
+    batch = {"key": ["a", "b", "c"], "caption": CAPTIONS, "noisy": noisy, "text": text}
+    batch |= {"timesteps": TIMES, "target": target}
+    names = {"unet": unet, "optimizer": torch.optim.AdamW(unet.parameters(), 1e-4)}
+    names["loader"] = torch.utils.data.DataLoader([batch] * 2, batch_size=None)
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, names)
+    assert any(not torch.equal(weight, before[name]) for name, weight in unet.state_dict().items())
+    assert names["guard"].left_out.share > 0, "its threshold leaves something out"
+    assert pq.read_table(tmp_path / "left-out.parquet").num_rows > 0
+
+
+def test_a_guard_that_leaves_out_everything_keeps_the_weights(
+    random_models: dict[str, Path], tmp_path: Path
+) -> None:
+    """From the command line, saved as a pipeline: its U-Net moves only where it may learn."""
+    from jobs.finetune import main
+
+    rows = pq.read_table(files.HELDOUT).slice(0, 6)
+    data, model = tmp_path / "data.parquet", str(random_models["sd1"])
+    pq.write_table(rows.rename_columns(["id", "TEXT", "u", "w", "h", "jpg"]), data)
+    tuning = ["--steps", "3", "--batch", "2", "--rate", "0.001", "--caption-dropout", "0"]
+    start = load_model(model).unet.state_dict()
+    moved = {}
+    for guard in ("off", "entropy"):
+        out = tmp_path / guard
+        arguments = ["--model", model, "--data", str(data), "--out", str(out), "--guard", guard]
+        assert main([*arguments, *tuning, "--threshold", "-1"]) == 0
+        after = load_model(str(out)).unet.state_dict()
+        moved[guard] = max(float((after[name] - old).abs().max()) for name, old in start.items())
+    assert moved["off"] > 1e-3
+    assert moved["entropy"] == 0
+    listed = pq.read_table(tmp_path / "entropy" / "left-out.parquet").to_pylist()
+    assert {row["key"] for row in listed} <= set(rows["key"].to_pylist())
+    assert sum(row["left_out"] for row in listed) == 6
+    assert main([*arguments, *tuning]) == 2, "it does not write over a pipeline"
+
+
+def test_pictures_of_any_shape_are_cut_to_size_and_bad_rows_passed_over(tmp_path: Path) -> None:
+    import io
+
+    from PIL import Image
+
+    wide = Image.new("RGB", (64, 16), "red")
+    wide.paste("blue", (24, 0, 40, 16))
+    buffer = io.BytesIO()
+    wide.save(buffer, "PNG")
+    image = {"bytes": buffer.getvalue(), "path": "a.png"}
+    table = pa.table(
+        {"caption": ["one", None, "two", "three"], "image": [image, image, None, image]}
+    )
+    pq.write_table(table, tmp_path / "x.parquet")
+    pictures = read_pictures(str(tmp_path / "x.parquet"))
+    assert (pictures.keys, pictures.captions) == (["0", "3"], ["one", "three"])
+    assert (len(pictures.png), pictures.number) == (1, [0, 0])
+    (cut,) = decode(pictures.png, 8, 8)
+    middle = cut[:, 2:6, 2:6].mean((1, 2)).tolist()
+    assert middle == pytest.approx([-1, -1, 1], abs=0.1), "the middle is blue"
+    pq.write_table(table.drop_columns(["image"]), tmp_path / "y.parquet")
+    with pytest.raises(UserError, match="--image-column"):
+        read_pictures(str(tmp_path / "y.parquet"))
+
+
+README = Path(__file__).parents[2] / "README.md"

@@ -1,0 +1,72 @@
+"""Verdicts join a run through commits; the newest one of a caption holds."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from scanner.query import library, open_run
+from scanner.run import Output
+from scanner.run.verdicts import TABLES, VERDICTS, verdict_commits
+from scanner.storage import Store
+from tests.query.test_query import make_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    return make_run(tmp_path / "run")
+
+
+def join(run: str, name: str, at: float, verdicts: dict[str, str], generation: int = 0) -> None:
+    rows = [
+        {"caption_id": i, "verdict": v, "verification": name, "verified_at": at}
+        for i, v in verdicts.items()
+    ]
+    table = pa.Table.from_pylist(rows, VERDICTS)
+    verdict_commits(Store(run)).commit(name, [Output(TABLES, table)], generation)
+
+
+def seen(run: str) -> dict[str, str]:
+    rows = open_run(run).query("SELECT caption_id, verdict FROM verdicts").to_pylist()
+    return {row["caption_id"]: row["verdict"] for row in rows}
+
+
+def test_a_run_without_verdicts_has_an_empty_view_with_every_column(run: str) -> None:
+    tables = open_run(run)
+    assert tables.query("FROM verdicts").schema.names == VERDICTS.names
+    assert len(tables.query(library()["precision_at_depth"].sql)) == 0
+
+
+def test_the_newest_verdict_of_a_caption_holds(run: str) -> None:
+    join(run, "bbb", 1.0, {"a": "none", "b": "verbatim"})
+    join(run, "aaa", 2.0, {"a": "template", "x": "none"})
+    assert seen(run) == {"a": "template", "b": "verbatim", "x": "none"}
+    join(run, "bbb", 3.0, {"a": "verbatim"}, generation=1)
+    # What a verification has judged again is not looked for in its earlier table.
+    assert seen(run) == {"a": "verbatim", "x": "none"}
+
+
+def test_a_table_that_no_commit_names_is_not_read(run: str) -> None:
+    join(run, "aaa", 1.0, {"a": "verbatim"})
+    (Path(run) / TABLES / "stray-000000000000-00.parquet").write_bytes(b"half a table")
+    assert seen(run) == {"a": "verbatim"}
+
+
+def test_another_runs_verdicts_are_attached_by_its_name(run: str, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other")
+    join(other, "aaa", 1.0, {"a": "verbatim"})
+    tables = open_run(run, {"other": other})
+    assert tables.query("FROM verdicts").num_rows == 0
+    assert tables.query("FROM other.verdicts").num_rows == 1
+
+
+def test_precision_at_depth_counts_the_verified_ones_of_the_ranking(run: str) -> None:
+    # The ranking is b, d, a.
+    join(run, "aaa", 1.0, {"b": "verbatim", "a": "none", "elsewhere": "verbatim"})
+    (row,) = open_run(run).query(library()["precision_at_depth"].sql).to_pylist()
+    counts = {name: row[name] for name in ("depth", "verified", "verbatim", "template")}
+    assert counts == {"depth": 3, "verified": 2, "verbatim": 1, "template": 0}
+    # Wilson's interval for 1 of 2.
+    assert row["precision"] == 0.5
+    assert row["precision_low"] == pytest.approx(0.0945, abs=1e-4)
+    assert row["precision_high"] == pytest.approx(0.9055, abs=1e-4)
