@@ -8,7 +8,14 @@ COMMANDS = {
     "scan": "score the captions of a training set, as many at once as there are devices",
     "status": "how far a scan is, and what went wrong",
     "rank": "the captions most likely memorized, first",
+    "verify": "generate from the first of the ranking: which are really copies",
     "sql": "one SELECT over a run's tables",
+    "calibrate": "how well the scores tell memorized captions, and how wrong a list of them is",
+    "curate": "the removal list by a policy, and cleaned copies of the shards",
+    "finetune": "train a model on captioned pictures, with a guard against memorization",
+    "study_mitigation": "mitigation put to the test on the small model of the demo",
+    "explain": "where a model looks for one caption: per token, layer, step, and on the picture",
+    "report": "one page about a run, for a curator to read",
     "bench": "speed and FLOPs on this machine, against the plain way",
     "train_testbed": "train the small model of the demo again, from scratch",
 }
@@ -16,7 +23,7 @@ COMMANDS = {
 
 def usage() -> str:
     lines = [str(__doc__), "usage: memscan COMMAND …", ""]
-    lines += [f"  {name.replace('_', '-'):15}{purpose}" for name, purpose in COMMANDS.items()]
+    lines += [f"  {name.replace('_', '-'):18}{purpose}" for name, purpose in COMMANDS.items()]
     return "\n".join([*lines, "", "memscan COMMAND --help tells a command's options."])
 
 
