@@ -73,30 +73,8 @@ def _demo(config: DemoConfig) -> int:
         say(f"memscan: {complaint}")
     samples = result.manifest["counts"]["samples"]
     if config.json:
-        print_json(
-            {
-                "run": place,
-                "captions": found.captions,
-                "samples": samples,
-                "memorized": found.memorized,
-                "signals": _records(found.signals),
-                "combined": _records(combined.combined),
-                "layers": {
-                    name: [_record(one) for one in each] for name, each in found.layers.items()
-                },
-                "picked": {
-                    name: {
-                        "layer": one.layer,
-                        "way": one.way,
-                        "separation": _record(one.separation),
-                    }
-                    for name, one in found.picked.items()
-                },
-                "text_only": _records(found.text_only),
-                "calibration": written,
-                "report": str(page),
-            }
-        )
+        record = {"run": place, "samples": samples, "calibration": written, "report": str(page)}
+        print_json(record | _evaluation_record(found, combined))
     else:
         print(
             f"\n{samples:,} samples, {found.captions:,} distinct captions (held-out ones among "
@@ -110,6 +88,21 @@ def _demo(config: DemoConfig) -> int:
         print(f"             memscan rank {place} --calibration {written}")
         print(f'             memscan sql {place} "SELECT * FROM ranked LIMIT 5"')
     return 3 if result.complaints else 0
+
+
+def _evaluation_record(found: "Evaluation", combined: "Findings") -> dict[str, Any]:
+    return {
+        "captions": found.captions,
+        "memorized": found.memorized,
+        "signals": _records(found.signals),
+        "combined": _records(combined.combined),
+        "layers": {name: [_record(one) for one in each] for name, each in found.layers.items()},
+        "picked": {
+            name: {"layer": one.layer, "way": one.way, "separation": _record(one.separation)}
+            for name, one in found.picked.items()
+        },
+        "text_only": _records(found.text_only),
+    }
 
 
 def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":

@@ -68,17 +68,14 @@ def load_model(
     )
 
 
-def load_parts(
-    files: ModelFiles, dtype: torch.dtype, names: tuple[str, ...] | None = None
-) -> dict[str, Any]:
-    """Parts of a pipeline on the CPU, those that scoring needs by default."""
+def load_parts(files: ModelFiles, dtype: torch.dtype) -> dict[str, Any]:
+    """The parts of a pipeline that scoring needs, on the CPU."""
     parts = files.family.parts
-    names = names or tuple(parts)
     if files.checkpoint:
-        return load_single_file(files.checkpoint, files.folder, files.pipeline, names, dtype)
+        return load_single_file(files.checkpoint, files.folder, files.pipeline, tuple(parts), dtype)
     return {
-        name: parts[name].from_pretrained(files.folder / name, use_safetensors=True, dtype=dtype)
-        for name in names
+        name: part.from_pretrained(files.folder / name, use_safetensors=True, dtype=dtype)
+        for name, part in parts.items()
     }
 
 

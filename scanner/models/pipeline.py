@@ -4,11 +4,9 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL
 
-from scanner.errors import UserError
+from scanner.models.decoding import load_vae
 from scanner.models.diffusion_model import score_scheduler
-from scanner.models.fetching import fetch_weights, weight_files
 from scanner.models.finding import ModelFiles
 from scanner.models.loading import DTYPES, load_parts, load_tokenizer
 from scanner.models.lora import fuse_lora
@@ -22,15 +20,7 @@ def load_pipeline(files: ModelFiles, dtype: str, device: str) -> Any:
     """
     family = files.family
     parts = load_parts(files, DTYPES[dtype])
-    if files.checkpoint:
-        parts["vae"] = load_parts(files, DTYPES[dtype], ("vae",))["vae"]
-    else:
-        fetch_weights(files.name, files.folder, files.revision, ("vae",))
-        if not weight_files(files.folder / "vae"):
-            raise UserError(f"{files.name}: no safetensors weights in vae/; pictures need them")
-        parts["vae"] = AutoencoderKL.from_pretrained(
-            files.folder / "vae", use_safetensors=True, torch_dtype=DTYPES[dtype]
-        )
+    parts["vae"] = load_vae(files).to(DTYPES[dtype])
     components = {
         **parts,
         **{name: load_tokenizer(files, name) for name in family.tokenizers},

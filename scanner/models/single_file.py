@@ -95,8 +95,7 @@ def load_single_file(
 
     Raises UserError where the two do not fit one another.
     """
-    optional = ("vae", "safety_checker", "feature_extractor", "image_encoder")
-    unused = [name for name in optional if name not in parts]
+    unused = ("vae", "safety_checker", "feature_extractor", "image_encoder")
     try:
         loaded = getattr(diffusers, pipeline).from_single_file(
             str(path),
@@ -112,8 +111,6 @@ def load_single_file(
         missing = [key for key, value in part.named_parameters() if value.is_meta]
         if missing:
             raise _misfit(path, folder, f"it has no weights for {name}.{missing[0]}")
-    if "unet" not in found:
-        return found
     there = sum(key.startswith(UNET) for key in outline(str(path), path))
     taken = len(found["unet"].state_dict())
     if there != taken:
