@@ -14,7 +14,7 @@ import tyro
 
 from jobs.terminal import parse, print_json, quiet_libraries, run, say
 from scanner.errors import UsageError, UserError
-from scanner.scan.config import ModelOptions
+from scanner.scan.options import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,7 @@ def write_report(config: ReportConfig, command: str) -> int:
     text = page(found, tokenizer, shown, command)
     try:
         config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(text)
+        config.out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out {config.out}: cannot be written: {error}") from error
     return len(text.encode())

@@ -12,21 +12,16 @@
 -- column p99: 1 % are above
 -- column p999: 0.1 % are above
 -- column most: the largest
-WITH summed AS (
-    SELECT name AS signal, count(value) AS captions, avg(value) AS mean,
-           stddev_pop(value) AS deviation, min(value) AS least, max(value) AS most,
+WITH valued AS (
+    SELECT signal, value FROM signals
+    UNION ALL
+    SELECT 'decision', decision FROM ranked
+),
+summed AS (
+    SELECT signal, count(value) AS captions, avg(value) AS mean, stddev_pop(value) AS deviation,
+           min(value) AS least, max(value) AS most,
            approx_quantile(value, [0.01, 0.1, 0.5, 0.9, 0.99, 0.999]) AS cuts
-    FROM (
-        UNPIVOT (
-            SELECT COLUMNS(lambda name: list_contains([
-                'entropy_e', 'bos_mass', 'prompt_mass', 'summary_mass', 'noise_norm_first',
-                'cosine_low_noise', 'anisotropy', 'entropy_d', 'noise_norm_mean', 'bright_ending',
-                'decision'
-            ], name))::DOUBLE
-            FROM ranked
-        ) ON COLUMNS(*) INTO NAME name VALUE value
-    )
-    GROUP BY name
+    FROM valued GROUP BY signal
 )
 SELECT signal, captions, mean, deviation, least,
        cuts[1] AS p01, cuts[2] AS p10, cuts[3] AS p50, cuts[4] AS p90, cuts[5] AS p99, cuts[6] AS p999, most

@@ -7,25 +7,19 @@
 -- column other: another; both in the direction in which more means memorized
 -- column rank_correlation: Spearman's, over the sample
 -- column top_overlap: share of the one's top that is in the other's, over all captions
-WITH down AS (
-    FROM signals_down([
-        'entropy_e', 'bos_mass', 'prompt_mass', 'summary_mass', 'noise_norm_first',
-        'cosine_low_noise', 'anisotropy', 'entropy_d', 'noise_norm_mean', 'bright_ending'
-    ])
-),
-chosen AS (
+WITH chosen AS (
     SELECT caption_id FROM ranked ORDER BY caption_id LIMIT $sample
 ),
 placed AS (
     SELECT signal, caption_id,
-           rank() OVER (PARTITION BY signal ORDER BY value)
-           + (count(*) OVER (PARTITION BY signal, value) - 1) / 2 AS place
-    FROM down SEMI JOIN chosen USING (caption_id)
+           rank() OVER (PARTITION BY signal ORDER BY turned)
+           + (count(*) OVER (PARTITION BY signal, turned) - 1) / 2 AS place
+    FROM signals SEMI JOIN chosen USING (caption_id)
 ),
 firsts AS (
     SELECT signal, caption_id
-    FROM down
-    QUALIFY row_number() OVER (PARTITION BY signal ORDER BY value DESC, caption_id)
+    FROM signals
+    QUALIFY row_number() OVER (PARTITION BY signal ORDER BY turned DESC, caption_id)
             <= ceil($share * count(*) OVER (PARTITION BY signal))
 ),
 in_both AS (

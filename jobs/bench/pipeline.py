@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from jobs.bench.stubs import StubSetting, caption, resident_bytes, write_captions
+from jobs.bench.stubs import STUB_SLICE, StubSetting, caption, resident_bytes, write_captions
 from jobs.terminal import say
 from scanner.cluster import start_ray
 from scanner.models import load_model
@@ -31,7 +31,6 @@ from scanner.storage import Store
 ACTORS = 2
 FILES = 8
 BATCH = 64
-STUB_SLICE = 4096
 TESTBED_SLICE = 64
 TESTBED_CAPTIONS = 2048
 ROUNDS = 3

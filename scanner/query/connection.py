@@ -10,53 +10,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scanner.errors import UserError
-from scanner.query.calibrated import COMBINATION, THRESHOLDS, Calibration
+from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
+from scanner.query.views import FLAGGED, TABLES, ranked, signals
 from scanner.run import Run
 from scanner.run.schema import REJECTS
 from scanner.run.verdicts import VERDICTS, verdict_parts
 
-# Text from outside the program reaches DuckDB as bound parameters only. File names are ours, and
-# quoted, since a view's definition takes no parameters.
-_VIEWS = {
-    "captions": """
-        SELECT captions.* REPLACE (coalesce(counted.n_samples, 0) = 0 AS is_reference),
-               coalesce(counted.n_samples, 0) AS n_samples
-        FROM {captions} AS captions
-        LEFT JOIN (
-            SELECT caption_id, count(*) FILTER (NOT is_reference) AS n_samples
-            FROM {samples} GROUP BY caption_id
-        ) AS counted USING (caption_id)""",
-    "samples": "FROM {samples}",
-    "scores": "FROM {scores}",
-    "rejects": "FROM {rejects}",
-    "verdicts": """
-        FROM {verdicts}
-        QUALIFY row_number() OVER (
-            PARTITION BY caption_id ORDER BY verified_at DESC, verification
-        ) = 1""",
-}
 _EMPTY = {"rejects": REJECTS, "verdicts": VERDICTS}
-PREFERRED = ("noise_norm_first", "entropy_e")
-_SHOWN = {
-    "entropy_e": "NULL::FLOAT",
-    "noise_norm_first": "NULL::FLOAT",
-    "triggers": 'NULL::STRUCT("start" INTEGER, "end" INTEGER, "text" VARCHAR, mass FLOAT)[]',
-}
-_OWN = ("ranked", "flagged", "thresholds")
+_OWN = ("ranked", "signals", "flagged", "thresholds")
 _TAKEN = (*_OWN, "main", "temp", "system", "pg_catalog", "information_schema")
 
 
 class RunTables:
-    """The views samples, captions, scores, rejects, verdicts, ranked, flagged and thresholds of a
-    sealed run.
+    """The views samples, captions, scores, rejects, verdicts, ranked, signals, flagged and
+    thresholds of a sealed run.
 
     ``ranked`` is scores joined with captions, reference captions left out, with
     ``decision_signal``, the name of the signal that decides, ``decision_value``, and ``decision``,
     the same with its sign turned where lower means memorized. With a calibration, ``probability``
     (else null) is that of being memorized, its logit, ``combination``, decides, and ``thresholds``
-    (else empty) says from where on a signal flags. The views of further runs are ``NAME.scores``
-    and so on.
+    (else empty) says from where on a signal flags. ``signals`` holds each signal of ``ranked`` in a
+    row of its own. The views of further runs are ``NAME.scores`` and so on.
     """
 
     def __init__(
@@ -78,7 +53,7 @@ class RunTables:
         run has it, else entropy_e, else the first signal, and all rows. Raises UserError where
         ``by`` is no number column, or the predicate no expression over ranked.
         """
-        view, by = _ranked("main", self.schema, by, self.calibration)
+        view, by = ranked("main", self.schema, by, self.calibration)
         if where != "true":
             view = f"SELECT * FROM ({view}\n) WHERE ({where}\n)"
             self.query(f"SELECT * FROM ({view}) LIMIT 0")
@@ -87,7 +62,7 @@ class RunTables:
 
     def reference_decisions(self, by: str | None = None) -> pa.ChunkedArray:
         """The decisions, as in ``ranked``, of the reference captions that it leaves out."""
-        view, _ = _ranked("main", self.schema, by, self.calibration, "captions.is_reference")
+        view, _ = ranked("main", self.schema, by, self.calibration, "captions.is_reference")
         return self.query(f"SELECT decision::DOUBLE AS decision FROM ({view})")["decision"]
 
     def query(self, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
@@ -145,13 +120,14 @@ def open_run(
     thresholds = calibration.thresholds_table() if calibration else THRESHOLDS.empty_table()
     _add_table(connection, "thresholds", thresholds)
     for name, other in (others or {}).items():
-        if not re.fullmatch(r"[A-Za-z_]\w*", name) or name in _VIEWS or name in _TAKEN:
+        if not re.fullmatch(r"[A-Za-z_]\w*", name) or name in TABLES or name in _TAKEN:
             raise UserError(
                 f"--with {name}={other}: {name!r} cannot name a run; choose a plain word"
             )
         connection.execute(f'CREATE SCHEMA "{name}"')
         readable += _attach(connection, name, other)[0]
     create_macros(connection)  # of the views, so after them
+    connection.execute(f"CREATE VIEW flagged AS {FLAGGED}")
     connection.execute("SET allowed_paths = $files", {"files": readable})
     connection.execute("SET threads = $n", {"n": os.cpu_count() or 1})
     connection.execute("SET enable_external_access = false")
@@ -193,71 +169,15 @@ def _attach(
         raise UserError(f"{url}: its tables cannot be read: {error}") from error
     with run.store.open(files["scores"][0]) as file:
         schema = pq.read_schema(file)
-    ranked, _ = _ranked(name, schema, calibration=calibration)
-    connection.execute(f'CREATE VIEW "{name}".ranked AS {ranked}')
-    connection.execute(f'CREATE VIEW "{name}".flagged AS {_flagged(name)}')
+    definition, _ = ranked(name, schema, calibration=calibration)
+    connection.execute(f'CREATE VIEW "{name}".ranked AS {definition}')
+    connection.execute(f'CREATE VIEW "{name}".signals AS {signals(name, schema)}')
     return [item for names in places.values() for item in names], schema
 
 
 def _make_views(connection: duckdb.DuckDBPyConnection, name: str, sources: dict[str, str]) -> None:
-    for view, definition in _VIEWS.items():
+    for view, definition in TABLES.items():
         connection.execute(f'CREATE VIEW "{name}".{view} AS {definition.format(**sources)}')
-
-
-def _ranked(
-    name: str,
-    schema: pa.Schema,
-    by: str | None = None,
-    calibration: Calibration | None = None,
-    which: str = "NOT captions.is_reference",
-) -> tuple[str, str]:
-    """The definition of the view ranked in a schema, and its decision signal."""
-    logit = calibration.logit(schema) if calibration and calibration.weights else None
-    probability = f"1 / (1 + exp(-({logit})))" if logit else "NULL::DOUBLE"
-    if logit and by in (None, COMBINATION):
-        value, sign, by = logit, 1, COMBINATION
-    else:
-        by = _signal(schema, by)
-        value = f'scores."{by}"'
-        sign = -1 if (schema.field(by).metadata or {}).get(b"memorized") == b"lower" else 1
-    # What a ranking shows is null where this run has not computed it.
-    absent = "".join(
-        f"{kind} AS {column}, " for column, kind in _SHOWN.items() if column not in schema.names
-    )
-    # The columns' names come from our own schema.
-    definition = f"""
-        SELECT scores.*, {absent}captions.caption, captions.canonical, captions.n_samples,
-               {probability} AS probability,
-               {sign} * ({value}) AS decision, {value} AS decision_value,
-               '{by}' AS decision_signal
-        FROM "{name}".scores AS scores JOIN "{name}".captions AS captions USING (caption_id)
-        WHERE {which}"""
-    return definition, by
-
-
-def _signal(schema: pa.Schema, by: str | None) -> str:
-    """The column that decides without a combination. Raises UserError."""
-    numbers = [f.name for f in schema if pa.types.is_floating(f.type)]
-    signals = [f.name for f in schema if f.name in numbers and b"memorized" in (f.metadata or {})]
-    if by is None:
-        by = next((signal for signal in (*PREFERRED, *signals) if signal in numbers), None)
-    if by not in numbers:
-        calibrated = " (combination needs a --calibration)" if by == COMBINATION else ""
-        raise UserError(
-            f"{by}: no signal of this run to rank by{calibrated}; it has {', '.join(numbers)}"
-        )
-    return str(by)
-
-
-def _flagged(name: str) -> str:
-    """The captions that a curation acts on, as long as no policy names others: the top 1 %."""
-    return f"""
-        SELECT caption_id, 1 AS rule, 'cap' AS action, 1 AS keep, 'caption' AS unit,
-               NULL::VARCHAR AS cluster, ['top-1-percent'] AS reasons, probability,
-               decision_signal AS signal, decision_value::DOUBLE AS score
-        FROM "{name}".ranked
-        WHERE decision >= (SELECT quantile_cont(decision, 0.99) FROM "{name}".ranked)
-    """
 
 
 def _knows(connection: duckdb.DuckDBPyConnection, filesystem: Any) -> bool:

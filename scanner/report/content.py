@@ -12,22 +12,13 @@ BINS = 40
 Row = dict[str, Any]
 # Of each signal how many captions fall into each of BINS bins, by what is known of them.
 _BINS = """
-    WITH long AS (
-        SELECT caption_id, name AS signal, value
-        FROM (
-            UNPIVOT (
-                SELECT caption_id, COLUMNS(lambda name: list_contains($signals, name))::DOUBLE
-                FROM ranked
-            ) ON COLUMNS(* EXCLUDE caption_id) INTO NAME name VALUE value
-        )
-    ),
-    ends AS (
-        SELECT signal, min(value) AS low, max(value) AS high FROM long GROUP BY signal
+    WITH ends AS (
+        SELECT signal, min(value) AS low, max(value) AS high FROM signals GROUP BY signal
     ),
     placed AS (
         SELECT signal, low, high, coalesce(truth.kind, 'other captions') AS kind,
                least(floor((value - low) / nullif(high - low, 0) * $bins), $bins - 1) AS bin
-        FROM long JOIN ends USING (signal) LEFT JOIN truth USING (caption_id)
+        FROM signals JOIN ends USING (signal) LEFT JOIN truth USING (caption_id)
     )
     SELECT signal, kind, low + (high - low) * coalesce(bin, 0) / $bins AS "from",
            low + (high - low) * (coalesce(bin, 0) + 1) / $bins AS "to", count(*) AS captions
@@ -43,10 +34,6 @@ _EXTRA = """
         FROM ranked
     ) AS ranked LEFT JOIN verdicts USING (caption_id)
     WHERE list_contains($ids, caption_id)"""
-_SIGNALS = (
-    *("noise_norm_first", "entropy_e", "bos_mass", "prompt_mass", "summary_mass"),
-    *("cosine_low_noise", "anisotropy", "entropy_d", "noise_norm_mean", "bright_ending"),
-)
 
 
 @dataclass(frozen=True)
@@ -88,14 +75,13 @@ def gather(
     assert record is not None, "a sealed run has one"
     signal = tables.decide()
     tables.materialize("truth", _TRUTH, {})
-    signals = [name for name in _SIGNALS if name in tables.schema.names]
     return Content(
         run=run,
         record=record,
         counts=manifest["counts"],
         signal=signal,
         likely=likely(tables),
-        bins=tables.query(_BINS, {"signals": signals, "bins": BINS}).to_pylist(),
+        bins=tables.query(_BINS, {"bins": BINS}).to_pylist(),
         repetition=_ask(tables, "duplicates_and_scores"),
         agreement=_ask(tables, "signal_agreement"),
         rows=_rows(tables, top),

@@ -11,8 +11,8 @@ Z = 1.96
 class Likely:
     """``captions`` of ``of``, with a 95 % interval, and ``samples``, how many rows they have.
 
-    ``by``: probability (the sum of the calibrated probabilities; the interval takes them to be
-    right and the captions to be independent), or None, where nothing tells.
+    The sum of the calibrated probabilities; the interval takes them to be right and the captions to
+    be independent. None without a calibration.
     """
 
     captions: float | None
@@ -20,7 +20,6 @@ class Likely:
     high: float | None
     samples: float | None
     of: int
-    by: str | None
 
 
 def likely(tables: RunTables) -> Likely:
@@ -31,7 +30,7 @@ def likely(tables: RunTables) -> Likely:
         "sqrt(sum(probability * (1 - probability))) AS deviation FROM ranked"
     ).to_pylist()[0]
     if row["expected"] is None:
-        return Likely(None, None, None, None, row["n"], None)
+        return Likely(None, None, None, None, row["n"])
     spread = Z * row["deviation"]
     return Likely(
         captions=row["expected"],
@@ -39,5 +38,4 @@ def likely(tables: RunTables) -> Likely:
         high=row["expected"] + spread,
         samples=row["samples"],
         of=row["n"],
-        by="probability",
     )

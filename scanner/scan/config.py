@@ -1,46 +1,15 @@
-"""The options of a scan, and those of every command that loads a model."""
+"""The options of a scan."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from scanner.errors import UsageError
+from scanner.scan.options import ActorOptions, ModelOptions
 
 
 @dataclass(frozen=True)
-class ModelOptions:
-    """Which model, and how it imagines a picture."""
-
-    model: str = "CompVis/stable-diffusion-v1-4"
-    """A hub id, a local directory, a URL, a single .safetensors checkpoint (local or a URL), or
-    testbed (the small model in this package)."""
-    revision: str | None = None
-    """The model's revision on the hub; the newest one, then pinned in run.json."""
-    model_config: str | None = None
-    """For a single-file checkpoint: a diffusers model of the same architecture (a directory, URL or
-    hub id), whose configuration, tokenizer and prediction type are taken; by default the usual one
-    of its kind on the hub (for Stable Diffusion 2 the one with v-prediction)."""
-    lora: str | None = None
-    """A LoRA to fuse into the model: a .safetensors file or a directory with one, local or a URL,
-    in the format of diffusers or kohya."""
-    lora_scale: float = 1.0
-    """What the LoRA is multiplied by."""
-    dtype: str = "auto"
-    """float32, float16, bfloat16, or auto: float16 on cuda and float32 on the cpu."""
-    device: str = "auto"
-    """cuda or cpu; cuda where there is one."""
-    steps: int = 50
-    """Steps of the DDIM schedule: its first, its third from last, or all of it is looked at."""
-    guidance: float = 7.5
-    """Guidance scale of a trajectory."""
-    height: int | None = None
-    """Height of the imagined picture in pixels; the model's own by default."""
-    width: int | None = None
-    """Width of the imagined picture in pixels; the model's own by default."""
-
-
-@dataclass(frozen=True)
-class ScanConfig(ModelOptions):
+class ScanConfig(ActorOptions, ModelOptions):
     """Everything that decides a scan; a field's docstring is its help."""
 
     captions: tuple[str, ...] = ()
@@ -75,16 +44,6 @@ class ScanConfig(ModelOptions):
     """These signals instead of a profile's; the cheapest forwards that serve them are run."""
     seeds: int | None = None
     """How many initial noises are averaged; the profile's by default (thorough: 4, others: 1)."""
-    actors: int | None = None
-    """How many processes score; by default one an accelerator, or one a core pair; on a cluster as
-    many as it has room for, also as nodes join."""
-    gpus_per_actor: float = 1.0
-    """Accelerators an actor takes (0.5: two actors share one); ignored on the cpu."""
-    cpus_per_actor: float | None = None
-    """Cores an actor takes and computes on; by default the cores shared among the actors."""
-    address: str | None = None
-    """A Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default; without one a local Ray is
-    started."""
     batch_size: int | None = None
     """Captions a forward; found by trial and remembered in the run, halved when the device runs
     out of memory. Changes speed, not scores."""
@@ -122,11 +81,8 @@ class ScanConfig(ModelOptions):
             raise UsageError("--where chooses among the captions of --captions-from; name a run")
         if not self.out and not self.dry_run:
             raise UsageError("--out: name the directory that the run is written to")
-        for name in ("limit", "seeds", "actors", "batch_size", "slice_captions", "steps"):
+        for name in ("limit", "seeds", "batch_size", "slice_captions", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least 1")
-        for name in ("gpus_per_actor", "cpus_per_actor"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UsageError(f"--{name.replace('_', '-')} {value}: must be more than 0")
+        self.check_actors()

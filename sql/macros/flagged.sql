@@ -8,12 +8,3 @@ CREATE MACRO decision_cut(rate) AS coalesce(
     ),
     (SELECT quantile_cont(decision, 1 - rate) FROM ranked)
 );
-
--- The numbers of signals as rows, in the direction in which more means memorized.
-CREATE MACRO signals_down(signals) AS TABLE
-SELECT caption_id, signal, CASE WHEN signal = 'bos_mass' THEN -value ELSE value END AS value
-FROM (
-    UNPIVOT (
-        SELECT caption_id, COLUMNS(lambda name: list_contains(signals, name))::DOUBLE FROM ranked
-    ) ON COLUMNS(* EXCLUDE caption_id) INTO NAME signal VALUE value
-);

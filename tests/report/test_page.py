@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from jobs.report import ReportConfig, write_report
+from tests.pages import opened
 from tests.query.runs import make_run, trigger
 from tests.whole_scans import make_captions
 
@@ -49,21 +50,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shown(browser: Browser, file: Path) -> Iterator[Page]:
-    page = browser.new_page()
-    asked: list[str] = []
-    complaints: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(file.as_uri())
-    page.wait_for_function(
-        "document.querySelectorAll('.chart').length ==="
-        " document.querySelectorAll('.chart svg.marks').length"
-    )
-    yield page
-    assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
-    assert complaints == []
-    page.close()
+    with opened(browser, file) as page:
+        yield page
 
 
 def test_a_thousand_captions_fit_into_five_megabytes(file: Path) -> None:
@@ -109,11 +97,9 @@ def test_triggers_are_marked_and_charts_have_words(shown: Page) -> None:
 
 
 def test_dark_and_print_have_their_colours(browser: Browser, file: Path) -> None:
-    page = browser.new_page(color_scheme="dark")
-    page.goto(file.as_uri())
     colour = "getComputedStyle(document.body).backgroundColor"
-    assert page.evaluate(colour) == "rgb(21, 23, 26)"
-    page.emulate_media(media="print")
-    assert page.evaluate(colour) == "rgb(255, 255, 255)"
-    assert not page.locator("#search").is_visible()
-    page.close()
+    with opened(browser, file, "dark") as page:
+        assert page.evaluate(colour) == "rgb(21, 23, 26)"
+        page.emulate_media(media="print")
+        assert page.evaluate(colour) == "rgb(255, 255, 255)"
+        assert not page.locator("#search").is_visible()

@@ -9,10 +9,11 @@ import tyro
 from scanner.errors import UsageError
 from scanner.evidence.verify.template import names_of
 from scanner.evidence.verify.thresholds import Thresholds
+from scanner.scan.options import ActorOptions
 
 
-@dataclass(frozen=True)
-class VerifyConfig:
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig(ActorOptions):
     """What to generate from, how, and what to compare with; a field's docstring is its help."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -59,14 +60,6 @@ class VerifyConfig:
     """cuda or cpu; cuda where there is one."""
     batch_size: int | None = None
     """Pictures made at once, 16 by default; halved when the device runs out of memory."""
-    actors: int | None = None
-    """How many processes generate; by default one an accelerator, or one a core pair."""
-    gpus_per_actor: float = 1.0
-    """Accelerators an actor takes; ignored on the cpu."""
-    cpus_per_actor: float | None = None
-    """Cores an actor takes and computes on; by default the cores shared among the actors."""
-    address: str | None = None
-    """A Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default; else a local Ray."""
     single_writer: bool = False
     """Allow a store that cannot create a file only if it is absent; one command at a time then."""
     json: bool = False
@@ -78,14 +71,11 @@ class VerifyConfig:
         """Raises UsageError for what no default can mend."""
         if self.seeds < 2:
             raise UsageError(f"--seeds {self.seeds}: agreement across seeds needs at least 2")
-        for name in ("top", "steps", "references", "batch_size", "actors"):
+        for name in ("top", "steps", "references", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least 1")
-        for name in ("gpus_per_actor", "cpus_per_actor"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise UsageError(f"--{name.replace('_', '-')} {value}: must be more than 0")
+        self.check_actors()
         if self.guidance is not None and not 1 < self.guidance < 1000:
             raise UsageError(f"--guidance {self.guidance}: must be above 1 (and below 1000)")
         if self.captions and (self.by or self.where != "true"):

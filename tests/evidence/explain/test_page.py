@@ -1,8 +1,7 @@
 """Pages as a person sees them: in a real browser, from a file, light, dark and printed."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,30 +11,11 @@ from scanner.evidence.explain import page
 from scanner.evidence.explain.charts import overview_chart
 from scanner.pages import PAPER, png
 from tests.evidence.explain.conftest import HOSTILE, Explain
+from tests.pages import opened
 
 MEMORIZED = "little press presents up pointing small red triangle, symbols sign, set of 37"
 HELD_OUT = "the classic motor boat emoji as seen on a phone"
 CHARTS = 6
-
-
-@contextmanager
-def _opened(browser: Browser, file: Path, scheme: str = "light") -> Iterator[Page]:
-    """The page with its charts drawn. It asks for nothing but itself, and complains of nothing."""
-    opened = browser.new_page(color_scheme=scheme)
-    asked: list[str] = []
-    complaints: list[str] = []
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto(file.as_uri())
-    opened.wait_for_function(
-        "document.querySelectorAll('.chart').length ==="
-        " document.querySelectorAll('.chart svg.marks').length"
-    )
-    yield opened
-    assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
-    assert complaints == []
-    opened.close()
 
 
 def test_a_page_is_one_file_that_names_nothing_else(
@@ -54,7 +34,7 @@ def test_a_page_is_one_file_that_names_nothing_else(
 def test_every_chart_is_drawn_and_every_picture_has_words_for_it(
     browser: Browser, page_of: Callable[[str], Path]
 ) -> None:
-    with _opened(browser, page_of(MEMORIZED)) as shown:
+    with opened(browser, page_of(MEMORIZED)) as shown:
         assert shown.locator(".chart svg.marks").count() == CHARTS
         for chart in shown.locator(".chart").all():
             assert len(chart.get_attribute("aria-label") or "") > 40
@@ -74,7 +54,7 @@ def test_without_held_out_captions_the_page_shows_the_caption_alone(
         curves=[replace(curve, low=[], median=[], high=[]) for curve in explained(HELD_OUT).curves],
     )
     (tmp_path / "alone.html").write_text(page(alone, "testbed"), encoding="utf-8")
-    with _opened(browser, tmp_path / "alone.html") as shown:
+    with opened(browser, tmp_path / "alone.html") as shown:
         assert shown.locator(".chart svg.marks").count() == CHARTS - 1
         assert "held-out" not in shown.locator("main").inner_text()
         assert f"{alone.scores[0].value:.4g}" in shown.locator(".lead dl").inner_text()
@@ -85,10 +65,10 @@ def test_without_held_out_captions_the_page_shows_the_caption_alone(
 def test_a_memorized_caption_stands_out_from_held_out_ones_and_a_held_out_one_does_not(
     browser: Browser, page_of: Callable[[str], Path], explained: Explain
 ) -> None:
-    with _opened(browser, page_of(MEMORIZED)) as shown:
+    with opened(browser, page_of(MEMORIZED)) as shown:
         assert shown.locator("main > ul:not(.tiles) li").count() >= 3
         assert shown.locator("li", has_text="noise_norm_first is above all 12").count() == 1
-    with _opened(browser, page_of(HELD_OUT)) as shown:
+    with opened(browser, page_of(HELD_OUT)) as shown:
         assert shown.locator("main > ul:not(.tiles) li").count() <= 1
 
     def outside(caption: str) -> float:
@@ -115,9 +95,9 @@ def test_the_same_drawing_serves_light_dark_and_print(
             )
         )  # type: ignore[return-value]
 
-    with _opened(browser, page_of(HELD_OUT), "light") as shown:
+    with opened(browser, page_of(HELD_OUT), "light") as shown:
         light = colours(shown)
-    with _opened(browser, page_of(HELD_OUT), "dark") as shown:
+    with opened(browser, page_of(HELD_OUT), "dark") as shown:
         dark = colours(shown)
         shown.emulate_media(media="print")
         printed = colours(shown)
@@ -129,7 +109,7 @@ def test_the_same_drawing_serves_light_dark_and_print(
 def test_a_hostile_caption_is_shown_as_text_and_runs_nothing(
     browser: Browser, page_of: Callable[[str], Path]
 ) -> None:
-    with _opened(browser, page_of(HOSTILE)) as shown:
+    with opened(browser, page_of(HOSTILE)) as shown:
         assert shown.evaluate("window.pwned") is None
         assert shown.locator("h1").evaluate("h => h.textContent.trim()") == HOSTILE.strip()
         assert shown.locator("h1 img, h1 svg, h1 script").count() == 0

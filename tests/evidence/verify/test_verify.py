@@ -80,7 +80,7 @@ def killed(run: str) -> int:
 
 def again(run: str, said: list[str], **options: object) -> Verification:
     config = VerifyConfig(
-        run, captions=str(Path(run).parent / "captions.jsonl"), seeds=2, steps=20, guidance=2,
+        run=run, captions=str(Path(run).parent / "captions.jsonl"), seeds=2, steps=20, guidance=2,
         actors=1,
     )  # fmt: skip
     heard: list[Drawn] = []
