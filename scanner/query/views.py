@@ -92,6 +92,11 @@ def signals(name: str, schema: pa.Schema) -> str:
     the value with its sign turned where lower means memorized."""
     ways = {f.name: (f.metadata or {}).get(b"memorized") for f in schema}
     own = [f.name for f in schema if pa.types.is_floating(f.type) and ways[f.name]]
+    if not own:  # an UNPIVOT of no columns is an error
+        return (
+            f"SELECT caption_id, NULL::VARCHAR AS signal, NULL::DOUBLE AS value, "
+            f'NULL::DOUBLE AS turned FROM "{name}".ranked WHERE false'
+        )
     lower = ", ".join(f"'{signal}'" for signal in own if ways[signal] == b"lower") or "NULL"
     columns = ", ".join(f'"{signal}"::DOUBLE AS "{signal}"' for signal in own)
     return f"""
