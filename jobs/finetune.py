@@ -122,9 +122,12 @@ def _guard(config: FinetuneConfig, model: "DiffusionModel", vae: Any) -> "Guard"
     from scanner.mitigation.guard import Guard
     from scanner.mitigation.threshold import RunningQuantile, Threshold
 
+    assert config.guard != "off"
+    signal = config.guard
+
     def make(threshold: Threshold | float) -> Guard:
-        empty = empty_caption(model) if config.guard == "noise_norm" else None
-        return Guard(model.unet, config.guard, config.layers, threshold, config.softness, empty)
+        empty = empty_caption(model) if signal == "noise_norm" else None
+        return Guard(model.unet, signal, config.layers, threshold, config.softness, empty)
 
     if config.threshold is not None:
         return make(config.threshold)
