@@ -207,7 +207,7 @@ def test_a_threshold_leaves_captions_below_it_alone_to_the_last_bit(pipe: Any) -
 def test_a_calibration_s_threshold_tells_memorized_captions_where_a_generation_begins_alike() -> (
     None
 ):
-    pipe = DiffusionPipeline.from_pretrained(files.MODEL, safety_checker=None)
+    pipe = DiffusionPipeline.from_pretrained(files.MODEL, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     rows = labels().to_pylist()
     memorized = [row["caption"] for row in rows if row["memorized"]][:4]
