@@ -196,7 +196,7 @@ def test_a_threshold_of_clean_pairs_is_fixed_before_anything_is_learned(
     from scanner.mitigation import finetune as tuned
     from scanner.mitigation.tuning import Tuning
 
-    monkeypatch.setattr(tuned, "CALIBRATED_ON", 160)
+    monkeypatch.setattr(tuned, "CALIBRATED_ON", 128)
     model, how = load_model("testbed", dtype="float32"), Tuning(batch=32)
     pipe = DiffusionPipeline.from_pretrained(files.MODEL, unet=None, dtype=torch.float32)
     few = tmp_path / "clean.parquet"
