@@ -27,8 +27,8 @@ _TAKEN = (*_OWN, "main", "temp", "system", "pg_catalog", "information_schema")
 
 class RunTables:
     """The views of a sealed run: samples, captions, scores, rejects, verdicts, ranked, signals,
-    flagged, thresholds, and for large runs texts, reference_captions, scored,
-    decisions and sampled.
+    flagged, thresholds, and for large runs texts, reference_captions, scored, decisions and
+    sampled.
 
     ``ranked`` is scores joined with captions, reference captions left out, with
     ``decision_signal``, the name of the signal that decides, ``decision_value``, and ``decision``,
@@ -39,7 +39,7 @@ class RunTables:
 
     Counting samples is most of the cost of ``ranked``: ``decisions`` is the same without text and
     n_samples, with its signals in the list ``by_signal``, and ``scored`` the same with reference
-    captions; ``texts`` is captions without n_samples; ``sampled`` is about 100,000 of the decisions.
+    captions; ``texts`` is captions without n_samples; ``sampled``, about 100,000 of the decisions.
     """
 
     def __init__(
