@@ -85,7 +85,8 @@ def test_a_job_file_reads_the_data_set_it_names(
     file = JOBS / f"{name}.toml"
     stated = tomllib.loads(file.read_text())
     here = ["--captions", make(tmp_path), "--out", str(tmp_path / "run"), "--model", "testbed"]
-    options = ["--config", str(file), *here, "--device", "cpu", "--dry-run", "--json"]
+    machine = ["--device", "cpu", "--cpus-per-actor", "1"]
+    options = ["--config", str(file), *here, *machine, "--dry-run", "--json"]
     assert main(options) == 0
     found = json.loads(capsys.readouterr().out)
     failed = 1 if name == "img2dataset" else 0

@@ -35,9 +35,7 @@ def _groups(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _containers(job: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        container
-        for group in _groups(job)
-        for container in group["template"]["spec"]["containers"]
+        container for group in _groups(job) for container in group["template"]["spec"]["containers"]
     ]
 
 
@@ -68,9 +66,7 @@ def test_a_mistake_in_the_job_is_found(job: dict[str, Any], change: Any) -> None
         jsonschema.validate(job, SCHEMA)
 
 
-def test_the_entrypoint_is_a_scan_on_the_job_s_cluster(
-    job: dict[str, Any], tmp_path: Path
-) -> None:
+def test_the_entrypoint_is_a_scan_on_the_job_s_cluster(job: dict[str, Any], tmp_path: Path) -> None:
     entrypoint = job["spec"]["entrypoint"]
     (mounted,) = [word for word in entrypoint.split() if word.endswith(".toml")]
     template = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
@@ -88,7 +84,9 @@ def test_the_entrypoint_is_a_scan_on_the_job_s_cluster(
     assert options.address == "auto"
     assert options.device == "cuda", "the driver's node has no GPU to tell it by"
     (workers,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
-    gpus = int(workers["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"])
+    gpus = int(
+        workers["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
+    )
     assert options.actors == workers["maxReplicas"] * gpus / options.gpus_per_actor
 
 
