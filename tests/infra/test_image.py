@@ -23,9 +23,8 @@ def _values(steps: list[dict[str, Any]], instruction: str) -> list[str]:
 
 
 def test_the_image_installs_exactly_as_the_readme_says(steps: list[dict[str, Any]]) -> None:
-    (readme,) = re.findall(
-        r"^    (pip install .*) && memscan demo$", (ROOT / "README.md").read_text(), re.M
-    )
+    text = (ROOT / "README.md").read_text()
+    (readme,) = re.findall(r"^    (pip install .*) && memscan demo$", text, re.MULTILINE)
     assert [value for value in _values(steps, "RUN") if "pip install" in value] == [readme]
     # In the environment that later steps find first.
     run = " ".join(_values(steps, "RUN"))

@@ -2,7 +2,6 @@
 
 import json
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pytest
 
 from jobs.scan import main
 from scanner.scan.config import ScanConfig
+from scanner.scan.inputs import choose_inputs
 from tests.commands import parsed
 
 JOBS = Path(__file__).parents[2] / "infra/jobs"
@@ -78,26 +78,31 @@ SHAPES = {"laion": _laion, "datacomp": _datacomp, "img2dataset": _img2dataset}
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_job_file_reads_the_data_set_it_names(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make: Callable[[Path], str] = SHAPES[name]
+def test_a_job_file_finds_the_columns_of_the_data_set_it_names(name: str, tmp_path: Path) -> None:
     file = JOBS / f"{name}.toml"
     stated = tomllib.loads(file.read_text())
-    here = ["--captions", make(tmp_path), "--out", str(tmp_path / "run"), "--model", "testbed"]
-    machine = ["--device", "cpu", "--cpus-per-actor", "1"]
-    options = ["--config", str(file), *here, *machine, "--dry-run", "--json"]
-    assert main(options) == 0
+    options = parsed(f"memscan scan --config {file} --captions '{SHAPES[name](tmp_path)}'")
+    (found,) = choose_inputs(options)
+    assert found.problem == ""
+    assert found.columns
+    chosen = found.columns
+    assert chosen.caption == stated["caption_column"]
+    assert chosen.key == stated["key_column"]
+    assert chosen.image_key == stated["image_key"]
+    assert list(chosen.keep) == stated["keep"]
+    assert (chosen.status == "status") == (name == "img2dataset")
+
+
+def test_a_job_file_is_run_as_it_stands_but_for_places_and_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = ["--captions", _img2dataset(tmp_path), "--out", str(tmp_path / "run")]
+    machine = ["--model", "testbed", "--device", "cpu", "--cpus-per-actor", "1"]
+    options = ["--config", str(JOBS / "img2dataset.toml"), *here, *machine]
+    assert main([*options, "--dry-run", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    failed = 1 if name == "img2dataset" else 0
-    assert found["counts"]["samples"] == ROWS - failed
+    assert found["counts"]["samples"] == ROWS - 1, "what was not downloaded is left out"
     assert found["counts"]["captions"] == 4
-    ((_, columns),) = found["columns"].items()
-    assert columns["caption"] == stated["caption_column"]
-    assert columns["key"] == stated["key_column"]
-    assert columns["image_key"] == stated["image_key"]
-    assert list(columns["keep"]) == stated["keep"]
-    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").rglob("*.parquet"))
 
 
 def test_every_job_file_is_tried_and_stays_under_the_prefixes_of_the_bucket_policy() -> None:

@@ -1,4 +1,4 @@
-"""The Kubernetes files are valid, and their parts fit one another, the image and the command line."""
+"""The Kubernetes files are valid and fit one another, the image and the command line."""
 
 import json
 from pathlib import Path
@@ -84,9 +84,8 @@ def test_the_entrypoint_is_a_scan_on_the_job_s_cluster(job: dict[str, Any], tmp_
     assert options.address == "auto"
     assert options.device == "cuda", "the driver's node has no GPU to tell it by"
     (workers,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
-    gpus = int(
-        workers["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
-    )
+    (container,) = workers["template"]["spec"]["containers"]
+    gpus = int(container["resources"]["limits"]["nvidia.com/gpu"])
     assert options.actors == workers["maxReplicas"] * gpus / options.gpus_per_actor
 
 
