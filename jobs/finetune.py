@@ -13,11 +13,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.terminal import Ticker, parse, print_json, quiet_libraries, run, say
 from scanner.errors import UsageError
 from scanner.mitigation.tuning import Tuning
+
+if TYPE_CHECKING:
+    from scanner.mitigation.guard import Guard
+    from scanner.mitigation.pictures import Pictures
+    from scanner.models import DiffusionModel
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,12 @@ class FinetuneConfig:
     """Cross-attention layers that the guard reads, in the order in which they run."""
     threshold: float | None = None
     """The signal's value from which a sample is left out; without it, --quantile."""
+    clean: str | None = None
+    """A parquet file like --data, of pairs that are not memorized: --quantile is then of these,
+    measured once on the model as it is before it learns."""
     quantile: float = 0.9
-    """Leave out what is above this quantile of the last samples at a like noise level."""
+    """Leave out what is above this quantile, at a like noise level, of the last samples, or of
+    --clean."""
     softness: float = 0.0
     """0: left out or not; else the weight falls smoothly within this share of the threshold."""
     caption_column: str | None = None
@@ -68,40 +77,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _finetune(config: FinetuneConfig) -> int:
     from diffusers import DiffusionPipeline
 
-    from scanner.mitigation.finetune import empty_caption, finetune
-    from scanner.mitigation.guard import Guard
-    from scanner.mitigation.pictures import read_pictures
-    from scanner.mitigation.threshold import RunningQuantile
+    from scanner.mitigation.finetune import finetune
     from scanner.models import find_model, load_model
 
+    guarded = config.guard != "off"
+    if config.clean and (config.threshold is not None or not guarded):
+        raise UsageError("--clean is for a --guard without --threshold; leave one out")
     if config.out.exists() and any(config.out.iterdir()):
         raise UsageError(f"--out {config.out}: is not empty; name another directory")
     quiet_libraries()
     files = find_model(config.model)
     if files.checkpoint:
         raise UsageError(f"--model {config.model}: fine-tuning takes a diffusers directory only")
-    pictures = read_pictures(
-        config.data, config.caption_column, config.image_column, config.key_column
-    )
+    pictures = _pictures(config, config.data)
     say(f"{len(pictures):,} samples, {len(pictures.png):,} distinct pictures")
     model = load_model(files, dtype="float32", device=config.device)
     pipe = DiffusionPipeline.from_pretrained(
         files.folder, unet=model.unet, use_safetensors=True, torch_dtype=model.dtype
     ).to(model.device)
     with ExitStack() as stack:
-        guard = None
-        if config.guard != "off":
-            guard = Guard(
-                model.unet,
-                config.guard,
-                config.layers,
-                config.threshold
-                if config.threshold is not None
-                else RunningQuantile(config.quantile),
-                config.softness,
-                empty_caption(model) if config.guard == "noise_norm" else None,
-            )
-            stack.enter_context(guard)
+        guard = stack.enter_context(_guard(config, model, pipe.vae)) if guarded else None
         finetune(model, pipe.vae, pictures, config.tuning, guard, Ticker(config.tuning.steps))
     pipe.save_pretrained(config.out)
     found = {"steps": config.tuning.steps, "samples": len(pictures), "out": str(config.out)}
@@ -114,6 +109,34 @@ def _finetune(config: FinetuneConfig) -> int:
     else:
         print("\n".join(f"{name:18}{value}" for name, value in found.items()))
     return 0
+
+
+def _pictures(config: FinetuneConfig, url: str) -> "Pictures":
+    from scanner.mitigation.pictures import read_pictures
+
+    return read_pictures(url, config.caption_column, config.image_column, config.key_column)
+
+
+def _guard(config: FinetuneConfig, model: "DiffusionModel", vae: Any) -> "Guard":
+    from scanner.mitigation.finetune import empty_caption, usual_thresholds
+    from scanner.mitigation.guard import Guard
+    from scanner.mitigation.threshold import RunningQuantile, Threshold
+
+    assert config.guard != "off"
+    signal = config.guard
+
+    def make(threshold: Threshold | float) -> Guard:
+        empty = empty_caption(model) if signal == "noise_norm" else None
+        return Guard(model.unet, signal, config.layers, threshold, config.softness, empty)
+
+    if config.threshold is not None:
+        return make(config.threshold)
+    usual = RunningQuantile(config.quantile)
+    if config.clean is None:
+        return make(usual)
+    clean = _pictures(config, config.clean)
+    say(f"{len(clean):,} clean samples tell what is usual")
+    return make(usual_thresholds(model, vae, clean, make(usual), config.tuning))
 
 
 if __name__ == "__main__":

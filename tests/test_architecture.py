@@ -22,7 +22,7 @@ ROOMS = {
         "captions",  # formats: a copy is read and written as the scan reads
     },
     "testbed": {"errors", "models"},
-    "mitigation": {"errors", "storage", "captions", "signals", "models", "probe"},
+    "mitigation": {"errors", "storage", "captions", "signals", "models", "probe", "calibration"},
     "pages": {"errors"},
     "report": {
         "calibration",

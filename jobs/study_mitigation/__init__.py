@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobs.terminal import parse, print_json, quiet_libraries, run
 from scanner.errors import UsageError
@@ -64,7 +65,7 @@ def _study(config: StudyConfig) -> int:
     if config.cost_only:
         print_json(_cost(config))
         return 0
-    _remember(config)
+    sizes = _remember(config)
     parts = plan.parts(config.memorized, config.others, config.seeds, config.tuning_steps)
     folder = config.out / "pieces"
     everything = [piece for part in parts.values() for piece in part]
@@ -73,7 +74,7 @@ def _study(config: StudyConfig) -> int:
         *(pieces.read_pieces(folder, parts[name]) for name in ("strengths", "doses", "tuning"))
     )
     cost = _cost(config)
-    findings.write(config.out, found, cost)
+    findings.write(config.out, found, cost, sizes)
     record = {**found.summary, **cost, "out": str(config.out)}
     if config.json:
         print_json(record)
@@ -82,11 +83,11 @@ def _study(config: StudyConfig) -> int:
     return 0
 
 
-def _cost(config: StudyConfig) -> dict[str, float]:
+def _cost(config: StudyConfig) -> dict[str, Any]:
     """What mitigation costs on the full-size U-Net; timed once, and kept."""
     from jobs.study_mitigation import speed
 
-    cost = {"added_operations": speed.added_operations()}
+    cost: dict[str, Any] = {"added_operations": speed.added_operations()}
     if config.time_pairs:
         kept = config.out / f"time-{config.time_pairs}.json"
         if not kept.exists():
@@ -96,8 +97,8 @@ def _cost(config: StudyConfig) -> dict[str, float]:
     return cost
 
 
-def _remember(config: StudyConfig) -> None:
-    """Refuses a directory with pieces of another size."""
+def _remember(config: StudyConfig) -> dict[str, int]:
+    """The sizes asked for. Refuses a directory with pieces of another size."""
     config.out.mkdir(parents=True, exist_ok=True)
     names = ("memorized", "others", "seeds", "tuning_steps")
     sizes = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
@@ -109,6 +110,7 @@ def _remember(config: StudyConfig) -> None:
             f"--out {config.out}: holds a study of other sizes ({kept.read_text()}); give the same "
             "options, or another directory"
         )
+    return sizes
 
 
 if __name__ == "__main__":

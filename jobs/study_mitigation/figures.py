@@ -1,4 +1,4 @@
-"""The study's figures, as PNG."""
+"""The study's figures, as PNG, in Okabe and Ito's colours, with shapes and dashes beside them."""
 
 import io
 from collections.abc import Sequence
@@ -9,7 +9,9 @@ import altair as alt
 import vl_convert
 from PIL import Image
 
-COLOURS = ["#1b6ca8", "#9a9a9a", "#c8553d"]
+COLOURS = ["#d55e00", "#0072b2", "#009e73", "#000000"]
+TARGET, SHAM = "the tokens in question", "sham: as much, other tokens"
+SHARE = alt.Scale(domain=[0, 1])
 
 
 def dose_response(doses: Sequence[dict[str, Any]], none: dict[str, Any], path: Path) -> None:
@@ -18,71 +20,105 @@ def dose_response(doses: Sequence[dict[str, Any]], none: dict[str, Any], path: P
     for target, unit, neutral in (
         ("beginning", "factor on the beginning token's key", 1.0),
         ("triggers", "added to the trigger tokens' logits", 0.0),
-        ("padding", "added to the padding's logits", 0.0),
+        ("padding", "added to the padding's logits (no sham)", 0.0),
     ):
         rows = [
-            {**row, "what": "sham: other tokens" if "sham" in row["target"] else "target"}
+            {**row, "what": SHAM if "sham" in row["target"] else TARGET}
             for row in doses
             if row["target"].split()[0] == target and row["captions"] == "memorized"
         ]
         rows = [row for row in rows if row["dose"] != float("-inf")]
         for what in dict.fromkeys(row["what"] for row in rows):
             rows.append({**none, "what": what, "dose": neutral})
-        charts.append(_panel(rows, unit))
-    _save(alt.hconcat(*charts).resolve_scale(color="shared"), path)
+        charts.append(_dosed(rows, unit, neutral))
+    _save(alt.hconcat(*charts), path)
 
 
-def _panel(rows: list[dict[str, Any]], unit: str) -> Any:
+def _dosed(rows: list[dict[str, Any]], unit: str, neutral: float) -> Any:
+    """Two panels under each other: the share reproduced with its intervals, and similarity."""
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("dose:Q", title=unit),
-        color=alt.Color("what:N", title=None, scale=alt.Scale(range=COLOURS)),
+        x=alt.X("dose:Q", title=unit, axis=alt.Axis(tickCount=6)),
+        color=alt.Color("what:N", **_look("range", [TARGET, SHAM], COLOURS)),
+        strokeDash=alt.StrokeDash("what:N", **_look("range", [TARGET, SHAM], [[1, 0], [5, 3]])),
     )
-    share = alt.Y("reproduced:Q", title="share reproduced", scale=alt.Scale(domain=[0, 1]))
-    band = base.mark_errorbar().encode(
-        y=alt.Y("reproduced_low:Q", title="share reproduced", scale=alt.Scale(domain=[0, 1])),
-        y2="reproduced_high:Q",
-    )
-    top = alt.layer(band, base.mark_line(point=True).encode(y=share)).properties(
-        width=230, height=150
-    )
-    likeness = base.mark_line(point=True).encode(
-        y=alt.Y("similarity:Q", title="similarity (1 − RMSE)", scale=alt.Scale(zero=False))
-    )
-    return alt.vconcat(top, likeness.properties(width=230, height=150))
+    rule = alt.Chart(alt.Data(values=[{"dose": neutral}])).mark_rule(color="#999", strokeWidth=1)
+    nothing = rule.encode(x="dose:Q")
+    panels = []
+    for column, title, scale in (
+        ("reproduced", "share reproduced", SHARE),
+        ("similarity", "similarity (1 − RMSE)", alt.Scale(domain=[0.8, 1])),
+    ):
+        line = base.mark_line(point=alt.OverlayMarkDef(size=45)).encode(
+            y=alt.Y(f"{column}:Q", title=title, scale=scale)
+        )
+        band = base.mark_errorbar(ticks=True).encode(
+            y=alt.Y(f"{column}_low:Q", title=title, scale=scale), y2=f"{column}_high:Q"
+        )
+        panels.append(alt.layer(nothing, band, line).properties(width=235, height=150))
+    return alt.vconcat(*panels)
+
+
+def _look(key: str, names: list[str], values: Sequence[Any]) -> dict[str, Any]:
+    legend = alt.Legend(title=None, orient="top", labelLimit=300)
+    return {"legend": legend, "scale": alt.Scale(domain=names, **{key: list(values[: len(names)])})}
 
 
 def settings(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """What memorized captions still reproduce, against how far the others move."""
-    data = [
-        {**row, "kind": "selective" if "selective" in row["setting"] else "every caption"}
-        for row in rows
-    ]
+    """Copying, and what it costs other captions, against the factor; with and without the mask."""
+    data = []
+    for row in rows:
+        words = row["setting"].removesuffix(", selective").split()
+        factor = 1.0 if words == ["none"] else float(words[1])
+        selective = row["setting"].endswith("selective")
+        masks = ("factor alone", "factor and mask")
+        kind = masks["masked" in words] + (", selective" if selective else "")
+        data.append({**row, "factor": factor, "kind": kind})
+        if words == ["none"]:
+            data.append({**data[-1], "kind": f"{kind}, selective"})
+    names = list(dict.fromkeys(row["kind"] for row in sorted(data, key=lambda row: row["kind"])))
     base = alt.Chart(alt.Data(values=data)).encode(
-        x=alt.X("others_moved:Q", title="how far other captions' pictures move (RMSE)"),
-        y=alt.Y("reproduced:Q", title="share of memorized captions reproduced"),
-        color=alt.Color("kind:N", title=None, scale=alt.Scale(range=COLOURS)),
+        x=alt.X("factor:Q", title="factor on the beginning token's logit", scale=_zoomed()),
+        color=alt.Color("kind:N", **_look("range", names, COLOURS)),
+        strokeDash=alt.StrokeDash("kind:N", **_look("range", names, [[1, 0], [4, 3]] * 2)),
+        shape=alt.Shape("kind:N", **_look("range", names, ["circle", "square"] * 2)),
     )
-    text = base.mark_text(align="left", dx=6, fontSize=9).encode(text="setting:N")
-    _save(alt.layer(base.mark_point(filled=True), text).properties(width=560, height=340), path)
+    charts = [
+        base.mark_line(point=alt.OverlayMarkDef(size=45, filled=False))
+        .encode(y=alt.Y(f"{column}:Q", title=title, scale=_zoomed()))
+        .properties(width=250, height=200)
+        for column, title in (
+            ("reproduced", "memorized captions reproduced"),
+            ("others_moved", "others: pictures moved by (RMSE)"),
+            ("others_alignment", "others: caption alignment"),
+        )
+    ]
+    _save(alt.hconcat(*charts), path)
 
 
 def tuning(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Memorization and quality over the steps of each fine-tuning."""
-    charts = []
-    for column, title in (
-        ("reproduced", "share of repeated captions reproduced"),
-        ("unseen_loss", "loss on unseen pairs"),
-        ("others_frechet", "Fréchet distance of others"),
-    ):
-        base = alt.Chart(alt.Data(values=list(rows))).mark_line(point=True)
-        charts.append(
-            base.encode(
-                x=alt.X("step:Q", title="step"),
-                y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=column == "reproduced")),
-                color=alt.Color("run:N", title=None),
-            ).properties(width=230, height=180)
+    names = list(dict.fromkeys(row["run"] for row in rows))
+    dashes = [[1, 0], [6, 2], [2, 2], [8, 2, 2, 2]]
+    base = alt.Chart(alt.Data(values=list(rows))).encode(
+        x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5)),
+        color=alt.Color("run:N", **_look("range", names, COLOURS)),
+        strokeDash=alt.StrokeDash("run:N", **_look("range", names, dashes)),
+    )
+    charts = [
+        base.mark_line(point=alt.OverlayMarkDef(size=45))
+        .encode(y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=column == "reproduced")))
+        .properties(width=250, height=200)
+        for column, title in (
+            ("reproduced", "repeated captions reproduced"),
+            ("unseen_loss", "loss on unseen pairs"),
+            ("others_frechet", "Fréchet distance of others"),
         )
+    ]
     _save(alt.hconcat(*charts), path)
+
+
+def _zoomed() -> Any:
+    return alt.Scale(zero=False)
 
 
 def _save(chart: Any, path: Path) -> None:

@@ -12,8 +12,11 @@ from jobs.study_mitigation import figures
 from jobs.study_mitigation.analysis import Found
 
 
-def write(out: Path, found: Found, cost: dict[str, Any]) -> None:
-    """settings, doses and tuning as parquet and csv, three figures, findings.md."""
+def write(out: Path, found: Found, cost: dict[str, Any], sizes: dict[str, int]) -> None:
+    """settings, doses and tuning as parquet and csv, three figures, findings.md.
+
+    ``sizes``: the options of the command that the study's size follows from.
+    """
     tables = {"settings": found.settings, "doses": found.doses, "tuning": found.tuning}
     for name, rows in tables.items():
         table = pa.Table.from_pylist(rows)
@@ -22,13 +25,15 @@ def write(out: Path, found: Found, cost: dict[str, Any]) -> None:
     figures.settings(found.settings, out / "settings.png")
     figures.dose_response(found.doses, found.undosed, out / "doses.png")
     figures.tuning(found.tuning, out / "tuning.png")
-    (out / "findings.md").write_text(_page(found, cost))
+    (out / "findings.md").write_text(_page(found, cost, sizes))
 
 
-def _page(found: Found, cost: dict[str, Any]) -> str:
+def _page(found: Found, cost: dict[str, Any], sizes: dict[str, int]) -> str:
     summary = found.summary
     lines = [
         "# What mitigation does to the testbed",
+        "",
+        f"Written by `memscan study-mitigation --out DIR {_options(sizes)}`.",
         "",
         f"Best setting, chosen on one half of the captions: **{summary['best_setting']}** (where "
         f"selective: noise norm above {summary['threshold']:.3f}). On the other half the share of "
@@ -79,6 +84,10 @@ def _page(found: Found, cost: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _options(sizes: dict[str, int]) -> str:
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in sizes.items())
+
+
 def _cost(cost: dict[str, Any]) -> list[str]:
     words = (
         f"On Stable Diffusion 1.4's full-size U-Net at 256 px it adds at most "
@@ -88,7 +97,8 @@ def _cost(cost: dict[str, Any]) -> list[str]:
         words += (
             f"; {cost['pairs']} guided forwards in turns with and without took "
             f"{cost['time_ratio']:.4f} times as long (upper 95 % bound "
-            f"{cost['time_ratio_upper_95']:.4f})"
+            f"{cost['time_ratio_upper_95']:.4f}); with both parts off the output is "
+            f"{'the same to the last bit' if cost['identical_when_off'] else 'NOT the same'}"
         )
     return [f"{words}."]
 

@@ -59,11 +59,12 @@ def _operations(run: Callable[[], object]) -> int:
     return products.get_total_flops() + elements.total
 
 
-def time_ratio(rounds: int) -> dict[str, float]:
+def time_ratio(rounds: int) -> dict[str, Any]:
     """Guided forwards at 256 px with mitigation against without, in turns, on random weights.
 
     time_ratio: the median over ``rounds`` pairs of the ratio within a pair; time_ratio_upper_95:
-    its upper bound, by a bootstrap over the pairs.
+    its upper bound, by a bootstrap over the pairs. identical_when_off: whether with both parts off
+    the output is the same to the last bit.
     """
     model = stable_diffusion_14()
     pipe = _pipeline(model.unet)
@@ -71,6 +72,10 @@ def time_ratio(rounds: int) -> dict[str, float]:
     latents = torch.randn(shape, generator=torch.manual_seed(0)).to(model.device, model.dtype)
     captions = CAPTIONS[:1]
     forward = torch.inference_mode()(_forward(pipe, captions, latents))
+    plain = forward()[0]
+    with mitigate(pipe, 1.0, False):
+        _tell(pipe, captions)
+        identical = torch.equal(forward()[0], plain)
     took: dict[bool, list[float]] = {False: [], True: []}
     for number in range(-1, rounds):  # the first warms up
         for on in (False, True) if number % 2 else (True, False):
@@ -89,6 +94,7 @@ def time_ratio(rounds: int) -> dict[str, float]:
     return {
         "pairs": rounds,
         "seconds_plain": float(np.median(took[False])),
+        "identical_when_off": identical,
         "time_ratio": float(np.median(ratios)),
         "time_ratio_upper_95": float(np.quantile(np.median(drawn, axis=1), 0.95)),
     }
@@ -114,7 +120,7 @@ def _tell(pipe: Any, captions: Sequence[str]) -> None:
         pipe.encode_prompt(list(captions), "cpu", 1, True)
 
 
-def _forward(pipe: Any, captions: Sequence[str], x_RCHW: Tensor) -> Callable[[], object]:
+def _forward(pipe: Any, captions: Sequence[str], x_RCHW: Tensor) -> Callable[[], Any]:
     width = pipe.unet.config.cross_attention_dim
     told_RLC = torch.randn(len(x_RCHW), 77, width, device=x_RCHW.device, dtype=x_RCHW.dtype)
     return lambda: pipe.unet(x_RCHW, 981, told_RLC, return_dict=False)

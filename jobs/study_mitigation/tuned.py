@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import torch
 
 from jobs.study_mitigation.setting import LOW_TIMES, Setting, setting
-from scanner.mitigation.finetune import empty_caption, finetune
+from scanner.mitigation.finetune import empty_caption, finetune, usual_thresholds
 from scanner.mitigation.guard import Guard, Signal
 from scanner.mitigation.pictures import Pictures
-from scanner.mitigation.threshold import RunningQuantile
+from scanner.mitigation.threshold import RunningQuantile, Threshold
 from scanner.mitigation.tuning import Tuning
 from scanner.testbed import files
 
@@ -34,11 +34,13 @@ BINS = 5
 
 @dataclass(frozen=True)
 class Run:
-    """A fine-tuning. ``signal`` off: without a guard; ``trial``: on the repeated captions that the
-    guards' settings were chosen on, which are others than those of the report."""
+    """A fine-tuning. ``signal`` off: without a guard; ``calibrated``: its quantile is of unseen
+    pairs by the model at the start, not of the last samples; ``trial``: on the repeated captions
+    that the guards' settings were chosen on, which are others than those of the report."""
 
     signal: str
     quantile: float = 0.6
+    calibrated: bool = False
     softness: float = 0.0
     layers: tuple[int, ...] = (3,)
     steps: int = 250
@@ -48,12 +50,14 @@ class Run:
     def name(self) -> str:
         if self.signal == "off":
             return "no guard"
-        return f"{self.signal} {'soft' if self.softness else 'hard'}"
+        kind = "calibrated" if self.calibrated else "soft" if self.softness else "hard"
+        return f"{self.signal} {kind}"
 
 
 RUNS = (
     Run("off"),
     Run("noise_norm"),
+    Run("noise_norm", quantile=0.95, calibrated=True),
     Run("bos_mass", layers=tuple(range(16))),
 )
 
@@ -63,17 +67,8 @@ def tune(run: Run) -> pa.Table:
     is to its own, features; and the step's validation loss and share left out."""
     here = Setting(setting().bank_NF)  # of its own: the U-Net learns
     repeated, once, unseen = _split(run.trial)
-    rows = [(f"repeated {n}.{k}", *pair) for n, pair in enumerate(repeated) for k in range(REPEATS)]
-    rows += [(f"once {n}", *pair) for n, pair in enumerate(once)]
-    number: dict[bytes, int] = {}
-    places = [number.setdefault(png, len(number)) for _, _, png in rows]
-    pictures = Pictures([r[0] for r in rows], [r[1] for r in rows], list(number), places)
-    guard = None
-    if run.signal != "off":
-        usual = RunningQuantile(run.quantile, bins=BINS)
-        signal: Signal = run.signal  # type: ignore[assignment]
-        empty = empty_caption(here.model)
-        guard = Guard(here.model.unet, signal, run.layers, usual, run.softness, empty)
+    how = Tuning(run.steps, BATCH, RATE)
+    guard = None if run.signal == "off" else _guard(here, run, how, unseen)
     roles = [("repeated", caption) for caption, _ in repeated]
     roles += [("once", caption) for caption, _ in once[:SHOWN_ONCE]]
     roles += [("unseen", caption) for caption, _ in unseen[:SHOWN_ONCE]]
@@ -85,10 +80,32 @@ def tune(run: Run) -> pa.Table:
             measured.append(_measure(here, run, step, roles, unseen, guard))
             here.model.unet.train()
 
-    how = Tuning(run.steps, BATCH, RATE)
+    rows = [(f"repeated {n}.{k}", *pair) for n, pair in enumerate(repeated) for k in range(REPEATS)]
+    rows += [(f"once {n}", *pair) for n, pair in enumerate(once)]
     with guard or nullcontext():
-        finetune(here.model, here.pipe.vae, pictures, how, guard, after)
+        finetune(here.model, here.pipe.vae, _pictures(rows), how, guard, after)
     return pa.concat_tables(measured)
+
+
+def _guard(here: Setting, run: Run, how: Tuning, unseen: list) -> Guard:
+    signal: Signal = run.signal  # type: ignore[assignment]
+
+    def make(threshold: Threshold) -> Guard:
+        empty = empty_caption(here.model)
+        return Guard(here.model.unet, signal, run.layers, threshold, run.softness, empty)
+
+    usual = RunningQuantile(run.quantile, bins=BINS)
+    if not run.calibrated:
+        return make(usual)
+    clean = _pictures([(f"unseen {n}", *pair) for n, pair in enumerate(unseen)])
+    return make(usual_thresholds(here.model, here.pipe.vae, clean, make(usual), how))
+
+
+def _pictures(rows: list[tuple[str, str, bytes]]) -> Pictures:
+    """Of (key, caption, picture) rows; equal pictures are kept once."""
+    number: dict[bytes, int] = {}
+    places = [number.setdefault(png, len(number)) for _, _, png in rows]
+    return Pictures([r[0] for r in rows], [r[1] for r in rows], list(number), places)
 
 
 def _split(trial: bool) -> tuple[list, list, list]:

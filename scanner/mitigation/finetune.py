@@ -1,5 +1,6 @@
 """Fine-tune a model's U-Net on captioned pictures, with or without a guard."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,10 +9,12 @@ from torch import Tensor
 
 from scanner.mitigation.guard import Guard
 from scanner.mitigation.pictures import Pictures, decode
+from scanner.mitigation.threshold import Threshold
 from scanner.mitigation.tuning import Tuning
 from scanner.models import DiffusionModel
 
 ENCODED_AT_ONCE = 16
+CALIBRATED_ON = 2048  # two hundred in each of ten noise levels
 
 
 def empty_caption(model: DiffusionModel) -> dict[str, Tensor]:
@@ -59,6 +62,26 @@ def finetune(
         optimizer.zero_grad()
         after_step(step + 1, loss.item())
     unet.eval().requires_grad_(False)
+
+
+def usual_thresholds(
+    model: DiffusionModel, vae: Any, clean: Pictures, guard: Guard, how: Tuning
+) -> Threshold:
+    """Where a guard's signal begins to be unusual, by noise level, for good.
+
+    Measured by the model as it is now on samples that are known not to be memorized, each at
+    several noise levels. ``guard``: made with a RunningQuantile, and used for this alone.
+    """
+    latents_NCHW = _encode(model, vae, clean)
+    random = torch.Generator().manual_seed(how.seed)
+    batches = _batches(len(clean), how.batch, random)
+    with guard:
+        for rows in itertools.islice(batches, -(-CALIBRATED_ON // how.batch)):
+            x0_BCHW = latents_NCHW[[clean.number[row] for row in rows]].to(model.device)
+            captions = [clean.captions[row] for row in rows]
+            _, times_B = _losses(model, x0_BCHW, captions, random)
+            guard.weigh(times_B, [clean.keys[row] for row in rows], captions)
+    return guard.threshold.fixed()
 
 
 def _losses(

@@ -17,6 +17,7 @@ from scanner.errors import UsageError, UserError
 from scanner.mitigation.captions import Rows
 from scanner.mitigation.edit import AttentionEdit, padding_bias, scale_beginning
 from scanner.mitigation.intervention import Intervention, intervene
+from scanner.mitigation.limit import Limit, calibrated_limit
 
 
 @contextmanager
@@ -28,6 +29,7 @@ def mitigate(
     steps: Collection[int] | None = None,
     layers: Collection[int] | None = None,
     threshold: float | None = None,
+    calibration: str | None = None,
     token_counts: Sequence[int] | None = None,
 ) -> Iterator[Intervention]:
     """Within this context the pipeline generates with less memorization.
@@ -38,10 +40,11 @@ def mitigate(
     ``steps``: the sampler's steps that are changed, counted from 0 as the U-Net runs; ``layers``:
     the cross-attentions, in the order in which they run; both all by default.
 
-    ``threshold``: leave captions alone whose noise norm ‖ε_c − ε_∅‖ at the first step is at most
-    this (as a calibration of noise_norm_first gives it, for the same first timestep). It is read
-    from that step's own forward, which runs once more only if a caption is above. A batch of
-    which none is above comes out bit for bit as without mitigation.
+    ``threshold``: leave captions alone whose noise norm ‖ε_c − ε_∅‖ at the first step is below
+    this. It is read from that step's own forward, which runs once more only if a caption is not
+    below. A batch of which all are below comes out bit for bit as without mitigation.
+    ``calibration``: take the threshold from this file of memscan calibrate, its noise_norm_first's;
+    generations have to begin as that scan did (its steps and size).
 
     ``token_counts``: for a pipeline that is given embeddings, not captions: how many tokens each
     caption has, with its beginning and end token.
@@ -51,8 +54,13 @@ def mitigate(
     """
     if not bos_scale > 0:
         raise UsageError(f"bos_scale {bos_scale}: has to be a positive number; 1 changes nothing")
+    if threshold is not None and calibration is not None:
+        raise UsageError("mitigation: give a threshold or a calibration, not both")
+    limit = None if threshold is None else Limit(threshold)
+    if calibration is not None:
+        limit = calibrated_limit(calibration)
     if bos_scale == 1 and not mask_padding:
-        yield Intervention(None, threshold)
+        yield Intervention(None, limit)
         return
     key = None if bos_scale == 1 else functools.partial(scale_beginning, factor=bos_scale)
 
@@ -62,7 +70,7 @@ def mitigate(
             bias_NL = padding_bias(_counted(rows, token_counts), rows.length)
         return AttentionEdit(rows.count, bias_NL, bias_NL, key)
 
-    with intervene(pipe, build, steps=steps, layers=layers, threshold=threshold) as record:
+    with intervene(pipe, build, steps=steps, layers=layers, limit=limit) as record:
         yield record
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from scanner.errors import UserError
 from scanner.mitigation.captions import Rows, listen
 from scanner.mitigation.edit import AttentionEdit, ForwardEdit, change_keys, prepare
+from scanner.mitigation.limit import Limit
 from scanner.mitigation.selection import first_noise_norm
 from scanner.models.diffusion_model import cross_attention_layers
 
@@ -26,10 +27,10 @@ class Intervention:
     def __init__(
         self,
         build: Build | None,
-        threshold: float | None = None,
+        limit: Limit | None = None,
         steps: Collection[int] | None = None,
     ) -> None:
-        self.threshold = threshold
+        self.limit = limit
         self.flagged_N: Tensor | None = None
         self.noise_norm_N: Tensor | None = None
         self.extra_forwards = 0
@@ -53,7 +54,7 @@ class Intervention:
         now = self._next_step - 1
         if self._steps is not None and now not in self._steps:
             return False
-        return self.threshold is None or (self.flagged_N is not None and bool(self.flagged_N.any()))
+        return self.limit is None or (self.flagged_N is not None and bool(self.flagged_N.any()))
 
     def ready(self, hidden_RLC: object) -> ForwardEdit:
         """The edit for the rows of this forward. Raises UserError if they are not the captions'."""
@@ -81,11 +82,12 @@ class Intervention:
     def look(self, unet: nn.Module, output: Any, args: Any, kwargs: Any, scheduler: Any) -> Any:
         """After the first forward: choose rows by it, and run it again with these edited."""
         assert self._rows is not None
-        assert self.threshold is not None
+        assert self.limit is not None
         sample = output[0]
         timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
+        self.limit.check(round(float(timestep)), sample.shape[1:], scheduler)
         self.noise_norm_N = first_noise_norm(self._rows, sample, timestep, scheduler).cpu()
-        self.flagged_N, self._ready = self.noise_norm_N > self.threshold, None
+        self.flagged_N, self._ready = self.noise_norm_N >= self.limit.value, None
         if not self.active:
             return output
         self.extra_forwards += 1
@@ -97,7 +99,7 @@ class Intervention:
     @property
     def looks(self) -> bool:
         """Whether the forward that ran is one to choose rows by."""
-        return self.threshold is not None and self._next_step == 1
+        return self.limit is not None and self._next_step == 1
 
 
 @contextmanager
@@ -107,14 +109,14 @@ def intervene(
     *,
     steps: Collection[int] | None = None,
     layers: Collection[int] | None = None,
-    threshold: float | None = None,
+    limit: Limit | None = None,
 ) -> Iterator[Intervention]:
     """Within this context the pipeline's cross-attentions are edited as ``build`` says.
 
-    ``steps``, ``layers``, ``threshold``: as for mitigate. On leaving, also by an exception, the
-    pipeline is as it was.
+    ``steps``, ``layers``: as for mitigate; ``limit``: which captions (None: all). On leaving, also
+    by an exception, the pipeline is as it was.
     """
-    running = Intervention(build, threshold, steps)
+    running = Intervention(build, limit, steps)
 
     def look(unet: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         return running.look(unet, output, args, kwargs, pipe.scheduler) if running.looks else None
@@ -127,7 +129,7 @@ def intervene(
             for hook in _edit_attention(attn, running):
                 stack.callback(hook.remove)
         stack.callback(pipe.unet.register_forward_pre_hook(running.step).remove)
-        if threshold is not None:
+        if limit is not None:
             stack.callback(pipe.unet.register_forward_hook(look, with_kwargs=True).remove)
         yield running
 

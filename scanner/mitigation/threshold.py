@@ -12,8 +12,8 @@ from scanner.errors import UsageError
 class Threshold:
     """Fixed values of the signal: one, or one for each of equal ranges of the timesteps.
 
-    The signals depend on the noise level, so that several are better than one; ``usual_at`` of
-    a running quantile over samples that are known not to be memorized gives them.
+    The signals depend on the noise level, so that several are better than one; ``fixed`` of a
+    running quantile over samples that are known not to be memorized gives them.
     """
 
     def __init__(self, values: Sequence[float], timesteps: int = 1000) -> None:
@@ -27,6 +27,10 @@ class Threshold:
 
     def see(self, timesteps_B: Tensor, statistic_B: Tensor, sign: float) -> None:
         """What samples had; a fixed threshold learns nothing from it."""
+
+    def fixed(self) -> "Threshold":
+        """The thresholds as they are now, for good."""
+        return Threshold(self.values.tolist(), self.timesteps)
 
     def _bins(self, timesteps_B: Tensor) -> Tensor:
         share = timesteps_B.double() * len(self.values) / self.timesteps
@@ -63,7 +67,3 @@ class RunningQuantile(Threshold):
             if len(self._seen[place]) >= self.warmup:
                 risk = torch.tensor(self._seen[place]).quantile(self.quantile)
                 self.values[place] = sign * risk
-
-    def fixed(self) -> Threshold:
-        """The thresholds as they are now, for good."""
-        return Threshold(self.values.tolist(), self.timesteps)

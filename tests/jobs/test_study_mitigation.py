@@ -17,6 +17,7 @@ from jobs.study_mitigation.pieces import Piece, read_pieces, run_pieces
 from scanner.mitigation.captions import Rows
 
 PIXELS = 12
+WEAK, STRONG = "mitigation 1.25", "mitigation 3 masked"
 
 
 def test_a_sham_changes_another_token_s_key_by_as_much_and_no_other() -> None:
@@ -66,8 +67,8 @@ def _strengths() -> pa.Table:
     for half in (0, 1):
         for number in range(8):
             memorized = number < 4
-            for condition, moved in (("none", 0.0), ("weak", 0.1), ("strong", 0.3)):
-                left = condition != "strong" or (half == 1 and number == 0)
+            for condition, moved in (("none", 0.0), (WEAK, 0.1), (STRONG, 0.3)):
+                left = condition != STRONG or (half == 1 and number == 0)
                 rows.append(
                     {
                         "condition": condition,
@@ -134,17 +135,17 @@ def found() -> Iterator[analysis.Found]:
 
 def test_settings_are_chosen_on_one_half_and_reported_on_the_other(found: analysis.Found) -> None:
     summary = found.summary
-    assert summary["best_setting"] == "strong, selective", "others are moved least"
+    assert summary["best_setting"] == f"{STRONG}, selective", "others are moved least"
     assert 0.7 < summary["threshold"] < 2.0
     assert (summary["memorized_before"], summary["memorized_after"]) == (1.0, 0.25)
     assert summary["memorized_fall"] == 0.75
     assert summary["others_moved"] == 0
     assert summary["guard"] == {"no guard": 1.0, "guard": 0.0}
     rows = {row["setting"]: row for row in found.settings}
-    assert rows["strong"]["others_moved"] == pytest.approx(0.3, abs=0.005)
-    assert rows["strong"]["others_alignment"] == pytest.approx(0.2)
-    assert rows["strong, selective"]["others_alignment"] == pytest.approx(0.5)
-    low, high = rows["strong"]["reproduced_low"], rows["strong"]["reproduced_high"]
+    assert rows[STRONG]["others_moved"] == pytest.approx(0.3, abs=0.005)
+    assert rows[STRONG]["others_alignment"] == pytest.approx(0.2)
+    assert rows[f"{STRONG}, selective"]["others_alignment"] == pytest.approx(0.5)
+    low, high = rows[STRONG]["reproduced_low"], rows[STRONG]["reproduced_high"]
     assert (low, high) == (0.0, 0.5), "two families, and one of them has the copy"
 
 
@@ -152,7 +153,8 @@ def test_what_is_found_is_written_as_tables_figures_and_a_page(
     found: analysis.Found, tmp_path: Path
 ) -> None:
     cost = {"added_operations": 1e-4, "pairs": 20, "time_ratio": 1.0, "time_ratio_upper_95": 1.01}
-    findings.write(tmp_path, found, cost)
+    cost["identical_when_off"] = True
+    findings.write(tmp_path, found, cost, {"memorized": 4, "tuning_steps": 10})
     assert pq.read_table(tmp_path / "settings.parquet").num_rows == 5
     assert (tmp_path / "doses.csv").read_text().count("\n") == 1 + 5 * 2 * 2
     for name in ("settings", "doses", "tuning"):
@@ -160,8 +162,10 @@ def test_what_is_found_is_written_as_tables_figures_and_a_page(
         assert picture.startswith(b"\x89PNG")
         assert len(picture) < 150_000
     page = (tmp_path / "findings.md").read_text()
-    assert "**strong, selective**" in page
+    assert f"**{STRONG}, selective**" in page
     assert "1.0100" in page
+    assert "the same to the last bit" in page
+    assert "--memorized 4 --tuning-steps 10`" in page
 
 
 def test_pieces_are_kept_and_not_computed_again(tmp_path: Path) -> None:

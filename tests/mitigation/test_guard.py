@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 
 from scanner.errors import UserError
 from scanner.mitigation import Guard
@@ -185,6 +186,43 @@ def test_a_guard_that_leaves_out_everything_keeps_the_weights(
     assert {row["key"] for row in listed} <= set(rows["key"].to_pylist())
     assert sum(row["left_out"] for row in listed) == 6
     assert main([*arguments, *tuning]) == 2, "it does not write over a pipeline"
+
+
+def test_a_threshold_of_clean_pairs_is_fixed_before_anything_is_learned(
+    random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its quantile of the clean pairs' signal: of as many again about that share is above."""
+    from jobs.finetune import main
+    from scanner.mitigation import finetune as tuned
+    from scanner.mitigation.tuning import Tuning
+
+    monkeypatch.setattr(tuned, "CALIBRATED_ON", 160)
+    model, how = load_model("testbed", dtype="float32"), Tuning(batch=32)
+    pipe = DiffusionPipeline.from_pretrained(files.MODEL, unet=None, dtype=torch.float32)
+    few = tmp_path / "clean.parquet"
+    pq.write_table(pq.read_table(files.HELDOUT).slice(0, 64), few)
+    clean = read_pictures(str(few))
+    learn = Guard(
+        model.unet,
+        "noise_norm",
+        threshold=RunningQuantile(0.8, bins=2, warmup=32),
+        empty=empty_caption(model),
+    )
+    fixed = tuned.usual_thresholds(model, pipe.vae, clean, learn, how)
+    again = Guard(model.unet, "noise_norm", threshold=fixed, empty=empty_caption(model))
+    before = fixed.values.clone()
+    tuned.usual_thresholds(model, pipe.vae, clean, again, Tuning(batch=32, seed=1))
+    assert torch.equal(fixed.values, before), "it learns nothing any more"
+    assert 0.08 < again.left_out.share < 0.35
+
+    monkeypatch.setattr(tuned, "CALIBRATED_ON", 8)
+    pq.write_table(pq.read_table(few).slice(0, 4), few)
+    out, start = tmp_path / "out", str(random_models["sd1"])
+    arguments = ["--model", start, "--data", str(few), "--out", str(out)]
+    tuning = ["--steps", "1", "--batch", "4", "--guard", "entropy", "--clean", str(few)]
+    assert main([*arguments, *tuning]) == 0
+    assert pq.read_table(out / "left-out.parquet").schema.names[0] == "key"
+    assert main([*arguments, *tuning, "--threshold", "1"]) == 2, "two thresholds"
 
 
 def test_pictures_of_any_shape_are_cut_to_size_and_bad_rows_passed_over(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Mitigation against a plain computation: softmax over scaled and masked logits, head by head."""
 
+import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +11,11 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from scanner.errors import UserError
+from scanner.errors import UsageError, UserError
 from scanner.mitigation import mitigate
 from scanner.models.diffusion_model import cross_attention_layers
 from scanner.probe import watch_attention
+from scanner.testbed import files, labels
 from tests.conftest import KINDS, make_random_pipeline
 
 EQUAL = ["a red apple on a table", "a cold river in a town"]
@@ -199,6 +202,43 @@ def test_a_threshold_leaves_captions_below_it_alone_to_the_last_bit(pipe: Any) -
     with mitigate(pipe, threshold=-1.0) as record:
         assert torch.allclose(generate(pipe, UNEQUAL), whole, atol=1e-4 * stock.abs().max())
     assert record.extra_forwards == 1
+
+
+def test_a_calibration_s_threshold_tells_memorized_captions_where_a_generation_begins_alike() -> (
+    None
+):
+    pipe = DiffusionPipeline.from_pretrained(files.MODEL, dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    rows = labels().to_pylist()
+    memorized = [row["caption"] for row in rows if row["memorized"]][:4]
+    clean = [row["caption"] for row in rows if row["group"] == "heldout"][:4]
+    with mitigate(pipe, calibration=str(files.CALIBRATION)) as record:
+        with pytest.raises(UserError, match="num_inference_steps=50"):
+            generate(pipe, memorized, steps=20)
+        with pytest.raises(UserError, match="4 x 8 x 8"):
+            pipe(memorized[0], num_inference_steps=50, height=64, width=128)
+        stop = {"callback_on_step_end": _stop_after_the_first}
+        generate(pipe, memorized + clean, steps=50, **stop)
+        assert record.flagged_N.tolist() == [True] * 4 + [False] * 4
+    with pytest.raises(UsageError, match="not both"), mitigate(pipe, threshold=1, calibration="x"):
+        pass
+
+
+def _stop_after_the_first(pipe: Any, step: int, timestep: Any, told: Any) -> Any:
+    pipe._interrupt = True
+    return told
+
+
+def test_a_calibration_without_the_signal_is_refused(tmp_path: Path, sd1: Any) -> None:
+    record = json.loads(files.CALIBRATION.read_text())
+    record["thresholds"] = [t for t in record["thresholds"] if t["signal"] == "entropy_e"]
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(record))
+    with (
+        pytest.raises(UserError, match="no threshold for noise_norm_first"),
+        mitigate(sd1, calibration=str(path)),
+    ):
+        pass
 
 
 def _norms(pipe: Any, captions: list[str]) -> Tensor:
