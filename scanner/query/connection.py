@@ -15,16 +15,16 @@ from scanner.query.clusters import create_macros
 from scanner.query.views import FLAGGED, TABLES, ranked, signals
 from scanner.run import Run
 from scanner.run.schema import REJECTS
-from scanner.run.verdicts import VERDICTS, verdict_parts
+from scanner.run.verdicts import MITIGATED, MITIGATED_FOLDER, VERDICTS, verdict_parts
 
-_EMPTY = {"rejects": REJECTS, "verdicts": VERDICTS}
+_EMPTY = {"rejects": REJECTS, "verdicts": VERDICTS, "mitigated": MITIGATED}
 _OWN = ("ranked", "signals", "flagged", "thresholds")
 _TAKEN = (*_OWN, "main", "temp", "system", "pg_catalog", "information_schema")
 
 
 class RunTables:
-    """The views samples, captions, scores, rejects, verdicts, ranked, signals, flagged and
-    thresholds of a sealed run.
+    """The views samples, captions, scores, rejects, verdicts, mitigated, ranked, signals, flagged
+    and thresholds of a sealed run.
 
     ``ranked`` is scores joined with captions, reference captions left out, with
     ``decision_signal``, the name of the signal that decides, ``decision_value``, and ``decision``,
@@ -160,6 +160,7 @@ def _attach(
         "scores": [part["path"] for part in manifest["scores"]],
         "rejects": manifest["rejects"],
         "verdicts": verdict_parts(run.store),
+        "mitigated": verdict_parts(run.store, MITIGATED_FOLDER),
     }
     places = {kind: [run.store.location(item) for item in names] for kind, names in files.items()}
     sources = {kind: _source(connection, kind, names) for kind, names in places.items()}

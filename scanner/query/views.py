@@ -26,6 +26,11 @@ TABLES = {
         QUALIFY row_number() OVER (
             PARTITION BY caption_id ORDER BY verified_at DESC, verification
         ) = 1""",
+    "mitigated": """
+        FROM {mitigated}
+        QUALIFY row_number() OVER (
+            PARTITION BY caption_id, mitigation ORDER BY verified_at DESC, verification
+        ) = 1""",
 }
 PREFERRED = ("noise_norm_first", "entropy_e")
 SHOWN = {

@@ -7,7 +7,7 @@ import pytest
 
 from scanner.query import library, open_run
 from scanner.run import Output
-from scanner.run.verdicts import TABLES, VERDICTS, verdict_commits
+from scanner.run.verdicts import FOLDER, TABLES, VERDICTS, verdict_commits
 from scanner.storage import Store
 from tests.query.test_query import make_run
 
@@ -23,7 +23,7 @@ def join(run: str, name: str, at: float, verdicts: dict[str, str], generation: i
         for i, v in verdicts.items()
     ]
     table = pa.Table.from_pylist(rows, VERDICTS)
-    verdict_commits(Store(run)).commit(name, [Output(TABLES, table)], generation)
+    verdict_commits(Store(run)).commit(name, [Output(f"{FOLDER}/{TABLES}", table)], generation)
 
 
 def seen(run: str) -> dict[str, str]:
@@ -48,7 +48,7 @@ def test_the_newest_verdict_of_a_caption_holds(run: str) -> None:
 
 def test_a_table_that_no_commit_names_is_not_read(run: str) -> None:
     join(run, "aaa", 1.0, {"a": "verbatim"})
-    (Path(run) / TABLES / "stray-000000000000-00.parquet").write_bytes(b"half a table")
+    (Path(run) / FOLDER / TABLES / "stray-000000000000-00.parquet").write_bytes(b"half a table")
     assert seen(run) == {"a": "verbatim"}
 
 
