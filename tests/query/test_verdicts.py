@@ -7,7 +7,14 @@ import pytest
 
 from scanner.query import library, open_run
 from scanner.run import Output
-from scanner.run.verdicts import FOLDER, TABLES, VERDICTS, verdict_commits
+from scanner.run.verdicts import (
+    FOLDER,
+    MITIGATED,
+    MITIGATED_FOLDER,
+    TABLES,
+    VERDICTS,
+    verdict_commits,
+)
 from scanner.storage import Store
 from tests.query.test_query import make_run
 
@@ -44,6 +51,18 @@ def test_the_newest_verdict_of_a_caption_holds(run: str) -> None:
     join(run, "bbb", 3.0, {"a": "verbatim"}, generation=1)
     # What a verification has judged again is not looked for in its earlier table.
     assert seen(run) == {"a": "verbatim", "x": "none"}
+
+
+def test_mitigated_verdicts_are_told_by_their_strength_and_leave_the_plain_ones(run: str) -> None:
+    join(run, "aaa", 1.0, {"a": "verbatim"})
+    for name, at, strength in (("b", 2.0, "1"), ("c", 3.0, "2"), ("d", 4.0, "2")):
+        rows = [{"caption_id": "a", "verdict": f"of {name}", "verified_at": at}]
+        table = pa.Table.from_pylist([row | {"mitigation": strength} for row in rows], MITIGATED)
+        commits = verdict_commits(Store(run), MITIGATED_FOLDER)
+        commits.commit(name, [Output(f"{MITIGATED_FOLDER}/{TABLES}", table)])
+    assert seen(run) == {"a": "verbatim"}
+    rows = open_run(run).query("SELECT mitigation, verdict FROM mitigated ORDER BY ALL").to_pylist()
+    assert [tuple(row.values()) for row in rows] == [("1", "of b"), ("2", "of d")]
 
 
 def test_a_table_that_no_commit_names_is_not_read(run: str) -> None:
