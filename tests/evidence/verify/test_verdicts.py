@@ -82,15 +82,17 @@ def test_fitted_thresholds_lie_between_the_kinds() -> None:
 
 
 def test_how_many_labels_may_be_wrong_is_told_by_captions_left_out_of_the_fit() -> None:
-    # A twelfth of the copies' labels are wrong: halfway between all of them is far too low.
-    rows = [row(f"m{n}", 0.0 if n % 12 == 0 else 0.9, n / 60) for n in range(60)]
-    rows += [row(f"o{n}", 0.4 + n / 1000) for n in range(100)]
+    rows = [row(f"m{n}", 0.9, n / 60) for n in range(60)]
+    # 4 of 100 others come near the copies: whoever takes them for wrong labels misjudges them.
+    rows += [
+        row(f"o{n}", 0.85 if n % 30 == 0 else 0.4, agreeing_share=n / 1000) for n in range(100)
+    ]
     memorized = np.array([True] * 60 + [False] * 100)
     names = [str(one["caption_id"]) for one in rows]
     found = cross_validate(pa.Table.from_pylist(rows, MEASURES), memorized, names)
     assert tuple(found) == TAILS
-    assert found[0.1] == pytest.approx(155 / 160)
-    assert found[0.1] == max(found.values())
+    assert found[0.0] >= 0.98
+    assert found[0.0] - found[0.1] == pytest.approx(4 / 160)
 
 
 def test_families_stay_together_and_halves_are_halves() -> None:
