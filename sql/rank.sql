@@ -7,45 +7,103 @@
 -- column caption_id: the caption's id
 -- column caption: its commonest spelling
 -- column n_samples: how many samples of the training set share it
+-- column probability: of being memorized, null without a calibration
 -- column percentile: share of the ranked captions that come after it
 -- column signal: the decision signal
 -- column score: its value
 -- column entropy_e: attention entropy
 -- column noise_norm_first: norm of the text-conditional noise, null where it was not computed
 -- column triggers: the words that carry the attention
--- column reasons: the signals above the 99th percentile of the ranked captions
+-- column cluster: near-duplicates among the rows shown have the same, the caption_id of one of them
+-- column reasons: the signals beyond a threshold of the calibration, or without one in the top 1 %
+-- of the run (of 100,000 of its captions where it has more), the decision signal first
 --
 -- example top=3
-WITH chosen AS (
-    FROM ranked WHERE n_samples >= $min_samples
+WITH reference AS MATERIALIZED (
+    SELECT caption_id FROM reference_captions
 ),
-high AS (
+chosen AS NOT MATERIALIZED (
+    -- Samples are counted only where it matters.
+    SELECT caption_id, decision FROM scored ANTI JOIN reference USING (caption_id)
+    WHERE $min_samples <= 1
+    UNION ALL
+    SELECT caption_id, decision
+    FROM scored SEMI JOIN (
+        SELECT caption_id FROM samples WHERE NOT is_reference
+        GROUP BY caption_id HAVING count(*) >= $min_samples
+    ) USING (caption_id)
+    WHERE $min_samples > 1
+),
+-- One pass gives the number of all and the first of them; min(…, n) takes a limited n.
+counted AS MATERIALIZED (
     SELECT count(*) AS total,
-           quantile_cont(decision, 0.99) AS decision,
-           quantile_cont(entropy_e, 0.99) AS entropy_e
+           CASE WHEN $top <= 100000
+                THEN min({back: -decision, caption_id: caption_id}, least($top, 100000)) END AS first
     FROM chosen
 ),
-first_rows AS (
-    SELECT row_number() OVER (ORDER BY decision DESC, caption_id) AS rank, *
-    FROM chosen
-    ORDER BY decision DESC, caption_id
-    LIMIT $top
+first_ids AS MATERIALIZED (
+    SELECT caption_id, row_number() OVER (ORDER BY back, caption_id) AS rank
+    FROM (
+        SELECT unnest(first, recursive := true) FROM counted
+        UNION ALL
+        (
+            SELECT -decision AS back, caption_id FROM chosen WHERE $top > 100000
+            ORDER BY back, caption_id LIMIT $top
+        )
+    )
+),
+first_rows AS MATERIALIZED (
+    SELECT rank, scored.* FROM scored JOIN first_ids USING (caption_id)
+),
+shown AS MATERIALIZED (
+    SELECT caption_id, caption FROM texts SEMI JOIN first_ids USING (caption_id)
+),
+clusters AS (
+    FROM near_duplicates((SELECT list({id: caption_id, text: caption}) FROM shown))
+),
+counts AS (
+    SELECT caption_id, count(*) AS n_samples
+    FROM samples SEMI JOIN first_ids USING (caption_id)
+    WHERE NOT is_reference
+    GROUP BY caption_id
+),
+bars AS MATERIALIZED (
+    SELECT signal, CASE WHEN higher THEN threshold ELSE -threshold END AS bar, false_positive_rate,
+           format(
+               '{} {} {:.4g} ({:.4g} % false positives)',
+               signal, if(higher, '≥', '≤'), threshold, 100 * false_positive_rate
+           ) AS reason
+    FROM thresholds
+    UNION ALL
+    SELECT signal, quantile_cont(turned, 0.99), 0.01, signal || ' in the top 1 %'
+    FROM (SELECT unnest(by_signal, recursive := true) FROM sampled)
+    WHERE (SELECT count(*) FROM thresholds) = 0
+    GROUP BY signal
+),
+crossed AS (
+    SELECT caption_id, decision_signal, signal, arg_min(reason, false_positive_rate) AS reason
+    FROM (
+        SELECT caption_id, decision_signal, unnest(by_signal, recursive := true) FROM first_rows
+    )
+    JOIN bars USING (signal)
+    WHERE turned >= bar
+    GROUP BY caption_id, decision_signal, signal
+),
+explained AS (
+    SELECT caption_id, list(reason ORDER BY signal <> decision_signal, signal) AS reasons
+    FROM crossed
+    GROUP BY caption_id
 )
-SELECT rank, caption_id, caption, n_samples,
-       (high.total - rank) / high.total AS percentile,
+SELECT rank, caption_id, caption, n_samples, probability,
+       (total - rank) / total AS percentile,
        decision_signal AS signal,
        decision_value AS score,
-       first_rows.entropy_e,
-       first_rows.noise_norm_first,
-       triggers,
-       list_filter(
-           [
-               CASE WHEN first_rows.decision >= high.decision
-                    THEN decision_signal || ' in the top 1 %' END,
-               CASE WHEN first_rows.entropy_e >= high.entropy_e AND decision_signal <> 'entropy_e'
-                    THEN 'entropy_e in the top 1 %' END
-           ],
-           lambda reason: reason IS NOT NULL
-       ) AS reasons
-FROM first_rows CROSS JOIN high
+       entropy_e, noise_norm_first, triggers, cluster,
+       coalesce(reasons, []) AS reasons
+FROM first_rows
+JOIN shown USING (caption_id)
+JOIN counts USING (caption_id)
+JOIN clusters ON clusters.id = caption_id
+LEFT JOIN explained USING (caption_id)
+CROSS JOIN counted
 ORDER BY rank

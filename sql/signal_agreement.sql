@@ -8,7 +8,7 @@
 -- column rank_correlation: Spearman's, over the sample
 -- column top_overlap: share of the one's top that is in the other's, over all captions
 WITH chosen AS (
-    SELECT caption_id FROM ranked ORDER BY caption_id LIMIT $sample
+    SELECT caption_id FROM decisions ORDER BY caption_id LIMIT $sample
 ),
 placed AS (
     SELECT signal, caption_id,

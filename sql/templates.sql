@@ -15,9 +15,8 @@
 -- column examples: three of the captions
 --
 -- example limit=3
-WITH flagged AS (
-    SELECT caption_id, caption, n_samples, decision
-    FROM ranked WHERE decision >= decision_cut($rate)
+WITH flagged AS MATERIALIZED (
+    SELECT caption_id, caption, n_samples, decision FROM passing($rate)
 ),
 clustered AS (
     SELECT near.cluster, flagged.*

@@ -13,9 +13,8 @@
 -- column examples: three of these captions
 --
 -- example limit=3
-WITH flagged AS (
-    SELECT caption_id, caption, n_samples, triggers
-    FROM ranked WHERE decision >= decision_cut($rate)
+WITH flagged AS MATERIALIZED (
+    SELECT caption_id, caption, n_samples, triggers FROM passing($rate)
 ),
 each_trigger AS (
     SELECT caption_id, unnest(triggers) AS one FROM flagged

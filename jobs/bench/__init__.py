@@ -1,18 +1,20 @@
 """Speed and FLOPs on this machine, measured against the plain way in one run.
 
 Parts: --model times each profile against plain forwards, --pipeline what a scan does beside its
-forwards; all parts by default. Every round runs all ways one after another on the same captions; a
+forwards, --sql named queries on a large run; all parts by default. Every round runs all ways one after another on the same captions; a
 speedup is the median over the rounds of the ratio within a round, so that a drift of the machine's
 speed cancels. Examples:
 
 memscan bench --model testbed
 memscan bench --model sd14-random --rounds 3 --batch-size 2
 memscan bench --pipeline --captions 1000000
+memscan bench --sql
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jobs.terminal import parse, print_json, print_table, quiet_libraries, run
@@ -32,10 +34,16 @@ class BenchConfig:
     testbed model against bare processes; also the memory of driver and actors."""
     captions: int = 200_000
     """Distinct captions of each of the first two scans of --pipeline."""
+    sql: bool = False
+    """Named queries on a made-up run, within 8 GiB, against bare scans of the same columns."""
+    scores: int = 10_000_000
+    """How many scores the run of --sql has, in 100 parts."""
+    folder: Path | None = None
+    """Where the run of --sql is made and kept; by default it is temporary (2 GB)."""
     batch_size: int | None = None
     """Captions a forward; by default 32 for testbed and 2 for others."""
     rounds: int | None = None
-    """How often everything is measured; by default 7 for testbed and 3 for others."""
+    """How often everything is measured; by default 7 for testbed and 3 for all else."""
     json: bool = False
     """Print as JSON."""
 
@@ -59,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from jobs.bench import pipeline
 
             record["pipeline"] = pipeline.measure(config.captions)
+        if "sql" in chosen:
+            from jobs.bench import sql
+
+            record["sql"] = sql.measure(config.scores, config.rounds or 3, config.folder)
         if config.json:
             print_json(record)
             return 0
@@ -66,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print_model(one)
         if "pipeline" in record:
             _print_pipeline(record["pipeline"])
+        if "sql" in record:
+            _print_sql(record["sql"], config.scores)
         return 0
 
     return run(body)
@@ -73,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parts(config: BenchConfig) -> set[str]:
     """What is measured: the parts that are named, or all of them."""
-    named = {"model": bool(config.model), "pipeline": config.pipeline}
+    named = {"model": bool(config.model), "pipeline": config.pipeline, "sql": config.sql}
     return {part for part, asked in named.items() if asked} or set(named)
 
 
@@ -103,6 +117,22 @@ def _print_pipeline(found: dict[str, Any]) -> None:
         f"{found['actor_busy_fraction']:.1%} of their time in forwards, "
         f"{found['two_actors_over_two_bare']:.2f} of two bare processes"
     )
+
+
+def _print_sql(found: dict[str, Any], scores: int) -> None:
+    print(f"\nqueries on {scores:,} scores, against DuckDB's bare scan of the same columns\n")
+    rows = [
+        {
+            "query": name,
+            "seconds": one["seconds"],
+            "bare scan": one["bare_scan_seconds"],
+            "ratio": one["ratio_to_bare_scan"],
+            "peak GiB": one["peak_memory_bytes"] / 2**30,
+            "rows": one["rows"],
+        }
+        for name, one in found.items()
+    ]
+    print_table(rows, list(rows[0]))
 
 
 def _print_model(found: dict[str, Any]) -> None:

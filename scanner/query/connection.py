@@ -12,19 +12,23 @@ import pyarrow.parquet as pq
 from scanner.errors import UserError
 from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
-from scanner.query.views import FLAGGED, TABLES, ranked, signals
+from scanner.query.views import EXTENDED, FLAGGED, REFERENCES, TABLES, deciding, scored
 from scanner.run import Run
 from scanner.run.schema import REJECTS
 from scanner.run.verdicts import MITIGATED, MITIGATED_FOLDER, VERDICTS, verdict_parts
 
 _EMPTY = {"rejects": REJECTS, "verdicts": VERDICTS, "mitigated": MITIGATED}
-_OWN = ("ranked", "signals", "flagged", "thresholds")
+_OWN = (
+    *("reference_captions", "scored", "decisions", "ranked", "sampled", "signals"),
+    *("flagged", "thresholds"),
+)
 _TAKEN = (*_OWN, "main", "temp", "system", "pg_catalog", "information_schema")
 
 
 class RunTables:
-    """The views samples, captions, scores, rejects, verdicts, mitigated, ranked, signals, flagged
-    and thresholds of a sealed run.
+    """The views of a sealed run: samples, captions, scores, rejects, verdicts, mitigated, ranked,
+    signals, flagged, thresholds, and for large runs texts, reference_captions, scored,
+    decisions and sampled.
 
     ``ranked`` is scores joined with captions, reference captions left out, with
     ``decision_signal``, the name of the signal that decides, ``decision_value``, and ``decision``,
@@ -32,17 +36,23 @@ class RunTables:
     (else null) is that of being memorized, its logit, ``combination``, decides, and ``thresholds``
     (else empty) says from where on a signal flags. ``signals`` holds each signal of ``ranked`` in a
     row of its own. The views of further runs are ``NAME.scores`` and so on.
+
+    Counting samples is most of the cost of ``ranked``: ``decisions`` is the same without text and
+    n_samples, with its signals in the list ``by_signal``, and ``scored`` the same with reference
+    captions; ``texts`` is captions without n_samples; ``sampled`` is about 100,000 of the decisions.
     """
 
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
         schema: pa.Schema,
+        rows: int,
         fingerprint: dict[str, Any],
         calibration: Calibration | None = None,
     ) -> None:
         self.connection = connection
         self.schema = schema
+        self.rows = rows
         self.fingerprint = fingerprint
         self.calibration = calibration
 
@@ -53,17 +63,21 @@ class RunTables:
         run has it, else entropy_e, else the first signal, and all rows. Raises UserError where
         ``by`` is no number column, or the predicate no expression over ranked.
         """
-        view, by = ranked("main", self.schema, by, self.calibration)
+        all_scored, by = scored("main", self.schema, by, self.calibration)
+        views = deciding("main", all_scored, self.rows, where)
         if where != "true":
-            view = f"SELECT * FROM ({view}\n) WHERE ({where}\n)"
-            self.query(f"SELECT * FROM ({view}) LIMIT 0")
-        self.connection.execute(f"CREATE OR REPLACE VIEW ranked AS {view}")
+            self.query(f"SELECT * FROM ({views['ranked']}) LIMIT 0")
+        for view, definition in views.items():
+            self.connection.execute(f"CREATE OR REPLACE VIEW {view} AS {definition}")
         return by
 
     def reference_decisions(self, by: str | None = None) -> pa.ChunkedArray:
         """The decisions, as in ``ranked``, of the reference captions that it leaves out."""
-        view, _ = ranked("main", self.schema, by, self.calibration, "captions.is_reference")
-        return self.query(f"SELECT decision::DOUBLE AS decision FROM ({view})")["decision"]
+        all_scored, _ = scored("main", self.schema, by, self.calibration)
+        return self.query(
+            f"SELECT decision::DOUBLE AS decision FROM ({all_scored}) "
+            "SEMI JOIN reference_captions USING (caption_id)"
+        )["decision"]
 
     def query(self, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
         """The result of one SELECT. Raises UserError for anything else, and for a wrong one."""
@@ -74,10 +88,14 @@ class RunTables:
         except duckdb.Error as error:
             raise UserError(f"SQL: {error}") from error
 
-    def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, sql: str, rows: int, parameters: dict[str, Any] | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """The result of one SELECT, at most ``rows`` at a time; for results of any size."""
+        statement = self.one_select(sql)
         try:
-            yield from self.connection.cursor().sql(self.one_select(sql)).to_arrow_reader(rows)
+            result = self.connection.cursor().sql(statement, params=parameters or None)
+            yield from result.to_arrow_reader(rows)
         except duckdb.Error as error:
             raise UserError(f"SQL: {error}") from error
 
@@ -103,20 +121,24 @@ class RunTables:
 
 
 def open_run(
-    url: str, others: dict[str, str] | None = None, calibration: Calibration | None = None
+    url: str,
+    others: dict[str, str] | None = None,
+    calibration: Calibration | None = None,
+    memory: int | None = None,
 ) -> RunTables:
     """Connect to a sealed run, and to others by the name that their views get.
 
     The connection reads the files that the manifests and the verdicts' commits list and no other;
     it cannot write, load extensions or change its settings. The calibration is the run's, not the
-    others'. Raises UserError where there is no sealed run, or the calibration was made for runs of
+    others'. Beyond ``memory`` bytes (by default most of the machine's) queries use temporary files.
+    Raises UserError where there is no sealed run, or the calibration was made for runs of
     another kind.
     """
     connection = duckdb.connect()
     fingerprint = (Run.existing(url).record() or {}).get("fingerprint", {})
     if calibration:
         calibration.check(fingerprint, url)
-    readable, schema = _attach(connection, "main", url, calibration)
+    readable, schema, rows = _attach(connection, "main", url, calibration)
     thresholds = calibration.thresholds_table() if calibration else THRESHOLDS.empty_table()
     _add_table(connection, "thresholds", thresholds)
     for name, other in (others or {}).items():
@@ -130,10 +152,12 @@ def open_run(
     connection.execute(f"CREATE VIEW flagged AS {FLAGGED}")
     connection.execute("SET allowed_paths = $files", {"files": readable})
     connection.execute("SET threads = $n", {"n": os.cpu_count() or 1})
+    if memory:
+        connection.execute("SET memory_limit = $limit", {"limit": f"{memory} B"})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET lock_configuration = true")
-    return RunTables(connection, schema, fingerprint, calibration)
+    return RunTables(connection, schema, rows, fingerprint, calibration)
 
 
 def _attach(
@@ -141,8 +165,8 @@ def _attach(
     name: str,
     url: str,
     calibration: Calibration | None = None,
-) -> tuple[list[str], pa.Schema]:
-    """Make a run's views in the schema ``name``; the files they read, and the scores' schema."""
+) -> tuple[list[str], pa.Schema, int]:
+    """Make a run's views in the schema ``name``; the files they read, the scores' schema, rows."""
     run = Run.existing(url)
     manifest = run.manifest()
     if manifest is None:
@@ -164,21 +188,26 @@ def _attach(
     }
     places = {kind: [run.store.location(item) for item in names] for kind, names in files.items()}
     sources = {kind: _source(connection, kind, names) for kind, names in places.items()}
-    try:
-        _make_views(connection, name, sources)
-    except duckdb.Error as error:
-        raise UserError(f"{url}: its tables cannot be read: {error}") from error
     with run.store.open(files["scores"][0]) as file:
         schema = pq.read_schema(file)
-    definition, _ = ranked(name, schema, calibration=calibration)
-    connection.execute(f'CREATE VIEW "{name}".ranked AS {definition}')
-    connection.execute(f'CREATE VIEW "{name}".signals AS {signals(name, schema)}')
-    return [item for names in places.values() for item in names], schema
+    rows = sum(part["rows"] for part in manifest["scores"])
+    references = EXTENDED if run.store.exists("plan-0002.json") else REFERENCES
+    tables = TABLES | {"reference_captions": references}
+    try:
+        for view, definition in tables.items():
+            _create_view(connection, name, view, definition.format(**sources))
+    except duckdb.Error as error:
+        raise UserError(f"{url}: its tables cannot be read: {error}") from error
+    all_scored, _ = scored(name, schema, calibration=calibration)
+    for view, definition in deciding(name, all_scored, rows).items():
+        _create_view(connection, name, view, definition)
+    return [item for names in places.values() for item in names], schema, rows
 
 
-def _make_views(connection: duckdb.DuckDBPyConnection, name: str, sources: dict[str, str]) -> None:
-    for view, definition in TABLES.items():
-        connection.execute(f'CREATE VIEW "{name}".{view} AS {definition.format(**sources)}')
+def _create_view(
+    connection: duckdb.DuckDBPyConnection, name: str, view: str, definition: str
+) -> None:
+    connection.execute(f'CREATE VIEW "{name}".{view} AS {definition}')
 
 
 def _knows(connection: duckdb.DuckDBPyConnection, filesystem: Any) -> bool:

@@ -20,6 +20,7 @@ TABLES = {
         ) AS counted USING (caption_id)""",
     "samples": "FROM {samples}",
     "scores": "FROM {scores}",
+    "texts": "FROM {captions}",
     "rejects": "FROM {rejects}",
     "verdicts": """
         FROM {verdicts}
@@ -32,6 +33,12 @@ TABLES = {
             PARTITION BY caption_id, mitigation ORDER BY verified_at DESC, verification
         ) = 1""",
 }
+# A later plan may have put a reference caption into the training set.
+REFERENCES = "FROM {captions} WHERE is_reference"
+EXTENDED = f"""{REFERENCES} AND caption_id NOT IN (
+    SELECT caption_id FROM {{samples}} WHERE NOT is_reference
+)"""
+SAMPLED = 100_000
 PREFERRED = ("noise_norm_first", "entropy_e")
 SHOWN = {
     "entropy_e": "NULL::FLOAT",
@@ -43,18 +50,17 @@ FLAGGED = """
     SELECT caption_id, 1 AS rule, 'cap' AS action, 1 AS keep, 'caption' AS unit,
            NULL::VARCHAR AS cluster, ['flagged'] AS reasons, probability,
            decision_signal AS signal, decision_value::DOUBLE AS score
-    FROM ranked
+    FROM decisions
     WHERE decision >= decision_cut(0.01)"""
 
 
-def ranked(
+def scored(
     name: str,
     schema: pa.Schema,
     by: str | None = None,
     calibration: Calibration | None = None,
-    which: str = "NOT captions.is_reference",
 ) -> tuple[str, str]:
-    """The definition of the view ranked in a schema, and its decision signal."""
+    """The definition of the view scored in a schema, and its decision signal. Raises UserError."""
     logit = calibration.logit(schema) if calibration and calibration.weights else None
     probability = f"1 / (1 + exp(-({logit})))" if logit else "NULL::DOUBLE"
     if logit and by in (None, COMBINATION):
@@ -62,20 +68,78 @@ def ranked(
     else:
         by = _signal(schema, by)
         value = f'scores."{by}"'
-        sign = -1 if (schema.field(by).metadata or {}).get(b"memorized") == b"lower" else 1
+        sign = -1 if _is_lower(schema.field(by)) else 1
     # What a ranking shows is null where this run has not computed it.
     absent = "".join(
         f"{kind} AS {column}, " for column, kind in SHOWN.items() if column not in schema.names
     )
     # The columns' names come from our own schema.
     definition = f"""
-        SELECT scores.*, {absent}captions.caption, captions.canonical, captions.n_samples,
-               {probability} AS probability,
+        SELECT scores.*, {absent}{probability} AS probability,
                {sign} * ({value}) AS decision, {value} AS decision_value,
-               '{by}' AS decision_signal
-        FROM "{name}".scores AS scores JOIN "{name}".captions AS captions USING (caption_id)
-        WHERE {which}"""
+               '{by}' AS decision_signal, {_by_signal(schema, logit)} AS by_signal
+        FROM "{name}".scores AS scores"""
     return definition, by
+
+
+def deciding(name: str, scored: str, rows: int, where: str = "true") -> dict[str, str]:
+    """The definitions of the views that follow from that of scored, of so many rows.
+
+    ``where``: a predicate on ranked that all of them keep to.
+    """
+    if where != "true":
+        chosen = f"FROM ({_ranked(name, scored)}) WHERE ({where}\n)"
+        scored = f"FROM ({scored}) SEMI JOIN ({chosen}) AS chosen USING (caption_id)"
+    decisions = _decisions(name, scored)
+    # Ids are hashes, so that the smallest are a fair sample, and sorted, so that few are read.
+    few = rows <= SAMPLED or where != "true"
+    last = "~" if few else f"{2**32 * SAMPLED // rows:08x}"
+    return {
+        "scored": scored,
+        "decisions": decisions,
+        "ranked": _ranked(name, scored),
+        "sampled": f"""
+            FROM (FROM ({scored}) WHERE caption_id < '{last}')
+            ANTI JOIN (
+                SELECT caption_id FROM "{name}".reference_captions WHERE caption_id < '{last}'
+            ) USING (caption_id)""",
+        "signals": f"SELECT caption_id, unnest(by_signal, recursive := true) FROM ({decisions})",
+    }
+
+
+def _decisions(name: str, scored: str) -> str:
+    return f"""
+        FROM ({scored}) AS scored
+        ANTI JOIN (SELECT caption_id FROM "{name}".reference_captions) USING (caption_id)"""
+
+
+def _ranked(name: str, scored: str) -> str:
+    return f"""
+        SELECT decisions.* EXCLUDE (by_signal), captions.caption, captions.canonical,
+               captions.n_samples
+        FROM ({_decisions(name, scored)}) AS decisions
+        JOIN "{name}".captions AS captions USING (caption_id)"""
+
+
+def _by_signal(schema: pa.Schema, logit: str | None) -> str:
+    """The signals of a row as a list of signal, value, and ``turned``, the value with its sign
+    turned where lower means memorized."""
+    pairs = [
+        (field.name, f'scores."{field.name}"', "-" if _is_lower(field) else "")
+        for field in schema
+        if pa.types.is_floating(field.type) and b"memorized" in (field.metadata or {})
+    ]
+    if logit:
+        pairs.append((COMBINATION, f"({logit})", ""))
+    listed = ", ".join(
+        f"{{signal: '{signal}', value: {value}::DOUBLE, turned: {sign}{value}::DOUBLE}}"
+        for signal, value, sign in pairs
+    )
+    return f"[{listed}]::STRUCT(signal VARCHAR, value DOUBLE, turned DOUBLE)[]"
+
+
+def _is_lower(field: pa.Field) -> bool:
+    return (field.metadata or {}).get(b"memorized") == b"lower"
 
 
 def _signal(schema: pa.Schema, by: str | None) -> str:
@@ -90,24 +154,3 @@ def _signal(schema: pa.Schema, by: str | None) -> str:
             f"{by}: no signal of this run to rank by{calibrated}; it has {', '.join(numbers)}"
         )
     return str(by)
-
-
-def signals(name: str, schema: pa.Schema) -> str:
-    """The definition of the view signals of a schema: caption_id, signal, value, and ``turned``,
-    the value with its sign turned where lower means memorized."""
-    ways = {f.name: (f.metadata or {}).get(b"memorized") for f in schema}
-    own = [f.name for f in schema if pa.types.is_floating(f.type) and ways[f.name]]
-    if not own:  # an UNPIVOT of no columns is an error
-        return (
-            f"SELECT caption_id, NULL::VARCHAR AS signal, NULL::DOUBLE AS value, "
-            f'NULL::DOUBLE AS turned FROM "{name}".ranked WHERE false'
-        )
-    lower = ", ".join(f"'{signal}'" for signal in own if ways[signal] == b"lower") or "NULL"
-    columns = ", ".join(f'"{signal}"::DOUBLE AS "{signal}"' for signal in own)
-    return f"""
-        SELECT caption_id, signal, value,
-               CASE WHEN signal IN ({lower}) THEN -value ELSE value END AS turned
-        FROM (
-            UNPIVOT (SELECT caption_id, {columns} FROM "{name}".ranked)
-            ON COLUMNS(* EXCLUDE caption_id) INTO NAME signal VALUE value
-        )"""

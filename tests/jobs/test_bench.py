@@ -1,16 +1,22 @@
 """What the bench leaves out of a scan is the forwards, and nothing else."""
 
 import json
+import re
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from jobs.bench import BenchConfig, parts, pipeline
+from jobs.bench import BenchConfig, parts, pipeline, sql
+from jobs.bench.sql_run import SCORES, made_up_run
 from jobs.bench.stubs import caption, write_captions
 from scanner.cluster import start_ray
+from scanner.query import library, open_run
+from scanner.run.schema import CAPTIONS as CAPTIONS_SCHEMA
+from scanner.run.schema import samples_schema
 
 CAPTIONS = 300
+KNOWN = {*SCORES.names, *CAPTIONS_SCHEMA.names, *samples_schema([]).names, "url"}
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +67,40 @@ def test_the_stubbed_u_net_leaves_tokens_and_trigger_words_real(
 
 
 def test_parts_are_chosen_by_name_and_all_are_measured_by_default() -> None:
-    assert parts(BenchConfig()) == {"model", "pipeline"}
+    assert parts(BenchConfig()) == {"model", "pipeline", "sql"}
     assert parts(BenchConfig(pipeline=True)) == {"pipeline"}
     assert parts(BenchConfig(model=("testbed",))) == {"model"}
+
+
+def test_every_query_is_timed_on_a_made_up_run_and_reads_what_it_is_compared_with(
+    tmp_path: Path,
+) -> None:
+    """A column that a query reads and the bare scan does not would flatter the bare scan."""
+    run = made_up_run(tmp_path, 20_000)
+    tables = open_run(run)
+    assert tables.query("SELECT count(*) AS n FROM scores")["n"].to_pylist() == [20_000]
+    for name, (parameters, columns) in sql.QUERIES.items():
+        found = sql.time_query(run, name, rounds=1)
+        assert found["rows"] > 0
+        assert found["ratio_to_bare_scan"] > 0
+        query = library()[name]
+        plan = tables.connection.execute(
+            f"EXPLAIN (FORMAT json) {query.sql}", query.bind(parameters)
+        ).fetchall()[0][1]
+        assert _columns_read(json.loads(plan)) == {name for one in columns.values() for name in one}
+
+
+def _columns_read(plan: list[dict]) -> set[str]:
+    read: set[str] = set()
+    for node in plan:
+        if node["name"].strip() == "READ_PARQUET":
+            for kind in ("Projections", "Filters"):
+                read |= _names(node["extra_info"].get(kind, []))
+        read |= _columns_read(node["children"])
+    return read
+
+
+def _names(listed: str | list[str]) -> set[str]:
+    """Columns in what EXPLAIN lists: names, and conditions over them."""
+    text = listed if isinstance(listed, str) else " ".join(listed)
+    return set(re.findall(r"[a-z_]+", text)) & KNOWN

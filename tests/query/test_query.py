@@ -79,7 +79,11 @@ def test_rank_orders_by_the_decision_signal_with_ties_by_id(tables: RunTables) -
     ]  # fmt: skip
     assert rows[0]["signal"] == "noise_norm_first"
     assert rows[0]["percentile"] == pytest.approx(2 / 3)
-    assert rows[0]["reasons"] == ["noise_norm_first in the top 1 %", "entropy_e in the top 1 %"]
+    assert rows[0]["reasons"] == [
+        "noise_norm_first in the top 1 %", "bos_mass in the top 1 %", "entropy_e in the top 1 %",
+    ]  # fmt: skip
+    assert rows[1]["reasons"] == ["noise_norm_first in the top 1 %"]
+    assert rows[2]["reasons"] == []
 
 
 def test_rank_by_a_signal_that_is_lower_for_memorized_captions(tables: RunTables) -> None:

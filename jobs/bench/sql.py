@@ -1,0 +1,103 @@
+"""Time named queries on a made-up run against bare scans of the columns that they read.
+
+Each query has a process of its own, so that its peak memory is its own. A round runs the bare scan
+and then the query; the ratio is the median over the rounds of the ratio within a round. A first
+round, which also fills the page cache, is not counted.
+"""
+
+import resource
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from jobs.terminal import say
+
+MEMORY = 8 << 30
+ROWS = 100_000
+_REFERENCES = {"texts": ("caption_id", "is_reference")}
+_TEXTS = {"texts": ("caption_id", "caption", "is_reference")}
+_COUNTS = {"samples": ("caption_id", "is_reference")}
+_DECISION = {"scores": ("caption_id", "noise_norm_first")}
+_SIGNALS = ("entropy_e", "bos_mass", "prompt_mass", "summary_mass", "noise_norm_first")
+_LISTED = ("source", "row", "key", "image_key", "caption_id", "is_reference")
+# What each query reads: its parameters, and columns by view, as EXPLAIN shows its scans. A hundredth
+# of the captions are flagged: 100,000 of 10 million.
+QUERIES: dict[str, tuple[dict[str, str], dict[str, tuple[str, ...]]]] = {
+    "rank": (
+        {"top": "1000"},
+        {**_TEXTS, **_COUNTS, "scores": ("caption_id", *_SIGNALS, "triggers")},
+    ),
+    "score_distribution": ({}, {**_REFERENCES, "scores": ("caption_id", *_SIGNALS)}),
+    "by_source": (
+        {"column": "url"},
+        {**_REFERENCES, **_DECISION, "samples": ("caption_id", "url", "is_reference")},
+    ),
+    "templates": ({"rate": "0.01"}, {**_TEXTS, **_COUNTS, **_DECISION}),
+    "removal_list": ({}, {**_REFERENCES, **_DECISION, "samples": (*_LISTED, "url")}),
+    "cap_duplicates": ({}, {"samples": _LISTED}),
+}
+
+# What a bare scan makes of a column, so that all of it is read.
+_USES = {
+    **dict.fromkeys(("caption_id", "caption", "source", "key", "image_key", "url"), "strlen({})"),
+    "row": '"row" + 0',
+    "is_reference": "{}::INTEGER",
+    "triggers": "triggers[1].mass + strlen(triggers[1].text) + triggers[1].start + triggers[1].end"
+    " + triggers[1].token_index + triggers[1].lift",
+}
+
+
+def measure(scores: int, rounds: int, folder: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Seconds, ratio to the bare scan and peak memory of each query; see ``bench --json``.
+
+    The run of so many scores is made in ``folder`` where it is not there yet, and stays; without
+    a folder it is temporary.
+    """
+    from jobs.bench.sql_run import made_up_run
+
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
+        run, found = made_up_run(Path(place), scores), {}
+        for name in QUERIES:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                found[name] = process.submit(time_query, run, name, rounds).result()
+            say(f"sql: {name} took {found[name]['seconds']:.2f} s")
+        return found
+
+
+def time_query(run: str, name: str, rounds: int) -> dict[str, Any]:
+    """One query, and the bare scan of what it reads; the peak memory is of the whole process."""
+    from scanner.query import library, open_run
+
+    parameters, columns = QUERIES[name]
+    query = library()[name]
+    tables = open_run(run, memory=MEMORY)
+    seconds, bare = [], []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        tables.query(_bare_scan(columns))
+        between = time.perf_counter()
+        rows = sum(map(len, tables.batches(query.sql, ROWS, query.bind(parameters))))
+        seconds.append(time.perf_counter() - between)
+        bare.append(between - began)
+    ratios = [slow / fast for slow, fast in zip(seconds[1:], bare[1:], strict=True)]
+    return {
+        "seconds": statistics.median(seconds[1:]),
+        "bare_scan_seconds": statistics.median(bare[1:]),
+        "ratio_to_bare_scan": statistics.median(ratios),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "rows": rows,
+    }
+
+
+def _bare_scan(columns: dict[str, tuple[str, ...]]) -> str:
+    """Reads columns and does next to nothing with them; statistics alone cannot answer it."""
+    scans = []
+    for view, names in columns.items():
+        uses = ", ".join(f"max({_USES.get(name, '{} + 0').format(name)})" for name in names)
+        scans.append(f"(SELECT ROW({uses}) FROM {view})")
+    return f"SELECT {', '.join(scans)}"
