@@ -24,6 +24,7 @@ ROOMS = {
     "mitigation": {"errors", "storage", "captions", "signals", "models", "probe"},
     "pages": {"errors"},
     "report": {
+        "calibration",
         *("errors", "storage", "run", "query", "curation", "evidence", "pages"),
         *("models", "scoring"),  # a caption's words, as the model reads them
     },

@@ -39,7 +39,7 @@ class RunTables:
 
     Counting samples is most of the cost of ``ranked``: ``decisions`` is the same without text and
     n_samples, with its signals in the list ``by_signal``, and ``scored`` the same with reference
-    captions; ``texts`` is captions without n_samples; ``sampled`` is about 100,000 of the decisions.
+    captions; ``texts`` is captions without n_samples; ``sampled``, about 100,000 of the decisions.
     """
 
     def __init__(
