@@ -53,25 +53,27 @@ def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
         record = tomllib.loads(Path(paths[-1]).read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {paths[-1]}: cannot be read: {error}") from error
-    names = _option_names(config)
+    options = _options(config)
     words: list[str] = []
     for key, value in record.items():
-        if key.replace("-", "_") not in names:
+        if key.replace("-", "_") not in options:
             raise UserError(f"--config {paths[-1]}: no option {key!r}; see --help for the names")
         flag = "--" + key.replace("_", "-")
+        default = options[key.replace("-", "_")].default
         if isinstance(value, bool):
-            words += [flag] if value else []
+            # A flag is there for the other way only.
+            words += [] if value is default else [flag if value else f"--no-{flag[2:]}"]
         else:
             words += [flag, *map(str, value if isinstance(value, list) else [value])]
     return words
 
 
-def _option_names(config: Any) -> set[str]:
+def _options(config: Any) -> dict[str, dataclasses.Field[Any]]:
     """The fields of a config, and of the dataclasses in it, whose flags have no prefix."""
-    found = set()
+    found: dict[str, dataclasses.Field[Any]] = {}
     for field in dataclasses.fields(config):
         nested = dataclasses.is_dataclass(field.type)
-        found |= _option_names(field.type) if nested else {field.name}
+        found |= _options(field.type) if nested else {field.name: field}
     return found
 
 

@@ -32,6 +32,7 @@ ROOMS = {
     "evidence": {
         *("errors", "storage", "captions", "run", "signals", "models", "probe", "scoring"),
         *("cluster", "scan", "query", "pages"),
+        "mitigation",  # verify --mitigate
     },
     "scan": {"errors", "storage", "captions", "run", "models", "scoring", "cluster", "query"},
 }
