@@ -1,108 +1,14 @@
 """Every query of sql/, on runs of a few rows whose answers are plain to see."""
 
-import json
-import math
-import shutil
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from scanner.errors import UserError
 from scanner.query import RunTables, library, open_run
-from scanner.query.calibrated import Calibration, Threshold, binding_of
 from scanner.query.library import FOLDER
-from tests.query.runs import make_run, trigger
-
-RED = "a red shaw floors poster"
-BLUE = "a blue shaw floors poster"
-ROWS = [
-    {
-        "caption_id": "a",
-        "caption": RED,
-        "n_samples": 8,
-        "noise_norm_first": 9.0,
-        "entropy_e": 3.0,
-        "bos_mass": 0.1,
-        "noise_norm_first_seeds": [8.0, 10.0],
-        "seeds": 2,
-        "triggers": [trigger(RED, "shaw", 0.3), trigger(RED, "floors", 0.2)],
-        "url": "https://Shop.example:443/1.jpg",
-        "source": "one.csv",
-    },
-    {
-        "caption_id": "b",
-        "caption": BLUE,
-        "n_samples": 1,
-        "noise_norm_first": 8.0,
-        "entropy_e": 1.0,
-        "bos_mass": 0.2,
-        "noise_norm_first_seeds": [8.0, 8.0],
-        "seeds": 2,
-        "triggers": [
-            trigger(BLUE, "floors", 0.1),
-            trigger(BLUE, "shaw", 0.3),
-            trigger(BLUE, "a", 0.1),
-        ],
-        "url": "https://shop.example/2.jpg",
-    },
-    {
-        "caption_id": "c",
-        "caption": "the quiet river at night",
-        "n_samples": 4,
-        "noise_norm_first": 2.0,
-        "entropy_e": 2.0,
-        "bos_mass": 0.4,
-        "noise_norm_first_seeds": [2.0, 2.0],
-        "seeds": 2,
-        "url": "https://else.example/3.jpg",
-    },
-    {
-        "caption_id": "d",
-        "caption": "a boat'); DROP TABLE scores; --",
-        "noise_norm_first": 1.0,
-        "entropy_e": 0.5,
-        "bos_mass": 0.5,
-        "noise_norm_first_seeds": [1.0, 1.0],
-        "seeds": 2,
-        "truncated": True,
-    },
-    {
-        "caption_id": "r",
-        "caption": "held out",
-        "is_reference": True,
-        "noise_norm_first": 99.0,
-        "entropy_e": 9.0,
-        "bos_mass": 0.0,
-        "noise_norm_first_seeds": [99.0, 99.0],
-        "seeds": 2,
-    },
-    {"caption_id": "x", "caption": "has no score", "scored": False},
-]
-REJECTS = [
-    {"source": "s.csv", "row": 1, "stage": "plan", "reason": "empty caption"},
-    {"source": "s.csv", "row": 2, "stage": "plan", "reason": "bad row: 3 cells"},
-]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> str:
-    rejects = [{"key": None, "caption_id": None, **row} for row in REJECTS]
-    return make_run(tmp_path_factory.mktemp("runs") / "run", ROWS, rejects)
-
-
-@pytest.fixture
-def tables(run: str) -> RunTables:
-    return open_run(run)
-
-
-def ask(tables: RunTables, name: str, **given: str) -> list[dict[str, Any]]:
-    query = library()[name]
-    found = tables.query(query.sql, query.bind(given))
-    assert found.column_names == list(query.columns), "the header names other columns"
-    return found.to_pylist()
+from tests.query.questions import BLUE, RED, ROWS, ask
+from tests.query.runs import make_run
 
 
 @pytest.mark.parametrize("name", list(library()))
@@ -254,54 +160,3 @@ def test_two_runs_are_compared_caption_by_caption(run: str, tmp_path: Path) -> N
     assert (rows[0]["percentile_here"], rows[0]["percentile_there"]) == (1, 0)
     with pytest.raises(UserError, match="other"):
         ask(open_run(run), "compare")
-
-
-CALIBRATION = Calibration(
-    "calibration.json",
-    binding_of({}),
-    {"noise_norm_first": (1.0,)},
-    -8.0,
-    (Threshold("combination", 0.5, True, 0.01), Threshold("bos_mass", 0.2, False, 0.03)),
-)
-
-
-def test_rank_shows_probability_near_duplicates_and_the_thresholds_that_are_crossed(
-    run: str,
-) -> None:
-    first, second, third, _ = ask(open_run(run, calibration=CALIBRATION), "rank")
-    assert first["probability"] == pytest.approx(1 / (1 + math.exp(-1)))
-    assert second["probability"] == pytest.approx(0.5)
-    assert first["cluster"] == second["cluster"]
-    assert third["cluster"] == "c"
-    assert first["reasons"] == [
-        "combination ≥ 0.5 (1 % false positives)",
-        "bos_mass ≤ 0.2 (3 % false positives)",
-    ]
-    assert third["reasons"] == []
-
-
-@pytest.mark.parametrize("least", ["1", "2"])
-def test_rank_counts_samples_only_where_it_is_asked_to(tables: RunTables, least: str) -> None:
-    rows = ask(tables, "rank", min_samples=least, top="2")
-    found = {"1": [("a", 0.75), ("b", 0.5)], "2": [("a", 0.5), ("c", 0.0)]}
-    assert [(row["caption_id"], row["percentile"]) for row in rows] == found[least]
-
-
-def test_a_list_longer_than_one_pass_keeps_is_ranked_alike(tables: RunTables) -> None:
-    assert ask(tables, "rank", top="100001") == ask(tables, "rank")
-
-
-def test_a_reference_that_a_later_plan_trains_on_is_ranked(run: str, tmp_path: Path) -> None:
-    extended = tmp_path / "extended"
-    shutil.copytree(run, extended)
-    assert "r" not in {row["caption_id"] for row in ask(open_run(str(extended)), "rank")}
-    (extended / "plan-0002.json").write_text("{}")
-    manifest = json.loads((extended / "manifest-0001.json").read_text())
-    samples = extended / manifest["samples"][0]
-    table = pq.read_table(samples)
-    trained = table.slice(0, 1).to_pylist()[0] | {"caption_id": "r", "row": 99}
-    pq.write_table(
-        pa.concat_tables([table, pa.Table.from_pylist([trained], table.schema)]), samples
-    )
-    first = ask(open_run(str(extended)), "rank")[0]
-    assert (first["caption_id"], first["n_samples"]) == ("r", 1)
