@@ -13,7 +13,8 @@ from typing import Annotated
 
 import tyro
 
-from jobs.terminal import parse, print_table, run
+from jobs.tables import print_table
+from jobs.terminal import parse, run
 from scanner.query import Query, RunTables, library, open_run
 from scanner.query.library import FOLDER
 
@@ -24,7 +25,8 @@ OPENING = """# The queries
 and `--out FILE` keep the rows, `--calibration FILE` brings thresholds and
 probabilities, `--with other=RUN` attaches another run. `memscan sql --list` lists them. Each is one
 file of this directory, and plain SQL over the views `samples`, `captions`, `scores`, `rejects`,
-`ranked`, `signals`, `thresholds` and `verdicts`: copy one, change it, and ask it by `--file`.
+`ranked`, `signals`, `thresholds`, `verdicts` and `mitigated`: copy one, change it, and ask it by
+`--file`.
 
 The examples were run on `memscan demo` and its calibration (`python -m jobs.cookbook
 demo/run-standard` writes this page); at most three rows and ten of a row's columns are shown.
@@ -64,17 +66,17 @@ def _section(query: Query, tables: RunTables) -> str:
     attached = ["--with other=OTHER"] if "other." in query.sql else []
     command = " ".join(["memscan sql RUN --name", query.name, *words, *attached])
     found = tables.query(query.sql, query.bind(given))
-    names = found.column_names[:10]
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
-        print_table(found.select(names).slice(0, SHOWN).to_pylist(), names)
+        print_table(found.slice(0, SHOWN).to_pylist(), found.column_names)
+    shown = "\n".join(line.rstrip() for line in text.getvalue().splitlines())
     lines = [f"## {query.name}\n", f"{query.purpose}\n"]
     lines += [
         f"- `{name}` = {query.parameters[name]}: {about}" for name, about in query.about.items()
     ]
     lines += [
         "",
-        f"```\n{command}\n\n{text.getvalue().rstrip()}\n```\n",
+        f"```\n{command}\n\n{shown}\n```\n",
         "| column | |",
         "|---|---|",
     ]

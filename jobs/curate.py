@@ -17,7 +17,8 @@ from typing import Annotated, Any
 import tyro
 
 from jobs.calibrations import named_calibration
-from jobs.terminal import pairs, parse, print_json, print_table, run, say
+from jobs.tables import print_table
+from jobs.terminal import pairs, parse, print_json, run, say
 from scanner.errors import UsageError
 
 

@@ -64,10 +64,11 @@ def _demo(config: DemoConfig) -> int:
     combined, calibration = calibrate(tables, labelled)
     written = str(config.out / f"calibration-{config.profile}.json")
     write_calibration(written, calibration, findings_record(combined))
+    labels = str(config.out / "data" / "labels.csv")
     page = config.out / f"report-{config.profile}.html"
     write_report(
-        ReportConfig(place, page, written),
-        f"memscan report {place} --calibration {written} --out {page}",
+        ReportConfig(place, page, written, labels),
+        f"memscan report {place} --calibration {written} --labels {labels} --out {page}",
     )
     for complaint in result.complaints:
         say(f"memscan: {complaint}")

@@ -27,6 +27,9 @@ class ReportConfig:
     """The page."""
     calibration: str | None = None
     """A calibration of memscan calibrate (a file or URL, or testbed)."""
+    labels: str | None = None
+    """Labels as memscan calibrate takes them: histograms show the memorized captions apart. By
+    default those that verification found copied."""
     policy: str = "default"
     """The policy whose effect is shown: a TOML file, or default."""
     top: int = 1000
@@ -57,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def write_report(config: ReportConfig, command: str) -> int:
     """Write the page; its size in bytes."""
+    from scanner.calibration import read_labels
     from scanner.curation import read_policy
     from scanner.models.loading import tokenizer_of
     from scanner.query import open_run
@@ -66,7 +70,8 @@ def write_report(config: ReportConfig, command: str) -> int:
 
     tables = open_run(config.run, calibration=named_calibration(config.calibration))
     evaluation = evaluation_of(config.calibration)
-    found = gather(config.run, tables, read_policy(config.policy), evaluation, config.top)
+    labels = read_labels(config.labels) if config.labels else None
+    found = gather(config.run, tables, read_policy(config.policy), evaluation, config.top, labels)
     asked = (Run.existing(config.run).record() or {})["asked"]
     tokenizer = None
     try:

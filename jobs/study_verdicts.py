@@ -2,11 +2,13 @@
 verdicts of the other half agree with the labels, with and without training images.
 
 The halves are told by the hash of a caption's family (else of the caption), so they are the same
-everywhere. The thresholds that ship come from the testbed:
+everywhere. How clean the labels are taken to be is chosen inside the first half, by
+cross-validation. The thresholds that ship come from the testbed:
 
 memscan demo --out DEMO
 memscan verify DEMO/run-standard --captions DEMO/data/labels.csv --steps 20 --guidance 2
-python -m jobs.study_verdicts DEMO/run-standard --labels DEMO/data/labels.csv
+python -m jobs.study_verdicts DEMO/run-standard --labels DEMO/data/labels.csv \\
+    --looked-at scanner/evidence/verify/looked_at.txt
 """
 
 import sys
@@ -33,6 +35,9 @@ class StudyConfig:
     labels: str
     """A csv with caption, memorized (true or false) and, if there are any, family (captions of one
     picture) and group (which the result is broken down by)."""
+    looked_at: str | None = None
+    """A file of captions, one a line, that somebody had looked at when the method was made; the
+    agreement is also told without them."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -48,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _study(config: StudyConfig) -> int:
     import numpy as np
 
-    from scanner.evidence.verify.fitting import first_half, fit
+    from scanner.evidence.verify.fitting import cross_validate, first_half, fit
 
     table = _labelled(config)
     memorized = table["memorized"].to_numpy(zero_copy_only=False)
@@ -60,22 +65,43 @@ def _study(config: StudyConfig) -> int:
     ]
     half = first_half(families)
     own = [family for family, here in zip(families, half, strict=True) if here]
-    thresholds = fit(table.filter(half), memorized[half], own)
-    other = table.filter(~half)
-    record = {
+    first = table.filter(half)
+    found = cross_validate(first, memorized[half], own)
+    tail = max(found, key=lambda one: found[one])  # of equal ones the smallest
+    thresholds = fit(first, memorized[half], own, tail)
+    record: dict[str, Any] = {
         "captions": len(table),
         "fitted_on": int(half.sum()),
+        "cross_validated_agreement": found,
+        "tail": tail,
         "thresholds": asdict(thresholds),
-        "agreement_with_labels": {
-            name: _agreement(judged, memorized[~half], np)
-            for name, judged in _both_ways(other, thresholds).items()
-        },
     }
+    other, labels = table.filter(~half), memorized[~half]
+    judged = _both_ways(other, thresholds)
+    record["agreement_with_labels"] = {
+        way: _agreement(verdicts, labels, np) for way, verdicts in judged.items()
+    }
+    if config.looked_at:
+        new = ~np.isin(other["caption"].to_pylist(), _lines(config.looked_at))
+        record["agreement_on_new_captions"] = {
+            way: _agreement(verdicts.filter(new), labels[new], np)
+            for way, verdicts in judged.items()
+        }
     if config.json:
         print_json(record)
     else:
         _print(record)
     return 0
+
+
+def _lines(url: str) -> list[str]:
+    from scanner.storage import open_input
+
+    try:
+        with open_input(url) as file:
+            return file.read().decode().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--looked-at {url}: cannot be read: {error}") from error
 
 
 def _labelled(config: StudyConfig) -> "pa.Table":
@@ -147,18 +173,29 @@ def _agreement(judged: "pa.Table", memorized: "np.ndarray", np: Any) -> dict[str
 
 
 _KINDS = ("verbatim", "template", "none")
+_PARTS = {
+    "agreement_with_labels": "the other",
+    "agreement_on_new_captions": "of these, those that nobody had looked at,",
+}
 
 
 def _print(record: dict[str, Any]) -> None:
-    print(f"thresholds, from {record['fitted_on']:,} of {record['captions']:,} captions")
+    print(f"fitted on {record['fitted_on']:,} of {record['captions']:,} captions; of them agree,")
+    print("judged by thresholds fitted without them, when so many labels may be wrong:")
+    print("  " + "".join(f"{tail:>8.0%}" for tail in record["cross_validated_agreement"]))
+    print("  " + "".join(f"{one:>8.1%}" for one in record["cross_validated_agreement"].values()))
+    print(f"thresholds, by {record['tail']:.0%}")
     for name, value in record["thresholds"].items():
         print(f"  {name:14}{'-' if value is None else f'{value:.4f}':>8}")
-    for way, found in record["agreement_with_labels"].items():
-        print(f"the other {found['captions']:,}, {way}: {found['agree']:.1%} agree with the labels")
-        print(f"  {'':12}{'captions':>9}{'agree':>8}" + "".join(f"{k:>10}" for k in _KINDS))
-        for name, row in found["by_group"].items():
-            counts = "".join(f"{row[kind]:>10}" for kind in _KINDS)
-            print(f"  {name:12}{row['captions']:>9}{row['agree']:>8.1%}{counts}")
+    for key, which in _PARTS.items():
+        for way, found in record.get(key, {}).items():
+            print(
+                f"{which} {found['captions']:,}, {way}: {found['agree']:.1%} agree with the labels"
+            )
+            print(f"  {'':12}{'captions':>9}{'agree':>8}" + "".join(f"{k:>10}" for k in _KINDS))
+            for name, row in found["by_group"].items():
+                counts = "".join(f"{row[kind]:>10}" for kind in _KINDS)
+                print(f"  {name:12}{row['captions']:>9}{row['agree']:>8.1%}{counts}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write a query's result the way the user asked for it."""
+"""Show and write the rows of a result."""
 
 import csv
 import json
@@ -10,11 +10,16 @@ from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from jobs.terminal import print_table, say
+from jobs.terminal import printable, say
 from scanner.errors import UserError
 
 SHOWN = 1000
+# A narrower column of text is hard to read.
+READABLE = 16
 
 
 def write_table(table: pa.Table, form: str, out: Path | None) -> None:
@@ -91,3 +96,57 @@ def _distinct_names(table: pa.Table) -> pa.Table:
             number += 1
         names.append(new)
     return table.rename_columns(names)
+
+
+def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
+    """Rows as a table as wide as the terminal (wide, where it is none), or, where that leaves its
+    columns too narrow to read, one below the other."""
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    cells = {name: [cell(row[name]) for row in rows] for name in columns}
+    least = [
+        max(len(name), *(min(len(one), READABLE) for one in found), 0)
+        for name, found in cells.items()
+    ]
+    if sum(least) + 3 * len(least) > console.width:
+        _print_records(console, cells)
+        return
+    table = Table(show_edge=False, pad_edge=False)
+    for name in columns:
+        number = all(isinstance(row[name], int | float | None) for row in rows)
+        table.add_column(
+            Text(printable(name)), justify="right" if number else "left", overflow="fold"
+        )
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*row)
+    console.print(table)
+
+
+def _print_records(console: Console, cells: dict[str, list[Text]]) -> None:
+    for number, row in enumerate(zip(*cells.values(), strict=True)):
+        record = Table.grid(padding=(0, 2))
+        for name, value in zip(cells, row, strict=True):
+            record.add_row(Text(printable(name), style="bold"), value)
+        if number:
+            console.print()
+        console.print(record)
+
+
+def cell(value: Any) -> Text:
+    """A value as a person reads it. Captions are untrusted: no markup, no control characters."""
+    if value is None:
+        return Text("")
+    if isinstance(value, float):
+        return Text(f"{value:.4g}")
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        value = "; ".join(value)
+    elif isinstance(value, list) and value and all(_is_span(item) for item in value):
+        value = "; ".join(item["text"] for item in value)
+    elif isinstance(value, list | dict):
+        value = json.dumps(value, ensure_ascii=False, default=str)
+    text = str(value) if str(value).isprintable() else printable(str(value))
+    return Text(text if len(text) <= 300 else text[:299] + "…")
+
+
+def _is_span(value: Any) -> bool:
+    """Words of a caption, as in the column triggers."""
+    return isinstance(value, dict) and {"start", "end", "text"} <= value.keys()

@@ -15,8 +15,6 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
-from rich.text import Text
 
 from scanner.errors import UsageError, UserError
 from scanner.run.progress import PlanningProgress, Progress
@@ -55,25 +53,27 @@ def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
         record = tomllib.loads(Path(paths[-1]).read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {paths[-1]}: cannot be read: {error}") from error
-    names = _option_names(config)
+    options = _options(config)
     words: list[str] = []
     for key, value in record.items():
-        if key.replace("-", "_") not in names:
+        if key.replace("-", "_") not in options:
             raise UserError(f"--config {paths[-1]}: no option {key!r}; see --help for the names")
         flag = "--" + key.replace("_", "-")
+        default = options[key.replace("-", "_")].default
         if isinstance(value, bool):
-            words += [flag] if value else []
+            # A flag is there for the other way only.
+            words += [] if value is default else [flag if value else f"--no-{flag[2:]}"]
         else:
             words += [flag, *map(str, value if isinstance(value, list) else [value])]
     return words
 
 
-def _option_names(config: Any) -> set[str]:
+def _options(config: Any) -> dict[str, dataclasses.Field[Any]]:
     """The fields of a config, and of the dataclasses in it, whose flags have no prefix."""
-    found = set()
+    found: dict[str, dataclasses.Field[Any]] = {}
     for field in dataclasses.fields(config):
         nested = dataclasses.is_dataclass(field.type)
-        found |= _option_names(field.type) if nested else {field.name}
+        found |= _options(field.type) if nested else {field.name: field}
     return found
 
 
@@ -137,32 +137,6 @@ def quiet_libraries() -> None:
 
 def print_json(record: Any) -> None:
     print(json.dumps(record, indent=1, ensure_ascii=False, default=str))
-
-
-def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
-    """Rows as a table as wide as the terminal (wide, where it is none)."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    table = Table(show_edge=False, pad_edge=False)
-    for name in columns:
-        number = all(isinstance(row[name], int | float | None) for row in rows)
-        table.add_column(
-            Text(printable(name)), justify="right" if number else "left", overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*(cell(row[name]) for name in columns))
-    console.print(table)
-
-
-def cell(value: Any) -> Text:
-    """A value as a person reads it. Captions are untrusted: no markup, no control characters."""
-    if value is None:
-        return Text("")
-    if isinstance(value, float):
-        return Text(f"{value:.4g}")
-    if isinstance(value, list | dict):
-        value = json.dumps(value, ensure_ascii=False, default=str)
-    text = str(value) if str(value).isprintable() else printable(str(value))
-    return Text(text if len(text) <= 300 else text[:299] + "…")
 
 
 def printable(text: str) -> str:

@@ -1,7 +1,8 @@
 """The rooms of the package and which may import which: arrows point one way."""
 
-import ast
 from pathlib import Path
+
+from jobs.architecture import imports_of, modules, redrawn
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {
@@ -24,12 +25,14 @@ ROOMS = {
     "mitigation": {"errors", "storage", "captions", "signals", "models", "probe", "calibration"},
     "pages": {"errors"},
     "report": {
+        "calibration",
         *("errors", "storage", "run", "query", "curation", "evidence", "pages"),
         *("models", "scoring"),  # a caption's words, as the model reads them
     },
     "evidence": {
         *("errors", "storage", "captions", "run", "signals", "models", "probe", "scoring"),
         *("cluster", "scan", "query", "pages"),
+        "mitigation",  # verify --mitigate
     },
     "scan": {"errors", "storage", "captions", "run", "models", "scoring", "cluster", "query"},
 }
@@ -45,40 +48,27 @@ LIBRARIES = {
 }
 
 
-def _imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
-
-
-def _modules() -> list[tuple[str, Path]]:
-    files = sorted((ROOT / "scanner").rglob("*.py"))
-    named = [
-        (path.relative_to(ROOT / "scanner").parts[0].removesuffix(".py"), path) for path in files
-    ]
-    return [(room, path) for room, path in named if room != "__init__"]
-
-
 def test_rooms_import_only_what_lies_below_them() -> None:
-    for room, path in _modules():
-        rooms = {name.split(".")[1] for name in _imports(path) if name.startswith("scanner.")}
+    for room, path in modules():
+        rooms = {name.split(".")[1] for name in imports_of(path) if name.startswith("scanner.")}
         assert rooms - {room} <= ROOMS[room], f"{path}: {rooms - {room} - ROOMS[room]}"
 
 
 def test_no_room_imports_a_job() -> None:
-    for _, path in _modules():
-        assert not any(name.split(".")[0] == "jobs" for name in _imports(path)), path
+    for _, path in modules():
+        assert not any(name.split(".")[0] == "jobs" for name in imports_of(path)), path
 
 
 def test_each_library_is_used_in_its_rooms_only() -> None:
-    for room, path in _modules():
-        for name in {name.split(".")[0] for name in _imports(path)} & set(LIBRARIES):
+    for room, path in modules():
+        for name in {name.split(".")[0] for name in imports_of(path)} & set(LIBRARIES):
             assert room in LIBRARIES[name], f"{path} imports {name}"
 
 
 def test_every_room_is_named() -> None:
-    assert {room for room, _ in _modules()} == set(ROOMS)
+    assert {room for room, _ in modules()} == set(ROOMS)
+
+
+def test_the_picture_of_the_rooms_is_today_s() -> None:
+    page = (ROOT / "scanner/README.md").read_text()
+    assert redrawn(page) == page, "python -m jobs.architecture draws it again"

@@ -1,9 +1,9 @@
 """Speed and FLOPs on this machine, measured against the plain way in one run.
 
 Parts: --model times each profile against plain forwards, --pipeline what a scan does beside its
-forwards, --sql named queries on a large run; all parts by default. Every round runs all ways one after another on the same captions; a
-speedup is the median over the rounds of the ratio within a round, so that a drift of the machine's
-speed cancels. Examples:
+forwards, --sql named queries on a large run; all parts by default. Every round runs all ways one
+after another on the same input; a speedup is the median over the rounds of the ratio within a
+round, so that a drift of the machine's speed cancels. Examples:
 
 memscan bench --model testbed
 memscan bench --model sd14-random --rounds 3 --batch-size 2
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.terminal import parse, print_json, print_table, quiet_libraries, run
+from jobs.tables import print_table
+from jobs.terminal import parse, print_json, quiet_libraries, run
 
 MODELS = ("testbed", "sd14-random")
 

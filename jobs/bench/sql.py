@@ -25,8 +25,8 @@ _COUNTS = {"samples": ("caption_id", "is_reference")}
 _DECISION = {"scores": ("caption_id", "noise_norm_first")}
 _SIGNALS = ("entropy_e", "bos_mass", "prompt_mass", "summary_mass", "noise_norm_first")
 _LISTED = ("source", "row", "key", "image_key", "caption_id", "is_reference")
-# What each query reads: its parameters, and columns by view, as EXPLAIN shows its scans. A hundredth
-# of the captions are flagged: 100,000 of 10 million.
+# What each query reads: its parameters, and columns by view, as EXPLAIN shows its scans. Flagged is
+# a hundredth of the captions: 100,000 of 10 million.
 QUERIES: dict[str, tuple[dict[str, str], dict[str, tuple[str, ...]]]] = {
     "rank": (
         {"top": "1000"},

@@ -40,10 +40,6 @@ class Separation:
     auc_high: float
     at: dict[float, Operation]
 
-    @property
-    def tpr_at_1pct_fpr(self) -> float:
-        return self.at[0.01].tpr
-
 
 @dataclass(frozen=True)
 class Gain:

@@ -15,9 +15,9 @@ from scanner.query.clusters import create_macros
 from scanner.query.views import EXTENDED, FLAGGED, REFERENCES, TABLES, deciding, scored
 from scanner.run import Run
 from scanner.run.schema import REJECTS
-from scanner.run.verdicts import VERDICTS, verdict_parts
+from scanner.run.verdicts import MITIGATED, MITIGATED_FOLDER, VERDICTS, verdict_parts
 
-_EMPTY = {"rejects": REJECTS, "verdicts": VERDICTS}
+_EMPTY = {"rejects": REJECTS, "verdicts": VERDICTS, "mitigated": MITIGATED}
 _OWN = (
     *("reference_captions", "scored", "decisions", "ranked", "sampled", "signals"),
     *("flagged", "thresholds"),
@@ -26,8 +26,8 @@ _TAKEN = (*_OWN, "main", "temp", "system", "pg_catalog", "information_schema")
 
 
 class RunTables:
-    """The views of a sealed run: samples, captions, scores, rejects, verdicts, ranked, signals,
-    flagged, thresholds, and for large runs texts, reference_captions, scored,
+    """The views of a sealed run: samples, captions, scores, rejects, verdicts, mitigated, ranked,
+    signals, flagged, thresholds, and for large runs texts, reference_captions, scored,
     decisions and sampled.
 
     ``ranked`` is scores joined with captions, reference captions left out, with
@@ -39,7 +39,7 @@ class RunTables:
 
     Counting samples is most of the cost of ``ranked``: ``decisions`` is the same without text and
     n_samples, with its signals in the list ``by_signal``, and ``scored`` the same with reference
-    captions; ``texts`` is captions without n_samples; ``sampled`` is about 100,000 of the decisions.
+    captions; ``texts`` is captions without n_samples; ``sampled``, about 100,000 of the decisions.
     """
 
     def __init__(
@@ -184,6 +184,7 @@ def _attach(
         "scores": [part["path"] for part in manifest["scores"]],
         "rejects": manifest["rejects"],
         "verdicts": verdict_parts(run.store),
+        "mitigated": verdict_parts(run.store, MITIGATED_FOLDER),
     }
     places = {kind: [run.store.location(item) for item in names] for kind, names in files.items()}
     sources = {kind: _source(connection, kind, names) for kind, names in places.items()}

@@ -27,6 +27,11 @@ TABLES = {
         QUALIFY row_number() OVER (
             PARTITION BY caption_id ORDER BY verified_at DESC, verification
         ) = 1""",
+    "mitigated": """
+        FROM {mitigated}
+        QUALIFY row_number() OVER (
+            PARTITION BY caption_id, mitigation ORDER BY verified_at DESC, verification
+        ) = 1""",
 }
 # A later plan may have put a reference caption into the training set.
 REFERENCES = "FROM {captions} WHERE is_reference"

@@ -6,11 +6,10 @@ from typing import Any
 import altair as alt
 
 from scanner.pages import Chart, Colours, finish
-from scanner.report.content import Content
+from scanner.report.content import OTHERS, Content
 
 WIDE = 620
 PANEL = (260, 110)
-KNOWN = "copied, by verdict"
 
 
 def charts(found: Content, colours: Colours) -> dict[str, Chart]:
@@ -27,9 +26,9 @@ def charts(found: Content, colours: Colours) -> dict[str, Chart]:
 
 
 def distributions(found: Content, colours: Colours) -> Chart:
-    """Each signal's histogram; of captions that verify found copied beside the others."""
+    """Each signal's histogram; of captions known to be memorized beside the others."""
     signals = list(dict.fromkeys(row["signal"] for row in found.bins))
-    kinds = sorted({row["kind"] for row in found.bins}, key=lambda kind: kind == KNOWN)
+    kinds = sorted({row["kind"] for row in found.bins}, key=lambda kind: kind != OTHERS)
     totals = {
         (signal, kind): sum(
             row["captions"] for row in found.bins if (row["signal"], row["kind"]) == (signal, kind)

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
+from scanner.calibration import Labels, match
 from scanner.curation import Policy, Summary, make_list, summarize
 from scanner.query import RunTables, library, rank
 from scanner.report.likely import Likely, likely
 from scanner.run import Run
 
 BINS = 40
+OTHERS = "other captions"
 Row = dict[str, Any]
 # Of each signal how many captions fall into each of BINS bins, by what is known of them.
 _BINS = """
@@ -16,15 +20,16 @@ _BINS = """
         SELECT signal, min(value) AS low, max(value) AS high FROM signals GROUP BY signal
     ),
     placed AS (
-        SELECT signal, low, high, coalesce(truth.kind, 'other captions') AS kind,
+        SELECT signal, low, high, coalesce(truth.kind, $others) AS kind,
                least(floor((value - low) / nullif(high - low, 0) * $bins), $bins - 1) AS bin
         FROM signals JOIN ends USING (signal) LEFT JOIN truth USING (caption_id)
     )
     SELECT signal, kind, low + (high - low) * coalesce(bin, 0) / $bins AS "from",
            low + (high - low) * (coalesce(bin, 0) + 1) / $bins AS "to", count(*) AS captions
     FROM placed GROUP BY ALL ORDER BY ALL"""
-_TRUTH = """
+_VERDICTS = """
     SELECT caption_id, 'copied, by verdict' AS kind FROM verdicts WHERE verdict <> 'none'"""
+_LABELS = "SELECT unnest($ids) AS caption_id, 'memorized, by label' AS kind"
 _EXTRA = """
     SELECT ranked.* EXCLUDE (caption), verdict, images, reference_source, reference_row
     FROM (
@@ -66,22 +71,35 @@ class Content:
 
 
 def gather(
-    run: str, tables: RunTables, policy: Policy, evaluation: Row | None, top: int
+    run: str,
+    tables: RunTables,
+    policy: Policy,
+    evaluation: Row | None,
+    top: int,
+    labels: Labels | None = None,
 ) -> Content:
-    """Ask everything of the run. Raises UserError for a policy that does not fit it."""
+    """Ask everything of the run; what is memorized is known by labels, or else by verdicts.
+
+    Raises UserError for a policy or labels that do not fit it.
+    """
     directory = Run.existing(run)
     manifest, record = directory.manifest(), directory.record()
     assert manifest is not None, "open_run has looked"
     assert record is not None, "a sealed run has one"
     signal = tables.decide()
-    tables.materialize("truth", _TRUTH, {})
+    if labels:
+        found = match(tables, labels)
+        memorized = found.table["caption_id"].filter(pa.array(found.memorized))
+        tables.materialize("truth", _LABELS, {"ids": memorized.to_pylist()})
+    else:
+        tables.materialize("truth", _VERDICTS, {})
     return Content(
         run=run,
         record=record,
         counts=manifest["counts"],
         signal=signal,
         likely=likely(tables),
-        bins=tables.query(_BINS, {"bins": BINS}).to_pylist(),
+        bins=tables.query(_BINS, {"bins": BINS, "others": OTHERS}).to_pylist(),
         repetition=_ask(tables, "duplicates_and_scores"),
         agreement=_ask(tables, "signal_agreement"),
         rows=_rows(tables, top),

@@ -1,7 +1,8 @@
 """The verdicts that have joined a run: tables that readers find through their commits.
 
 A verification commits a table each time it judges, under its own name; the newest verdict of a
-caption holds.
+caption holds. Verdicts on mitigated pictures have a folder of their own, so that no reader takes
+them for plain ones; there the newest of a caption and a mitigation holds.
 """
 
 import pyarrow as pa
@@ -12,7 +13,8 @@ from scanner.run.schema import CAPTION_ID, column
 from scanner.storage import Store
 
 FOLDER = "verdicts"
-TABLES = f"{FOLDER}/tables"
+MITIGATED_FOLDER = "mitigated"
+TABLES = "tables"
 
 MEASURES = pa.schema(
     [
@@ -50,16 +52,19 @@ VERDICTS = pa.schema(
         column("verified_at", pa.float64(), "when it was judged", "seconds since 1970"),
     ]
 )
+MITIGATED = pa.schema(
+    [*VERDICTS, column("mitigation", pa.string(), "what was mitigated and how strongly, as JSON")]
+)
 
 
-def verdict_commits(store: Store) -> Commits:
+def verdict_commits(store: Store, folder: str = FOLDER) -> Commits:
     """The commits of a run's verdicts, one slice a verification; the highest generation holds."""
-    return Commits(store, f"{FOLDER}/commits")
+    return Commits(store, f"{folder}/commits")
 
 
-def verdict_parts(store: Store) -> list[str]:
+def verdict_parts(store: Store, folder: str = FOLDER) -> list[str]:
     """The tables of verdicts that hold, by the commits that name them."""
-    return [part.path for commit in verdict_commits(store).all() for part in commit.parts]
+    return [part.path for commit in verdict_commits(store, folder).all() for part in commit.parts]
 
 
 def newest(commits: list[Commit]) -> Commit | None:

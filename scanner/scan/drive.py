@@ -96,7 +96,10 @@ def _result(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanResul
             f"slices have no scores; see {config.out}/quarantine, then run the same command again"
         )
     if counts["rejected_files"]:
-        complaints.append(f"{counts['rejected_files']} input files could not be read to the end")
+        complaints.append(
+            f"input files could not be read to the end: {counts['rejected_files']}; which and why: "
+            f'memscan sql {config.out} "SELECT source, reason FROM rejects"'
+        )
     # What img2dataset could not download was never in the training set.
     rejects = counts["rejects"] - counts.get("not_downloaded", 0)
     for what, of, number in (

@@ -11,18 +11,18 @@ ALONE = np.arange(6)
 
 def test_perfect_reversed_and_constant_scores() -> None:
     perfect = separation(np.array([5.0, 6, 1, 2, 3, 4]), Y, ALONE)
-    assert (perfect.auc, perfect.tpr_at_1pct_fpr) == (1.0, 1.0)
+    assert (perfect.auc, perfect.at[0.01].tpr) == (1.0, 1.0)
     assert perfect.at[0.01].threshold == 5.0
     assert separation(np.array([0.0, -1, 1, 2, 3, 4]), Y, ALONE).auc == 0.0
     constant = separation(np.ones(6), Y, ALONE)
-    assert (constant.auc, constant.tpr_at_1pct_fpr) == (0.5, 0.0)
+    assert (constant.auc, constant.at[0.01].tpr) == (0.5, 0.0)
     assert constant.at[0.01].threshold is None
 
 
 def test_lower_scores_can_mean_positive_and_the_threshold_is_one_of_them() -> None:
     scores = np.array([-5.0, -6, -1, -2, -3, -4])
     turned = separation(scores, Y, ALONE, way=-1)
-    assert (turned.auc, turned.tpr_at_1pct_fpr) == (1.0, 1.0)
+    assert (turned.auc, turned.at[0.01].tpr) == (1.0, 1.0)
     assert turned.at[0.01].threshold == -5.0
 
 
@@ -42,7 +42,7 @@ def test_tpr_at_one_per_cent_false_alarms() -> None:
     negative, positive = random.normal(size=1000), np.array([9.0, 8.0, -9.0, 7.0])
     scores = np.concatenate([positive, negative])
     labels = np.arange(1004) < 4
-    assert separation(scores, labels, np.arange(1004)).tpr_at_1pct_fpr == 0.75
+    assert separation(scores, labels, np.arange(1004)).at[0.01].tpr == 0.75
 
 
 def test_a_threshold_lets_through_no_more_negatives_than_wanted() -> None:

@@ -13,7 +13,7 @@ from scanner.curation.policy import policy_of
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
 from scanner.run import Output, Run
-from scanner.run.verdicts import TABLES, VERDICTS, verdict_commits
+from scanner.run.verdicts import FOLDER, TABLES, VERDICTS, verdict_commits
 from tests.curation.runs import loudness, make_run
 
 LOUD = "noise_norm_first > 5"
@@ -264,7 +264,7 @@ def test_a_verdict_and_a_surprising_score_are_predicates_too(tmp_path: Path) -> 
     (copied,) = open_run(run).query("FROM captions WHERE caption = 'copied'").to_pylist()
     verdict = {"caption_id": copied["caption_id"], "verdict": "verbatim", "verified_at": 1.0}
     table = pa.Table.from_pylist([verdict], VERDICTS)
-    verdict_commits(store).commit("one", [Output(TABLES, table)])
+    verdict_commits(store).commit("one", [Output(f"{FOLDER}/{TABLES}", table)])
     given = policy(
         rule("copied", "verdict = 'verbatim'", "drop"),
         rule("surprising", "p_value < 0.03 AND q_value <= 0.1", "drop"),

@@ -101,6 +101,8 @@ def test_bad_input_is_one_line_that_says_what_to_do(
 def test_a_toml_file_fills_the_options_and_flags_win(tmp_path: Path) -> None:
     from jobs.terminal import parse
     from scanner.errors import UserError
+    from scanner.evidence.verify.config import VerifyConfig
+    from scanner.evidence.verify.mitigated import Mitigation
     from scanner.scan.config import ScanConfig
 
     path = tmp_path / "scan.toml"
@@ -111,6 +113,10 @@ def test_a_toml_file_fills_the_options_and_flags_win(tmp_path: Path) -> None:
     )  # fmt: skip
     path.write_text("dry_run = true\n")
     assert parse(ScanConfig, "scan", "", ["--config", str(path), "--dry-run"]).dry_run
+    path.write_text("mitigate = true\nmask-padding = false\nbos_scale = 2\n")
+    options = parse(VerifyConfig, "verify", "", ["RUN", "--config", str(path)])
+    assert options.mitigate
+    assert options.mitigation == Mitigation(bos_scale=2, mask_padding=False)
     path.write_text("seeds = 2.5\n")
     with pytest.raises(SystemExit) as stopped:
         parse(ScanConfig, "scan", "", ["--config", str(path)])

@@ -140,7 +140,7 @@ def test_memorized_samples_of_the_testbed_are_what_a_guard_leaves_out(tmp_path: 
     assert sum(row["caption"] in memorized for row in listed) >= 0.8 * len(listed)
 
 
-def test_the_readme_s_loop_with_accelerate_runs_as_it_stands(
+def test_the_page_s_loop_with_accelerate_runs_as_it_stands(
     random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks = re.findall(r"```python\n(.*?)```", Path(README).read_text(), re.DOTALL)
@@ -250,4 +250,4 @@ def test_pictures_of_any_shape_are_cut_to_size_and_bad_rows_passed_over(tmp_path
         read_pictures(str(tmp_path / "y.parquet"))
 
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[2] / "scanner/README.md"

@@ -1,7 +1,6 @@
 """Mitigation against a plain computation: softmax over scaled and masked logits, head by head."""
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from scanner.models.diffusion_model import cross_attention_layers
 from scanner.probe import watch_attention
 from scanner.testbed import files, labels
 from tests.conftest import KINDS, make_random_pipeline
+from tests.mitigation.plain_attention import PlainAttention
 
 EQUAL = ["a red apple on a table", "a cold river in a town"]
 UNEQUAL = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]
@@ -52,35 +52,6 @@ def generate(pipe: Any, captions: list[str] | None, steps: int = 2, **options: A
         width=pipe.unet.config.sample_size * pipe.vae_scale_factor,
         **options,
     ).images
-
-
-class PlainAttention:
-    """The definition (signals.md): positions >= n have no weight, logit 0 of captions times C."""
-
-    def __init__(self, n: list[int], factor: float, mask: bool, guided: bool) -> None:
-        self.n, self.factor, self.mask, self.guided = n, factor, mask, guided
-
-    def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: Any
-    ) -> Tensor:
-        output = []
-        counts = self.n * 2 if self.guided else self.n
-        for row, n in enumerate(counts):
-            q, k, v = (
-                part(x[row]).unflatten(-1, (attn.heads, -1)).transpose(0, 1)
-                for part, x in (
-                    (attn.to_q, hidden_states),
-                    (attn.to_k, encoder_hidden_states),
-                    (attn.to_v, encoder_hidden_states),
-                )
-            )
-            logits = q @ k.mT / math.sqrt(q.shape[-1])
-            if not self.guided or row >= len(self.n):
-                logits[..., 0] *= self.factor
-            if self.mask:
-                logits[..., n:] = -torch.inf
-            output.append((logits.softmax(-1) @ v).transpose(0, 1).flatten(1))
-        return attn.to_out[0](torch.stack(output))
 
 
 def plainly(pipe: Any, processor: PlainAttention, run: Callable[[], Tensor]) -> Tensor:

@@ -7,7 +7,14 @@ import pytest
 
 from scanner.query import library, open_run
 from scanner.run import Output
-from scanner.run.verdicts import TABLES, VERDICTS, verdict_commits
+from scanner.run.verdicts import (
+    FOLDER,
+    MITIGATED,
+    MITIGATED_FOLDER,
+    TABLES,
+    VERDICTS,
+    verdict_commits,
+)
 from scanner.storage import Store
 from tests.query.test_query import make_run
 
@@ -23,7 +30,7 @@ def join(run: str, name: str, at: float, verdicts: dict[str, str], generation: i
         for i, v in verdicts.items()
     ]
     table = pa.Table.from_pylist(rows, VERDICTS)
-    verdict_commits(Store(run)).commit(name, [Output(TABLES, table)], generation)
+    verdict_commits(Store(run)).commit(name, [Output(f"{FOLDER}/{TABLES}", table)], generation)
 
 
 def seen(run: str) -> dict[str, str]:
@@ -46,9 +53,21 @@ def test_the_newest_verdict_of_a_caption_holds(run: str) -> None:
     assert seen(run) == {"a": "verbatim", "x": "none"}
 
 
+def test_mitigated_verdicts_are_told_by_their_strength_and_leave_the_plain_ones(run: str) -> None:
+    join(run, "aaa", 1.0, {"a": "verbatim"})
+    for name, at, strength in (("b", 2.0, "1"), ("c", 3.0, "2"), ("d", 4.0, "2")):
+        rows = [{"caption_id": "a", "verdict": f"of {name}", "verified_at": at}]
+        table = pa.Table.from_pylist([row | {"mitigation": strength} for row in rows], MITIGATED)
+        commits = verdict_commits(Store(run), MITIGATED_FOLDER)
+        commits.commit(name, [Output(f"{MITIGATED_FOLDER}/{TABLES}", table)])
+    assert seen(run) == {"a": "verbatim"}
+    rows = open_run(run).query("SELECT mitigation, verdict FROM mitigated ORDER BY ALL").to_pylist()
+    assert [tuple(row.values()) for row in rows] == [("1", "of b"), ("2", "of d")]
+
+
 def test_a_table_that_no_commit_names_is_not_read(run: str) -> None:
     join(run, "aaa", 1.0, {"a": "verbatim"})
-    (Path(run) / TABLES / "stray-000000000000-00.parquet").write_bytes(b"half a table")
+    (Path(run) / FOLDER / TABLES / "stray-000000000000-00.parquet").write_bytes(b"half a table")
     assert seen(run) == {"a": "verbatim"}
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from scanner.errors import UsageError
+from scanner.evidence.verify.mitigated import Mitigation
 from scanner.evidence.verify.template import names_of
 from scanner.evidence.verify.thresholds import Thresholds
 from scanner.scan.options import ActorOptions
@@ -28,8 +29,8 @@ class VerifyConfig(ActorOptions):
     where: str = "true"
     """A SQL predicate on the view ranked, as in memscan rank."""
     out: str | None = None
-    """Where pictures and measures are kept; RUN/verdicts/ID by default, where ID names captions
-    and settings. The verdicts themselves always join the run."""
+    """Where pictures and measures are kept; RUN/verdicts/ID (with --mitigate RUN/mitigated/ID) by
+    default, where ID names captions and settings. The verdicts themselves always join the run."""
     seeds: int = 4
     """Pictures a caption, each from its own initial noise; at least 2."""
     steps: int | None = None
@@ -49,6 +50,11 @@ class VerifyConfig(ActorOptions):
     """The SHA-256 of that file, without which it is not run."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """Where a verdict begins."""
+    mitigate: bool = False
+    """Generate with mitigation on, and tell how the verdicts change. They join the run as the view
+    mitigated; those in verdicts stay as they are."""
+    mitigation: Mitigation = field(default_factory=Mitigation)
+    """How strong --mitigate is."""
     model: str | None = None
     """Another model to generate with, named as for memscan scan; the run's own by default."""
     revision: str | None = None
@@ -90,3 +96,4 @@ class VerifyConfig(ActorOptions):
         if self.images:
             names_of(self.images)
         self.thresholds.check()
+        self.mitigation.check(self.mitigate)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scanner.evidence.verify.mitigated import Mitigation
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -22,6 +24,7 @@ class Settings:
     guidance: float
     height: int | None
     width: int | None
+    mitigation: Mitigation | None = None
 
 
 @torch.inference_mode()

@@ -1,6 +1,5 @@
 """Drive a verification: generate on the pool, judge, and add the verdicts to the run."""
 
-import hashlib
 import json
 import time
 from collections import Counter
@@ -13,15 +12,24 @@ import pyarrow.parquet as pq
 
 from scanner.cluster import Event, Task, check_room, joins_cluster, run_items, start_ray
 from scanner.errors import UserError
+from scanner.evidence.verify.changes import Changes, compare
 from scanner.evidence.verify.chosen import check_template, choose, grouped
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.generation import Group
-from scanner.evidence.verify.setting import Setting, prepare
+from scanner.evidence.verify.setting import Setting, identity, prepare
 from scanner.evidence.verify.verdicts import KINDS, judge
 from scanner.query import open_run
 from scanner.run import Commit, Commits, Output, Run
 from scanner.run.records import encode
-from scanner.run.verdicts import FOLDER, MEASURES, TABLES, newest, verdict_commits
+from scanner.run.verdicts import (
+    FOLDER,
+    MEASURES,
+    MITIGATED,
+    MITIGATED_FOLDER,
+    TABLES,
+    newest,
+    verdict_commits,
+)
 from scanner.storage import Store, full_url
 
 # A pool takes an actor for hanging that needs longer than this a picture.
@@ -35,6 +43,8 @@ class Verification:
     """What came out: how many captions of each verdict, where it is, and what went wrong.
 
     ``images``, ``images_per_second``: of this call, which may have found all of them there.
+    ``changes``: of mitigated pictures, against the same verification without mitigation, if there
+    is one.
     """
 
     verdicts: dict[str, int]
@@ -42,6 +52,7 @@ class Verification:
     images: int
     images_per_second: float
     complaints: tuple[str, ...]
+    changes: Changes | None = None
 
 
 @dataclass
@@ -76,29 +87,35 @@ def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) ->
     if not groups:
         raise UserError(f"{config.run}: no captions to verify; see --where and --top")
     about = setting.about(groups)
-    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
-    out = Store(config.out or f"{config.run.rstrip('/')}/{FOLDER}/{name}", config.single_writer)
+    name = identity(about)
+    folder = MITIGATED_FOLDER if config.mitigate else FOLDER
+    out = Store(config.out or f"{config.run.rstrip('/')}/{folder}/{name}", config.single_writer)
     out.preflight()
     _begin(out, about)
     say(
         f"verifying {len(chosen):,} captions with {config.seeds} seeds, "
-        f"{setting.settings.steps} steps, guidance {setting.settings.guidance:g}, into {out.url}"
+        f"{setting.settings.steps} steps, guidance {setting.settings.guidance:g}"
+        f"{', mitigated' if config.mitigate else ''}, into {out.url}"
     )
     commits = Commits(out, "commits", name)
-    drawn, lost = _generate(setting, commits, groups, _place(config, name), say, progress)
+    place = f"{full_url(config.out)}/" if config.out else f"{folder}/{name}/"
+    drawn, lost = _generate(setting, commits, groups, place, say, progress)
     done = commits.done()
     found = commits.read({group.id: done[group.id] for group in groups if group.id in done})
     table = judge(_measures(out, list(found.values())), config.thresholds, name)
+    store = Store(config.run, config.single_writer)
     if len(table):
-        _join(Store(config.run, config.single_writer), name, table, out.url)
+        _join(verdict_commits(store, folder), name, table, about.get("mitigation"), out.url)
     _tell_problems(list(found.values()), say)
     counted = Counter(table["verdict"].to_pylist())
+    plain = identity({key: value for key, value in about.items() if key != "mitigation"})
     return Verification(
         {kind: counted[kind] for kind in KINDS},
         out.url,
         drawn.images,
         drawn.images_per_second,
         _complaints(groups, found, lost),
+        compare(store, plain, table, config.thresholds) if config.mitigate else None,
     )
 
 
@@ -113,11 +130,6 @@ def _begin(out: Store, about: dict[str, Any]) -> None:
             f"{out.url} holds a verification with other settings; different are: "
             f"{', '.join(differ)}. Choose another --out, or leave it out"
         )
-
-
-def _place(config: VerifyConfig, name: str) -> str:
-    """What is written before a picture's name: relative to the run, or in full elsewhere."""
-    return f"{full_url(config.out)}/" if config.out else f"{FOLDER}/{name}/"
 
 
 def _generate(
@@ -179,9 +191,10 @@ def _measures(out: Store, commits: list[Commit]) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _join(store: Store, name: str, table: pa.Table, out: str) -> None:
+def _join(
+    commits: Commits, name: str, table: pa.Table, mitigation: dict[str, Any] | None, out: str
+) -> None:
     """Add the verdicts to the run, unless the newest ones there say the same."""
-    commits = verdict_commits(store)
     there = commits.all()
     thresholds = table["thresholds"][0].as_py()
     says = {"thresholds": thresholds, "captions": len(table), "out": full_url(out)}
@@ -190,7 +203,11 @@ def _join(store: Store, name: str, table: pa.Table, out: str) -> None:
         return
     generation = 1 + max((one.generation for one in there if one.slice == name), default=-1)
     notes = says | {"verified_at": table["verified_at"][0].as_py()}
-    commits.commit(name, [Output(TABLES, table)], generation, notes=notes)
+    folder = MITIGATED_FOLDER if mitigation else FOLDER
+    if mitigation:
+        column = pa.repeat(json.dumps(mitigation, sort_keys=True), len(table))
+        table = table.append_column(MITIGATED.field("mitigation"), column)
+    commits.commit(name, [Output(f"{folder}/{TABLES}", table)], generation, notes=notes)
 
 
 def _tell_problems(commits: list[Commit], say: Say) -> None:

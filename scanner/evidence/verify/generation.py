@@ -1,9 +1,10 @@
 """Generate from captions with several seeds, measure, and keep the pictures: the pool's work."""
 
 import io
+import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -183,6 +184,8 @@ class Generator:
             about = PngInfo()
             for name in ("model", "weights", "steps", "guidance", "dtype"):
                 about.add_text(name, str(getattr(settings, name)))
+            if settings.mitigation:
+                about.add_text("mitigation", json.dumps(asdict(settings.mitigation)))
             about.add_text("seed", str(seed))
             about.add_text("caption_id", caption_id)
             about.add_itxt("caption", caption)

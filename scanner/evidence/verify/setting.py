@@ -1,8 +1,9 @@
 """What the options of verify come to: the run's model and settings where they say nothing else."""
 
+import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,8 +13,10 @@ from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.drawing import Settings
 from scanner.evidence.verify.embedding import Embedding
 from scanner.evidence.verify.generation import GenerateWork, Group
+from scanner.evidence.verify.mitigated import load_mitigated
 from scanner.models import ModelFiles, find_model
 from scanner.models.diffusion_model import score_scheduler
+from scanner.models.pipeline import load_pipeline
 from scanner.scan.setting import MODEL, choose_resources, from_anywhere, start_ray_if_joined
 from scanner.storage import Store
 
@@ -48,20 +51,36 @@ class Setting:
             images=config.images,
             image_column=config.image_column,
             embedding=pinned,
+            make_pipeline=self._make_pipeline(),
         )
+
+    def _make_pipeline(self) -> Callable[..., Any]:
+        mitigation = self.settings.mitigation
+        if mitigation is None:
+            return load_pipeline
+        return functools.partial(load_mitigated, mitigation=mitigation)
 
     def about(self, groups: Sequence[Group]) -> dict[str, Any]:
         """All that the measures depend on; what an earlier call on the same directory had too."""
         config = self.config
         captions = [caption for group in groups for caption in group.captions]
+        settings = asdict(self.settings)
+        if settings["mitigation"] is None:
+            # A plain verification keeps the name that it had before there was mitigation.
+            del settings["mitigation"]
         return {
-            **asdict(self.settings),
+            **settings,
             "images": config.images,
             "image_column": config.image_column,
             "references": config.references,
             "embedding": config.embedding_sha256,
             "captions": hashlib.sha256(json.dumps(captions).encode()).hexdigest()[:16],
         }
+
+
+def identity(about: dict[str, Any]) -> str:
+    """The name of a verification, by all that its measures depend on."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def prepare(config: VerifyConfig, record: dict[str, Any]) -> Setting:
@@ -98,6 +117,7 @@ def prepare(config: VerifyConfig, record: dict[str, Any]) -> Setting:
         guidance=float(asked["guidance"] if config.guidance is None else config.guidance),
         height=asked["height"],
         width=asked["width"],
+        mitigation=config.mitigation if config.mitigate else None,
     )
     most = score_scheduler(files.config("scheduler")).config.num_train_timesteps
     if settings.steps > most:

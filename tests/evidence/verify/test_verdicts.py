@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from scanner.errors import UserError
-from scanner.evidence.verify.fitting import first_half, fit
+from scanner.evidence.verify.fitting import TAILS, cross_validate, first_half, fit
 from scanner.evidence.verify.thresholds import Thresholds
 from scanner.evidence.verify.verdicts import judge
 from scanner.run.verdicts import MEASURES, VERDICTS
@@ -72,13 +72,27 @@ def test_fitted_thresholds_lie_between_the_kinds() -> None:
     rows += [row(f"o{n}", 0.3, agreeing_share=n / 100) for n in range(100)]
     families = [f"family {n // 2}" for n in range(8)] + [f"o{n}" for n in range(100)]
     memorized = np.array([True] * 8 + [False] * 100)
-    found = fit(pa.Table.from_pylist(rows, MEASURES), memorized, families)
+    found = fit(pa.Table.from_pylist(rows, MEASURES), memorized, families, 0.05)
     assert found.agreement == pytest.approx(0.6)
     assert found.likeness == Thresholds().likeness  # no other caption has a training image
     assert found.part == pytest.approx(0.98, abs=0.01)
     assert 0 < found.same_picture < 1
     with pytest.raises(UserError, match="both kinds"):
-        fit(pa.Table.from_pylist(rows, MEASURES), np.ones(108, bool), families)
+        fit(pa.Table.from_pylist(rows, MEASURES), np.ones(108, bool), families, 0.05)
+
+
+def test_how_many_labels_may_be_wrong_is_told_by_captions_left_out_of_the_fit() -> None:
+    rows = [row(f"m{n}", 0.9, n / 60) for n in range(60)]
+    # 4 of 100 others come near the copies: whoever takes them for wrong labels misjudges them.
+    rows += [
+        row(f"o{n}", 0.85 if n % 30 == 0 else 0.4, agreeing_share=n / 1000) for n in range(100)
+    ]
+    memorized = np.array([True] * 60 + [False] * 100)
+    names = [str(one["caption_id"]) for one in rows]
+    found = cross_validate(pa.Table.from_pylist(rows, MEASURES), memorized, names)
+    assert tuple(found) == TAILS
+    assert found[0.0] >= 0.98
+    assert found[0.0] - found[0.1] == pytest.approx(4 / 160)
 
 
 def test_families_stay_together_and_halves_are_halves() -> None:

@@ -1,5 +1,6 @@
 """A verification of testbed captions as a user starts it: killed, started again, judged anew."""
 
+import inspect
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,10 +19,12 @@ import ray
 import torch
 from PIL import Image
 
-from scanner.errors import UserError
+from scanner.errors import UsageError, UserError
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.drive import Drawn, Verification, verify
+from scanner.evidence.verify.mitigated import Mitigation
 from scanner.evidence.verify.thresholds import Thresholds
+from scanner.mitigation import mitigate
 from scanner.query import open_run
 from scanner.scan.config import ScanConfig
 from scanner.scan.drive import scan
@@ -144,6 +147,50 @@ def test_other_thresholds_judge_again_without_drawing(
     again(run, said, thresholds=Thresholds(agreement=1, likeness=1, part=1))
     assert len(list((Path(run) / "verdicts" / "tables").iterdir())) == tables
     assert again(run, said).verdicts == found[0].verdicts
+
+
+def test_mitigated_verdicts_stand_beside_the_plain_ones_and_tell_what_changes(
+    run: str, found: tuple[Verification, list[str]]
+) -> None:
+    tables = open_run(run)
+    plain = {row["caption_id"]: row for row in tables.query("FROM verdicts").to_pylist()}
+    strong = Mitigation(bos_scale=8, mask_padding=False)
+    result = again(run, [], mitigate=True, mitigation=strong)
+    tables = open_run(run)
+    assert {row["caption_id"]: row for row in tables.query("FROM verdicts").to_pylist()} == plain
+    rows = tables.query("FROM mitigated").to_pylist()
+    assert {row["caption_id"] for row in rows} == plain.keys()
+    differ = [row for row in rows if row["verdict"] != plain[row["caption_id"]]["verdict"]]
+    assert result.changes is not None
+    assert (result.changes.captions, result.changes.changed) == (len(rows), len(differ))
+    assert differ
+    assert sum(result.changes.to["none"].values()) == found[0].verdicts["none"]
+    for row in rows:
+        assert json.loads(row["mitigation"]) == {"bos_scale": 8, "mask_padding": False}
+        name, before = Path(run) / row["images"][0], plain[row["caption_id"]]["images"][0]
+        with Image.open(name) as image, Image.open(Path(run) / before) as other:
+            assert image.info["mitigation"] == '{"bos_scale": 8, "mask_padding": false}'
+            assert "mitigation" not in other.info
+            assert image.tobytes() != other.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mitigation": Mitigation(bos_scale=2)}, "--bos-scale is of --mitigate"),
+        ({"mitigation": Mitigation(mask_padding=False)}, "--no-mask-padding is of --mitigate"),
+        ({"mitigate": True, "mitigation": Mitigation(bos_scale=0)}, "must be a positive number"),
+        ({"mitigate": True, "mitigation": Mitigation(1, False)}, "changes nothing"),
+    ],
+)
+def test_a_mitigation_that_cannot_be_is_refused(options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        VerifyConfig(run="RUN", **options).check()
+
+
+def test_mitigation_begins_with_its_own_defaults() -> None:
+    own = inspect.signature(mitigate).parameters
+    assert asdict(Mitigation()) == {name: own[name].default for name in asdict(Mitigation())}
 
 
 def test_another_verification_does_not_go_into_the_same_directory(run: str, tmp_path: Path) -> None:
