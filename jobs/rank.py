@@ -6,18 +6,17 @@ Example: memscan rank RUN --top 20 --where "n_samples > 10"
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from jobs.calibrations import named_calibration
-from jobs.tables import write_table
+from jobs.tables import Written
 from jobs.terminal import pairs, parse, run
 
 
 @dataclass(frozen=True)
-class RankConfig:
+class RankConfig(Written):
     """What to rank and how to show it."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -35,12 +34,6 @@ class RankConfig:
     """A SQL predicate on the view ranked."""
     with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
     """Attach other runs: name=RUN gives the views name.scores, name.captions and so on."""
-    format: Literal["table", "csv", "json", "parquet"] = "table"
-    """How the rows are written; parquet needs --out."""
-    json: bool = False
-    """The same as --format json."""
-    out: Path | None = None
-    """A file instead of the standard output."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config.min_samples,
             config.where,
         )
-        write_table(table, "json" if config.json else config.format, config.out)
+        config.write(table)
         return 0
 
     return run(body)

@@ -9,19 +9,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pyarrow as pa
 import tyro
 
 from jobs.calibrations import named_calibration
-from jobs.tables import write_table
+from jobs.tables import Written
 from jobs.terminal import pairs, parse, run
 from scanner.errors import UserError
 
 
 @dataclass(frozen=True)
-class SqlConfig:
+class SqlConfig(Written):
     """Which run, which question, which form."""
 
     run: Annotated[str, tyro.conf.Positional] = ""
@@ -41,12 +41,6 @@ class SqlConfig:
     calibrate, or testbed)."""
     with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
     """Attach other runs: name=RUN gives the views name.scores, name.captions and so on."""
-    format: Literal["table", "csv", "json", "parquet"] = "table"
-    """How the rows are written; parquet needs --out."""
-    json: bool = False
-    """The same as --format json."""
-    out: Path | None = None
-    """A file instead of the standard output."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = sys.argv[1:] if arguments is None else arguments
         config = parse(SqlConfig, "sql", str(__doc__), words)
         table = _library_table() if config.list else _answer(config)
-        write_table(table, "json" if config.json else config.format, config.out)
+        config.write(table)
         return 0
 
     return run(body)

@@ -4,9 +4,10 @@ import csv
 import json
 import math
 import sys
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,22 @@ from scanner.errors import UserError
 SHOWN = 1000
 # A narrower column of text is hard to read.
 READABLE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """The options of a command whose result is a table."""
+
+    format: Literal["table", "csv", "json", "parquet"] = "table"
+    """How the rows are written; parquet needs --out."""
+    json: bool = False
+    """The same as --format json."""
+    out: Path | None = None
+    """A file instead of the standard output."""
+
+    def write(self, table: pa.Table) -> None:
+        """Raises UserError where the file cannot be written."""
+        write_table(table, "json" if self.json else self.format, self.out)
 
 
 def write_table(table: pa.Table, form: str, out: Path | None) -> None:
