@@ -8,7 +8,7 @@ import ray
 
 from scanner.captions.identity import caption_ids
 from scanner.cluster import run_items
-from scanner.scan import drive
+from scanner.scan import drive, score_plan
 from scanner.scan.config import ScanConfig
 from scanner.scan.setting import Setting
 from tests.faults.bad_work import POISON, BadWork
@@ -33,7 +33,7 @@ def test_bad_work_costs_only_the_captions_that_have_no_finite_score(
         "work",
         lambda self, store: BadWork(make(self, store), FAULTS, str(tmp_path / "notes")),
     )
-    monkeypatch.setattr(drive, "run_items", partial(run_items, hang_seconds=20.0))
+    monkeypatch.setattr(score_plan, "run_items", partial(run_items, hang_seconds=20.0))
     config = ScanConfig(captions=(str(path),), out=out, model="testbed", slice_captions=20)
     try:
         result = drive.scan(config, print, lambda _: None)
