@@ -27,7 +27,7 @@ def test_damaged_input_files_cost_what_they_hold_and_no_more(tmp_path: Path) -> 
 
     content = (folder / "b.parquet").read_bytes()
     (folder / "b.parquet").write_bytes(content[: len(content) // 2])
-    # A quote that opens on one line and closes inside another; at its end it would be a cell of lines.
+    # A quote that closes inside a line; at its end it would make a cell of several lines.
     quoted[10], quoted[14] = f'"{quoted[10]}', f'{quoted[14]}" and more'
     (folder / "c.csv").write_text("\n".join(["caption", *quoted]) + "\n")
     done = memscan(*command, "--out", out, check=False)
