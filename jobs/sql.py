@@ -1,4 +1,5 @@
-"""Ask a run one SELECT over the views samples, captions, scores, rejects and ranked.
+"""Ask a run one SELECT over its views: samples, captions, scores, rejects, ranked, signals,
+verdicts, mitigated, thresholds and flagged.
 
 Examples: memscan sql RUN "SELECT count(*) FROM scores WHERE truncated"
           memscan sql RUN --name rank --param top=5

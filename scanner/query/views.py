@@ -103,7 +103,9 @@ def deciding(name: str, scored: str, rows: int, where: str = "true") -> dict[str
             ANTI JOIN (
                 SELECT caption_id FROM "{name}".reference_captions WHERE caption_id < '{last}'
             ) USING (caption_id)""",
-        "signals": f"SELECT caption_id, unnest(by_signal, recursive := true) FROM ({decisions})",
+        "signals": f"""
+            FROM (SELECT caption_id, unnest(by_signal, recursive := true) FROM ({decisions}))
+            WHERE value IS NOT NULL""",
     }
 
 
