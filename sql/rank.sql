@@ -15,8 +15,9 @@
 -- column noise_norm_first: norm of the text-conditional noise, null where it was not computed
 -- column triggers: the words that carry the attention
 -- column cluster: near-duplicates among the rows shown have the same, the caption_id of one of them
--- column reasons: the signals beyond a threshold of the calibration, or without one in the top 1 %
--- of the run (of 100,000 of its captions where it has more), the decision signal first
+-- column reasons: the signals beyond a threshold of the calibration (with its false-positive rate,
+-- FPR), or without one in the top 1 % of the run (of 100,000 of its captions where it has more), the
+-- decision signal first
 --
 -- example top=3
 WITH reference AS MATERIALIZED (
@@ -70,7 +71,7 @@ counts AS (
 bars AS MATERIALIZED (
     SELECT signal, CASE WHEN higher THEN threshold ELSE -threshold END AS bar, false_positive_rate,
            format(
-               '{} {} {:.4g} ({:.4g} % false positives)',
+               '{} {} {:.4g} ({:.4g} % FPR)',
                signal, if(higher, '≥', '≤'), threshold, 100 * false_positive_rate
            ) AS reason
     FROM thresholds

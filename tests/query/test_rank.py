@@ -31,8 +31,8 @@ def test_rank_shows_probability_near_duplicates_and_the_thresholds_that_are_cros
     assert first["cluster"] == second["cluster"]
     assert third["cluster"] == "c"
     assert first["reasons"] == [
-        "combination ≥ 0.5 (1 % false positives)",
-        "bos_mass ≤ 0.2 (3 % false positives)",
+        "combination ≥ 0.5 (1 % FPR)",
+        "bos_mass ≤ 0.2 (3 % FPR)",
     ]
     assert third["reasons"] == []
 
