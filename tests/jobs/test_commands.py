@@ -45,7 +45,8 @@ def test_every_command_and_option_has_help(command: str) -> None:
         if dataclasses.is_dataclass(value) and value.__name__.endswith("Config")
     ]
     shown = " ".join(done.stdout.replace("│", " ").split())
-    modules = {base.__module__ for base in config.__mro__} - {"builtins"}
+    # In the order of inheritance: a field that a command redefines has that command's help.
+    modules = dict.fromkeys(base.__module__ for base in config.__mro__ if base is not object)
     source = "".join(Path(sys.modules[name].__file__ or "").read_text() for name in modules)
     for field in dataclasses.fields(config):
         _, _, after = source.partition(f"\n    {field.name}: ")
