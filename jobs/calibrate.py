@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from jobs.calibrations import named_calibration
+from jobs.calibrations import evaluation_of, named_calibration, named_labels
 from jobs.findings import print_discovery, print_findings, print_thresholds
 from jobs.terminal import parse, print_json, printable, run, say
 from scanner.errors import UsageError
@@ -34,19 +34,20 @@ class CalibrateConfig:
     out: str | None = None
     """Write the calibration to this file or URL."""
     prevalence: float | None = None
-    """The share of the captions to be ranked that is memorized, which a probability depends on; by
-    default the share among the labels."""
+    """With labels: the share of the captions to be ranked that is memorized, which a probability
+    depends on; by default the share among the labels."""
     fpr: float = 0.01
-    """False-positive rate of the thresholds in the file."""
+    """With labels: false-positive rate of the thresholds in the file."""
     fdr: float = 0.1
-    """Without labels: the share of the list that may be false."""
+    """The share of the list that may be false; with labels, one more rate at which the promise is
+    put to the test."""
     by: str | None = None
     """Without labels: the signal that the list goes by; the run's decision signal by default."""
     calibration: str | None = None
     """Without labels: the list goes by this calibration's combination (a file, or testbed)."""
     null: Literal["auto", "reference", "bulk"] = "auto"
-    """What the list is compared with: reference, the captions of scan --reference; bulk, the run's
-    own, an assumption; auto, the reference captions where there are any."""
+    """Without labels: what the list is compared with. reference, the captions of scan --reference;
+    bulk, the run's own, an assumption; auto, the reference captions where there are any."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -67,8 +68,11 @@ def _check(config: CalibrateConfig) -> None:
         if value is not None and not 0 < value < 1:
             raise UsageError(f"--{name} {value}: must lie between 0 and 1")
     alone = [name for name in ("by", "calibration") if getattr(config, name)]
+    alone += ["null"] if config.null != "auto" else []
     if config.labels and alone:
         raise UsageError(f"--{alone[0]} is for lists without --labels; leave one of them out")
+    if config.prevalence is not None and not config.labels:
+        raise UsageError("--prevalence: what is fitted by it needs --labels FILE")
 
 
 def _by_labels(config: CalibrateConfig) -> int:
@@ -76,15 +80,12 @@ def _by_labels(config: CalibrateConfig) -> int:
         calibrate,
         findings_record,
         match,
-        read_labels,
-        verdicts,
         write_calibration,
     )
     from scanner.query import open_run
 
     tables = open_run(config.run)
-    labels = verdicts(tables) if config.labels == "verdicts" else read_labels(str(config.labels))
-    labelled = match(tables, labels)
+    labelled = match(tables, named_labels(str(config.labels), tables))
     found, calibration = calibrate(tables, labelled, config.prevalence, config.fpr, config.fdr)
     record = findings_record(found)
     if config.out:
@@ -120,7 +121,8 @@ def _by_null(config: CalibrateConfig) -> int:
             "captions of its run; if they are these, the list is wronger than it says"
         )
     if config.out:
-        write_calibration(config.out, _with_list(tables, found), {"null": record})
+        earlier = evaluation_of(config.calibration) or {}
+        write_calibration(config.out, _with_list(tables, found), {**earlier, "null": record})
     if config.json:
         print_json({"null": record, "out": config.out})
         return 0

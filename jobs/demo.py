@@ -14,7 +14,7 @@ from jobs.findings import print_heading, print_separation, print_separations
 from jobs.terminal import ScanProgress, parse, print_json, printable, quiet_libraries, run, say
 
 if TYPE_CHECKING:
-    from scanner.calibration import Evaluation, Findings, Separation
+    from scanner.calibration import Findings, Layers, Separation
     from scanner.query import RunTables
     from scanner.scan.drive import ScanResult
 
@@ -48,8 +48,8 @@ def _demo(config: DemoConfig) -> int:
     from jobs.report import ReportConfig, write_report
     from scanner.calibration import (
         Labels,
+        by_layer,
         calibrate,
-        evaluate,
         findings_record,
         match,
         write_calibration,
@@ -60,14 +60,14 @@ def _demo(config: DemoConfig) -> int:
     result, place = _scan(config)
     tables = open_run(place)
     labelled = match(tables, Labels.of(files.labels()))
-    found = evaluate(tables, labelled)
-    combined, calibration = calibrate(tables, labelled)
+    found, calibration = calibrate(tables, labelled)
+    layers = by_layer(tables, labelled)
     written = str(config.out / f"calibration-{config.profile}.json")
-    write_calibration(written, calibration, findings_record(combined))
+    write_calibration(written, calibration, findings_record(found))
     labels = str(config.out / "data" / "labels.csv")
     page = config.out / f"report-{config.profile}.html"
     write_report(
-        ReportConfig(place, page, written, labels),
+        ReportConfig(place, str(page), written, labels),
         f"memscan report {place} --calibration {written} --labels {labels} --out {page}",
     )
     for complaint in result.complaints:
@@ -75,13 +75,13 @@ def _demo(config: DemoConfig) -> int:
     samples = result.manifest["counts"]["samples"]
     if config.json:
         record = {"run": place, "samples": samples, "calibration": written, "report": str(page)}
-        print_json(record | _evaluation_record(found, combined))
+        print_json(record | _evaluation_record(found, layers))
     else:
         print(
             f"\n{samples:,} samples, {found.captions:,} distinct captions (held-out ones among "
             f"them), {found.memorized} truly memorized\n"
         )
-        _print_evaluation(found, combined)
+        _print_evaluation(found, layers)
         _print_ranking(open_run(place, calibration=calibration))
         print(f"\ndata set     {config.out / 'data'}\nrun          {place}")
         print(f"calibration  {written}\nreport       {page}")
@@ -91,16 +91,16 @@ def _demo(config: DemoConfig) -> int:
     return 3 if result.complaints else 0
 
 
-def _evaluation_record(found: "Evaluation", combined: "Findings") -> dict[str, Any]:
+def _evaluation_record(found: "Findings", layers: "Layers") -> dict[str, Any]:
     return {
         "captions": found.captions,
         "memorized": found.memorized,
         "signals": _records(found.signals),
-        "combined": _records(combined.combined),
-        "layers": {name: [_record(one) for one in each] for name, each in found.layers.items()},
+        "combined": _records(found.combined),
+        "layers": {name: [_record(one) for one in each] for name, each in layers.each.items()},
         "picked": {
             name: {"layer": one.layer, "way": one.way, "separation": _record(one.separation)}
-            for name, one in found.picked.items()
+            for name, one in layers.picked.items()
         },
         "text_only": _records(found.text_only),
     }
@@ -151,19 +151,19 @@ def _record(one: "Separation") -> dict[str, float]:
     }
 
 
-def _print_evaluation(found: "Evaluation", combined: "Findings") -> None:
+def _print_evaluation(found: "Findings", layers: "Layers") -> None:
     print_heading()
     print_separations("signals", found.signals)
     print_separations(
         "combined, each caption by a model that saw none like it (memscan calibrate)",
-        combined.combined,
+        found.combined,
     )
     print_separations("without the model", found.text_only)
     print("a layer and direction picked on half of the captions, reported on the other half")
-    for name, best in found.picked.items():
+    for name, best in layers.picked.items():
         print_separation(f"{name} {'+' if best.way > 0 else '-'}{best.layer}", best.separation)
     print("AUC by layer, in the order in which the U-Net runs them")
-    for name, each in found.layers.items():
+    for name, each in layers.each.items():
         print(f"  {name:22}" + " ".join(f"{one.auc:.2f}" for one in each))
 
 

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import tyro
 
+from jobs.output import write_out
 from jobs.terminal import parse, print_json, quiet_libraries, run, say
 from scanner.errors import UsageError, UserError
 from scanner.scan.options import ModelOptions
@@ -23,17 +24,17 @@ class ExplainConfig(ModelOptions):
 
     caption: Annotated[str, tyro.conf.Positional]
     """The caption, as the training set has it."""
-    out: Path = Path("explain.html")
-    """The page: one HTML file that needs no network."""
+    out: str = "explain.html"
+    """The page, a file or URL: one HTML file that needs no network."""
     png: Path | None = None
     """Also write every chart and heat map as PNG files into this directory."""
     seed: int = 0
     """The initial noise of the picture and of what is followed over the steps; scores are those of
     a scan with one seed."""
     band: str | None = None
-    """A file of captions that the model was not trained on, to compare with: a format that scan
-    reads, or .txt with one a line. By default the testbed's own held-out captions, or forty plain
-    ones that come with this package."""
+    """A file or URL of captions that the model was not trained on, to compare with: a table with a
+    column of captions, in a format that scan reads, or text with one a line. By default the
+    testbed's own held-out captions, or forty plain ones that come with this package."""
     band_size: int = 40
     """How many of them are followed, each of which costs what the caption costs; 0 for none."""
     json: bool = False
@@ -45,8 +46,6 @@ class ExplainConfig(ModelOptions):
             raise UsageError(f"--band-size {self.band_size}: 0 for none, or more")
         if self.steps < 1:
             raise UsageError(f"--steps {self.steps}: must be at least 1")
-        if not self.out.parent.is_dir():
-            raise UsageError(f"--out {self.out}: no directory {self.out.parent}")
         try:
             self.caption.encode()
         except UnicodeEncodeError as error:
@@ -87,11 +86,12 @@ def _explain(config: ExplainConfig) -> int:
         Setting(config.seed, config.steps, config.guidance, config.height, config.width),
         say,
     )
-    _write(config.out, page(found, config.model))
+    text = page(found, config.model).encode()
+    write_out(config.out, lambda file: file.write(text))
     written = write_pictures(found, config.png) if config.png else []
     if config.json:
         record = found.record()
-        print_json({**record, "out": str(config.out), "pictures": [str(path) for path in written]})
+        print_json({**record, "out": config.out, "pictures": [str(path) for path in written]})
         return 0
     for score in found.scores:
         print(f"{score.name:18}{score.value:8.4g}  {score.place}")
@@ -119,13 +119,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--png {folder}: cannot be made: {error}") from error
-
-
-def _write(out: Path, text: str) -> None:
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written: {error}") from error
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from jobs.calibrations import evaluation_of, named_calibration
+from jobs.calibrations import evaluation_of, named_calibration, named_labels
+from jobs.output import write_out
 from jobs.terminal import parse, print_json, run, say
 from scanner.errors import UsageError, UserError
 
@@ -23,8 +23,8 @@ class ReportConfig:
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
-    out: Path = Path("report.html")
-    """The page."""
+    out: str = "report.html"
+    """The page: a file or URL."""
     calibration: str | None = None
     """A calibration of memscan calibrate (a file or URL, or testbed)."""
     labels: str | None = None
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError("--top: at least 1; --pictures: 0 or more")
         written = write_report(config, shlex.join(["memscan", "report", *words]))
         if config.json:
-            print_json({"out": str(config.out), "bytes": written})
+            print_json({"out": config.out, "bytes": written})
         else:
             print(f"{config.out} ({written / 1e6:.1f} MB)")
         return 0
@@ -60,7 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def write_report(config: ReportConfig, command: str) -> int:
     """Write the page; its size in bytes."""
-    from scanner.calibration import read_labels
     from scanner.curation import read_policy
     from scanner.models.loading import tokenizer_of
     from scanner.query import open_run
@@ -70,24 +69,19 @@ def write_report(config: ReportConfig, command: str) -> int:
 
     tables = open_run(config.run, calibration=named_calibration(config.calibration))
     evaluation = evaluation_of(config.calibration)
-    labels = read_labels(config.labels) if config.labels else None
+    labels = named_labels(config.labels, tables) if config.labels else None
     found = gather(config.run, tables, read_policy(config.policy), evaluation, config.top, labels)
-    asked = (Run.existing(config.run).record() or {})["asked"]
     tokenizer = None
     try:
+        model = found.record["model"]
         tokenizer = tokenizer_of(
-            asked["model"], found.record["model"]["revision"], asked["model_config"]
+            model["name"], model["revision"], found.record["asked"]["model_config"]
         )
     except UserError as error:
         say(f"words are not shaded, only triggers marked: {error}")
     shown = pictures(Run.existing(config.run).store, found.rows, config.pictures)
-    text = page(found, tokenizer, shown, command)
-    try:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out {config.out}: cannot be written: {error}") from error
-    return len(text.encode())
+    text = page(found, tokenizer, shown, command).encode()
+    return write_out(config.out, lambda file: file.write(text))
 
 
 if __name__ == "__main__":

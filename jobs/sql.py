@@ -18,7 +18,7 @@ import tyro
 from jobs.calibrations import named_calibration
 from jobs.tables import Written
 from jobs.terminal import pairs, parse, run
-from scanner.errors import UserError
+from scanner.errors import UsageError, UserError
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ def _answer(config: SqlConfig) -> pa.Table:
     from scanner.query import library, open_run
 
     if not config.run:
-        raise UserError('name a run: memscan sql RUN "SELECT …"')
+        raise UsageError('name a run: memscan sql RUN "SELECT …"')
     asked = [config.query, config.file, config.name]
     if sum(bool(way) for way in asked) != 1:
-        raise UserError("ask one question: a SELECT, --file FILE or --name NAME")
+        raise UsageError("ask one question: a SELECT, --file FILE or --name NAME")
     parameters = pairs("--param", config.param)
     others = pairs("--with", config.with_)
     calibration = named_calibration(config.calibration)
     if config.name:
         known = library()
         if config.name not in known:
-            raise UserError(f"--name {config.name}: no such query; there are {', '.join(known)}")
+            raise UsageError(f"--name {config.name}: no such query; there are {', '.join(known)}")
         query = known[config.name]
         return open_run(config.run, others, calibration).query(query.sql, query.bind(parameters))
     sql = config.query

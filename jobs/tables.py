@@ -1,12 +1,12 @@
 """Show and write the rows of a result."""
 
 import csv
+import io
 import json
 import math
 import sys
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import IO, Any, Literal
 
 import pyarrow as pa
@@ -15,10 +15,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.output import write_out
 from jobs.terminal import printable, say
-from scanner.errors import UserError
+from scanner.errors import UsageError
 
 SHOWN = 1000
+FORMS = ("csv", "json", "parquet")
 # A narrower column of text is hard to read.
 READABLE = 16
 
@@ -27,36 +29,32 @@ READABLE = 16
 class Written:
     """The options of a command whose result is a table."""
 
-    format: Literal["table", "csv", "json", "parquet"] = "table"
-    """How the rows are written; parquet needs --out."""
+    format: Literal["table", "csv", "json", "parquet"] | None = None
+    """How the rows are written: by default as --out ends, else csv in a file, and a table on the
+    standard output; parquet needs --out."""
     json: bool = False
     """The same as --format json."""
-    out: Path | None = None
-    """A file instead of the standard output."""
+    out: str | None = None
+    """A file or URL instead of the standard output."""
 
     def write(self, table: pa.Table) -> None:
         """Raises UserError where the file cannot be written."""
         write_table(table, "json" if self.json else self.format, self.out)
 
 
-def write_table(table: pa.Table, form: str, out: Path | None) -> None:
-    """``form``: table, csv, json or parquet; to a file, or to the standard output.
+def write_table(table: pa.Table, form: str | None, out: str | None) -> None:
+    """``form``: table, csv, json, parquet, or None to go by where it is written; to a file, or to
+    the standard output.
 
     JSON is an array of objects, one a row. Raises UserError where the file cannot be written.
     """
     table = _distinct_names(table)
-    if form == "parquet":
-        if out is None:
-            raise UserError("parquet is no text: name a file with --out")
-        _to_file(out, lambda path: pq.write_table(table, path, compression="zstd"))
-    elif out is not None:
-
-        def write(path: Path) -> None:
-            with path.open("w", newline="", encoding="utf-8") as file:
-                _write_text(table, "csv" if form == "table" else form, file)
-
-        _to_file(out, write)
-    elif form == "table":
+    if out is not None:
+        ending = out.rpartition(".")[2].lower()
+        _to_file(table, form or (ending if ending in FORMS else "csv"), out)
+    elif form == "parquet":
+        raise UsageError("parquet is no text: name a file with --out")
+    elif form in (None, "table"):
         print_table(_plain(table.slice(0, SHOWN)), table.column_names)
         if len(table) > SHOWN:
             say(f"… and {len(table) - SHOWN:,} more rows; --out FILE or --format csv has all")
@@ -64,14 +62,19 @@ def write_table(table: pa.Table, form: str, out: Path | None) -> None:
         _write_text(table, form, sys.stdout)
 
 
-def _to_file(path: Path, write: Any) -> None:
-    try:
-        write(path)
-    except OSError as error:
-        raise UserError(f"--out {path}: cannot be written: {error}") from error
+def _to_file(table: pa.Table, form: str, out: str) -> None:
+    def fill(file: IO[bytes]) -> None:
+        if form == "parquet":
+            pq.write_table(table, file, compression="zstd")
+            return
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        _write_text(table, form, text)
+        text.detach()
+
+    write_out(out, fill)
 
 
-def _write_text(table: pa.Table, form: str, file: IO[str]) -> None:
+def _write_text(table: pa.Table, form: str | None, file: IO[str]) -> None:
     if form == "json":
         json.dump(_plain(table), file, indent=1, ensure_ascii=False, default=str, allow_nan=False)
         file.write("\n")

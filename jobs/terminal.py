@@ -57,7 +57,7 @@ def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
     words: list[str] = []
     for key, value in record.items():
         if key.replace("-", "_") not in options:
-            raise UserError(f"--config {paths[-1]}: no option {key!r}; see --help for the names")
+            raise UsageError(f"--config {paths[-1]}: no option {key!r}; see --help for the names")
         flag = "--" + key.replace("_", "-")
         default = options[key.replace("-", "_")].default
         if isinstance(value, bool):
@@ -78,12 +78,12 @@ def _options(config: Any) -> dict[str, dataclasses.Field[Any]]:
 
 
 def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
-    """``name=value`` words as a dictionary. Raises UserError."""
+    """``name=value`` words as a dictionary. Raises UsageError."""
     found = {}
     for item in items:
         name, equals, value = item.partition("=")
         if not equals:
-            raise UserError(f"{flag} {item}: write name=value")
+            raise UsageError(f"{flag} {item}: write name=value")
         found[name] = value
     return found
 

@@ -2,37 +2,39 @@
 
 from scanner.calibration.calibrate import Findings, calibrate
 from scanner.calibration.discovery import Counted, Discovery, Promise, discover, list_threshold
-from scanner.calibration.evaluation import Evaluation, evaluate
 from scanner.calibration.file import (
     discovery_record,
     findings_record,
     read_calibration,
+    read_evaluation,
     write_calibration,
 )
 from scanner.calibration.labelled import Labelled, match
-from scanner.calibration.labels import Labels, read_labels, verdicts
+from scanner.calibration.labels import Labels, labels_of_verdicts, read_labels
+from scanner.calibration.layers import Layers, by_layer
 from scanner.calibration.separation import RATES, Separation, separation
 
 __all__ = [
     "RATES",
     "Counted",
     "Discovery",
-    "Evaluation",
     "Findings",
     "Labelled",
     "Labels",
+    "Layers",
     "Promise",
     "Separation",
+    "by_layer",
     "calibrate",
     "discover",
     "discovery_record",
-    "evaluate",
     "findings_record",
+    "labels_of_verdicts",
     "list_threshold",
     "match",
     "read_calibration",
+    "read_evaluation",
     "read_labels",
     "separation",
-    "verdicts",
     "write_calibration",
 ]

@@ -97,11 +97,17 @@ def calibrate(
         ),
         references=int(labelled.reference.sum()),
     )
-    return _findings(tables.schema, labelled, logits, prior, fdr), calibration
+    found = _findings(tables.schema, labelled, logits, combination, prior, fdr)
+    return found, calibration
 
 
 def _findings(
-    schema: pa.Schema, labelled: Labelled, logits: Floats, prior: float, fdr: float
+    schema: pa.Schema,
+    labelled: Labelled,
+    logits: Floats,
+    combination: Separation,
+    prior: float,
+    fdr: float,
 ) -> Findings:
     known, clusters = labelled.memorized, labelled.clusters
     way = scalar_signals(schema)
@@ -125,7 +131,7 @@ def _findings(
         clusters=len(np.unique(clusters)),
         references=int(labelled.reference.sum()),
         signals=signals,
-        combination=separation(logits, known, clusters),
+        combination=combination,
         attention_only=None if by_attention is None else separation(by_attention, known, clusters),
         text_only={name: separation(each, known, clusters) for name, each in baselines.items()},
         best_signal=best,

@@ -18,15 +18,7 @@ VERSION = 1
 def read_calibration(url: str) -> Calibration:
     """Read a file that :func:`encode` made. Raises UserError for any other."""
     try:
-        with open_input(url) as file:
-            record = json.loads(file.read())
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise UserError(f"{url}: no calibration; memscan calibrate makes one")
-        if record["version"] != VERSION:
-            raise UserError(
-                f"{url}: version {record['version']} of a calibration, and this program reads "
-                f"{VERSION}; make it again with memscan calibrate, or update the program"
-            )
+        record = _read(url)
         return Calibration(
             source=url,
             binding=dict(record["binding"]),
@@ -37,10 +29,35 @@ def read_calibration(url: str) -> Calibration:
             thresholds=tuple(Threshold(**item) for item in record["thresholds"]),
             references=int(record["references"]),
         )
-    except OSError as error:
-        raise UserError(f"--calibration {url}: cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{url}: a damaged calibration: {error!r}; make it again") from error
+
+
+def read_evaluation(url: str) -> dict[str, Any] | None:
+    """How well that calibration did on labelled captions (:func:`findings_record`); None for one
+    that was made without labels. Raises UserError as :func:`read_calibration`."""
+    try:
+        found = dict(_read(url)["evaluation"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{url}: a damaged calibration: {error!r}; make it again") from error
+    return found if "combination" in found else None
+
+
+def _read(url: str) -> dict[str, Any]:
+    """The file's record, of this version."""
+    try:
+        with open_input(url) as file:
+            record = json.loads(file.read())
+    except OSError as error:
+        raise UserError(f"--calibration {url}: cannot be read: {error}") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise UserError(f"{url}: no calibration; memscan calibrate makes one")
+    if record["version"] != VERSION:
+        raise UserError(
+            f"{url}: version {record['version']} of a calibration, and this program reads "
+            f"{VERSION}; make it again with memscan calibrate, or update the program"
+        )
+    return record
 
 
 def write_calibration(url: str, calibration: Calibration, evaluation: dict[str, Any]) -> None:

@@ -82,7 +82,7 @@ def read_labels(url: str) -> Labels:
     return Labels(by, names, memorized, groups)
 
 
-def verdicts(tables: RunTables) -> Labels:
+def labels_of_verdicts(tables: RunTables) -> Labels:
     """What verification found: verbatim and template copies are memorized.
 
     Raises UserError where nothing has been verified.

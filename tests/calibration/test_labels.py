@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.calibration import Labels, match, read_labels, verdicts
+from scanner.calibration import Labels, labels_of_verdicts, match, read_labels
 from scanner.captions.identity import caption_id
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
@@ -100,4 +100,4 @@ def test_near_copies_and_groups_make_clusters_together(tmp_path: Path) -> None:
 
 def test_a_run_without_verdicts_says_which_command_makes_them(tables: RunTables) -> None:
     with pytest.raises(UserError, match="memscan verify"):
-        verdicts(tables)
+        labels_of_verdicts(tables)

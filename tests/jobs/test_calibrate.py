@@ -102,6 +102,7 @@ def test_a_list_can_go_by_a_calibration_made_elsewhere(
     assert record["signal"] == "combination"
     assert record["length"] > 30
     made = json.loads(Path(both).read_text())
+    assert made["evaluation"].keys() >= {"combination", "null"}
     assert made["weights"] == json.loads(Path(out).read_text())["weights"]
     (start,) = [one for one in made["thresholds"] if one["signal"] == "combination"]
     assert start["false_positive_rate"] == record["p"]
@@ -115,6 +116,8 @@ def test_a_list_can_go_by_a_calibration_made_elsewhere(
         (("--fdr", "0"), 2, "between 0 and 1"),
         (("--prevalence", "1.5", "--labels", "x.csv"), 2, "between 0 and 1"),
         (("--labels", "x.csv", "--by", "bos_mass"), 2, "--by is for lists without --labels"),
+        (("--labels", "x.csv", "--null", "bulk"), 2, "--null is for lists without --labels"),
+        (("--prevalence", "0.1"), 2, "needs --labels FILE"),
         (("--by", "n_tokens"), 1, "no signal of this run"),
         (("--calibration", "testbed"), 1, "different are: weights"),
         (("--calibration", "missing.json"), 1, "cannot be read"),

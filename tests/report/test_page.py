@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
+from jobs.calibrate import main as calibrate
 from jobs.report import ReportConfig, write_report
+from scanner.storage import Store
 from tests.pages import opened
 from tests.query.runs import make_run, trigger
 from tests.whole_scans import make_captions
@@ -25,8 +27,7 @@ FINGERPRINT = {"seeds": 1, "steps": 50, "guidance": 7.5, "dtype": "float32"}
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("report")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     choose = random.Random(0)
     captions = [HOSTILE, LONG, *make_captions(1200)]
     rows = [
@@ -42,9 +43,14 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         for number, caption in enumerate(captions)
     ]
-    run = make_run(folder / "run", rows, fingerprint=FINGERPRINT, record=RECORD)
-    out = folder / "report.html"
-    write_report(ReportConfig(run, out), "memscan report")
+    folder = tmp_path_factory.mktemp("report") / "run"
+    return make_run(folder, rows, fingerprint=FINGERPRINT, record=RECORD)
+
+
+@pytest.fixture(scope="module")
+def file(run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(ReportConfig(run, str(out)), "memscan report")
     return out
 
 
@@ -56,6 +62,18 @@ def shown(browser: Browser, file: Path) -> Iterator[Page]:
 
 def test_a_thousand_captions_fit_into_five_megabytes(file: Path) -> None:
     assert file.stat().st_size < 5_000_000
+
+
+def test_a_calibration_without_labels_and_a_bucket_will_do(
+    run: str, s3: str, tmp_path: Path
+) -> None:
+    listed = str(tmp_path / "list.json")
+    assert calibrate([run, "--null", "bulk", "--by", "noise_norm_first", "--out", listed]) == 0
+    config = ReportConfig(run, f"{s3}/pages/report.html", calibration=listed)
+    written = write_report(config, "memscan report")
+    page = Store(f"{s3}/pages").read("report.html")
+    assert len(page) == written
+    assert b"The calibration was judged on" not in page
 
 
 def test_hostile_captions_are_text(shown: Page) -> None:

@@ -3,18 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-
-from scanner.captions.formats import ENDINGS, UnreadableFile, inspect, read
+from scanner.captions.columns import CAPTION_NAMES
 from scanner.captions.identity import caption_id
-from scanner.captions.values import captions as usable
+from scanner.captions.listed import read_listed
 from scanner.errors import UserError
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.generation import Group
 from scanner.evidence.verify.template import names_of
 from scanner.models import ModelFiles, canonical, load_tokenizer
 from scanner.query import RunTables, rank
-from scanner.storage import is_transient, open_input
 
 # A group's pictures, about one batch of a device: what is lost when a process dies.
 GROUP_IMAGES = 16
@@ -46,9 +43,9 @@ def choose(config: VerifyConfig, tables: RunTables, files: ModelFiles) -> list[t
     if config.captions is None:
         table = rank(tables, config.top, config.by, where=config.where)
         return list(zip(table["caption_id"].to_pylist(), table["caption"].to_pylist(), strict=True))
-    name, values = _read(config.captions)
+    name, values = read_listed(config.captions, "--captions", ("caption_id", *CAPTION_NAMES[0]))
     wanted = dict.fromkeys(values, "")
-    if name == "caption":
+    if name != "caption_id":
         tokenizer = load_tokenizer(files)
         texts = [(canonical(tokenizer, text), text) for text in values]
         # Of equal captions the first one's spelling.
@@ -94,43 +91,3 @@ def check_template(template: str, tables: RunTables) -> None:
                 f"--images {template}: no column {name!r} in samples; there are "
                 f"{', '.join(there)} (memscan scan --keep carries more of them)"
             )
-
-
-def _read(url: str) -> tuple[str, list[str]]:
-    """caption_id or caption, and its values in a file."""
-    try:
-        name, values = _of_table(url) if url.lower().endswith(ENDINGS) else _of_lines(url)
-    except (OSError, UnicodeDecodeError, UnreadableFile) as error:
-        if is_transient(error):
-            raise
-        raise UserError(f"--captions {url}: cannot be read: {error}") from error
-    if not values:
-        raise UserError(f"--captions {url}: there are no captions in it")
-    return name, values
-
-
-def _of_lines(url: str) -> tuple[str, list[str]]:
-    with open_input(url, compression="infer") as file:
-        # At line feeds alone: a caption may hold what Python takes for the end of a line.
-        lines = file.read().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    return "caption", [line for line in lines if line.strip()]
-
-
-def _of_table(url: str) -> tuple[str, list[str]]:
-    columns = inspect(url).columns
-    name = next((name for name in ("caption_id", "caption") if name in columns), None)
-    if name is None:
-        raise UserError(
-            f"--captions {url}: no column caption_id or caption; it has {', '.join(columns)}"
-        )
-    values: list[str] = []
-    for batch in read(url, [name]):
-        if batch.bad:
-            row, reason = batch.bad[0]
-            raise UserError(f"--captions {url}, row {row}: {reason}")
-        texts, bad = usable(batch.columns[name])
-        if bad:
-            place, reason = next(iter(sorted(bad.items())))
-            raise UserError(f"--captions {url}, row {batch.rows[place]}: {reason}")
-        values += pa.array(texts).to_pylist()
-    return name, values

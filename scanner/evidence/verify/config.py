@@ -23,7 +23,7 @@ class VerifyConfig(ActorOptions):
     """How many captions, the first of the ranking."""
     captions: str | None = None
     """Instead of the ranking, a file of captions: text with one a line, or csv, tsv, jsonl or
-    parquet with a column caption_id or caption; captions that the run does not have too."""
+    parquet with a column caption_id or captions; captions that the run does not have too."""
     by: str | None = None
     """The signal that ranks, as in memscan rank."""
     where: str = "true"

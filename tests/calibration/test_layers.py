@@ -1,6 +1,6 @@
 import numpy as np
 
-from scanner.calibration.evaluation import pick_layer
+from scanner.calibration.layers import pick_layer
 
 
 def test_a_layer_is_picked_on_one_half_and_reported_on_the_other() -> None:

@@ -1,12 +1,12 @@
-"""Every signal of a run against labels, beside baselines that need no model."""
+"""Each layer of the signals by layer against labels."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from scanner.calibration.features import TEXT_ONLY, layer_signals, matrix, scalar_signals, way
+from scanner.calibration.features import layer_signals, matrix, way
 from scanner.calibration.labelled import Labelled
-from scanner.calibration.separation import Floats, Separation, separation
+from scanner.calibration.separation import Separation, separation
 from scanner.query import RunTables
 
 
@@ -21,45 +21,27 @@ class Picked:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Separation by signal, by signal and layer, and by what needs no model.
+class Layers:
+    """How well each layer of each signal by layer separates.
 
-    ``layers`` counts every layer in its documented direction on all captions; a layer chosen by
+    ``each`` counts every layer in its documented direction on all captions; a layer chosen by
     looking at it would flatter itself, so ``picked`` chooses on other captions than it reports.
     """
 
-    captions: int
-    memorized: int
-    signals: dict[str, Separation]
-    layers: dict[str, list[Separation]]
+    each: dict[str, list[Separation]]
     picked: dict[str, Picked]
-    text_only: dict[str, Separation]
 
 
-def evaluate(tables: RunTables, labelled: Labelled) -> Evaluation:
-    """Compare scores with labels, reference captions included.
-
-    A signal counts in the direction that its column documents, text baselines as higher =
-    memorized.
-    """
+def by_layer(tables: RunTables, labelled: Labelled) -> Layers:
+    """Compare the scores of every layer with labels, reference captions included."""
     known, clusters = labelled.memorized, labelled.clusters
-
-    def column(name: str) -> Floats:
-        return matrix(labelled.table, [name])[0]
-
-    signals = {
-        name: separation(column(name)[:, 0], known, clusters, sign)
-        for name, sign in scalar_signals(tables.schema).items()
-    }
-    layers, picked = {}, {}
+    each, picked = {}, {}
     for name in layer_signals(tables.schema):
-        values, sign = column(name), way(tables.schema.field(name))
-        layers[name] = [separation(each, known, clusters, sign) for each in values.T]
+        values, _ = matrix(labelled.table, [name])
+        sign = way(tables.schema.field(name))
+        each[name] = [separation(one, known, clusters, sign) for one in values.T]
         picked[name] = pick_layer(values, known, clusters)
-    text_only = {
-        name: separation(column(name)[:, 0], known, clusters) for name in (*TEXT_ONLY, "n_samples")
-    }
-    return Evaluation(len(known), int(known.sum()), signals, layers, picked, text_only)
+    return Layers(each, picked)
 
 
 def pick_layer(
