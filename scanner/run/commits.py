@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.run.records import Commit, DamagedFile, commit_name
+from scanner.run.records import AGAIN, Commit, DamagedFile, commit_name
 from scanner.run.schema import write_part
 from scanner.storage import Store
 
@@ -31,12 +31,14 @@ class Output:
 class Commits:
     """The commits in one folder of a store. The first commit of a slice's generation holds.
 
-    ``fingerprint`` names what the slices' results depend on; every commit carries it.
+    ``fingerprint`` names what the slices' results depend on; every commit carries it. ``mend``
+    says what to do about a commit that is damaged.
     """
 
     store: Store
     folder: str = "commits"
     fingerprint: str = ""
+    mend: str = AGAIN
 
     def done(self) -> dict[str, int]:
         """The highest committed generation of each slice, by one listing."""
@@ -120,4 +122,4 @@ class Commits:
 
     def _read(self, slice_id: str, generation: int) -> Commit:
         name = self._name(slice_id, generation)
-        return Commit.from_json(self.store.location(name), self.store.read(name))
+        return Commit.from_json(self.store.location(name), self.store.read(name), self.mend)

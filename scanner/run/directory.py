@@ -18,6 +18,8 @@ from scanner.run.commits import READERS, Commits
 from scanner.run.records import Commit, Part, Plan, decode, encode, with_keys
 from scanner.storage import Store
 
+REPAIR = "run the same memscan scan with --repair: its slice is scored again"
+
 
 class Run:
     """A run's directory in a store; the methods are the commit protocol."""
@@ -84,7 +86,8 @@ class Run:
     def commits(self) -> Commits:
         """The commits of scored slices."""
         record = self.record()
-        return Commits(self.store, "commits", record["fingerprint"]["id"] if record else "")
+        fingerprint = record["fingerprint"]["id"] if record else ""
+        return Commits(self.store, "commits", fingerprint, REPAIR)
 
     def damaged(self) -> dict[str, str]:
         """Slices whose commit cannot be read, or names a part that is missing or has another

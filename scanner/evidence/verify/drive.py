@@ -35,6 +35,7 @@ from scanner.storage import Store, full_url
 # A pool takes an actor for hanging that needs longer than this a picture.
 HANG_SECONDS = {"cpu": 1800.0, "cuda": 120.0}
 SHOWN = 3
+DRAW_AGAIN = "remove it and run the same memscan verify again: its pictures are made again"
 Say = Callable[[str], None]
 
 
@@ -97,7 +98,7 @@ def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) ->
         f"{setting.settings.steps} steps, guidance {setting.settings.guidance:g}"
         f"{', mitigated' if config.mitigate else ''}, into {out.url}"
     )
-    commits = Commits(out, "commits", name)
+    commits = Commits(out, "commits", name, DRAW_AGAIN)
     place = f"{full_url(config.out)}/" if config.out else f"{folder}/{name}/"
     drawn, lost = _generate(setting, commits, groups, place, say, progress)
     done = commits.done()

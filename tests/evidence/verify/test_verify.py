@@ -135,6 +135,17 @@ def test_pictures_are_kept_with_what_made_them(
             assert (image.info["guidance"], image.info["model"]) == ("2.0", "testbed")
 
 
+def test_a_damaged_commit_says_how_it_is_mended(
+    run: str, found: tuple[Verification, list[str]]
+) -> None:
+    commit = min(Path(found[0].out, "commits").iterdir())
+    commit.write_text("{")
+    with pytest.raises(UserError, match="remove it and run the same memscan verify again: its pic"):
+        again(run, [])
+    commit.unlink()
+    assert again(run, []).verdicts == found[0].verdicts
+
+
 def test_other_thresholds_judge_again_without_drawing(
     run: str, found: tuple[Verification, list[str]]
 ) -> None:
