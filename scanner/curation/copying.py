@@ -26,7 +26,7 @@ FOLDER = ".memscan"
 POOL_FROM = 4
 CPUS = 1.0
 SAY_SECONDS = 10.0
-COPY_AGAIN = "remove it and run the same memscan curate again: its shard is copied again"
+MEND = "remove it and run the same memscan curate again: its shard is copied again"
 
 Say = Callable[[str], None]
 
@@ -76,7 +76,7 @@ def apply(
     shards = shards_of(plan, copies)
     listed, store = Store(removals, single_writer=True), Store(copies, single_writer)
     digest = _begin(listed, store, copies, plan.counts["samples"])
-    commits = Commits(store, f"{FOLDER}/commits", digest, COPY_AGAIN)
+    commits = Commits(store, f"{FOLDER}/commits", digest, MEND)
     done = commits.done()
     left = [shard for shard in shards if shard.id not in done]
     if len(left) < len(shards):

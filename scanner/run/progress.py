@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scanner.run.directory import Run
-from scanner.run.records import decode, encode, with_keys
+from scanner.run.records import encode, read_json
 
 REMEMBERED = 100
 
@@ -112,11 +112,7 @@ def last_seen(run: Run) -> dict[str, Any]:
     """progress.json, as the last driver left it; {} where there is none."""
     if not run.store.exists("progress.json"):
         return {}
-    return _json(run, "progress.json")
-
-
-def _json(run: Run, name: str, *keys: str) -> dict[str, Any]:
-    return decode(run.store.location(name), run.store.read(name), with_keys(*keys))
+    return read_json(run.store, "progress.json")
 
 
 def _planning(run: Run) -> dict[str, int | None]:
@@ -124,7 +120,7 @@ def _planning(run: Run) -> dict[str, int | None]:
     frozen = "planning/0000/inputs.json"
     units = None
     if run.store.exists(frozen):
-        units = len(_json(run, frozen, "units")["units"])
+        units = len(read_json(run.store, frozen, "units")["units"])
     return {
         "units": units,
         "units_read": len(run.store.names("planning/0000/read")),
@@ -140,7 +136,7 @@ def _eta(planned: bool, left: int, rate: float) -> float | None:
 
 
 def _reason(run: Run, slice_id: str) -> str:
-    return _json(run, f"quarantine/{slice_id}.json", "reason")["reason"]
+    return read_json(run.store, f"quarantine/{slice_id}.json", "reason")["reason"]
 
 
 def _reasons(run: Run) -> dict[str, int]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from scanner.errors import UserError
+from scanner.storage import Store
 
 Record = TypeVar("Record")
 # What to do about a damaged file, where nothing else is said: most are a scan's.
@@ -140,8 +141,8 @@ def decode(name: str, data: bytes, make: Callable[[Any], Record], mend: str = AG
         raise DamagedFile(f"{name} is damaged ({type(error).__name__}: {error}); {mend}") from error
 
 
-def with_keys(*keys: str) -> Callable[[Any], dict[str, Any]]:
-    """For ``decode``: an object that has these keys."""
+def read_json(store: Store, name: str, *keys: str, mend: str = AGAIN) -> dict[str, Any]:
+    """The object in a JSON file, which has these keys. Raises DamagedFile."""
 
     def make(record: Any) -> dict[str, Any]:
         missing = [key for key in keys if key not in dict(record)]
@@ -149,4 +150,4 @@ def with_keys(*keys: str) -> Callable[[Any], dict[str, Any]]:
             raise KeyError(*missing)
         return dict(record)
 
-    return make
+    return decode(store.location(name), store.read(name), make, mend)

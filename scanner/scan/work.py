@@ -15,7 +15,7 @@ from torch import Tensor
 from scanner.cluster import BrokenDevice, Result
 from scanner.models import find_model, load_model
 from scanner.run import Output, Slice
-from scanner.run.records import decode, encode, with_keys
+from scanner.run.records import encode, read_json
 from scanner.run.schema import REJECTS
 from scanner.scoring import Scorer
 from scanner.scoring.scorer import ReadCaptions
@@ -49,11 +49,7 @@ class ScanWork:
         remembered = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
         scoring = self.scoring
         if scoring["batch_size"] is None and self.store.exists(remembered):
-            scoring = scoring | decode(
-                self.store.location(remembered),
-                self.store.read(remembered),
-                with_keys("batch_size"),
-            )
+            scoring = scoring | read_json(self.store, remembered, "batch_size")
         return SliceScorer(self.store, Scorer(model, **scoring), remembered)
 
 

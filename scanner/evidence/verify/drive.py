@@ -20,7 +20,7 @@ from scanner.evidence.verify.setting import Setting, identity, prepare
 from scanner.evidence.verify.verdicts import KINDS, judge
 from scanner.query import open_run
 from scanner.run import Commit, Commits, Output, Run
-from scanner.run.records import encode
+from scanner.run.records import encode, read_json
 from scanner.run.verdicts import (
     FOLDER,
     MEASURES,
@@ -35,7 +35,7 @@ from scanner.storage import Store, full_url
 # A pool takes an actor for hanging that needs longer than this a picture.
 HANG_SECONDS = {"cpu": 1800.0, "cuda": 120.0}
 SHOWN = 3
-DRAW_AGAIN = "remove it and run the same memscan verify again: its pictures are made again"
+MEND = "remove it and run the same memscan verify again: what it held is made again"
 Say = Callable[[str], None]
 
 
@@ -98,7 +98,7 @@ def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) ->
         f"{setting.settings.steps} steps, guidance {setting.settings.guidance:g}"
         f"{', mitigated' if config.mitigate else ''}, into {out.url}"
     )
-    commits = Commits(out, "commits", name, DRAW_AGAIN)
+    commits = Commits(out, "commits", name, MEND)
     place = f"{full_url(config.out)}/" if config.out else f"{folder}/{name}/"
     drawn, lost = _generate(setting, commits, groups, place, say, progress)
     done = commits.done()
@@ -124,7 +124,7 @@ def _begin(out: Store, about: dict[str, Any]) -> None:
     """Claim a directory for what is verified here; another verification's is refused."""
     if out.create("verification.json", encode(about)):
         return
-    there = json.loads(out.read("verification.json"))
+    there = read_json(out, "verification.json", mend=MEND)
     differ = [key for key, value in json.loads(encode(about)).items() if there.get(key) != value]
     if differ:
         raise UserError(

@@ -140,7 +140,7 @@ def test_a_damaged_commit_says_how_it_is_mended(
 ) -> None:
     commit = min(Path(found[0].out, "commits").iterdir())
     commit.write_text("{")
-    with pytest.raises(UserError, match="remove it and run the same memscan verify again: its pic"):
+    with pytest.raises(UserError, match="remove it and run the same memscan verify again: what"):
         again(run, [])
     commit.unlink()
     assert again(run, []).verdicts == found[0].verdicts
@@ -207,6 +207,12 @@ def test_mitigation_begins_with_its_own_defaults() -> None:
 def test_another_verification_does_not_go_into_the_same_directory(run: str, tmp_path: Path) -> None:
     (tmp_path / "verification.json").write_text("{}")
     with pytest.raises(UserError, match="holds a verification with other settings"):
+        again(run, [], out=str(tmp_path))
+
+
+def test_a_damaged_description_of_a_verification_is_named(run: str, tmp_path: Path) -> None:
+    (tmp_path / "verification.json").write_text('{"model": ')
+    with pytest.raises(UserError, match=r"verification.json is damaged .* the same memscan verify"):
         again(run, [], out=str(tmp_path))
 
 
