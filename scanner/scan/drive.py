@@ -102,10 +102,7 @@ def _result(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanResul
         )
     # What img2dataset could not download was never in the training set.
     rejects = counts["rejects"] - counts.get("not_downloaded", 0)
-    for what, of, number in (
-        ("rejects", "rows", rejects),
-        ("scan_rejects", "captions", counts["scan_rejects"]),
-    ):
+    for of, number in (("rows", rejects), ("captions", counts["scan_rejects"])):
         if number > config.max_reject_fraction * counts[of]:
-            complaints.append(f"{counts[what]:,} of {counts[of]:,} {of} were rejected")
+            complaints.append(f"{number:,} of {counts[of]:,} {of} were rejected")
     return ScanResult(config.out, manifest, tuple(complaints))
