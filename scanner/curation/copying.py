@@ -1,11 +1,9 @@
 """Cleaned copies of the input shards: every one made, checked and committed by itself."""
 
 import hashlib
-import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -104,7 +102,7 @@ def _removed(listed: Store) -> int:
 
 
 def _begin(listed: Store, store: Store, copies: str, samples: int) -> str:
-    """The hash of the list that all copies here are made by; removes what a killed writer left."""
+    """The hash of the list that all copies here are made by; removes what killed writers left."""
     hashed = hashlib.sha256()
     with listed.open(PARQUET) as file:
         while data := file.read(1 << 20):
@@ -115,10 +113,7 @@ def _begin(listed: Store, store: Store, copies: str, samples: int) -> str:
             f"--apply {copies}: the copies there were made by another removal list; name another "
             "place, or remove them first"
         )
-    if not store.is_remote:
-        for path in Path(store.location("")).rglob(".*"):
-            if re.fullmatch(r"\..+\.[0-9a-f]{32}", path.name) and path.is_file():
-                path.unlink()
+    store.remove_unfinished()
     return digest
 
 

@@ -120,6 +120,7 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
     stray = copies / "text" / f".2.csv.{'0' * 32}"
     stray.parent.mkdir(exist_ok=True)
     stray.write_bytes(b"half a f")
+    os.utime(stray, (0, 0))
     monkeypatch.setattr("scanner.curation.copying.POOL_FROM", 1000)
     said: list[str] = []
     found = apply(run, undisturbed[0], str(copies), said.append)
