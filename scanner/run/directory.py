@@ -188,6 +188,11 @@ class Run:
         )
 
 
+def planning_folder(generation: int) -> str:
+    """Where a generation of the plan keeps what is read and grouped so far."""
+    return f"planning/{generation:04d}"
+
+
 def _plan_name(generation: int) -> str:
     return f"plan-{generation + 1:04d}.json" if generation else "plan.json"
 

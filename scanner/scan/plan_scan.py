@@ -17,11 +17,6 @@ POOL_FROM = 4
 PLANNING_CPUS = 1.0
 
 
-def planning_folder(generation: int) -> str:
-    """Where a generation of the plan keeps what is read and grouped so far."""
-    return f"planning/{generation:04d}"
-
-
 def plan_scan(
     setting: Setting,
     inputs: list[Input],
@@ -51,7 +46,6 @@ def plan_scan(
         setting.slice_rows,
         config.limit,
         run_items,
-        planning_folder(len(earlier)),
         earlier,
     )
     counts = plan.counts

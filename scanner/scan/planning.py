@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from scanner.errors import UserError
 from scanner.run import Commit, Plan, Slice
+from scanner.run.directory import planning_folder
 from scanner.scan.chunk import COUNTED, Canonical
 from scanner.scan.inputs import Input
 from scanner.scan.ranges import id_bounds
@@ -29,17 +30,17 @@ def make_plan(
     slice_rows: Callable[[int], int],
     limit: int | None = None,
     run_items: RunItems = run_here,
-    folder: str = "planning/0000",
     earlier: Sequence[Plan] = (),
 ) -> Plan:
     """Read the inputs, write samples, rejects and captions, and describe them.
 
     ``make_canonical`` (picklable) makes the model's normalisation, ``slice_rows`` gives the slice
-    size for a number of captions, ``run_items`` does the work. ``folder`` keeps what is done: with
-    the same one, planning goes on where it stopped, with the inputs it began with. ``earlier``:
-    plans of the same run, whose captions are not planned again. Memory does not grow with the
-    data. Raises UserError where there is no caption at all, or captions cannot be grouped.
+    size for a number of captions, ``run_items`` does the work. ``earlier``: plans of the same run,
+    whose captions are not planned again. What is done is kept in the folder of this generation:
+    planning goes on where it stopped, with the inputs it began with. Memory does not grow with
+    the data. Raises UserError where there is no caption at all, or captions cannot be grouped.
     """
+    folder = planning_folder(len(earlier))
     reading = _freeze(inputs, store, folder, earlier)
     read = read_units(reading, store, make_canonical, run_items, folder)
     files = _files(read)

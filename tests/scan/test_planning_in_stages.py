@@ -16,7 +16,7 @@ from jobs.status import main as status_command
 from scanner.cluster.work import Item, Work
 from scanner.errors import UserError
 from scanner.run import Commits, Plan, Run
-from scanner.run.progress import status
+from scanner.run.status import status
 from scanner.scan import stages, units
 from scanner.scan.config import ScanConfig
 from scanner.scan.inputs import choose_inputs
@@ -125,21 +125,22 @@ def test_a_second_driver_finds_the_first_one_s_inputs_and_does_nothing_twice(
 def test_an_extension_plans_only_what_is_new(tmp_path: Path, data: Path) -> None:
     run = tmp_path / "run"
     first = _plan(run, data / "0.parquet")
-    second = _plan(run, data, folder="planning/0001", earlier=(first,))
+    second = _plan(run, data, earlier=(first,))
     assert second.counts["captions"] == 50
     assert {row["canonical"][:9] for row in _table(run, second.captions)} == {"only in 1"}
     assert second.slices[0].id == f"{len(first.slices):06d}"
     assert second.counts["samples"] == 600
-    third = _plan(run, data, folder="planning/0002", earlier=(first, second))
+    third = _plan(run, data, earlier=(first, second))
     assert (third.counts["captions"], third.slices) == (0, ())
 
 
 def test_a_limited_extension_takes_the_smallest_new_ids(tmp_path: Path, data: Path) -> None:
-    run = tmp_path / "run"
-    first = _plan(run, data / "0.parquet")
-    every = _plan(run, data, folder="planning/0001", earlier=(first,))
-    some = _plan(run, data, folder="planning/0002", earlier=(first,), limit=7)
-    assert _table(run, some.captions) == _table(run, every.captions)[:7]
+    captions = {}
+    for limit in (None, 7):
+        run = tmp_path / str(limit)
+        first = _plan(run, data / "0.parquet")
+        captions[limit] = _table(run, _plan(run, data, earlier=(first,), limit=limit).captions)
+    assert captions[7] == captions[None][:7]
 
 
 @pytest.mark.parametrize("limit", [1, 150, 399, 10_000])
