@@ -95,7 +95,7 @@ def scan_with(files: str, out: Path, slice_captions: int, stub: str | None = Non
 
     began = time.perf_counter()
     planner = on_the_pool(config.address, say, progress)
-    plan = run.adopt(plan_scan(setting, choose_inputs(config), run.store, say, run_items=planner))
+    plan = run.adopt(plan_scan(setting, choose_inputs(config), run.store, say, do_items=planner))
     planning = time.perf_counter() - began
     score_plan(setting, run, plan, say, progress)
     run.seal()
