@@ -158,8 +158,7 @@ def _run_here(commits: Commits, shards: list[Shard], work: CleanWork) -> dict[st
 
 
 def _result(commits: Commits, shards: list[Shard], copies: str) -> Applied:
-    done = commits.done()
-    found = commits.read({shard.id: done[shard.id] for shard in shards}).values()
+    found = commits.of(shard.id for shard in shards)
     sums = {
         name: sum(commit.notes[name] for commit in found) for name in ("rows", "kept", "removed")
     }

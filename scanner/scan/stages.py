@@ -46,7 +46,7 @@ def read_units(
     for unit in reading.units:
         if unit.id in failed:
             _give_up(commits, unit, failed[unit.id])
-    return _all(commits, reading.units)
+    return commits.of(unit.id for unit in reading.units)
 
 
 def _give_up(commits: Commits, unit: Unit, reason: str) -> None:
@@ -90,9 +90,4 @@ def group_ranges(
             f"({folder}/group/{name}: {reason}); what is done is kept: mend the cause and run the "
             "same command again"
         )
-    return _all(commits, ranges)
-
-
-def _all(commits: Commits, items: Sequence[Item]) -> list[Commit]:
-    done = commits.done()
-    return list(commits.read({item.id: done[item.id] for item in items}).values())
+    return commits.of(item.id for item in ranges)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scanner.cluster import Event, Task, check_room, joins_cluster, run_items, start_ray
 from scanner.errors import UserError
@@ -17,13 +16,12 @@ from scanner.evidence.verify.chosen import check_template, choose, grouped
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.generation import Group
 from scanner.evidence.verify.setting import Setting, identity, prepare
-from scanner.evidence.verify.verdicts import KINDS, judge
+from scanner.evidence.verify.verdicts import KINDS, judge, measures_of
 from scanner.query import open_run
 from scanner.run import Commit, Commits, Output, Run
 from scanner.run.records import encode, read_json
 from scanner.run.verdicts import (
     FOLDER,
-    MEASURES,
     MITIGATED,
     MITIGATED_FOLDER,
     TABLES,
@@ -101,13 +99,12 @@ def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) ->
     commits = Commits(out, "commits", name, MEND)
     place = f"{full_url(config.out)}/" if config.out else f"{folder}/{name}/"
     drawn, lost = _generate(setting, commits, groups, place, say, progress)
-    done = commits.done()
-    found = commits.read({group.id: done[group.id] for group in groups if group.id in done})
-    table = judge(_measures(out, list(found.values())), config.thresholds, name)
+    found = commits.of(group.id for group in groups if group.id not in lost)
+    table = judge(measures_of(out, found), config.thresholds, name)
     store = Store(config.run, config.single_writer)
     if len(table):
         _join(verdict_commits(store, folder), name, table, about.get("mitigation"), out.url)
-    _tell_problems(list(found.values()), say)
+    _tell_problems(found, say)
     counted = Counter(table["verdict"].to_pylist())
     plain = identity({key: value for key, value in about.items() if key != "mitigation"})
     return Verification(
@@ -184,14 +181,6 @@ def _tell(event: Event, say: Say) -> None:
         say(event.reason)
 
 
-def _measures(out: Store, commits: list[Commit]) -> pa.Table:
-    tables = [MEASURES.empty_table()]
-    for part in [part for commit in commits for part in commit.parts]:
-        with out.open(part.path) as file:
-            tables.append(pq.read_table(file))
-    return pa.concat_tables(tables)
-
-
 def _join(
     commits: Commits, name: str, table: pa.Table, mitigation: dict[str, Any] | None, out: str
 ) -> None:
@@ -219,16 +208,14 @@ def _tell_problems(commits: list[Commit], say: Say) -> None:
         say(f"{count:,} training images could not be had: {why}")
 
 
-def _complaints(
-    groups: list[Group], found: dict[str, Commit], lost: dict[str, str]
-) -> tuple[str, ...]:
+def _complaints(groups: list[Group], found: list[Commit], lost: dict[str, str]) -> tuple[str, ...]:
     complaints = [
         f"{len(group.captions)} captions of group {group.id} have no verdict: {lost[group.id]}; "
         "run the same command again"
         for group in groups
         if group.id in lost
     ]
-    rejects = {name: why for c in found.values() for name, why in c.notes["rejects"].items()}
+    rejects = {name: why for c in found for name, why in c.notes["rejects"].items()}
     if rejects:
         name, why = next(iter(rejects.items()))
         complaints.append(f"{len(rejects)} captions have no verdict: {why} (first: {name})")
