@@ -51,7 +51,7 @@ class Setting:
             dtype=config.dtype,
             device=config.device,
             scoring=_scoring(config),
-            threads=self.threads,
+            threads=self.resources.threads,
         )
 
     @property
@@ -60,16 +60,10 @@ class Setting:
         config = self.config
         return partial(_load_canonical, config.model, self.files.revision, _model_options(config))
 
-    @property
-    def threads(self) -> int:
-        """Threads that an actor computes on."""
-        return max(1, int(self.resources.cpus))
-
     def slice_rows(self, captions: int) -> int:
         if self.config.slice_captions:
             return self.config.slice_captions
-        actors = self.resources.actors or max(1, self.resources.fit())
-        spread = -(-captions // (SLICES_PER_ACTOR * actors))
+        spread = -(-captions // (SLICES_PER_ACTOR * self.resources.count()))
         return max(1, min(SLICE_CAPTIONS[self.config.device], spread))
 
 
@@ -91,7 +85,7 @@ def prepare(config: ScanConfig, say: Say, on: str | None = None) -> Setting:
     # The driver only describes the model; the devices are for the actors.
     model = load_model(files, dtype=dtype, device=on or "cpu")
     scorer = Scorer(model, **_scoring(config))
-    actors = resources.actors or max(1, resources.fit())
+    actors = resources.count()
     chosen = f"signals {', '.join(config.signals)}" if config.signals else config.profile
     lora = f" with LoRA {config.lora} times {config.lora_scale:g}" if config.lora else ""
     say(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scanner.cluster import BrokenDevice, Result
-from scanner.models import find_model, load_model
+from scanner.models import ModelFiles, find_model, load_model
 from scanner.run import Output, Slice
 from scanner.run.records import encode, read_json
 from scanner.run.schema import REJECTS
@@ -39,12 +39,7 @@ class ScanWork:
     def __call__(self) -> "SliceScorer":
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
-        files = find_model(self.model, self.revision, **self.model_options)
-        found = files.weights_hash()
-        if found != self.weights:
-            raise RuntimeError(
-                f"{self.model} on {os.uname().nodename} has other weights than the scan began with"
-            )
+        files = find_same_model(self.model, self.revision, self.model_options, self.weights)
         model = load_model(files, dtype=self.dtype, device=self.device, weights=self.weights)
         remembered = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
         scoring = self.scoring
@@ -103,6 +98,18 @@ class SliceScorer:
         }
         tables = {"scores": scores, "rejects": pa.table(rejects, schema=REJECTS)}
         return Result([Output(kind, table) for kind, table in tables.items()])
+
+
+def find_same_model(
+    name: str, revision: str | None, options: dict[str, Any], weights: str
+) -> ModelFiles:
+    """The model's files on this node. Raises RuntimeError where they have other weights."""
+    files = find_model(name, revision, **options)
+    if files.weights_hash() != weights:
+        raise RuntimeError(
+            f"{name} on {os.uname().nodename} has other weights than the command began with"
+        )
+    return files
 
 
 @contextmanager

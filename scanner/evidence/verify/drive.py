@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.cluster import Event, Task, check_room, joins_cluster, run_items, start_ray
+from scanner.cluster import Event, Task, run_items, start_for
 from scanner.errors import UserError
 from scanner.evidence.verify.changes import Changes, compare
 from scanner.evidence.verify.chosen import check_template, choose, grouped
@@ -139,7 +139,6 @@ def _generate(
     progress: Callable[[Drawn], None],
 ) -> tuple[Drawn, dict[str, str]]:
     """Do the groups that have no commit; what was drawn, and why groups were given up."""
-    address = setting.config.address
     done = commits.done()
     left = [Task(group) for group in groups if group.id not in done]
     drawn = Drawn(sum(len(group.captions) for group in groups), setting.config.seeds)
@@ -150,9 +149,7 @@ def _generate(
         return drawn, lost
     if len(left) < len(groups):
         say(f"going on: {drawn.captions_done:,} of {drawn.captions:,} captions are drawn")
-    start_ray(address)
-    if not joins_cluster(address):
-        check_room(setting.resources)
+    start_for(setting.resources, setting.config.address)
     work = setting.work(commits.store, place)
     images = max(len(group.captions) for group in groups) * setting.config.seeds
     hang = HANG_SECONDS.get(setting.device, HANG_SECONDS["cuda"]) * images

@@ -18,11 +18,10 @@ from scanner.evidence.verify.drawing import Settings, draw
 from scanner.evidence.verify.embedding import Embedding
 from scanner.evidence.verify.measures import Agreement, agreement, as_image, likeness
 from scanner.evidence.verify.references import References
-from scanner.models import find_model
 from scanner.models.pipeline import load_pipeline
 from scanner.run import Output
 from scanner.run.verdicts import MEASURES
-from scanner.scan.work import telling_broken_devices
+from scanner.scan.work import find_same_model, telling_broken_devices
 from scanner.storage import Store
 
 PICTURE = 8
@@ -60,9 +59,9 @@ class GenerateWork:
         settings = self.settings
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
-        files = find_model(settings.model, settings.revision, **settings.model_options)
-        if files.weights_hash() != settings.weights:
-            raise RuntimeError(f"{settings.model} has other weights here than it began with")
+        files = find_same_model(
+            settings.model, settings.revision, settings.model_options, settings.weights
+        )
         return Generator(
             self,
             self.make_pipeline(files, settings.dtype, self.device),

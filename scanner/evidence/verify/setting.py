@@ -46,7 +46,7 @@ class Setting:
             place=place,
             settings=self.settings,
             device=self.device,
-            threads=max(1, int(self.resources.cpus)),
+            threads=self.resources.threads,
             batch_size=config.batch_size or BATCH,
             images=config.images,
             image_column=config.image_column,
