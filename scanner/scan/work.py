@@ -16,7 +16,7 @@ from scanner.cluster import BrokenDevice, Result
 from scanner.models import ModelFiles, find_model, load_model
 from scanner.run import Output, Slice
 from scanner.run.records import encode, read_json
-from scanner.run.schema import REJECTS
+from scanner.run.schema import rejects_table
 from scanner.scoring import Scorer
 from scanner.scoring.scorer import ReadCaptions
 from scanner.storage import Store
@@ -88,16 +88,9 @@ class SliceScorer:
             # Whoever is first: actors on the same kind of device start with this size.
             self._told = True
             self.store.create(self.remembered, encode({"batch_size": self.scorer.batch_size}))
-        rejects = {
-            "source": [None] * len(bad),
-            "row": [None] * len(bad),
-            "key": [None] * len(bad),
-            "caption_id": [read.ids[row] for row in bad],
-            "stage": ["scan"] * len(bad),
-            "reason": list(bad.values()),
-        }
-        tables = {"scores": scores, "rejects": pa.table(rejects, schema=REJECTS)}
-        return Result([Output(kind, table) for kind, table in tables.items()])
+        ids = [read.ids[row] for row in bad]
+        rejects = rejects_table("scan", list(bad.values()), caption_id=ids)
+        return Result([Output("scores", scores), Output("rejects", rejects)])
 
 
 def find_same_model(
