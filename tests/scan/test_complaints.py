@@ -5,7 +5,7 @@ from pathlib import Path
 from scanner.run import Plan, Run
 from scanner.scan.config import ScanConfig
 from scanner.scan.drive import scan
-from scanner.scan.setting import asked_of, what_is_scanned
+from scanner.scan.record import asked_of, what_is_scanned
 from scanner.storage import Store
 
 

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from scanner.cluster import Resources
@@ -17,7 +17,8 @@ from scanner.evidence.verify.mitigated import load_mitigated
 from scanner.models import ModelFiles, find_model
 from scanner.models.diffusion_model import score_scheduler
 from scanner.models.pipeline import load_pipeline
-from scanner.scan.setting import MODEL, choose_resources, from_anywhere, start_ray_if_joined
+from scanner.scan.resources import choose_resources
+from scanner.scan.setting import MODEL, from_anywhere
 from scanner.storage import Store
 
 BATCH = 16
@@ -103,9 +104,8 @@ def prepare(config: VerifyConfig, record: dict[str, Any]) -> Setting:
             f"{own['name']}: its weights are not those that the run was made with any more; name "
             "the model to generate with by --model"
         )
-    start_ray_if_joined(config.address)
-    config = replace(config, dtype=asked["dtype"] if config.dtype == "run" else config.dtype)
-    device, dtype, resources = choose_resources(config)
+    dtype = asked["dtype"] if config.dtype == "run" else config.dtype
+    device, dtype, resources = choose_resources(config, config.device, dtype)
     settings = Settings(
         model=files.name,
         revision=files.revision,
