@@ -11,7 +11,7 @@ from scanner.captions.values import captions as usable
 from scanner.errors import UserError
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.generation import Group
-from scanner.evidence.verify.template import names_of
+from scanner.evidence.verify.image_path import names_of
 from scanner.models import ModelFiles, canonical, load_tokenizer
 from scanner.query import RunTables, rank
 from scanner.storage import is_transient, open_input
@@ -85,7 +85,7 @@ def grouped(
     ]
 
 
-def check_template(template: str, tables: RunTables) -> None:
+def check_images(template: str, tables: RunTables) -> None:
     """Raises UserError where a template names a column that samples do not have."""
     there = tables.query("FROM samples LIMIT 0").column_names
     for name in names_of(template):

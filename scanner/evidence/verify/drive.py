@@ -12,7 +12,7 @@ import pyarrow as pa
 from scanner.cluster import Event, Task, run_items, start_for
 from scanner.errors import UserError
 from scanner.evidence.verify.changes import Changes, compare
-from scanner.evidence.verify.chosen import check_template, choose, grouped
+from scanner.evidence.verify.chosen import check_images, choose, grouped
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.generation import Group
 from scanner.evidence.verify.setting import Setting, identity, prepare
@@ -79,7 +79,7 @@ def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) ->
     run = Run.existing(config.run)
     tables = open_run(config.run)
     if config.images:
-        check_template(config.images, tables)
+        check_images(config.images, tables)
     setting = prepare(config, run.record() or {})
     chosen = choose(config, tables, setting.run_files)
     groups = grouped(tables, chosen, config.seeds, config.references)
@@ -93,7 +93,7 @@ def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) ->
     _begin(out, about)
     say(
         f"verifying {len(chosen):,} captions with {config.seeds} seeds, "
-        f"{setting.settings.steps} steps, guidance {setting.settings.guidance:g}"
+        f"{setting.recipe.steps} steps, guidance {setting.recipe.guidance:g}"
         f"{', mitigated' if config.mitigate else ''}, into {out.url}"
     )
     commits = Commits(out, "commits", name, MEND)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from scanner.captions.webdataset import tar_files
 from scanner.errors import UserError
-from scanner.evidence.verify.template import UnsafeValue, filled
+from scanner.evidence.verify.image_path import UnsafeValue, filled
 from scanner.storage import is_transient, open_input
 
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
@@ -37,7 +37,7 @@ Sample = Mapping[str, Any]
 class References:
     """Finds the training images of samples; a sample has source, row, key and the kept columns.
 
-    ``template``: where an image is (see :mod:`~scanner.evidence.verify.template`); without one, it
+    ``template``: where an image is (see :mod:`scanner.evidence.verify.image_path`); without one, it
     is looked for beside the caption: in a parquet column (``column``, else one of the names in
     use), or in the tar that the sample or, as img2dataset writes them, its parquet belongs to.
     Whatever cannot be had is None, and ``problems`` counts why. Only a store that does not answer
