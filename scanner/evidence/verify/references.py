@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from scanner.captions.formats import ending_of
 from scanner.captions.webdataset import tar_files
 from scanner.errors import UserError
 from scanner.evidence.verify.image_path import UnsafeValue, filled
@@ -77,11 +78,11 @@ class References:
         return None
 
     def _beside(self, source: str, samples: list[Sample]) -> list[bytes | None]:
-        name = source.lower().removesuffix(".gz")
+        ending = ending_of(source)
         try:
-            if name.endswith(".tar"):
+            if ending == ".tar":
                 return self._from_tar(source, samples, "row")
-            if name.endswith(".parquet"):
+            if ending == ".parquet":
                 return self._from_parquet(source, samples)
         except _DAMAGE as error:
             if is_transient(error):
