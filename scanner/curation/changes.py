@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scanner.curation.planning import make_list
+from scanner.curation.curate import make_list
 from scanner.curation.policy import read_policy
 from scanner.curation.removals import PARQUET
 from scanner.errors import UserError

@@ -15,12 +15,12 @@ from scanner.captions.batch import Batch
 from scanner.captions.formats import UnreadableFile, ending_of, read
 from scanner.captions.values import as_text
 from scanner.cluster import Result
-from scanner.curation.beside import clean_beside
-from scanner.curation.clean_lines import clean_lines
-from scanner.curation.clean_parquet import clean_parquet
-from scanner.curation.clean_tar import clean_tar
+from scanner.curation.copies.beside import clean_beside
+from scanner.curation.copies.clean_lines import clean_lines
+from scanner.curation.copies.clean_parquet import clean_parquet
+from scanner.curation.copies.clean_tar import clean_tar
+from scanner.curation.copies.shards import Shard
 from scanner.curation.removals import PARQUET, REMOVED
-from scanner.curation.shards import Shard
 from scanner.errors import UserError
 from scanner.storage import Store, open_input
 

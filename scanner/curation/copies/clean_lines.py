@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scanner.captions.formats import ending_of
 from scanner.captions.lines import csv_records
-from scanner.curation.packing import write_packed
+from scanner.curation.copies.packing import write_packed
 from scanner.storage import open_input
 
 

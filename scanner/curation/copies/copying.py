@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scanner.cluster import Resources, Task, run_items, start_ray
-from scanner.curation.cleaning import CleanWork
+from scanner.curation.copies.cleaning import CleanWork
+from scanner.curation.copies.shards import Shard, shards_of
 from scanner.curation.removals import PARQUET, REMOVED
-from scanner.curation.shards import Shard, shards_of
 from scanner.errors import UserError
 from scanner.run import Commits, Run
 from scanner.run.records import encode
