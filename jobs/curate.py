@@ -104,7 +104,7 @@ def _curate(config: CurateConfig) -> int:
         if not config.apply:
             print("next     the same with --apply DIR writes cleaned copies of the shards")
     if config.apply:
-        from scanner.curation.copying import apply
+        from scanner.curation.copies.copying import apply
 
         copied = apply(
             config.run,

@@ -12,7 +12,7 @@ import tyro
 
 from jobs.terminal import duration, parse, print_json, run
 from scanner.run import Run
-from scanner.run.progress import status
+from scanner.run.status import status
 
 SHOWN = 10
 

@@ -129,6 +129,18 @@ def test_a_removed_folder_takes_all_of_its_files_and_no_others(store: Store) -> 
         store.remove_folder("")
 
 
+def test_what_killed_writers_left_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write("a/done", b"1")
+    left, at_work = (tmp_path / f"a/.x.csv.{digit * 32}" for digit in "0f")
+    for path in (left, at_work, tmp_path / "a/.own"):
+        path.write_bytes(b"half a f")
+    for path in (left, tmp_path / "a/.own", tmp_path / "a/done"):
+        os.utime(path, (0, 0))
+    store.remove_unfinished()
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"done", ".own", at_work.name}
+
+
 def test_creating_the_same_content_again_counts_as_ones_own(store: Store) -> None:
     assert store.create("commit.json", b"attempt 1")
     assert store.create("commit.json", b"attempt 1")

@@ -23,8 +23,9 @@ from scanner.run.progress import PlanningProgress, Progress
 from scanner.scan.config import ScanConfig
 from scanner.scan.inputs import choose_inputs
 from scanner.scan.plan_scan import on_the_pool, plan_scan
+from scanner.scan.record import asked_of, record_of, what_is_scanned
 from scanner.scan.score_plan import score_plan
-from scanner.scan.setting import asked_of, prepare, record_of, what_is_scanned
+from scanner.scan.setting import prepare
 from scanner.scoring import Scorer
 from scanner.storage import Store
 
@@ -95,7 +96,7 @@ def scan_with(files: str, out: Path, slice_captions: int, stub: str | None = Non
 
     began = time.perf_counter()
     planner = on_the_pool(config.address, say, progress)
-    plan = run.adopt(plan_scan(setting, choose_inputs(config), run.store, say, run_items=planner))
+    plan = run.adopt(plan_scan(setting, choose_inputs(config), run.store, say, do_items=planner))
     planning = time.perf_counter() - began
     score_plan(setting, run, plan, say, progress)
     run.seal()

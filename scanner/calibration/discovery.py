@@ -88,10 +88,15 @@ def discover(tables: RunTables, by: str | None, fdr: float, kind: Kind | None = 
     else:
         sample = _sample(tables)
         null, kind, size = Bulk(sample), "bulk", len(sample)
+    return Discovery(signal, kind, size, list_discoveries(null, count_ranked(tables, null), fdr))
+
+
+def count_ranked(tables: RunTables, null: Null) -> Levels:
+    """How many of the run's decisions there are at each level of a null."""
     counts: Levels = np.zeros(len(null.p), np.int64)
     for batch in tables.batches("SELECT decision::DOUBLE AS decision FROM ranked", ROWS):
         counts += count_levels(null, batch.column(0).to_numpy())
-    return Discovery(signal, kind, size, list_discoveries(null, counts, fdr))
+    return counts
 
 
 def list_threshold(found: Discovery, schema: pa.Schema) -> Threshold | None:

@@ -55,7 +55,7 @@ ENDINGS = (*_FORMATS, *(ending + ".gz" for ending in _FORMATS if ending != ".par
 def inspect(url: str) -> Contents:
     """A file without its rows. Raises UserError if it cannot be read."""
     try:
-        return _format(url).contents(url)
+        return _FORMATS[ending_of(url)].contents(url)
     except _DAMAGE as error:
         # A store that does not answer says nothing of the file: whoever reads it may try again.
         if is_transient(error):
@@ -69,7 +69,7 @@ def read(url: str, columns: list[str], extent: Extent | None = None) -> Iterator
     Raises UnreadableFile, after what could be read, if the file is damaged.
     """
     try:
-        yield from _format(url).batches(url, columns, extent)
+        yield from _FORMATS[ending_of(url)].batches(url, columns, extent)
     except _DAMAGE as error:
         if is_transient(error):
             raise
@@ -83,12 +83,15 @@ def without_sidecar_tars(urls: Sequence[str]) -> list[str]:
     return [url for url in urls if beside.get(url) not in there]
 
 
-def _format(url: str) -> _Format:
+def ending_of(url: str) -> str:
+    """The ending that says which format a file has, such as .csv; .gz is none. Raises UserError."""
     name = url.lower().removesuffix(".gz")
-    for ending, form in _FORMATS.items():
+    for ending in _FORMATS:
         if name.endswith(ending):
-            return form
-    raise UserError(f"{url}: not a format that can be read; the name must end in {ENDINGS}")
+            return ending
+    raise UserError(
+        f"{url}: not a format that can be read; the name must end in {', '.join(ENDINGS)}"
+    )
 
 
 def _brief(error: BaseException) -> str:

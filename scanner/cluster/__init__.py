@@ -1,6 +1,6 @@
 """Ray: a pool of actors that runs any work on items and commits what comes out."""
 
-from scanner.cluster.resources import Resources, check_room, joins_cluster, nodes, start_ray
+from scanner.cluster.resources import Resources, joins_cluster, nodes, start_for, start_ray
 
 # isort: split
 from scanner.cluster.events import Event, Task
@@ -16,9 +16,9 @@ __all__ = [
     "Result",
     "Task",
     "Work",
-    "check_room",
     "joins_cluster",
     "nodes",
     "run_items",
+    "start_for",
     "start_ray",
 ]

@@ -23,6 +23,15 @@ class Resources:
     cpus: float
     gpus: float
 
+    @property
+    def threads(self) -> int:
+        """Threads that an actor computes on."""
+        return max(1, int(self.cpus))
+
+    def count(self) -> int:
+        """How many actors work: as many as are asked for, else as there is room for now."""
+        return self.actors or max(1, self.fit())
+
     def fit(self) -> int:
         """How many actors the living nodes have room for."""
         return sum(self._fit(node) for node in nodes())
@@ -42,16 +51,6 @@ class Resources:
 def nodes() -> list[dict[str, float]]:
     """The resources of each living node, by Ray's names."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def check_room(resources: Resources) -> None:
-    """Raises UserError where no node has what an actor takes, and none is going to join."""
-    if resources.fit() == 0:
-        cpus, gpus = (max(node.get(name, 0.0) for node in nodes()) for name in ("CPU", "GPU"))
-        raise UserError(
-            f"an actor takes {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, and there are "
-            f"{cpus:g} and {gpus:g}; lower --cpus-per-actor or --gpus-per-actor"
-        )
 
 
 def joins_cluster(address: str | None) -> bool:
@@ -76,3 +75,16 @@ def start_ray(address: str | None) -> None:
             f"--address {named}: no Ray to connect to: {error} (a cluster with tokens wants its "
             "own in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
         ) from error
+
+
+def start_for(resources: Resources, address: str | None) -> None:
+    """As start_ray, for such actors. Raises UserError where a local Ray has no room for any: no
+    node is going to join it."""
+    start_ray(address)
+    if joins_cluster(address) or resources.fit():
+        return
+    cpus, gpus = (max(node.get(name, 0.0) for node in nodes()) for name in ("CPU", "GPU"))
+    raise UserError(
+        f"an actor takes {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, and there are "
+        f"{cpus:g} and {gpus:g}; lower --cpus-per-actor or --gpus-per-actor"
+    )

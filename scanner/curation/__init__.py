@@ -1,10 +1,10 @@
 """Policies: from scores to actions and removal lists.
 
-Cleaned copies are made by :mod:`scanner.curation.copying`, which is not loaded here: it needs Ray.
+Cleaned copies are made by :mod:`scanner.curation.copies`, which is not loaded here: it needs Ray.
 """
 
 from scanner.curation.changes import Difference, difference, remember
-from scanner.curation.planning import choose_image_key, curate, make_list
+from scanner.curation.curate import choose_image_key, curate, make_list
 from scanner.curation.policy import Policy, read_policy
 from scanner.curation.summary import Summary, summarize
 

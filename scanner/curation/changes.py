@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scanner.curation.planning import make_list
+from scanner.curation.curate import make_list
 from scanner.curation.policy import read_policy
 from scanner.curation.removals import PARQUET
 from scanner.errors import UserError
@@ -82,10 +82,7 @@ def remember(tables: RunTables, other: str, run: str) -> None:
             for batch in parquet.iter_batches(columns=_COLUMNS):
                 yield batch.select(_COLUMNS)
 
-        reader = pa.RecordBatchReader.from_batches(schema, batches())
-        tables.connection.register("given_list", reader)
-        tables.connection.execute("CREATE OR REPLACE TABLE listed_before AS FROM given_list")
-        tables.connection.unregister("given_list")
+        tables.keep("listed_before", pa.RecordBatchReader.from_batches(schema, batches()))
 
 
 def difference(tables: RunTables, other: str) -> Difference:

@@ -51,7 +51,7 @@ class Matching:
                 raise UserError(f"{_where(rule)}: {error}") from error
         reasons = [rule.reason for rule in policy.rules]
         tables.materialize("matched", _matched(view, policy.rules), {"reasons": reasons})
-        _keep(tables, "policy_rules", _rules(policy.rules))
+        tables.keep("policy_rules", _rules(policy.rules))
 
     def flag(self, only: int | None = None) -> None:
         """Define flagged: by the first rule that holds, or as if ``only`` were the only one."""
@@ -80,11 +80,11 @@ class Matching:
 
     def _judged(self, surprising: bool) -> str:
         """ranked with all that a predicate may ask for."""
-        _keep(self.tables, "clusters", _clusters(self.tables))
+        self.tables.keep("clusters", _clusters(self.tables))
         columns, joins = "ranked.*, cluster", "LEFT JOIN clusters USING (caption_id)"
         columns, joins = f"{columns}, verdict", f"{joins} LEFT JOIN verdicts USING (caption_id)"
         if surprising and self.significance:
-            _keep(self.tables, "surprises", self.significance.table())
+            self.tables.keep("surprises", self.significance.table())
             columns = f"{columns}, p_value, q_value"
             joins = f"{joins} ASOF LEFT JOIN surprises ON ranked.decision::DOUBLE >= start"
         else:
@@ -102,13 +102,6 @@ def _clusters(tables: RunTables) -> pa.Table:
     captions = tables.query(top, {"top": CLUSTERED})
     clusters = near_duplicate_clusters(captions) if len(captions) else captions["caption_id"]
     return pa.table({"caption_id": captions["caption_id"], "cluster": clusters})
-
-
-def _keep(tables: RunTables, name: str, table: pa.Table) -> None:
-    """Make an Arrow table one of the connection's own, which all cursors see."""
-    tables.connection.register("given", table)
-    tables.connection.execute(f'CREATE OR REPLACE TABLE "{name}" AS FROM given')
-    tables.connection.unregister("given")
 
 
 def _matched(view: str, rules: Sequence[Rule]) -> str:

@@ -103,7 +103,7 @@ def policy_of(record: dict[str, Any], where: str) -> Policy:
         version=_count(record, "version", where),
         rules=tuple(_rule(rule, f"{where}: rule {k}") for k, rule in enumerate(rules, 1)),
         limits=Limits(**{key: _share(limits, key, f"{where}: limits") for key in limits}),
-        rejects=_choice({"rejects": "keep", **record}, "rejects", REJECTS, where),
+        rejects=_choice({"rejects": Policy.rejects, **record}, "rejects", REJECTS, where),
     )
     reasons = [rule.reason for rule in policy.rules]
     for reason in reasons:
@@ -127,7 +127,7 @@ def _rule(record: dict[str, Any], where: str) -> Rule:
     extra = [key for key in ("keep", "of") if key in record]
     if action != "cap" and extra:
         raise UserError(f"{where}: {extra[0]} = {record[extra[0]]!r}: only action = 'cap' takes it")
-    given = {"keep": 1, "of": "caption", **record}
+    given = {"keep": Rule.keep, "of": Rule.of, **record}
     return Rule(
         reason=reason,
         when=_text(record, "when", where),

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from scanner.calibration.nulls import Conformal, Levels, count_levels
+from scanner.calibration.discovery import count_ranked
+from scanner.calibration.nulls import Conformal
 from scanner.query import RunTables
-
-ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,7 @@ def significance(tables: RunTables) -> Significance | None:
     if not len(reference):
         return None
     null = Conformal(reference)
-    counts: Levels = np.zeros(len(null.p), np.int64)
-    for batch in tables.batches("SELECT decision::DOUBLE AS decision FROM ranked", ROWS):
-        counts += count_levels(null, batch.column(0).to_numpy())
+    counts = count_ranked(tables, null)
     listed, total = np.cumsum(counts), int(counts.sum())
     with np.errstate(divide="ignore"):
         rates = np.where(listed > 0, total * null.p / np.maximum(listed, 1), np.inf)

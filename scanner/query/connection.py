@@ -107,6 +107,10 @@ class RunTables:
         except duckdb.Error as error:
             raise UserError(f"SQL: {error}") from error
 
+    def keep(self, table: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+        """Keep Arrow data as a table that later queries see."""
+        _add_table(self.connection, table, rows)
+
     def one_select(self, sql: str) -> str:
         """The statement, if it is exactly one SELECT."""
         try:
@@ -225,7 +229,9 @@ def _source(connection: duckdb.DuckDBPyConnection, kind: str, names: list[str]) 
     return f"main.no_{kind}"
 
 
-def _add_table(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
-    connection.register("given", table)
-    connection.execute(f"CREATE TABLE IF NOT EXISTS main.{name} AS FROM given")
+def _add_table(
+    connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | pa.RecordBatchReader
+) -> None:
+    connection.register("given", rows)
+    connection.execute(f'CREATE OR REPLACE TABLE main."{name}" AS FROM given')
     connection.unregister("given")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.run.records import Commit, DamagedFile, commit_name
+from scanner.run.records import AGAIN, Commit, DamagedFile, commit_name
 from scanner.run.schema import write_part
 from scanner.storage import Store
 
@@ -31,12 +31,14 @@ class Output:
 class Commits:
     """The commits in one folder of a store. The first commit of a slice's generation holds.
 
-    ``fingerprint`` names what the slices' results depend on; every commit carries it.
+    ``fingerprint`` names what the slices' results depend on; every commit carries it. ``mend``
+    says what to do about a commit that is damaged.
     """
 
     store: Store
     folder: str = "commits"
     fingerprint: str = ""
+    mend: str = AGAIN
 
     def done(self) -> dict[str, int]:
         """The highest committed generation of each slice, by one listing."""
@@ -48,22 +50,20 @@ class Commits:
         return done
 
     def all(self) -> list[Commit]:
-        """The valid commit of every committed slice, in the order of the slices."""
-        return list(self.read(self.done()).values())
-
-    def read(self, wanted: dict[str, int]) -> dict[str, Commit]:
-        """These commits (slice id → generation), by slice id, in the order of the slices.
+        """The valid commit of every committed slice, in the order of the slices.
 
         Raises DamagedFile.
         """
-        found = self.look(wanted)
-        for commit in found.values():
-            if isinstance(commit, DamagedFile):
-                raise commit
-        return {name: commit for name, commit in found.items() if isinstance(commit, Commit)}
+        return self._valid(self.done())
+
+    def of(self, ids: Iterable[str]) -> list[Commit]:
+        """As :meth:`all`, of these slices, each of which must have one."""
+        done = self.done()
+        return self._valid({slice_id: done[slice_id] for slice_id in ids})
 
     def look(self, wanted: dict[str, int]) -> dict[str, Commit | DamagedFile]:
-        """As :meth:`read`, with the error in the place of a commit that is damaged."""
+        """These commits (slice id → generation), by slice id, in the order of the slices; the error
+        in the place of a commit that is damaged."""
 
         def one(item: tuple[str, int]) -> Commit | DamagedFile:
             try:
@@ -115,9 +115,16 @@ class Commits:
             return commit
         return self._read(slice_id, generation)
 
+    def _valid(self, wanted: dict[str, int]) -> list[Commit]:
+        found = self.look(wanted).values()
+        for commit in found:
+            if isinstance(commit, DamagedFile):
+                raise commit
+        return [commit for commit in found if isinstance(commit, Commit)]
+
     def _name(self, slice_id: str, generation: int) -> str:
         return commit_name(self.folder, slice_id, generation)
 
     def _read(self, slice_id: str, generation: int) -> Commit:
         name = self._name(slice_id, generation)
-        return Commit.from_json(self.store.location(name), self.store.read(name))
+        return Commit.from_json(self.store.location(name), self.store.read(name), self.mend)

@@ -15,8 +15,10 @@ from typing import Any
 
 from scanner.errors import UserError
 from scanner.run.commits import READERS, Commits
-from scanner.run.records import Commit, Part, Plan, decode, encode, with_keys
+from scanner.run.records import Commit, Part, Plan, encode, read_json
 from scanner.storage import Store
+
+REPAIR = "run the same memscan scan with --repair: its slice is scored again"
 
 
 class Run:
@@ -39,7 +41,7 @@ class Run:
         """run.json, or None."""
         if not self.store.exists("run.json"):
             return None
-        return self._json("run.json", "inputs", "fingerprint")
+        return read_json(self.store, "run.json", "inputs", "fingerprint")
 
     def begin(self, record: dict[str, Any]) -> None:
         """Create run.json, or check that the one here has the same configuration.
@@ -84,7 +86,8 @@ class Run:
     def commits(self) -> Commits:
         """The commits of scored slices."""
         record = self.record()
-        return Commits(self.store, "commits", record["fingerprint"]["id"] if record else "")
+        fingerprint = record["fingerprint"]["id"] if record else ""
+        return Commits(self.store, "commits", fingerprint, REPAIR)
 
     def damaged(self) -> dict[str, str]:
         """Slices whose commit cannot be read, or names a part that is missing or has another
@@ -120,7 +123,7 @@ class Run:
         names = [n for n in self.store.names("") if n.startswith("manifest-")]
         if not names:
             return None
-        return self._json(names[-1], "counts", "scores", "captions", "quarantined")
+        return read_json(self.store, names[-1], "counts", "scores", "captions", "quarantined")
 
     def seal(self) -> dict[str, Any]:
         """List everything that was planned and committed in a new manifest, and return it.
@@ -174,9 +177,6 @@ class Run:
     def _plan(self, name: str) -> Plan:
         return Plan.from_json(self.store.location(name), self.store.read(name))
 
-    def _json(self, name: str, *keys: str) -> dict[str, Any]:
-        return decode(self.store.location(name), self.store.read(name), with_keys(*keys))
-
     def is_finished(self) -> bool:
         """Sealed, with nothing quarantined."""
         manifest, plan = self.manifest(), self.plan()
@@ -186,6 +186,11 @@ class Run:
             and not manifest["quarantined"]
             and set(plan.captions) == set(manifest["captions"])
         )
+
+
+def planning_folder(generation: int) -> str:
+    """Where a generation of the plan keeps what is read and grouped so far."""
+    return f"planning/{generation:04d}"
 
 
 def _plan_name(generation: int) -> str:

@@ -6,8 +6,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from scanner.errors import UserError
+from scanner.storage import Store
 
 Record = TypeVar("Record")
+# What to do about a damaged file, where nothing else is said: most are a scan's.
+AGAIN = "remove it and run the same memscan scan again: it is worked out again"
 
 
 class DamagedFile(UserError):
@@ -110,12 +113,12 @@ class Commit:
         return encode(asdict(self))
 
     @classmethod
-    def from_json(cls, name: str, data: bytes) -> "Commit":
+    def from_json(cls, name: str, data: bytes, mend: str = AGAIN) -> "Commit":
         def make(record: Any) -> Commit:
             parts = tuple(Part(**item) for item in record.pop("parts"))
             return cls(**record, parts=parts)
 
-        return decode(name, data, make)
+        return decode(name, data, make, mend)
 
 
 def commit_name(folder: str, slice_id: str, generation: int) -> str:
@@ -127,23 +130,19 @@ def encode(record: Any) -> bytes:
     return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def decode(name: str, data: bytes, make: Callable[[Any], Record]) -> Record:
-    """What a run's JSON file holds, as ``make`` builds it; ``name``: its full path or URL.
+def decode(name: str, data: bytes, make: Callable[[Any], Record], mend: str = AGAIN) -> Record:
+    """What a JSON file holds, as ``make`` builds it; ``name``: its full path or URL.
 
-    Raises DamagedFile where the file is cut off or changed.
+    Raises DamagedFile where the file is cut off or changed, with what mends it.
     """
     try:
         return make(json.loads(data))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        if "/commits/" in name:
-            mend = "run the same memscan scan with --repair: its slice is scored again"
-        else:
-            mend = "remove it and run the same memscan scan again: it is worked out again"
         raise DamagedFile(f"{name} is damaged ({type(error).__name__}: {error}); {mend}") from error
 
 
-def with_keys(*keys: str) -> Callable[[Any], dict[str, Any]]:
-    """For ``decode``: an object that has these keys."""
+def read_json(store: Store, name: str, *keys: str, mend: str = AGAIN) -> dict[str, Any]:
+    """The object in a JSON file, which has these keys. Raises DamagedFile."""
 
     def make(record: Any) -> dict[str, Any]:
         missing = [key for key in keys if key not in dict(record)]
@@ -151,4 +150,4 @@ def with_keys(*keys: str) -> Callable[[Any], dict[str, Any]]:
             raise KeyError(*missing)
         return dict(record)
 
-    return make
+    return decode(store.location(name), store.read(name), make, mend)

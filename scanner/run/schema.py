@@ -4,6 +4,8 @@ Each field carries its description, and its unit and source where it has them, a
 """
 
 import hashlib
+from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,6 +43,16 @@ REJECTS = pa.schema(
         column("reason", pa.string(), "why there is no score"),
     ]
 )
+
+
+def rejects_table(
+    stage: str, reasons: Sequence[str], source: str | None = None, **columns: Sequence[Any]
+) -> pa.Table:
+    """A row a reason, all of one stage and source; columns that are not given are null."""
+    rows = len(reasons)
+    given = {"stage": [stage] * rows, "reason": reasons, "source": [source] * rows, **columns}
+    nothing = [None] * rows
+    return pa.table([given.get(name, nothing) for name in REJECTS.names], schema=REJECTS)
 
 
 def samples_schema(keep: list[pa.Field]) -> pa.Schema:

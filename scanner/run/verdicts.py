@@ -15,6 +15,7 @@ from scanner.storage import Store
 FOLDER = "verdicts"
 MITIGATED_FOLDER = "mitigated"
 TABLES = "tables"
+MEND = "remove it and run the same memscan verify again: its verdicts join the run again"
 
 MEASURES = pa.schema(
     [
@@ -59,7 +60,7 @@ MITIGATED = pa.schema(
 
 def verdict_commits(store: Store, folder: str = FOLDER) -> Commits:
     """The commits of a run's verdicts, one slice a verification; the highest generation holds."""
-    return Commits(store, f"{folder}/commits")
+    return Commits(store, f"{folder}/commits", mend=MEND)
 
 
 def verdict_parts(store: Store, folder: str = FOLDER) -> list[str]:

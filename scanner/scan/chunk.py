@@ -12,7 +12,7 @@ from scanner.captions.columns import Columns
 from scanner.captions.identity import caption_ids
 from scanner.captions.values import as_text, captions
 from scanner.run import Output
-from scanner.run.schema import CAPTIONS, REJECTS, column, samples_schema
+from scanner.run.schema import CAPTIONS, column, rejects_table, samples_schema
 from scanner.scan.units import Piece
 
 CHUNK_ROWS = 1 << 19
@@ -26,19 +26,7 @@ Canonical = Callable[[str], str]
 
 def unreadable(url: str, problem: str) -> pa.Table:
     """The reject that stands for what cannot be read of a file."""
-    return rejects(url, [(None, None, f"unreadable file: {problem}")])
-
-
-def rejects(url: str, rows: list[tuple[int | None, str | None, str]]) -> pa.Table:
-    columns = {
-        "source": [url] * len(rows),
-        "row": [row for row, _, _ in rows],
-        "key": [key for _, key, _ in rows],
-        "caption_id": [None] * len(rows),
-        "stage": ["plan"] * len(rows),
-        "reason": [reason for _, _, reason in rows],
-    }
-    return pa.table(columns, schema=REJECTS)
+    return rejects_table("plan", [f"unreadable file: {problem}"], url)
 
 
 @dataclass
@@ -141,7 +129,8 @@ class Chunk:
         ]
         rows += [(row, None, reason) for row, reason in batch.bad]
         if rows:
-            self.rejects.append(rejects(piece.url, rows))
+            numbers, names, why = zip(*rows, strict=True)
+            self.rejects.append(rejects_table("plan", why, piece.url, row=numbers, key=names))
 
     def _sampled(
         self,

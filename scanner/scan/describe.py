@@ -29,7 +29,7 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
     config.check()
     inputs = choose_inputs(config)
     setting = prepare(config, say, on=choose_device(config.device))
-    actors = setting.resources.actors or max(1, setting.resources.fit())
+    actors = setting.resources.count()
     racers = Store(config.out, config.single_writer).preflight() if config.out else 0
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
@@ -39,7 +39,7 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
     scorer = setting.scorer
     counted = cost(scorer)
     if setting.config.device == "cpu":
-        torch.set_num_threads(setting.threads)  # as an actor has them
+        torch.set_num_threads(setting.resources.threads)  # as an actor has them
     speed = _gflop_per_second(scorer, captions, config.batch_size or TRIAL_BATCH) * actors
     rate = speed / (counted.per_caption + counted.text_encoder)
     return {

@@ -5,12 +5,14 @@ from typing import Any
 
 from scanner.errors import UserError
 from scanner.run import Plan, Run
+from scanner.run.directory import planning_folder
 from scanner.run.progress import Watch
 from scanner.scan.config import ScanConfig
 from scanner.scan.inputs import Input, choose_inputs
-from scanner.scan.plan_scan import on_the_pool, plan_scan, planning_folder
+from scanner.scan.plan_scan import on_the_pool, plan_scan
+from scanner.scan.record import asked_of, record_of, what_is_scanned
 from scanner.scan.score_plan import score_plan
-from scanner.scan.setting import Say, asked_of, prepare, record_of, what_is_scanned
+from scanner.scan.setting import Say, prepare
 from scanner.storage import Store
 
 
@@ -102,10 +104,7 @@ def _result(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanResul
         )
     # What img2dataset could not download was never in the training set.
     rejects = counts["rejects"] - counts.get("not_downloaded", 0)
-    for what, of, number in (
-        ("rejects", "rows", rejects),
-        ("scan_rejects", "captions", counts["scan_rejects"]),
-    ):
+    for of, number in (("rows", rejects), ("captions", counts["scan_rejects"])):
         if number > config.max_reject_fraction * counts[of]:
-            complaints.append(f"{counts[what]:,} of {counts[of]:,} {of} were rejected")
+            complaints.append(f"{number:,} of {counts[of]:,} {of} were rejected")
     return ScanResult(config.out, manifest, tuple(complaints))

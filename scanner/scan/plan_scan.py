@@ -9,17 +9,12 @@ from scanner.scan.cascade import plan_from_run
 from scanner.scan.inputs import Input
 from scanner.scan.planning import make_plan
 from scanner.scan.setting import Say, Setting
-from scanner.scan.stages import RunItems, run_here
+from scanner.scan.stages import DoItems, run_here
 from scanner.storage import Store
 
 SHOWN = 5
 POOL_FROM = 4
 PLANNING_CPUS = 1.0
-
-
-def planning_folder(generation: int) -> str:
-    """Where a generation of the plan keeps what is read and grouped so far."""
-    return f"planning/{generation:04d}"
 
 
 def plan_scan(
@@ -28,11 +23,11 @@ def plan_scan(
     store: Store,
     say: Say,
     earlier: Sequence[Plan] = (),
-    run_items: RunItems = run_here,
+    do_items: DoItems = run_here,
 ) -> Plan:
     """Read the inputs into the store and describe what there is to score.
 
-    ``run_items``: in this process alone by default, else :func:`on_the_pool`.
+    ``do_items``: in this process alone by default, else :func:`on_the_pool`.
     """
     config = setting.config
     if config.captions_from:
@@ -50,8 +45,7 @@ def plan_scan(
         setting.make_canonical,
         setting.slice_rows,
         config.limit,
-        run_items,
-        planning_folder(len(earlier)),
+        do_items,
         earlier,
     )
     counts = plan.counts
@@ -62,7 +56,7 @@ def plan_scan(
     return plan
 
 
-def on_the_pool(address: str | None, say: Say, progress: Watch) -> RunItems:
+def on_the_pool(address: str | None, say: Say, progress: Watch) -> DoItems:
     """A few items are planned in this process, many by a pool that uses every core."""
 
     def plan(

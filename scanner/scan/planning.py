@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 
 from scanner.errors import UserError
 from scanner.run import Commit, Plan, Slice
+from scanner.run.directory import planning_folder
 from scanner.scan.chunk import COUNTED, Canonical
 from scanner.scan.inputs import Input
 from scanner.scan.ranges import id_bounds
-from scanner.scan.stages import RunItems, group_ranges, read_units, run_here
+from scanner.scan.stages import DoItems, group_ranges, read_units, run_here
 from scanner.scan.units import Reading, cut
 from scanner.storage import Store
 
@@ -28,20 +29,20 @@ def make_plan(
     make_canonical: Callable[[], Canonical],
     slice_rows: Callable[[int], int],
     limit: int | None = None,
-    run_items: RunItems = run_here,
-    folder: str = "planning/0000",
+    do_items: DoItems = run_here,
     earlier: Sequence[Plan] = (),
 ) -> Plan:
     """Read the inputs, write samples, rejects and captions, and describe them.
 
     ``make_canonical`` (picklable) makes the model's normalisation, ``slice_rows`` gives the slice
-    size for a number of captions, ``run_items`` does the work. ``folder`` keeps what is done: with
-    the same one, planning goes on where it stopped, with the inputs it began with. ``earlier``:
-    plans of the same run, whose captions are not planned again. Memory does not grow with the
-    data. Raises UserError where there is no caption at all, or captions cannot be grouped.
+    size for a number of captions, ``do_items`` does the work. ``earlier``: plans of the same run,
+    whose captions are not planned again. What is done is kept in the folder of this generation:
+    planning goes on where it stopped, with the inputs it began with. Memory does not grow with
+    the data. Raises UserError where there is no caption at all, or captions cannot be grouped.
     """
+    folder = planning_folder(len(earlier))
     reading = _freeze(inputs, store, folder, earlier)
-    read = read_units(reading, store, make_canonical, run_items, folder)
+    read = read_units(reading, store, make_canonical, do_items, folder)
     files = _files(read)
     counts = {name: sum(file[name] for file in files) for name in COUNTED}
     counts["rejected_files"] = sum(file["unreadable"] for file in files)
@@ -52,7 +53,7 @@ def make_plan(
             f"no captions in {', '.join(file['url'] for file in files[:3])}: {counts['rows']} "
             f"rows, {counts['rejects']} of them rejected {reason}"
         )
-    grouped = group_ranges(read, store, slice_rows, limit, run_items, folder, earlier)
+    grouped = group_ranges(read, store, slice_rows, limit, do_items, folder, earlier)
     captions = _paths(grouped, "captions")
     slices = slices_of(store, captions, sum(len(plan.slices) for plan in earlier))
     pieces = [piece for unit in reading.units for piece in unit.pieces]

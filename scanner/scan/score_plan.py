@@ -3,7 +3,7 @@
 import random
 import time
 
-from scanner.cluster import Event, Task, check_room, joins_cluster, run_items, start_ray
+from scanner.cluster import Event, Task, run_items, start_for
 from scanner.errors import UserError
 from scanner.run import Commits, Plan, Run
 from scanner.run.progress import Progress, Watch, last_seen
@@ -54,9 +54,7 @@ def _drive(
     say: Say,
     progress: Watch,
 ) -> None:
-    start_ray(setting.config.address)
-    if not joins_cluster(setting.config.address):
-        check_room(setting.resources)
+    start_for(setting.resources, setting.config.address)
     # Two drivers of one run begin at different places, so that little is scored twice.
     turn = random.randrange(len(tasks))
     tasks = tasks[turn:] + tasks[:turn]

@@ -15,7 +15,7 @@ from scanner.storage import Store
 
 RANGE_ROWS = 1 << 20
 # Does the items that have no commit yet; returns why some failed for good, by id.
-RunItems = Callable[[Commits, Sequence[Item], Callable[[], Work]], dict[str, str]]
+DoItems = Callable[[Commits, Sequence[Item], Callable[[], Work]], dict[str, str]]
 
 
 def run_here(
@@ -36,17 +36,17 @@ def read_units(
     reading: Reading,
     store: Store,
     make_canonical: Callable[[], Canonical],
-    run_items: RunItems,
+    do_items: DoItems,
     folder: str,
 ) -> list[Commit]:
     """The commits of all units; one that could not be read counts as unreadable files."""
     commits = Commits(store, f"{folder}/read")
     make_work = partial(ReadWork, make_canonical, reading.keep, folder)
-    failed = run_items(commits, reading.units, make_work)
+    failed = do_items(commits, reading.units, make_work)
     for unit in reading.units:
         if unit.id in failed:
             _give_up(commits, unit, failed[unit.id])
-    return _all(commits, reading.units)
+    return commits.of(unit.id for unit in reading.units)
 
 
 def _give_up(commits: Commits, unit: Unit, reason: str) -> None:
@@ -63,7 +63,7 @@ def group_ranges(
     store: Store,
     slice_rows: Callable[[int], int],
     limit: int | None,
-    run_items: RunItems,
+    do_items: DoItems,
     folder: str,
     earlier: Sequence[Plan],
 ) -> list[Commit]:
@@ -82,7 +82,7 @@ def group_ranges(
         ranges = [item for item in ranges if item.first <= highest]
     make_work = partial(GroupWork, store, staged, known, highest, slice_rows(rows))
     commits = Commits(store, f"{folder}/group")
-    failed = run_items(commits, ranges, make_work)
+    failed = do_items(commits, ranges, make_work)
     if failed:
         name, reason = next(iter(failed.items()))
         raise UserError(
@@ -90,9 +90,4 @@ def group_ranges(
             f"({folder}/group/{name}: {reason}); what is done is kept: mend the cause and run the "
             "same command again"
         )
-    return _all(commits, ranges)
-
-
-def _all(commits: Commits, items: Sequence[Item]) -> list[Commit]:
-    done = commits.done()
-    return list(commits.read({item.id: done[item.id] for item in items}).values())
+    return commits.of(item.id for item in ranges)

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from scanner.cluster import BrokenDevice, Result
-from scanner.models import find_model, load_model
+from scanner.models import ModelFiles, find_model, load_model
 from scanner.run import Output, Slice
-from scanner.run.records import decode, encode, with_keys
-from scanner.run.schema import REJECTS
+from scanner.run.records import encode, read_json
+from scanner.run.schema import rejects_table
 from scanner.scoring import Scorer
 from scanner.scoring.scorer import ReadCaptions
 from scanner.storage import Store
@@ -39,21 +39,12 @@ class ScanWork:
     def __call__(self) -> "SliceScorer":
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
-        files = find_model(self.model, self.revision, **self.model_options)
-        found = files.weights_hash()
-        if found != self.weights:
-            raise RuntimeError(
-                f"{self.model} on {os.uname().nodename} has other weights than the scan began with"
-            )
+        files = find_same_model(self.model, self.revision, self.model_options, self.weights)
         model = load_model(files, dtype=self.dtype, device=self.device, weights=self.weights)
         remembered = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
         scoring = self.scoring
         if scoring["batch_size"] is None and self.store.exists(remembered):
-            scoring = scoring | decode(
-                self.store.location(remembered),
-                self.store.read(remembered),
-                with_keys("batch_size"),
-            )
+            scoring = scoring | read_json(self.store, remembered, "batch_size")
         return SliceScorer(self.store, Scorer(model, **scoring), remembered)
 
 
@@ -97,16 +88,21 @@ class SliceScorer:
             # Whoever is first: actors on the same kind of device start with this size.
             self._told = True
             self.store.create(self.remembered, encode({"batch_size": self.scorer.batch_size}))
-        rejects = {
-            "source": [None] * len(bad),
-            "row": [None] * len(bad),
-            "key": [None] * len(bad),
-            "caption_id": [read.ids[row] for row in bad],
-            "stage": ["scan"] * len(bad),
-            "reason": list(bad.values()),
-        }
-        tables = {"scores": scores, "rejects": pa.table(rejects, schema=REJECTS)}
-        return Result([Output(kind, table) for kind, table in tables.items()])
+        ids = [read.ids[row] for row in bad]
+        rejects = rejects_table("scan", list(bad.values()), caption_id=ids)
+        return Result([Output("scores", scores), Output("rejects", rejects)])
+
+
+def find_same_model(
+    name: str, revision: str | None, options: dict[str, Any], weights: str
+) -> ModelFiles:
+    """The model's files on this node. Raises RuntimeError where they have other weights."""
+    files = find_model(name, revision, **options)
+    if files.weights_hash() != weights:
+        raise RuntimeError(
+            f"{name} on {os.uname().nodename} has other weights than the command began with"
+        )
+    return files
 
 
 @contextmanager

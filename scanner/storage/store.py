@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import random
+import re
 import shutil
 import threading
 import time
@@ -25,6 +26,8 @@ from scanner.storage.urls import is_local, is_s3, split_url, url_of
 RACERS = 16
 REMOVERS = 16
 CONFLICT_RETRIES = 8
+UNFINISHED_SECONDS = 3600.0
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 @dataclass
@@ -164,6 +167,18 @@ class Store:
         else:
             self._fs.put_file(str(local), path)
 
+    def remove_unfinished(self, older_than: float = UNFINISHED_SECONDS) -> None:
+        """Remove what killed writers left on a local disk; nothing elsewhere (see above).
+
+        A file that was written to in the last ``older_than`` seconds may be another's at work.
+        """
+        since = time.time() - older_than
+        for path in Path(self._root).rglob(".*") if is_local(self._fs) else ():
+            if _TEMPORARY.fullmatch(path.name) and path.is_file():
+                with contextlib.suppress(FileNotFoundError):  # another was faster
+                    if path.stat().st_mtime < since:
+                        path.unlink()
+
     @staticmethod
     def _create_local(path: str, data: bytes) -> bool:
         with _temporary(path, lambda file: file.write(data)) as temporary:
@@ -223,7 +238,7 @@ def _temporary(path: str, fill: Callable[[IO[bytes]], Any]) -> Iterator[Path]:
     Raises OSError that names ``path``, where the disk is full or may not be written, say.
     """
     folder, name = Path(path).parent, Path(path).name
-    temporary = folder / f".{name}.{uuid.uuid4().hex}"
+    temporary = folder / f".{name}.{uuid.uuid4().hex}"  # as _TEMPORARY knows it
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:

@@ -157,3 +157,8 @@ def test_a_store_that_does_not_answer_says_nothing_of_the_file(monkeypatch) -> N
 def test_a_tar_is_left_out_where_img2dataset_put_its_texts_beside_it() -> None:
     files = ["d/00.parquet", "d/00.tar", "d/01.tar", "e/00.tar", "d/02.csv"]
     assert without_sidecar_tars(files) == ["d/00.parquet", "d/01.tar", "e/00.tar", "d/02.csv"]
+
+
+def test_a_file_of_another_kind_is_an_error_that_names_the_endings() -> None:
+    with pytest.raises(UserError, match=r"a.txt: not a format .* must end in \.parquet, \.csv, "):
+        inspect("a.txt")

@@ -16,8 +16,8 @@ from scanner.cluster import (
     Resources,
     Result,
     Task,
-    check_room,
     run_items,
+    start_for,
     start_ray,
 )
 from scanner.errors import UserError
@@ -186,6 +186,6 @@ def test_an_item_that_someone_else_has_committed_is_not_done_again(tmp_path: Pat
 
 
 def test_an_actor_that_no_node_has_room_for_is_a_clear_error() -> None:
-    check_room(Resources(actors=1, cpus=0.5, gpus=0))
+    start_for(Resources(actors=1, cpus=0.5, gpus=0), None)
     with pytest.raises(UserError, match="an actor takes 5000 CPUs and 0 GPUs"):
-        check_room(Resources(actors=1, cpus=5000, gpus=0))
+        start_for(Resources(actors=1, cpus=5000, gpus=0), None)

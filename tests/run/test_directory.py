@@ -6,6 +6,7 @@ import pytest
 
 from scanner.errors import UserError
 from scanner.run import Commit, Commits, Output, Plan, Run, Slice
+from scanner.run.verdicts import verdict_commits
 from scanner.storage import Store
 
 SLICES = (Slice("000000", "captions/c.parquet", "0", "4", 2), Slice("000001", "c", "5", "9", 1))
@@ -163,3 +164,11 @@ def test_a_commit_that_cannot_be_read_is_damage_of_its_slice_and_a_new_generatio
     better = run.commits.commit("000001", [Output("scores", pa.table({"x": [1]}))], generation=1)
     assert run.damaged() == {}
     assert run.commits.all() == [good, better]
+
+
+def test_what_no_scan_looks_at_is_not_said_to_be_mended_by_one(run: Run) -> None:
+    commits = verdict_commits(run.store)
+    commits.commit("abc", [])
+    Path(run.store.url, "verdicts/commits/abc.0.json").write_text("{")
+    with pytest.raises(UserError, match="remove it and run the same memscan verify again"):
+        commits.all()

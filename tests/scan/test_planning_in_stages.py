@@ -16,7 +16,7 @@ from jobs.status import main as status_command
 from scanner.cluster.work import Item, Work
 from scanner.errors import UserError
 from scanner.run import Commits, Plan, Run
-from scanner.run.progress import status
+from scanner.run.status import status
 from scanner.scan import stages, units
 from scanner.scan.config import ScanConfig
 from scanner.scan.inputs import choose_inputs
@@ -125,21 +125,22 @@ def test_a_second_driver_finds_the_first_one_s_inputs_and_does_nothing_twice(
 def test_an_extension_plans_only_what_is_new(tmp_path: Path, data: Path) -> None:
     run = tmp_path / "run"
     first = _plan(run, data / "0.parquet")
-    second = _plan(run, data, folder="planning/0001", earlier=(first,))
+    second = _plan(run, data, earlier=(first,))
     assert second.counts["captions"] == 50
     assert {row["canonical"][:9] for row in _table(run, second.captions)} == {"only in 1"}
     assert second.slices[0].id == f"{len(first.slices):06d}"
     assert second.counts["samples"] == 600
-    third = _plan(run, data, folder="planning/0002", earlier=(first, second))
+    third = _plan(run, data, earlier=(first, second))
     assert (third.counts["captions"], third.slices) == (0, ())
 
 
 def test_a_limited_extension_takes_the_smallest_new_ids(tmp_path: Path, data: Path) -> None:
-    run = tmp_path / "run"
-    first = _plan(run, data / "0.parquet")
-    every = _plan(run, data, folder="planning/0001", earlier=(first,))
-    some = _plan(run, data, folder="planning/0002", earlier=(first,), limit=7)
-    assert _table(run, some.captions) == _table(run, every.captions)[:7]
+    captions = {}
+    for limit in (None, 7):
+        run = tmp_path / str(limit)
+        first = _plan(run, data / "0.parquet")
+        captions[limit] = _table(run, _plan(run, data, earlier=(first,), limit=limit).captions)
+    assert captions[7] == captions[None][:7]
 
 
 @pytest.mark.parametrize("limit", [1, 150, 399, 10_000])
@@ -173,13 +174,13 @@ def test_the_stages_work_can_be_sent_to_other_processes(tmp_path: Path, data: Pa
         return run_here(*pickle.loads(pickle.dumps((commits, items, make_work))))
 
     here = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
-    assert _shape(tmp_path / "b", _plan(tmp_path / "b", data, run_items=elsewhere)) == here
+    assert _shape(tmp_path / "b", _plan(tmp_path / "b", data, do_items=elsewhere)) == here
 
 
 def _failing(stage: str, which: str) -> Callable:
     """As a pool does it that gives one item of a stage up."""
 
-    def run_items(
+    def do_items(
         commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
     ) -> dict[str, str]:
         if not commits.folder.endswith(stage):
@@ -187,12 +188,12 @@ def _failing(stage: str, which: str) -> Callable:
         run_here(commits, [item for item in items if item.id != which], make_work)
         return {which: "OutOfMemory: no room"}
 
-    return run_items
+    return do_items
 
 
 def test_a_unit_that_fails_for_good_is_unreadable_files(tmp_path: Path, data: Path) -> None:
     run = tmp_path / "run"
-    plan = _plan(run, data, run_items=_failing("read", "000000"))
+    plan = _plan(run, data, do_items=_failing("read", "000000"))
     (reason,) = {row["reason"] for row in _table(run, plan.rejects)}
     assert reason == "unreadable file: OutOfMemory: no room"
     assert plan.counts["rejected_files"] == 1
@@ -204,7 +205,7 @@ def test_captions_that_cannot_be_grouped_are_an_error_and_nothing_is_lost(
     tmp_path: Path, data: Path
 ) -> None:
     with pytest.raises(UserError, match=r"000001: OutOfMemory: no room.*same command again"):
-        _plan(tmp_path / "b", data, run_items=_failing("group", "000001"))
+        _plan(tmp_path / "b", data, do_items=_failing("group", "000001"))
     undisturbed = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
     assert _shape(tmp_path / "b", _plan(tmp_path / "b", data)) == undisturbed
 
@@ -258,7 +259,7 @@ def test_status_shows_what_is_read_and_grouped_before_there_is_a_plan(
         return run_here(commits, items, make_work)
 
     with pytest.raises(KeyboardInterrupt):
-        _plan(tmp_path / "run", data, run_items=stops_after_one_range)
+        _plan(tmp_path / "run", data, do_items=stops_after_one_range)
     units = len(list((tmp_path / "run/planning/0000/read").iterdir()))
     assert units > 2
     planning = status(run)["planning"]

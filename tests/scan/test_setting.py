@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from scanner.scan.config import ScanConfig
-from scanner.scan.setting import asked_of, prepare
+from scanner.scan.record import asked_of
+from scanner.scan.setting import prepare
 from scanner.storage import Store
 
 

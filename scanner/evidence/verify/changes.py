@@ -4,11 +4,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scanner.evidence.verify.thresholds import Thresholds
-from scanner.evidence.verify.verdicts import KINDS, judge
-from scanner.run.verdicts import MEASURES, verdict_commits
+from scanner.evidence.verify.verdicts import KINDS, judge, measures_of
+from scanner.run.verdicts import verdict_commits
 from scanner.storage import Store
 
 
@@ -26,15 +25,9 @@ def compare(store: Store, plain: str, mitigated: pa.Table, limits: Thresholds) -
     """The verdicts against those of the plain verification of that name, or None where the run has
     none. Both are judged by the same thresholds, whatever the plain ones were joined with."""
     commits = verdict_commits(store)
-    generation = commits.done().get(plain)
-    if generation is None:
+    if plain not in commits.done():
         return None
-    tables = [MEASURES.empty_table()]
-    for part in commits.read({plain: generation})[plain].parts:
-        with store.open(part.path) as file:
-            tables.append(pq.read_table(file, columns=MEASURES.names).cast(MEASURES))
-    judged = judge(pa.concat_tables(tables), limits)
-    without = _by_caption(judged)
+    without = _by_caption(judge(measures_of(store, commits.of([plain])), limits))
     pairs = Counter(
         (without[name], verdict)
         for name, verdict in _by_caption(mitigated).items()

@@ -9,7 +9,7 @@ from scanner.captions.listed import read_listed
 from scanner.errors import UserError
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.generation import Group
-from scanner.evidence.verify.template import names_of
+from scanner.evidence.verify.image_path import names_of
 from scanner.models import ModelFiles, canonical, load_tokenizer
 from scanner.query import RunTables, rank
 
@@ -82,7 +82,7 @@ def grouped(
     ]
 
 
-def check_template(template: str, tables: RunTables) -> None:
+def check_images(template: str, tables: RunTables) -> None:
     """Raises UserError where a template names a column that samples do not have."""
     there = tables.query("FROM samples LIMIT 0").column_names
     for name in names_of(template):

@@ -7,8 +7,8 @@ from typing import Annotated
 import tyro
 
 from scanner.errors import UsageError
+from scanner.evidence.verify.image_path import names_of
 from scanner.evidence.verify.mitigated import Mitigation
-from scanner.evidence.verify.template import names_of
 from scanner.evidence.verify.thresholds import Thresholds
 from scanner.scan.options import ActorOptions
 

@@ -11,7 +11,7 @@ from scanner.evidence.verify.mitigated import Mitigation
 
 
 @dataclass(frozen=True)
-class Settings:
+class Recipe:
     """How pictures are made; with the captions, all that they depend on."""
 
     model: str
@@ -28,11 +28,11 @@ class Settings:
 
 
 @torch.inference_mode()
-def draw(pipe: Any, wanted: Sequence[tuple[str, int]], settings: Settings) -> tuple[Tensor, Tensor]:
+def draw(pipe: Any, wanted: Sequence[tuple[str, int]], recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Pictures (N, 3, H, W) in [0, 1] of captions and seeds, and the first step's differences.
 
     A picture starts from the noise that scores start from (signals.md, x_s): it depends on
-    caption, seed and settings alone. The differences ε_c − ε_∅ (N, C, h, w) are up to a factor
+    caption, seed and recipe alone. The differences ε_c − ε_∅ (N, C, h, w) are up to a factor
     that all share; the pipeline's own first forward gives them.
     """
     first: list[Tensor] = []
@@ -45,11 +45,11 @@ def draw(pipe: Any, wanted: Sequence[tuple[str, int]], settings: Settings) -> tu
     try:
         made = pipe(
             [caption for caption, _ in wanted],
-            num_inference_steps=settings.steps,
-            guidance_scale=settings.guidance,
-            latents=_noise(pipe, [seed for _, seed in wanted], settings),
-            height=settings.height,
-            width=settings.width,
+            num_inference_steps=recipe.steps,
+            guidance_scale=recipe.guidance,
+            latents=_noise(pipe, [seed for _, seed in wanted], recipe),
+            height=recipe.height,
+            width=recipe.width,
             output_type="pt",
         )
     finally:
@@ -58,12 +58,12 @@ def draw(pipe: Any, wanted: Sequence[tuple[str, int]], settings: Settings) -> tu
     return made.images.float().cpu(), with_caption - without
 
 
-def _noise(pipe: Any, seeds: list[int], settings: Settings) -> Tensor:
+def _noise(pipe: Any, seeds: list[int], recipe: Recipe) -> Tensor:
     """x_s of each seed, drawn in float32 on the CPU whatever the model's precision and device."""
     size, channels = pipe.unet.config.sample_size, pipe.unet.config.in_channels
     own = (size, size) if isinstance(size, int) else tuple(size)
-    height = settings.height // pipe.vae_scale_factor if settings.height else own[0]
-    width = settings.width // pipe.vae_scale_factor if settings.width else own[1]
+    height = recipe.height // pipe.vae_scale_factor if recipe.height else own[0]
+    width = recipe.width // pipe.vae_scale_factor if recipe.width else own[1]
     drawn = [
         torch.randn((1, channels, height, width), generator=torch.Generator().manual_seed(seed))
         for seed in seeds

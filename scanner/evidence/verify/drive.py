@@ -8,22 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from scanner.cluster import Event, Task, check_room, joins_cluster, run_items, start_ray
+from scanner.cluster import Event, Task, run_items, start_for
 from scanner.errors import UserError
 from scanner.evidence.verify.changes import Changes, compare
-from scanner.evidence.verify.chosen import check_template, choose, grouped
+from scanner.evidence.verify.chosen import check_images, choose, grouped
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.generation import Group
 from scanner.evidence.verify.setting import Setting, identity, prepare
-from scanner.evidence.verify.verdicts import KINDS, judge
+from scanner.evidence.verify.verdicts import KINDS, judge, measures_of
 from scanner.query import open_run
 from scanner.run import Commit, Commits, Output, Run
-from scanner.run.records import encode
+from scanner.run.records import encode, read_json
 from scanner.run.verdicts import (
     FOLDER,
-    MEASURES,
     MITIGATED,
     MITIGATED_FOLDER,
     TABLES,
@@ -35,6 +33,7 @@ from scanner.storage import Store, full_url
 # A pool takes an actor for hanging that needs longer than this a picture.
 HANG_SECONDS = {"cpu": 1800.0, "cuda": 120.0}
 SHOWN = 3
+MEND = "remove it and run the same memscan verify again: what it held is made again"
 Say = Callable[[str], None]
 
 
@@ -80,7 +79,7 @@ def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) ->
     run = Run.existing(config.run)
     tables = open_run(config.run)
     if config.images:
-        check_template(config.images, tables)
+        check_images(config.images, tables)
     setting = prepare(config, run.record() or {})
     chosen = choose(config, tables, setting.run_files)
     groups = grouped(tables, chosen, config.seeds, config.references)
@@ -94,19 +93,18 @@ def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) ->
     _begin(out, about)
     say(
         f"verifying {len(chosen):,} captions with {config.seeds} seeds, "
-        f"{setting.settings.steps} steps, guidance {setting.settings.guidance:g}"
+        f"{setting.recipe.steps} steps, guidance {setting.recipe.guidance:g}"
         f"{', mitigated' if config.mitigate else ''}, into {out.url}"
     )
-    commits = Commits(out, "commits", name)
+    commits = Commits(out, "commits", name, MEND)
     place = f"{full_url(config.out)}/" if config.out else f"{folder}/{name}/"
     drawn, lost = _generate(setting, commits, groups, place, say, progress)
-    done = commits.done()
-    found = commits.read({group.id: done[group.id] for group in groups if group.id in done})
-    table = judge(_measures(out, list(found.values())), config.thresholds, name)
+    found = commits.of(group.id for group in groups if group.id not in lost)
+    table = judge(measures_of(out, found), config.thresholds, name)
     store = Store(config.run, config.single_writer)
     if len(table):
         _join(verdict_commits(store, folder), name, table, about.get("mitigation"), out.url)
-    _tell_problems(list(found.values()), say)
+    _tell_problems(found, say)
     counted = Counter(table["verdict"].to_pylist())
     plain = identity({key: value for key, value in about.items() if key != "mitigation"})
     return Verification(
@@ -123,7 +121,7 @@ def _begin(out: Store, about: dict[str, Any]) -> None:
     """Claim a directory for what is verified here; another verification's is refused."""
     if out.create("verification.json", encode(about)):
         return
-    there = json.loads(out.read("verification.json"))
+    there = read_json(out, "verification.json", mend=MEND)
     differ = [key for key, value in json.loads(encode(about)).items() if there.get(key) != value]
     if differ:
         raise UserError(
@@ -141,7 +139,6 @@ def _generate(
     progress: Callable[[Drawn], None],
 ) -> tuple[Drawn, dict[str, str]]:
     """Do the groups that have no commit; what was drawn, and why groups were given up."""
-    address = setting.config.address
     done = commits.done()
     left = [Task(group) for group in groups if group.id not in done]
     drawn = Drawn(sum(len(group.captions) for group in groups), setting.config.seeds)
@@ -152,9 +149,7 @@ def _generate(
         return drawn, lost
     if len(left) < len(groups):
         say(f"going on: {drawn.captions_done:,} of {drawn.captions:,} captions are drawn")
-    start_ray(address)
-    if not joins_cluster(address):
-        check_room(setting.resources)
+    start_for(setting.resources, setting.config.address)
     work = setting.work(commits.store, place)
     images = max(len(group.captions) for group in groups) * setting.config.seeds
     hang = HANG_SECONDS.get(setting.device, HANG_SECONDS["cuda"]) * images
@@ -181,14 +176,6 @@ def _tell(event: Event, say: Say) -> None:
         say(f"group {event.item.id} {what[event.kind]}{event.reason}")
     elif event.reason:
         say(event.reason)
-
-
-def _measures(out: Store, commits: list[Commit]) -> pa.Table:
-    tables = [MEASURES.empty_table()]
-    for part in [part for commit in commits for part in commit.parts]:
-        with out.open(part.path) as file:
-            tables.append(pq.read_table(file))
-    return pa.concat_tables(tables)
 
 
 def _join(
@@ -218,16 +205,14 @@ def _tell_problems(commits: list[Commit], say: Say) -> None:
         say(f"{count:,} training images could not be had: {why}")
 
 
-def _complaints(
-    groups: list[Group], found: dict[str, Commit], lost: dict[str, str]
-) -> tuple[str, ...]:
+def _complaints(groups: list[Group], found: list[Commit], lost: dict[str, str]) -> tuple[str, ...]:
     complaints = [
         f"{len(group.captions)} captions of group {group.id} have no verdict: {lost[group.id]}; "
         "run the same command again"
         for group in groups
         if group.id in lost
     ]
-    rejects = {name: why for c in found.values() for name, why in c.notes["rejects"].items()}
+    rejects = {name: why for c in found for name, why in c.notes["rejects"].items()}
     if rejects:
         name, why = next(iter(rejects.items()))
         complaints.append(f"{len(rejects)} captions have no verdict: {why} (first: {name})")

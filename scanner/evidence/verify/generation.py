@@ -14,15 +14,14 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from scanner.cluster import Result
-from scanner.evidence.verify.drawing import Settings, draw
+from scanner.evidence.verify.drawing import Recipe, draw
 from scanner.evidence.verify.embedding import Embedding
 from scanner.evidence.verify.measures import Agreement, agreement, as_image, likeness
 from scanner.evidence.verify.references import References
-from scanner.models import find_model
 from scanner.models.pipeline import load_pipeline
 from scanner.run import Output
 from scanner.run.verdicts import MEASURES
-from scanner.scan.work import telling_broken_devices
+from scanner.scan.work import find_same_model, telling_broken_devices
 from scanner.storage import Store
 
 PICTURE = 8
@@ -47,7 +46,7 @@ class GenerateWork:
 
     out: Store
     place: str
-    settings: Settings
+    recipe: Recipe
     device: str
     threads: int
     batch_size: int
@@ -57,15 +56,13 @@ class GenerateWork:
     make_pipeline: Callable[..., Any] = load_pipeline
 
     def __call__(self) -> "Generator":
-        settings = self.settings
+        recipe = self.recipe
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
-        files = find_model(settings.model, settings.revision, **settings.model_options)
-        if files.weights_hash() != settings.weights:
-            raise RuntimeError(f"{settings.model} has other weights here than it began with")
+        files = find_same_model(recipe.model, recipe.revision, recipe.model_options, recipe.weights)
         return Generator(
             self,
-            self.make_pipeline(files, settings.dtype, self.device),
+            self.make_pipeline(files, recipe.dtype, self.device),
             Embedding(*self.embedding) if self.embedding else None,
             self.batch_size,
         )
@@ -100,8 +97,8 @@ class Generator:
         )
 
     def compute(self, prepared: _Drawn) -> _Drawn:
-        settings = self.how.settings
-        seeds = range(settings.seeds)
+        recipe = self.how.recipe
+        seeds = range(recipe.seeds)
         wanted = [(caption, seed) for _, caption in prepared.group.captions for seed in seeds]
         made: list[tuple[Tensor, Tensor]] = []
         start = 0
@@ -109,7 +106,7 @@ class Generator:
             while start < len(wanted):
                 part = wanted[start : start + self.batch_size]
                 try:
-                    made.append(draw(self.pipe, part, settings))
+                    made.append(draw(self.pipe, part, recipe))
                 except torch.OutOfMemoryError:
                     if self.batch_size == 1:
                         raise
@@ -179,13 +176,13 @@ class Generator:
 
     def _keep(self, caption_id: str, caption: str, images: Tensor) -> list[str]:
         """Write a caption's pictures, with what they were made of as PNG text."""
-        settings, names = self.how.settings, []
+        recipe, names = self.how.recipe, []
         for seed, picture in enumerate(images):
             about = PngInfo()
             for name in ("model", "weights", "steps", "guidance", "dtype"):
-                about.add_text(name, str(getattr(settings, name)))
-            if settings.mitigation:
-                about.add_text("mitigation", json.dumps(asdict(settings.mitigation)))
+                about.add_text(name, str(getattr(recipe, name)))
+            if recipe.mitigation:
+                about.add_text("mitigation", json.dumps(asdict(recipe.mitigation)))
             about.add_text("seed", str(seed))
             about.add_text("caption_id", caption_id)
             about.add_itxt("caption", caption)

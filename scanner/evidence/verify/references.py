@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from scanner.captions.formats import ending_of
 from scanner.captions.webdataset import tar_files
 from scanner.errors import UserError
-from scanner.evidence.verify.template import UnsafeValue, filled
+from scanner.evidence.verify.image_path import UnsafeValue, filled
 from scanner.storage import is_transient, open_input
 
 IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
@@ -37,7 +38,7 @@ Sample = Mapping[str, Any]
 class References:
     """Finds the training images of samples; a sample has source, row, key and the kept columns.
 
-    ``template``: where an image is (see :mod:`~scanner.evidence.verify.template`); without one, it
+    ``template``: where an image is (see :mod:`scanner.evidence.verify.image_path`); without one, it
     is looked for beside the caption: in a parquet column (``column``, else one of the names in
     use), or in the tar that the sample or, as img2dataset writes them, its parquet belongs to.
     Whatever cannot be had is None, and ``problems`` counts why. Only a store that does not answer
@@ -77,11 +78,11 @@ class References:
         return None
 
     def _beside(self, source: str, samples: list[Sample]) -> list[bytes | None]:
-        name = source.lower().removesuffix(".gz")
+        ending = ending_of(source)
         try:
-            if name.endswith(".tar"):
+            if ending == ".tar":
                 return self._from_tar(source, samples, "row")
-            if name.endswith(".parquet"):
+            if ending == ".parquet":
                 return self._from_parquet(source, samples)
         except _DAMAGE as error:
             if is_transient(error):

@@ -4,20 +4,21 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from scanner.cluster import Resources
 from scanner.errors import UsageError, UserError
 from scanner.evidence.verify.config import VerifyConfig
-from scanner.evidence.verify.drawing import Settings
+from scanner.evidence.verify.drawing import Recipe
 from scanner.evidence.verify.embedding import Embedding
 from scanner.evidence.verify.generation import GenerateWork, Group
 from scanner.evidence.verify.mitigated import load_mitigated
 from scanner.models import ModelFiles, find_model
 from scanner.models.diffusion_model import score_scheduler
 from scanner.models.pipeline import load_pipeline
-from scanner.scan.setting import MODEL, choose_resources, from_anywhere, start_ray_if_joined
+from scanner.scan.resources import choose_resources
+from scanner.scan.setting import MODEL, from_anywhere
 from scanner.storage import Store
 
 BATCH = 16
@@ -31,7 +32,7 @@ class Setting:
     """
 
     config: VerifyConfig
-    settings: Settings
+    recipe: Recipe
     run_files: ModelFiles
     device: str
     resources: Resources
@@ -44,9 +45,9 @@ class Setting:
         return GenerateWork(
             out=out,
             place=place,
-            settings=self.settings,
+            recipe=self.recipe,
             device=self.device,
-            threads=max(1, int(self.resources.cpus)),
+            threads=self.resources.threads,
             batch_size=config.batch_size or BATCH,
             images=config.images,
             image_column=config.image_column,
@@ -55,7 +56,7 @@ class Setting:
         )
 
     def _make_pipeline(self) -> Callable[..., Any]:
-        mitigation = self.settings.mitigation
+        mitigation = self.recipe.mitigation
         if mitigation is None:
             return load_pipeline
         return functools.partial(load_mitigated, mitigation=mitigation)
@@ -64,12 +65,12 @@ class Setting:
         """All that the measures depend on; what an earlier call on the same directory had too."""
         config = self.config
         captions = [caption for group in groups for caption in group.captions]
-        settings = asdict(self.settings)
-        if settings["mitigation"] is None:
+        recipe = asdict(self.recipe)
+        if recipe["mitigation"] is None:
             # A plain verification keeps the name that it had before there was mitigation.
-            del settings["mitigation"]
+            del recipe["mitigation"]
         return {
-            **settings,
+            **recipe,
             "images": config.images,
             "image_column": config.image_column,
             "references": config.references,
@@ -103,10 +104,9 @@ def prepare(config: VerifyConfig, record: dict[str, Any]) -> Setting:
             f"{own['name']}: its weights are not those that the run was made with any more; name "
             "the model to generate with by --model"
         )
-    start_ray_if_joined(config.address)
-    config = replace(config, dtype=asked["dtype"] if config.dtype == "run" else config.dtype)
-    device, dtype, resources = choose_resources(config)
-    settings = Settings(
+    dtype = asked["dtype"] if config.dtype == "run" else config.dtype
+    device, dtype, resources = choose_resources(config, config.device, dtype)
+    recipe = Recipe(
         model=files.name,
         revision=files.revision,
         model_options=options,
@@ -120,10 +120,10 @@ def prepare(config: VerifyConfig, record: dict[str, Any]) -> Setting:
         mitigation=config.mitigation if config.mitigate else None,
     )
     most = score_scheduler(files.config("scheduler")).config.num_train_timesteps
-    if settings.steps > most:
-        raise UsageError(f"--steps {settings.steps}: the model has {most} noise levels")
-    if settings.guidance <= 1:
-        raise UsageError(f"--guidance: the run's own is {settings.guidance}; name one above 1")
+    if recipe.steps > most:
+        raise UsageError(f"--steps {recipe.steps}: the model has {most} noise levels")
+    if recipe.guidance <= 1:
+        raise UsageError(f"--guidance: the run's own is {recipe.guidance}; name one above 1")
     if config.embedding and config.embedding_sha256:
         Embedding(config.embedding, config.embedding_sha256)
-    return Setting(config, settings, run_files, device, resources)
+    return Setting(config, recipe, run_files, device, resources)

@@ -2,17 +2,31 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from scanner.evidence.verify.thresholds import Thresholds
-from scanner.run.verdicts import VERDICTS
+from scanner.run import Commit
+from scanner.run.verdicts import MEASURES, VERDICTS
+from scanner.storage import Store
 
 KINDS = ("verbatim", "template", "none")
 BLOCK = 1024
+
+
+def measures_of(store: Store, commits: Sequence[Commit]) -> pa.Table:
+    """What was measured (scanner.run.verdicts.MEASURES), by the parts of commits: of measures, or
+    of verdicts, which hold them too."""
+    tables = [MEASURES.empty_table()]
+    for part in [part for commit in commits for part in commit.parts]:
+        with store.open(part.path) as file:
+            tables.append(pq.read_table(file, columns=MEASURES.names).cast(MEASURES))
+    return pa.concat_tables(tables)
 
 
 def judge(measures: pa.Table, thresholds: Thresholds, verification: str = "") -> pa.Table:

@@ -1,16 +1,16 @@
-"""Pictures depend on caption, seed and settings alone; the first step is that of the scores."""
+"""Pictures depend on caption, seed and recipe alone; the first step is that of the scores."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from scanner.evidence.verify.drawing import Settings, draw
+from scanner.evidence.verify.drawing import Recipe, draw
 from scanner.models import find_model, load_model
 from scanner.models.pipeline import load_pipeline
 from tests.conftest import KINDS
 
-SETTINGS = Settings("m", None, {}, "", "float32", 2, 3, 5.0, None, None)
+RECIPE = Recipe("m", None, {}, "", "float32", 2, 3, 5.0, None, None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -20,13 +20,13 @@ def test_differences_are_those_of_the_scores_and_no_neighbour_changes_a_picture(
     files = find_model(str(random_models[kind]))
     pipe = load_pipeline(files, "float32", "cpu")
     wanted = [("a cat", 0), ("a cat", 1), ("two old boats", 1)]
-    images, noise = draw(pipe, wanted, SETTINGS)
+    images, noise = draw(pipe, wanted, RECIPE)
     assert images.shape == (3, 3, 64, 64)
-    alone, _ = draw(pipe, wanted[2:], SETTINGS)
+    alone, _ = draw(pipe, wanted[2:], RECIPE)
     torch.testing.assert_close(alone[0], images[2], atol=1e-4, rtol=0)
 
     model = load_model(files, dtype="float32", device="cpu")
-    time = int(model.timesteps(SETTINGS.steps)[0])
+    time = int(model.timesteps(RECIPE.steps)[0])
     start = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         with_caption = model.predict_noise(start, time, model.encode(model.tokenize(["a cat"])))
@@ -41,6 +41,6 @@ def test_height_and_width_are_the_pictures_own(random_models: dict[str, Path]) -
     from dataclasses import replace
 
     pipe = load_pipeline(find_model(str(random_models["sd1"])), "float32", "cpu")
-    images, noise = draw(pipe, [("a cat", 0)], replace(SETTINGS, height=32, width=96))
+    images, noise = draw(pipe, [("a cat", 0)], replace(RECIPE, height=32, width=96))
     assert images.shape == (1, 3, 32, 96)
     assert noise.shape == (1, 4, 4, 12)

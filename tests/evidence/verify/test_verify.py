@@ -135,6 +135,17 @@ def test_pictures_are_kept_with_what_made_them(
             assert (image.info["guidance"], image.info["model"]) == ("2.0", "testbed")
 
 
+def test_a_damaged_commit_says_how_it_is_mended(
+    run: str, found: tuple[Verification, list[str]]
+) -> None:
+    commit = min(Path(found[0].out, "commits").iterdir())
+    commit.write_text("{")
+    with pytest.raises(UserError, match="remove it and run the same memscan verify again: what"):
+        again(run, [])
+    commit.unlink()
+    assert again(run, []).verdicts == found[0].verdicts
+
+
 def test_other_thresholds_judge_again_without_drawing(
     run: str, found: tuple[Verification, list[str]]
 ) -> None:
@@ -199,15 +210,21 @@ def test_another_verification_does_not_go_into_the_same_directory(run: str, tmp_
         again(run, [], out=str(tmp_path))
 
 
+def test_a_damaged_description_of_a_verification_is_named(run: str, tmp_path: Path) -> None:
+    (tmp_path / "verification.json").write_text('{"model": ')
+    with pytest.raises(UserError, match=r"verification.json is damaged .* the same memscan verify"):
+        again(run, [], out=str(tmp_path))
+
+
 def test_a_model_whose_output_is_not_finite_gives_no_verdict() -> None:
     from collections import Counter
 
-    from scanner.evidence.verify.drawing import Settings
+    from scanner.evidence.verify.drawing import Recipe
     from scanner.evidence.verify.generation import GenerateWork, Generator, Group, _Drawn
     from scanner.storage import Store
 
-    settings = Settings("testbed", None, {}, "", "float32", 2, 1, 2.0, None, None)
-    how = GenerateWork(Store("/nonexistent"), "", settings, "cpu", 1, 4, None, None, None)
+    recipe = Recipe("testbed", None, {}, "", "float32", 2, 1, 2.0, None, None)
+    how = GenerateWork(Store("/nonexistent"), "", recipe, "cpu", 1, 4, None, None, None)
     group = Group("000000", (("a", "a caption"),), ((),))
     broken = torch.full((1, 2, 3, 32, 32), torch.nan)
     result = Generator(how, None, None, 4).finish(

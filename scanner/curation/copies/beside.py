@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from scanner.captions.values import as_text
 from scanner.captions.webdataset import split_name
-from scanner.curation.clean_tar import clean_tar
-from scanner.curation.shards import Shard
+from scanner.curation.copies.clean_tar import clean_tar
+from scanner.curation.copies.shards import Shard
 from scanner.errors import UserError
 from scanner.storage import Store, open_input, split_url
 

@@ -1,7 +1,7 @@
 import pytest
 
 from scanner.errors import UsageError
-from scanner.evidence.verify.template import UnsafeValue, filled, names_of
+from scanner.evidence.verify.image_path import UnsafeValue, filled, names_of
 
 
 def test_a_template_is_filled_with_a_samples_values() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from scanner.captions.webdataset import check_end, split_name
-from scanner.curation.packing import write_packed
+from scanner.curation.copies.packing import write_packed
 
 # Tells by the sample's number and key whether it goes.
 Goes = Callable[[int, str], bool]

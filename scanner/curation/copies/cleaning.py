@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scanner.captions.batch import Batch
-from scanner.captions.formats import UnreadableFile, read
+from scanner.captions.formats import UnreadableFile, ending_of, read
 from scanner.captions.values import as_text
 from scanner.cluster import Result
-from scanner.curation.beside import clean_beside
-from scanner.curation.clean_lines import clean_lines
-from scanner.curation.clean_parquet import clean_parquet
-from scanner.curation.clean_tar import clean_tar
+from scanner.curation.copies.beside import clean_beside
+from scanner.curation.copies.clean_lines import clean_lines
+from scanner.curation.copies.clean_parquet import clean_parquet
+from scanner.curation.copies.clean_tar import clean_tar
+from scanner.curation.copies.shards import Shard
 from scanner.curation.removals import PARQUET, REMOVED
-from scanner.curation.shards import Shard
 from scanner.errors import UserError
 from scanner.storage import Store, open_input
 
@@ -87,10 +87,10 @@ class _Cleaner:
 
 def write_clean(source: Path, target: Path, removed: set[int]) -> None:
     """A copy of a file of any format that is scanned, without some of its rows."""
-    name = source.name.lower().removesuffix(".gz")
-    if name.endswith(".parquet"):
+    ending = ending_of(source.name)
+    if ending == ".parquet":
         clean_parquet(source, target, removed)
-    elif name.endswith(".tar"):
+    elif ending == ".tar":
         clean_tar(source, target, lambda number, key: number in removed)
     else:
         clean_lines(source, target, removed)

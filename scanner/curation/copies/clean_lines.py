@@ -4,8 +4,9 @@ import io
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
+from scanner.captions.formats import ending_of
 from scanner.captions.lines import csv_records
-from scanner.curation.packing import write_packed
+from scanner.curation.copies.packing import write_packed
 from scanner.storage import open_input
 
 
@@ -23,7 +24,7 @@ def _rows(url: str, text: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Each row's number and its text as it stands in the file, with blank lines before it; −1 is
     what is no row."""
     lines = _Recorded(text)
-    if url.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson")):
+    if ending_of(url) in (".jsonl", ".ndjson"):
         rows = (line for line in lines if line.strip())
         yield from ((row, lines.take()) for row, _ in enumerate(rows))
     else:

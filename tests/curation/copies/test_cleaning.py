@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scanner.captions.formats import read
-from scanner.curation.cleaning import write_clean
+from scanner.curation.copies.cleaning import write_clean
 
 CSV = (
     b"\xef\xbb\xbfkey,caption\r\n"

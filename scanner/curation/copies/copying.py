@@ -1,11 +1,9 @@
 """Cleaned copies of the input shards: every one made, checked and committed by itself."""
 
 import hashlib
-import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scanner.cluster import Resources, Task, run_items, start_ray
-from scanner.curation.cleaning import CleanWork
+from scanner.curation.copies.cleaning import CleanWork
+from scanner.curation.copies.shards import Shard, shards_of
 from scanner.curation.removals import PARQUET, REMOVED
-from scanner.curation.shards import Shard, shards_of
 from scanner.errors import UserError
 from scanner.run import Commits, Run
 from scanner.run.records import encode
@@ -26,6 +24,7 @@ FOLDER = ".memscan"
 POOL_FROM = 4
 CPUS = 1.0
 SAY_SECONDS = 10.0
+MEND = "remove it and run the same memscan curate again: its shard is copied again"
 
 Say = Callable[[str], None]
 
@@ -75,7 +74,7 @@ def apply(
     shards = shards_of(plan, copies)
     listed, store = Store(removals, single_writer=True), Store(copies, single_writer)
     digest = _begin(listed, store, copies, plan.counts["samples"])
-    commits = Commits(store, f"{FOLDER}/commits", digest)
+    commits = Commits(store, f"{FOLDER}/commits", digest, MEND)
     done = commits.done()
     left = [shard for shard in shards if shard.id not in done]
     if len(left) < len(shards):
@@ -103,7 +102,7 @@ def _removed(listed: Store) -> int:
 
 
 def _begin(listed: Store, store: Store, copies: str, samples: int) -> str:
-    """The hash of the list that all copies here are made by; removes what a killed writer left."""
+    """The hash of the list that all copies here are made by; removes what killed writers left."""
     hashed = hashlib.sha256()
     with listed.open(PARQUET) as file:
         while data := file.read(1 << 20):
@@ -114,10 +113,7 @@ def _begin(listed: Store, store: Store, copies: str, samples: int) -> str:
             f"--apply {copies}: the copies there were made by another removal list; name another "
             "place, or remove them first"
         )
-    if not store.is_remote:
-        for path in Path(store.location("")).rglob(".*"):
-            if re.fullmatch(r"\..+\.[0-9a-f]{32}", path.name) and path.is_file():
-                path.unlink()
+    store.remove_unfinished()
     return digest
 
 
@@ -162,8 +158,7 @@ def _run_here(commits: Commits, shards: list[Shard], work: CleanWork) -> dict[st
 
 
 def _result(commits: Commits, shards: list[Shard], copies: str) -> Applied:
-    done = commits.done()
-    found = commits.read({shard.id: done[shard.id] for shard in shards}).values()
+    found = commits.of(shard.id for shard in shards)
     sums = {
         name: sum(commit.notes[name] for commit in found) for name in ("rows", "kept", "removed")
     }

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scanner.curation import curate
-from scanner.curation.copying import apply
+from scanner.curation.copies.copying import apply
 from scanner.errors import UserError
 from scanner.query import open_run
 from tests.curation.runs import loudness, make_run
@@ -83,7 +83,7 @@ def undisturbed(
     folder = tmp_path_factory.mktemp("undisturbed")
     out = listed(run, folder / "list")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scanner.curation.copying.POOL_FROM", 1000)
+        patch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
         apply(run, out, str(folder / "copies"), print)
     return out, folder / "copies", files_of(folder / "copies")
 
@@ -104,7 +104,8 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
 ) -> None:
     """A pool of actors is killed; whoever goes on may be another process without one."""
     copies, commits = tmp_path / "copies", tmp_path / "copies" / ".memscan" / "commits"
-    call = "import sys; from scanner.curation.copying import apply; apply(*sys.argv[1:], print, 1)"
+    call = "import sys; from scanner.curation.copies import copying as c; "
+    call += "c.apply(*sys.argv[1:], print, 1)"
     command = [sys.executable, "-c", call, run, undisturbed[0], str(copies)]
     driver = subprocess.Popen(command, start_new_session=True)
     deadline = time.monotonic() + 120
@@ -120,7 +121,8 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
     stray = copies / "text" / f".2.csv.{'0' * 32}"
     stray.parent.mkdir(exist_ok=True)
     stray.write_bytes(b"half a f")
-    monkeypatch.setattr("scanner.curation.copying.POOL_FROM", 1000)
+    os.utime(stray, (0, 0))
+    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
     said: list[str] = []
     found = apply(run, undisturbed[0], str(copies), said.append)
     assert said == [f"going on: {done} of 5 shards are there"]
@@ -131,7 +133,7 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
 def test_copies_on_an_object_store_are_the_same(
     run: str, undisturbed: tuple[str, Path, dict[str, bytes]], s3: str, monkeypatch
 ) -> None:
-    monkeypatch.setattr("scanner.curation.copying.POOL_FROM", 1000)
+    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
     found = apply(run, undisturbed[0], f"{s3}/copies", print)
     assert found.rows == 5 * ROWS
     from scanner.storage import Store
@@ -167,6 +169,18 @@ def test_a_shard_that_is_not_the_one_scanned_is_refused(
     assert not files_of(tmp_path / "copies")
     small(tmp_path / "d")
     assert apply(run, out, str(tmp_path / "copies"), print).kept == 1
+
+
+def test_a_damaged_commit_of_a_copy_says_how_it_is_mended(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", loudness, captions=(str(small(tmp_path / "d")),))
+    out, copies = listed(run, tmp_path / "list"), tmp_path / "copies"
+    found = apply(run, out, str(copies), print)
+    commit = copies / ".memscan/commits/000000.0.json"
+    commit.write_text("{")
+    with pytest.raises(UserError, match="remove it and run the same memscan curate again"):
+        apply(run, out, str(copies), print)
+    commit.unlink()
+    assert apply(run, out, str(copies), print) == found
 
 
 def test_copies_of_another_list_or_over_the_sources_are_refused(tmp_path: Path) -> None:
@@ -237,7 +251,7 @@ def test_img2dataset_loses_images_with_their_rows(tmp_path: Path, form: str) -> 
 
 
 def test_a_run_that_read_no_files_says_what_to_do(tmp_path: Path) -> None:
-    from scanner.curation.shards import shards_of
+    from scanner.curation.copies.shards import shards_of
     from scanner.run import Plan
 
     plan = Plan(({"run": "r", "where": "true"},), (), (), (), (), {"samples": 0}, {})

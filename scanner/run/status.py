@@ -1,0 +1,89 @@
+"""How far a run is, by what is in its directory."""
+
+import time
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from scanner.run.directory import Run, planning_folder
+from scanner.run.progress import last_seen
+from scanner.run.records import read_json
+from scanner.storage import Store
+
+
+def status(run: Run) -> dict[str, Any]:
+    """What ``memscan status --json`` prints: read from plan, commits and manifest, so always true.
+
+    Only speed, time left and what is running come from progress.json, as the driver last saw it.
+    """
+    plan, manifest = run.plan(), run.manifest()
+    commits = run.commits.all()
+    seen = last_seen(run)
+    quarantined = [name for name in run.store.names("quarantine") if name.endswith(".json")]
+    finished = {commit.slice for commit in commits}
+    stuck = {name.split("/")[1].removesuffix(".json") for name in quarantined} - finished
+    rejects = list(plan.rejects) if plan else []
+    rejects += [p.path for c in commits for p in c.parts if p.kind == "rejects"]
+    scored = sum(commit.rows("scores") for commit in commits)
+    rejected = sum(commit.rows("rejects") for commit in commits)
+    planned = plan.counts["captions"] if plan else 0
+    rate = seen.get("captions_per_second", 0.0)
+    left = planned - scored - rejected
+    stale = time.time() - seen.get("updated", 0.0) > 30 or manifest is not None
+    return {
+        "slices": {
+            "planned": len(plan.slices) if plan else 0,
+            "committed": len(commits),
+            "running": 0 if stale else len(seen.get("running", ())),
+            "quarantined": len(stuck),
+        },
+        "captions": planned,
+        "samples": plan.counts["samples"] if plan else 0,
+        "scored": scored,
+        "rejects": _reasons(run.store, rejects),
+        "captions_per_second": rate,
+        "eta_seconds": _eta(plan is not None, left, 0.0 if stale else rate),
+        "sealed": manifest is not None,
+        "actors": 0 if stale else seen.get("actors", 0),
+        "quarantined": {name: _reason(run, name) for name in sorted(stuck)},
+        "happened": seen.get("happened", []),
+        "planning": None if plan else _planning(run),
+    }
+
+
+def _planning(run: Run) -> dict[str, int | None]:
+    """How far the plan is: units of the input files read, ranges of caption ids grouped."""
+    folder = planning_folder(0)
+    frozen = f"{folder}/inputs.json"
+    units = None
+    if run.store.exists(frozen):
+        units = len(read_json(run.store, frozen, "units")["units"])
+    return {
+        "units": units,
+        "units_read": len(run.store.names(f"{folder}/read")),
+        "ranges_grouped": len(run.store.names(f"{folder}/group")),
+    }
+
+
+def _eta(planned: bool, left: int, rate: float) -> float | None:
+    """None before there is a plan, and while no scan is running."""
+    if planned and left == 0:
+        return 0.0
+    return left / rate if planned and rate else None
+
+
+def _reason(run: Run, slice_id: str) -> str:
+    return read_json(run.store, f"quarantine/{slice_id}.json", "reason")["reason"]
+
+
+def _reasons(store: Store, rejects: list[str]) -> dict[str, int]:
+    """How many rejects of each reason."""
+    counts: dict[str, int] = {}
+    for name in rejects:
+        with store.open(name) as file:
+            found = pc.value_counts(pq.read_table(file, columns=["reason"])["reason"])
+        for item in found.to_pylist():
+            reason = item["values"].split(":")[0]
+            counts[reason] = counts.get(reason, 0) + item["counts"]
+    return counts

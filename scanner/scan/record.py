@@ -1,0 +1,55 @@
+"""What run.json keeps of a scan's options, and of what they came to."""
+
+import hashlib
+import json
+import platform
+import time
+from importlib.metadata import version
+from typing import Any
+
+from scanner.scan.config import ScanConfig
+from scanner.scan.setting import MODEL, SCORING, Setting
+from scanner.storage import full_url
+
+LIBRARIES = ("memorization-scanner", "torch", "diffusers", "transformers", "ray", "pyarrow")
+
+
+def what_is_scanned(config: ScanConfig) -> dict[str, Any]:
+    return {
+        "captions": [full_url(url) for url in config.captions],
+        "reference": [full_url(url) for url in config.reference],
+        "caption_column": config.caption_column,
+        "key_column": config.key_column,
+        "image_key": config.image_key,
+        "keep": config.keep if config.keep is None else list(config.keep),
+        "limit": config.limit,
+        "captions_from": config.captions_from and full_url(config.captions_from),
+        "where": config.where,
+    }
+
+
+def asked_of(config: ScanConfig) -> dict[str, Any]:
+    """The options that can change a score, as they were given."""
+    names = ("model", "revision", *MODEL, "dtype", *SCORING)
+    asked = {name: getattr(config, name) for name in names}
+    return asked | {"signals": list(config.signals) if config.signals else None}
+
+
+def record_of(setting: Setting, asked: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """run.json."""
+    fingerprint = setting.scorer.fingerprint
+    text = json.dumps(fingerprint, sort_keys=True)
+    return {
+        "inputs": wanted,
+        "asked": asked,
+        "model": {
+            "name": setting.files.name,
+            "revision": setting.files.revision,
+            "pipeline": setting.files.pipeline,
+            "weights": setting.scorer.model.weights,
+        },
+        "fingerprint": {"id": hashlib.sha256(text.encode()).hexdigest()[:16], **fingerprint},
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in LIBRARIES},
+        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
