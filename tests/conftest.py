@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from filelock import FileLock
 from playwright.sync_api import Browser, sync_playwright
 from transformers import (
     CLIPTextConfig,
@@ -30,12 +31,13 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from scanner.testbed.files import HELDOUT, MODEL, TRAIN
-from tests.whole_scans import memscan, write_captions
+from scanner.testbed.files import MODEL
+from tests.memscan import memscan
+from tests.whole_scans import SCAN, write_captions
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 CHROMIUM = "/usr/bin/chromium"
 KINDS = ("sd1", "sd2", "sdxl")
+Once = Callable[[str, Callable[[Path], None]], Path]
 LAYERS = {"sd1": 16, "sd2": 16, "sdxl": 28}
 
 
@@ -158,29 +160,56 @@ def random_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def testbed_run(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The scan that memscan demo makes: the testbed's whole training set, held-out captions too."""
-    out = str(tmp_path_factory.mktemp("testbed") / "run")
-    command = [sys.executable, "-m", "jobs.cli", "scan", "--model", "testbed", "--out", out]
-    data = ["--captions", str(TRAIN), "--reference", str(HELDOUT)]
-    subprocess.run([*command, *data], capture_output=True, check=True)
-    return out
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A folder of a name, which the first of pytest's processes to want it makes for all."""
+    here = tmp_path_factory.getbasetemp()
+    shared = here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
+
+    def folder(name: str, make: Callable[[Path], None]) -> Path:
+        with FileLock(shared / f"{name}.lock"):
+            if not (shared / name / "made").exists():
+                shutil.rmtree(shared / name, ignore_errors=True)
+                (shared / name).mkdir()
+                make(shared / name)
+                (shared / name / "made").touch()
+        return shared / name
+
+    return folder
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo(once: Once) -> Path:
+    """What memscan demo leaves, in the folder ``demo``, and what it printed, in ``printed``."""
+
+    def make(folder: Path) -> None:
+        done = memscan("demo", "--out", "demo", folder=folder)
+        (folder / "printed").write_text(done.stdout)
+
+    return once("demo", make)
+
+
+@pytest.fixture(scope="session")
+def testbed_run(demo: Path) -> str:
+    """The demo's scan: the testbed's whole training set, held-out captions too."""
+    return str(demo / "demo" / "run-standard")
+
+
+@pytest.fixture(scope="session")
+def data(once: Once) -> Path:
     """400 distinct captions in 3,000 rows of csv."""
-    path = tmp_path_factory.mktemp("data") / "captions.csv"
-    write_captions(path, rows=3000, distinct=400)
-    return path
+    name = "captions.csv"
+    folder = once("data", lambda folder: write_captions(folder / name, rows=3000, distinct=400))
+    return folder / name
 
 
 @pytest.fixture(scope="session")
-def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def undisturbed(once: Once, data: Path) -> str:
     """A sealed run of ``data`` that nothing disturbed: what the disturbed ones must equal."""
-    out = str(tmp_path_factory.mktemp("runs") / "undisturbed")
-    memscan("scan", "--model", "testbed", "--captions", str(data), "--out", out)
-    return out
+
+    def make(folder: Path) -> None:
+        memscan(*SCAN, "--captions", str(data), "--out", str(folder / "run"))
+
+    return str(once("undisturbed", make) / "run")
 
 
 @pytest.fixture(scope="session")
@@ -188,7 +217,9 @@ def browser() -> Iterator[Browser]:
     if not shutil.which(CHROMIUM):
         pytest.skip(f"no {CHROMIUM}: install Debian's package chromium to look at pages")
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=120_000
+        )
         yield opened
         opened.close()
 

@@ -12,7 +12,8 @@ from scanner.scan import drive, score_plan
 from scanner.scan.config import ScanConfig
 from scanner.scan.setting import Setting
 from tests.faults.bad_work import POISON, BadWork
-from tests.whole_scans import assert_nothing_lost, make_captions, memscan, scores
+from tests.memscan import memscan
+from tests.whole_scans import assert_nothing_lost, make_captions, scores
 
 FAULTS = {"000001": "out of memory", "000003": "hangs", "000005": "dies"}
 

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from scanner.captions.identity import caption_ids
-from tests.whole_scans import assert_nothing_lost, make_captions, memscan, scores
+from tests.memscan import memscan
+from tests.whole_scans import assert_nothing_lost, make_captions, scores
 
 CAPTIONS = 200
 

@@ -8,14 +8,15 @@ import pytest
 from jobs.scan import main as scan_command
 from jobs.status import main as status_command
 from scanner.run import Run
-from tests.whole_scans import assert_nothing_lost, memscan, scores
+from tests.memscan import memscan
+from tests.whole_scans import SCAN, assert_nothing_lost, scores
 
 
 def _copy(undisturbed: str, data: Path, tmp_path: Path) -> tuple[Path, tuple[str, ...]]:
     """A copy of the undisturbed run, and the command that makes it."""
     out = tmp_path / "run"
     shutil.copytree(undisturbed, out)
-    return out, ("scan", "--model", "testbed", "--captions", str(data), "--out", str(out))
+    return out, (*SCAN, "--captions", str(data), "--out", str(out))
 
 
 def test_damaged_and_missing_parts_and_commits_are_scored_again(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.whole_scans import assert_nothing_lost, memscan, scores
+from tests.memscan import memscan
+from tests.whole_scans import assert_nothing_lost, scores
 
 pytestmark = pytest.mark.faults
 

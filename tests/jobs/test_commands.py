@@ -5,7 +5,7 @@ import dataclasses
 import importlib
 import io
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -14,36 +14,26 @@ import pytest
 
 from jobs.cli import COMMANDS
 from jobs.terminal import printable
+from tests.commands import config_of
+from tests.memscan import called, memscan
 from tests.query.test_query import make_run
-
-
-def memscan(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "jobs.cli", *arguments], capture_output=True, text=True, check=False
-    )
 
 
 def test_memscan_alone_lists_every_command_with_its_purpose() -> None:
     done = memscan("--help")
-    assert done.returncode == 0
     for name, purpose in COMMANDS.items():
         assert name.replace("_", "-") in done.stdout
         assert purpose in done.stdout
-    assert memscan().returncode == 2
-    assert memscan("no-such-command").returncode == 2
+    assert memscan(check=False).returncode == 2
+    assert memscan("no-such-command", check=False).returncode == 2
+    assert "usage: memscan rank" in memscan("rank", "--help").stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_option_has_help(command: str) -> None:
-    module = importlib.import_module(f"jobs.{command}")
-    assert module.__doc__
-    done = memscan(command, "--help")
-    assert done.returncode == 0
-    (config,) = [
-        value
-        for value in vars(module).values()
-        if dataclasses.is_dataclass(value) and value.__name__.endswith("Config")
-    ]
+    assert importlib.import_module(f"jobs.{command}").__doc__
+    done = called(command, "--help")
+    config = config_of(command)
     shown = " ".join(done.stdout.replace("│", " ").split())
     # In the order of inheritance: a field that a command redefines has that command's help.
     modules = dict.fromkeys(base.__module__ for base in config.__mro__ if base is not object)
@@ -55,14 +45,17 @@ def test_every_command_and_option_has_help(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(command: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", f"jobs.{command}", "--no-such-flag"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
+def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"jobs.{command}"
+    package = hasattr(importlib.import_module(module), "__path__")
+    started = f"{module}.__main__" if package else module
+    monkeypatch.setattr(sys, "argv", [command, "--no-such-flag"])
+    monkeypatch.delitem(sys.modules, started, raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module(module, run_name="__main__")
+    assert stopped.value.code == 2
 
 
 @pytest.mark.parametrize(
@@ -92,10 +85,16 @@ def test_bad_input_is_one_line_that_says_what_to_do(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").write_text("caption\nx\n")
-    done = memscan(*arguments)
+    done = called(*arguments, check=False)
     wrong_options = message.startswith("--") or message in ("must be at least 1", "name a run")
     assert done.returncode == (2 if wrong_options else 1)
     assert message in done.stderr
+
+
+def test_one_line_is_all_that_a_process_says() -> None:
+    done = memscan("rank", "nowhere", check=False)
+    assert done.returncode == 1
+    assert "no run here" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -133,38 +132,38 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_rank_and_sql_print_json_csv_and_parquet(run: str, tmp_path: Path) -> None:
-    rows = json.loads(memscan("rank", run, "--top", "2", "--json").stdout)
+    rows = json.loads(called("rank", run, "--top", "2", "--json").stdout)
     assert [row["caption_id"] for row in rows] == ["b", "d"]
-    out = memscan("sql", run, "SELECT caption FROM captions ORDER BY 1", "--format", "csv").stdout
+    out = called("sql", run, "SELECT caption FROM captions ORDER BY 1", "--format", "csv").stdout
     assert next(csv.DictReader(io.StringIO(out)))["caption"] == "bird"
-    memscan("rank", run, "--out", str(tmp_path / "r.parquet"))
+    called("rank", run, "--out", str(tmp_path / "r.parquet"))
     assert pq.read_table(tmp_path / "r.parquet")["caption_id"].to_pylist() == ["b", "d", "a"]
-    assert "parquet is no text" in memscan("rank", run, "--format", "parquet").stderr
+    assert "parquet is no text" in called("rank", run, "--format", "parquet", check=False).stderr
 
 
 def test_named_queries_are_listed_and_run_with_parameters(run: str) -> None:
-    assert "rank" in memscan("sql", "--list").stdout
-    rows = memscan("sql", run, "--name", "rank", "--param", "top=1", "--json").stdout
+    assert "rank" in called("sql", "--list").stdout
+    rows = called("sql", run, "--name", "rank", "--param", "top=1", "--json").stdout
     assert len(json.loads(rows)) == 1
-    assert "no such query" in memscan("sql", run, "--name", "nothing").stderr
-    assert "exactly one SELECT" in memscan("sql", run, "DROP VIEW scores").stderr
+    assert "no such query" in called("sql", run, "--name", "nothing", check=False).stderr
+    assert "exactly one SELECT" in called("sql", run, "DROP VIEW scores", check=False).stderr
 
 
 def test_columns_of_one_name_and_decimals_come_out_whole(run: str) -> None:
     query = (
         "SELECT 1 AS n, 2 AS n, 1.5 AS d, sum(n_samples) AS s, ['NaN'::FLOAT] AS l FROM captions"
     )
-    (row,) = json.loads(memscan("sql", run, query, "--json").stdout)
+    (row,) = json.loads(called("sql", run, query, "--json").stdout)
     assert row == {"n": 1, "n_1": 2, "d": 1.5, "s": 6, "l": [None]}
-    odd = memscan("sql", run, "SELECT regexp_replace(caption, '[/a]', '') FROM captions")
+    odd = called("sql", run, "SELECT regexp_replace(caption, '[/a]', '') FROM captions")
     assert odd.returncode == 0
 
 
 def test_rank_joins_another_run(run: str) -> None:
     where = "caption_id IN (SELECT caption_id FROM other.ranked WHERE n_samples > 1)"
-    done = memscan("rank", run, "--with", f"other={run}", "--where", where, "--json")
+    done = called("rank", run, "--with", f"other={run}", "--where", where, "--json")
     assert [row["caption_id"] for row in json.loads(done.stdout)] == ["d", "a"]
-    assert memscan("rank", run, "--with", "other=nowhere").returncode == 1
+    assert called("rank", run, "--with", "other=nowhere", check=False).returncode == 1
 
 
 def test_a_store_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,13 +171,13 @@ def test_a_store_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    done = memscan("status", "s3://bucket/run")
+    done = called("status", "s3://bucket/run", check=False)
     assert done.returncode == 1
     assert "check the location" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_table_shows_captions_as_text_without_markup_or_control_characters(run: str) -> None:
-    shown = memscan("rank", run).stdout
+    shown = called("rank", run).stdout
     assert "DROP TABLE" in shown
     assert printable("a\x1b[31mb\n") == "a�[31mb�"
