@@ -19,7 +19,7 @@ from scanner.mitigation.guard import Guard, Signal
 from scanner.mitigation.pictures import Pictures
 from scanner.mitigation.threshold import RunningQuantile, Threshold
 from scanner.mitigation.tuning import Tuning
-from scanner.testbed import files
+from scanner.testbed import files, reproduction
 
 DRAW = 5
 REPEATED = 24
@@ -122,7 +122,7 @@ def _measure(
     here: Setting, run: Run, step: int, roles: Any, unseen: Any, guard: Guard | None
 ) -> pa.Table:
     captions = [caption for _, caption in roles]
-    images = here.generate(captions, seed=0)
+    images = reproduction.generate(here.pipe, captions, seed=0)
     rmse, copied = here.judge(images, captions)
     count = len(roles)
     share = None if guard is None else guard.left_out.share
