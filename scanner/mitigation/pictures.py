@@ -1,7 +1,7 @@
 """Pictures and captions of a data set, ready to train on."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,17 @@ class Pictures:
     captions: list[str]
     png: list[bytes]
     number: list[int]
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, str, bytes]]) -> "Pictures":
+        """Of (key, caption, picture) rows; equal pictures are kept once."""
+        keys, captions, places = [], [], []
+        number: dict[bytes, int] = {}
+        for key, caption, png in rows:
+            keys.append(key)
+            captions.append(caption)
+            places.append(number.setdefault(png, len(number)))
+        return cls(keys, captions, list(number), places)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -56,20 +67,14 @@ def read_pictures(
         table = parquet.read(columns=names)
     captions, pictures = (table[name].to_pylist() for name in (columns.caption, image))
     keys = table[columns.key].to_pylist() if columns.key else range(len(captions))
-    number: dict[bytes, int] = {}
-    rows = [
-        (str(key), str(caption), number.setdefault(data, len(number)))
+    found = Pictures.of(
+        (str(key), str(caption), data)
         for key, caption, data in zip(keys, captions, map(_bytes, pictures), strict=True)
         if caption and data
-    ]
-    if not rows:
-        raise UserError(f"{url}: no row has both a caption and a picture")
-    return Pictures(
-        [key for key, _, _ in rows],
-        [caption for _, caption, _ in rows],
-        list(number),
-        [place for _, _, place in rows],
     )
+    if not len(found):
+        raise UserError(f"{url}: no row has both a caption and a picture")
+    return found
 
 
 def _bytes(value: Any) -> bytes | None:
