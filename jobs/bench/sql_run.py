@@ -19,7 +19,8 @@ from scanner.run import Run
 from scanner.run.records import encode
 from scanner.run.schema import CAPTION_ID, CAPTIONS, column, samples_schema, write_part
 from scanner.scoring.catalog import SIGNALS
-from scanner.scoring.text import CONTROL_FIELDS, TRIGGER_FIELD
+from scanner.scoring.text import CONTROL_FIELDS
+from scanner.scoring.words import TRIGGER_FIELD
 from scanner.storage import Store
 
 PARTS = 100

@@ -1,4 +1,4 @@
-"""Which captions of a generation look memorized, by its first step: what it shows, and the limit."""
+"""Which captions of a generation look memorized, by what its first step shows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
