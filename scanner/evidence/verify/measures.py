@@ -15,6 +15,8 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
+from scanner.captions.pictures import fitted
+
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, table of scales
 TILES = 4
 CELLS = 8
@@ -131,18 +133,6 @@ def likeness(images_SCHW: Tensor, references: list[Image.Image], cells: Tensor) 
             )
         )
     return max(found, key=lambda one: one.whole)
-
-
-def fitted(image: Image.Image, height: int, width: int) -> Image.Image:
-    """An image scaled until it covers the size, and cut to its middle."""
-    image = image.convert("RGB")
-    scale = max(height / image.height, width / image.width)
-    scaled = image.resize(
-        (max(width, round(image.width * scale)), max(height, round(image.height * scale))),
-        Image.Resampling.LANCZOS,
-    )
-    left, top = (scaled.width - width) // 2, (scaled.height - height) // 2
-    return scaled.crop((left, top, left + width, top + height))
 
 
 def as_tensor(image: Image.Image) -> Tensor:
