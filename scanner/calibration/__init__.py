@@ -11,7 +11,7 @@ from scanner.calibration.file import (
 )
 from scanner.calibration.labelled import Labelled, match
 from scanner.calibration.labels import Labels, read_labels, verdicts
-from scanner.calibration.separation import RATES, Separation, separation
+from scanner.calibration.separation import RATES, Separation
 
 __all__ = [
     "RATES",
@@ -32,7 +32,6 @@ __all__ = [
     "match",
     "read_calibration",
     "read_labels",
-    "separation",
     "verdicts",
     "write_calibration",
 ]
