@@ -58,8 +58,8 @@ class FinetuneConfig:
     """The column of pictures, if not found by name."""
     key_column: str | None = None
     """The column of keys, if not found by name."""
-    device: str | None = None
-    """cuda or cpu; what there is by default."""
+    device: str = "auto"
+    """cuda or cpu; cuda where there is one."""
     json: bool = False
     """Print the result as JSON."""
 

@@ -32,8 +32,8 @@ def tokenizer_of(name: str, revision: str | None, model_config: str | None) -> C
 def load_model(
     name: str | ModelFiles,
     revision: str | None = None,
-    dtype: str | None = None,
-    device: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
     weights: str | None = None,
     *,
     model_config: str | None = None,
@@ -94,17 +94,17 @@ def _load_parts(files: ModelFiles, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def choose_device(device: str | None) -> str:
-    """``auto`` and None mean the first accelerator, or the CPU."""
-    if device in (None, "auto"):
+def choose_device(device: str) -> str:
+    """``auto`` means the first accelerator, or the CPU."""
+    if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return str(device)
+    return device
 
 
-def choose_dtype(dtype: str | None, device: str) -> str:
-    """``auto`` and None mean float16 on an accelerator and float32 on the CPU."""
-    if dtype in (None, "auto"):
+def choose_dtype(dtype: str, device: str) -> str:
+    """``auto`` means float16 on an accelerator and float32 on the CPU."""
+    if dtype == "auto":
         return "float32" if device == "cpu" else "float16"
     if dtype not in DTYPES:
         raise UserError(f"--dtype {dtype}: one of {', '.join(DTYPES)}")
-    return str(dtype)
+    return dtype
