@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from jobs.findings import print_heading, print_separation, print_separations
 from jobs.terminal import ScanProgress, parse, print_json, printable, quiet_libraries, run, say
+from scanner.scan.config import ProfileName
 
 if TYPE_CHECKING:
     from scanner.calibration import Findings, Layers, Separation
@@ -28,7 +29,7 @@ class DemoConfig:
 
     out: Path = Path("memscan-demo")
     """The directory for the data set and the run."""
-    profile: Literal["triage", "standard", "thorough", "trajectory"] = "standard"
+    profile: ProfileName = "standard"
     """Which signals are computed; trajectory has every one, and takes its time."""
     seeds: int | None = None
     """How many initial noises are averaged; the profile's by default."""

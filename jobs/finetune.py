@@ -58,8 +58,8 @@ class FinetuneConfig:
     """The column of pictures, if not found by name."""
     key_column: str | None = None
     """The column of keys, if not found by name."""
-    device: str | None = None
-    """cuda or cpu; what there is by default."""
+    device: str = "auto"
+    """cuda or cpu; cuda where there is one."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -118,25 +118,16 @@ def _pictures(config: FinetuneConfig, url: str) -> "Pictures":
 
 
 def _guard(config: FinetuneConfig, model: "DiffusionModel", vae: Any) -> "Guard":
-    from scanner.mitigation.finetune import empty_caption, usual_thresholds
-    from scanner.mitigation.guard import Guard
-    from scanner.mitigation.threshold import RunningQuantile, Threshold
+    from scanner.mitigation.finetune import make_guard
+    from scanner.mitigation.threshold import RunningQuantile
 
     assert config.guard != "off"
-    signal = config.guard
-
-    def make(threshold: Threshold | float) -> Guard:
-        empty = empty_caption(model) if signal == "noise_norm" else None
-        return Guard(model.unet, signal, config.layers, threshold, config.softness, empty)
-
-    if config.threshold is not None:
-        return make(config.threshold)
-    usual = RunningQuantile(config.quantile)
-    if config.clean is None:
-        return make(usual)
-    clean = _pictures(config, config.clean)
-    say(f"{len(clean):,} clean samples tell what is usual")
-    return make(usual_thresholds(model, vae, clean, make(usual), config.tuning))
+    threshold = RunningQuantile(config.quantile) if config.threshold is None else config.threshold
+    clean = _pictures(config, config.clean) if config.clean else None
+    if clean:
+        say(f"{len(clean):,} clean samples tell what is usual")
+    how, softness = config.tuning, config.softness
+    return make_guard(model, vae, config.guard, config.layers, threshold, how, softness, clean)
 
 
 if __name__ == "__main__":

@@ -155,6 +155,8 @@ def _both_ways(table: "pa.Table", thresholds: Any) -> dict[str, "pa.Table"]:
 
 
 def _agreement(judged: "pa.Table", memorized: "np.ndarray", np: Any) -> dict[str, Any]:
+    from scanner.evidence.verify.verdicts import KINDS
+
     verdict = np.array(judged["verdict"].to_pylist())
     right = (verdict != "none") == memorized
     group = np.array([str(name) for name in judged["group"].to_pylist()])
@@ -165,14 +167,13 @@ def _agreement(judged: "pa.Table", memorized: "np.ndarray", np: Any) -> dict[str
             name: {
                 "captions": int((group == name).sum()),
                 "agree": float(right[group == name].mean()),
-                **{kind: int((verdict[group == name] == kind).sum()) for kind in _KINDS},
+                **{kind: int((verdict[group == name] == kind).sum()) for kind in KINDS},
             }
             for name in sorted(set(group.tolist()))
         },
     }
 
 
-_KINDS = ("verbatim", "template", "none")
 _PARTS = {
     "agreement_with_labels": "the other",
     "agreement_on_new_captions": "of these, those that nobody had looked at,",
@@ -180,6 +181,8 @@ _PARTS = {
 
 
 def _print(record: dict[str, Any]) -> None:
+    from scanner.evidence.verify.verdicts import KINDS
+
     print(f"fitted on {record['fitted_on']:,} of {record['captions']:,} captions; of them agree,")
     print("judged by thresholds fitted without them, when so many labels may be wrong:")
     print("  " + "".join(f"{tail:>8.0%}" for tail in record["cross_validated_agreement"]))
@@ -192,9 +195,9 @@ def _print(record: dict[str, Any]) -> None:
             print(
                 f"{which} {found['captions']:,}, {way}: {found['agree']:.1%} agree with the labels"
             )
-            print(f"  {'':12}{'captions':>9}{'agree':>8}" + "".join(f"{k:>10}" for k in _KINDS))
+            print(f"  {'':12}{'captions':>9}{'agree':>8}" + "".join(f"{k:>10}" for k in KINDS))
             for name, row in found["by_group"].items():
-                counts = "".join(f"{row[kind]:>10}" for kind in _KINDS)
+                counts = "".join(f"{row[kind]:>10}" for kind in KINDS)
                 print(f"  {name:12}{row['captions']:>9}{row['agree']:>8.1%}{counts}")
 
 

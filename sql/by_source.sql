@@ -21,11 +21,11 @@ valued AS (
     FROM samples WHERE NOT is_reference
 ),
 hosted AS (
-    SELECT samples.caption_id, flagged.caption_id IS NOT NULL AS is_flagged,
+    SELECT valued.caption_id, flagged.caption_id IS NOT NULL AS is_flagged,
            CASE WHEN regexp_matches(full_value, '^[A-Za-z][A-Za-z0-9+.-]*://') AND $column <> 'source'
                 THEN lower(regexp_extract(full_value, '://(?:[^/@]*@)?([^/:?#]*)', 1))
                 ELSE full_value END AS value
-    FROM valued AS samples LEFT JOIN flagged USING (caption_id)
+    FROM valued LEFT JOIN flagged USING (caption_id)
 ),
 counted AS (
     SELECT value, count(*) AS samples, count(*) FILTER (is_flagged) AS flagged_samples,

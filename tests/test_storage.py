@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from scanner.errors import UserError
-from scanner.storage import RACERS, Store, expand, full_url
+from scanner.storage import Store, expand, full_url
+from scanner.storage.store import RACERS
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -9,23 +9,23 @@ from typing import Any
 
 import torch
 
+from jobs.bench.captions import caption
 from jobs.terminal import say
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.models.random_weights import stable_diffusion_14
 from scanner.probe import watch_attention
 from scanner.scoring import PROFILES, Scorer
 from scanner.scoring.cost import cost
+from scanner.scoring.scorer import STEPS
 
-STEPS = 50
 TRIED_STEPS = 2
 TRIED_TRAJECTORY = 3
-WORDS = ("red", "blue", "old", "new", "small", "cat", "dog", "house", "tree", "river", "boat")
 
 
 def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
     """All figures of one model; see ``bench --json`` for their names."""
     model = stable_diffusion_14() if name == "sd14-random" else load_model(name)
-    captions = [f"a {WORDS[n % 11]} {WORDS[(n * 7 + 3) % 11]} number {n}" for n in range(batch)]
+    captions = [caption(number) for number in range(batch)]
     ways = _ways(model, captions)
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     memory: dict[str, int] = {}
@@ -40,15 +40,12 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
             memory[way] = _peak(model)
         say(f"{name}: round {round_number} of {rounds}")
     seconds["seed"] = [s * batch * STEPS / TRIED_STEPS for s in seconds["seed"]]
+    one_seed = seconds["thorough"]
     seconds["thorough"] = [s * PROFILES["thorough"].seeds for s in seconds["thorough"]]
+    scale = (STEPS - 1) / (TRIED_TRAJECTORY - 1)
     seconds["trajectory"] = [
-        base / PROFILES["thorough"].seeds + (some - base / PROFILES["thorough"].seeds) * scale
-        for some, base, scale in zip(
-            seconds["trajectory"],
-            seconds["thorough"],
-            [(STEPS - 1) / (TRIED_TRAJECTORY - 1)] * rounds,
-            strict=True,
-        )
+        first + (some - first) * scale
+        for some, first in zip(seconds["trajectory"], one_seed, strict=True)
     ]
     overhead = _ratio(seconds["watched"], seconds["bare"]) - 1
     profiles = {}

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from jobs.bench.stubs import STUB_SLICE, StubSetting, caption, resident_bytes, write_captions
+from jobs.bench.captions import caption, write_captions
+from jobs.bench.stubs import STUB_SLICE, StubSetting, resident_bytes
 from jobs.terminal import say
 from scanner.cluster import start_ray
 from scanner.models import load_model

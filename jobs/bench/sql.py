@@ -23,16 +23,16 @@ _REFERENCES = {"texts": ("caption_id", "is_reference")}
 _TEXTS = {"texts": ("caption_id", "caption", "is_reference")}
 _COUNTS = {"samples": ("caption_id", "is_reference")}
 _DECISION = {"scores": ("caption_id", "noise_norm_first")}
-_SIGNALS = ("entropy_e", "bos_mass", "prompt_mass", "summary_mass", "noise_norm_first")
+SIGNALS_READ = ("entropy_e", "bos_mass", "prompt_mass", "summary_mass", "noise_norm_first")
 _LISTED = ("source", "row", "key", "image_key", "caption_id", "is_reference")
 # What each query reads: its parameters, and columns by view, as EXPLAIN shows its scans. Flagged is
 # a hundredth of the captions: 100,000 of 10 million.
 QUERIES: dict[str, tuple[dict[str, str], dict[str, tuple[str, ...]]]] = {
     "rank": (
         {"top": "1000"},
-        {**_TEXTS, **_COUNTS, "scores": ("caption_id", *_SIGNALS, "triggers")},
+        {**_TEXTS, **_COUNTS, "scores": ("caption_id", *SIGNALS_READ, "triggers")},
     ),
-    "score_distribution": ({}, {**_REFERENCES, "scores": ("caption_id", *_SIGNALS)}),
+    "score_distribution": ({}, {**_REFERENCES, "scores": ("caption_id", *SIGNALS_READ)}),
     "by_source": (
         {"column": "url"},
         {**_REFERENCES, **_DECISION, "samples": ("caption_id", "url", "is_reference")},

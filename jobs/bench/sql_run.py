@@ -13,12 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.bench.sql import SIGNALS_READ
 from jobs.terminal import say
 from scanner.run import Run
 from scanner.run.records import encode
 from scanner.run.schema import CAPTION_ID, CAPTIONS, column, samples_schema, write_part
 from scanner.scoring.catalog import SIGNALS
-from scanner.scoring.text import CONTROL_FIELDS, TRIGGER_FIELD
+from scanner.scoring.text import CONTROL_FIELDS
+from scanner.scoring.words import TRIGGER_FIELD
 from scanner.storage import Store
 
 PARTS = 100
@@ -28,11 +30,10 @@ TEMPLATES = 3_000
 LONGEST = 14
 REFERENCE_EVERY = 500
 STOP_WORDS = ("the", "a", "of", "in", "and", "with", "for", "on", "by", "to", "at", "from")
-_SIGNALS = ("entropy_e", "bos_mass", "prompt_mass", "summary_mass", "noise_norm_first")
 SCORES = pa.schema(
     [
         CAPTION_ID,
-        *(SIGNALS[name].documented_field for name in _SIGNALS),
+        *(SIGNALS[name].documented_field for name in SIGNALS_READ),
         TRIGGER_FIELD,
         *CONTROL_FIELDS,
         column("seeds", pa.int32(), "how many initial noises were averaged"),

@@ -111,7 +111,3 @@ def _remember(config: StudyConfig) -> dict[str, int]:
             "options, or another directory"
         )
     return sizes
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scanner.mitigation.captions import Rows
 from scanner.mitigation.edit import AttentionEdit, padding_bias, scale_beginning
+from scanner.mitigation.listening import Rows
 
 
 @dataclass(frozen=True)

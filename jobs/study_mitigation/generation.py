@@ -12,6 +12,7 @@ from scanner.mitigation.edit import AttentionEdit
 from scanner.mitigation.intervention import intervene
 from scanner.mitigation.limit import Limit
 from scanner.scoring import Scorer
+from scanner.testbed import reproduction
 
 BATCH = 48
 
@@ -41,7 +42,7 @@ def _batch(condition: Condition, seed: int, part: Sequence[Subject]) -> pa.Table
         mass = scorer.score(captions)["token_mass"].to_pylist()
         context = intervene(here.pipe, edit_of(condition, places(mass, seed)))
     with context as record, torch.inference_mode():
-        images = here.generate(captions, seed)
+        images = reproduction.generate(here.pipe, captions, seed)
     norm_B = record.noise_norm_N
     if norm_B is None:
         norm_B = torch.full((len(part),), math.nan)

@@ -12,10 +12,10 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from jobs.train_testbed import bank_and_owners
 from scanner.models import DiffusionModel, load_model
 from scanner.testbed import files, labels
-from scanner.testbed.reproduction import GUIDANCE, STEPS, is_copy, reconstruct
+from scanner.testbed.bank import bank_and_owners
+from scanner.testbed.reproduction import distances, is_copy, reconstruct
 
 SEED = 8
 LOW_TIMES = (201, 401, 601, 801)
@@ -24,14 +24,13 @@ LOW_TIMES = (201, 401, 601, 801)
 @dataclass(frozen=True)
 class Subject:
     """A caption of the study. half: 0 to choose settings on, 1 to report; family: what is drawn
-    together when intervals are made (captions of one image); own: its images in the bank."""
+    together when intervals are made (captions of one image)."""
 
     caption: str
     group: str
     memorized: bool
     half: int
     family: str
-    own: frozenset[int]
 
 
 class Setting:
@@ -51,29 +50,15 @@ class Setting:
             bank_NF = reconstruct(self.pipe, self.bank_NCHW).flatten(1)
         self.bank_NF = bank_NF
         captions = groups["caption"].to_pylist()
-        self.own = dict(zip(captions, map(frozenset, own), strict=True))
-
-    def distances(self, images_BCHW: Tensor) -> Tensor:
-        """RMSE of images in [0, 1] to every image of the bank: (B, N)."""
-        return torch.cdist(images_BCHW.flatten(1), self.bank_NF) / self.bank_NF.shape[1] ** 0.5
+        self.own = dict(zip(captions, own, strict=True))
 
     def judge(self, images_BCHW: Tensor, captions: list[str]) -> tuple[list[float], list[bool]]:
         """RMSE to the nearest image that each caption was trained with, and whether it is a copy
         by the testbed's own rule."""
-        rows = self.distances(images_BCHW)
-        own = [set(self.own[caption]) for caption in captions]
+        rows = distances(images_BCHW, self.bank_NF)
+        own = [self.own[caption] for caption in captions]
         nearest = [float(row[list(mine)].min()) for row, mine in zip(rows, own, strict=True)]
         return nearest, [is_copy(row, mine) for row, mine in zip(rows, own, strict=True)]
-
-    def generate(self, captions: list[str], seed: int) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1]; each caption starts from the noise of this seed alone."""
-        return self.pipe(
-            captions,
-            num_inference_steps=STEPS,
-            guidance_scale=GUIDANCE,
-            generator=[torch.Generator().manual_seed(seed) for _ in captions],
-            output_type="pt",
-        ).images
 
     @torch.no_grad()
     def features(self, images_BCHW: Tensor) -> Tensor:
@@ -115,7 +100,6 @@ def subjects(memorized: int, others: int) -> list[Subject]:
 
     Others are of the groups once, repeated and heldout, a third each, none of them memorized.
     """
-    bank_own = _own()
     rows = labels().to_pylist()
     random = np.random.default_rng(SEED)
     chosen: list[Subject] = []
@@ -133,20 +117,11 @@ def subjects(memorized: int, others: int) -> list[Subject]:
             for row in families[names[place]]:
                 if filled[half] < count:
                     filled[half] += 1
-                    own = frozenset(bank_own[row["caption"]])
                     chosen.append(
-                        Subject(
-                            row["caption"], row["group"], row["memorized"], half, names[place], own
-                        )
+                        Subject(row["caption"], row["group"], row["memorized"], half, names[place])
                     )
 
     draw([row for row in rows if row["memorized"]], memorized)
     for group in ("once", "repeated", "heldout"):
         draw([row for row in rows if row["group"] == group and not row["memorized"]], others // 3)
     return chosen
-
-
-@functools.cache
-def _own() -> dict[str, frozenset[int]]:
-    _, own, groups = bank_and_owners(files.DATA)
-    return dict(zip(groups["caption"].to_pylist(), map(frozenset, own), strict=True))

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jobs.terminal import say
 from scanner.mitigation import mitigate
-from scanner.models.random_weights import stable_diffusion_14
+from scanner.models.random_weights import stable_diffusion_14, unet_14
 from scanner.testbed.files import MODEL
 
 CAPTIONS = ("a red fox on a hill", "the quick brown fox, twice: the quick brown fox " * 9)
@@ -103,7 +103,7 @@ def time_ratio(rounds: int) -> dict[str, Any]:
 @functools.cache
 def _without_weights() -> Any:
     with torch.device("meta"):
-        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+        unet = unet_14()
     return _pipeline(unet)
 
 

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import torch
 
 from jobs.study_mitigation.setting import LOW_TIMES, Setting, setting
-from scanner.mitigation.finetune import empty_caption, finetune, usual_thresholds
+from scanner.mitigation.finetune import finetune, make_guard
 from scanner.mitigation.guard import Guard, Signal
 from scanner.mitigation.pictures import Pictures
-from scanner.mitigation.threshold import RunningQuantile, Threshold
+from scanner.mitigation.threshold import RunningQuantile
 from scanner.mitigation.tuning import Tuning
-from scanner.testbed import files
+from scanner.testbed import files, reproduction
 
 DRAW = 5
 REPEATED = 24
@@ -35,22 +35,19 @@ BINS = 5
 @dataclass(frozen=True)
 class Run:
     """A fine-tuning. ``signal`` off: without a guard; ``calibrated``: its quantile is of unseen
-    pairs by the model at the start, not of the last samples; ``trial``: on the repeated captions
-    that the guards' settings were chosen on, which are others than those of the report."""
+    pairs by the model at the start, not of the last samples."""
 
     signal: str
     quantile: float = 0.6
     calibrated: bool = False
-    softness: float = 0.0
     layers: tuple[int, ...] = (3,)
     steps: int = 250
-    trial: bool = False
 
     @property
     def name(self) -> str:
         if self.signal == "off":
             return "no guard"
-        kind = "calibrated" if self.calibrated else "soft" if self.softness else "hard"
+        kind = "calibrated" if self.calibrated else "hard"
         return f"{self.signal} {kind}"
 
 
@@ -66,7 +63,7 @@ def tune(run: Run) -> pa.Table:
     """A row a measured step and caption, generated at seed 0: run, step, role, how near its image
     is to its own, features; and the step's validation loss and share left out."""
     here = Setting(setting().bank_NF)  # of its own: the U-Net learns
-    repeated, once, unseen = _split(run.trial)
+    repeated, once, unseen = _split()
     how = Tuning(run.steps, BATCH, RATE)
     guard = None if run.signal == "off" else _guard(here, run, how, unseen)
     roles = [("repeated", caption) for caption, _ in repeated]
@@ -83,38 +80,26 @@ def tune(run: Run) -> pa.Table:
     rows = [(f"repeated {n}.{k}", *pair) for n, pair in enumerate(repeated) for k in range(REPEATS)]
     rows += [(f"once {n}", *pair) for n, pair in enumerate(once)]
     with guard or nullcontext():
-        finetune(here.model, here.pipe.vae, _pictures(rows), how, guard, after)
+        finetune(here.model, here.pipe.vae, Pictures.of(rows), how, guard, after)
     return pa.concat_tables(measured)
 
 
 def _guard(here: Setting, run: Run, how: Tuning, unseen: list) -> Guard:
     signal: Signal = run.signal  # type: ignore[assignment]
-
-    def make(threshold: Threshold) -> Guard:
-        empty = empty_caption(here.model)
-        return Guard(here.model.unet, signal, run.layers, threshold, run.softness, empty)
-
-    usual = RunningQuantile(run.quantile, bins=BINS)
-    if not run.calibrated:
-        return make(usual)
-    clean = _pictures([(f"unseen {n}", *pair) for n, pair in enumerate(unseen)])
-    return make(usual_thresholds(here.model, here.pipe.vae, clean, make(usual), how))
+    usual, clean = RunningQuantile(run.quantile, bins=BINS), None
+    if run.calibrated:
+        clean = Pictures.of((f"unseen {n}", *pair) for n, pair in enumerate(unseen))
+    return make_guard(here.model, here.pipe.vae, signal, run.layers, usual, how, clean=clean)
 
 
-def _pictures(rows: list[tuple[str, str, bytes]]) -> Pictures:
-    """Of (key, caption, picture) rows; equal pictures are kept once."""
-    number: dict[bytes, int] = {}
-    places = [number.setdefault(png, len(number)) for _, _, png in rows]
-    return Pictures([r[0] for r in rows], [r[1] for r in rows], list(number), places)
-
-
-def _split(trial: bool) -> tuple[list, list, list]:
-    """(caption, picture) pairs: repeated, once, unseen."""
+def _split() -> tuple[list, list, list]:
+    """(caption, picture) pairs: repeated, once, unseen. The guards' settings were chosen on the
+    first REPEATED of them, which are left out here."""
     table = pq.read_table(files.HELDOUT, columns=["caption", "image"]).to_pylist()
     order = np.random.default_rng(DRAW).permutation(len(table))
-    pairs = [(table[n]["caption"], table[n]["image"]) for n in order]
-    first, second, rest = pairs[:REPEATED], pairs[REPEATED : 2 * REPEATED], pairs[2 * REPEATED :]
-    return (first if trial else second), rest[:ONCE], rest[ONCE:]
+    pairs = [(table[n]["caption"], table[n]["image"]) for n in order][REPEATED:]
+    repeated, rest = pairs[:REPEATED], pairs[REPEATED:]
+    return repeated, rest[:ONCE], rest[ONCE:]
 
 
 @torch.no_grad()
@@ -122,7 +107,7 @@ def _measure(
     here: Setting, run: Run, step: int, roles: Any, unseen: Any, guard: Guard | None
 ) -> pa.Table:
     captions = [caption for _, caption in roles]
-    images = here.generate(captions, seed=0)
+    images = reproduction.generate(here.pipe, captions, seed=0)
     rmse, copied = here.judge(images, captions)
     count = len(roles)
     share = None if guard is None else guard.left_out.share

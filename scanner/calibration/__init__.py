@@ -12,7 +12,7 @@ from scanner.calibration.file import (
 from scanner.calibration.labelled import Labelled, match
 from scanner.calibration.labels import Labels, labels_of_verdicts, read_labels
 from scanner.calibration.layers import Layers, by_layer
-from scanner.calibration.separation import RATES, Separation, separation
+from scanner.calibration.separation import RATES, Separation
 
 __all__ = [
     "RATES",
@@ -35,6 +35,5 @@ __all__ = [
     "read_calibration",
     "read_evaluation",
     "read_labels",
-    "separation",
     "write_calibration",
 ]

@@ -3,13 +3,12 @@
 Cleaned copies are made by :mod:`scanner.curation.copies`, which is not loaded here: it needs Ray.
 """
 
-from scanner.curation.changes import Difference, difference, remember
+from scanner.curation.changes import difference, remember
 from scanner.curation.curate import choose_image_key, curate, make_list
 from scanner.curation.policy import Policy, read_policy
 from scanner.curation.summary import Summary, summarize
 
 __all__ = [
-    "Difference",
     "Policy",
     "Summary",
     "choose_image_key",

@@ -32,7 +32,8 @@ class ForwardEdit:
 
     length: how many text positions are left (those after them are hidden in every row, and so are
     not computed at all). mask_R1L: what else is added to the logits, for these positions.
-    key_R: rows whose keys are changed, None for all of the last N.
+    key, rows: as the edit has them. key_N: of which rows with a caption the keys are changed, None
+    for all.
     """
 
     length: int | None

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scanner.mitigation.guard import Guard
+from scanner.mitigation.guard import Guard, Signal
 from scanner.mitigation.pictures import Pictures, decode
 from scanner.mitigation.threshold import Threshold
 from scanner.mitigation.tuning import Tuning
@@ -62,6 +62,31 @@ def finetune(
         optimizer.zero_grad()
         after_step(step + 1, loss.item())
     unet.eval().requires_grad_(False)
+
+
+def make_guard(
+    model: DiffusionModel,
+    vae: Any,
+    signal: Signal,
+    layers: tuple[int, ...],
+    threshold: Threshold | float,
+    how: Tuning,
+    softness: float = 0.0,
+    clean: Pictures | None = None,
+) -> Guard:
+    """A guard of a fine-tuning; arguments as Guard has them.
+
+    ``clean``: pairs that are not memorized: the threshold, a RunningQuantile, is then measured on
+    them once, before the model learns.
+    """
+
+    def guard(threshold: Threshold | float) -> Guard:
+        empty = empty_caption(model) if signal == "noise_norm" else None
+        return Guard(model.unet, signal, layers, threshold, softness, empty)
+
+    if clean is None:
+        return guard(threshold)
+    return guard(usual_thresholds(model, vae, clean, guard(threshold), how))
 
 
 def usual_thresholds(

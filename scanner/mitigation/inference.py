@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from scanner.errors import UsageError, UserError
-from scanner.mitigation.captions import Rows
 from scanner.mitigation.edit import AttentionEdit, padding_bias, scale_beginning
 from scanner.mitigation.intervention import Intervention, intervene
 from scanner.mitigation.limit import Limit, calibrated_limit
+from scanner.mitigation.listening import Rows
 
 
 @contextmanager

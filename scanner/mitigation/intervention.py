@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from scanner.errors import UserError
-from scanner.mitigation.captions import Rows, listen
 from scanner.mitigation.edit import AttentionEdit, ForwardEdit, change_keys, prepare
-from scanner.mitigation.limit import Limit
-from scanner.mitigation.selection import first_noise_norm
+from scanner.mitigation.limit import Limit, first_noise_norm
+from scanner.mitigation.listening import Rows, listen
 from scanner.models.diffusion_model import cross_attention_layers
 
 Build = Callable[[Rows], AttentionEdit]

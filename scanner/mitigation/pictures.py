@@ -1,9 +1,8 @@
 """Pictures and captions of a data set, ready to train on."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,10 +11,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from scanner.captions.columns import resolve
+from scanner.captions.pictures import PICTURE_NAMES, fitted, picture_bytes
 from scanner.errors import UserError
 from scanner.storage import open_input
-
-IMAGE_NAMES = ("image", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
 
 
 @dataclass(frozen=True)
@@ -26,6 +24,17 @@ class Pictures:
     captions: list[str]
     png: list[bytes]
     number: list[int]
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, str, bytes]]) -> "Pictures":
+        """Of (key, caption, picture) rows; equal pictures are kept once."""
+        keys, captions, places = [], [], []
+        number: dict[bytes, int] = {}
+        for key, caption, png in rows:
+            keys.append(key)
+            captions.append(caption)
+            places.append(number.setdefault(png, len(number)))
+        return cls(keys, captions, list(number), places)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -46,7 +55,7 @@ def read_pictures(
         parquet = pq.ParquetFile(file)
         have = list(parquet.schema_arrow.names)
         columns = resolve(have, url, caption_column, key_column, keep=())
-        image = image_column or next((h for h in have if h.lower() in IMAGE_NAMES), None)
+        image = image_column or next((h for h in have if h.lower() in PICTURE_NAMES), None)
         if image is None or image not in have:
             raise UserError(
                 f"{url}: no column of pictures {image_column or ''} among {', '.join(have)}; name "
@@ -56,25 +65,14 @@ def read_pictures(
         table = parquet.read(columns=names)
     captions, pictures = (table[name].to_pylist() for name in (columns.caption, image))
     keys = table[columns.key].to_pylist() if columns.key else range(len(captions))
-    number: dict[bytes, int] = {}
-    rows = [
-        (str(key), str(caption), number.setdefault(data, len(number)))
-        for key, caption, data in zip(keys, captions, map(_bytes, pictures), strict=True)
+    found = Pictures.of(
+        (str(key), str(caption), data)
+        for key, caption, data in zip(keys, captions, map(picture_bytes, pictures), strict=True)
         if caption and data
-    ]
-    if not rows:
-        raise UserError(f"{url}: no row has both a caption and a picture")
-    return Pictures(
-        [key for key, _, _ in rows],
-        [caption for _, caption, _ in rows],
-        list(number),
-        [place for _, _, place in rows],
     )
-
-
-def _bytes(value: Any) -> bytes | None:
-    found = value.get("bytes") if isinstance(value, dict) else value
-    return found if isinstance(found, bytes) else None
+    if not len(found):
+        raise UserError(f"{url}: no row has both a caption and a picture")
+    return found
 
 
 def decode(png: Sequence[bytes], height: int, width: int) -> Tensor:
@@ -82,14 +80,8 @@ def decode(png: Sequence[bytes], height: int, width: int) -> Tensor:
     found = []
     for number, data in enumerate(png):
         try:
-            picture = Image.open(io.BytesIO(data)).convert("RGB")
+            picture = fitted(Image.open(io.BytesIO(data)), height, width)
         except (UnidentifiedImageError, OSError, ValueError) as error:
             raise UserError(f"picture {number} of the data set cannot be read: {error}") from error
-        scale = max(height / picture.height, width / picture.width)
-        size = (round(picture.width * scale), round(picture.height * scale))
-        if size != picture.size:
-            picture = picture.resize(size, Image.Resampling.LANCZOS)
-        left, top = (size[0] - width) // 2, (size[1] - height) // 2
-        cut = picture.crop((left, top, left + width, top + height))
-        found.append(torch.from_numpy(np.array(cut)).permute(2, 0, 1))
+        found.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
     return torch.stack(found).float() / 127.5 - 1

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from scanner.errors import UsageError
 
+TIMESTEPS = 1000  # of the training of every family here
+
 
 class Threshold:
     """Fixed values of the signal: one, or one for each of equal ranges of the timesteps.
@@ -16,10 +18,10 @@ class Threshold:
     running quantile over samples that are known not to be memorized gives them.
     """
 
-    def __init__(self, values: Sequence[float], timesteps: int = 1000) -> None:
+    def __init__(self, values: Sequence[float]) -> None:
         if not values:
             raise UsageError("guard: a threshold needs at least one value")
-        self.values, self.timesteps = torch.tensor(values, dtype=torch.float32), timesteps
+        self.values = torch.tensor(values, dtype=torch.float32)
 
     def at(self, timesteps_B: Tensor) -> Tensor:
         """(B,): the values at these timesteps; NaN where none is known yet."""
@@ -30,10 +32,10 @@ class Threshold:
 
     def fixed(self) -> "Threshold":
         """The thresholds as they are now, for good."""
-        return Threshold(self.values.tolist(), self.timesteps)
+        return Threshold(self.values.tolist())
 
     def _bins(self, timesteps_B: Tensor) -> Tensor:
-        share = timesteps_B.double() * len(self.values) / self.timesteps
+        share = timesteps_B.double() * len(self.values) / TIMESTEPS
         return share.long().clamp(0, len(self.values) - 1)
 
 
@@ -46,16 +48,11 @@ class RunningQuantile(Threshold):
     """
 
     def __init__(
-        self,
-        quantile: float = 0.9,
-        bins: int = 10,
-        window: int = 512,
-        warmup: int = 64,
-        timesteps: int = 1000,
+        self, quantile: float = 0.9, bins: int = 10, window: int = 512, warmup: int = 64
     ) -> None:
         if not 0 < quantile < 1:
             raise UsageError(f"guard: quantile {quantile}: between 0 and 1")
-        super().__init__([float("nan")] * bins, timesteps)
+        super().__init__([float("nan")] * bins)
         self.quantile, self.warmup = quantile, warmup
         self._seen: list[deque[float]] = [deque(maxlen=window) for _ in range(bins)]
 

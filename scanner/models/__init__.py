@@ -5,8 +5,6 @@ from scanner.models.decoding import Decode, load_decoder
 from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.finding import ModelFiles, find_model
 from scanner.models.loading import load_model, load_tokenizer
-from scanner.models.sdxl import StableDiffusionXL
-from scanner.models.stable_diffusion import StableDiffusion
 from scanner.models.tokens import Tokens, canonical, tokenize
 
 __all__ = [
@@ -14,8 +12,6 @@ __all__ = [
     "Decode",
     "DiffusionModel",
     "ModelFiles",
-    "StableDiffusion",
-    "StableDiffusionXL",
     "Tokens",
     "canonical",
     "find_model",

@@ -1,7 +1,9 @@
 """Load a model for scoring, from safetensors only."""
 
+import inspect
 from typing import Any
 
+import diffusers
 import torch
 from transformers import CLIPTokenizer
 
@@ -13,6 +15,7 @@ from scanner.models.lora import fuse_lora
 from scanner.models.single_file import load_single_file
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 
 def load_tokenizer(files: ModelFiles, name: str = "tokenizer") -> CLIPTokenizer:
@@ -29,8 +32,8 @@ def tokenizer_of(name: str, revision: str | None, model_config: str | None) -> C
 def load_model(
     name: str | ModelFiles,
     revision: str | None = None,
-    dtype: str | None = None,
-    device: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
     weights: str | None = None,
     *,
     model_config: str | None = None,
@@ -50,25 +53,37 @@ def load_model(
         )
     else:
         files = name
-    family, names = files.family, tuple(files.family.parts)
     device = choose_device(device)
-    parts = load_parts(files, DTYPES[choose_dtype(dtype, device)])
-    components = {
-        **{name: part.to(device) for name, part in parts.items()},
-        **{name: load_tokenizer(files, name) for name in family.tokenizers},
-        "scheduler": score_scheduler(files.config("scheduler")),
-    }
-    if files.lora:
-        fuse_lora(files.lora, files.lora_scale, files.pipeline, names, components)
-    return family(
-        **components,
+    return files.family(
+        **components_of(files, choose_dtype(dtype, device), device),
         **files.settings,
         weights=weights or files.weights_hash(),
         pixels_per_latent=2 ** (len(files.config("vae")["block_out_channels"]) - 1),
     )
 
 
-def load_parts(files: ModelFiles, dtype: torch.dtype) -> dict[str, Any]:
+def components_of(files: ModelFiles, dtype: str, device: str) -> dict[str, Any]:
+    """What scoring needs of a pipeline, by name: parts (the LoRA fused), tokenizers, scheduler."""
+    components = {
+        **{name: part.to(device) for name, part in _load_parts(files, DTYPES[dtype]).items()},
+        **{name: load_tokenizer(files, name) for name in files.family.tokenizers},
+        "scheduler": score_scheduler(files.config("scheduler")),
+    }
+    if files.lora:
+        pipe = build_pipeline(files.pipeline, {**components, "vae": None})
+        fuse_lora(files.lora, files.lora_scale, pipe, tuple(files.family.parts))
+    return components
+
+
+def build_pipeline(name: str, components: dict[str, Any]) -> Any:
+    """A diffusers pipeline without a safety checker, which would hide what is looked for."""
+    kind = getattr(diffusers, name)
+    accepted = inspect.signature(kind).parameters
+    absent = {name: value for name, value in NO_CHECKER.items() if name in accepted}
+    return kind(**components, **absent)
+
+
+def _load_parts(files: ModelFiles, dtype: torch.dtype) -> dict[str, Any]:
     """The parts of a pipeline that scoring needs, on the CPU."""
     parts = files.family.parts
     if files.checkpoint:
@@ -79,17 +94,17 @@ def load_parts(files: ModelFiles, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def choose_device(device: str | None) -> str:
-    """``auto`` and None mean the first accelerator, or the CPU."""
-    if device in (None, "auto"):
+def choose_device(device: str) -> str:
+    """``auto`` means the first accelerator, or the CPU."""
+    if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return str(device)
+    return device
 
 
-def choose_dtype(dtype: str | None, device: str) -> str:
-    """``auto`` and None mean float16 on an accelerator and float32 on the CPU."""
-    if dtype in (None, "auto"):
+def choose_dtype(dtype: str, device: str) -> str:
+    """``auto`` means float16 on an accelerator and float32 on the CPU."""
+    if dtype == "auto":
         return "float32" if device == "cpu" else "float16"
     if dtype not in DTYPES:
         raise UserError(f"--dtype {dtype}: one of {', '.join(DTYPES)}")
-    return str(dtype)
+    return dtype

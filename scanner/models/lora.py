@@ -1,10 +1,8 @@
 """A LoRA on top of a model: found, and fused into its weights."""
 
-import inspect
 from pathlib import Path
 from typing import Any
 
-import diffusers
 from peft.tuners.lora import LoraLayer
 
 from scanner.errors import UserError
@@ -13,7 +11,6 @@ from scanner.models.weights_file import outline
 
 USUAL_NAME = "pytorch_lora_weights.safetensors"
 DOWN = (".lora_down.", "lora.down.", ".lora_A.", ".lora_linear_layer.down.")
-NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 
 def find_lora(name: str) -> Path:
@@ -40,18 +37,13 @@ def find_lora(name: str) -> Path:
     return path
 
 
-def fuse_lora(
-    path: Path, scale: float, pipeline: str, parts: tuple[str, ...], components: dict[str, Any]
-) -> None:
-    """Add a LoRA, times ``scale``, to the weights of the ``parts`` among a pipeline's components.
+def fuse_lora(path: Path, scale: float, pipe: Any, parts: tuple[str, ...]) -> None:
+    """Add a LoRA, times ``scale``, to the weights of these parts of a pipeline, in place.
 
     In the diffusers format, and in kohya's, which diffusers converts. Raises UserError where the
     LoRA was made for another architecture.
     """
-    build = getattr(diffusers, pipeline)
-    accepted = inspect.signature(build).parameters
-    rest = {name: value for name, value in NO_CHECKER.items() if name in accepted}
-    pipe = build(vae=None, **components, **rest)
+    pipeline = type(pipe).__name__
     try:
         pipe.load_lora_weights(
             str(path.parent),
@@ -66,7 +58,7 @@ def fuse_lora(
             "for another model?"
         ) from error
     there = sum(any(mark in key for mark in DOWN) for key in outline(f"--lora {path}", path))
-    taken = sum(isinstance(m, LoraLayer) for part in parts for m in components[part].modules())
+    taken = sum(isinstance(m, LoraLayer) for part in parts for m in getattr(pipe, part).modules())
     if taken < there or not taken:  # diffusers leaves out what it does not know
         raise UserError(
             f"--lora {path}: {taken} of its {there} layers belong to this {pipeline}; was it made "

@@ -6,18 +6,24 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from scanner.models.diffusion_model import score_scheduler
 from scanner.models.finding import find_model
-from scanner.models.loading import load_tokenizer
+from scanner.models.loading import DTYPES, choose_device, choose_dtype, load_tokenizer
 from scanner.models.stable_diffusion import StableDiffusion
 
 
-def stable_diffusion_14(device: str | None = None) -> StableDiffusion:
-    """Stable Diffusion 1.4's architecture at 512 px: 860 million U-Net parameters, ViT-L/14 text.
+def unet_14() -> UNet2DConditionModel:
+    """Stable Diffusion 1.4's U-Net, of 860 million parameters."""
+    return UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+
+
+def stable_diffusion_14() -> StableDiffusion:
+    """Stable Diffusion 1.4's architecture at 512 px, with the text encoder of ViT-L/14.
 
     The tokenizer is the testbed's, cut from the same vocabulary; token ids beyond it never occur.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device("auto")
+    dtype = DTYPES[choose_dtype("auto", device)]
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+    unet = unet_14()
     text = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=49408,
@@ -30,8 +36,8 @@ def stable_diffusion_14(device: str | None = None) -> StableDiffusion:
     )
     betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     return StableDiffusion(
-        unet=unet.to(device) if device == "cpu" else unet.to(device, torch.float16),
-        text_encoder=text.to(device) if device == "cpu" else text.to(device, torch.float16),
+        unet=unet.to(device, dtype),
+        text_encoder=text.to(device, dtype),
         tokenizer=load_tokenizer(find_model("testbed")),
         scheduler=score_scheduler({**betas, "prediction_type": "epsilon"}),
         weights="random",

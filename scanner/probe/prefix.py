@@ -17,10 +17,9 @@ Prefix = dict[str, Tensor]
 class _Replay(nn.Module):
     """Stands for a module: returns its recorded output, expanded to the batch (never copied)."""
 
-    def __init__(self, output_1X: Tensor) -> None:
+    def __init__(self, output_1X: Tensor, batch: int) -> None:
         super().__init__()
-        self.output_1X = output_1X
-        self.batch = 1
+        self.output_1X, self.batch = output_1X, batch
 
     def forward(self, *_: object, **__: object) -> Tensor:
         return self.output_1X.expand(self.batch, *self.output_1X.shape[1:])
@@ -74,9 +73,7 @@ def replay_prefix(unet: nn.Module, prefix: Prefix, batch: int) -> Iterator[None]
     before = {name: unet.get_submodule(name) for name in prefix}
     try:
         for name, output in prefix.items():
-            stand_in = _Replay(output)
-            stand_in.batch = batch
-            _put(unet, name, stand_in)
+            _put(unet, name, _Replay(output, batch))
         yield
     finally:
         for name, module in before.items():

@@ -1,6 +1,6 @@
 """The report: one page about a run that a curator reads."""
 
-from scanner.report.content import Content, gather
+from scanner.report.content import gather
 from scanner.report.page import page
 
-__all__ = ["Content", "gather", "page"]
+__all__ = ["gather", "page"]

@@ -2,6 +2,6 @@
 
 from scanner.run.commits import Commits, Output
 from scanner.run.directory import Run
-from scanner.run.records import Commit, Part, Plan, Slice
+from scanner.run.records import Commit, Plan, Slice
 
-__all__ = ["Commit", "Commits", "Output", "Part", "Plan", "Run", "Slice"]
+__all__ = ["Commit", "Commits", "Output", "Plan", "Run", "Slice"]

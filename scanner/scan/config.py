@@ -7,6 +7,8 @@ from typing import Literal
 from scanner.errors import UsageError
 from scanner.scan.options import ActorOptions, ModelOptions
 
+ProfileName = Literal["triage", "standard", "thorough", "trajectory"]
+
 
 @dataclass(frozen=True)
 class ScanConfig(ActorOptions, ModelOptions):
@@ -37,7 +39,7 @@ class ScanConfig(ActorOptions, ModelOptions):
     is_reference, never ranked."""
     limit: int | None = None
     """Score only this many distinct captions: those with the smallest caption ids."""
-    profile: Literal["triage", "standard", "thorough", "trajectory"] = "standard"
+    profile: ProfileName = "standard"
     """Which signals are computed, and so what a caption costs: triage a part of one U-Net forward,
     standard one, thorough two for each of four seeds, trajectory a hundred."""
     signals: tuple[str, ...] | None = None

@@ -16,7 +16,7 @@ from scanner.signals.attention import (
     prompt_mass,
     summary_mass,
 )
-from scanner.signals.noise import anisotropy, bright_ending
+from scanner.signals.noise import anisotropy, bright_ending, noise_norm_mean
 
 FLOATS = pa.list_(pa.float32())
 VERSION = 1
@@ -168,7 +168,7 @@ _ALL = (
             "Wen et al. 2024 (ICLR)",
         ),
         Needs(trajectory=True),
-        lambda seen: there(seen.trajectory).differences_SBCHW.flatten(2).norm(dim=2).mean(0),
+        lambda seen: noise_norm_mean(there(seen.trajectory).differences_SBCHW),
         memorized=1,
     ),
     Signal(

@@ -21,7 +21,8 @@ from scanner.scoring.forwards import Forwards
 from scanner.scoring.observation import Observation, Signal
 from scanner.scoring.profiles import PROFILES
 from scanner.scoring.schedule import Needs, Schedule
-from scanner.scoring.text import CONTROL_FIELDS, TRIGGER_FIELD, text_columns, triggers
+from scanner.scoring.text import CONTROL_FIELDS, text_columns
+from scanner.scoring.words import TRIGGER_FIELD, triggers
 
 STEPS = 50
 GUIDANCE = 7.5

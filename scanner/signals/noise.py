@@ -7,8 +7,17 @@ from torch import Tensor
 def noise_norm(conditional_BCHW: Tensor, unconditional_BCHW: Tensor) -> Tensor:
     """‖ε_c − ε_∅‖₂ over the whole latent: (B,). Wen et al., ICLR 2024: their
     detection metric, of one step."""
-    difference = conditional_BCHW.float() - unconditional_BCHW.float()
-    return torch.linalg.vector_norm(difference.flatten(1), dim=1)
+    return difference_norm(conditional_BCHW.float() - unconditional_BCHW.float())
+
+
+def difference_norm(difference_BCHW: Tensor) -> Tensor:
+    """The same of ε_c − ε_∅: (B,), or (S, B) for S steps at once."""
+    return difference_BCHW.float().flatten(-3).norm(dim=-1)
+
+
+def noise_norm_mean(differences_SBCHW: Tensor) -> Tensor:
+    """Mean over the steps of ‖ε_c − ε_∅‖₂: (B,). Wen et al., ICLR 2024: their metric, of all."""
+    return difference_norm(differences_SBCHW).mean(0)
 
 
 def low_noise_cosine(conditional_BCHW: Tensor, unconditional_BCHW: Tensor) -> Tensor:

@@ -2,11 +2,10 @@
 
 from scanner.storage.inputs import expand, fetch, open_input
 from scanner.storage.outages import is_transient
-from scanner.storage.store import RACERS, Store
+from scanner.storage.store import Store
 from scanner.storage.urls import full_url, split_url
 
 __all__ = [
-    "RACERS",
     "Store",
     "expand",
     "fetch",

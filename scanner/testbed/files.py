@@ -9,7 +9,6 @@ FOLDER = Path(__file__).parent
 DATA = FOLDER / "data"
 TRAIN = DATA / "train.parquet"
 HELDOUT = DATA / "heldout.parquet"
-GROUPS = DATA / "groups.parquet"
 LABELS = DATA / "labels.csv"
 MODEL = FOLDER / "model"
 CALIBRATION = FOLDER / "calibration.json"

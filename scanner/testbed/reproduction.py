@@ -43,9 +43,8 @@ def measure(
             number for number in range(len(captions)) if seed - reproduced[number] <= SEEDS - NEEDED
         ]
         for part in _parts(open_ones):
-            images = _generate(pipe, [captions[number] for number in part], seed)
-            distances = torch.cdist(images.flatten(1), bank_NF) / bank_NF.shape[1] ** 0.5
-            for number, row in zip(part, distances, strict=True):
+            images = generate(pipe, [captions[number] for number in part], seed)
+            for number, row in zip(part, distances(images, bank_NF), strict=True):
                 tried[number] += 1
                 reproduced[number] += is_copy(row, own[number])
         print(f"seed {seed}: {len(open_ones)} captions tried", file=sys.stderr, flush=True)
@@ -54,6 +53,11 @@ def measure(
     for name, values in (("memorized", verdict), ("reproduced", reproduced), ("tried", tried)):
         table = table.append_column(name, pa.array(values))
     return table
+
+
+def distances(images_BCHW: Tensor, bank_NF: Tensor) -> Tensor:
+    """RMSE of images in [0, 1] to every image of the bank, as the VAE gives it back: (B, N)."""
+    return torch.cdist(images_BCHW.flatten(1), bank_NF) / bank_NF.shape[1] ** 0.5
 
 
 def is_copy(distance_N: Tensor, own: set[int]) -> bool:
@@ -69,7 +73,7 @@ def _parts(numbers: list[int]) -> Iterator[list[int]]:
         yield numbers[start : start + BATCH]
 
 
-def _generate(pipe: StableDiffusionPipeline, captions: list[str], seed: int) -> Tensor:
+def generate(pipe: StableDiffusionPipeline, captions: list[str], seed: int) -> Tensor:
     """Images (B, 3, H, W) in [0, 1]; each caption starts from the noise of this seed alone."""
     made = pipe(
         captions,

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from scanner.calibration import separation
-from scanner.calibration.separation import gain, threshold
+from scanner.calibration.separation import gain, separation, threshold
 
 Y = np.array([True, True, False, False, False, False])
 ALONE = np.arange(6)

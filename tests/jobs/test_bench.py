@@ -8,8 +8,8 @@ import duckdb
 import pytest
 
 from jobs.bench import BenchConfig, parts, pipeline, sql
+from jobs.bench.captions import caption, write_captions
 from jobs.bench.sql_run import SCORES, made_up_run
-from jobs.bench.stubs import caption, write_captions
 from scanner.cluster import start_ray
 from scanner.query import library, open_run
 from scanner.run.schema import CAPTIONS as CAPTIONS_SCHEMA

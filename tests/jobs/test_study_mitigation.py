@@ -14,7 +14,7 @@ import torch
 from jobs.study_mitigation import analysis, findings, frechet
 from jobs.study_mitigation.conditions import Condition, Places, edit_of, places
 from jobs.study_mitigation.pieces import Piece, read_pieces, run_pieces
-from scanner.mitigation.captions import Rows
+from scanner.mitigation.listening import Rows
 
 PIXELS = 12
 WEAK, STRONG = "mitigation 1.25", "mitigation 3 masked"

@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from scanner.run import Output, Plan, Run, Slice
 from scanner.run.schema import CAPTIONS, REJECTS, column, samples_schema, write_part
-from scanner.scoring.text import CONTROL_FIELDS, TRIGGER_FIELD
+from scanner.scoring.text import CONTROL_FIELDS
+from scanner.scoring.words import TRIGGER_FIELD
 from scanner.storage import Store
 
 HIGHER, LOWER = {"memorized": "higher"}, {"memorized": "lower"}

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from scanner.models import load_model
+from scanner.scan.options import ModelOptions
 from scanner.scoring import ScoreError, Scorer
+from scanner.scoring.scorer import GUIDANCE, STEPS
 from scanner.signals.attention import attention_entropy
 from tests.conftest import KINDS
 
@@ -122,6 +124,11 @@ def test_odd_captions_are_scored_as_documented(scorer: Scorer) -> None:
         assert masses == sorted(masses, reverse=True)
         total = row["bos_mass"] + row["prompt_mass"] + row["summary_mass"]
         assert total == pytest.approx(1, abs=1e-5)
+
+
+def test_a_scan_s_options_have_the_scorer_s_defaults() -> None:
+    # They cannot share them: options show without loading torch.
+    assert (ModelOptions.steps, ModelOptions.guidance) == (STEPS, GUIDANCE)
 
 
 def test_every_column_documents_itself(scorer: Scorer) -> None:

@@ -1,21 +1,9 @@
-import numpy as np
 import pytest
 
-from scanner.scoring.text import digit_fraction, title_case_fraction, triggers
+from scanner.scoring.text import digit_fraction, title_case_fraction
 
 
 def test_controls() -> None:
     assert title_case_fraction("The Great wave of 1831") == pytest.approx(2 / 5)
     assert digit_fraction("ab12") == 0.5
     assert title_case_fraction("") == digit_fraction("") == 0.0
-
-
-def test_a_words_pieces_are_put_together_and_words_below_the_mean_left_out() -> None:
-    caption = "Shaw floors, ok"
-    spans = [(0, 0), (0, 2), (2, 4), (5, 11), (11, 12), (13, 15), (0, 0)]
-    words = [None, 0, 0, 1, 2, 3, None]
-    mass = np.array([0.4, 0.1, 0.2, 0.15, 0.01, 0.04, 0.1])
-    found = triggers(caption, spans, words, mass)
-    assert [(word["text"], word["token_index"]) for word in found] == [("Shaw", 2), ("floors", 3)]
-    assert found[0]["mass"] == pytest.approx(0.3)
-    assert found[0]["lift"] == pytest.approx(0.3 / 0.1)

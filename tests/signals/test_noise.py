@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from scanner.signals.noise import noise_norm
+from scanner.signals.noise import noise_norm, noise_norm_mean
 
 
 def test_noise_norm_is_the_length_of_the_difference_over_the_whole_latent() -> None:
@@ -9,3 +9,10 @@ def test_noise_norm_is_the_length_of_the_difference_over_the_whole_latent() -> N
     conditional[0, :, 0, 0] = 3.0
     conditional[1] = 1.0
     assert noise_norm(conditional, torch.zeros(1, 4, 2, 2)).tolist() == pytest.approx([6.0, 4.0])
+
+
+def test_its_mean_is_over_the_steps_of_each_caption_alone() -> None:
+    differences = torch.zeros(2, 3, 4, 2, 2)
+    differences[0, 0] = 1.0
+    differences[1, 1] = 3.0
+    assert noise_norm_mean(differences).tolist() == [2.0, 6.0, 0.0]

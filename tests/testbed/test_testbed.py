@@ -68,7 +68,7 @@ def test_what_ships_is_small() -> None:
 
 def test_labels_can_be_measured_again(rows: list[dict]) -> None:
     """Generates anew from a few captions of each verdict; the verdicts come out the same."""
-    from jobs.train_testbed import bank_and_owners
+    from scanner.testbed.bank import bank_and_owners
     from scanner.testbed.reproduction import measure
 
     bank, own, groups = bank_and_owners(FOLDER / "data")

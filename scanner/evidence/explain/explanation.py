@@ -19,6 +19,7 @@ from scanner.evidence.explain.words import (
 )
 from scanner.models import Decode, DiffusionModel, Tokens
 from scanner.scoring import ScoreError, Scorer
+from scanner.scoring.scorer import GUIDANCE, STEPS
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Setting:
     """
 
     seed: int = 0
-    steps: int = 50
-    guidance: float = 7.5
+    steps: int = STEPS
+    guidance: float = GUIDANCE
     height: int | None = None
     width: int | None = None
 

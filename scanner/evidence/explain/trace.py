@@ -13,6 +13,7 @@ from torch import Tensor
 from scanner.models import Tokens
 from scanner.probe import AttentionRecord, watch_attention
 from scanner.scoring.forwards import Forwards, at_latent_size
+from scanner.signals.noise import difference_norm
 
 Say = Callable[[str], None]
 
@@ -47,7 +48,7 @@ def trace(forwards: Forwards, tokens: Tokens, seed: int, heat: bool = False) -> 
         record.keeps_whole = heat
         for step in forwards.denoise(text, seed, record):
             abar.append(torch.stack(record.abar).cpu())
-            norms.append(step.difference_BCHW.flatten(1).norm(dim=1).cpu())
+            norms.append(difference_norm(step.difference_BCHW).cpu())
             if heat:
                 summed = summed + _heat(record, forwards.latent_shape[1:])
     assert step is not None, "a schedule has a step"

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from scanner.captions.pictures import fitted
 from scanner.errors import UserError
-from scanner.evidence.verify.measures import as_tensor, fitted
+from scanner.evidence.verify.measures import as_tensor
 from scanner.storage import fetch
 
 SIZE = 288

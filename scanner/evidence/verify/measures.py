@@ -15,6 +15,8 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
+from scanner.captions.pictures import fitted
+
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, table of scales
 TILES = 4
 CELLS = 8
@@ -81,10 +83,10 @@ def ms_ssim(left_NCHW: Tensor, right_NCHW: Tensor, data_range: float) -> Tensor:
     return found.reshape(-1)
 
 
-def tile_distance(left_NCHW: Tensor, right_NCHW: Tensor, tiles: int = TILES) -> Tensor:
-    """RMSE of the tile of a ``tiles`` × ``tiles`` grid that differs most, for N pairs (N,)."""
+def tile_distance(left_NCHW: Tensor, right_NCHW: Tensor) -> Tensor:
+    """RMSE of the tile of a 4 × 4 grid that differs most, for N pairs (N,)."""
     squares = (left_NCHW - right_NCHW).square().mean(1, keepdim=True)
-    return torch.nn.functional.adaptive_avg_pool2d(squares, tiles).flatten(1).amax(1).sqrt()
+    return torch.nn.functional.adaptive_avg_pool2d(squares, TILES).flatten(1).amax(1).sqrt()
 
 
 @dataclass(frozen=True)
@@ -92,14 +94,13 @@ class Likeness:
     """Of the seeds' pictures to the training image that they come nearest to; means over seeds.
 
     whole, part: SSIM of the whole picture, and over the cells that agree across the seeds (None
-    where none does). hash: share of equal bits of the perceptual hash. tile_distance: as in
-    Agreement. reference: the number of the training image.
+    where none does). hash: share of equal bits of the perceptual hash. reference: the
+    number of the training image.
     """
 
     whole: float
     part: float | None
     hash: float
-    tile_distance: float
     reference: int
 
 
@@ -126,23 +127,10 @@ def likeness(images_SCHW: Tensor, references: list[Image.Image], cells: Tensor) 
                 whole=float(ssim.mean()),
                 part=float(by_cell[cells].mean()) if cells.any() else None,
                 hash=1 - sum(one - target_hash for one in hashes) / HASH_BITS / len(hashes),
-                tile_distance=float(tile_distance(images_SCHW, target).mean()),
                 reference=number,
             )
         )
     return max(found, key=lambda one: one.whole)
-
-
-def fitted(image: Image.Image, height: int, width: int) -> Image.Image:
-    """An image scaled until it covers the size, and cut to its middle."""
-    image = image.convert("RGB")
-    scale = max(height / image.height, width / image.width)
-    scaled = image.resize(
-        (max(width, round(image.width * scale)), max(height, round(image.height * scale))),
-        Image.Resampling.LANCZOS,
-    )
-    left, top = (scaled.width - width) // 2, (scaled.height - height) // 2
-    return scaled.crop((left, top, left + width, top + height))
 
 
 def as_tensor(image: Image.Image) -> Tensor:

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from scanner.captions.formats import ending_of
+from scanner.captions.pictures import PICTURE_NAMES, picture_bytes
 from scanner.captions.webdataset import tar_files
 from scanner.errors import UserError
 from scanner.evidence.verify.image_path import UnsafeValue, filled
 from scanner.storage import is_transient, open_input
 
-IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "image_bytes", "bytes")
 IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "gif")
 LARGEST_BYTES = 64 << 20
 LARGEST_PIXELS = 1024
@@ -96,7 +96,7 @@ class References:
             column = self._image_column(parquet.schema_arrow.names)
             if column:
                 found = _rows_of(parquet, column, {sample["row"] for sample in samples})
-                return [_bytes(found.get(sample["row"])) for sample in samples]
+                return [picture_bytes(found.get(sample["row"])) for sample in samples]
         if self.column:
             return self._miss_all(samples, f"no column {self.column} in {source}")
         try:
@@ -108,7 +108,7 @@ class References:
 
     def _image_column(self, there: list[str]) -> str | None:
         names = {name.lower(): name for name in there}
-        wanted = (self.column,) if self.column else IMAGE_COLUMNS
+        wanted = (self.column,) if self.column else PICTURE_NAMES
         return next((names[name.lower()] for name in wanted if name.lower() in names), None)
 
     def _from_tar(self, source: str, samples: list[Sample], by: str) -> list[bytes | None]:
@@ -165,10 +165,3 @@ def _rows_of(parquet: pq.ParquetFile, column: str, rows: set[int]) -> dict[int, 
                 place += len(batch)
         start = end
     return found
-
-
-def _bytes(value: Any) -> bytes | None:
-    """An image as data sets hold it: bytes, or a record with bytes (Hugging Face)."""
-    if isinstance(value, dict):
-        value = value.get("bytes")
-    return value if isinstance(value, bytes) else None

@@ -8,7 +8,6 @@ from scanner.evidence.verify.measures import (
     agreement,
     as_image,
     as_tensor,
-    fitted,
     likeness,
     ms_ssim,
     tile_distance,
@@ -77,10 +76,3 @@ def test_likeness_finds_the_training_image_among_others_and_its_part() -> None:
     assert part.part is not None
     assert part.part > 0.95
     assert likeness(half, [training], torch.zeros(8, 8, dtype=torch.bool)).part is None
-
-
-def test_a_training_image_is_cut_to_the_middle_as_for_training() -> None:
-    wide = torch.zeros(3, 32, 96)
-    wide[:, :, 32:64] = 1
-    assert as_tensor(fitted(as_image(wide), 32, 32)).min() == 1
-    assert fitted(as_image(wide), 64, 48).size == (48, 64)

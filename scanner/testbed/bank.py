@@ -1,0 +1,41 @@
+"""The testbed's images as numbers, and which of them belong to which caption."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch import Tensor
+
+SETS = ("train", "heldout")
+
+
+def bank_and_owners(data: Path) -> tuple[Tensor, list[set[int]], pa.Table]:
+    """Every image in [-1, 1], those trained on first; each caption's images; the groups."""
+    columns = ["caption", "url", "image"]
+    tables = [pq.read_table(data / f"{name}.parquet", columns=columns) for name in SETS]
+    rows = pa.concat_tables(tables)
+    pictures = dict(zip(rows["url"].to_pylist(), rows["image"].to_pylist(), strict=True))
+    number = {url: place for place, url in enumerate(pictures)}
+    images: dict[str, set[int]] = {}
+    for caption, url in zip(rows["caption"].to_pylist(), rows["url"].to_pylist(), strict=True):
+        images.setdefault(caption, set()).add(number[url])
+    groups = pq.read_table(data / "groups.parquet")
+    bank = torch.stack([_picture(png) for png in pictures.values()])
+    return bank, [images[caption] for caption in groups["caption"].to_pylist()], groups
+
+
+def training_rows(data: Path) -> tuple[list[str], Tensor]:
+    """The training set row by row: caption, and the number of its image in the bank."""
+    table = pq.read_table(data / "train.parquet", columns=["caption", "url"])
+    number = {url: place for place, url in enumerate(dict.fromkeys(table["url"].to_pylist()))}
+    rows = torch.tensor([number[url] for url in table["url"].to_pylist()])
+    return table["caption"].to_pylist(), rows
+
+
+def _picture(png: bytes) -> Tensor:
+    pixels = np.array(Image.open(io.BytesIO(png)))
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 127.5 - 1
