@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page
 def opened(browser: Browser, file: Path, scheme: str = "light") -> Iterator[Page]:
     """The page with its charts drawn. It asks for nothing but itself, and complains of nothing."""
     page = browser.new_page(color_scheme=scheme)
+    page.set_default_timeout(120_000)
     asked: list[str] = []
     complaints: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -21,7 +22,9 @@ def opened(browser: Browser, file: Path, scheme: str = "light") -> Iterator[Page
         "document.querySelectorAll('.chart').length ==="
         " document.querySelectorAll('.chart svg.marks').length"
     )
-    yield page
+    try:
+        yield page
+    finally:
+        page.close()
     assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
     assert complaints == []
-    page.close()

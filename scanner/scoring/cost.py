@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -46,6 +47,7 @@ def cost(scorer: Scorer) -> Cost:
     with record_prefix(unet) as prefix:
         whole = _gflop(forward)
 
+    @cache
     def shared(depth: int | None) -> float:
         with replay_prefix(unet, prefix, 1), watch_attention(unet, model.layers, depth):
             return _gflop(forward)

@@ -150,7 +150,7 @@ def test_the_page_s_loop_with_accelerate_runs_as_it_stands(
     unet = model.unet.requires_grad_(True)
     before = {name: weight.clone() for name, weight in unet.state_dict().items()}
     text = model.encode(model.tokenize(CAPTIONS)).hidden_BLC
-    noisy, target = torch.randn(2, 3, *model.latent_shape())
+    noisy, target = torch.randn(2, 3, *model.latent_shape(), generator=torch.manual_seed(0))
     batch = {"key": ["a", "b", "c"], "caption": CAPTIONS, "noisy": noisy, "text": text}
     batch |= {"timesteps": TIMES, "target": target}
     names = {"unet": unet, "optimizer": torch.optim.AdamW(unet.parameters(), 1e-4)}

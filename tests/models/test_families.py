@@ -146,7 +146,7 @@ def test_sdxl_takes_its_early_layers_from_the_first_block_that_has_attention(
     assert model.map_layers == (0, 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 def test_the_cost_of_every_family_is_counted(random_models: dict[str, Path], kind: str) -> None:
     triage, standard = (
         cost(Scorer(load_model(str(random_models[kind])), profile))
@@ -160,7 +160,7 @@ def test_the_cost_of_every_family_is_counted(random_models: dict[str, Path], kin
     ("kind", "file", "values", "message"),
     [
         ("sd1", "model_index.json", {"_class_name": "StableDiffusion3Pipeline"}, "jointly"),
-        ("sd1", "model_index.json", {"_class_name": "FluxPipeline"}, "jointly"),
+        ("sd1", "model_index.json", {"_class_name": "FluxPipeline"}, "FluxPipeline.*jointly"),
         ("sd1", "model_index.json", {"_class_name": "StableDiffusionInpaintPipeline"}, "masked"),
         ("sd1", "model_index.json", {"_class_name": "LatentConsistencyModelPipeline"}, "distilled"),
         ("sd1", "model_index.json", {"_class_name": "PixArtAlphaPipeline"}, "supported are"),

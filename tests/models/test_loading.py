@@ -3,7 +3,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from scanner.errors import UserError
 from scanner.models import find_model, load_model
@@ -15,24 +14,6 @@ from tests.scoring.test_scorer import assert_same_scores
 def _copy(source: Path, target: Path) -> Path:
     shutil.copytree(source, target, dirs_exist_ok=True)
     return target
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_noise_prediction_is_epsilon_for_both_prediction_types(random_models, kind: str) -> None:
-    """A v-prediction's ε, put back into the definition of v, gives the U-Net's own output."""
-    model = load_model(str(random_models[kind]))
-    with torch.no_grad():
-        text = model.encode(model.tokenize(["a cat"]))
-    x = torch.randn(1, *model.latent_shape(), generator=torch.manual_seed(0))
-    noise = model.predict_noise(x, 501, text)
-    raw = model.unet(x, 501, text.hidden_BLC, added_cond_kwargs=text.added or None).sample
-    if kind == "sd2":
-        alpha = model.scheduler.alphas_cumprod[501]
-        clean = (x - (1 - alpha).sqrt() * noise) / alpha.sqrt()
-        raw_again = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
-        assert torch.allclose(raw, raw_again, atol=1e-4)
-    else:
-        assert torch.equal(raw, noise)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,29 +48,11 @@ def test_the_scheduler_that_a_pipeline_brings_changes_no_score(
     assert_same_scores(*scores)
 
 
-def test_other_pipelines_are_refused_by_name_with_those_that_are_supported(
-    random_models, tmp_path: Path
-) -> None:
-    folder = _copy(random_models["sd1"], tmp_path / "other")
-    index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "FluxPipeline"}))
-    with pytest.raises(UserError, match=r"FluxPipeline.*StableDiffusionPipeline"):
-        find_model(str(folder))
-
-
 def test_weights_that_are_not_safetensors_are_refused(random_models, tmp_path: Path) -> None:
     folder = _copy(random_models["sd1"], tmp_path / "pickled")
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(UserError, match="no safetensors weights in unet"):
-        find_model(str(folder))
-
-
-def test_an_inpainting_unet_is_refused(random_models, tmp_path: Path) -> None:
-    folder = _copy(random_models["sd1"], tmp_path / "inpainting")
-    config = json.loads((folder / "unet" / "config.json").read_text())
-    (folder / "unet" / "config.json").write_text(json.dumps(config | {"in_channels": 9}))
-    with pytest.raises(UserError, match="inpainting"):
         find_model(str(folder))
 
 
@@ -149,6 +112,11 @@ def test_a_model_in_object_storage_is_fetched_once(
             store.upload(path, str(path.relative_to(random_models["sd1"])))
     files = find_model(f"{s3}/model")
     assert files.weights_hash() == find_model(str(random_models["sd1"])).weights_hash()
+
+    def again(**_: object) -> None:
+        raise AssertionError("fetched again")
+
+    monkeypatch.setattr("scanner.storage.inputs.tempfile.TemporaryDirectory", again)
     assert find_model(f"{s3}/model").folder == files.folder
 
 

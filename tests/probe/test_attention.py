@@ -11,12 +11,12 @@ from tests.conftest import KINDS, LAYERS
 CAPTIONS = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(kind: str, random_models: dict[str, Path]) -> DiffusionModel:
     return load_model(str(random_models[kind]))
 
@@ -97,8 +97,11 @@ def test_the_model_is_as_it_was_after_leaving_also_by_an_exception(
     assert all(after[name] is before[name] for name in before)
 
 
-def test_attention_that_does_more_than_softmax_is_refused(model: DiffusionModel) -> None:
-    model.unet.get_submodule(model.layers[2]).residual_connection = True
+def test_attention_that_does_more_than_softmax_is_refused(
+    model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attention = model.unet.get_submodule(model.layers[2])
+    monkeypatch.setattr(attention, "residual_connection", True)
     with (
         pytest.raises(UserError, match="residual"),
         watch_attention(model.unet, model.layers),

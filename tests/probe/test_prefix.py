@@ -10,12 +10,12 @@ from tests.conftest import KINDS
 CAPTIONS = ["a red apple", "The Great Wave", ""]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(kind: str, random_models: dict[str, Path]) -> DiffusionModel:
     return load_model(str(random_models[kind]))
 
