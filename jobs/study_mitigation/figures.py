@@ -1,13 +1,12 @@
 """The study's figures, as PNG, in Okabe and Ito's colours, with shapes and dashes beside them."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import altair as alt
-import vl_convert
-from PIL import Image
+
+from scanner.pages import Chart, png
 
 COLOURS = ["#d55e00", "#0072b2", "#009e73", "#000000"]
 TARGET, SHAM = "the tokens in question", "sham: as much, other tokens"
@@ -31,7 +30,7 @@ def dose_response(doses: Sequence[dict[str, Any]], none: dict[str, Any], path: P
         for what in dict.fromkeys(row["what"] for row in rows):
             rows.append({**none, "what": what, "dose": neutral})
         charts.append(_dosed(rows, unit, neutral))
-    _save(alt.hconcat(*charts), path)
+    path.write_bytes(png(Chart(alt.hconcat(*charts).to_dict(), path.stem)))
 
 
 def _dosed(rows: list[dict[str, Any]], unit: str, neutral: float) -> Any:
@@ -93,7 +92,7 @@ def settings(rows: Sequence[dict[str, Any]], path: Path) -> None:
             ("others_alignment", "others: caption alignment"),
         )
     ]
-    _save(alt.hconcat(*charts), path)
+    path.write_bytes(png(Chart(alt.hconcat(*charts).to_dict(), path.stem)))
 
 
 def tuning(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -115,15 +114,8 @@ def tuning(rows: Sequence[dict[str, Any]], path: Path) -> None:
             ("others_frechet", "Fréchet distance of others"),
         )
     ]
-    _save(alt.hconcat(*charts), path)
+    path.write_bytes(png(Chart(alt.hconcat(*charts).to_dict(), path.stem)))
 
 
 def _zoomed() -> Any:
     return alt.Scale(zero=False)
-
-
-def _save(chart: Any, path: Path) -> None:
-    """In a palette of 64 colours, which keeps a figure small enough for a repository."""
-    png = vl_convert.vegalite_to_png(chart.to_json(), scale=1.5)
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -14,7 +14,7 @@ FONT = "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
 PIXELS_PER_UNIT = 2
 # altair writes charts for this version; whoever draws them has to speak it.
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-COLOURS = 128
+PALETTE = 128
 
 
 @dataclass(frozen=True)
@@ -55,5 +55,5 @@ def png(chart: Chart) -> bytes:
     spec = {**chart.spec, "config": {**chart.spec["config"], "background": PAPER.paper}}
     drawn = vl_convert.vegalite_to_png(spec, VEGA_LITE, scale=PIXELS_PER_UNIT, allowed_base_urls=[])
     with Image.open(io.BytesIO(drawn)) as image, io.BytesIO() as file:
-        image.convert("RGB").quantize(COLOURS).save(file, "PNG", optimize=True)
+        image.convert("RGB").quantize(PALETTE).save(file, "PNG", optimize=True)
         return file.getvalue()
