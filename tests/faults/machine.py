@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.test_outages import Server
+from tests.servers import Server
 
 NODES = 2
 BACK_SECONDS = 8.0
