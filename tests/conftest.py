@@ -2,10 +2,6 @@
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +29,7 @@ from transformers import (
 
 from scanner.testbed.files import MODEL
 from tests.memscan import memscan
+from tests.servers import bucket_server, point_to
 from tests.whole_scans import SCAN, write_captions
 
 CHROMIUM = "/usr/bin/chromium"
@@ -227,26 +224,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a bucket on a real S3 server process; the environment points s3fs to it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / "bucket").mkdir()
-    server = subprocess.Popen([*SERVER, "--port", str(port), str(folder)])
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.1)
-    os.environ |= {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    yield "s3://bucket"
-    server.terminate()
-    server.wait()
-
-
-SERVER = [sys.executable, "-m", "localbucket"]
+    server = bucket_server(tmp_path_factory.mktemp("s3"))
+    with pytest.MonkeyPatch.context() as environ:
+        point_to(server.port, environ)
+        yield "s3://bucket"
+    server.kill()

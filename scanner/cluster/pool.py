@@ -165,6 +165,9 @@ class _Pool:
         limit = max(self.hang_seconds, HANG_FACTOR * self.longest)
         for actor in list(self.crew.actors):
             if actor.tasks and time.monotonic() - actor.moved > limit:
+                # A result that nobody has taken yet is progress: it was the reader who paused.
+                if ray.wait(list(actor.tasks), timeout=TICK_SECONDS)[0]:
+                    continue
                 for task in self._retire(actor):
                     reason = f"no progress for {limit:.0f} seconds; its actor ends"
                     yield self.blame.count(task, reason)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,50 +13,68 @@ from ray.cluster_utils import Cluster
 from scanner.cluster import Event, Resources, Result, Task, run_items
 from scanner.run import Commits, Output, Slice
 from scanner.storage import Store
+from tests.local_ray import local_ray
+from tests.waiting import wait_until
 
-TASKS = [Task(Slice(f"{number:06d}", "", "", "", 1)) for number in range(30)]
+ITEMS = 10
+ALONE = 3
+TASKS = [Task(Slice(f"{number:06d}", "", "", "", 1)) for number in range(ITEMS)]
 
 
 class Work:
-    """Takes half a second an item, and says on which node."""
+    """Says on which node; after ``ALONE`` items the first node waits for another one, which does
+    one item and has its second one in hand until it is lost."""
+
+    def __init__(self, notes: str) -> None:
+        self.notes = Path(notes)
+        self.node = ray.get_runtime_context().get_node_id()
+        self.joined = bool(self._nodes())
+        self.count = 0
 
     def prepare(self, item: Slice) -> Slice:
         return item
 
     def compute(self, item: Slice) -> Slice:
-        time.sleep(0.5)
+        self.count += 1
+        (self.notes / f"node-{self.node}").touch()
+        if self.joined and self.count == 2:
+            wait_until(lambda: False, "this node is not lost")
+        if self.count > ALONE:
+            wait_until(lambda: len(self._nodes()) == 2, "no other node")
+        time.sleep(0.05)
         return item
 
     def finish(self, item: Slice) -> Result:
-        node = ray.get_runtime_context().get_node_id()
-        return Result([Output("scores", pa.table({"caption_id": [item.id]}))], {"node": node})
+        return Result([Output("scores", pa.table({"caption_id": [item.id]}))], {"node": self.node})
+
+    def _nodes(self) -> list[Path]:
+        return list(self.notes.glob("node-*"))
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setattr("scanner.cluster.crew.FIT_SECONDS", 0.5)
     ray.shutdown()
     cluster = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 1, "include_dashboard": False},
     )
-    ray.init(address=cluster.address, log_to_driver=False)
-    yield cluster
-    ray.shutdown()
+    with local_ray(address=cluster.address):
+        yield cluster
     cluster.shutdown()
-
-
-def _drive(commits: Commits, resources: Resources) -> Iterator[Event]:
-    yield from run_items(commits, TASKS, Work, resources, in_flight=2)
 
 
 def test_actors_join_with_a_node_and_its_loss_costs_nothing(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     commits = Commits(Store(str(tmp_path / "run")))
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    make, resources = partial(Work, str(notes)), Resources(actors=None, cpus=1, gpus=0)
     node = None
     events: list[Event] = []
     lost = False
-    for event in _drive(commits, Resources(actors=None, cpus=1, gpus=0)):
+    for event in run_items(commits, TASKS, make, resources, in_flight=2):
         events.append(event)
         nodes = {seen.commit.notes["node"] for seen in events if seen.commit}
         if nodes and node is None:

@@ -3,36 +3,37 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
-import ray
 
-from scanner.cluster import (
-    BrokenDevice,
-    Resources,
-    Result,
-    Task,
-    run_items,
-    start_for,
-    start_ray,
-)
+from scanner.cluster import BrokenDevice, Event, Resources, Result, Task, run_items, start_for
+from scanner.cluster import pool as pool_module
 from scanner.errors import UserError
 from scanner.run import Commits, Output, Run, Slice
 from scanner.storage import Store
+from tests.local_ray import local_ray
+from tests.waiting import wait_until
 
 SLICES = [Slice(f"{number:06d}", "", "", "", 1) for number in range(6)]
 TASKS = [Task(item) for item in SLICES]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster():
-    start_ray(None)
-    yield
-    ray.shutdown()
+def cluster() -> Iterator[None]:
+    with local_ray():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested is who is tried again and who is not, not after how long."""
+    for module in ("blame", "crew"):
+        monkeypatch.setattr(f"scanner.cluster.{module}.DELAYS", (0.1,) * 4)
 
 
 class Work:
@@ -58,29 +59,40 @@ class Work:
         return Result([Output("scores", pa.table({"caption_id": [item.id]}))])
 
 
-def _drive(tmp_path: Path, actors: int = 2, fails=None, kills=None, make=Work, **options):
-    run = Run(Store(str(tmp_path / "run")))
+def _events(
+    tmp_path: Path, actors: int = 2, fails=None, kills=None, make=Work, **options
+) -> Iterator[Event]:
     notes = tmp_path / "notes"
     notes.mkdir(exist_ok=True)
     make_work = partial(make, str(notes), fails or {}, kills or {})
     resources = Resources(actors=actors, cpus=0.5, gpus=0)
-    commits = Commits(run.store, "commits", "f")
-    return run, list(run_items(commits, TASKS, make_work, resources, **options))
+    commits = Commits(Store(str(tmp_path / "run")), "commits", "f")
+    return run_items(commits, TASKS, make_work, resources, **options)
+
+
+def _drive(tmp_path: Path, **options) -> tuple[Run, list[Event]]:
+    return Run(Store(str(tmp_path / "run"))), list(_events(tmp_path, **options))
+
+
+def _undisturbed(events: Iterator[Event]) -> Iterator[Event]:
+    for event in events:
+        assert event.kind not in ("retry", "quarantine"), event.reason
+        yield event
 
 
 def test_every_slice_is_committed_once_by_several_processes(tmp_path: Path) -> None:
     class Together(Work):
         def compute(self, item: Slice) -> Slice:
             done = super().compute(item)
-            deadline = time.monotonic() + 60
-            while len({note.read_text() for note in self.notes.iterdir()} - {""}) < 2:
-                assert time.monotonic() < deadline, "no other process has begun"
-                time.sleep(0.05)
+            wait_until(lambda: len(self._processes()) == 2, "no other process has begun")
             return done
 
-    run, events = _drive(tmp_path, make=Together)
-    assert sorted(run.commits.done()) == [item.id for item in SLICES]
-    assert len([event for event in events if event.kind == "commit"]) == len(SLICES)
+        def _processes(self) -> set[str]:
+            return {note.read_text() for note in self.notes.iterdir()} - {""}
+
+    events = _undisturbed(_events(tmp_path, make=Together))
+    commits = [event.item.id for event in events if event.kind == "commit"]
+    assert sorted(commits) == [item.id for item in SLICES]
     assert len({note.read_text() for note in (tmp_path / "notes").iterdir()}) == 2
 
 
@@ -124,7 +136,7 @@ def test_work_that_hangs_loses_its_process_and_only_that_item_is_given_up(tmp_pa
                 time.sleep(3600)
             return super().compute(item)
 
-    run, events = _drive(tmp_path, make=Hangs, hang_seconds=2.0)
+    run, events = _drive(tmp_path, make=Hangs, hang_seconds=5.0)
     assert sorted(run.commits.done()) == [item.id for item in SLICES if item.id != "000002"]
     (given_up,) = [event for event in events if event.kind == "quarantine"]
     assert "no progress" in given_up.reason
@@ -158,24 +170,56 @@ def test_an_outage_of_the_store_is_waited_for_and_counts_for_no_one(tmp_path: Pa
     assert not [event for event in events if event.kind == "quarantine"]
 
 
+def test_results_that_wait_for_a_reader_who_paused_are_not_taken_for_hanging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, paused = time.monotonic, 0.0
+    clock = SimpleNamespace(monotonic=lambda: now() + paused, sleep=time.sleep)
+    monkeypatch.setattr(pool_module, "time", clock)
+    commits = tmp_path / "run" / "commits"
+    for event in _undisturbed(_events(tmp_path, actors=1, in_flight=3)):
+        if event.kind == "commit" and not paused:
+            # This actor has two more items, and does them while nobody asks for them.
+            wait_until(lambda: len(list(commits.glob("*.json"))) >= 3, "the others are not done")
+            paused = 2 * pool_module.HANG_SECONDS
+    assert paused
+
+
 def test_the_next_item_is_prepared_and_the_last_written_while_one_computes(tmp_path: Path) -> None:
-    class Slow(Work):
+    class Overlapping(Work):
+        """The first item computes until the second was prepared in the meantime, which then
+        computes until the first was finished in the meantime."""
+
         def prepare(self, item: Slice) -> Slice:
-            time.sleep(0.3)
+            if item == SLICES[1]:
+                self._await("compute 0 begins")
+                self._note("prepare 1 ends")
             return item
 
         def compute(self, item: Slice) -> Slice:
-            time.sleep(0.3)
+            if item == SLICES[0]:
+                self._note("compute 0 begins")
+                self._await("prepare 1 ends")
+            elif item == SLICES[1]:
+                self._note("compute 1 begins")
+                self._await("finish 0 ends")
             return item
 
         def finish(self, item: Slice) -> Result:
-            time.sleep(0.3)
+            if item == SLICES[0]:
+                self._await("compute 1 begins")
+                self._note("finish 0 ends")
             return super().finish(item)
 
-    run, _ = _drive(tmp_path, actors=1, make=Slow)
-    began = sorted(commit.notes["began"] for commit in run.commits.all())
-    gaps = [later - earlier for earlier, later in pairwise(began)]
-    assert sorted(gaps)[len(gaps) // 2] < 0.6  # 0.9 one after the other, 0.3 at best
+        def _note(self, what: str) -> None:
+            (self.notes / what).touch()
+
+        def _await(self, what: str) -> None:
+            wait_until((self.notes / what).exists, f"not yet: {what}")
+
+    for _ in _undisturbed(_events(tmp_path, actors=1, make=Overlapping)):
+        pass
+    assert len(list((tmp_path / "notes").iterdir())) == 4
 
 
 def test_an_item_that_someone_else_has_committed_is_not_done_again(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,12 +26,21 @@ def normalisation() -> Callable[[str], str]:
     return lambda caption: caption.lower().strip()
 
 
-def make_run(out: Path | str, score: Callable[[str], float], **options) -> str:
-    """``score`` of a canonical caption becomes its noise_norm_first."""
+def make_run(
+    out: Path | str,
+    score: Callable[[str], float],
+    record: dict[str, Any] | None = None,
+    make_canonical: Callable[[], Callable[[str], str]] = normalisation,
+    **options,
+) -> str:
+    """``score`` of a canonical caption becomes its noise_norm_first; ``options`` are a scan's.
+
+    ``record``: what run.json holds beside the fingerprint.
+    """
     config = ScanConfig(out=str(out), **options)
     run = Run(Store(config.out))
-    plan = make_plan(choose_inputs(config), run.store, normalisation, lambda _: 1000)
-    run.begin({"inputs": {}, "fingerprint": {"id": "f"}})
+    plan = make_plan(choose_inputs(config), run.store, make_canonical, lambda _: 1000)
+    run.begin({"inputs": {}, "fingerprint": {"id": "f"}, **(record or {})})
     run.adopt(plan)
     for item in plan.slices:
         with run.store.open(item.file) as file:

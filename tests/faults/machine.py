@@ -3,6 +3,7 @@
 import os
 import random
 import secrets
+import select
 import subprocess
 import sys
 import threading
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import psutil
 
-from tests.test_outages import Server
+from tests.servers import Server
 
 NODES = 2
 BACK_SECONDS = 8.0
+ANSWER_SECONDS = 180.0
 
 
 class Machine:
@@ -32,8 +34,7 @@ class Machine:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self.nodes.stdout
-        self.address = self.nodes.stdout.readline().strip()
+        self.address = self._answer()
         assert self.address, "no Ray cluster has started"
         self.alive = 0
         self._talking = threading.Lock()
@@ -78,6 +79,14 @@ class Machine:
             thread.join()
         self.late.clear()
 
+    def works(self) -> bool:
+        """Whether there are actors."""
+        return bool(self._actors())
+
+    def files(self, url: str) -> list[Path]:
+        """What the server keeps in a folder; also while it is away."""
+        return list((self.folder / "s3" / url.removeprefix("s3://")).glob("*.json"))
+
     # -- what is killed, all by signal 9; each says whether there was something to kill -----------
 
     def kill_actor(self, choose: random.Random) -> bool:
@@ -120,10 +129,16 @@ class Machine:
     def _tell(self, command: str) -> None:
         with self._talking:
             assert self.nodes.stdin
-            assert self.nodes.stdout
             self.nodes.stdin.write(f"{command}\n")
             self.nodes.stdin.flush()
-            self.alive = int(self.nodes.stdout.readline().split()[0])
+            self.alive = int(self._answer().split()[0])
+
+    def _answer(self) -> str:
+        """The next line that the nodes' process says."""
+        assert self.nodes.stdout
+        ready, _, _ = select.select([self.nodes.stdout], [], [], ANSWER_SECONDS)
+        assert ready, f"the nodes' process says nothing for {ANSWER_SECONDS:.0f} s"
+        return self.nodes.stdout.readline().strip()
 
     def _later(self, seconds: float, what: Callable[[], None]) -> None:
         def wait() -> None:

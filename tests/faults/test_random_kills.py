@@ -15,7 +15,7 @@ import pytest
 from scanner.storage import Store
 from tests.faults.machine import Machine
 from tests.faults.scans import FAULTS, Disturbed, check, disturb
-from tests.test_outages import Server, point_to
+from tests.servers import bucket_server, point_to
 from tests.whole_scans import Scores, scores, write_captions
 
 FIRST, ROUNDS, SEED = (
@@ -28,9 +28,9 @@ DISTINCT = 2000
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("machine")
-    server = Server(folder / "s3")
+    server = bucket_server(folder / "s3")
     with pytest.MonkeyPatch.context() as patch:
-        point_to(server.port, patch)
+        point_to(server.port, patch, AWS_MAX_ATTEMPTS="1")
         machine = Machine(folder, server)
         yield machine
         machine.close()

@@ -2,11 +2,7 @@
 
 import copy
 import json
-import os
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,8 @@ import requests
 
 from jobs.scan import main
 from scanner.storage import Store, expand, open_input
+from tests.local_ray import local_ray
+from tests.servers import Server, free_port, point_to
 from tests.whole_scans import scores
 
 S3 = Path(__file__).parents[2] / "infra/s3"
@@ -60,34 +58,24 @@ class Account:
 
     def _enforce(self, yes: bool) -> None:
         free = "0" if yes else "inf"  # requests that are not checked yet
-        requests.post(f"{self.endpoint}/moto-api/reset-auth", data=free, timeout=10)
+        requests.post(f"{self.endpoint}/moto-api/reset-auth", data=free, timeout=120)
 
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[Account]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(300):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.1)
+    port = free_port()
+    server = Server([sys.executable, "-m", "moto.server", "--port", str(port)], port)
     account = Account(f"http://127.0.0.1:{port}")
-    before = dict(os.environ)
-    os.environ |= {
-        "AWS_ENDPOINT_URL": account.endpoint,
-        "AWS_ACCESS_KEY_ID": account.key["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": account.key["SecretAccessKey"],
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    yield account
-    os.environ.clear()
-    os.environ |= before
-    server.terminate()
-    server.wait()
+    key = account.key
+    with pytest.MonkeyPatch.context() as environ:
+        point_to(
+            port,
+            environ,
+            AWS_ACCESS_KEY_ID=key["AccessKeyId"],
+            AWS_SECRET_ACCESS_KEY=key["SecretAccessKey"],
+        )
+        yield account
+    server.kill()
 
 
 def test_a_scan_needs_no_more_than_the_policy_gives(account: Account) -> None:
@@ -96,18 +84,28 @@ def test_a_scan_needs_no_more_than_the_policy_gives(account: Account) -> None:
     account.as_owner("put_object", Key="inputs/data/captions.csv", Body=rows.encode())
     where = ["--captions", "s3://bucket/inputs/data/", "--out", "s3://bucket/runs/one"]
     options = ["--model", "testbed", "--device", "cpu", "--actors", "1", "--cpus-per-actor", "1"]
-    assert main([*where, *options]) == 0
-    assert len(scores("s3://bucket/runs/one")) == 2
-    assert main([*where, *options]) == 0, "a finished run is found again"
-    assert main(["--captions", "s3://bucket/inputs/data/", "--out", "s3://bucket/x", *options]) == 1
+    with local_ray():
+        assert main([*where, *options]) == 0
+        assert len(scores("s3://bucket/runs/one")) == 2
+        assert main([*where, *options]) == 0, "a finished run is found again"
+        elsewhere = ["--captions", "s3://bucket/inputs/data/", "--out", "s3://bucket/x"]
+        assert main([*elsewhere, *options]) == 1
+
+
+@pytest.fixture
+def there(account: Account) -> None:
+    """What :func:`_denied` reads."""
+    account.as_owner("put_object", Key="inputs/a.csv", Body=b"caption\n")
+    account.as_owner("put_object", Key="runs/two/there", Body=b"1")
+
+
+def test_the_policy_refuses_nothing_that_the_storage_does(account: Account, there: None) -> None:
+    account.allow(POLICY)
+    assert _denied() == []
 
 
 @pytest.mark.parametrize("right", RIGHTS, ids=":".join)
-def test_no_right_can_be_spared(right: tuple[str, str], account: Account) -> None:
-    account.as_owner("put_object", Key="inputs/a.csv", Body=b"caption\n")
-    account.as_owner("put_object", Key="runs/two/there", Body=b"1")
-    account.allow(POLICY)
-    assert _denied() == []
+def test_no_right_can_be_spared(right: tuple[str, str], account: Account, there: None) -> None:
     less = copy.deepcopy(POLICY)
     for statement in less["Statement"]:
         if statement["Sid"] == right[0]:

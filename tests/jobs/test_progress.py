@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import subprocess
 import sys
 
@@ -36,6 +37,8 @@ def test_on_a_terminal_a_bar_shows_planning_and_the_actors() -> None:
     os.close(theirs)
     text = b""
     while True:
+        ready, _, _ = select.select([ours], [], [], 120)
+        assert ready, f"no more is shown after {text!r}"
         try:
             more = os.read(ours, 4096)
         except OSError:  # Linux's end of a terminal whose other side is closed
@@ -44,6 +47,6 @@ def test_on_a_terminal_a_bar_shows_planning_and_the_actors() -> None:
             break
         text += more
     os.close(ours)
-    assert shown.wait() == 0
+    assert shown.wait(120) == 0
     assert SAID[-1] in text.decode()
     assert "━" in text.decode()

@@ -4,11 +4,7 @@ import gzip
 import io
 import json
 import os
-import signal
-import subprocess
-import sys
 import tarfile
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +17,8 @@ from scanner.errors import UserError
 from scanner.query import open_run
 from tests.curation.runs import loudness, make_run
 from tests.curation.test_removals import LOUD, policy, rule
+from tests.sessions import kill_session, start_held
+from tests.waiting import wait_until
 
 DROP = policy(rule("loud", LOUD, "drop"))
 ROWS = 40
@@ -104,19 +102,18 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
 ) -> None:
     """A pool of actors is killed; whoever goes on may be another process without one."""
     copies, commits = tmp_path / "copies", tmp_path / "copies" / ".memscan" / "commits"
-    call = "import sys; from scanner.curation.copies import copying as c; "
-    call += "c.apply(*sys.argv[1:], print, 1)"
-    command = [sys.executable, "-c", call, run, undisturbed[0], str(copies)]
-    driver = subprocess.Popen(command, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not (commits.exists() and list(commits.glob("*.json"))):
-        assert time.monotonic() < deadline
-        assert driver.poll() is None, "nothing was left to kill"
-        time.sleep(0.002)
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.wait()
-    done = len(list(commits.glob("*.json")))
-    assert 0 < done < 5, "the kill came too late to prove anything"
+    copying = "scanner.curation.copies.copying"
+    call = "module.apply(*sys.argv[2:], print, 1)"
+    driver = start_held(copying, call, run, undisturbed[0], str(copies))
+
+    def done() -> int:
+        return len(list(commits.glob("*.json")))
+
+    try:
+        wait_until(lambda: done() or driver.poll() is not None, "nothing is committed")
+    finally:
+        kill_session(driver)
+    assert done() == 1
     # What a kill in the middle of a write leaves behind.
     stray = copies / "text" / f".2.csv.{'0' * 32}"
     stray.parent.mkdir(exist_ok=True)
@@ -125,7 +122,7 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
     monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
     said: list[str] = []
     found = apply(run, undisturbed[0], str(copies), said.append)
-    assert said == [f"going on: {done} of 5 shards are there"]
+    assert said == ["going on: 1 of 5 shards are there"]
     assert files_of(copies) == undisturbed[2]
     assert found.rows == found.kept + found.removed == 5 * ROWS
 

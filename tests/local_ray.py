@@ -1,0 +1,23 @@
+"""A Ray of a test's own: none is left from the test before, nor for the one after."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from scanner.cluster import start_ray
+
+
+@contextmanager
+def local_ray(**options: Any) -> Iterator[None]:
+    """Started as the commands do it, or with ``options`` of ray.init; it ends in any case."""
+    ray.shutdown()
+    try:
+        if options:
+            ray.init(**{"address": "local", "log_to_driver": False, **options})
+        else:
+            start_ray(None)
+        yield
+    finally:
+        ray.shutdown()

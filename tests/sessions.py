@@ -1,0 +1,59 @@
+"""Drivers in sessions of their own: held where a test kills them, with all that they started."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+
+from tests.waiting import wait_until
+
+# One item at a time, and none after the first commit: what is done at the kill is no race.
+HELD = """
+import importlib, sys, time
+module = importlib.import_module(sys.argv[1])
+run_items = module.run_items
+
+def held(*arguments, **options):
+    for event in run_items(*arguments, **{**options, "in_flight": 1}):
+        yield event
+        if event.kind == "commit":
+            time.sleep(3600)
+
+module.run_items = held
+"""
+
+
+def start_held(module: str, call: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """A driver that makes ``call`` (its arguments are ``sys.argv[2:]``) and stays where it is once
+    the pool that ``module`` runs, of one actor, has committed one item."""
+    command = [sys.executable, "-c", HELD + call, module, *arguments]
+    return subprocess.Popen(command, start_new_session=True)
+
+
+def kill_session(driver: subprocess.Popen[bytes]) -> None:
+    """Kill the driver and all of its session: its actors are in process groups of their own, and
+    would go on for a while. ``driver``: started with start_new_session."""
+    driver.kill()
+    driver.wait()
+    wait_until(lambda: not _kill(_living(driver.pid)), "some processes cannot be killed")
+
+
+def _kill(processes: list[int]) -> list[int]:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    return processes
+
+
+def _living(session: int) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            pass  # it ended while we looked
+    return found
