@@ -36,6 +36,19 @@ CHROMIUM = "/usr/bin/chromium"
 KINDS = ("sd1", "sd2", "sdxl")
 Once = Callable[[str, Callable[[Path], None]], Path]
 LAYERS = {"sd1": 16, "sd2": 16, "sdxl": 28}
+# Files that take longest come first, lest one of pytest's processes wait for them at the end.
+LONGEST = (
+    *("test_tutorial.py", "scan/test_scan.py", "scan/test_cascade.py"),
+    *("faults/test_random_kills.py", "evidence/verify/test_verify.py", "cluster/test_pool.py"),
+    *("faults/test_damaged_runs.py", "scoring/test_trajectory.py", "models/test_families.py"),
+    *("jobs/test_explain.py", "infra/test_bucket.py", "scan/test_planning_in_stages.py"),
+    *("models/test_lora.py", "evidence/explain/test_page.py", "curation/test_testbed.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
 
 
 def make_random_pipeline(kind: str) -> DiffusionPipeline:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
+from tests.local_ray import local_ray
 from tests.memscan import called
 from tests.whole_scans import SCAN, scores, status, write_captions
 
@@ -17,17 +17,22 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     write_captions(folder / "captions.csv", rows=200, distinct=60)
     runs = [str(folder / name) for name in ("triage", "thorough", "trajectory")]
     scan = (*SCAN, "--steps", "5")
-    ray.shutdown()
-    called(
-        *scan, "--captions", str(folder / "captions.csv"), "--out", runs[0], "--profile", "triage"
-    )
-    half = "entropy_e > (SELECT median(entropy_e) FROM scores)"
-    flagged = ("--captions-from", runs[0], "--where", half)
-    called(*scan, *flagged, "--out", runs[1], "--profile", "thorough", "--seeds", "1")
-    few = ("--captions-from", runs[1], "--where", "noise_norm_first > 0", "--limit", "7")
-    called(*scan, *few, "--out", runs[2], "--profile", "trajectory")
-    yield runs
-    ray.shutdown()
+    with local_ray():
+        called(
+            *scan,
+            "--captions",
+            str(folder / "captions.csv"),
+            "--out",
+            runs[0],
+            "--profile",
+            "triage",
+        )
+        half = "entropy_e > (SELECT median(entropy_e) FROM scores)"
+        flagged = ("--captions-from", runs[0], "--where", half)
+        called(*scan, *flagged, "--out", runs[1], "--profile", "thorough", "--seeds", "1")
+        few = ("--captions-from", runs[1], "--where", "noise_norm_first > 0", "--limit", "7")
+        called(*scan, *few, "--out", runs[2], "--profile", "trajectory")
+        yield runs
 
 
 def test_each_stage_scores_what_the_one_before_flagged(stages: list[str]) -> None:

@@ -10,22 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 from scanner.run import Run
 from scanner.scan.config import ScanConfig
 from scanner.scan.drive import scan
 from scanner.storage import Store
+from tests.local_ray import local_ray
 from tests.memscan import called, memscan
 from tests.whole_scans import SCAN, assert_same, scores, write_captions
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _ray() -> Iterator[None]:
-    """Scans in this process share the Ray that the first of them starts."""
-    ray.shutdown()
-    yield
-    ray.shutdown()
+    """What scans in this process share."""
+    with local_ray():
+        yield
 
 
 def test_a_scan_gives_one_row_a_caption_and_status_says_so(undisturbed: str) -> None:
