@@ -7,9 +7,9 @@ from collections.abc import Callable
 SECONDS = 180.0
 
 
-def wait_until(holds: Callable[[], object], why: str, seconds: float = SECONDS) -> None:
+def wait_until(holds: Callable[[], object], why: str) -> None:
     """Until ``holds``; fails with ``why`` where it never does."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + SECONDS
     while not holds():
-        assert time.monotonic() < deadline, f"after {seconds:.0f} s still: {why}"
+        assert time.monotonic() < deadline, f"after {SECONDS:.0f} s still: {why}"
         time.sleep(0.02)

@@ -59,9 +59,11 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         initialize_head=True,
         head_node_args={"num_cpus": 1, "include_dashboard": False},
     )
-    with local_ray(address=cluster.address):
-        yield cluster
-    cluster.shutdown()
+    try:
+        with local_ray(address=cluster.address):
+            yield cluster
+    finally:
+        cluster.shutdown()
 
 
 def test_actors_join_with_a_node_and_its_loss_costs_nothing(
@@ -76,6 +78,7 @@ def test_actors_join_with_a_node_and_its_loss_costs_nothing(
     lost = False
     for event in run_items(commits, TASKS, make, resources, in_flight=2):
         events.append(event)
+        assert "AssertionError" not in event.reason, event.reason
         nodes = {seen.commit.notes["node"] for seen in events if seen.commit}
         if nodes and node is None:
             node = cluster.add_node(num_cpus=1)

@@ -48,10 +48,12 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> str:
-    data = write_rows(tmp_path / "a.jsonl", ROWS)
-    return make_run(tmp_path / "run", loudness, captions=(str(data),), keep=("url", "score"))
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Only read: the lists go elsewhere."""
+    folder = tmp_path_factory.mktemp("removals")
+    data = write_rows(folder / "a.jsonl", ROWS)
+    return make_run(folder / "run", loudness, captions=(str(data),), keep=("url", "score"))
 
 
 @pytest.fixture

@@ -104,20 +104,26 @@ def test_captions_repeated_without_memorization_are_left_alone_to_the_same_rate(
     assert np.mean(repeated) <= stated
 
 
+@pytest.fixture(scope="module")
+def unlabelled(testbed_run: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary]:
+    """The list by the default policy where there are no labels, and its summary."""
+    out = tmp_path_factory.mktemp("unlabelled")
+    return out, curate(testbed_run, open_run(testbed_run), read_policy("default"), str(out))
+
+
 def test_without_labels_the_held_out_captions_support_a_list_that_keeps_its_promise(
-    testbed_run: str, tmp_path: Path
+    testbed_run: str, unlabelled: tuple[Path, Summary]
 ) -> None:
-    summary = curate(testbed_run, open_run(testbed_run), read_policy("default"), str(tmp_path))
+    out, summary = unlabelled
     truth = dict(zip(*(labels()[n].to_pylist() for n in ("caption", "memorized")), strict=True))
-    found = lost(testbed_run, tmp_path)
+    found = lost(testbed_run, out)
     assert summary.expected_by == "reference captions"
     assert summary.expected_false_discovery_rate <= 0.1
     assert len(found) >= 10
     assert np.mean([not truth[caption] for caption in found]) <= 0.1
 
 
-def test_the_list_names_rows_of_the_training_set(testbed_run: str, tmp_path: Path) -> None:
-    curate(testbed_run, open_run(testbed_run), read_policy("default"), str(tmp_path))
-    row = pq.read_table(tmp_path / "removal_list.parquet").slice(0, 1).to_pylist()[0]
+def test_the_list_names_rows_of_the_training_set(unlabelled: tuple[Path, Summary]) -> None:
+    row = pq.read_table(unlabelled[0] / "removal_list.parquet").slice(0, 1).to_pylist()[0]
     there = pq.read_table(files.TRAIN).slice(row["row"], 1).to_pylist()[0]
     assert (row["source"], row["key"], row["url"]) == (str(files.TRAIN), there["key"], there["url"])

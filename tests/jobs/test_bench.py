@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -10,10 +11,10 @@ import pytest
 from jobs.bench import BenchConfig, parts, pipeline, sql
 from jobs.bench.captions import caption, write_captions
 from jobs.bench.sql_run import SCORES, made_up_run
-from scanner.cluster import start_ray
 from scanner.query import library, open_run
 from scanner.run.schema import CAPTIONS as CAPTIONS_SCHEMA
 from scanner.run.schema import samples_schema
+from tests.local_ray import local_ray
 
 CAPTIONS = 300
 KNOWN = {*SCORES.names, *CAPTIONS_SCHEMA.names, *samples_schema([]).names, "url"}
@@ -25,14 +26,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scans(folder: Path) -> dict[str, pipeline.Timed]:
+def scans(folder: Path) -> Iterator[dict[str, pipeline.Timed]]:
     """A scan with each stub, in a folder of its name."""
     files = write_captions(folder / "captions", CAPTIONS, 2)
-    start_ray(None)
-    return {
-        stub: pipeline.scan_with(files, folder / stub, 64, stub)
-        for stub in ("ready_table", "stub_unet")
-    }
+    with local_ray():
+        yield {
+            stub: pipeline.scan_with(files, folder / stub, 64, stub)
+            for stub in ("ready_table", "stub_unet")
+        }
 
 
 @pytest.mark.parametrize("stub", ["ready_table", "stub_unet"])
