@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.terminal import parse, run
+from jobs.terminal import command
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "```mermaid\n", "```\n"
@@ -26,13 +26,12 @@ class ArchitectureConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        config = parse(ArchitectureConfig, "architecture", str(__doc__), words)
-        config.page.write_text(redrawn(config.page.read_text()))
-        return 0
+    return command(ArchitectureConfig, "architecture", __doc__, _architecture, arguments)
 
-    return run(body)
+
+def _architecture(config: ArchitectureConfig) -> int:
+    config.page.write_text(redrawn(config.page.read_text()))
+    return 0
 
 
 def redrawn(page: str) -> str:

@@ -14,7 +14,7 @@ import tyro
 
 from jobs.calibrations import evaluation_of, named_calibration, named_labels
 from jobs.findings import print_discovery, print_findings, print_thresholds
-from jobs.terminal import parse, print_json, printable, run, say
+from jobs.terminal import command, print_json, printable, say
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,13 +53,12 @@ class CalibrateConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        config = parse(CalibrateConfig, "calibrate", str(__doc__), words)
-        _check(config)
-        return _by_labels(config) if config.labels else _by_null(config)
+    return command(CalibrateConfig, "calibrate", __doc__, _calibrate, arguments)
 
-    return run(body)
+
+def _calibrate(config: CalibrateConfig) -> int:
+    _check(config)
+    return _by_labels(config) if config.labels else _by_null(config)
 
 
 def _check(config: CalibrateConfig) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated
 import tyro
 
 from jobs.tables import print_table
-from jobs.terminal import parse, run
+from jobs.terminal import command
 from scanner.query import Query, RunTables, library, open_run
 from scanner.query.library import FOLDER
 
@@ -44,19 +44,16 @@ class CookbookConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; see the module's text."""
+    return command(CookbookConfig, "cookbook", __doc__, _cookbook, arguments)
 
-    def body() -> int:
-        from jobs.calibrations import named_calibration
 
-        words = sys.argv[1:] if arguments is None else arguments
-        config = parse(CookbookConfig, "cookbook", str(__doc__), words)
-        tables = open_run(config.run, {"other": config.run}, named_calibration(config.calibration))
-        sections = [_section(query, tables) for query in library().values()]
-        (FOLDER / "README.md").write_text("\n".join([OPENING, *sections]))
-        return 0
+def _cookbook(config: CookbookConfig) -> int:
+    from jobs.calibrations import named_calibration
 
-    return run(body)
+    tables = open_run(config.run, {"other": config.run}, named_calibration(config.calibration))
+    sections = [_section(query, tables) for query in library().values()]
+    (FOLDER / "README.md").write_text("\n".join([OPENING, *sections]))
+    return 0
 
 
 def _section(query: Query, tables: RunTables) -> str:

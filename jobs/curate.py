@@ -18,7 +18,7 @@ import tyro
 
 from jobs.calibrations import named_calibration
 from jobs.tables import print_table
-from jobs.terminal import pairs, parse, print_json, run, say
+from jobs.terminal import command, pairs, print_json, say
 from scanner.errors import UsageError
 
 
@@ -62,17 +62,12 @@ class CurateConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        config = parse(CurateConfig, "curate", str(__doc__), words)
-        if not config.out:
-            raise UsageError("--out: name the directory that the removal list is written to")
-        return _curate(config)
-
-    return run(body)
+    return command(CurateConfig, "curate", __doc__, _curate, arguments)
 
 
 def _curate(config: CurateConfig) -> int:
+    if not config.out:
+        raise UsageError("--out: name the directory that the removal list is written to")
     from scanner.curation import (
         choose_image_key,
         curate,

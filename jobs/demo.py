@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.findings import print_heading, print_separation, print_separations
-from jobs.terminal import ScanProgress, parse, print_json, printable, quiet_libraries, run, say
+from jobs.progress import ScanProgress
+from jobs.terminal import command, print_json, printable, quiet_libraries, say
 from scanner.scan.config import ProfileName
 
 if TYPE_CHECKING:
@@ -38,11 +39,7 @@ class DemoConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        return _demo(parse(DemoConfig, "demo", str(__doc__), words))
-
-    return run(body)
+    return command(DemoConfig, "demo", __doc__, _demo, arguments)
 
 
 def _demo(config: DemoConfig) -> int:
@@ -129,11 +126,8 @@ def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":
         seeds=config.seeds,
         actors=ACTORS,
     )
-    progress = ScanProgress()
-    try:
+    with ScanProgress() as progress:
         return scan(options, say, progress), place
-    finally:
-        progress.close()
 
 
 def _records(found: "dict[str, Separation]") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 
 from jobs.output import write_out
-from jobs.terminal import parse, print_json, quiet_libraries, run, say
+from jobs.terminal import command, print_json, quiet_libraries, say
 from scanner.errors import UsageError, UserError
 from scanner.scan.options import ModelOptions
 
@@ -53,11 +53,7 @@ class ExplainConfig(ModelOptions):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        return _explain(parse(ExplainConfig, "explain", str(__doc__), words))
-
-    return run(body)
+    return command(ExplainConfig, "explain", __doc__, _explain, arguments)
 
 
 def _explain(config: ExplainConfig) -> int:

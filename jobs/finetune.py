@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jobs.terminal import Ticker, parse, print_json, quiet_libraries, run, say
+from jobs.progress import Ticker
+from jobs.terminal import command, print_json, quiet_libraries, say
 from scanner.errors import UsageError
 from scanner.mitigation.tuning import Tuning
 
@@ -65,13 +66,7 @@ class FinetuneConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; see the module's text."""
-
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        return _finetune(parse(FinetuneConfig, "finetune", str(__doc__), words))
-
-    return run(body)
+    return command(FinetuneConfig, "finetune", __doc__, _finetune, arguments)
 
 
 def _finetune(config: FinetuneConfig) -> int:

@@ -12,7 +12,7 @@ import tyro
 
 from jobs.calibrations import named_calibration
 from jobs.tables import Written
-from jobs.terminal import pairs, parse, run
+from jobs.terminal import command, pairs
 
 
 @dataclass(frozen=True)
@@ -37,24 +37,21 @@ class RankConfig(Written):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        config = parse(RankConfig, "rank", str(__doc__), words)
-        from scanner.query import open_run, rank
+    return command(RankConfig, "rank", __doc__, _rank, arguments)
 
-        table = rank(
-            open_run(
-                config.run, pairs("--with", config.with_), named_calibration(config.calibration)
-            ),
-            config.top,
-            config.by,
-            config.min_samples,
-            config.where,
-        )
-        config.write(table)
-        return 0
 
-    return run(body)
+def _rank(config: RankConfig) -> int:
+    from scanner.query import open_run, rank
+
+    table = rank(
+        open_run(config.run, pairs("--with", config.with_), named_calibration(config.calibration)),
+        config.top,
+        config.by,
+        config.min_samples,
+        config.where,
+    )
+    config.write(table)
+    return 0
 
 
 if __name__ == "__main__":

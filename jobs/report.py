@@ -13,7 +13,7 @@ import tyro
 
 from jobs.calibrations import evaluation_of, named_calibration, named_labels
 from jobs.output import write_out
-from jobs.terminal import parse, print_json, run, say
+from jobs.terminal import command, print_json, say
 from scanner.errors import UsageError, UserError
 
 
@@ -41,25 +41,24 @@ class ReportConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; see the module's text."""
-
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        config = parse(ReportConfig, "report", str(__doc__), words)
-        if config.top < 1 or config.pictures < 0:
-            raise UsageError("--top: at least 1; --pictures: 0 or more")
-        written = write_report(config, shlex.join(["memscan", "report", *words]))
-        if config.json:
-            print_json({"out": config.out, "bytes": written})
-        else:
-            print(f"{config.out} ({written / 1e6:.1f} MB)")
-        return 0
-
-    return run(body)
+    words = sys.argv[1:] if arguments is None else arguments
+    made_by = shlex.join(["memscan", "report", *words])
+    return command(ReportConfig, "report", __doc__, lambda config: _report(config, made_by), words)
 
 
-def write_report(config: ReportConfig, command: str) -> int:
-    """Write the page; its size in bytes."""
+def _report(config: ReportConfig, made_by: str) -> int:
+    if config.top < 1 or config.pictures < 0:
+        raise UsageError("--top: at least 1; --pictures: 0 or more")
+    written = write_report(config, made_by)
+    if config.json:
+        print_json({"out": config.out, "bytes": written})
+    else:
+        print(f"{config.out} ({written / 1e6:.1f} MB)")
+    return 0
+
+
+def write_report(config: ReportConfig, made_by: str) -> int:
+    """Write the page, which says the command that it was made by; its size in bytes."""
     from scanner.curation import read_policy
     from scanner.models.loading import tokenizer_of
     from scanner.query import open_run
@@ -80,7 +79,7 @@ def write_report(config: ReportConfig, command: str) -> int:
     except UserError as error:
         say(f"words are not shaded, only triggers marked: {error}")
     shown = pictures(Run.existing(config.run).store, found.rows, config.pictures)
-    text = page(found, tokenizer, shown, command).encode()
+    text = page(found, tokenizer, shown, made_by).encode()
     return write_out(config.out, lambda file: file.write(text))
 
 

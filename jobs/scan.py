@@ -9,16 +9,13 @@ be read, or was rejected beyond --max-reject-fraction.
 import sys
 from collections.abc import Sequence
 
-from jobs.terminal import ScanProgress, duration, parse, print_json, quiet_libraries, run, say
+from jobs.progress import ScanProgress, duration
+from jobs.terminal import command, print_json, quiet_libraries, say
 from scanner.scan.config import ScanConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        return scan_command(parse(ScanConfig, "scan", str(__doc__), words))
-
-    return run(body)
+    return command(ScanConfig, "scan", __doc__, scan_command, arguments)
 
 
 def scan_command(config: ScanConfig) -> int:
@@ -31,11 +28,8 @@ def scan_command(config: ScanConfig) -> int:
     if config.dry_run:
         _print_description(describe(config, say), config.json)
         return 0
-    progress = ScanProgress()
-    try:
+    with ScanProgress() as progress:
         result = scan(config, say, progress)
-    finally:
-        progress.close()
     counts = result.manifest["counts"]
     if config.json:
         print_json({"run": result.run, "counts": counts, "complaints": result.complaints})

@@ -17,7 +17,7 @@ import tyro
 
 from jobs.calibrations import named_calibration
 from jobs.tables import Written
-from jobs.terminal import pairs, parse, run
+from jobs.terminal import command, pairs
 from scanner.errors import UsageError, UserError
 
 
@@ -45,14 +45,13 @@ class SqlConfig(Written):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        config = parse(SqlConfig, "sql", str(__doc__), words)
-        table = _library_table() if config.list else _answer(config)
-        config.write(table)
-        return 0
+    return command(SqlConfig, "sql", __doc__, _sql, arguments)
 
-    return run(body)
+
+def _sql(config: SqlConfig) -> int:
+    table = _library_table() if config.list else _answer(config)
+    config.write(table)
+    return 0
 
 
 def _answer(config: SqlConfig) -> pa.Table:

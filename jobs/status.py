@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from jobs.terminal import duration, parse, print_json, run
+from jobs.progress import duration
+from jobs.terminal import command, print_json
 from scanner.run import Run
 from scanner.run.status import status
 
@@ -28,17 +29,16 @@ class StatusConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        config = parse(StatusConfig, "status", str(__doc__), words)
-        found = status(Run.existing(config.run))
-        if config.json:
-            print_json(found)
-        else:
-            _print(found)
-        return 0
+    return command(StatusConfig, "status", __doc__, _status, arguments)
 
-    return run(body)
+
+def _status(config: StatusConfig) -> int:
+    found = status(Run.existing(config.run))
+    if config.json:
+        print_json(found)
+    else:
+        _print(found)
+    return 0
 
 
 def _print(found: dict[str, Any]) -> None:

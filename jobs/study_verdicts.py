@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jobs.terminal import parse, print_json, run
+from jobs.terminal import command, print_json
 from scanner.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,11 +43,7 @@ class StudyConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        return _study(parse(StudyConfig, "study-verdicts", str(__doc__), words))
-
-    return run(body)
+    return command(StudyConfig, "study-verdicts", __doc__, _study, arguments)
 
 
 def _study(config: StudyConfig) -> int:

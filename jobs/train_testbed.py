@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.terminal import parse, run, say
+from jobs.terminal import command, say
 from scanner.errors import UserError
 from scanner.testbed.recipe import Recipe
 
@@ -37,11 +37,7 @@ class TrainConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        return _train(parse(TrainConfig, "train-testbed", str(__doc__), words))
-
-    return run(body)
+    return command(TrainConfig, "train-testbed", __doc__, _train, arguments)
 
 
 def _train(config: TrainConfig) -> int:

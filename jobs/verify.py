@@ -17,32 +17,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from jobs.terminal import ProgressLine, duration, parse, print_json, quiet_libraries, run, say
+from jobs.progress import DrawnProgress
+from jobs.terminal import command, print_json, quiet_libraries, say
 from scanner.evidence.verify.config import VerifyConfig
 
 if TYPE_CHECKING:
-    from scanner.evidence.verify.drive import Drawn, Verification
-
-
-class DrawnProgress(ProgressLine):
-    """How far the generating is."""
-
-    def __call__(self, drawn: "Drawn") -> None:
-        rate = drawn.images_per_second
-        parts = [f"{drawn.captions_done:,} of {drawn.captions:,} captions drawn"]
-        parts.append(f"{rate:.1f} images a second" if rate else "starting")
-        if rate:
-            left = (drawn.captions - drawn.captions_done) * drawn.seeds / rate
-            parts.append(f"{duration(left)} left")
-        self.show(drawn.captions_done, drawn.captions, ", ".join(parts))
+    from scanner.evidence.verify.drive import Verification
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        return _verify(parse(VerifyConfig, "verify", str(__doc__), words))
-
-    return run(body)
+    return command(VerifyConfig, "verify", __doc__, _verify, arguments)
 
 
 def _verify(config: VerifyConfig) -> int:
@@ -51,11 +35,8 @@ def _verify(config: VerifyConfig) -> int:
     from scanner.evidence.verify.drive import verify
 
     quiet_libraries()
-    progress = DrawnProgress()
-    try:
+    with DrawnProgress() as progress:
         found = verify(config, say, progress)
-    finally:
-        progress.close()
     if config.json:
         print_json(_record(config, found))
     else:

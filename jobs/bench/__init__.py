@@ -11,14 +11,13 @@ memscan bench --pipeline --captions 1000000
 memscan bench --sql
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.tables import print_table
-from jobs.terminal import parse, print_json, quiet_libraries, run
+from jobs.terminal import command, print_json, quiet_libraries
 
 MODELS = ("testbed", "sd14-random")
 
@@ -50,40 +49,37 @@ class BenchConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; see the module's text."""
+    return command(BenchConfig, "bench", __doc__, _bench, arguments)
 
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        config = parse(BenchConfig, "bench", str(__doc__), words)
-        quiet_libraries()
-        chosen = parts(config)
-        models = (config.model or MODELS) if "model" in chosen else ()
-        found = {name: _measure_model(name, config) for name in models}
-        record: dict[str, Any] = {}
-        if len(found) == 1:
-            record |= next(iter(found.values()))
-        elif found:
-            record["models"] = found
-        if "pipeline" in chosen:
-            from jobs.bench import pipeline
 
-            record["pipeline"] = pipeline.measure(config.captions)
-        if "sql" in chosen:
-            from jobs.bench import sql
+def _bench(config: BenchConfig) -> int:
+    quiet_libraries()
+    chosen = parts(config)
+    models = (config.model or MODELS) if "model" in chosen else ()
+    found = {name: _measure_model(name, config) for name in models}
+    record: dict[str, Any] = {}
+    if len(found) == 1:
+        record |= next(iter(found.values()))
+    elif found:
+        record["models"] = found
+    if "pipeline" in chosen:
+        from jobs.bench import pipeline
 
-            record["sql"] = sql.measure(config.scores, config.rounds or 3, config.folder)
-        if config.json:
-            print_json(record)
-            return 0
-        for one in found.values():
-            _print_model(one)
-        if "pipeline" in record:
-            _print_pipeline(record["pipeline"])
-        if "sql" in record:
-            _print_sql(record["sql"], config.scores)
+        record["pipeline"] = pipeline.measure(config.captions)
+    if "sql" in chosen:
+        from jobs.bench import sql
+
+        record["sql"] = sql.measure(config.scores, config.rounds or 3, config.folder)
+    if config.json:
+        print_json(record)
         return 0
-
-    return run(body)
+    for one in found.values():
+        _print_model(one)
+    if "pipeline" in record:
+        _print_pipeline(record["pipeline"])
+    if "sql" in record:
+        _print_sql(record["sql"], config.scores)
+    return 0
 
 
 def parts(config: BenchConfig) -> set[str]:

@@ -14,13 +14,12 @@ Example: memscan study-mitigation --out study
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.terminal import parse, print_json, quiet_libraries, run
+from jobs.terminal import command, print_json, quiet_libraries
 from scanner.errors import UsageError
 
 
@@ -49,13 +48,7 @@ class StudyConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; see the module's text."""
-
-    def body() -> int:
-        words = sys.argv[1:] if arguments is None else arguments
-        return _study(parse(StudyConfig, "study-mitigation", str(__doc__), words))
-
-    return run(body)
+    return command(StudyConfig, "study-mitigation", __doc__, _study, arguments)
 
 
 def _study(config: StudyConfig) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.terminal import duration, say
+from jobs.progress import duration
+from jobs.terminal import say
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 SHOW = """
-from jobs.terminal import ScanProgress
+from jobs.progress import ScanProgress
 from scanner.run.progress import PlanningProgress, Progress
 progress = ScanProgress()
 progress(PlanningProgress("read", 40, 7, actors=2))
@@ -15,7 +15,7 @@ progress._last = 0.0
 progress(PlanningProgress("group", 12, 3, actors=2))
 progress._last = 0.0
 progress(Progress(8, 4096, captions_done=512, actors=3, started=100.0, updated=110.0))
-progress.close()
+progress.__exit__()
 """
 SAID = (
     "planning: 7 of 40 units of input files read, 2 actors",

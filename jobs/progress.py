@@ -1,0 +1,117 @@
+"""How far a long command is: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from jobs.terminal import say
+from scanner.run.progress import PlanningProgress, Progress
+
+if TYPE_CHECKING:
+    from scanner.evidence.verify.drive import Drawn
+
+PLAIN_SECONDS = 10.0
+
+
+class ProgressLine:
+    """A bar on a terminal, a plain line every ten seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._bar: Bar | None = None
+        if sys.stderr.isatty():
+            columns = (BarColumn(), TextColumn("{task.description}"))
+            self._bar = Bar(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task("starting", total=None)
+            self._bar.start()
+
+    def show(self, done: int, total: int, description: str) -> None:
+        if self._bar:
+            self._bar.update(self._task, total=total, completed=done, description=description)
+        elif time.monotonic() - self._last > PLAIN_SECONDS:
+            say(description)
+            self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+def _describe_planning(state: PlanningProgress) -> str:
+    what = {
+        "read": "units of input files read",
+        "group": "ranges of caption ids grouped",
+    }[state.stage]
+    parts = [f"planning: {state.done:,} of {state.items:,} {what}", _actors(state.actors)]
+    return ", ".join(part for part in parts if part)
+
+
+def _actors(actors: int) -> str:
+    """Nothing where there is none: planning of a few files needs none."""
+    return f"{actors} actor{'s' * (actors > 1)}" if actors else ""
+
+
+class Ticker:
+    """Says how many steps are done, their loss and the time left, every ten seconds."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._began = self._last = time.monotonic()
+
+    def __call__(self, step: int, loss: float) -> None:
+        now = time.monotonic()
+        if now - self._last > PLAIN_SECONDS or step == self.steps:
+            left = (now - self._began) / step * (self.steps - step)
+            say(f"step {step:,} of {self.steps:,}, loss {loss:.4f}, {duration(left)} left")
+            self._last = now
+
+
+class ScanProgress(ProgressLine):
+    """How far a scan is, its planning too."""
+
+    def __call__(self, state: Progress | PlanningProgress) -> None:
+        if isinstance(state, PlanningProgress):
+            self.show(state.done, state.items, _describe_planning(state))
+        else:
+            self.show(state.captions_done, state.captions, _describe(state))
+
+
+def _describe(state: Progress) -> str:
+    left = state.eta_seconds
+    parts = [
+        f"{state.captions_done:,} of {state.captions:,} captions",
+        f"{state.captions_per_second:,.1f} a second" if state.captions_per_second else "starting",
+        _actors(state.actors),
+        f"{duration(left)} left" if left is not None else "",
+        f"{state.quarantined} slices quarantined" if state.quarantined else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+class DrawnProgress(ProgressLine):
+    """How far the generating is."""
+
+    def __call__(self, drawn: "Drawn") -> None:
+        rate = drawn.images_per_second
+        parts = [f"{drawn.captions_done:,} of {drawn.captions:,} captions drawn"]
+        parts.append(f"{rate:.1f} images a second" if rate else "starting")
+        if rate:
+            left = (drawn.captions - drawn.captions_done) * drawn.seeds / rate
+            parts.append(f"{duration(left)} left")
+        self.show(drawn.captions_done, drawn.captions, ", ".join(parts))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
