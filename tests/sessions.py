@@ -12,7 +12,8 @@ from tests.waiting import wait_until
 
 # One item at a time, and none after the first commit: what is done at the kill is no race.
 HELD = """
-import importlib, sys, time
+import ctypes, importlib, signal, sys, time
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with pytest
 module = importlib.import_module(sys.argv[1])
 run_items = module.run_items
 
