@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from scanner.run import Output, Run
 from scanner.run.schema import column
 from scanner.scan.config import ScanConfig
-from scanner.scan.inputs import choose_inputs
-from scanner.scan.planning import make_plan
+from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.plan.make_plan import make_plan
 from scanner.storage import Store
 
 SCORES = pa.schema(

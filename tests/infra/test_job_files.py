@@ -10,7 +10,7 @@ import pytest
 
 from jobs.scan import main
 from scanner.scan.config import ScanConfig
-from scanner.scan.inputs import choose_inputs
+from scanner.scan.plan.inputs import choose_inputs
 from tests.commands import parsed
 
 JOBS = Path(__file__).parents[2] / "infra/jobs"

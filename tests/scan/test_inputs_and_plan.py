@@ -11,8 +11,8 @@ import pytest
 from scanner.errors import UserError
 from scanner.run import Plan
 from scanner.scan.config import ScanConfig
-from scanner.scan.inputs import choose_inputs
-from scanner.scan.planning import make_plan
+from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.plan.make_plan import make_plan
 from scanner.storage import Store
 
 

@@ -17,11 +17,11 @@ from scanner.cluster.work import Item, Work
 from scanner.errors import UserError
 from scanner.run import Commits, Plan, Run
 from scanner.run.status import status
-from scanner.scan import stages, units
 from scanner.scan.config import ScanConfig
-from scanner.scan.inputs import choose_inputs
-from scanner.scan.planning import make_plan
-from scanner.scan.stages import run_here
+from scanner.scan.plan import stages, units
+from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.plan.make_plan import make_plan
+from scanner.scan.plan.stages import run_here
 from scanner.storage import Store
 from tests.scan.test_inputs_and_plan import normalisation
 
@@ -242,9 +242,9 @@ def test_chunks_of_any_size_give_the_same_captions(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = _table(tmp_path / "a", _plan(tmp_path / "a", data).captions)
-    monkeypatch.setattr("scanner.scan.chunk.CHUNK_ROWS", 30)
+    monkeypatch.setattr("scanner.scan.plan.chunk.CHUNK_ROWS", 30)
     monkeypatch.setattr("scanner.captions.parquet.PARQUET_ROWS", 7)
-    monkeypatch.setattr("scanner.scan.chunk.STAGED_ROW_GROUP", 3)
+    monkeypatch.setattr("scanner.scan.plan.chunk.STAGED_ROW_GROUP", 3)
     plan = _plan(tmp_path / "b", data)
     assert len(plan.samples) > 10
     assert _table(tmp_path / "b", plan.captions) == whole

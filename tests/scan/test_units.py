@@ -2,9 +2,9 @@ import pytest
 
 from scanner.captions.batch import Extent
 from scanner.captions.columns import Columns
-from scanner.scan import units
-from scanner.scan.inputs import Input
-from scanner.scan.units import Piece, Reading, cut
+from scanner.scan.plan import units
+from scanner.scan.plan.inputs import Input
+from scanner.scan.plan.units import Piece, Reading, cut
 
 COLUMNS = Columns("caption", None, None, ("url",))
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from scanner.evidence.verify.references import LARGEST_PIXELS, References
 from scanner.scan.config import ScanConfig
-from scanner.scan.inputs import choose_inputs
+from scanner.scan.plan.inputs import choose_inputs
 
 
 def png(red: int, size: int = 8) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 from scanner.captions.batch import Extent
 from scanner.captions.columns import Columns
 from scanner.run.records import decode, encode
-from scanner.scan.inputs import Input
+from scanner.scan.plan.inputs import Input
 
 PIECE_ROWS = 1 << 20
 UNIT_BYTES = 64 << 20

@@ -11,8 +11,8 @@ from scanner.errors import UserError
 from scanner.query import open_run
 from scanner.run import Plan
 from scanner.run.schema import write_part
-from scanner.scan.grouping import ROW_GROUPS_PER_PART, exactly
-from scanner.scan.planning import slices_of
+from scanner.scan.plan.grouping import ROW_GROUPS_PER_PART, exactly
+from scanner.scan.plan.make_plan import slices_of
 from scanner.storage import Store
 
 BATCH_ROWS = 1 << 16

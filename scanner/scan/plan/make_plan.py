@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 from scanner.errors import UserError
 from scanner.run import Commit, Plan, Slice
 from scanner.run.directory import planning_folder
-from scanner.scan.chunk import COUNTED, Canonical
-from scanner.scan.inputs import Input
-from scanner.scan.ranges import id_bounds
-from scanner.scan.stages import DoItems, group_ranges, read_units, run_here
-from scanner.scan.units import Reading, cut
+from scanner.scan.plan.chunk import COUNTED, Canonical
+from scanner.scan.plan.inputs import Input
+from scanner.scan.plan.ranges import id_bounds
+from scanner.scan.plan.stages import DoItems, group_ranges, read_units, run_here
+from scanner.scan.plan.units import Reading, cut
 from scanner.storage import Store
 
 READERS = 16

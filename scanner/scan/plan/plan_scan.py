@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from scanner.cluster import Item, Resources, Task, Work, run_items, start_ray
 from scanner.run import Commits, Plan
 from scanner.run.progress import PlanningProgress, Watch
-from scanner.scan.cascade import plan_from_run
-from scanner.scan.inputs import Input
-from scanner.scan.planning import make_plan
+from scanner.scan.plan.cascade import plan_from_run
+from scanner.scan.plan.inputs import Input
+from scanner.scan.plan.make_plan import make_plan
+from scanner.scan.plan.stages import DoItems, run_here
 from scanner.scan.setting import Say, Setting
-from scanner.scan.stages import DoItems, run_here
 from scanner.storage import Store
 
 SHOWN = 5

@@ -13,7 +13,7 @@ from scanner.captions.identity import caption_ids
 from scanner.captions.values import as_text, captions
 from scanner.run import Output
 from scanner.run.schema import CAPTIONS, column, rejects_table, samples_schema
-from scanner.scan.units import Piece
+from scanner.scan.plan.units import Piece
 
 CHUNK_ROWS = 1 << 19
 CHUNK_BYTES = 1 << 28

@@ -6,12 +6,12 @@ from typing import Any
 from scanner.captions.formats import UnreadableFile, read
 from scanner.cluster.work import Result
 from scanner.run import Output
-from scanner.scan.chunk import COUNTED, Canonical, Chunk, unreadable
-from scanner.scan.units import Unit
+from scanner.scan.plan.chunk import COUNTED, Canonical, Chunk, unreadable
+from scanner.scan.plan.units import Unit
 
 
 class ReadWork:
-    """Reads units (of :mod:`scanner.scan.units`) in bounded memory.
+    """Reads units (of :mod:`scanner.scan.plan.units`) in bounded memory.
 
     Tables: ``samples``, ``rejects``, and ``FOLDER/spellings``, one row a way to write a caption in
     a chunk of rows, sorted by caption_id. Notes: ``files``, what was counted in each piece, with

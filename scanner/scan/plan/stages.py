@@ -6,11 +6,11 @@ from functools import partial
 from scanner.cluster.work import Item, Work
 from scanner.errors import UserError
 from scanner.run import Commit, Commits, Output, Plan
-from scanner.scan.chunk import COUNTED, Canonical, unreadable
-from scanner.scan.grouping import GroupWork, cutoff
-from scanner.scan.ranges import id_ranges
-from scanner.scan.reading import ReadWork, spellings_kind
-from scanner.scan.units import Reading, Unit
+from scanner.scan.plan.chunk import COUNTED, Canonical, unreadable
+from scanner.scan.plan.grouping import GroupWork, cutoff
+from scanner.scan.plan.ranges import id_ranges
+from scanner.scan.plan.reading import ReadWork, spellings_kind
+from scanner.scan.plan.units import Reading, Unit
 from scanner.storage import Store
 
 RANGE_ROWS = 1 << 20

@@ -9,8 +9,8 @@ from scanner.captions.grouping import group
 from scanner.cluster.work import Result
 from scanner.run import Output
 from scanner.run.schema import CAPTION_ID, CAPTIONS
-from scanner.scan.chunk import SPELLINGS
-from scanner.scan.ranges import IdRange, read_range
+from scanner.scan.plan.chunk import SPELLINGS
+from scanner.scan.plan.ranges import IdRange, read_range
 from scanner.storage import Store
 
 ROW_GROUPS_PER_PART = 64
