@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.bench.sql import SIGNALS_READ
 from jobs.terminal import say
 from scanner.run import Run
 from scanner.run.records import encode
 from scanner.run.schema import CAPTION_ID, CAPTIONS, column, samples_schema, write_part
 from scanner.scoring.catalog import SIGNALS
+from scanner.scoring.profiles import PROFILES
 from scanner.scoring.text import CONTROL_FIELDS
 from scanner.scoring.words import TRIGGER_FIELD
 from scanner.storage import Store
@@ -30,10 +30,11 @@ TEMPLATES = 3_000
 LONGEST = 14
 REFERENCE_EVERY = 500
 STOP_WORDS = ("the", "a", "of", "in", "and", "with", "for", "on", "by", "to", "at", "from")
+FIELDS = [SIGNALS[name].documented_field for name in PROFILES["standard"].signals]
 SCORES = pa.schema(
     [
         CAPTION_ID,
-        *(SIGNALS[name].documented_field for name in SIGNALS_READ),
+        *(one for one in FIELDS if pa.types.is_floating(one.type)),
         TRIGGER_FIELD,
         *CONTROL_FIELDS,
         column("seeds", pa.int32(), "how many initial noises were averaged"),

@@ -10,7 +10,7 @@ import torch
 from scanner.models.loading import choose_device
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
-from scanner.scan.plan.plan_scan import plan_scan
+from scanner.scan.plan_scan import plan_scan
 from scanner.scan.setting import Say, prepare
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost

@@ -9,7 +9,7 @@ from scanner.run.directory import planning_folder
 from scanner.run.progress import Watch
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import Input, choose_inputs
-from scanner.scan.plan.plan_scan import on_the_pool, plan_scan
+from scanner.scan.plan_scan import on_the_pool, plan_scan
 from scanner.scan.record import asked_of, record_of, what_is_scanned
 from scanner.scan.score_plan import score_plan
 from scanner.scan.setting import Say, prepare

@@ -84,7 +84,7 @@ def test_kill_9_of_the_driver_and_the_same_command_again_gives_the_same_table(
 def test_planning_on_the_pool_gives_the_same_run(
     undisturbed: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scanner.scan.plan.plan_scan.POOL_FROM", 1)
+    monkeypatch.setattr("scanner.scan.plan_scan.POOL_FROM", 1)
     out = str(tmp_path / "run")
     options = ScanConfig(captions=(str(data),), out=out, model="testbed", device="cpu")
     scan(options, print, lambda _: None)
