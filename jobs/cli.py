@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from importlib.metadata import version
 
 COMMANDS = {
     "demo": "all of it on the small model in this package: scan, evaluate, rank",
@@ -9,20 +10,20 @@ COMMANDS = {
     "status": "how far a scan is, and what went wrong",
     "rank": "the captions most likely memorized, first",
     "verify": "generate from the first of the ranking: which are really copies",
-    "sql": "one SELECT over a run's tables",
     "calibrate": "how well the scores tell memorized captions, and how wrong a list of them is",
     "curate": "the removal list by a policy, and cleaned copies of the shards",
+    "report": "one page about a run, for a curator to read",
+    "sql": "one SELECT over a run's tables",
+    "explain": "where a model looks for one caption: per token, layer, step, and on the picture",
     "finetune": "train a model on captioned pictures, with a guard against memorization",
     "study_mitigation": "mitigation put to the test on the small model of the demo",
-    "explain": "where a model looks for one caption: per token, layer, step, and on the picture",
-    "report": "one page about a run, for a curator to read",
     "bench": "speed and FLOPs on this machine, against the plain way",
     "train_testbed": "train the small model of the demo again, from scratch",
 }
 
 
 def usage() -> str:
-    lines = [str(__doc__), "usage: memscan COMMAND …", ""]
+    lines = [str(__doc__), "usage: memscan COMMAND …, mostly in this order", ""]
     lines += [f"  {name.replace('_', '-'):18}{purpose}" for name, purpose in COMMANDS.items()]
     return "\n".join([*lines, "", "memscan COMMAND --help tells a command's options."])
 
@@ -32,6 +33,9 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
         print(usage())
         return 0 if len(sys.argv) > 1 else 2
+    if sys.argv[1] == "--version":
+        print(f"memscan {version('memorization-scanner')}")
+        return 0
     command = sys.argv[1].replace("-", "_")
     if command not in COMMANDS:
         print(f"memscan: no command {sys.argv[1]!r}\n\n{usage()}", file=sys.stderr)

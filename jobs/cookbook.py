@@ -25,8 +25,8 @@ OPENING = """# The queries
 and `--out FILE` keep the rows, `--calibration FILE` brings thresholds and
 probabilities, `--with other=RUN` attaches another run. `memscan sql --list` lists them. Each is one
 file of this directory, and plain SQL over the views `samples`, `captions`, `scores`, `rejects`,
-`ranked`, `signals`, `thresholds`, `verdicts` and `mitigated`: copy one, change it, and ask it by
-`--file`.
+`ranked`, `signals`, `thresholds`, `flagged`, `verdicts` and `mitigated`: copy one, change it, and
+ask it by `--file`.
 
 The examples were run on `memscan demo` and its calibration (`python -m jobs.cookbook
 demo/run-standard` writes this page); at most three rows and ten of a row's columns are shown.

@@ -12,7 +12,7 @@ import tyro
 
 from jobs.calibrations import named_calibration
 from jobs.tables import Written
-from jobs.terminal import command, pairs
+from jobs.terminal import command, pairs, say
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ def _rank(config: RankConfig) -> int:
         config.where,
     )
     config.write(table)
+    if not config.calibration and config.out is None and not config.json and sys.stdout.isatty():
+        say(
+            "an order, not a verdict: memscan verify draws pictures of the first ones, memscan "
+            "calibrate gives probabilities"
+        )
     return 0
 
 

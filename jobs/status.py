@@ -58,7 +58,8 @@ def _print(found: dict[str, Any]) -> None:
     print(f"samples    {found['samples']:,}")
     print(f"speed      {found['captions_per_second']:,.1f} captions a second")
     if not found["sealed"]:
-        print(f"time left  {duration(left) if left is not None else 'no scan is running'}")
+        stopped = "no scan is running; the same command goes on"
+        print(f"time left  {duration(left) if left is not None else stopped}")
     for reason, count in found["rejects"].items():
         print(f"rejected   {count:,}: {reason}")
     for name, reason in found["quarantined"].items():

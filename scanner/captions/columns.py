@@ -16,6 +16,7 @@ IMAGE_NAMES = ("url", "image_url", "hash", "sha256", "md5")
 KEEP_NAMES = ("url", "image_url")
 # What img2dataset writes beside its tars. A status means something else in any other table.
 DOWNLOADED = ("key", "url", "status")
+NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def resolve(
     image_key: str | None = None,
     keep: tuple[str, ...] | None = None,
 ) -> Columns:
-    """Choose columns among ``have``; what the caller names wins over the lists of names in use.
+    """Choose columns among ``have``; what the caller names wins over the lists of names in use,
+    and ``NONE`` for any but the caption means that there is none.
 
     Raises UserError, naming the candidates, where there is no choice or more than one.
     """
@@ -59,11 +61,12 @@ def resolve(
             )
     chosen = Columns(
         caption=_named(have, caption, where),
-        key=_named(have, key, where) if key else _only(have, KEY_NAMES, where, "key"),
-        image_key=_named(have, image_key, where) if image_key else _first(have, IMAGE_NAMES),
+        key=_chosen(have, key, where) if key else _only(have, KEY_NAMES, where, "key"),
+        image_key=_chosen(have, image_key, where) if image_key else _first(have, IMAGE_NAMES),
         keep=tuple(
             _named(have, name, where)
             for name in (keep if keep is not None else filter(None, [_first(have, KEEP_NAMES)]))
+            if name != NONE
         ),
         status="status" if set(DOWNLOADED) <= set(have) else None,
     )
@@ -92,6 +95,10 @@ def _only(
 
 def _first(have: list[str], names: tuple[str, ...]) -> str | None:
     return next(iter(_matches(have, names)), None)
+
+
+def _chosen(have: list[str], name: str, where: str) -> str | None:
+    return None if name == NONE else _named(have, name, where)
 
 
 def _named(have: list[str], name: str, where: str) -> str:

@@ -29,11 +29,17 @@ def stored_bytes(url: str) -> int:
 def csv_records(url: str, text: Iterable[str]) -> Iterator[list[str] | str]:
     """The lines of a file that are not empty, as fields, or why one is bad; the header first.
 
+    A .tsv has tabs between them, any other file commas, or semicolons where its first line has
+    those alone.
     Quotes are taken strictly: an unclosed one makes a bad row that names the lines it took along,
     and a file that ends inside one is damaged.
     """
     tab = url.lower().removesuffix(".gz").endswith(".tsv")
-    reader = csv.reader(text, delimiter="\t" if tab else ",", strict=True)
+    lines = iter(text)
+    head = next(lines, "")
+    semicolons = ";" in head and "," not in head
+    delimiter = "\t" if tab else ";" if semicolons else ","
+    reader = csv.reader(itertools.chain([head], lines), delimiter=delimiter, strict=True)
     while True:
         first = reader.line_num + 1
         try:

@@ -12,7 +12,7 @@ from scanner.query import RunTables, near_duplicate_clusters
 
 # What a predicate may ask for and not every run has; then it is null.
 _MISSING = {
-    "probability": "no calibration gives one; name it by --calibration",
+    "probability": "it asks for a probability, and no --calibration gives one",
     "verdict": "nothing is verified yet; see memscan verify",
     "p_value": "the run has no reference captions; see scan --reference",
     "q_value": "the run has no reference captions; see scan --reference",

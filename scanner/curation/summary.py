@@ -17,6 +17,8 @@ _LOST = """
     SELECT count(*) AS captions, min(decision) AS least, sum(1 - probability) AS false_captions,
            sum(samples * (1 - probability)) AS false_samples
     FROM lost JOIN matched USING (caption_id)"""
+_ALONG = """
+    SELECT count(*) AS n FROM listed WHERE action IN ('drop', 'cap') AND via IS NOT NULL"""
 _BY_RULE = """
     SELECT rule, count(*) FILTER (action IN ('drop', 'cap')) AS removed,
            count(*) FILTER (action = 'recaption') AS recaption
@@ -42,7 +44,8 @@ class Summary:
 
     ``actions`` counts samples, and sums to ``samples`` where no rejected rows are dropped.
     ``rejects``: rows that planning could not use. ``captions_removed``: flagged captions that lose
-    samples. ``expected_false_captions``, and ``expected_false_removals`` of samples: how many of
+    samples. ``along``: removed samples of other captions, which have the image of one that is
+    removed. ``expected_false_captions``, and ``expected_false_removals`` of samples: how many of
     these are not memorized, by the calibrated probabilities. Without a calibration the first is at
     most so many on average, by the reference captions, and None without those; the second is None.
     ``expected_by`` says which.
@@ -56,6 +59,7 @@ class Summary:
     rejects: dict[str, Any]
     by_rule: dict[str, ByRule]
     captions_removed: int
+    along: int
     expected_false_captions: float | None
     expected_false_removals: float | None
     expected_by: str | None
@@ -85,6 +89,7 @@ class Summary:
             f"on account of {self.captions_removed:,} captions",
             "",
             *(f"  {action:10}{self.actions[action]:>14,}  {about}" for action, about in _ABOUT),
+            *self._along(),
             "",
             f"  {'rule':24}{'captions':>12}{'removes':>14}{'were it alone':>16}",
             *(line for reason, rule in self.by_rule.items() for line in _rule(reason, rule)),
@@ -98,6 +103,10 @@ class Summary:
                 f"({item['share']:.1%})"
             )
         return "\n".join(lines)
+
+    def _along(self) -> list[str]:
+        about = "of these: the image of a removed sample, under another caption"
+        return [f"  {'along':10}{self.along:>14,}  {about}"] if self.along else []
 
 
 _ABOUT = (
@@ -126,6 +135,7 @@ def summarize(matching: Matching, run: str, out: str) -> Summary:
         rejects={"rows": _planning_rejects(tables), "action": matching.policy.rejects},
         by_rule=_by_rule(matching),
         captions_removed=lost["captions"],
+        along=_one(tables, _ALONG)["n"],
         **_expected(matching, lost),
         heaviest=heaviest(tables, samples),
     )

@@ -27,6 +27,7 @@ def page(
         rows=shown,
         charts=charts(found, THEMED),
         has_pictures=bool(pictures),
+        beside=[name for name in ("noise_norm_first", "entropy_e") if name != found.signal],
         shaded=tokenizer is not None,
         command=command,
     )

@@ -55,9 +55,10 @@ class Run:
             was, now = there.get(part), json.loads(encode(record[part]))
             if was != now:
                 changed = ", ".join(_differences(was or {}, now))
+                more = "; to add input files to it, --extend" if part == "inputs" else ""
                 raise UserError(
                     f"{self.store.url} holds a run with another configuration; different are: "
-                    f"{changed}. Choose another --out, or repeat the settings of its run.json"
+                    f"{changed}. Choose another --out, or repeat the settings of its run.json{more}"
                 )
 
     # -- plan.json, and plan-0002.json … where the run was extended ----------------------------

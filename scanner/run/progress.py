@@ -47,8 +47,13 @@ class Progress:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.happened = [*self.happened, f"{now} {line}"][-REMEMBERED:]
 
-    def save(self, run: Run) -> None:
-        self.updated = time.time()
+    def stop(self, run: Run) -> None:
+        """The driver ends before its work does: nothing is running from now on."""
+        self.running, self.actors = (), 0
+        self.save(run, stopped=True)
+
+    def save(self, run: Run, stopped: bool = False) -> None:
+        self.updated = 0.0 if stopped else time.time()
         record = asdict(self) | {"captions_per_second": self.captions_per_second}
         run.store.write("progress.json", encode(record))
 

@@ -43,7 +43,7 @@ def status(run: Run) -> dict[str, Any]:
         "scored": scored,
         "rejects": _reasons(run.store, rejects),
         "captions_per_second": rate,
-        "eta_seconds": _eta(plan is not None, left, 0.0 if stale else rate),
+        "eta_seconds": 0.0 if manifest else _eta(plan is not None, left, 0.0 if stale else rate),
         "sealed": manifest is not None,
         "actors": 0 if stale else seen.get("actors", 0),
         "quarantined": {name: _reason(run, name) for name in sorted(stuck)},
@@ -68,8 +68,6 @@ def _planning(run: Run) -> dict[str, int | None]:
 
 def _eta(planned: bool, left: int, rate: float) -> float | None:
     """None before there is a plan, and while no scan is running."""
-    if planned and left == 0:
-        return 0.0
     return left / rate if planned and rate else None
 
 

@@ -29,11 +29,12 @@ class ScanConfig(ActorOptions, ModelOptions):
     """The column with the caption; found by its name (caption, text, TEXT, top_caption …)."""
     key_column: str | None = None
     """The column that names a sample; found by its name (key, id, uid, SAMPLE_ID …). Without one,
-    file and row name it."""
+    or with none, file and row name it."""
     keep: tuple[str, ...] | None = None
-    """Columns carried to the samples table, as text; url if there is one."""
+    """Columns carried to the samples table, as text; url if there is one; none for no column."""
     image_key: str | None = None
-    """The column that tells that two samples are the same image; url or hash if there is one."""
+    """The column that tells that two samples are the same image; url or hash if there is
+    one; none for no column."""
     reference: tuple[str, ...] = ()
     """Files of captions known not to be in the training set; scored in the same run, marked
     is_reference, never ranked."""
@@ -61,7 +62,8 @@ class ScanConfig(ActorOptions, ModelOptions):
     max_reject_fraction: float = 0.05
     """Exit with status 3 when more than this share of the rows was rejected."""
     dry_run: bool = False
-    """Say what would be done, and write nothing."""
+    """Say what would be done, and leave nothing behind (the store is tried with a file that is
+    removed again)."""
     single_writer: bool = False
     """Allow a store that cannot create a file only if it is absent; one scan at a time then."""
     json: bool = False

@@ -106,5 +106,8 @@ def _result(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanResul
     rejects = counts["rejects"] - counts.get("not_downloaded", 0)
     for of, number in (("rows", rejects), ("captions", counts["scan_rejects"])):
         if number > config.max_reject_fraction * counts[of]:
-            complaints.append(f"{number:,} of {counts[of]:,} {of} were rejected")
+            complaints.append(
+                f"{number:,} of {counts[of]:,} {of} were rejected; why: "
+                f'memscan sql {config.out} "SELECT reason, count(*) FROM rejects GROUP BY ALL"'
+            )
     return ScanResult(config.out, manifest, tuple(complaints))

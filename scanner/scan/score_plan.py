@@ -59,13 +59,17 @@ def _drive(
     turn = random.randrange(len(tasks))
     tasks = tasks[turn:] + tasks[:turn]
     last = 0.0
-    for event in run_items(commits, tasks, setting.work(run.store), setting.resources):
-        _note(event, run, state, say)
-        if time.monotonic() - last > SAVE_SECONDS or event.kind == "quarantine":
-            state.save(run)
-            last = time.monotonic()
-        state.updated = time.time()
-        progress(state)
+    try:
+        for event in run_items(commits, tasks, setting.work(run.store), setting.resources):
+            _note(event, run, state, say)
+            if time.monotonic() - last > SAVE_SECONDS or event.kind == "quarantine":
+                state.save(run)
+                last = time.monotonic()
+            state.updated = time.time()
+            progress(state)
+    except KeyboardInterrupt:
+        state.stop(run)
+        raise
     state.running = ()
     state.save(run)
 

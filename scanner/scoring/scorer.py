@@ -131,7 +131,8 @@ class Scorer:
         """The scores of captions, in their order.
 
         Captions longer than the model reads are cut as the model cuts them (``truncated``); an
-        empty caption has no words and no triggers. Raises ScoreError where a score is not finite.
+        empty caption has no words and no triggers. Raises ScoreError where a score is not finite,
+        and TypeError for what is no text.
         """
         table, bad = self.score_finite(captions)
         if bad:
@@ -147,7 +148,13 @@ class Scorer:
     # The three steps of scoring, so that an actor can overlap them.
 
     def read(self, captions: list[str], ids: list[str] | None = None) -> "ReadCaptions":
-        """Tokenize captions; ``ids`` are their caption ids, computed where they are not given."""
+        """Tokenize captions; ``ids`` are their caption ids, computed where they are not given.
+
+        Raises TypeError for what is no text.
+        """
+        for number, caption in enumerate(captions):
+            if not isinstance(caption, str):
+                raise TypeError(f"caption {number} is no text but {caption!r}; leave it out")
         if ids is None:
             ids = [caption_id(canonical(self.model.tokenizer, caption)) for caption in captions]
         return ReadCaptions(captions, ids, self.model.tokenize(captions) if captions else None)

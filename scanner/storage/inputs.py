@@ -1,12 +1,13 @@
 """What a user names to be read: files, directories, globs."""
 
 import hashlib
+import os
 import tempfile
 from pathlib import Path
 from typing import IO, Any
 
 from scanner.errors import UserError
-from scanner.storage.urls import split_url, url_of
+from scanner.storage.urls import is_local, split_url, url_of
 
 
 def open_input(url: str, mode: str = "rb", **options: Any) -> IO[Any]:
@@ -22,25 +23,55 @@ def open_input(url: str, mode: str = "rb", **options: Any) -> IO[Any]:
 def expand(urls: tuple[str, ...], endings: tuple[str, ...]) -> list[str]:
     """Files named by ``urls``: files as they are, globs and directories (recursively) by ending.
 
-    The order is the order of ``urls``, then by name. Raises UserError where a URL names nothing.
+    The order is the order of ``urls``, then by name. Raises UserError where a URL names nothing, or
+    where a directory cannot be listed.
     """
     found: list[str] = []
     for url in urls:
         fs, path = split_url(url)
-        if any(letter in path for letter in "*?["):
-            matched = [name for name in fs.glob(path) if fs.isfile(name)]
-            matched += [name for f in fs.glob(path) if fs.isdir(f) for name in fs.find(f)]
-            names = [name for name in dict.fromkeys(matched) if name.lower().endswith(endings)]
-        elif fs.isdir(path):
-            names = [name for name in fs.find(path) if name.lower().endswith(endings)]
-        elif fs.exists(path):
-            names = [path]
-        else:
-            raise UserError(f"{url}: no such file, directory or object; check the path")
+        try:
+            names = _named(fs, path, url, endings)
+        except PermissionError as error:
+            raise UserError(
+                f"{error.filename or url}: cannot be listed: permission denied, and what is in it "
+                "would be missed; allow it, or name the files to read"
+            ) from error
         if not names:
             raise UserError(f"{url}: no file ends in one of {', '.join(endings)}")
         found += [url_of(fs, name) for name in sorted(names)]
     return list(dict.fromkeys(found))
+
+
+def _named(fs: Any, path: str, url: str, endings: tuple[str, ...]) -> list[str]:
+    if any(letter in path for letter in "*?["):
+        matched = fs.glob(path)
+        if not matched:
+            raise UserError(
+                f"{url}: nothing matches; a directory is read with all below it, and ** matches "
+                "directories of any depth"
+            )
+        names = [name for name in matched if fs.isfile(name)]
+        names += [name for one in matched if fs.isdir(one) for name in _below(fs, one)]
+    elif fs.isdir(path):
+        names = _below(fs, path)
+    elif fs.exists(path):
+        return [path]
+    else:
+        raise UserError(f"{url}: no such file, directory or object; check the path and the bucket")
+    return [name for name in dict.fromkeys(names) if name.lower().endswith(endings)]
+
+
+def _below(fs: Any, path: str) -> list[str]:
+    """Every file below a directory. Raises OSError for what may not be listed, which fsspec passes
+    over on a local disk."""
+    if not is_local(fs):
+        return fs.find(path)
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    walk = os.walk(path, onerror=refuse, followlinks=True)
+    return [str(Path(folder, name)) for folder, _, names in walk for name in names]
 
 
 def fetch(url: str, cache: Path) -> Path:

@@ -51,6 +51,11 @@ def test_two_candidates_are_an_error_that_lists_them() -> None:
         resolve(["caption", "id", "uid"], "a.csv")
 
 
+def test_none_is_no_column() -> None:
+    found = resolve(["caption", "id", "url"], "a.csv", key="none", image_key="none", keep=("none",))
+    assert (found.key, found.image_key, found.keep) == (None, None, ())
+
+
 def test_a_missing_column_lists_what_is_there() -> None:
     with pytest.raises(UserError, match=r"a.csv: no caption column among x, y.*--caption-column"):
         resolve(["x", "y"], "a.csv")

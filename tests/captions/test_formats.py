@@ -25,7 +25,7 @@ def _csv(rows: list[dict], separator: str = ",") -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["a.csv", "a.tsv", "a.csv.gz", "a.jsonl", "a.jsonl.gz", "a.parquet"]
+    "name", ["a.csv", "semicolons.csv", "a.tsv", "a.csv.gz", "a.jsonl", "a.jsonl.gz", "a.parquet"]
 )
 def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -34,7 +34,8 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
     else:
         text = "".join(json.dumps(row) + "\n" for row in ROWS)
         if "jsonl" not in name:
-            text = _csv(ROWS, "\t" if "tsv" in name else ",")
+            separators = {"a.tsv": "\t", "semicolons.csv": ";"}
+            text = _csv(ROWS, separators.get(name, ","))
         data = text.encode()
         path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     assert inspect(str(path)).columns == ["caption", "key"]

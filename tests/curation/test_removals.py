@@ -78,6 +78,8 @@ def test_a_cap_keeps_k_of_a_caption_and_an_image_goes_under_its_other_captions_t
     assert found[8] == ("cap", "loud;same-image")
     assert found[10] == ("keep", "loud")
     assert {9, 11}.isdisjoint(found)  # another image, and no image key: nothing is shared
+    summary = json.loads((tmp_path / "o" / "summary.json").read_text())
+    assert summary["along"] == sum("same-image" in reasons for _, reasons in found.values())
 
 
 def test_which_ones_a_cap_keeps_is_the_same_each_time(

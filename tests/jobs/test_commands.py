@@ -26,6 +26,7 @@ def test_memscan_alone_lists_every_command_with_its_purpose() -> None:
         assert purpose in done.stdout
     assert memscan(check=False).returncode == 2
     assert memscan("no-such-command", check=False).returncode == 2
+    assert memscan("--version").stdout.startswith("memscan 0.")
     assert "usage: memscan rank" in memscan("rank", "--help").stdout
 
 

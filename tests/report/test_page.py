@@ -97,7 +97,7 @@ def test_search_and_sort_work_by_keyboard(shown: Page) -> None:
     button = shown.get_by_role("button", name="entropy_e")
     button.focus()
     shown.keyboard.press("Enter")
-    column = "#ranked tbody tr td:nth-child(7)"
+    column = "#ranked tbody tr td:nth-child(6)"
     values = [float(text) for text in shown.locator(column).all_inner_texts()]
     assert values == sorted(values, reverse=True)
     assert shown.locator("th[aria-sort=descending]").inner_text().startswith("entropy_e")

@@ -6,6 +6,8 @@ import pytest
 
 from scanner.errors import UserError
 from scanner.run import Commit, Commits, Output, Plan, Run, Slice
+from scanner.run.progress import Progress
+from scanner.run.status import status
 from scanner.run.verdicts import verdict_commits
 from scanner.storage import Store
 
@@ -103,6 +105,16 @@ def test_a_commit_that_lost_rows_is_refused(run: Run) -> None:
     _commit(run, "000000", 1)
     with pytest.raises(UserError, match="does not fit the plan"):
         run.seal()
+
+
+def test_a_driver_that_stops_leaves_nothing_running(run: Run) -> None:
+    run.adopt(PLAN)
+    state = Progress(2, 3, running=("000000",), actors=2)
+    state.save(run)
+    assert status(run)["slices"]["running"] == 1
+    state.stop(run)
+    told = status(run)
+    assert (told["slices"]["running"], told["actors"], told["eta_seconds"]) == (0, 0, None)
 
 
 def test_a_place_without_a_run_is_a_clear_error(tmp_path: Path) -> None:

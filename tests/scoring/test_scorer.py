@@ -126,6 +126,11 @@ def test_odd_captions_are_scored_as_documented(scorer: Scorer) -> None:
         assert total == pytest.approx(1, abs=1e-5)
 
 
+def test_what_is_no_text_is_named(scorer: Scorer) -> None:
+    with pytest.raises(TypeError, match="caption 1 is no text but None"):
+        scorer.score(["a cat", None])
+
+
 def test_a_scan_s_options_have_the_scorer_s_defaults() -> None:
     # They cannot share them: options show without loading torch.
     assert (ModelOptions.steps, ModelOptions.guidance) == (STEPS, GUIDANCE)

@@ -1,5 +1,7 @@
 """Input files, as they are named by a folder, a pattern or a path."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,25 @@ def test_expand_finds_files_in_order_and_says_what_is_missing(tmp_path: Path) ->
         expand((str(tmp_path / "missing.csv"),), endings)
     with pytest.raises(UserError, match="no file ends in"):
         expand((str(tmp_path / "*.md"),), endings)
+    with pytest.raises(UserError, match=r"nothing matches; .*\*\* matches"):
+        expand((str(tmp_path / "*.jsonl.gz"),), endings)
+    assert len(expand((str(tmp_path / "**" / "*.jsonl.gz"),), endings)) == 1
+
+
+@pytest.mark.parametrize("name", ["", "locked", "*"])
+def test_a_directory_that_may_not_be_listed_is_no_empty_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "a.csv").write_text("caption\n")
+    scandir = os.scandir
+
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        """The tests may run as a user to whom nothing is forbidden."""
+        if str(path).rstrip("/").endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match="locked: cannot be listed: permission denied"):
+        expand((str(tmp_path / name),), (".csv",))

@@ -58,6 +58,11 @@ def test_csv_keeps_quotes_line_ends_bytes_and_bad_rows(
     assert clean(tmp_path, "a.csv", CSV, removed) == CSV.replace(gone, b"", 1)
 
 
+def test_semicolons_stay_between_fields(tmp_path: Path) -> None:
+    data = b'key;caption\na;"one; two, three"\nb;four\n'
+    assert clean(tmp_path, "a.csv", data, {0}) == b"key;caption\nb;four\n"
+
+
 def test_tsv_without_any_row_keeps_its_header(tmp_path: Path) -> None:
     data = b"caption\turl\na\tu\nb\tv\n"
     assert clean(tmp_path, "a.tsv", data, {0, 1}) == b"caption\turl\n"
