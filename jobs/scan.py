@@ -11,7 +11,9 @@ from collections.abc import Sequence
 
 from jobs.progress import ScanProgress, duration
 from jobs.terminal import command, print_json, quiet_libraries, say
+from scanner.captions.formats import ENDINGS
 from scanner.scan.config import ScanConfig
+from scanner.storage import expand
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def scan_command(config: ScanConfig) -> int:
-    config.check()  # before the libraries load: a wrong option should show at once
+    # Before the libraries load, which takes seconds: what is wrong should show at once.
+    config.check()
+    expand((*config.captions, *config.reference), ENDINGS)
 
     from scanner.scan.describe import describe
     from scanner.scan.drive import scan

@@ -25,7 +25,11 @@ def curate(run: str, tables: RunTables, policy: Policy, out: str, force: bool = 
     matching = make_list(run, tables, policy)
     summary = summarize(matching, run, out)
     if not force:
-        check(summary.heaviest, policy.limits, policy.id)
+        try:
+            check(summary.heaviest, policy.limits, policy.id)
+        except UserError as error:
+            # Nothing is written that could be looked at.
+            raise UserError(f"{error}\n\n{summary.to_text()}") from error
     store = Store(out, single_writer=True)
     record = Run.existing(run).record() or {}
     write_list(tables, store, policy.id, record["fingerprint"]["id"])

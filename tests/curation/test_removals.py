@@ -213,7 +213,9 @@ def test_a_source_that_loses_too_much_needs_force(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     given = policy(rule("loud", LOUD, "drop"), limits={"source": 0.5})
-    with pytest.raises(UserError, match=r"10 of 12 samples \(83.3%\) of .*a.jsonl.*allows 50%"):
+    with pytest.raises(
+        UserError, match=r"10 of 12 samples \(83.3%\) of .*a.jsonl.*allows 50%(.|\n)*  loud +3 +10 "
+    ):
         curate(run, tables, given, str(tmp_path / "o"))
     assert not (tmp_path / "o").exists()
     assert curate(run, tables, given, str(tmp_path / "o"), force=True).removed == 10
