@@ -37,5 +37,8 @@ def brief(error: Exception) -> str:
     cause: Any = getattr(error, "cause", None)
     if cause is not None:
         return f"{type(cause).__name__}: {cause}"
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # What Ray adds to the reason of an actor that died as it started.
+    while len(lines) > 1 and lines[-1].startswith("The actor never ran"):
+        lines.pop()
+    return lines[-1] if lines else type(error).__name__

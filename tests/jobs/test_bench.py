@@ -48,7 +48,9 @@ def test_a_scan_with_a_stub_has_a_row_a_caption_and_watches_memory(
     assert "driver" in found
     assert len(found) >= 2
     assert all(0 < one["final"] <= one["peak"] for one in found.values())
-    rows = duckdb.sql(f"SELECT count(DISTINCT caption_id) FROM '{folder / stub}/scores/*.parquet'")
+    rows = duckdb.connect().sql(
+        f"SELECT count(DISTINCT caption_id) FROM '{folder / stub}/scores/*.parquet'"
+    )
     assert rows.fetchall() == [(CAPTIONS,)]
 
 
@@ -56,10 +58,14 @@ def test_the_stubbed_u_net_leaves_tokens_and_trigger_words_real(
     folder: Path, scans: dict[str, pipeline.Timed]
 ) -> None:
     run = folder / "stub_unet"
-    rows = duckdb.sql(
-        f"SELECT caption, n_tokens, triggers FROM '{run}/scores/*.parquet' "
-        f"JOIN '{run}/captions/*.parquet' USING (caption_id)"
-    ).fetchall()
+    rows = (
+        duckdb.connect()
+        .sql(
+            f"SELECT caption, n_tokens, triggers FROM '{run}/scores/*.parquet' "
+            f"JOIN '{run}/captions/*.parquet' USING (caption_id)"
+        )
+        .fetchall()
+    )
     assert {row[0] for row in rows} == {caption(number) for number in range(CAPTIONS)}
     for text, tokens, triggers in rows:
         assert tokens > len(text.split())
