@@ -56,12 +56,15 @@ def assert_same(left: Scores, right: Scores) -> None:
 
 
 def _assert_same_value(name: str, value: Any, other: Any) -> None:
-    """Numbers up to rounding, trigger words by their texts, anything else exactly."""
+    """Numbers up to rounding, trigger words by their texts, anything else exactly.
+
+    Batches of other sizes move a mean over layers by 1e-6, and one layer by 2e-5.
+    """
     if name == "triggers":
         value, other = ([word["text"] for word in words] for words in (value, other))
-    numbers = value if isinstance(value, list) else [value]
+    numbers, rounding = (value, 1e-4) if isinstance(value, list) else ([value], 1e-5)
     if all(isinstance(number, float) for number in numbers):
-        other = pytest.approx(other, abs=1e-5, rel=1e-5)
+        other = pytest.approx(other, abs=rounding, rel=rounding)
     assert value == other, name
 
 

@@ -29,13 +29,7 @@ def expand(urls: tuple[str, ...], endings: tuple[str, ...]) -> list[str]:
     found: list[str] = []
     for url in urls:
         fs, path = split_url(url)
-        try:
-            names = _named(fs, path, url, endings)
-        except PermissionError as error:
-            raise UserError(
-                f"{error.filename or url}: cannot be listed: permission denied, and what is in it "
-                "would be missed; allow it, or name the files to read"
-            ) from error
+        names = _named(fs, path, url, endings)
         if not names:
             raise UserError(f"{url}: no file ends in one of {', '.join(endings)}")
         found += [url_of(fs, name) for name in sorted(names)]
@@ -62,13 +56,16 @@ def _named(fs: Any, path: str, url: str, endings: tuple[str, ...]) -> list[str]:
 
 
 def _below(fs: Any, path: str) -> list[str]:
-    """Every file below a directory. Raises OSError for what may not be listed, which fsspec passes
-    over on a local disk."""
+    """Every file below a directory. Raises UserError for what may not be listed, which fsspec
+    passes over on a local disk."""
     if not is_local(fs):
         return fs.find(path)
 
     def refuse(error: OSError) -> None:
-        raise error
+        raise UserError(
+            f"{error.filename}: cannot be listed: {error.strerror}, and what is in it would be "
+            "missed; allow it, or name the files to read"
+        ) from error
 
     walk = os.walk(path, onerror=refuse, followlinks=True)
     return [str(Path(folder, name)) for folder, _, names in walk for name in names]

@@ -42,5 +42,5 @@ def test_a_directory_that_may_not_be_listed_is_no_empty_one(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(UserError, match="locked: cannot be listed: permission denied"):
+    with pytest.raises(UserError, match="locked: cannot be listed: Permission denied"):
         expand((str(tmp_path / name),), (".csv",))
