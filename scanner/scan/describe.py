@@ -1,7 +1,9 @@
 """What a scan would do, before it does it."""
 
+import contextlib
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -30,7 +32,7 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
     inputs = choose_inputs(config)
     setting = prepare(config, say, on=choose_device(config.device))
     actors = setting.resources.count()
-    racers = Store(config.out, config.single_writer).preflight() if config.out else 0
+    racers = _preflight(config) if config.out else 0
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
         plan = plan_scan(setting, inputs, store, say)
@@ -59,6 +61,19 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
         "captions_per_second": rate,
         "hours": plan.counts["captions"] / rate / 3600,
     }
+
+
+def _preflight(config: ScanConfig) -> int:
+    """Try the store; a local directory that was not there before goes again."""
+    store = Store(config.out, config.single_writer)
+    is_new = not store.is_remote and not store.exists("")
+    racers = store.preflight()
+    if is_new:
+        # Empty by now, unless a scan has begun there.
+        with contextlib.suppress(OSError):
+            for folder in ("preflight", ""):
+                Path(store.location(folder)).rmdir()
+    return racers
 
 
 def _gflop_per_second(scorer: Scorer, captions: list[str], batch: int) -> float:

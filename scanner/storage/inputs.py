@@ -67,7 +67,8 @@ def _below(fs: Any, path: str) -> list[str]:
             "missed; allow it, or name the files to read"
         ) from error
 
-    walk = os.walk(path, onerror=refuse, followlinks=True)
+    # As fsspec: links to files are read, links to directories are not entered.
+    walk = os.walk(path, onerror=refuse)
     return [str(Path(folder, name)) for folder, _, names in walk for name in names]
 
 

@@ -155,12 +155,6 @@ class Store:
         with ThreadPoolExecutor(REMOVERS) as threads:
             list(threads.map(self._fs.rm_file, self._fs.find(path)))
 
-    def _remove_empty(self, *folders: str) -> None:
-        """Remove local directories that hold nothing; a store of objects has none."""
-        for folder in folders if is_local(self._fs) else ():
-            with contextlib.suppress(OSError):
-                Path(self._path(folder)).rmdir()
-
     def upload(self, local: Path, name: str) -> None:
         """Copy a local file into the store; it is there whole or not at all."""
         path = self._path(name)
@@ -212,7 +206,7 @@ class Store:
         """Race writers for one file, and return how many: exactly one must win.
 
         Raises UserError where the store is not writable or lets several win. With
-        ``single_writer`` only writing is tried.
+        ``single_writer`` only writing is tried. A new local directory stays.
         """
         name = f"preflight/{uuid.uuid4().hex}"
         racers = 1 if self.single_writer else RACERS
@@ -226,7 +220,6 @@ class Store:
             with ThreadPoolExecutor(racers) as threads:
                 wins = sum(threads.map(race, range(racers)))
             self.remove(name)
-            self._remove_empty("preflight", "")
         except (OSError, ValueError) as error:
             raise UserError(f"{self.url}: cannot write here: {error}") from error
         if wins != 1:

@@ -27,6 +27,14 @@ def test_expand_finds_files_in_order_and_says_what_is_missing(tmp_path: Path) ->
     assert len(expand((str(tmp_path / "**" / "*.jsonl.gz"),), endings)) == 1
 
 
+def test_a_link_to_a_directory_is_not_entered_lest_it_lead_around(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("caption\n")
+    (tmp_path / "around").symlink_to(tmp_path)
+    (tmp_path / "b.csv").symlink_to(tmp_path / "a.csv")
+    names = [Path(file).name for file in expand((str(tmp_path),), (".csv",))]
+    assert names == ["a.csv", "b.csv"]
+
+
 @pytest.mark.parametrize("name", ["", "locked", "*"])
 def test_a_directory_that_may_not_be_listed_is_no_empty_one(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
