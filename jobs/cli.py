@@ -4,6 +4,8 @@ import importlib
 import sys
 from importlib.metadata import version
 
+from jobs.terminal import run
+
 COMMANDS = {
     "demo": "all of it on the small model in this package: scan, evaluate, rank",
     "scan": "score the captions of a training set, as many at once as there are devices",
@@ -40,7 +42,11 @@ def main() -> int:
     if command not in COMMANDS:
         print(f"memscan: no command {sys.argv[1]!r}\n\n{usage()}", file=sys.stderr)
         return 2
-    return importlib.import_module(f"jobs.{command}").main(sys.argv[2:])
+    status: int = importlib.import_module(f"jobs.{command}").main(sys.argv[2:])
+    if "ray" in sys.modules:
+        # Not at exit, where an impatient Ctrl-C would be shown as an error of Ray's.
+        run(lambda: sys.modules["ray"].shutdown() or status)
+    return status
 
 
 if __name__ == "__main__":

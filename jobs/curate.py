@@ -17,8 +17,9 @@ from typing import Annotated, Any
 import tyro
 
 from jobs.calibrations import named_calibration
+from jobs.options import pairs
 from jobs.tables import print_table
-from jobs.terminal import command, pairs, print_json, say
+from jobs.terminal import command, print_json, say
 from scanner.errors import UsageError
 
 
@@ -28,7 +29,7 @@ class CurateConfig:
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
-    out: str = ""
+    out: Annotated[str, tyro.conf.arg(help_behavior_hint="(required)")] = ""
     """The directory or URL for removal_list.parquet and .csv, summary.json and .txt, policy.toml;
     an earlier list there is replaced."""
     policy: str = "default"
@@ -79,6 +80,7 @@ def _curate(config: CurateConfig) -> int:
 
     policy = read_policy(config.policy)
     calibration = named_calibration(config.calibration)
+    say(f"reading {config.run}")
     tables = open_run(config.run, pairs("--with", config.with_), calibration)
     choose_image_key(tables, config.image_key)
     if config.diff:

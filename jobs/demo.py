@@ -63,7 +63,7 @@ def _demo(config: DemoConfig) -> int:
     written = str(config.out / f"calibration-{config.profile}.json")
     write_calibration(written, calibration, findings_record(found))
     labels = str(config.out / "data" / "labels.csv")
-    page = config.out / f"report-{config.profile}.html"
+    page, removal = config.out / f"report-{config.profile}.html", config.out / "removal"
     write_report(
         ReportConfig(place, str(page), written, labels),
         f"memscan report {place} --calibration {written} --labels {labels} --out {page}",
@@ -83,9 +83,9 @@ def _demo(config: DemoConfig) -> int:
         _print_ranking(open_run(place, calibration=calibration))
         print(f"\ndata set     {config.out / 'data'}\nrun          {place}")
         print(f"calibration  {written}\nreport       {page}")
-        print(f"next         memscan calibrate {place} --labels {config.out / 'data/labels.csv'}")
-        print(f"             memscan rank {place} --calibration {written}")
-        print(f'             memscan sql {place} "SELECT * FROM ranked LIMIT 5"')
+        print(f"next         memscan rank {place} --calibration {written}")
+        print(f"             memscan verify {place} --top 20 --steps 20 --guidance 2")
+        print(f"             memscan curate {place} --calibration {written} --out {removal}")
     return 3 if result.complaints else 0
 
 
@@ -150,11 +150,13 @@ def _print_evaluation(found: "Findings", layers: "Layers") -> None:
     print_heading()
     print_separations("signals", found.signals)
     print_separations(
-        "combined, each caption by a model that saw none like it (memscan calibrate)",
+        "all signals combined, each caption by a model that saw none like it (memscan calibrate)",
         found.combined,
     )
     print_separations("without the model", found.text_only)
-    print("a layer and direction picked on half of the captions, reported on the other half")
+    print(
+        "a layer picked on half of the captions, reported on the other half (-5: lower in layer 5)"
+    )
     for name, best in layers.picked.items():
         print_separation(f"{name} {'+' if best.way > 0 else '-'}{best.layer}", best.separation)
     print("AUC by layer, in the order in which the U-Net runs them")

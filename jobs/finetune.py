@@ -88,7 +88,7 @@ def _finetune(config: FinetuneConfig) -> int:
     say(f"{len(pictures):,} samples, {len(pictures.png):,} distinct pictures")
     model = load_model(files, dtype="float32", device=config.device)
     pipe = DiffusionPipeline.from_pretrained(
-        files.folder, unet=model.unet, use_safetensors=True, torch_dtype=model.dtype
+        files.folder, unet=model.unet, use_safetensors=True, dtype=model.dtype
     ).to(model.device)
     with ExitStack() as stack:
         guard = stack.enter_context(_guard(config, model, pipe.vae)) if guarded else None

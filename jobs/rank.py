@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+import pyarrow as pa
 import tyro
 
 from jobs.calibrations import named_calibration
+from jobs.options import pairs
 from jobs.tables import Written
-from jobs.terminal import command, pairs, say
+from jobs.terminal import command, say
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,21 @@ def _rank(config: RankConfig) -> int:
         config.min_samples,
         config.where,
     )
-    config.write(table)
+    config.write(table, ("rank", "n_samples", _decided_by(table, config), "caption", "reasons"))
     if not config.calibration and config.out is None and not config.json and sys.stdout.isatty():
         say(
             "an order, not a verdict: memscan verify draws pictures of the first ones, memscan "
             "calibrate gives probabilities"
         )
     return 0
+
+
+def _decided_by(table: pa.Table, config: RankConfig) -> str:
+    """The column that says most about the order."""
+    if config.calibration:
+        return "probability"
+    (signal,) = set(table["signal"].to_pylist()) or {"score"}
+    return signal if signal in table.column_names else "score"
 
 
 if __name__ == "__main__":

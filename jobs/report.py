@@ -66,10 +66,12 @@ def write_report(config: ReportConfig, made_by: str) -> int:
     from scanner.report.pictures import pictures
     from scanner.run import Run
 
+    say(f"reading {config.run}")
     tables = open_run(config.run, calibration=named_calibration(config.calibration))
     evaluation = evaluation_of(config.calibration)
     labels = named_labels(config.labels, tables) if config.labels else None
     found = gather(config.run, tables, read_policy(config.policy), evaluation, config.top, labels)
+    say(f"drawing {config.out}")
     tokenizer = None
     try:
         model = found.record["model"]

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from jobs.progress import ScanProgress, duration
-from jobs.terminal import command, print_json, quiet_libraries, say
+from jobs.terminal import command, print_json, print_rejects, quiet_libraries, say
 from scanner.captions.formats import ENDINGS
 from scanner.scan.config import ScanConfig
 from scanner.storage import expand
@@ -36,12 +36,15 @@ def scan_command(config: ScanConfig) -> int:
         result = scan(config, say, progress)
     counts = result.manifest["counts"]
     if config.json:
-        print_json({"run": result.run, "counts": counts, "complaints": result.complaints})
+        record = {"run": result.run, "counts": counts, "rejects": result.rejects}
+        print_json(record | {"complaints": result.complaints})
     else:
         print(
             f"{counts['scored']:,} captions scored into {result.run} "
-            f"({counts['samples']:,} samples read)\nnext: memscan rank {result.run}"
+            f"({counts['samples']:,} samples read)"
         )
+        print_rejects(result.rejects)
+        print(f"next: memscan rank {result.run}")
     for complaint in result.complaints:
         say(f"memscan: {complaint}")
     return 3 if result.complaints else 0
@@ -53,6 +56,7 @@ def _print_description(found: dict, as_json: bool) -> None:
         return
     counts = found["counts"]
     print(f"rows                 {counts['rows']:,} ({counts['rejects']:,} rejected)")
+    print_rejects(found["rejects"], 21)
     print(f"distinct captions    {counts['captions']:,} in {found['slices']:,} slices")
     print(f"store preflight      {found['preflight']}")
     print(f"signals              {', '.join(found['signals'])}")
@@ -66,7 +70,8 @@ def _print_description(found: dict, as_json: bool) -> None:
         f"{found['gflop_shared']:,.4g} once, shared by all captions"
     )
     print(f"speed                {found['captions_per_second']:,.1f} captions a second, by trial")
-    print(f"time                 {duration(found['hours'] * 3600)}")
+    hours = duration(found["hours"] * 3600)
+    print(f"time                 {hours}, and what Ray takes to start and the model to load")
 
 
 if __name__ == "__main__":

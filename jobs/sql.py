@@ -16,8 +16,9 @@ import pyarrow as pa
 import tyro
 
 from jobs.calibrations import named_calibration
+from jobs.options import pairs
 from jobs.tables import Written
-from jobs.terminal import command, pairs
+from jobs.terminal import command
 from scanner.errors import UsageError, UserError
 
 
@@ -25,7 +26,9 @@ from scanner.errors import UsageError, UserError
 class SqlConfig(Written):
     """Which run, which question, which form."""
 
-    run: Annotated[str, tyro.conf.Positional] = ""
+    run: Annotated[
+        str, tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="(required, but for --list)")
+    ] = ""
     """The run's directory or URL."""
     query: Annotated[str, tyro.conf.Positional] = ""
     """Exactly one SELECT, in DuckDB's SQL."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from jobs.progress import duration
-from jobs.terminal import command, print_json
+from jobs.terminal import command, print_json, print_rejects
 from scanner.run import Run
 from scanner.run.status import status
 
@@ -60,8 +60,7 @@ def _print(found: dict[str, Any]) -> None:
     if not found["sealed"]:
         stopped = "no scan is running; the same command goes on"
         print(f"time left  {duration(left) if left is not None else stopped}")
-    for reason, count in found["rejects"].items():
-        print(f"rejected   {count:,}: {reason}")
+    print_rejects(found["rejects"])
     for name, reason in found["quarantined"].items():
         print(f"quarantine {name}: {reason}")
     for line in found["happened"][-SHOWN:]:

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import IO, Any, Literal
@@ -37,14 +38,16 @@ class Written:
     out: str | None = None
     """A file or URL instead of the standard output."""
 
-    def write(self, table: pa.Table) -> None:
-        """Raises UserError where the file cannot be written."""
-        write_table(table, "json" if self.json else self.format, self.out)
+    def write(self, table: pa.Table, first: Sequence[str] = ()) -> None:
+        """See :func:`write_table`."""
+        write_table(table, "json" if self.json else self.format, self.out, first)
 
 
-def write_table(table: pa.Table, form: str | None, out: str | None) -> None:
+def write_table(
+    table: pa.Table, form: str | None, out: str | None, first: Sequence[str] = ()
+) -> None:
     """``form``: table, csv, json, parquet, or None to go by where it is written; to a file, or to
-    the standard output.
+    the standard output. ``first``: the columns shown where a terminal has no room for all.
 
     JSON is an array of objects, one a row. Raises UserError where the file cannot be written.
     """
@@ -55,7 +58,7 @@ def write_table(table: pa.Table, form: str | None, out: str | None) -> None:
     elif form == "parquet":
         raise UsageError("parquet is no text: name a file with --out")
     elif form in (None, "table"):
-        print_table(_plain(table.slice(0, SHOWN)), table.column_names)
+        print_table(_plain(table.slice(0, SHOWN)), table.column_names, first)
         if len(table) > SHOWN:
             say(f"… and {len(table) - SHOWN:,} more rows; --out FILE or --format csv has all")
     else:
@@ -118,20 +121,22 @@ def _distinct_names(table: pa.Table) -> pa.Table:
     return table.rename_columns(names)
 
 
-def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
-    """Rows as a table as wide as the terminal (wide, where it is none), or, where that leaves its
-    columns too narrow to read, one below the other."""
+def print_table(
+    rows: list[dict[str, Any]], columns: Sequence[str], first: Sequence[str] = ()
+) -> None:
+    """Rows as a table as wide as the terminal (wide, where it is none). Where that leaves columns
+    too narrow to read: the ``first`` ones only, or each row's values one below the other."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     cells = {name: [cell(row[name]) for row in rows] for name in columns}
-    least = [
-        max(len(name), *(min(len(one), READABLE) for one in found), 0)
-        for name, found in cells.items()
-    ]
-    if sum(least) + 3 * len(least) > console.width:
+    if first and not _fits(console, cells):
+        left = ", ".join(name for name in columns if name not in first)
+        say(f"not shown for want of room: {left}; --format csv has all")
+        cells = {name: cells[name] for name in first}
+    if not _fits(console, cells):
         _print_records(console, cells)
         return
     table = Table(show_edge=False, pad_edge=False)
-    for name in columns:
+    for name in cells:
         number = all(isinstance(row[name], int | float | None) for row in rows)
         table.add_column(
             Text(printable(name)), justify="right" if number else "left", overflow="fold"
@@ -139,6 +144,14 @@ def print_table(rows: list[dict[str, Any]], columns: list[str]) -> None:
     for row in zip(*cells.values(), strict=True):
         table.add_row(*row)
     console.print(table)
+
+
+def _fits(console: Console, cells: dict[str, list[Text]]) -> bool:
+    least = [
+        max(len(name), *(min(len(one), READABLE) for one in found), 0)
+        for name, found in cells.items()
+    ]
+    return sum(least) + 3 * len(least) <= console.width
 
 
 def _print_records(console: Console, cells: dict[str, list[Text]]) -> None:

@@ -1,85 +1,15 @@
-"""What every command does alike: options, errors, exit codes, what it says."""
+"""What every command does alike: errors, exit codes, what it says."""
 
-import dataclasses
-import itertools
 import json
 import os
 import sys
-import tomllib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
-import tyro
-
+from jobs.options import parse
 from scanner.errors import UsageError, UserError
 
 Config = TypeVar("Config")
-OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
-
-
-def parse(config: type[Config], command: str, purpose: str, arguments: Sequence[str]) -> Config:
-    """The options of a command; wrong ones end the process with status 2.
-
-    ``--config FILE`` names a TOML file with the same names; flags win over it.
-    """
-    words = list(arguments)
-    if "config" in {field.name for field in dataclasses.fields(config)}:  # type: ignore[arg-type]
-        words = [*_from_toml(config, words), *words]
-    options: Config = tyro.cli(
-        config,
-        prog=f"memscan {command}",
-        description=purpose,
-        args=words,
-        config=OPTIONS,
-    )
-    return options
-
-
-def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
-    """A TOML file's entries as words of the command line, so that one parser checks both."""
-    pairs = itertools.pairwise(arguments)
-    paths = [after for flag, after in pairs if flag == "--config"]
-    paths += [word.partition("=")[2] for word in arguments if word.startswith("--config=")]
-    if not paths:
-        return []
-    try:
-        record = tomllib.loads(Path(paths[-1]).read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"--config {paths[-1]}: cannot be read: {error}") from error
-    options = _options(config)
-    words: list[str] = []
-    for key, value in record.items():
-        if key.replace("-", "_") not in options:
-            raise UsageError(f"--config {paths[-1]}: no option {key!r}; see --help for the names")
-        flag = "--" + key.replace("_", "-")
-        default = options[key.replace("-", "_")].default
-        if isinstance(value, bool):
-            # A flag is there for the other way only.
-            words += [] if value is default else [flag if value else f"--no-{flag[2:]}"]
-        else:
-            words += [flag, *map(str, value if isinstance(value, list) else [value])]
-    return words
-
-
-def _options(config: Any) -> dict[str, dataclasses.Field[Any]]:
-    """The fields of a config, and of the dataclasses in it, whose flags have no prefix."""
-    found: dict[str, dataclasses.Field[Any]] = {}
-    for field in dataclasses.fields(config):
-        nested = dataclasses.is_dataclass(field.type)
-        found |= _options(field.type) if nested else {field.name: field}
-    return found
-
-
-def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
-    """``name=value`` words as a dictionary. Raises UsageError."""
-    found = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise UsageError(f"{flag} {item}: write name=value")
-        found[name] = value
-    return found
 
 
 def command(
@@ -144,6 +74,12 @@ def quiet_libraries() -> None:
 
 def print_json(record: Any) -> None:
     print(json.dumps(record, indent=1, ensure_ascii=False, default=str))
+
+
+def print_rejects(reasons: dict[str, int], column: int = 11) -> None:
+    """A line a reason; ``column``: where it begins."""
+    for reason, count in reasons.items():
+        print(f"{'rejected':{column}}{count:,}: {reason}")
 
 
 def printable(text: str) -> str:

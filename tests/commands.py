@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from jobs.cli import COMMANDS
-from jobs.terminal import parse
+from jobs.options import parse
 
 
 def is_command(words: list[str]) -> bool:

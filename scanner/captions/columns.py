@@ -57,7 +57,7 @@ def resolve(
         if caption is None:
             raise UserError(
                 f"{where}: no caption column among {', '.join(have) or 'no columns'}; name it "
-                "with --caption-column"
+                "with --caption-column (the first line of a csv or tsv has to name its columns)"
             )
     chosen = Columns(
         caption=_named(have, caption, where),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from scanner.captions.columns import resolve
@@ -81,7 +81,7 @@ def decode(png: Sequence[bytes], height: int, width: int) -> Tensor:
     for number, data in enumerate(png):
         try:
             picture = fitted(Image.open(io.BytesIO(data)), height, width)
-        except (UnidentifiedImageError, OSError, ValueError) as error:
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"picture {number} of the data set cannot be read: {error}") from error
         found.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
     return torch.stack(found).float() / 127.5 - 1

@@ -73,6 +73,7 @@ def _download(name: str, revision: str | None, patterns: Iterable[str]) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
             f"{name}: not to be had from the hub: {str(error).splitlines()[0]}; check the name, "
-            "the network and, for gated models, the token"
+            "the network and, for gated models, the token; a directory or URL in the diffusers "
+            "layout, a .safetensors checkpoint and testbed need no hub"
         ) from error
     return Path(folder)

@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from scanner.errors import UserError
+from scanner.errors import UsageError
 
 _INSTALLED = Path(__file__).parent / "sql"
 FOLDER = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[2] / "sql"
@@ -29,18 +29,19 @@ class Query:
     sql: str
 
     def bind(self, given: dict[str, str]) -> dict[str, float | int | str]:
-        """All parameters, the given ones in the type of their default. Raises UserError."""
+        """All parameters, the given ones in the type of their default. Raises UsageError."""
         unknown = ", ".join(sorted(set(given) - set(self.parameters)))
         if unknown:
             known = ", ".join(self.parameters) or "none"
-            raise UserError(f"query {self.name} has no parameter {unknown}; it has {known}")
+            raise UsageError(f"query {self.name} has no parameter {unknown}; it has {known}")
         bound = dict(self.parameters)
         for name, text in given.items():
             kind = type(self.parameters[name])
             try:
                 bound[name] = kind(text)
             except ValueError as error:
-                raise UserError(f"--param {name}={text}: must be a {kind.__name__}") from error
+                number = "a whole number" if kind is int else "a number"
+                raise UsageError(f"--param {name}={text}: must be {number}") from error
         return bound
 
 

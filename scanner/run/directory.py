@@ -51,10 +51,12 @@ class Run:
         if self.store.create("run.json", encode(record)):
             return
         there = self.record() or {}
-        for part in ("inputs", "fingerprint"):
-            was, now = there.get(part), json.loads(encode(record[part]))
-            if was != now:
-                changed = ", ".join(_differences(was or {}, now))
+        asked = json.loads(encode(record))
+        for part, told_by in (("inputs", "inputs"), ("fingerprint", "asked")):
+            if there.get(part) != asked[part]:
+                # In the words of the options, where they tell the two apart.
+                options = _differences(there.get(told_by), asked.get(told_by))
+                changed = ", ".join(options or _differences(there.get(part), asked[part]))
                 more = "; to add input files to it, --extend" if part == "inputs" else ""
                 raise UserError(
                     f"{self.store.url} holds a run with another configuration; different are: "
@@ -198,6 +200,7 @@ def _plan_name(generation: int) -> str:
     return f"plan-{generation + 1:04d}.json" if generation else "plan.json"
 
 
-def _differences(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _differences(was: dict[str, Any] | None, now: dict[str, Any] | None) -> list[str]:
+    was, now = was or {}, now or {}
     keys = [key for key in {**was, **now} if was.get(key) != now.get(key) and key != "id"]
     return [f"{key} ({was.get(key)!r} there, {now.get(key)!r} here)" for key in keys]

@@ -15,6 +15,7 @@ REMEMBERED = 100
 class Progress:
     """Counts of slices and captions; ``done_before`` were committed by earlier drivers.
 
+    ``started``: when the first actor of this driver had loaded its model, 0 before.
     ``happened``: what went otherwise than planned, the last ``REMEMBERED`` lines, also of earlier
     drivers of the run.
     """
@@ -33,9 +34,10 @@ class Progress:
 
     @property
     def captions_per_second(self) -> float:
-        """Since this driver's start."""
+        """Since this driver's actors are there."""
         seconds = self.updated - self.started
-        return (self.captions_done - self.done_before) / seconds if seconds > 0 else 0.0
+        working = self.started and seconds > 0
+        return (self.captions_done - self.done_before) / seconds if working else 0.0
 
     @property
     def eta_seconds(self) -> float | None:

@@ -1,6 +1,7 @@
 """How far a run is, by what is in its directory."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow.compute as pc
@@ -41,7 +42,7 @@ def status(run: Run) -> dict[str, Any]:
         "captions": planned,
         "samples": plan.counts["samples"] if plan else 0,
         "scored": scored,
-        "rejects": _reasons(run.store, rejects),
+        "rejects": count_reasons(run.store, rejects),
         "captions_per_second": rate,
         "eta_seconds": 0.0 if manifest else _eta(plan is not None, left, 0.0 if stale else rate),
         "sealed": manifest is not None,
@@ -75,8 +76,9 @@ def _reason(run: Run, slice_id: str) -> str:
     return read_json(run.store, f"quarantine/{slice_id}.json", "reason")["reason"]
 
 
-def _reasons(store: Store, rejects: list[str]) -> dict[str, int]:
-    """How many rejects of each reason."""
+def count_reasons(store: Store, rejects: Iterable[str]) -> dict[str, int]:
+    """How many rejects of each reason, the commonest first, in these files of a store; a file that
+    could not be read is one."""
     counts: dict[str, int] = {}
     for name in rejects:
         with store.open(name) as file:
@@ -84,4 +86,4 @@ def _reasons(store: Store, rejects: list[str]) -> dict[str, int]:
         for item in found.to_pylist():
             reason = item["values"].split(":")[0]
             counts[reason] = counts.get(reason, 0) + item["counts"]
-    return counts
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))

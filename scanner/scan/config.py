@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from scanner.errors import UsageError
 from scanner.scan.options import ActorOptions, ModelOptions
 
+_OR_A_RUN = tyro.conf.arg(help_behavior_hint="(required, or --captions-from)")
+_BUT_DRY = tyro.conf.arg(help_behavior_hint="(required, but for --dry-run)")
 ProfileName = Literal["triage", "standard", "thorough", "trajectory"]
 
 
@@ -14,7 +18,7 @@ ProfileName = Literal["triage", "standard", "thorough", "trajectory"]
 class ScanConfig(ActorOptions, ModelOptions):
     """Everything that decides a scan; a field's docstring is its help."""
 
-    captions: tuple[str, ...] = ()
+    captions: Annotated[tuple[str, ...], _OR_A_RUN] = ()
     """Files, globs or directories of the training set: parquet, jsonl, csv, tsv (.gz too),
     WebDataset tar, img2dataset output; local paths or URLs such as s3://bucket/path."""
     captions_from: str | None = None
@@ -22,7 +26,7 @@ class ScanConfig(ActorOptions, ModelOptions):
     --where (a cascade: triage everything, then score what it flags thoroughly)."""
     where: str = "true"
     """With --captions-from, a SQL predicate on that run's view ranked."""
-    out: str = ""
+    out: Annotated[str, _BUT_DRY] = ""
     """The run's directory, a local path or URL. Run again on the same one, a scan goes on where it
     stopped; a finished one returns at once."""
     caption_column: str | None = None

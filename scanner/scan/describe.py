@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import torch
 
 from scanner.models.loading import choose_device
+from scanner.run.status import count_reasons
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan_scan import plan_scan
@@ -36,6 +37,7 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
         plan = plan_scan(setting, inputs, store, say)
+        rejects = count_reasons(store, plan.rejects)
         with store.open(plan.captions[0]) as file:
             captions = pq.read_table(file, columns=["caption"])["caption"].to_pylist()
     scorer = setting.scorer
@@ -48,6 +50,7 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
         "inputs": list(plan.inputs),
         "columns": plan.columns,
         "counts": plan.counts,
+        "rejects": rejects,
         "slices": len(plan.slices),
         "preflight": f"1 of {racers} racing writers won" if racers else "no --out, not tried",
         "model": setting.files.name,

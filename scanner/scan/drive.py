@@ -7,6 +7,7 @@ from scanner.errors import UserError
 from scanner.run import Plan, Run
 from scanner.run.directory import planning_folder
 from scanner.run.progress import Watch
+from scanner.run.status import count_reasons
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import Input, choose_inputs
 from scanner.scan.plan_scan import on_the_pool, plan_scan
@@ -18,10 +19,11 @@ from scanner.storage import Store
 
 @dataclass(frozen=True)
 class ScanResult:
-    """A sealed run: its manifest, and whether more was rejected than the options allow."""
+    """A sealed run: its manifest, how many rejects there are by reason, and what to complain of."""
 
     run: str
     manifest: dict[str, Any]
+    rejects: dict[str, int]
     complaints: tuple[str, ...]
 
 
@@ -103,11 +105,15 @@ def _result(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanResul
             f'memscan sql {config.out} "SELECT source, reason FROM rejects"'
         )
     # What img2dataset could not download was never in the training set.
-    rejects = counts["rejects"] - counts.get("not_downloaded", 0)
-    for of, number in (("rows", rejects), ("captions", counts["scan_rejects"])):
-        if number > config.max_reject_fraction * counts[of]:
+    missing = counts.get("not_downloaded", 0)
+    for of, number, all_of in (
+        ("rows", counts["rejects"] - missing, counts["rows"] - missing),
+        ("captions", counts["scan_rejects"], counts["captions"]),
+    ):
+        if number > config.max_reject_fraction * all_of:
             complaints.append(
-                f"{number:,} of {counts[of]:,} {of} were rejected; why: "
+                f"{number:,} of {all_of:,} {of} were rejected; why: "
                 f'memscan sql {config.out} "SELECT reason, count(*) FROM rejects GROUP BY ALL"'
             )
-    return ScanResult(config.out, manifest, tuple(complaints))
+    rejects = count_reasons(run.store, manifest["rejects"])
+    return ScanResult(config.out, manifest, rejects, tuple(complaints))

@@ -20,9 +20,7 @@ def score_plan(setting: Setting, run: Run, plan: Plan, say: Say, progress: Watch
     done = commits.done()
     left = [Task(item) for item in plan.slices if item.id not in done]
     before = _happened_before(run, say)
-    state = Progress(
-        len(plan.slices), plan.counts["captions"], started=time.time(), happened=before
-    )
+    state = Progress(len(plan.slices), plan.counts["captions"], happened=before)
     state.committed = len(plan.slices) - len(left)
     state.captions_done = state.done_before = state.captions - sum(t.item.rows for t in left)
     if state.committed:
@@ -54,6 +52,7 @@ def _drive(
     say: Say,
     progress: Watch,
 ) -> None:
+    say(f"{len(tasks):,} slices to score; Ray starts, and each actor loads the model")
     start_for(setting.resources, setting.config.address)
     # Two drivers of one run begin at different places, so that little is scored twice.
     turn = random.randrange(len(tasks))
@@ -77,6 +76,8 @@ def _drive(
 def _note(event: Event, run: Run, state: Progress, say: Say) -> None:
     if event.kind == "tick":
         state.running, state.actors = event.running, event.actors
+        if state.actors and not state.started:
+            state.started = time.time()
     elif event.kind == "commit":
         state.committed += 1
         state.captions_done += event.item.rows

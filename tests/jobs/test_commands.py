@@ -100,7 +100,7 @@ def test_one_line_is_all_that_a_process_says() -> None:
 
 
 def test_a_toml_file_fills_the_options_and_flags_win(tmp_path: Path) -> None:
-    from jobs.terminal import parse
+    from jobs.options import parse
     from scanner.errors import UsageError
     from scanner.evidence.verify.config import VerifyConfig
     from scanner.evidence.verify.mitigated import Mitigation

@@ -79,6 +79,7 @@ def apply(
     left = [shard for shard in shards if shard.id not in done]
     if len(left) < len(shards):
         say(f"going on: {len(shards) - len(left)} of {len(shards)} shards are there")
+    say(f"apply: {len(left):,} shards to copy")
     failed = _run(commits, left, CleanWork(listed, store), say, actors, address)
     if failed:
         raise UserError(

@@ -1,0 +1,155 @@
+"""The options of a command: the fields of a dataclass, with their docstrings as help."""
+
+import dataclasses
+import inspect
+import itertools
+import tomllib
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import docstring_parser
+import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
+
+from scanner.errors import UsageError, UserError
+
+Config = TypeVar("Config")
+MARKERS = (
+    tyro.conf.FlagCreatePairsOff,
+    tyro.conf.OmitArgPrefixes,
+    tyro.conf.PositionalMetavarFromFieldName,
+)
+_REGISTRY = ConstructorRegistry()
+
+
+def parse(config: type[Config], command: str, purpose: str, arguments: Sequence[str]) -> Config:
+    """The options of a command; wrong ones end the process with status 2.
+
+    ``--config FILE`` names a TOML file with the same names; flags win over it.
+    """
+    words = list(arguments)
+    if "config" in {field.name for field in dataclasses.fields(config)}:  # type: ignore[arg-type]
+        words = [*_from_toml(config, words), *words]
+    with _REGISTRY:
+        options: Config = tyro.cli(
+            config, prog=f"memscan {command}", description=purpose, args=words, config=MARKERS
+        )
+    return options
+
+
+def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
+    """``name=value`` words as a dictionary. Raises UsageError."""
+    found = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise UsageError(f"{flag} {item}: write name=value")
+        found[name] = value
+    return found
+
+
+@_REGISTRY.struct_rule
+def _as_it_reads_best(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """A dataclass's own options before those that it shares with other commands; what is None or
+    empty by default is no value to show, and None none to give."""
+    if not dataclasses.is_dataclass(info.type):
+        return None
+    kind: Any = info.type
+    hints = get_type_hints(kind, include_extras=True)
+    fields = [field for field in dataclasses.fields(kind) if field.init]
+    fields.sort(key=lambda field: field.name not in inspect.get_annotations(kind))
+    return StructConstructorSpec(
+        instantiate=kind,
+        fields=tuple(
+            StructFieldSpec(
+                name=field.name,
+                type=_shown(field, hints[field.name]),
+                default=_default(field),
+                helptext=_help(kind, field.name),
+            )
+            for field in fields
+        ),
+    )
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return tyro.MISSING
+
+
+def _help(kind: type[Any], name: str) -> str:
+    """A field's docstring as running text."""
+    for each in kind.__mro__[:-1]:
+        for field in docstring_parser.parse_from_object(each).params:
+            if field.arg_name == name and field.description:
+                return " ".join(field.description.split())
+    raise TypeError(f"{kind.__name__}.{name} has no docstring")
+
+
+def _shown(field: dataclasses.Field[Any], hint: Any) -> Any:
+    """A field's type with how its help shows it, where the field does not say it itself."""
+    plain, *said = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if dataclasses.is_dataclass(plain):
+        return hint
+    shows = []
+    if get_origin(plain) in (Union, types.UnionType):
+        (inner,) = (each for each in get_args(plain) if each is not type(None))
+        shows.append(tyro.conf.arg(metavar=_metavar(inner)))
+    if _default(field) in (None, "", (), False):
+        shows.append(tyro.conf.arg(help_behavior_hint=""))
+    return Annotated[(plain, *shows, *said)] if shows else hint
+
+
+def _metavar(kind: Any) -> str:
+    """How help shows a value of a type, as tyro does where it may not be None as well."""
+    if get_origin(kind) is tuple:
+        one = _metavar(get_args(kind)[0])
+        return f"[{one} [{one} ...]]"
+    if get_origin(kind) is Literal:
+        return "{" + ",".join(get_args(kind)) + "}"
+    return {Path: "PATH"}.get(kind, str(kind.__name__).upper())
+
+
+def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
+    """A TOML file's entries as words of the command line, so that one parser checks both."""
+    pairs = itertools.pairwise(arguments)
+    paths = [after for flag, after in pairs if flag == "--config"]
+    paths += [word.partition("=")[2] for word in arguments if word.startswith("--config=")]
+    if not paths:
+        return []
+    try:
+        record = tomllib.loads(Path(paths[-1]).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"--config {paths[-1]}: cannot be read: {error}") from error
+    options = _options(config)
+    words: list[str] = []
+    for key, value in record.items():
+        if key.replace("-", "_") not in options:
+            raise UsageError(f"--config {paths[-1]}: no option {key!r}; see --help for the names")
+        flag = "--" + key.replace("_", "-")
+        default = options[key.replace("-", "_")].default
+        if isinstance(value, bool):
+            # A flag is there for the other way only.
+            words += [] if value is default else [flag if value else f"--no-{flag[2:]}"]
+        else:
+            words += [flag, *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
+def _options(config: Any) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a config, and of the dataclasses in it, whose flags have no prefix."""
+    found: dict[str, dataclasses.Field[Any]] = {}
+    for field in dataclasses.fields(config):
+        nested = dataclasses.is_dataclass(field.type)
+        found |= _options(field.type) if nested else {field.name: field}
+    return found
