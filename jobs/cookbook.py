@@ -28,8 +28,9 @@ file of this directory, and plain SQL over the views `samples`, `captions`, `sco
 `ranked`, `signals`, `thresholds`, `flagged`, `verdicts` and `mitigated`: copy one, change it, and
 ask it by `--file`.
 
-The examples were run on `memscan demo` and its calibration (`python -m jobs.cookbook
-demo/run-standard` writes this page); at most three rows and ten of a row's columns are shown.
+The examples were run on `memscan demo`, its calibration and what `memscan verify` drew of it as in
+[jobs/README.md](../jobs/README.md#prove-it) (`python -m jobs.cookbook demo/run-standard` then
+writes this page); at most three rows are shown.
 """
 
 
@@ -48,12 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _cookbook(config: CookbookConfig) -> int:
+    (FOLDER / "README.md").write_text(cookbook(config.run, config.calibration))
+    return 0
+
+
+def cookbook(run: str, calibration: str) -> str:
+    """The page, with every query asked of a run and its calibration."""
     from jobs.calibrations import named_calibration
 
-    tables = open_run(config.run, {"other": config.run}, named_calibration(config.calibration))
+    tables = open_run(run, {"other": run}, named_calibration(calibration))
     sections = [_section(query, tables) for query in library().values()]
-    (FOLDER / "README.md").write_text("\n".join([OPENING, *sections]))
-    return 0
+    return "\n".join([OPENING, *sections])
 
 
 def _section(query: Query, tables: RunTables) -> str:

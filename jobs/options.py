@@ -26,7 +26,6 @@ MARKERS = (
     tyro.conf.OmitArgPrefixes,
     tyro.conf.PositionalMetavarFromFieldName,
 )
-_REGISTRY = ConstructorRegistry()
 
 
 def parse(config: type[Config], command: str, purpose: str, arguments: Sequence[str]) -> Config:
@@ -37,7 +36,9 @@ def parse(config: type[Config], command: str, purpose: str, arguments: Sequence[
     words = list(arguments)
     if "config" in {field.name for field in dataclasses.fields(config)}:  # type: ignore[arg-type]
         words = [*_from_toml(config, words), *words]
-    with _REGISTRY:
+    registry = ConstructorRegistry()
+    registry.struct_rule(_as_it_reads_best)
+    with registry:
         options: Config = tyro.cli(
             config, prog=f"memscan {command}", description=purpose, args=words, config=MARKERS
         )
@@ -55,7 +56,6 @@ def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
     return found
 
 
-@_REGISTRY.struct_rule
 def _as_it_reads_best(info: StructTypeInfo) -> StructConstructorSpec | None:
     """A dataclass's own options before those that it shares with other commands; what is None or
     empty by default is no value to show, and None none to give."""
@@ -87,13 +87,13 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return tyro.MISSING
 
 
-def _help(kind: type[Any], name: str) -> str:
+def _help(kind: type[Any], name: str) -> str | None:
     """A field's docstring as running text."""
     for each in kind.__mro__[:-1]:
         for field in docstring_parser.parse_from_object(each).params:
             if field.arg_name == name and field.description:
                 return " ".join(field.description.split())
-    raise TypeError(f"{kind.__name__}.{name} has no docstring")
+    return None
 
 
 def _shown(field: dataclasses.Field[Any], hint: Any) -> Any:

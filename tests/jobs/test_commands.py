@@ -43,6 +43,15 @@ def test_every_command_and_option_has_help(command: str) -> None:
         _, _, after = source.partition(f"\n    {field.name}: ")
         text = after.split('"""')[1].split()
         assert " ".join(text[:6]) in shown, f"memscan {command}: {field.name} has no help"
+    assert "None" not in shown, "what is not given is no value"
+
+
+def test_help_says_what_is_required_and_begins_with_a_command_s_own_options() -> None:
+    shown = " ".join(called("scan", "--help").stdout.replace("│", " ").split())
+    assert "such as s3://bucket/path. (required, or --captions-from)" in shown
+    assert "a finished one returns at once. (required, but for --dry-run)" in shown
+    assert shown.index("--captions [STR") < shown.index("--out STR") < shown.index("--model STR")
+    assert "an earlier list there is replaced. (required)" in called("curate", "--help").stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -179,6 +188,9 @@ def test_a_store_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_table_shows_captions_as_text_without_markup_or_control_characters(run: str) -> None:
-    shown = called("rank", run).stdout
-    assert "DROP TABLE" in shown
+    done = called("rank", run)
+    assert "DROP TABLE" in done.stdout
+    head = done.stdout.splitlines()[0].replace("┃", " ").split()
+    assert head == ["rank", "n_samples", "noise_norm_first", "caption", "reasons"]
+    assert "not shown for want of room: caption_id, probability" in done.stderr
     assert printable("a\x1b[31mb\n") == "a�[31mb�"

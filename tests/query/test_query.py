@@ -4,7 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from scanner.errors import UserError
+from scanner.errors import UsageError, UserError
 from scanner.query import RunTables, library, open_run, rank
 from scanner.run import Output, Plan, Run, Slice
 from scanner.run.schema import CAPTIONS, REJECTS, column, samples_schema, write_part
@@ -152,9 +152,9 @@ def test_captions_are_data_whatever_they_say(tables: RunTables) -> None:
 def test_a_parameter_that_is_unknown_or_of_the_wrong_kind_is_refused() -> None:
     query = library()["rank"]
     assert query.bind({"top": "5"}) == {"top": 5, "min_samples": 0}
-    with pytest.raises(UserError, match="it has top, min_samples"):
+    with pytest.raises(UsageError, match="it has top, min_samples"):
         query.bind({"depth": "5"})
-    with pytest.raises(UserError, match="must be a int"):
+    with pytest.raises(UsageError, match="--param top=many: must be a whole number"):
         query.bind({"top": "many"})
 
 

@@ -117,6 +117,20 @@ def test_a_driver_that_stops_leaves_nothing_running(run: Run) -> None:
     assert (told["slices"]["running"], told["actors"], told["eta_seconds"]) == (0, 0, None)
 
 
+def test_another_configuration_is_told_in_the_words_of_the_options(tmp_path: Path) -> None:
+    run = Run(Store(str(tmp_path)))
+    kept = {"inputs": {}, "asked": {"profile": "standard"}, "fingerprint": {"signals": ["a", "b"]}}
+    run.begin(kept)
+    run.begin({**kept, "asked": {"profile": None}})  # which comes to the same
+    other = {**kept, "fingerprint": {"signals": ["a"]}}
+    with pytest.raises(
+        UserError, match=r"different are: profile \('standard' there, 'triage' here"
+    ):
+        run.begin({**other, "asked": {"profile": "triage"}})
+    with pytest.raises(UserError, match="different are: signals"):
+        run.begin(other)
+
+
 def test_a_place_without_a_run_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run here"):
         Run.existing(str(tmp_path))

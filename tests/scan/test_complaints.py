@@ -18,5 +18,5 @@ def test_rows_that_were_never_downloaded_are_no_rejects_in_the_complaint(tmp_pat
     run.adopt(Plan((), (), (), (), (), counts | {"rejected_files": 0}, {}))
     run.seal()
     assert [one.split(";")[0] for one in scan(config, print, print).complaints] == [
-        "20 of 100 rows were rejected"
+        "20 of 50 rows were rejected"
     ]
