@@ -1,13 +1,15 @@
 """Speed and FLOPs on this machine, measured against the plain way in one run.
 
 Parts: --model times each profile against plain forwards, --pipeline what a scan does beside its
-forwards, --sql named queries on a large run; all parts by default. Every round runs all ways one
+forwards, --planning how captions are read and grouped, --sql named queries on a large run; all
+parts by default. Every round runs all ways one
 after another on the same input; a speedup is the median over the rounds of the ratio within a
 round, so that a drift of the machine's speed cancels. Examples:
 
 memscan bench --model testbed
 memscan bench --model sd14-random --rounds 3 --batch-size 2
 memscan bench --pipeline --captions 1000000
+memscan bench --planning --rows 20000000
 memscan bench --sql
 """
 
@@ -34,6 +36,11 @@ class BenchConfig:
     testbed model against bare processes; also the memory of driver and actors."""
     captions: int = 200_000
     """Distinct captions of each of the first two scans of --pipeline."""
+    planning: bool = False
+    """Planning of parquet files in which every caption stands twice, in one process:
+    rows a second, and the memory it takes."""
+    rows: int = 2_000_000
+    """Rows of --planning, in 20 files."""
     sql: bool = False
     """Named queries on a made-up run, within 8 GiB, against bare scans of the same columns."""
     scores: int = 10_000_000
@@ -66,6 +73,10 @@ def _bench(config: BenchConfig) -> int:
         from jobs.bench import pipeline
 
         record["pipeline"] = pipeline.measure(config.captions)
+    if "planning" in chosen:
+        from jobs.bench import planning
+
+        record["planning"] = planning.measure(config.rows)
     if "sql" in chosen:
         from jobs.bench import sql
 
@@ -77,6 +88,8 @@ def _bench(config: BenchConfig) -> int:
         _print_model(one)
     if "pipeline" in record:
         _print_pipeline(record["pipeline"])
+    if "planning" in record:
+        _print_planning(record["planning"])
     if "sql" in record:
         _print_sql(record["sql"], config.scores)
     return 0
@@ -84,7 +97,8 @@ def _bench(config: BenchConfig) -> int:
 
 def parts(config: BenchConfig) -> set[str]:
     """What is measured: the parts that are named, or all of them."""
-    named = {"model": bool(config.model), "pipeline": config.pipeline, "sql": config.sql}
+    named = {"model": bool(config.model)}
+    named |= {part: getattr(config, part) for part in ("pipeline", "planning", "sql")}
     return {part for part, asked in named.items() if asked} or set(named)
 
 
@@ -113,6 +127,16 @@ def _print_pipeline(found: dict[str, Any]) -> None:
         f"testbed, two actors:  {found['captions_per_second_two_actors']:,.0f} captions/s, "
         f"{found['actor_busy_fraction']:.1%} of their time in forwards, "
         f"{found['two_actors_over_two_bare']:.2f} of two bare processes"
+    )
+
+
+def _print_planning(found: dict[str, Any]) -> None:
+    peak, before = (found[f"{name}_bytes"] / 2**20 for name in ("peak_memory", "memory_before"))
+    print(
+        f"\nplanning of {found['rows']:,} rows, half of them repeats, in one process: read in "
+        f"{found['seconds_read']:.0f} s ({found['rows_per_second_read']:,.0f} rows/s), grouped in "
+        f"{found['seconds_group']:.0f} s; resident at most {peak:,.0f} MiB, {before:,.0f} of them "
+        "with the model loaded and nothing read"
     )
 
 

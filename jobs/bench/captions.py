@@ -8,16 +8,19 @@ import pyarrow.parquet as pq
 WORDS = ("red", "blue", "old", "new", "small", "cat", "dog", "house", "tree", "river", "boat")
 
 
-def write_captions(folder: Path, captions: int, files: int) -> str:
-    """Write distinct captions of about a dozen words into parquet files; a glob of them."""
+def write_captions(folder: Path, rows: int, files: int, distinct: int | None = None) -> str:
+    """Write captions of about a dozen words into parquet files; a glob of them.
+
+    ``distinct``: how many different ones there are, in turn; all of them by default.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    share = -(-captions // files)
+    share = -(-rows // files)
     for number in range(files):
-        rows = range(number * share, min(captions, (number + 1) * share))
+        mine = range(number * share, min(rows, (number + 1) * share))
         table = pa.table(
             {
-                "key": pa.array(rows, pa.int64()).cast(pa.string()),
-                "caption": [caption(row) for row in rows],
+                "key": pa.array(mine, pa.int64()).cast(pa.string()),
+                "caption": [caption(row % (distinct or rows)) for row in mine],
             }
         )
         pq.write_table(table, folder / f"{number:03d}.parquet")

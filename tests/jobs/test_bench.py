@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from jobs.bench import BenchConfig, parts, pipeline, sql
+from jobs.bench import BenchConfig, parts, pipeline, planning, sql
 from jobs.bench.captions import caption, write_captions
 from jobs.bench.sql_run import SCORES, made_up_run
 from scanner.query import library, open_run
@@ -73,8 +73,16 @@ def test_the_stubbed_u_net_leaves_tokens_and_trigger_words_real(
         assert all(text[word["start"] : word["end"]] == word["text"] for word in triggers)
 
 
+def test_planning_is_timed_by_stage_and_its_memory_is_a_process_s_own() -> None:
+    found = planning.measure(600)
+    assert (found["rows"], found["captions"]) == (600, 300)
+    assert found["rows_per_second_read"] == pytest.approx(600 / found["seconds_read"])
+    assert found["seconds_group"] > 0
+    assert 0 < found["memory_before_bytes"] <= found["peak_memory_bytes"]
+
+
 def test_parts_are_chosen_by_name_and_all_are_measured_by_default() -> None:
-    assert parts(BenchConfig()) == {"model", "pipeline", "sql"}
+    assert parts(BenchConfig()) == {"model", "pipeline", "planning", "sql"}
     assert parts(BenchConfig(pipeline=True)) == {"pipeline"}
     assert parts(BenchConfig(model=("testbed",))) == {"model"}
 

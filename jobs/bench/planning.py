@@ -1,0 +1,73 @@
+"""Time how a scan's input is read and its captions are grouped, and how much memory that takes."""
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Any
+
+from jobs.bench.captions import write_captions
+from jobs.terminal import say
+from scanner.cluster import Item, Work
+from scanner.run import Commits
+from scanner.scan.config import ScanConfig
+from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.plan.stages import run_here
+from scanner.scan.plan_scan import plan_scan
+from scanner.scan.setting import prepare
+from scanner.storage import Store
+
+FILES = 20
+STAGES = ("read", "group")
+
+
+def measure(rows: int) -> dict[str, Any]:
+    """All figures; see ``bench --json`` for their names. In a process of its own."""
+    context = get_context("spawn")
+    results: Queue[dict[str, Any]] = context.Queue()
+    with tempfile.TemporaryDirectory() as folder:
+        say(f"planning: writing {rows:,} rows")
+        files = write_captions(Path(folder, "rows"), rows, FILES, distinct=rows // 2)
+        process = context.Process(target=_plan, args=(files, str(Path(folder, "run")), results))
+        process.start()
+        found = results.get()
+        process.join()
+    return found
+
+
+def _plan(files: str, out: str, results: "Queue[dict[str, Any]]") -> None:
+    config = ScanConfig(
+        captions=(files,), out=out, model="testbed", device="cpu", actors=1, cpus_per_actor=1.0
+    )
+    setting = prepare(config, say)
+    before, seconds = _peak_bytes(), []
+
+    def timed(
+        commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
+    ) -> dict[str, str]:
+        began = time.perf_counter()
+        failed = run_here(commits, items, make_work)
+        seconds.append(time.perf_counter() - began)
+        say(f"planning: {STAGES[len(seconds) - 1]} in {seconds[-1]:.1f} s")
+        return failed
+
+    plan = plan_scan(setting, choose_inputs(config), Store(out), say, do_items=timed)
+    found = {f"seconds_{stage}": each for stage, each in zip(STAGES, seconds, strict=True)}
+    rows = plan.counts["rows"]
+    results.put(
+        {
+            "rows": rows,
+            "captions": plan.counts["captions"],
+            **found,
+            "rows_per_second_read": rows / found["seconds_read"],
+            "memory_before_bytes": before,
+            "peak_memory_bytes": _peak_bytes(),
+        }
+    )
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
