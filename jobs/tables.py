@@ -166,7 +166,7 @@ def _print_records(console: Console, cells: dict[str, list[Text]]) -> None:
 
 def cell(value: Any) -> Text:
     """A value as a person reads it. Captions are untrusted: no markup, no control characters."""
-    if value is None:
+    if value is None or value == []:
         return Text("")
     if isinstance(value, float):
         return Text(f"{value:.4g}")

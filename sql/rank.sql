@@ -16,8 +16,8 @@
 -- column triggers: the words that carry the attention
 -- column cluster: near-duplicates among the rows shown have the same, the caption_id of one of them
 -- column reasons: the signals beyond a threshold of the calibration (with its false-positive rate,
--- FPR), or without one in the top 1 % of the run (of 100,000 of its captions where it has more), the
--- decision signal first
+-- FPR), or without one in the top 1 % of the run (of 100,000 of its captions where it has more; none
+-- where it has fewer than 100), the decision signal first
 --
 -- example top=3
 WITH reference AS MATERIALIZED (
@@ -80,6 +80,7 @@ bars AS MATERIALIZED (
     FROM (SELECT unnest(by_signal, recursive := true) FROM sampled)
     WHERE (SELECT count(*) FROM thresholds) = 0
     GROUP BY signal
+    HAVING count(*) >= 100
 ),
 crossed AS (
     SELECT caption_id, decision_signal, signal, arg_min(reason, false_positive_rate) AS reason

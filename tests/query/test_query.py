@@ -1,5 +1,7 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -27,29 +29,30 @@ ROWS = [  # id, caption, samples, entropy, bos, noise, reference
 ]
 
 
-def make_run(folder: Path) -> str:
-    """A sealed run of four captions, one of them a reference."""
+def make_run(folder: Path, rows: Sequence[tuple[Any, ...]] = ROWS) -> str:
+    """A sealed run of captions, by default four, one of them a reference."""
     run = Run(Store(str(folder)))
     run.begin({"inputs": {}, "fingerprint": {"id": "f"}})
     samples = [
         {"caption_id": i, "source": "s.csv", "row": k, "is_reference": ref}
-        for i, _, n, *_, ref in ROWS
+        for i, _, n, *_, ref in rows
         for k in range(n or 1)
     ]
     captions = [
         {"caption_id": i, "caption": c, "canonical": c.lower(), "is_reference": ref}
-        for i, c, *_, ref in ROWS
+        for i, c, *_, ref in rows
     ]
     scores = [
         {"caption_id": i, "entropy_e": e, "bos_mass": b, "noise_norm_first": n, "triggers": []}
-        for i, _, _, e, b, n, _ in ROWS
+        for i, _, _, e, b, n, _ in rows
     ]
     parts = [
         write_part(run.store, "samples", "s", pa.Table.from_pylist(samples, samples_schema([]))),
         write_part(run.store, "captions", "c", pa.Table.from_pylist(captions, CAPTIONS)),
     ]
-    counts = {"rows": 7, "samples": 7, "rejects": 0, "rejected_files": 0, "captions": 4}
-    item = Slice("000000", parts[1].path, "a", "d", 4)
+    counts = {"rows": len(samples), "samples": len(samples), "captions": len(rows)}
+    counts |= {"rejects": 0, "rejected_files": 0}
+    item = Slice("000000", parts[1].path, rows[0][0], rows[-1][0], len(rows))
     run.adopt(Plan((), (parts[0].path,), (parts[1].path,), (), (item,), counts, {}))
     run.commits.commit("000000", [Output("scores", pa.Table.from_pylist(scores, SCORES))])
     run.seal()
@@ -79,11 +82,19 @@ def test_rank_orders_by_the_decision_signal_with_ties_by_id(tables: RunTables) -
     ]  # fmt: skip
     assert rows[0]["signal"] == "noise_norm_first"
     assert rows[0]["percentile"] == pytest.approx(2 / 3)
-    assert rows[0]["reasons"] == [
-        "noise_norm_first in the top 1 %", "bos_mass in the top 1 %", "entropy_e in the top 1 %",
-    ]  # fmt: skip
-    assert rows[1]["reasons"] == ["noise_norm_first in the top 1 %"]
-    assert rows[2]["reasons"] == []
+    assert [row["reasons"] for row in rows] == [[], [], []], "three captions have no top 1 %"
+
+
+def test_without_a_calibration_the_reasons_are_the_signals_in_their_top_1_percent(
+    tmp_path: Path,
+) -> None:
+    others = [(f"e{k:03d}", f"caption {k}", 1, -9.0, 0.95, 0.1, False) for k in range(150)]
+    rows = rank(open_run(make_run(tmp_path, [*ROWS, *others])), top=4).to_pylist()
+    assert [(row["caption_id"], row["reasons"]) for row in rows[:3]] == [
+        ("b", [f"{name} in the top 1 %" for name in ("noise_norm_first", "bos_mass", "entropy_e")]),
+        ("d", [f"{name} in the top 1 %" for name in ("noise_norm_first", "bos_mass", "entropy_e")]),
+        ("a", []),
+    ]
 
 
 def test_rank_by_a_signal_that_is_lower_for_memorized_captions(tables: RunTables) -> None:
