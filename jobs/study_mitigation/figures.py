@@ -84,12 +84,12 @@ def settings(rows: Sequence[dict[str, Any]], path: Path) -> None:
     )
     charts = [
         base.mark_line(point=alt.OverlayMarkDef(size=45, filled=False))
-        .encode(y=alt.Y(f"{column}:Q", title=title, scale=_zoomed()))
+        .encode(y=alt.Y(f"{column}:Q", title=title, scale=scale))
         .properties(width=250, height=200)
-        for column, title in (
-            ("reproduced", "memorized captions reproduced"),
-            ("others_moved", "others: pictures moved by (RMSE)"),
-            ("others_alignment", "others: caption alignment"),
+        for column, title, scale in (
+            ("reproduced", "memorized captions reproduced", SHARE),
+            ("others_moved", "others: pictures moved by (RMSE)", _zoomed()),
+            ("others_alignment", "others: caption alignment", _zoomed()),
         )
     ]
     path.write_bytes(png(Chart(alt.hconcat(*charts).to_dict(), path.stem)))

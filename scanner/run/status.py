@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from scanner.run.directory import Run, planning_folder
 from scanner.run.progress import last_seen
-from scanner.run.records import read_json
+from scanner.run.records import Plan, read_json
 from scanner.storage import Store
 
 
@@ -18,7 +18,8 @@ def status(run: Run) -> dict[str, Any]:
 
     Only speed, time left and what is running come from progress.json, as the driver last saw it.
     """
-    plan, manifest = run.plan(), run.manifest()
+    plans, manifest = run.plans(), run.manifest()
+    plan = Plan.joined(plans) if plans else None
     commits = run.commits.all()
     seen = last_seen(run)
     quarantined = [name for name in run.store.names("quarantine") if name.endswith(".json")]
@@ -49,17 +50,19 @@ def status(run: Run) -> dict[str, Any]:
         "actors": 0 if stale else seen.get("actors", 0),
         "quarantined": {name: _reason(run, name) for name in sorted(stuck)},
         "happened": seen.get("happened", []),
-        "planning": None if plan else _planning(run),
+        "planning": _planning(run, len(plans)),
     }
 
 
-def _planning(run: Run) -> dict[str, int | None]:
-    """How far the plan is: units of the input files read, ranges of caption ids grouped."""
-    folder = planning_folder(0)
+def _planning(run: Run, generation: int) -> dict[str, int | None] | None:
+    """How far the next generation of the plan is: units of the input files read, ranges of caption
+    ids grouped; None where there is a plan and nothing is being added to it."""
+    folder = planning_folder(generation)
     frozen = f"{folder}/inputs.json"
-    units = None
-    if run.store.exists(frozen):
-        units = len(read_json(run.store, frozen, "units")["units"])
+    begun = run.store.exists(frozen)
+    if generation and not begun:
+        return None
+    units = len(read_json(run.store, frozen, "units")["units"]) if begun else None
     return {
         "units": units,
         "units_read": len(run.store.names(f"{folder}/read")),

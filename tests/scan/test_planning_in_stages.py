@@ -16,6 +16,7 @@ from jobs.status import main as status_command
 from scanner.cluster.work import Item, Work
 from scanner.errors import UserError
 from scanner.run import Commits, Plan, Run
+from scanner.run.records import encode
 from scanner.run.status import status
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan import stages, units
@@ -276,3 +277,6 @@ def test_status_shows_what_is_read_and_grouped_before_there_is_a_plan(
     assert f"planning   {units} of {units} units of input files read, 1 ranges" in said
     run.adopt(_plan(tmp_path / "run", data))
     assert status(run)["planning"] is None
+    run.store.write("planning/0001/inputs.json", encode({"units": [{}, {}]}))
+    extended = status(run)["planning"]
+    assert extended == {"units": 2, "units_read": 0, "ranges_grouped": 0}, "of what --extend adds"
