@@ -1,10 +1,9 @@
 """memscan: finds what a text-to-image model has memorized of its training set."""
 
+import contextlib
 import importlib
 import sys
 from importlib.metadata import version
-
-from jobs.terminal import run
 
 COMMANDS = {
     "demo": "all of it on the small model in this package: scan, evaluate, rank",
@@ -44,8 +43,9 @@ def main() -> int:
         return 2
     status: int = importlib.import_module(f"jobs.{command}").main(sys.argv[2:])
     if "ray" in sys.modules:
-        # Not at exit, where an impatient Ctrl-C would be shown as an error of Ray's.
-        run(lambda: sys.modules["ray"].shutdown() or status)
+        # Not at exit, where an impatient Ctrl-C is shown as an error of Ray's: all is done by now.
+        with contextlib.suppress(KeyboardInterrupt):
+            sys.modules["ray"].shutdown()
     return status
 
 

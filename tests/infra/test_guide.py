@@ -94,3 +94,21 @@ def test_the_guide_leads_to_a_removal_list(account: Path) -> None:
     assert (account / "report.html").stat().st_size > 100_000
     summary = json.loads((account / "removal/summary.json").read_text())
     assert summary["by_rule"]
+
+
+def test_storage_is_what_the_demo_s_run_takes(testbed_run: str) -> None:
+    words = " ".join(GUIDE.split())
+    (stated,) = re.findall(
+        r"\(([\d,]+) samples, ([\d,]+) captions, `standard`\): (\d+) bytes a sample in `samples/`, "
+        r"(\d+) a distinct caption in `captions/`, (\d+) in `scores/`",
+        words,
+    )
+    samples, captions, *each = (int(number.replace(",", "")) for number in stated)
+    bytes_of = {
+        folder: sum(path.stat().st_size for path in Path(testbed_run, folder).iterdir())
+        for folder in ("samples", "captions", "scores")
+    }
+    counts = json.loads(Path(testbed_run, "manifest-0001.json").read_text())["counts"]
+    assert (counts["samples"], counts["captions"]) == (samples, captions)
+    real = [bytes_of["samples"] / samples, bytes_of["captions"] / captions]
+    assert each == pytest.approx([*real, bytes_of["scores"] / captions], rel=0.05)
