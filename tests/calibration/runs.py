@@ -7,9 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from scanner.captions.identity import caption_id
-from scanner.run import Output, Plan, Run, Slice
-from scanner.run.schema import CAPTION_ID, CAPTIONS, column, samples_schema, write_part
-from scanner.storage import Store
+from scanner.run.schema import CAPTION_ID, column
+from tests.sealed import seal_run
 
 FINGERPRINT = {
     "weights": "w",
@@ -44,28 +43,19 @@ def write_run(
     fingerprint: dict[str, Any],
 ) -> str:
     """A sealed run; caption k stands in k % 3 + 1 samples with key ``k<k>``, or is a reference."""
-    run = Run(Store(str(folder)))
-    run.begin({"inputs": {}, "fingerprint": {"id": "f", **fingerprint}})
     ids = [caption_id(caption.lower()) for caption in captions]
     samples = [
-        {"caption_id": ids[k], "source": "s", "row": k, "key": f"k{k}", "is_reference": bool(held)}
+        {"caption_id": ids[k], "row": k, "key": f"k{k}", "is_reference": bool(held)}
         for k, held in enumerate(reference)
         for _ in range(1 if held else k % 3 + 1)
     ]
     texts = [
-        {"caption_id": i, "caption": c, "canonical": c.lower(), "is_reference": bool(held)}
+        {"caption_id": i, "caption": c, "is_reference": bool(held)}
         for i, c, held in zip(ids, captions, reference, strict=True)
     ]
-    parts = [
-        write_part(run.store, "samples", "s", pa.Table.from_pylist(samples, samples_schema([]))),
-        write_part(run.store, "captions", "c", pa.Table.from_pylist(texts, CAPTIONS)),
-    ]
-    item = Slice("000000", parts[1].path, min(ids), max(ids), len(ids))
-    counts = {"rows": len(samples), "samples": len(samples), "rejects": 0, "captions": len(ids)}
-    run.adopt(Plan((), (parts[0].path,), (parts[1].path,), (), (item,), counts, {}))
-    run.commits.commit("000000", [Output("scores", scores)])
-    run.seal()
-    return str(folder)
+    return seal_run(
+        folder, samples, texts, scores, record={"fingerprint": {"id": "f", **fingerprint}}
+    )
 
 
 def synthetic_run(folder: Path, captions: int = 300, seed: int = 0, **changed: Any) -> str:

@@ -5,11 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.run import Output, Plan, Run, Slice
-from scanner.run.schema import CAPTIONS, REJECTS, column, samples_schema, write_part
+from scanner.run.schema import column
 from scanner.scoring.text import CONTROL_FIELDS
 from scanner.scoring.words import TRIGGER_FIELD
-from scanner.storage import Store
+from tests.sealed import seal_run
 
 HIGHER, LOWER = {"memorized": "higher"}, {"memorized": "lower"}
 SCORES = pa.schema(
@@ -49,26 +48,17 @@ def make_run(
 ) -> str:
     """A sealed run. A row: caption_id, caption, and where they differ from the defaults n_samples,
     is_reference, source, url and columns of the scores; scored False: it has no score."""
-    run = Run(Store(str(folder)))
-    run.begin({"inputs": {}, "fingerprint": {"id": "f", **(fingerprint or {})}, **(record or {})})
     samples = [
         {
             "caption_id": row["caption_id"],
-            "source": row.get("source", "s.csv"),
             "row": number,
-            "url": row.get("url"),
-            "is_reference": row.get("is_reference", False),
+            **{name: row[name] for name in ("source", "url", "is_reference") if name in row},
         }
         for row in rows
         for number in range(row.get("n_samples", 1))
     ]
     captions = [
-        {
-            "caption_id": row["caption_id"],
-            "caption": row["caption"],
-            "canonical": row["caption"].lower(),
-            "is_reference": row.get("is_reference", False),
-        }
+        {name: row[name] for name in ("caption_id", "caption", "is_reference") if name in row}
         for row in rows
     ]
     usual = {"triggers": [], "seeds": 1, "truncated": False, "n_tokens": 5}
@@ -77,36 +67,12 @@ def make_run(
         for row in rows
         if row.get("scored", True)
     ]
-    kept = samples_schema([column("url", pa.string(), "kept")])
-    parts = [
-        write_part(run.store, "samples", "s", pa.Table.from_pylist(samples, kept)),
-        write_part(run.store, "captions", "c", pa.Table.from_pylist(captions, CAPTIONS)),
-        write_part(run.store, "rejects", "r", pa.Table.from_pylist(rejects or [], REJECTS)),
-    ]
-    item = Slice("000000", parts[1].path, "", "~", len(scores))
-    counts = {
-        "rows": len(samples) + len(rejects or []),
-        "samples": len(samples),
-        "rejects": len(rejects or []),
-        "rejected_files": 0,
-        "captions": len(rows),
-    }
-    run.adopt(Plan((), (parts[0].path,), (parts[1].path,), (parts[2].path,), (item,), counts, {}))
-    table = pa.Table.from_pylist(scores, SCORES)
-    if len(table):
-        run.commits.commit("000000", [Output("scores", table)])
-        run.seal()
-    else:
-        part = write_part(run.store, "scores", "e", table)
-        run.store.write("manifest-0001.json", _manifest(parts, part.path))
-    return str(folder)
-
-
-def _manifest(parts: list[Any], scores: str) -> bytes:
-    """Of a run without a score, which no scan seals."""
-    from scanner.run.records import encode
-
-    names = {"samples": parts[0], "captions": parts[1], "rejects": parts[2]}
-    record = {name: [part.path] for name, part in names.items()}
-    nothing = {"fingerprint": "f", "quarantined": [], "counts": {}}
-    return encode({**nothing, **record, "scores": [{"path": scores, "rows": 0, "sha256": ""}]})
+    return seal_run(
+        folder,
+        samples,
+        captions,
+        pa.Table.from_pylist(scores, SCORES),
+        kept=(column("url", pa.string(), "kept"),),
+        rejects=rejects or [],
+        record={"fingerprint": {"id": "f", **(fingerprint or {})}, **(record or {})},
+    )

@@ -8,9 +8,10 @@ import pytest
 
 from scanner.errors import UsageError, UserError
 from scanner.query import RunTables, library, open_run, rank
-from scanner.run import Output, Plan, Run, Slice
-from scanner.run.schema import CAPTIONS, REJECTS, column, samples_schema, write_part
+from scanner.run import Run
+from scanner.run.schema import REJECTS, column
 from scanner.storage import Store
+from tests.sealed import seal_run
 
 SCORES = pa.schema(
     [
@@ -31,32 +32,17 @@ ROWS = [  # id, caption, samples, entropy, bos, noise, reference
 
 def make_run(folder: Path, rows: Sequence[tuple[Any, ...]] = ROWS) -> str:
     """A sealed run of captions, by default four, one of them a reference."""
-    run = Run(Store(str(folder)))
-    run.begin({"inputs": {}, "fingerprint": {"id": "f"}})
     samples = [
-        {"caption_id": i, "source": "s.csv", "row": k, "is_reference": ref}
+        {"caption_id": i, "row": k, "is_reference": ref}
         for i, _, n, *_, ref in rows
         for k in range(n or 1)
     ]
-    captions = [
-        {"caption_id": i, "caption": c, "canonical": c.lower(), "is_reference": ref}
-        for i, c, *_, ref in rows
-    ]
+    captions = [{"caption_id": i, "caption": c, "is_reference": ref} for i, c, *_, ref in rows]
     scores = [
         {"caption_id": i, "entropy_e": e, "bos_mass": b, "noise_norm_first": n, "triggers": []}
         for i, _, _, e, b, n, _ in rows
     ]
-    parts = [
-        write_part(run.store, "samples", "s", pa.Table.from_pylist(samples, samples_schema([]))),
-        write_part(run.store, "captions", "c", pa.Table.from_pylist(captions, CAPTIONS)),
-    ]
-    counts = {"rows": len(samples), "samples": len(samples), "captions": len(rows)}
-    counts |= {"rejects": 0, "rejected_files": 0}
-    item = Slice("000000", parts[1].path, rows[0][0], rows[-1][0], len(rows))
-    run.adopt(Plan((), (parts[0].path,), (parts[1].path,), (), (item,), counts, {}))
-    run.commits.commit("000000", [Output("scores", pa.Table.from_pylist(scores, SCORES))])
-    run.seal()
-    return str(folder)
+    return seal_run(folder, samples, captions, pa.Table.from_pylist(scores, SCORES))
 
 
 @pytest.fixture
