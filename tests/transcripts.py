@@ -10,7 +10,7 @@ import pytest
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?")
 # How far a number may be from the page's: other processors round otherwise.
 RELATIVE, ABSOLUTE = 0.02, 0.011
-SECONDS = 900
+SECONDS = 3600
 SHELL = f'memscan() {{ "{sys.executable}" -m jobs.cli "$@"; }}; set -eo pipefail; '
 
 
