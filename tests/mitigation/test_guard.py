@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -13,13 +12,14 @@ from diffusers import DiffusionPipeline
 from scanner.errors import UserError
 from scanner.mitigation import Guard
 from scanner.mitigation.finetune import empty_caption
-from scanner.mitigation.pictures import decode, read_pictures
+from scanner.mitigation.pictures import read_pictures
 from scanner.mitigation.threshold import RunningQuantile
 from scanner.models import load_model
 from scanner.probe import watch_attention
 from scanner.signals.attention import attention_entropy, beginning_mass
 from scanner.testbed import files, labels
 
+README = Path(__file__).parents[2] / "scanner/README.md"
 CAPTIONS = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]
 TIMES = torch.tensor([981, 400, 20])
 
@@ -143,7 +143,7 @@ def test_memorized_samples_of_the_testbed_are_what_a_guard_leaves_out(tmp_path: 
 def test_the_page_s_loop_with_accelerate_runs_as_it_stands(
     random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", Path(README).read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     (snippet,) = [block for block in blocks if "accelerator.backward" in block]
     assert len([line for line in snippet.splitlines() if line.strip()]) <= 15
     model = load_model(str(random_models["sd1"]))
@@ -162,37 +162,10 @@ def test_the_page_s_loop_with_accelerate_runs_as_it_stands(
     assert pq.read_table(tmp_path / "left-out.parquet").num_rows > 0
 
 
-def test_a_guard_that_leaves_out_everything_keeps_the_weights(
-    random_models: dict[str, Path], tmp_path: Path
-) -> None:
-    """From the command line, saved as a pipeline: its U-Net moves only where it may learn."""
-    from jobs.finetune import main
-
-    rows = pq.read_table(files.HELDOUT).slice(0, 6)
-    data, model = tmp_path / "data.parquet", str(random_models["sd1"])
-    pq.write_table(rows.rename_columns(["id", "TEXT", "u", "w", "h", "jpg"]), data)
-    tuning = ["--steps", "3", "--batch", "2", "--rate", "0.001", "--caption-dropout", "0"]
-    start = load_model(model).unet.state_dict()
-    moved = {}
-    for guard in ("off", "entropy"):
-        out = tmp_path / guard
-        arguments = ["--model", model, "--data", str(data), "--out", str(out), "--guard", guard]
-        assert main([*arguments, *tuning, "--threshold", "-1"]) == 0
-        after = load_model(str(out)).unet.state_dict()
-        moved[guard] = max(float((after[name] - old).abs().max()) for name, old in start.items())
-    assert moved["off"] > 1e-3
-    assert moved["entropy"] == 0
-    listed = pq.read_table(tmp_path / "entropy" / "left-out.parquet").to_pylist()
-    assert {row["key"] for row in listed} <= set(rows["key"].to_pylist())
-    assert sum(row["left_out"] for row in listed) == 6
-    assert main([*arguments, *tuning]) == 2, "it does not write over a pipeline"
-
-
 def test_a_threshold_of_clean_pairs_is_fixed_before_anything_is_learned(
-    random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its quantile of the clean pairs' signal: of as many again about that share is above."""
-    from jobs.finetune import main
     from scanner.mitigation import finetune as tuned
     from scanner.mitigation.tuning import Tuning
 
@@ -214,40 +187,3 @@ def test_a_threshold_of_clean_pairs_is_fixed_before_anything_is_learned(
     tuned.usual_thresholds(model, pipe.vae, clean, again, Tuning(batch=32, seed=1))
     assert torch.equal(fixed.values, before), "it learns nothing any more"
     assert 0.08 < again.left_out.share < 0.35
-
-    monkeypatch.setattr(tuned, "CALIBRATED_ON", 8)
-    pq.write_table(pq.read_table(few).slice(0, 4), few)
-    out, start = tmp_path / "out", str(random_models["sd1"])
-    arguments = ["--model", start, "--data", str(few), "--out", str(out)]
-    tuning = ["--steps", "1", "--batch", "4", "--guard", "entropy", "--clean", str(few)]
-    assert main([*arguments, *tuning]) == 0
-    assert pq.read_table(out / "left-out.parquet").schema.names[0] == "key"
-    assert main([*arguments, *tuning, "--threshold", "1"]) == 2, "two thresholds"
-
-
-def test_pictures_of_any_shape_are_cut_to_size_and_bad_rows_passed_over(tmp_path: Path) -> None:
-    import io
-
-    from PIL import Image
-
-    wide = Image.new("RGB", (64, 16), "red")
-    wide.paste("blue", (24, 0, 40, 16))
-    buffer = io.BytesIO()
-    wide.save(buffer, "PNG")
-    image = {"bytes": buffer.getvalue(), "path": "a.png"}
-    table = pa.table(
-        {"caption": ["one", None, "two", "three"], "image": [image, image, None, image]}
-    )
-    pq.write_table(table, tmp_path / "x.parquet")
-    pictures = read_pictures(str(tmp_path / "x.parquet"))
-    assert (pictures.keys, pictures.captions) == (["0", "3"], ["one", "three"])
-    assert (len(pictures.png), pictures.number) == (1, [0, 0])
-    (cut,) = decode(pictures.png, 8, 8)
-    middle = cut[:, 2:6, 2:6].mean((1, 2)).tolist()
-    assert middle == pytest.approx([-1, -1, 1], abs=0.1), "the middle is blue"
-    pq.write_table(table.drop_columns(["image"]), tmp_path / "y.parquet")
-    with pytest.raises(UserError, match="--image-column"):
-        read_pictures(str(tmp_path / "y.parquet"))
-
-
-README = Path(__file__).parents[2] / "scanner/README.md"

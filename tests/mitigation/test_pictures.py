@@ -1,0 +1,45 @@
+"""A data set's pictures, ready to train on."""
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from scanner.errors import UserError
+from scanner.mitigation.pictures import decode, read_pictures
+
+
+def test_pictures_of_any_shape_are_cut_to_size_and_bad_rows_passed_over(tmp_path: Path) -> None:
+    wide = Image.new("RGB", (64, 16), "red")
+    wide.paste("blue", (24, 0, 40, 16))
+    buffer = io.BytesIO()
+    wide.save(buffer, "PNG")
+    image = {"bytes": buffer.getvalue(), "path": "a.png"}
+    table = pa.table(
+        {"caption": ["one", None, "two", "three"], "image": [image, image, None, image]}
+    )
+    pq.write_table(table, tmp_path / "x.parquet")
+    pictures = read_pictures(str(tmp_path / "x.parquet"))
+    assert (pictures.keys, pictures.captions) == (["0", "3"], ["one", "three"])
+    assert (len(pictures.png), pictures.number) == (1, [0, 0])
+    (cut,) = decode(pictures.png, 8, 8)
+    middle = cut[:, 2:6, 2:6].mean((1, 2)).tolist()
+    assert middle == pytest.approx([-1, -1, 1], abs=0.1), "the middle is blue"
+    pq.write_table(table.drop_columns(["image"]), tmp_path / "y.parquet")
+    with pytest.raises(UserError, match="--image-column"):
+        read_pictures(str(tmp_path / "y.parquet"))
+
+
+def test_a_picture_that_is_none_and_one_that_is_a_bomb_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UserError, match="picture 0 of the data set cannot be read"):
+        decode([b"no picture"], 8, 8)
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match=r"picture 0 of the data set cannot be read.*pixels"):
+        decode([buffer.getvalue()], 8, 8)
