@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from jobs.calibrations import evaluation_of, named_calibration, named_labels
+from jobs.calibrations import evaluation_of, named_calibration, named_labels, say_doubt
 from jobs.findings import print_discovery, print_findings, print_thresholds
 from jobs.terminal import command, print_json, printable, say
 from scanner.errors import UsageError
@@ -45,9 +45,9 @@ class CalibrateConfig:
     """Without labels: the signal that the list goes by; the run's decision signal by default."""
     calibration: str | None = None
     """Without labels: the list goes by this calibration's combination (a file, or testbed)."""
-    null: Literal["auto", "reference", "bulk"] = "auto"
+    null: Literal["reference", "bulk"] = "reference"
     """Without labels: what the list is compared with. reference, the captions of scan --reference;
-    bulk, the run's own, an assumption; auto, the reference captions where there are any."""
+    bulk, the run's own, an assumption."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -67,7 +67,7 @@ def _check(config: CalibrateConfig) -> None:
         if value is not None and not 0 < value < 1:
             raise UsageError(f"--{name} {value}: must lie between 0 and 1")
     alone = [name for name in ("by", "calibration") if getattr(config, name)]
-    alone += ["null"] if config.null != "auto" else []
+    alone += ["null"] if config.null != "reference" else []
     if config.labels and alone:
         raise UsageError(f"--{alone[0]} is for lists without --labels; leave one of them out")
     if config.prevalence is not None and not config.labels:
@@ -101,6 +101,7 @@ def _by_labels(config: CalibrateConfig) -> int:
         )
     print_findings(found, given=config.prevalence is not None)
     print_thresholds(calibration)
+    say_doubt(record)
     _print_next(config)
     return 0
 
@@ -111,8 +112,7 @@ def _by_null(config: CalibrateConfig) -> int:
 
     calibration = named_calibration(config.calibration)
     tables = open_run(config.run, calibration=calibration)
-    kind = None if config.null == "auto" else config.null
-    found = discover(tables, config.by, config.fdr, kind)
+    found = discover(tables, config.by, config.fdr, config.null)
     record = discovery_record(found)
     if calibration and calibration.references and found.kind == "reference":
         say(
@@ -146,6 +146,8 @@ def _print_labelled(labelled: "Labelled", found: "Findings") -> None:
         f"{found.captions:,} labelled captions, {found.memorized:,} of them memorized, in "
         f"{found.clusters:,} clusters of near-copies"
     )
+    if labelled.unlabelled:
+        say(f"memscan: {labelled.unlabelled:,} rows without a label are left out")
     if labelled.unknown:
         say(f"memscan: {labelled.unknown:,} labels name no caption that this run has scored")
     if labelled.contradicted:

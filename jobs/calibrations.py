@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from jobs.terminal import say
 from scanner.query import Calibration, RunTables
 
 if TYPE_CHECKING:
@@ -19,12 +20,27 @@ def evaluation_of(name: str | None) -> dict[str, Any] | None:
 
 
 def named_calibration(name: str | None) -> Calibration | None:
-    """A file's or URL's, or, for ``testbed``, the one in this package. Raises UserError."""
+    """A file's or URL's, or, for ``testbed``, the one in this package; says on standard error where
+    its labels make it doubtful. Raises UserError."""
     if name is None:
         return None
     from scanner.calibration import read_calibration
 
-    return read_calibration(_place(name))
+    found = read_calibration(_place(name))
+    say_doubt(evaluation_of(name), f"{name}: ")
+    return found
+
+
+def say_doubt(evaluation: dict[str, Any] | None, prefix: str = "") -> None:
+    """Where labels differ in style, what is learnt of them may be the style."""
+    from scanner.calibration import differ_in_style
+
+    if evaluation and differ_in_style(evaluation):
+        say(
+            f"memscan: {prefix}the words alone (text_combination) tell the labelled captions apart "
+            "as well as the signals do: the labels differ in style, and nothing here shows that it "
+            "is memorization; label captions of one style"
+        )
 
 
 def named_labels(name: str, tables: RunTables) -> "Labels":

@@ -79,17 +79,23 @@ def print_thresholds(calibration: "Calibration") -> None:
 
 def print_discovery(found: "Discovery", assumption: str) -> None:
     one = found.listed
-    print(f"{one.candidates:,} captions by {found.signal}, compared with {found.null_captions:,}")
-    if found.kind == "bulk":
-        print("of their own: AN ASSUMPTION, better replaced by scan --reference captions")
-    print(f"assumed: {assumption}\n")
+    bulk = found.kind == "bulk"
+    of_their_own = " of their own: AN ASSUMPTION, better replaced by scan --reference captions"
+    print(
+        f"{one.candidates:,} captions by {found.signal}, compared with {found.null_captions:,}"
+        f"{of_their_own if bulk else ''}\nassumed: {assumption}\n"
+    )
     if one.threshold is None:
         print(f"no list at a false discovery rate of {one.fdr:g}")
     else:
         print(
             f"{one.length:,} captions at a false discovery rate of {one.fdr:g}: p ≤ {one.p:.3g}, "
-            f"decision ≥ {one.threshold:.6g}\n"
-            f"at most {one.expected_false:.1f} of them falsely, on average"
+            f"decision ≥ {one.threshold:.6g}"
         )
-    smallest = f"the smallest list that the null set can support: {one.smallest:,} captions"
-    print(f"{smallest} (m / (q (n₀ + 1)))" if found.kind == "reference" else "")
+        if not bulk:
+            print(f"at most {one.expected_false:.1f} of them falsely, on average")
+    if bulk:
+        print("how many of them falsely is not known: that few are holds if the assumption does")
+    else:
+        smallest = f"the smallest list that the null set can support: {one.smallest:,} captions"
+        print(f"{smallest} (m / (q (n₀ + 1)))")

@@ -3,6 +3,7 @@
 from scanner.calibration.calibrate import Findings, calibrate
 from scanner.calibration.discovery import Counted, Discovery, Promise, discover, list_threshold
 from scanner.calibration.file import (
+    differ_in_style,
     discovery_record,
     findings_record,
     read_calibration,
@@ -26,6 +27,7 @@ __all__ = [
     "Separation",
     "by_layer",
     "calibrate",
+    "differ_in_style",
     "discover",
     "discovery_record",
     "findings_record",

@@ -1,5 +1,6 @@
 """Labels and a run → how well each signal and their combination separate, and a calibration."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,7 +151,8 @@ def _check_rate(labelled: Labelled, fpr: float) -> None:
     if fpr * negative < 1:
         raise UserError(
             f"--fpr {fpr:g}: {negative} clusters of captions that are not memorized cannot tell a "
-            f"rate below {1 / negative:.2g}; label more, or ask for a higher rate"
+            f"rate below {1 / negative:.2g}; label more, or repeat with "
+            f"--fpr {math.ceil(1000 / negative) / 1000:g}"
         )
 
 

@@ -74,20 +74,19 @@ class Promise:
     all: Counted
 
 
-def discover(tables: RunTables, by: str | None, fdr: float, kind: Kind | None = None) -> Discovery:
+def discover(tables: RunTables, by: str | None, fdr: float, kind: Kind = "reference") -> Discovery:
     """The list of a run by a signal, by default its decision signal.
 
-    The null are the reference captions where there are any, unless ``kind`` says bulk. Raises
-    UserError.
+    ``kind``: the null are the run's reference captions, or the bulk of its own. Raises UserError.
     """
     null: Null
     signal = tables.decide(by)
-    reference = tables.reference_decisions(by).to_numpy()
-    if kind == "reference" or (kind is None and len(reference)):
-        null, kind, size = Conformal(reference), "reference", len(reference)
+    if kind == "reference":
+        reference = tables.reference_decisions(by).to_numpy()
+        null, size = Conformal(reference), len(reference)
     else:
         sample = _sample(tables)
-        null, kind, size = Bulk(sample), "bulk", len(sample)
+        null, size = Bulk(sample), len(sample)
     return Discovery(signal, kind, size, list_discoveries(null, count_ranked(tables, null), fdr))
 
 

@@ -100,6 +100,13 @@ def findings_record(found: Findings) -> dict[str, Any]:
     }
 
 
+def differ_in_style(evaluation: dict[str, Any]) -> bool:
+    """Whether the words alone tell the labels apart as well as the signals do, within the interval:
+    then what separates them need not be memorization. ``evaluation``: :func:`findings_record`."""
+    gain = evaluation["gains"].get("text_combination")
+    return gain is not None and gain["low"] <= 0
+
+
 def discovery_record(found: Discovery) -> dict[str, Any]:
     """The list without labels, the null's nature said."""
     assumed = {

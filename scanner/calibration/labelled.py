@@ -22,7 +22,7 @@ class Labelled:
     whether each is memorized; the number of its cluster.
 
     ``unknown``: names in the labels that the run has not scored; ``contradicted``: captions left
-    out since the labels say both.
+    out since the labels say both; ``unlabelled``: rows left out since they say neither.
     """
 
     table: pa.Table
@@ -30,6 +30,7 @@ class Labelled:
     clusters: NDArray[np.int64]
     unknown: int
     contradicted: int
+    unlabelled: int
 
     @property
     def reference(self) -> Bools:
@@ -62,17 +63,27 @@ def match(tables: RunTables, labels: Labels) -> Labelled:
     found = table["caption_id"].to_pylist()
     known = np.array([verdict[one] for one in found], bool)
     if not known.any() or known.all():
-        raise UserError(
-            f"the labels name no memorized, or no other, caption among those scored: "
-            f"{len(labels.names)} labels by {labels.by}, {len(found)} of them found in the run"
-        )
+        raise UserError(_unusable(labels, known, len(contradicted)))
     scored = set(found) | contradicted
     unknown = sum(not scored.intersection(ids.get(name, ())) for name in labels.names)
     clusters = _together(
         near_duplicate_clusters(table.select(["caption_id", "caption"])).to_pylist(),
         [group[one] for one in found],
     )
-    return Labelled(table, known, clusters, unknown, len(contradicted))
+    return Labelled(table, known, clusters, unknown, len(contradicted), labels.unlabelled)
+
+
+def _unusable(labels: Labels, known: Bools, contradicted: int) -> str:
+    """Why nothing can be learnt of these labels. ``known``: of the captions that are left."""
+    said = f"{len(labels.names):,} labels by {labels.by}"
+    both = f"left out, since the labels say both of a caption: {contradicted:,}"
+    if len(known):
+        left = "memorized" if known.all() else "not memorized"
+        why = f"all that can be used ({len(known):,}) are {left}; some of each are needed"
+        return f"{said}: {why}{'; ' + both if contradicted else ''}"
+    if contradicted:
+        return f"{said}: none can be used: {both}"
+    return f"{said}: none of them names a caption that this run has scored"
 
 
 def _ids(tables: RunTables, labels: Labels) -> dict[str, set[str]]:

@@ -16,11 +16,13 @@ MEANINGS = {
     "true": True,
     "1": True,
     "1.0": True,
+    "yes": True,
     "verbatim": True,
     "template": True,
     "false": False,
     "0": False,
     "0.0": False,
+    "no": False,
     "none": False,
 }
 
@@ -30,13 +32,15 @@ class Labels:
     """What is known of captions, row by row.
 
     ``by`` says what ``names`` are: caption_id, caption or key. ``groups``: rows that share a value
-    belong together, whatever their text; None where a row has none.
+    belong together, whatever their text; None where a row has none. ``unlabelled``: rows left out
+    since nobody has labelled them.
     """
 
     by: str
     names: list[str]
     memorized: list[bool]
     groups: list[str | None]
+    unlabelled: int = 0
 
     @classmethod
     def of(cls, table: pa.Table) -> "Labels":
@@ -49,37 +53,38 @@ class Labels:
 
 def read_labels(url: str) -> Labels:
     """A csv, tsv, jsonl or parquet file with caption_id, caption or key, and memorized, label or
-    verdict: true or false, 1 or 0, verbatim, template or none.
+    verdict: true or false, yes or no, 1 or 0, verbatim, template or none.
 
-    A column family or cluster, if there is one, tells which captions belong together. Raises
-    UserError for anything else, naming the row.
+    A column family or cluster, if there is one, tells which captions belong together; a row whose
+    label is blank is left out. Raises UserError for anything else, naming the row.
     """
     columns = {name.lower(): name for name in inspect(url).columns}
     by = _column(url, columns, NAMES, "says which caption a row is about")
     label = _column(url, columns, LABELS, "says whether it is memorized")
     group = next((columns[name] for name in GROUPS if name in columns), None)
-    names: list[str] = []
-    memorized: list[bool] = []
-    groups: list[str | None] = []
+    rows: list[tuple[str, bool, str | None]] = []
+    unlabelled = 0
     try:
         for batch in read(url, [columns[by], columns[label], *([group] if group else [])]):
             if batch.bad:
                 row, reason = batch.bad[0]
-                raise UserError(f"{url}, row {row}: {reason}")
+                raise UserError(f"{url}, row {row} (the first is 0): {reason}")
             found = {name: _plain(values) for name, values in batch.columns.items()}
-            names += map(str, found[columns[by]])
-            memorized += [
-                _meaning(value, f"{url}, row {row}, {columns[label]}")
-                for row, value in zip(batch.rows, found[columns[label]], strict=True)
-            ]
-            groups += (
-                [None if value in (None, "") else str(value) for value in found[group]]
-                if group
-                else [None] * len(batch.rows)
-            )
+            together = found[group] if group else [None] * len(batch.rows)
+            for row, name, value, one in zip(
+                batch.rows, found[columns[by]], found[columns[label]], together, strict=True
+            ):
+                if _is_blank(value):
+                    unlabelled += 1
+                    continue
+                meaning = _meaning(value, f"{url}, row {row} (the first is 0), {columns[label]}")
+                rows.append((str(name), meaning, None if _is_blank(one) else str(one)))
     except UnreadableFile as error:
         raise UserError(f"{url}: cannot be read: {error}") from error
-    return Labels(by, names, memorized, groups)
+    if not rows:
+        raise UserError(f"{url}: no row is labelled; fill the column {columns[label]}")
+    names, memorized, groups = map(list, zip(*rows, strict=True))
+    return Labels(by, names, memorized, groups, unlabelled)
 
 
 def labels_of_verdicts(tables: RunTables) -> Labels:
@@ -107,9 +112,12 @@ def _plain(values: Any) -> list[Any]:
     return values.to_pylist() if isinstance(values, pa.Array | pa.ChunkedArray) else list(values)
 
 
+def _is_blank(value: Any) -> bool:
+    return value is None or not str(value).strip()
+
+
 def _meaning(value: Any, where: str) -> bool:
     text = str(value).strip().lower()
-    # A verdict none is a word; a missing label is not.
-    if value is None or text not in MEANINGS:
+    if text not in MEANINGS:
         raise UserError(f"{where}: {value!r} is no label; write one of {', '.join(MEANINGS)}")
     return MEANINGS[text]

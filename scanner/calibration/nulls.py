@@ -39,7 +39,11 @@ class Conformal:
 
     def __init__(self, null: Floats) -> None:
         if not len(null):
-            raise UserError("no null captions: give scan --reference captions to compare with")
+            raise UserError(
+                "no reference captions to compare with: scan with --reference FILE, captions that "
+                "the model was not trained on; or --null bulk, which assumes that the run's own "
+                "scores are normal but for a few"
+            )
         self._null = np.sort(null)
         self.p = (1 + np.arange(len(null) + 1)) / (1 + len(null))
         # Just above a null score, since an equal one counts as at least as high.

@@ -19,11 +19,10 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> RunTables:
 
 def test_every_format_column_and_word_for_a_label_is_read(tmp_path: Path) -> None:
     csv, jsonl, parquet = (tmp_path / name for name in ("a.csv", "a.jsonl", "a.parquet"))
-    csv.write_text('Caption,Label\n"a, b",TRUE\nc,0\nd,\n')
-    with pytest.raises(UserError, match=r"a\.csv, row 2, Label: '' is no label; write one of true"):
-        read_labels(str(csv))
-    csv.write_text('Caption,Label\n"a, b",TRUE\nc,0\n')
-    assert read_labels(str(csv)) == Labels("caption", ["a, b", "c"], [True, False], [None, None])
+    csv.write_text('Caption,Label\n"a, b",TRUE\nc,0\nd,\ne,No\n')
+    assert read_labels(str(csv)) == Labels(
+        "caption", ["a, b", "c", "e"], [True, False, False], [None] * 3, unlabelled=1
+    )
     jsonl.write_text('{"key": 7, "verdict": "template"}\n{"key": 8, "verdict": "none"}\n')
     assert read_labels(str(jsonl)) == Labels("key", ["7", "8"], [True, False], [None, None])
     table = pa.table({"caption_id": ["x", "y"], "memorized": [True, False], "family": [3, None]})
@@ -37,8 +36,12 @@ def test_every_format_column_and_word_for_a_label_is_read(tmp_path: Path) -> Non
     [
         ("text,memorized\na,1\n", "no column says which caption"),
         ("caption,truth\na,1\n", "no column says whether it is memorized"),
-        ("caption,memorized\na,maybe\n", "row 0, memorized: 'maybe' is no label"),
-        ("caption,memorized\na\n", "row 0: bad row"),
+        (
+            "caption,memorized\na,maybe\n",
+            r"row 0 \(the first is 0\), memorized: 'maybe' is no label; write one of true",
+        ),
+        ("caption,memorized\na\n", r"row 0 \(the first is 0\): bad row"),
+        ("caption,memorized\na,\nb,\n", "no row is labelled; fill the column memorized"),
     ],
 )
 def test_a_file_that_is_no_label_file_says_where(tmp_path: Path, text: str, message: str) -> None:
@@ -74,10 +77,29 @@ def test_a_caption_that_is_labelled_both_ways_is_left_out(tables: RunTables) -> 
     assert (found.contradicted, found.unknown) == (1, 0)
 
 
-def test_labels_of_one_kind_are_refused_with_what_was_found(tables: RunTables) -> None:
-    labels = Labels("caption", ["Worda 0000", "elsewhere"], [True, False], [None] * 2)
-    with pytest.raises(UserError, match="2 labels by caption, 1 of them found in the run"):
-        match(tables, labels)
+@pytest.mark.parametrize(
+    ("names", "memorized", "message"),
+    [
+        (["x", "y"], [True, False], "2 labels by caption: none of them names a caption that this"),
+        (["Worda 0000", "x"], [True, False], r"all that can be used \(1\) are memorized"),
+        (["Worda 0000", "x"], [False, True], r"all that can be used \(1\) are not memorized"),
+        (
+            ["Worda 0000"] * 2,
+            [True, False],
+            "none can be used: left out, since the labels say both",
+        ),
+        (
+            ["Worda 0000", "Worda 0000", "Wordb 0001"],
+            [True, False, True],
+            "some of each are needed; left out, since the labels say both of a caption: 1",
+        ),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused_with_the_reason(
+    names: list[str], memorized: list[bool], message: str, tables: RunTables
+) -> None:
+    with pytest.raises(UserError, match=message):
+        match(tables, Labels("caption", names, memorized, [None] * len(names)))
 
 
 def test_near_copies_and_groups_make_clusters_together(tmp_path: Path) -> None:

@@ -87,7 +87,23 @@ def test_without_labels_the_list_is_what_the_null_supports(
     query = "SELECT count(*) AS n FROM ranked, thresholds WHERE noise_norm_first >= threshold"
     (row,) = json.loads(memscan("sql", run, query, "--calibration", str(out), "--json").stdout)
     assert row["n"] == record["length"]
-    assert "AN ASSUMPTION" in memscan("calibrate", run, "--null", "bulk").stdout
+    bulk = memscan("calibrate", run, "--null", "bulk").stdout
+    assert "of their own: AN ASSUMPTION" in bulk
+    assert "how many of them falsely is not known" in bulk
+    assert "on average" not in bulk
+
+
+def test_a_calibration_whose_labels_differ_in_style_is_doubted_wherever_it_is_used(
+    memscan: Memscan, run: str, tmp_path: Path
+) -> None:
+    labels, out = synthetic_labels(tmp_path / "labels.csv"), tmp_path / "c.json"
+    doubt = "the labels differ in style"
+    assert doubt not in memscan("calibrate", run, "--labels", labels, "--out", str(out)).stderr
+    assert doubt not in memscan("rank", run, "--calibration", str(out)).stderr
+    made = json.loads(out.read_text())
+    made["evaluation"]["gains"]["text_combination"]["low"] = -0.01
+    out.write_text(json.dumps(made))
+    assert f"{out}: the words alone" in memscan("rank", run, "--calibration", str(out)).stderr
 
 
 def test_a_list_can_go_by_a_calibration_made_elsewhere(
