@@ -9,6 +9,7 @@ from scanner.calibration import Labels, match
 from scanner.curation import Policy, Summary, make_list, summarize
 from scanner.query import RunTables, library, rank
 from scanner.report.likely import Likely, likely
+from scanner.report.scanned import Scanned, scanned
 from scanner.run import Run
 
 BINS = 40
@@ -55,6 +56,7 @@ class Content:
     counts: Row
     signal: str
     likely: Likely
+    scanned: Scanned
     bins: list[Row]
     repetition: list[Row]
     agreement: list[Row]
@@ -99,6 +101,7 @@ def gather(
         counts=manifest["counts"],
         signal=signal,
         likely=likely(tables),
+        scanned=scanned(tables, record["inputs"].get("limit")),
         bins=tables.query(_BINS, {"bins": BINS, "others": OTHERS}).to_pylist(),
         repetition=_ask(tables, "duplicates_and_scores"),
         agreement=_ask(tables, "signal_agreement"),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from scanner.calibration import Labels
@@ -9,7 +10,9 @@ from scanner.curation import read_policy
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
 from scanner.report import gather
-from tests.query.runs import make_run
+from scanner.report.scanned import Scanned
+from tests.query.runs import SCORES, make_run
+from tests.sealed import seal_run
 
 TEXTS = ("first of all", "another one", "third thing", "held out")
 
@@ -52,5 +55,43 @@ def test_without_labels_and_verdicts_all_captions_are_of_one_kind(run: str) -> N
 
 def test_labels_of_other_captions_are_refused(run: str) -> None:
     labels = Labels("caption", ["elsewhere"], [True], [None])
-    with pytest.raises(UserError, match="0 of them found"):
+    with pytest.raises(UserError, match="none of them names a caption"):
         counted(open_run(run), run, labels)
+
+
+def test_captions_without_a_score_are_counted_by_why_they_have_none(tmp_path: Path) -> None:
+    """Five captions in ten samples: two beyond the limit, one rejected, one quarantined."""
+    trained, planned = "abcde", "abcr"
+    samples = [{"caption_id": name} for name in trained * 2]
+    samples.append({"caption_id": "r", "is_reference": True})
+    captions = [
+        {"caption_id": name, "caption": name, "is_reference": name == "r"} for name in planned
+    ]
+    scores = pa.Table.from_pylist(
+        [
+            {
+                "caption_id": name,
+                "noise_norm_first": 1.0,
+                "triggers": [],
+                "seeds": 1,
+                "truncated": False,
+            }
+            for name in "ar"
+        ],
+        SCORES,
+    )
+    rejects = [{"caption_id": "b", "stage": "scan", "reason": "nothing: to score"}]
+    record = {"inputs": {"limit": 3}, "asked": {}, "model": {}}
+    run = seal_run(tmp_path / "run", samples, captions, scores, rejects=rejects, record=record)
+    found = gather(run, open_run(run), read_policy("default"), None, 10).scanned
+    assert found == Scanned(
+        samples=10, captions=5, planned=3, scored=1, rejected=1, limit=3, references=1
+    )
+    assert found.unscored == "--limit 3; 1 rejected; 1 quarantined"
+
+
+def test_a_limit_that_leaves_nothing_out_is_no_reason(tmp_path: Path) -> None:
+    rows = [{"caption_id": "a", "caption": "a", "entropy_e": 1.0}]
+    record = {"inputs": {"limit": 9}, "asked": {}, "model": {}}
+    run = make_run(tmp_path / "run", rows, record=record)
+    assert gather(run, open_run(run), read_policy("default"), None, 10).scanned.unscored == ""
