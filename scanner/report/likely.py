@@ -11,8 +11,6 @@ Z = 1.96
 class Likely:
     """``captions`` of ``of``, with a 95 % interval, and ``samples``, how many rows they have.
 
-    ``references``: captions never trained on, which are not among them.
-
     The sum of the calibrated probabilities; the interval takes them to be right and the captions to
     be independent. None without a calibration.
     """
@@ -22,19 +20,17 @@ class Likely:
     high: float | None
     samples: float | None
     of: int
-    references: int
 
 
 def likely(tables: RunTables) -> Likely:
     """The expected number of memorized captions among the ranked ones."""
-    references = tables.query("SELECT count(*) AS n FROM reference_captions")["n"][0].as_py()
     row = tables.query(
         "SELECT count(*) AS n, sum(probability) AS expected, "
         "sum(probability * n_samples) AS samples, "
         "sqrt(sum(probability * (1 - probability))) AS deviation FROM ranked"
     ).to_pylist()[0]
     if row["expected"] is None:
-        return Likely(None, None, None, None, row["n"], references)
+        return Likely(None, None, None, None, row["n"])
     spread = Z * row["deviation"]
     return Likely(
         captions=row["expected"],
@@ -42,5 +38,4 @@ def likely(tables: RunTables) -> Likely:
         high=row["expected"] + spread,
         samples=row["samples"],
         of=row["n"],
-        references=references,
     )

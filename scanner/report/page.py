@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from scanner.calibration import differ_in_style
 from scanner.pages import THEMED, render
 from scanner.report.charts import charts
 from scanner.report.content import Content
@@ -26,7 +27,8 @@ def page(
         found=found,
         rows=shown,
         charts=charts(found, THEMED),
-        has_pictures=bool(pictures),
+        unscored=found.scanned.unscored,
+        doubtful=found.evaluation is not None and differ_in_style(found.evaluation),
         beside=[name for name in ("noise_norm_first", "entropy_e") if name != found.signal],
         shaded=tokenizer is not None,
         command=command,

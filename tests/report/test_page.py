@@ -19,6 +19,8 @@ HOSTILE = (
     "</td></table></script><svg onload=window.ran=3> {{ 7*7 }} '); DROP TABLE scores; --"
 )
 LONG = "word " * 2000
+VISIBLE = "#ranked tbody:visible"
+REASON = "noise_norm_first in the top 1 %"
 RECORD = {
     "model": {"name": "testbed", "revision": None},
     "asked": {"model": "testbed", "model_config": None, "profile": "standard"},
@@ -89,10 +91,16 @@ def test_hostile_captions_are_text(shown: Page) -> None:
 
 def test_search_and_sort_work_by_keyboard(shown: Page) -> None:
     shown.locator("#search").focus()
-    shown.keyboard.type("DROP table")
-    visible = shown.locator("#ranked tbody tr:visible")
-    assert visible.count() == 1
-    assert shown.locator("#count").inner_text() == "1 of 1000 captions"
+    shown.keyboard.type(" table  drop ")
+    assert shown.locator(VISIBLE).count() == 1
+    assert shown.locator("#count").inner_text() == "1 of 1,000 captions"
+    shown.locator("#search").fill("drop noise_norm")
+    assert shown.locator(VISIBLE).count() == 1
+    below = shown.locator("#ranked td.caption").nth(700).inner_text()
+    shown.locator("#search").fill(" ".join(reversed(below.split())))
+    assert shown.locator(f"{VISIBLE} td.caption").all_inner_texts() == [below]
+    shown.locator("#search").fill("cat nowhere")
+    assert shown.locator("#count").inner_text() == "0 of 1,000 captions"
     shown.locator("#search").fill("")
     button = shown.get_by_role("button", name="entropy_e")
     button.focus()
@@ -104,6 +112,112 @@ def test_search_and_sort_work_by_keyboard(shown: Page) -> None:
     shown.keyboard.press("Enter")
     values = [float(text) for text in shown.locator(column).all_inner_texts()]
     assert values == sorted(values)
+    assert shown.locator(VISIBLE).count() == 50
+
+
+def test_fifty_captions_are_shown_and_more_on_demand_by_keyboard(shown: Page) -> None:
+    assert shown.locator(VISIBLE).count() == 50
+    assert shown.locator("#count").inner_text() == "1,000 captions, the first 50 shown"
+    shown.get_by_role("button", name="Show 50 more").press("Enter")
+    assert shown.locator(VISIBLE).count() == 100
+    shown.get_by_role("button", name="Show all 1,000").press("Enter")
+    assert shown.locator(VISIBLE).count() == 1000
+    assert shown.locator("#count").inner_text() == "1,000 captions"
+    assert not shown.locator("#more").is_visible()
+    fewer = shown.get_by_role("button", name="Show the first 50 only")
+    assert fewer.evaluate("button => button === document.activeElement")
+    shown.keyboard.press("Enter")
+    assert shown.locator(VISIBLE).count() == 50
+    shown.locator("#search").fill("DROP")
+    assert not shown.locator("#further").is_visible()
+
+
+@pytest.mark.parametrize("width", [360, 600, 900])
+def test_a_narrow_page_shows_every_column_and_the_reasons(shown: Page, width: int) -> None:
+    shown.set_viewport_size({"width": width, "height": 800})
+    shown.evaluate("document.querySelectorAll('#ranked tbody')[20].scrollIntoView()")
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    for cell in shown.locator("#ranked th, #ranked tbody:nth-of-type(3) :is(td, span)").all():
+        box = cell.bounding_box()
+        assert box is None or 0 <= box["x"] <= box["x"] + box["width"] <= width
+    assert shown.locator("#ranked tbody:nth-of-type(3) .why").inner_text().strip() == REASON
+    # The headings stay in view while the captions scroll.
+    assert 0 <= shown.get_by_role("button", name="entropy_e").bounding_box()["y"] < 120
+
+
+def test_the_contents_lead_to_every_section(shown: Page) -> None:
+    links = shown.locator("nav a")
+    titles = links.all_inner_texts()
+    assert titles == shown.locator("h2").all_inner_texts()
+    assert {"What the policy removes", "How sure this is"} <= set(titles[:3])
+    links.nth(titles.index("How sure this is")).press("Enter")
+    assert abs(shown.get_by_role("heading", name="How sure").bounding_box()["y"]) < 2
+
+
+def test_without_scripts_all_captions_are_shown(browser: Browser, file: Path) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(file.as_uri())
+        assert page.locator(VISIBLE).count() == 1000
+        assert not page.locator("#search, #more, #all").first.is_visible()
+        assert page.locator("thead button:enabled").count() == 0
+
+
+def test_the_page_says_what_was_scored(browser: Browser, tmp_path: Path) -> None:
+    captions = make_captions(4)
+    rows = [
+        {
+            "caption_id": f"{number}",
+            "caption": caption,
+            "noise_norm_first": 1.0,
+            "scored": number != 1,
+        }
+        for number, caption in enumerate(captions)
+    ]
+    rows[3] |= {"is_reference": True}
+    run = make_run(tmp_path / "run", rows, fingerprint=FINGERPRINT, record=RECORD)
+    write_report(ReportConfig(run, str(tmp_path / "report.html")), "memscan report")
+    with opened(browser, tmp_path / "report.html") as page:
+        facts = page.locator("dl").inner_text()
+        policy = page.locator("#policy + p").inner_text()
+    assert "3 samples of the training set; 2 of 3 distinct captions were scored" in facts
+    assert "(1 quarantined)" in facts
+    assert "1 caption that the model was not trained on" in facts
+    assert "standard, 1 seed, 50 steps" in facts
+    assert "Captions without a score are not judged." in policy
+
+
+@pytest.mark.parametrize("style", [True, False])
+def test_labels_that_differ_in_style_are_doubted(
+    browser: Browser, tmp_path: Path, style: bool
+) -> None:
+    choose = random.Random(1)
+    captions = make_captions(200)
+    rows = [
+        {
+            "caption_id": f"{number:04}",
+            "caption": caption,
+            "noise_norm_first": choose.gauss(2 * (number % 2), 1),
+            "entropy_e": choose.gauss(0, 1),
+            "bos_mass": choose.gauss(0, 1),
+            "n_tokens": 5 + number % 2 if style else choose.randint(5, 9),
+            "title_case_fraction": 0.0,
+            "digit_fraction": 0.0,
+        }
+        for number, caption in enumerate(captions)
+    ]
+    run = make_run(tmp_path / "run", rows, fingerprint=FINGERPRINT, record=RECORD)
+    labels, out = tmp_path / "labels.csv", str(tmp_path / "calibration.json")
+    labels.write_text(
+        "caption,memorized\n"
+        + "".join(f"{caption},{number % 2}\n" for number, caption in enumerate(captions))
+    )
+    assert calibrate([run, "--labels", str(labels), "--fpr", "0.1", "--out", out]) == 0
+    page_file = tmp_path / "report.html"
+    write_report(ReportConfig(run, str(page_file), calibration=out), "memscan report")
+    with opened(browser, page_file) as page:
+        said = page.locator("main").inner_text()
+    assert ("cannot be trusted" in said) == style
 
 
 def test_triggers_are_marked_and_charts_have_words(shown: Page) -> None:
@@ -120,4 +234,5 @@ def test_dark_and_print_have_their_colours(browser: Browser, file: Path) -> None
         assert page.evaluate(colour) == "rgb(21, 23, 26)"
         page.emulate_media(media="print")
         assert page.evaluate(colour) == "rgb(255, 255, 255)"
-        assert not page.locator("#search").is_visible()
+        assert not page.locator("#search, #further, nav").first.is_visible()
+        assert page.locator("#count").is_visible()
