@@ -58,7 +58,11 @@ def scan(config: ScanConfig, say: Say, progress: Watch) -> ScanResult:
     run.begin(record_of(setting, asked, wanted))
     planner = on_the_pool(config.address, say, progress)
     while not plans or inputs:
-        plan = plan_scan(setting, inputs, run.store, say, plans, planner)
+        try:
+            plan = plan_scan(setting, inputs, run.store, say, plans, planner)
+        except UserError:
+            run.abandon()
+            raise
         plans.append(run.adopt(plan, len(plans)))
         # Another driver, or this one before it was killed, may have planned other files.
         inputs = _unread(config, plans) if config.extend else []
@@ -72,15 +76,19 @@ def scan(config: ScanConfig, say: Say, progress: Watch) -> ScanResult:
 def _as_it_began(
     there: dict[str, Any] | None, wanted: dict[str, Any], config: ScanConfig
 ) -> dict[str, Any]:
-    """An extended run's record keeps the inputs that it began with; the plan has the others."""
+    """An extended run's record keeps the inputs that it began with, and how their columns are
+    called; the plan has the others."""
     if there is None:
         raise UserError(f"{config.out}: no run here to extend; leave out --extend to begin one")
     began = there["inputs"]
-    if began["captions_from"] or began["limit"]:
-        raise UserError(
-            f"{config.out}: a run of --captions-from or --limit cannot be extended; begin another"
-        )
-    return wanted | {name: began[name] for name in ("captions", "reference")}
+    for name in ("captions_from", "limit"):
+        if began[name]:
+            flag = name.replace("_", "-")
+            raise UserError(
+                f"{config.out}: a run of --{flag} cannot be extended; begin another without it"
+            )
+    kept = ("captions", "reference", "caption_column", "key_column", "image_key")
+    return wanted | {name: began[name] for name in kept}
 
 
 def _unread(config: ScanConfig, plans: list[Plan]) -> list[Input]:
