@@ -68,7 +68,11 @@ def _alike(shown: str, real: str) -> bool:
 
 def _text(words: str) -> str:
     """A pattern for words: any space for a space (columns move with the width of numbers)."""
-    parts = [r"\s*".join(map(re.escape, part.split(" "))) for part in words.rstrip("\n").split("…")]
+    parts = [
+        # One pattern for a run of spaces: many would be tried in every combination.
+        r"\s*".join(map(re.escape, re.split(" +", part)))
+        for part in words.rstrip("\n").split("…")
+    ]
     return ".*".join(parts)
 
 
