@@ -74,9 +74,9 @@ def _section(query: Query, tables: RunTables) -> str:
         print_table(found.slice(0, SHOWN).to_pylist(), found.column_names)
     shown = "\n".join(line.rstrip() for line in text.getvalue().splitlines())
     lines = [f"## {query.name}\n", f"{query.purpose}\n"]
-    lines += [
-        f"- `{name}` = {query.parameters[name]}: {about}" for name, about in query.about.items()
-    ]
+    for name, about in query.about.items():
+        default = query.parameters[name]
+        lines.append(f"- `{name}`{'' if default is None else f' = {default}'}: {about}")
     lines += [
         "",
         f"```\n{command}\n\n{shown}\n```\n",
