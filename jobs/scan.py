@@ -13,6 +13,7 @@ from jobs.progress import ScanProgress, duration, limited, samples_read
 from jobs.terminal import command, print_json, print_rejects, quiet_libraries, say
 from scanner.captions.formats import ENDINGS
 from scanner.scan.config import ScanConfig
+from scanner.scan.result import finished
 from scanner.storage import expand
 
 
@@ -25,15 +26,17 @@ def scan_command(config: ScanConfig) -> int:
     config.check()
     expand((*config.captions, *config.reference), ENDINGS)
 
-    from scanner.scan.describe import describe
-    from scanner.scan.drive import scan
+    result = finished(config, say)
+    if result is None:
+        from scanner.scan.describe import describe
+        from scanner.scan.drive import scan
 
-    quiet_libraries()
-    if config.dry_run:
-        _print_description(describe(config, say), config.json)
-        return 0
-    with ScanProgress() as progress:
-        result = scan(config, say, progress)
+        quiet_libraries()
+        if config.dry_run:
+            _print_description(describe(config, say), config.json)
+            return 0
+        with ScanProgress() as progress:
+            result = scan(config, say, progress)
     counts = result.manifest["counts"]
     if config.json:
         record = {"run": result.run, "counts": counts, "rejects": result.rejects}

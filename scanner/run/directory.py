@@ -69,8 +69,9 @@ class Run:
                 )
 
     def abandon(self) -> None:
-        """Forget a run that could not be planned, so that other options can have its place."""
-        if not self.plans():
+        """Forget a run that could not be planned, so that other options can have its place; one
+        whose planning can go on is kept."""
+        if not self.plans() and not self.store.exists(f"{planning_folder(0)}/inputs.json"):
             self.store.remove("run.json")
 
     # -- plan.json, and plan-0002.json … where the run was extended ----------------------------

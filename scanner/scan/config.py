@@ -11,6 +11,9 @@ from scanner.scan.options import ActorOptions, ModelOptions
 
 _OR_A_RUN = tyro.conf.arg(help_behavior_hint="(required, or --captions-from)")
 _BUT_DRY = tyro.conf.arg(help_behavior_hint="(required, but for --dry-run)")
+# The options that change a score: those of the model beside its name and revision, and the others.
+MODEL = ("model_config", "lora", "lora_scale")
+SCORING = ("profile", "signals", "seeds", "steps", "guidance", "height", "width")
 ProfileName = Literal["triage", "standard", "thorough", "trajectory"]
 
 
