@@ -26,7 +26,7 @@ and `--out FILE` keep the rows, `--calibration FILE` brings thresholds and
 probabilities, `--with other=RUN` attaches another run. `memscan sql --list` lists them. Each is one
 file of this directory, and plain SQL over the views `samples`, `captions`, `scores`, `rejects`,
 `ranked`, `signals`, `thresholds`, `flagged`, `verdicts` and `mitigated`: copy one, change it, and
-ask it by `--file`.
+ask it by `--file`. `SHOW TABLES` also shows the views that these are made of.
 
 The examples were run on `memscan demo`, its calibration and what `memscan verify` drew of it as in
 [jobs/README.md](../jobs/README.md#prove-it) (`python -m jobs.cookbook demo/run-standard` then
