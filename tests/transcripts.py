@@ -73,7 +73,8 @@ def _text(words: str) -> str:
         r"\s*".join(map(re.escape, re.split(" +", part)))
         for part in words.rstrip("\n").split("…")
     ]
-    return ".*".join(parts)
+    # A table's rule is as wide as its numbers.
+    return re.sub("━+", "━+", ".*".join(parts))
 
 
 def _value(number: str) -> float:
