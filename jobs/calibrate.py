@@ -114,6 +114,8 @@ def _by_null(config: CalibrateConfig) -> int:
     tables = open_run(config.run, calibration=calibration)
     found = discover(tables, config.by, config.fdr, config.null)
     record = discovery_record(found)
+    if config.null == "reference":
+        _say_overlap(tables)
     if calibration and calibration.references and found.kind == "reference":
         say(
             f"memscan: {calibration.source} was fitted on {calibration.references:,} reference "
@@ -128,6 +130,15 @@ def _by_null(config: CalibrateConfig) -> int:
     print_discovery(found, record["assumption"])
     _print_next(config)
     return 0
+
+
+def _say_overlap(tables: "RunTables") -> None:
+    query = """SELECT count(DISTINCT caption_id) AS n
+        FROM samples SEMI JOIN (FROM captions WHERE NOT is_reference) USING (caption_id)
+        WHERE is_reference"""
+    both = tables.query(query)["n"][0].as_py()
+    if both:
+        say(f"memscan: reference captions that are in the training set too, and left out: {both:,}")
 
 
 def _with_list(tables: "RunTables", found: "Discovery") -> "Calibration":

@@ -1,6 +1,7 @@
 """memscan: finds what a text-to-image model has memorized of its training set."""
 
 import contextlib
+import difflib
 import importlib
 import sys
 from importlib.metadata import version
@@ -30,7 +31,8 @@ def usage() -> str:
 
 
 def main() -> int:
-    """The console script. Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 done with losses."""
+    """The console script. Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 done with losses, 130
+    stopped by Ctrl-C."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
         print(usage())
         return 0 if len(sys.argv) > 1 else 2
@@ -39,7 +41,9 @@ def main() -> int:
         return 0
     command = sys.argv[1].replace("-", "_")
     if command not in COMMANDS:
-        print(f"memscan: no command {sys.argv[1]!r}\n\n{usage()}", file=sys.stderr)
+        alike = difflib.get_close_matches(sys.argv[1], [n.replace("_", "-") for n in COMMANDS], 1)
+        meant = f"; did you mean {alike[0]}?" if alike else ""
+        print(f"{usage()}\n\nmemscan: no command {sys.argv[1]!r}{meant}", file=sys.stderr)
         return 2
     status: int = importlib.import_module(f"jobs.{command}").main(sys.argv[2:])
     if "ray" in sys.modules:

@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -17,6 +18,7 @@ from jobs.tables import print_table
 from jobs.terminal import command
 from scanner.query import Query, RunTables, library, open_run
 from scanner.query.library import FOLDER
+from scanner.run import Run
 
 SHOWN = 3
 OPENING = """# The queries
@@ -26,7 +28,7 @@ and `--out FILE` keep the rows, `--calibration FILE` brings thresholds and
 probabilities, `--with other=RUN` attaches another run. `memscan sql --list` lists them. Each is one
 file of this directory, and plain SQL over the views `samples`, `captions`, `scores`, `rejects`,
 `ranked`, `signals`, `thresholds`, `flagged`, `verdicts` and `mitigated`: copy one, change it, and
-ask it by `--file`.
+ask it by `--file`. `SHOW TABLES` also shows the views that these are made of.
 
 The examples were run on `memscan demo`, its calibration and what `memscan verify` drew of it as in
 [jobs/README.md](../jobs/README.md#prove-it) (`python -m jobs.cookbook demo/run-standard` then
@@ -58,25 +60,34 @@ def cookbook(run: str, calibration: str) -> str:
     from jobs.calibrations import named_calibration
 
     tables = open_run(run, {"other": run}, named_calibration(calibration))
-    sections = [_section(query, tables) for query in library().values()]
+    (train,) = Run.existing(run).record()["inputs"]["captions"]  # type: ignore[index]
+    made_in = str(Path(train).parents[2]) + "/"  # where the demo put its folder
+    sections = [_section(query, tables, made_in) for query in library().values()]
     return "\n".join([OPENING, *sections])
 
 
-def _section(query: Query, tables: RunTables) -> str:
+def _section(query: Query, tables: RunTables, made_in: str) -> str:
     """A query's purpose, parameters, columns and an example with its first rows."""
     given = dict(word.split("=", 1) for word in query.example)
     words = [f"--param {shlex.quote(word)}" for word in query.example]
     attached = ["--with other=OTHER"] if "other." in query.sql else []
     command = " ".join(["memscan sql RUN --name", query.name, *words, *attached])
     found = tables.query(query.sql, query.bind(given))
+    rows = [
+        {
+            name: value.removeprefix(made_in) if isinstance(value, str) else value
+            for name, value in row.items()
+        }
+        for row in found.slice(0, SHOWN).to_pylist()
+    ]
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
-        print_table(found.slice(0, SHOWN).to_pylist(), found.column_names)
+        print_table(rows, found.column_names)
     shown = "\n".join(line.rstrip() for line in text.getvalue().splitlines())
     lines = [f"## {query.name}\n", f"{query.purpose}\n"]
-    lines += [
-        f"- `{name}` = {query.parameters[name]}: {about}" for name, about in query.about.items()
-    ]
+    for name, about in query.about.items():
+        default = query.parameters[name]
+        lines.append(f"- `{name}`{'' if default is None else f' = {default}'}: {about}")
     lines += [
         "",
         f"```\n{command}\n\n{shown}\n```\n",

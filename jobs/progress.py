@@ -46,7 +46,7 @@ class ProgressLine:
 
 def _describe_planning(state: PlanningProgress) -> str:
     what = {
-        "read": "units of input files read",
+        "read": "parts of the input read",
         "group": "ranges of caption ids grouped",
     }[state.stage]
     parts = [f"planning: {state.done:,} of {state.items:,} {what}", _actors(state.actors)]
@@ -115,3 +115,15 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def samples_read(counts: dict[str, int]) -> str:
+    """Those of the training set and of the reference files, which a plan's counts tell apart."""
+    reference = counts.get("reference_samples", 0)
+    told = f", {reference:,} of them reference captions" if reference else ""
+    return f"{counts['samples']:,}{told}"
+
+
+def limited(limit: int | None) -> str:
+    """What a trial leaves out is not to be taken for scanned."""
+    return f" (--limit {limit:,}: the data may have more)" if limit else ""

@@ -15,6 +15,7 @@ from jobs.calibrations import named_calibration
 from jobs.options import pairs
 from jobs.tables import Written
 from jobs.terminal import command, say
+from scanner.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _rank(config: RankConfig) -> int:
+    if config.top < 1:
+        raise UsageError(f"--top {config.top}: must be at least 1")
     from scanner.query import open_run, rank
 
     table = rank(

@@ -9,10 +9,11 @@ be read, or was rejected beyond --max-reject-fraction.
 import sys
 from collections.abc import Sequence
 
-from jobs.progress import ScanProgress, duration
+from jobs.progress import ScanProgress, duration, limited, samples_read
 from jobs.terminal import command, print_json, print_rejects, quiet_libraries, say
 from scanner.captions.formats import ENDINGS
 from scanner.scan.config import ScanConfig
+from scanner.scan.result import finished
 from scanner.storage import expand
 
 
@@ -25,24 +26,24 @@ def scan_command(config: ScanConfig) -> int:
     config.check()
     expand((*config.captions, *config.reference), ENDINGS)
 
-    from scanner.scan.describe import describe
-    from scanner.scan.drive import scan
+    result = finished(config, say)
+    if result is None:
+        from scanner.scan.describe import describe
+        from scanner.scan.drive import scan
 
-    quiet_libraries()
-    if config.dry_run:
-        _print_description(describe(config, say), config.json)
-        return 0
-    with ScanProgress() as progress:
-        result = scan(config, say, progress)
+        quiet_libraries()
+        if config.dry_run:
+            _print_description(describe(config, say), config.json)
+            return 0
+        with ScanProgress() as progress:
+            result = scan(config, say, progress)
     counts = result.manifest["counts"]
     if config.json:
         record = {"run": result.run, "counts": counts, "rejects": result.rejects}
         print_json(record | {"complaints": result.complaints})
     else:
-        print(
-            f"{counts['scored']:,} captions scored into {result.run} "
-            f"({counts['samples']:,} samples read)"
-        )
+        print(f"{counts['scored']:,} captions scored into {result.run}{limited(config.limit)}")
+        print(f"samples    {samples_read(counts)}")
         print_rejects(result.rejects)
         print(f"next: memscan rank {result.run}")
     for complaint in result.complaints:
@@ -57,8 +58,16 @@ def _print_description(found: dict, as_json: bool) -> None:
     counts = found["counts"]
     print(f"rows                 {counts['rows']:,} ({counts['rejects']:,} rejected)")
     print_rejects(found["rejects"], 21)
-    print(f"distinct captions    {counts['captions']:,} in {found['slices']:,} slices")
-    print(f"store preflight      {found['preflight']}")
+    left_out = sum(file.get("unreadable", False) for file in found["inputs"])
+    told = f" ({left_out:,} left out: see above)" if left_out else ""
+    print(f"files                {len(found['inputs']):,}{told}")
+    print(f"samples              {samples_read(counts)}")
+    print(
+        f"distinct captions    {counts['captions']:,} in {found['slices']:,} slices"
+        f"{limited(found['limit'])}"
+    )
+    safe = ", as it must" if found["preflight"].endswith("won") else ""
+    print(f"store preflight      {found['preflight']}{safe}")
     print(f"signals              {', '.join(found['signals'])}")
     seeds = f"each of {found['seeds']} seeds" if found["seeds"] > 1 else "one seed"
     print(f"schedule             for {seeds}:")
@@ -69,9 +78,10 @@ def _print_description(found: dict, as_json: bool) -> None:
         f"{found['gflop_text_encoder']:,.3g} in the text encoder; "
         f"{found['gflop_shared']:,.4g} once, shared by all captions"
     )
-    print(f"speed                {found['captions_per_second']:,.1f} captions a second, by trial")
+    speed = f"about {found['captions_per_second']:,.2g} captions a second, by a trial of seconds"
+    print(f"speed                {speed}")
     hours = duration(found["hours"] * 3600)
-    print(f"time                 {hours}, and what Ray takes to start and the model to load")
+    print(f"time                 about {hours}, and what Ray takes to start and the model to load")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,10 @@ def _answer(config: SqlConfig) -> pa.Table:
         if config.name not in known:
             raise UsageError(f"--name {config.name}: no such query; there are {', '.join(known)}")
         query = known[config.name]
-        return open_run(config.run, others, calibration).query(query.sql, query.bind(parameters))
+        if "other." in query.sql and "other" not in others:
+            raise UsageError(f"--name {config.name}: asks another run too; --with other=RUN")
+        bound = query.bind(parameters)
+        return open_run(config.run, others, calibration).query(query.sql, bound)
     sql = config.query
     if config.file:
         try:
@@ -91,7 +94,10 @@ def _library_table() -> pa.Table:
             "name": [query.name for query in library().values()],
             "purpose": [query.purpose for query in library().values()],
             "parameters": [
-                ", ".join(f"{name}={value}" for name, value in query.parameters.items())
+                ", ".join(
+                    f"{name}={'…' if value is None else value}"
+                    for name, value in query.parameters.items()
+                )
                 for query in library().values()
             ],
         }

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from jobs.progress import duration
+from jobs.progress import duration, limited, samples_read
 from jobs.terminal import command, print_json, print_rejects
 from scanner.run import Run
 from scanner.run.status import status
@@ -46,17 +46,22 @@ def _print(found: dict[str, Any]) -> None:
     if planning:
         of = "" if planning["units"] is None else f" of {planning['units']:,}"
         print(
-            f"planning   {planning['units_read']:,}{of} units of input files read, "
+            f"planning   {planning['units_read']:,}{of} parts of the input read, "
             f"{planning['ranges_grouped']:,} ranges of caption ids grouped"
         )
+    running = (
+        "" if found["sealed"] else f"{slices['running']} running on {found['actors']} actors, "
+    )
     print(
-        f"slices     {slices['committed']:,} of {slices['planned']:,} committed, "
-        f"{slices['running']} running on {found['actors']} actors, "
+        f"slices     {slices['committed']:,} of {slices['planned']:,} committed, {running}"
         f"{slices['quarantined']} quarantined"
     )
-    print(f"captions   {found['scored']:,} of {found['captions']:,} scored")
-    print(f"samples    {found['samples']:,}")
-    print(f"speed      {found['captions_per_second']:,.1f} captions a second")
+    print(
+        f"captions   {found['scored']:,} of {found['captions']:,} scored{limited(found['limit'])}"
+    )
+    print(f"samples    {samples_read(found)}")
+    if found["captions_per_second"]:
+        print(f"speed      {found['captions_per_second']:,.1f} captions a second")
     if not found["sealed"]:
         stopped = "no scan is running; the same command goes on"
         print(f"time left  {duration(left) if left is not None else stopped}")

@@ -53,16 +53,26 @@ def write_table(
     """
     table = _distinct_names(table)
     if out is not None:
-        ending = out.rpartition(".")[2].lower()
-        _to_file(table, form or (ending if ending in FORMS else "csv"), out)
+        _to_file(table, form or _form_of(out), out)
+        say(f"{len(table):,} rows into {out}")
     elif form == "parquet":
         raise UsageError("parquet is no text: name a file with --out")
     elif form in (None, "table"):
         print_table(_plain(table.slice(0, SHOWN)), table.column_names, first)
+        if not len(table):
+            say("no rows")
         if len(table) > SHOWN:
             say(f"… and {len(table) - SHOWN:,} more rows; --out FILE or --format csv has all")
     else:
         _write_text(table, form, sys.stdout)
+
+
+def _form_of(out: str) -> str:
+    """The form that a file's name asks for; csv where it has no ending."""
+    _, dot, ending = out.rpartition("/")[2].rpartition(".")
+    if dot and ending.lower() not in FORMS:
+        raise UsageError(f"--out {out}: end it in .{', .'.join(FORMS)}, or say --format")
+    return ending.lower() if dot else "csv"
 
 
 def _to_file(table: pa.Table, form: str, out: str) -> None:

@@ -28,7 +28,8 @@ def command(
 def run(command: Callable[[], int]) -> int:
     """Run a command's body: an error that the user can mend is one line and a status.
 
-    1 for what failed, 2 for wrong arguments; anything unforeseen keeps its traceback.
+    1 for what failed, 2 for wrong arguments, 130 for Ctrl-C; anything unforeseen keeps its
+    traceback.
     """
     try:
         return command()
@@ -40,7 +41,7 @@ def run(command: Callable[[], int]) -> int:
         return 1
     except KeyboardInterrupt:
         print("memscan: stopped; run the same command again to go on", file=sys.stderr)
-        return 1
+        return 130  # as shells say of a program that a signal 2 has ended
     except BrokenPipeError:
         # The reader has gone; what is still buffered has to go somewhere at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

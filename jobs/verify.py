@@ -5,11 +5,11 @@ seed; where the training image can be had (beside the caption, or by --images), 
 compared with it too. Verdicts: verbatim (the whole picture, of this caption alone), template (a
 part of it, or one picture for several captions), none. They join the run as the view verdicts,
 or, with --mitigate, as the view mitigated, with how many verdicts differ from the plain ones.
-The same command again goes on where it stopped. Examples:
+The same command again goes on where it stopped.
 
-memscan verify RUN --top 200
-memscan verify RUN --captions suspects.txt --images 's3://bucket/images/{key}.jpg'
-memscan verify RUN --top 200 --mitigate
+Examples: memscan verify RUN --top 200
+          memscan verify RUN --captions suspects.txt --images 's3://bucket/images/{key}.jpg'
+          memscan verify RUN --top 200 --mitigate
 """
 
 import sys

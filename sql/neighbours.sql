@@ -1,6 +1,6 @@
 -- The captions whose words are most like those of one caption, with their scores.
 --
--- parameter caption = none: its caption_id, or any text, of the run or not
+-- parameter caption: its caption_id, or any text, of the run or not
 -- parameter least = 0.3: the Jaccard index of the sets of words from which on one is a neighbour
 -- parameter limit = 20: how many
 --

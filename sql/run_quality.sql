@@ -3,7 +3,7 @@
 --
 -- column measure: what is counted
 -- column count: how many
--- column share: of the samples read, or of the captions scored
+-- column share: of the samples read, of the captions scored, or of the reference captions
 WITH scored AS (
     SELECT count(*) AS total, count(*) FILTER (truncated) AS truncated,
            count(*) FILTER (seeds > 1) AS with_seeds
@@ -34,6 +34,17 @@ UNION ALL BY NAME
 SELECT 'captions without a score' AS measure, count(*) AS count,
        count(*) / (SELECT count(*) FROM captions) AS share
 FROM captions ANTI JOIN scores USING (caption_id)
+UNION ALL BY NAME
+SELECT 'samples whose caption was not planned (--limit)' AS measure, count(*) AS count,
+       count(*) / (SELECT count(*) FROM samples) AS share
+FROM samples ANTI JOIN captions USING (caption_id)
+UNION ALL BY NAME
+SELECT 'reference captions that are in the training set too' AS measure,
+       count(DISTINCT caption_id) AS count,
+       count(DISTINCT caption_id)
+       / nullif((SELECT count(DISTINCT caption_id) FROM samples WHERE is_reference), 0) AS share
+FROM samples SEMI JOIN (FROM captions WHERE NOT is_reference) USING (caption_id)
+WHERE is_reference
 UNION ALL BY NAME
 SELECT 'captions longer than the model reads' AS measure, truncated AS count,
        truncated / nullif(total, 0) AS share

@@ -68,8 +68,13 @@ def _alike(shown: str, real: str) -> bool:
 
 def _text(words: str) -> str:
     """A pattern for words: any space for a space (columns move with the width of numbers)."""
-    parts = [r"\s*".join(map(re.escape, part.split(" "))) for part in words.rstrip("\n").split("…")]
-    return ".*".join(parts)
+    parts = [
+        # One pattern for a run of spaces: many would be tried in every combination.
+        r"\s*".join(map(re.escape, re.split(" +", part)))
+        for part in words.rstrip("\n").split("…")
+    ]
+    # A table's rule is as wide as its numbers.
+    return re.sub("━+", "━+", ".*".join(parts))
 
 
 def _value(number: str) -> float:

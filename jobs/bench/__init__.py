@@ -4,13 +4,13 @@ Parts: --model times each profile against plain forwards, --pipeline what a scan
 forwards, --planning how captions are read and grouped, --sql named queries on a large run; all
 parts by default. Every round runs all ways one
 after another on the same input; a speedup is the median over the rounds of the ratio within a
-round, so that a drift of the machine's speed cancels. Examples:
+round, so that a drift of the machine's speed cancels.
 
-memscan bench --model testbed
-memscan bench --model sd14-random --rounds 3 --batch-size 2
-memscan bench --pipeline --captions 1000000
-memscan bench --planning --rows 20000000
-memscan bench --sql
+Examples: memscan bench --model testbed
+          memscan bench --model sd14-random --rounds 3 --batch-size 2
+          memscan bench --pipeline --captions 1000000
+          memscan bench --planning --rows 20000000
+          memscan bench --sql
 """
 
 from collections.abc import Sequence

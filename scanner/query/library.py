@@ -1,7 +1,8 @@
 """The named queries of sql/: each a file with a header that says what it is for.
 
 The header is the leading comment. Its first paragraph is the purpose; ``parameter NAME = DEFAULT:
-text``, ``column NAME: text`` and ``example NAME=VALUE …`` follow, on as many lines as they take.
+text`` (a text that has to be given, where there is no default), ``column NAME: text`` and ``example
+NAME=VALUE …`` follow, on as many lines as they take.
 """
 
 import itertools
@@ -9,6 +10,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scanner.errors import UsageError
 
@@ -22,21 +24,25 @@ class Query:
 
     name: str
     purpose: str
-    parameters: dict[str, float | int | str]
+    parameters: dict[str, float | int | str | None]
     about: dict[str, str]
     columns: dict[str, str]
     example: tuple[str, ...]
     sql: str
 
-    def bind(self, given: dict[str, str]) -> dict[str, float | int | str]:
+    def bind(self, given: dict[str, str]) -> dict[str, Any]:
         """All parameters, the given ones in the type of their default. Raises UsageError."""
         unknown = ", ".join(sorted(set(given) - set(self.parameters)))
         if unknown:
             known = ", ".join(self.parameters) or "none"
             raise UsageError(f"query {self.name} has no parameter {unknown}; it has {known}")
-        bound = dict(self.parameters)
+        for name, default in self.parameters.items():
+            if default is None and name not in given:
+                raise UsageError(f"query {self.name} needs --param {name}=…: {self.about[name]}")
+        bound: dict[str, Any] = dict(self.parameters)
         for name, text in given.items():
-            kind = type(self.parameters[name])
+            default = self.parameters[name]
+            kind = str if default is None else type(default)
             try:
                 bound[name] = kind(text)
             except ValueError as error:
@@ -52,14 +58,15 @@ def library() -> dict[str, Query]:
 
 def _read(path: Path) -> Query:
     text = path.read_text()
-    parameters: dict[str, float | int | str] = {}
+    parameters: dict[str, float | int | str | None] = {}
     about: dict[str, str] = {}
     columns: dict[str, str] = {}
     purpose: list[str] = []
     example: tuple[str, ...] = ()
     for line in _entries(text):
-        if match := re.fullmatch(r"parameter (\w+) = (\S+): (.*)", line):
-            parameters[match[1]], about[match[1]] = _value(match[2]), match[3]
+        if match := re.fullmatch(r"parameter (\w+)(?: = (\S+))?: (.*)", line):
+            parameters[match[1]] = _value(match[2]) if match[2] else None
+            about[match[1]] = match[3]
         elif match := re.fullmatch(r"column (\w+): (.*)", line):
             columns[match[1]] = match[2]
         elif match := re.fullmatch(r"example (.*)", line):

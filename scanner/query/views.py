@@ -153,6 +153,6 @@ def _signal(schema: pa.Schema, by: str | None) -> str:
     if by not in numbers:
         calibrated = " (combination needs a --calibration)" if by == COMBINATION else ""
         raise UserError(
-            f"{by}: no signal of this run to rank by{calibrated}; it has {', '.join(numbers)}"
+            f"{by}: no signal of this run to rank by{calibrated}; it has {', '.join(signals)}"
         )
     return str(by)

@@ -32,7 +32,8 @@ class Run:
         """A run to read. Raises UserError where there is none."""
         run = cls(Store(url, single_writer=True))
         if not run.store.exists("run.json"):
-            raise UserError(f"{url}: no run here (run.json is missing); make one by memscan scan")
+            why = run.store.why_missing() or "run.json is missing"
+            raise UserError(f"{url}: no run here ({why}); make one by memscan scan")
         return run
 
     # -- run.json ---------------------------------------------------------------------------
@@ -51,17 +52,27 @@ class Run:
         if self.store.create("run.json", encode(record)):
             return
         there = self.record() or {}
-        asked = json.loads(encode(record))
-        for part, told_by in (("inputs", "inputs"), ("fingerprint", "asked")):
-            if there.get(part) != asked[part]:
+        here = json.loads(encode(record))
+        for part, options in (("inputs", "inputs"), ("fingerprint", "asked")):
+            if there.get(part) != here[part]:
                 # In the words of the options, where they tell the two apart.
-                options = _differences(there.get(told_by), asked.get(told_by))
-                changed = ", ".join(options or _differences(there.get(part), asked[part]))
-                more = "; to add input files to it, --extend" if part == "inputs" else ""
+                names = _different(there, here, options) or _different(there, here, part)
+                changed = ", ".join(
+                    f"{name} ({_said(there, part, options, name)} there, "
+                    f"{_said(here, part, options, name)} here)"
+                    for name in names
+                )
+                more = "; to add input files to it, --extend" if "captions (" in changed else ""
                 raise UserError(
                     f"{self.store.url} holds a run with another configuration; different are: "
                     f"{changed}. Choose another --out, or repeat the settings of its run.json{more}"
                 )
+
+    def abandon(self) -> None:
+        """Forget a run that could not be planned, so that other options can have its place; one
+        whose planning can go on is kept."""
+        if not self.plans() and not self.store.exists(f"{planning_folder(0)}/inputs.json"):
+            self.store.remove("run.json")
 
     # -- plan.json, and plan-0002.json … where the run was extended ----------------------------
 
@@ -200,7 +211,12 @@ def _plan_name(generation: int) -> str:
     return f"plan-{generation + 1:04d}.json" if generation else "plan.json"
 
 
-def _differences(was: dict[str, Any] | None, now: dict[str, Any] | None) -> list[str]:
-    was, now = was or {}, now or {}
-    keys = [key for key in {**was, **now} if was.get(key) != now.get(key) and key != "id"]
-    return [f"{key} ({was.get(key)!r} there, {now.get(key)!r} here)" for key in keys]
+def _different(there: dict[str, Any], here: dict[str, Any], part: str) -> list[str]:
+    was, now = there.get(part) or {}, here.get(part) or {}
+    return [name for name in {**was, **now} if was.get(name) != now.get(name) and name != "id"]
+
+
+def _said(record: dict[str, Any], part: str, options: str, name: str) -> str:
+    """What an option came to, where the run keeps that, else what was given."""
+    found = record[part].get(name, (record.get(options) or {}).get(name))
+    return "not given" if found is None else repr(found)

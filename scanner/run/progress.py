@@ -55,9 +55,9 @@ class Progress:
         self.save(run, stopped=True)
 
     def save(self, run: Run, stopped: bool = False) -> None:
-        self.updated = 0.0 if stopped else time.time()
+        self.updated = time.time()
         record = asdict(self) | {"captions_per_second": self.captions_per_second}
-        run.store.write("progress.json", encode(record))
+        run.store.write("progress.json", encode(record | ({"updated": 0.0} if stopped else {})))
 
 
 @dataclass

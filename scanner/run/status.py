@@ -42,6 +42,8 @@ def status(run: Run) -> dict[str, Any]:
         },
         "captions": planned,
         "samples": plan.counts["samples"] if plan else 0,
+        "reference_samples": plan.counts.get("reference_samples", 0) if plan else 0,
+        "limit": (run.record() or {}).get("inputs", {}).get("limit"),
         "scored": scored,
         "rejects": count_reasons(run.store, rejects),
         "captions_per_second": rate,

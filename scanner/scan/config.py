@@ -11,6 +11,9 @@ from scanner.scan.options import ActorOptions, ModelOptions
 
 _OR_A_RUN = tyro.conf.arg(help_behavior_hint="(required, or --captions-from)")
 _BUT_DRY = tyro.conf.arg(help_behavior_hint="(required, but for --dry-run)")
+# The options that change a score: those of the model beside its name and revision, and the others.
+MODEL = ("model_config", "lora", "lora_scale")
+SCORING = ("profile", "signals", "seeds", "steps", "guidance", "height", "width")
 ProfileName = Literal["triage", "standard", "thorough", "trajectory"]
 
 
@@ -43,7 +46,8 @@ class ScanConfig(ActorOptions, ModelOptions):
     """Files of captions known not to be in the training set; scored in the same run, marked
     is_reference, never ranked."""
     limit: int | None = None
-    """Score only this many distinct captions: those with the smallest caption ids."""
+    """Score only this many distinct captions, those with the smallest caption ids, as a trial: such
+    a run cannot be extended, and the whole data set wants another --out."""
     profile: ProfileName = "standard"
     """Which signals are computed, and so what a caption costs: triage a part of one U-Net forward,
     standard one, thorough two for each of four seeds, trajectory a hundred."""
@@ -59,7 +63,7 @@ class ScanConfig(ActorOptions, ModelOptions):
     512 on the cpu, and small enough for four slices an actor."""
     extend: bool = False
     """Add input files to a run: files that it has read already are left out, and only captions
-    that it does not have are scored."""
+    that it does not have are scored. Their caption, key and image columns may have other names."""
     repair: bool = False
     """Read every part of a finished run again, and score anew the slices whose parts are damaged
     or missing (a run that is not finished is checked before it is sealed, in any case)."""
@@ -81,10 +85,10 @@ class ScanConfig(ActorOptions, ModelOptions):
             raise UsageError("--captions: name at least one file, glob or directory to scan")
         if self.captions_from and (self.captions or self.reference):
             raise UsageError("--captions-from scans an earlier run's captions; leave out the files")
-        if self.extend and (self.captions_from or self.limit):
-            raise UsageError(
-                "--extend adds files by --captions; leave out --captions-from, --limit"
-            )
+        for name in ("captions_from", "limit"):
+            if self.extend and getattr(self, name):
+                flag = name.replace("_", "-")
+                raise UsageError(f"--extend adds whole files, by --captions; leave out --{flag}")
         if self.where != "true" and not self.captions_from:
             raise UsageError("--where chooses among the captions of --captions-from; name a run")
         if not self.out and not self.dry_run:

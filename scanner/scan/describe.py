@@ -51,6 +51,7 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
         "columns": plan.columns,
         "counts": plan.counts,
         "rejects": rejects,
+        "limit": config.limit,
         "slices": len(plan.slices),
         "preflight": f"1 of {racers} racing writers won" if racers else "no --out, not tried",
         "model": setting.files.name,

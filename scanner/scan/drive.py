@@ -1,30 +1,20 @@
 """Drive a scan from its options to a sealed run."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from scanner.errors import UserError
 from scanner.run import Plan, Run
 from scanner.run.directory import planning_folder
 from scanner.run.progress import Watch
-from scanner.run.status import count_reasons
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import Input, choose_inputs
 from scanner.scan.plan_scan import on_the_pool, plan_scan
 from scanner.scan.record import asked_of, record_of, what_is_scanned
+from scanner.scan.result import ScanResult, finished, result_of
 from scanner.scan.score_plan import score_plan
 from scanner.scan.setting import Say, prepare
 from scanner.storage import Store
-
-
-@dataclass(frozen=True)
-class ScanResult:
-    """A sealed run: its manifest, how many rejects there are by reason, and what to complain of."""
-
-    run: str
-    manifest: dict[str, Any]
-    rejects: dict[str, int]
-    complaints: tuple[str, ...]
 
 
 def scan(config: ScanConfig, say: Say, progress: Watch) -> ScanResult:
@@ -34,16 +24,14 @@ def scan(config: ScanConfig, say: Say, progress: Watch) -> ScanResult:
     it is, at least every second. Raises UserError for what the user has to mend.
     """
     config.check()
+    if done := finished(config, say):
+        return done
     run = Run(Store(config.out, config.single_writer))
     wanted = what_is_scanned(config)
     there = run.record()
     asked = asked_of(config)
     if config.extend:
         wanted = _as_it_began(there, wanted, config)
-    same = there is not None and there["inputs"] == wanted and there["asked"] == asked
-    if same and run.is_finished() and not (config.extend or config.repair):
-        say(f"{config.out} is finished already")
-        return _result(run, run.manifest() or {}, config)
     if there and config.revision is None and there["model"]["name"] == config.model:
         # The hub's newest revision may have moved on; a run stays with the one it began with.
         config = replace(config, revision=there["model"]["revision"])
@@ -52,13 +40,17 @@ def scan(config: ScanConfig, say: Say, progress: Watch) -> ScanResult:
     inputs = _unread(config, plans)
     if config.extend and not inputs and run.is_finished() and not config.repair:
         say(f"{config.out} has read these files already")
-        return _result(run, run.manifest() or {}, config)
+        return result_of(run, run.manifest() or {}, config)
     setting = prepare(config, say)
     run.store.preflight()
     run.begin(record_of(setting, asked, wanted))
     planner = on_the_pool(config.address, say, progress)
     while not plans or inputs:
-        plan = plan_scan(setting, inputs, run.store, say, plans, planner)
+        try:
+            plan = plan_scan(setting, inputs, run.store, say, plans, planner)
+        except UserError:
+            run.abandon()
+            raise
         plans.append(run.adopt(plan, len(plans)))
         # Another driver, or this one before it was killed, may have planned other files.
         inputs = _unread(config, plans) if config.extend else []
@@ -66,21 +58,25 @@ def scan(config: ScanConfig, say: Say, progress: Watch) -> ScanResult:
     manifest = run.seal()
     for number in range(len(plans)):
         run.store.remove_folder(f"{planning_folder(number)}/spellings")
-    return _result(run, manifest, config)
+    return result_of(run, manifest, config)
 
 
 def _as_it_began(
     there: dict[str, Any] | None, wanted: dict[str, Any], config: ScanConfig
 ) -> dict[str, Any]:
-    """An extended run's record keeps the inputs that it began with; the plan has the others."""
+    """An extended run's record keeps the inputs that it began with, and how their columns are
+    called; the plan has the others."""
     if there is None:
         raise UserError(f"{config.out}: no run here to extend; leave out --extend to begin one")
     began = there["inputs"]
-    if began["captions_from"] or began["limit"]:
-        raise UserError(
-            f"{config.out}: a run of --captions-from or --limit cannot be extended; begin another"
-        )
-    return wanted | {name: began[name] for name in ("captions", "reference")}
+    for name in ("captions_from", "limit"):
+        if began[name]:
+            flag = name.replace("_", "-")
+            raise UserError(
+                f"{config.out}: a run of --{flag} cannot be extended; begin another without it"
+            )
+    kept = ("captions", "reference", "caption_column", "key_column", "image_key")
+    return wanted | {name: began[name] for name in kept}
 
 
 def _unread(config: ScanConfig, plans: list[Plan]) -> list[Input]:
@@ -89,31 +85,3 @@ def _unread(config: ScanConfig, plans: list[Plan]) -> list[Input]:
         return []
     read = {item.get("url") for plan in plans for item in plan.inputs}
     return [item for item in choose_inputs(config) if item.url not in read]
-
-
-def _result(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanResult:
-    counts = manifest["counts"]
-    complaints = []
-    if counts["quarantined"]:
-        complaints.append(
-            f"{counts['quarantined']:,} captions in {len(manifest['quarantined'])} quarantined "
-            f"slices have no scores; see {config.out}/quarantine, then run the same command again"
-        )
-    if counts["rejected_files"]:
-        complaints.append(
-            f"input files could not be read to the end: {counts['rejected_files']}; which and why: "
-            f'memscan sql {config.out} "SELECT source, reason FROM rejects"'
-        )
-    # What img2dataset could not download was never in the training set.
-    missing = counts.get("not_downloaded", 0)
-    for of, number, all_of in (
-        ("rows", counts["rejects"] - missing, counts["rows"] - missing),
-        ("captions", counts["scan_rejects"], counts["captions"]),
-    ):
-        if number > config.max_reject_fraction * all_of:
-            complaints.append(
-                f"{number:,} of {all_of:,} {of} were rejected; why: "
-                f'memscan sql {config.out} "SELECT reason, count(*) FROM rejects GROUP BY ALL"'
-            )
-    rejects = count_reasons(run.store, manifest["rejects"])
-    return ScanResult(config.out, manifest, rejects, tuple(complaints))

@@ -28,7 +28,8 @@ class ModelOptions:
     device: str = "auto"
     """cuda or cpu; cuda where there is one."""
     steps: int = 50
-    """Steps of the DDIM schedule: its first, its third from last, or all of it is looked at."""
+    """Steps of the DDIM schedule. Most signals look at its first step only, cosine_low_noise at the
+    third from last, those of a trajectory at all."""
     guidance: float = 7.5
     """Guidance scale of a trajectory."""
     height: int | None = None

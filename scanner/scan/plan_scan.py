@@ -39,6 +39,9 @@ def plan_scan(
         say(f"{item.url}: {_choice(item)}")
     if len(inputs) > SHOWN:
         say(f"… and {len(inputs) - SHOWN} more files")
+    left_out = sum(item.columns is None for item in inputs)
+    if left_out:
+        say(f"{left_out:,} of {len(inputs):,} files are left out; the rejects say why")
     plan = make_plan(
         inputs,
         store,
@@ -52,6 +55,7 @@ def plan_scan(
     say(
         f"planned: {counts['rows']:,} rows, {counts['rejects']:,} rejected, "
         f"{counts['captions']:,} distinct captions in {len(plan.slices):,} slices"
+        f"{' (as many as --limit takes)' if config.limit else ''}"
     )
     return plan
 

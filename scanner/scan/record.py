@@ -5,11 +5,13 @@ import json
 import platform
 import time
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scanner.scan.config import ScanConfig
-from scanner.scan.setting import MODEL, SCORING, Setting
+from scanner.scan.config import MODEL, SCORING, ScanConfig
 from scanner.storage import full_url
+
+if TYPE_CHECKING:
+    from scanner.scan.setting import Setting
 
 LIBRARIES = ("memorization-scanner", "torch", "diffusers", "transformers", "ray", "pyarrow")
 
@@ -35,7 +37,7 @@ def asked_of(config: ScanConfig) -> dict[str, Any]:
     return asked | {"signals": list(config.signals) if config.signals else None}
 
 
-def record_of(setting: Setting, asked: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+def record_of(setting: "Setting", asked: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """run.json."""
     fingerprint = setting.scorer.fingerprint
     text = json.dumps(fingerprint, sort_keys=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from scanner.cluster import Resources
 from scanner.models import ModelFiles, canonical, find_model, load_model, load_tokenizer
-from scanner.scan.config import ScanConfig
+from scanner.scan.config import MODEL, SCORING, ScanConfig
 from scanner.scan.resources import choose_resources
 from scanner.scan.work import ScanWork
 from scanner.scoring import Scorer
@@ -16,8 +16,6 @@ from scanner.storage import Store, full_url
 
 SLICE_CAPTIONS = {"cpu": 512, "cuda": 4096}
 SLICES_PER_ACTOR = 4
-MODEL = ("model_config", "lora", "lora_scale")
-SCORING = ("profile", "signals", "seeds", "steps", "guidance", "height", "width")
 
 Say = Callable[[str], None]
 

@@ -152,6 +152,8 @@ class Scorer:
 
         Raises TypeError for what is no text.
         """
+        if isinstance(captions, str):
+            raise TypeError(f"one caption, {captions!r}, where a list of them is wanted")
         for number, caption in enumerate(captions):
             if not isinstance(caption, str):
                 raise TypeError(f"caption {number} is no text but {caption!r}; leave it out")

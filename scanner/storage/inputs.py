@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from scanner.errors import UserError
-from scanner.storage.urls import is_local, split_url, url_of
+from scanner.storage.urls import is_local, missing_bucket, split_url, url_of
 
 
 def open_input(url: str, mode: str = "rb", **options: Any) -> IO[Any]:
@@ -41,8 +41,8 @@ def _named(fs: Any, path: str, url: str, endings: tuple[str, ...]) -> list[str]:
         matched = fs.glob(path)
         if not matched:
             raise UserError(
-                f"{url}: nothing matches; a directory is read with all below it, and ** matches "
-                "directories of any depth"
+                f"{url}: {missing_bucket(fs, path) or 'nothing matches'}; a directory is read with "
+                "all below it, and ** matches directories of any depth"
             )
         names = [name for name in matched if fs.isfile(name)]
         names += [name for one in matched if fs.isdir(one) for name in _below(fs, one)]
@@ -51,7 +51,8 @@ def _named(fs: Any, path: str, url: str, endings: tuple[str, ...]) -> list[str]:
     elif fs.exists(path):
         return [path]
     else:
-        raise UserError(f"{url}: no such file, directory or object; check the path and the bucket")
+        why = missing_bucket(fs, path) or "no such file, directory or object"
+        raise UserError(f"{url}: {why}; check the path and the bucket")
     return [name for name in dict.fromkeys(names) if name.lower().endswith(endings)]
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from scanner.errors import UserError
-from scanner.storage.urls import is_local, is_s3, split_url, url_of
+from scanner.storage.urls import is_local, is_s3, missing_bucket, split_url, url_of
 
 RACERS = 16
 REMOVERS = 16
@@ -76,6 +76,10 @@ class Store:
 
     def exists(self, name: str) -> bool:
         return self._fs.exists(self._path(name))
+
+    def why_missing(self) -> str:
+        """Why nothing can be in this place, "" where something can."""
+        return missing_bucket(self._fs, self._root)
 
     def names(self, folder: str) -> list[str]:
         """Names of the files in a folder ("" for the top), sorted; [] where there is no folder."""

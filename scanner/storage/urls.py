@@ -82,6 +82,14 @@ def is_local(fs: Any) -> bool:
     return isinstance(fs, fsspec.get_filesystem_class("file"))
 
 
+def missing_bucket(fs: Any, path: str) -> str:
+    """That there is no such bucket, where S3 says so; else ""."""
+    bucket = path.partition("/")[0]
+    if not is_s3(fs) or fs.exists(bucket):
+        return ""
+    return f"there is no bucket {bucket}, or it may not be listed"
+
+
 def is_s3(fs: Any) -> bool:
     protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
     return protocol in ("s3", "s3a")

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.calibration.runs import synthetic_labels, synthetic_run
+from tests.sealed import seal_run
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,22 @@ def test_without_labels_the_list_is_what_the_null_supports(
     assert "of their own: AN ASSUMPTION" in bulk
     assert "how many of them falsely is not known" in bulk
     assert "on average" not in bulk
+
+
+def test_a_reference_caption_that_was_trained_on_is_no_null_and_that_is_said(
+    memscan: Memscan, tmp_path: Path
+) -> None:
+    captions = [
+        {"caption_id": name, "caption": name, "is_reference": name == "held"}
+        for name in ("both", "held", "trained")
+    ]
+    samples = [{"caption_id": row["caption_id"], "is_reference": False} for row in captions[::2]]
+    samples += [{"caption_id": name, "is_reference": True} for name in ("both", "held")]
+    scores = pa.table({"caption_id": ["both", "held", "trained"], "noise_norm_first": [1.0, 2, 3]})
+    made = seal_run(tmp_path / "run", samples, captions, scores)
+    done = memscan("calibrate", made)
+    assert "2 captions by noise_norm_first, compared with 1" in done.stdout
+    assert "that are in the training set too, and left out: 1" in done.stderr
 
 
 def test_a_calibration_whose_labels_differ_in_style_is_doubted_wherever_it_is_used(

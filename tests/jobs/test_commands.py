@@ -26,6 +26,7 @@ def test_memscan_alone_lists_every_command_with_its_purpose() -> None:
         assert purpose in done.stdout
     assert memscan(check=False).returncode == 2
     assert memscan("no-such-command", check=False).returncode == 2
+    assert "did you mean scan?" in memscan("scna", check=False).stderr
     assert memscan("--version").stdout.startswith("memscan 0.")
     assert "usage: memscan rank" in memscan("rank", "--help").stdout
 
@@ -83,6 +84,8 @@ def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(
         (("rank", "nowhere"), "no run here"),
         (("sql", "nowhere", "SELECT 1"), "no run here"),
         (("sql",), "name a run"),
+        (("sql", "x", "--name", "compare"), "--name compare: asks another run too; --with other="),
+        (("rank", "x", "--top", "0"), "--top 0: must be at least 1"),
         (("status", "nowhere"), "no run here"),
         (("verify", "nowhere"), "no run here"),
         (("verify", "x", "--seeds", "1"), "--seeds 1: agreement across seeds needs at least 2"),
@@ -149,6 +152,13 @@ def test_rank_and_sql_print_json_csv_and_parquet(run: str, tmp_path: Path) -> No
     called("rank", run, "--out", str(tmp_path / "r.parquet"))
     assert pq.read_table(tmp_path / "r.parquet")["caption_id"].to_pylist() == ["b", "d", "a"]
     assert "parquet is no text" in called("rank", run, "--format", "parquet", check=False).stderr
+    refused = called("rank", run, "--out", str(tmp_path / "r.xlsx"), check=False)
+    assert (refused.returncode, (tmp_path / "r.xlsx").exists()) == (2, False)
+    assert "end it in .csv, .json, .parquet, or say --format" in refused.stderr
+    plain = called("rank", run, "--out", str(tmp_path / "rows"))
+    assert f"3 rows into {tmp_path / 'rows'}" in plain.stderr
+    assert (tmp_path / "rows").read_text().startswith("rank,caption_id")
+    assert "no rows" in called("sql", run, "SELECT 1 AS one WHERE false").stderr
 
 
 def test_named_queries_are_listed_and_run_with_parameters(run: str) -> None:
@@ -157,6 +167,14 @@ def test_named_queries_are_listed_and_run_with_parameters(run: str) -> None:
     assert len(json.loads(rows)) == 1
     assert "no such query" in called("sql", run, "--name", "nothing", check=False).stderr
     assert "exactly one SELECT" in called("sql", run, "DROP VIEW scores", check=False).stderr
+
+
+def test_a_query_says_what_it_needs(run: str) -> None:
+    asked = ("sql", run, "--name", "neighbours")
+    done = called(*asked, check=False)
+    assert done.returncode == 2
+    assert "query neighbours needs --param caption=…: its caption_id, or any text" in done.stderr
+    assert "bird" in called(*asked, "--param", "caption=bird").stdout
 
 
 def test_columns_of_one_name_and_decimals_come_out_whole(run: str) -> None:

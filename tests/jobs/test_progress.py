@@ -18,7 +18,7 @@ progress(Progress(8, 4096, captions_done=512, actors=3, started=100.0, updated=1
 progress.__exit__()
 """
 SAID = (
-    "planning: 7 of 40 units of input files read, 2 actors",
+    "planning: 7 of 40 parts of the input read, 2 actors",
     "planning: 3 of 12 ranges of caption ids grouped, 2 actors",
     "512 of 4,096 captions, 51.2 a second, 3 actors, 70 s left",
 )

@@ -131,6 +131,21 @@ def test_another_configuration_is_told_in_the_words_of_the_options(tmp_path: Pat
         run.begin(other)
 
 
+def test_a_run_that_could_not_be_planned_is_forgotten_unless_its_planning_can_go_on(
+    run: Run,
+) -> None:
+    run.store.write("planning/0000/inputs.json", b"{}")
+    run.abandon()
+    assert run.record()
+    run.store.remove("planning/0000/inputs.json")
+    run.abandon()
+    assert run.record() is None
+    run.begin(RECORD)
+    run.adopt(PLAN)
+    run.abandon()
+    assert run.record()
+
+
 def test_a_place_without_a_run_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run here"):
         Run.existing(str(tmp_path))

@@ -72,6 +72,8 @@ def test_nothing_flagged_and_a_wrong_predicate_are_clear_errors(
     wrong = called(*scan, "--where", "no_such > 1", check=False)
     assert wrong.returncode == 1
     assert "no_such" in wrong.stderr
+    assert "another configuration" not in wrong.stderr, "what was not planned keeps no place"
+    assert not (tmp_path / "r/run.json").exists()
 
 
 def test_asked_signals_are_the_only_ones_and_too_many_rejects_are_exit_status_3(

@@ -46,7 +46,7 @@ def test_rows_are_samples_plus_rejects_and_equal_captions_one_caption(tmp_path: 
     plan = _plan(tmp_path, captions=(str(file),))
     assert plan.counts == {
         "rows": 8, "samples": 4, "rejects": 4, "not_downloaded": 0, "rejected_files": 0,
-        "captions": 2,
+        "reference_samples": 0, "captions": 2,
     }  # fmt: skip
     captions = _read(tmp_path, plan.captions)
     assert [row["caption"] for row in sorted(captions, key=lambda row: row["caption"])] == [

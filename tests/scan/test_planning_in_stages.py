@@ -274,7 +274,7 @@ def test_status_shows_what_is_read_and_grouped_before_there_is_a_plan(
     assert planning == {"units": units, "units_read": units, "ranges_grouped": 1}
     assert status_command([run.store.url]) == 0
     said = capsys.readouterr().out
-    assert f"planning   {units} of {units} units of input files read, 1 ranges" in said
+    assert f"planning   {units} of {units} parts of the input read, 1 ranges" in said
     run.adopt(_plan(tmp_path / "run", data))
     assert status(run)["planning"] is None
     run.store.write("planning/0001/inputs.json", encode({"units": [{}, {}]}))

@@ -108,3 +108,40 @@ def test_extending_a_run_scores_only_what_is_new(tmp_path: Path) -> None:
     samples = called("sql", out, "SELECT count(*) AS n FROM samples", "--json").stdout
     assert json.loads(samples) == [{"n": 62}]
     assert "has read these files already" in called(*both, "--extend").stderr
+    Path(tmp_path / "other.csv").write_text("Beschreibung\nein roter Hund\n")
+    other = (*SCAN, "--captions", str(tmp_path / "other.csv"), "--out", out, "--extend")
+    assert "name it with --caption-column" in called(*other, check=False).stderr
+    called(*other, "--caption-column", "Beschreibung")
+    assert len(scores(out)) == 62
+
+
+def test_a_trial_says_that_it_is_one_and_reference_captions_are_counted_apart(
+    tmp_path: Path,
+) -> None:
+    write_captions(tmp_path / "a.csv", rows=8, distinct=8)
+    first = (tmp_path / "a.csv").read_text().splitlines()[1]
+    (tmp_path / "held.csv").write_text(f"caption\nnever seen\n{first}\n")
+    (tmp_path / "b.parquet").write_bytes(b"no parquet")
+    out = str(tmp_path / "run")
+    inputs = ("--captions", str(tmp_path / "a.csv"), str(tmp_path / "b.parquet"))
+    scan = (*SCAN, *inputs, "--reference", str(tmp_path / "held.csv"), "--out", out)
+    plan = called(*scan, "--limit", "5", "--dry-run")
+    assert "files                3 (1 left out: see above)" in plan.stdout
+    assert "1 of 3 files are left out; the rejects say why" in plan.stderr
+    done = called(*scan, "--limit", "5", check=False)
+    assert "6 captions scored" in done.stdout
+    assert "(--limit 5: the data may have more)" in done.stdout
+    assert "samples    10, 2 of them reference captions" in done.stdout
+    told = called("status", out).stdout
+    assert "6 of 6 scored (--limit 5: the data may have more)" in told
+    assert "samples    10, 2 of them reference captions" in told
+    assert "running on" not in told
+    quality = {row["measure"]: row["count"] for row in _quality(out)}
+    assert quality["samples whose caption was not planned (--limit)"] == 3
+    assert quality["reference captions that are in the training set too"] == 1
+    extend = called(*scan, "--extend", check=False)
+    assert "a run of --limit cannot be extended" in extend.stderr
+
+
+def _quality(run: str) -> list[dict]:
+    return json.loads(called("sql", run, "--name", "run_quality", "--json").stdout)

@@ -127,6 +127,8 @@ def test_odd_captions_are_scored_as_documented(scorer: Scorer) -> None:
 
 
 def test_what_is_no_text_is_named(scorer: Scorer) -> None:
+    with pytest.raises(TypeError, match="one caption, 'a red cat', where a list"):
+        scorer.score("a red cat")
     with pytest.raises(TypeError, match="caption 1 is no text but None"):
         scorer.score(["a cat", None])
 

@@ -17,8 +17,9 @@ from scanner.evidence.verify.mitigated import load_mitigated
 from scanner.models import ModelFiles, find_model
 from scanner.models.diffusion_model import score_scheduler
 from scanner.models.pipeline import load_pipeline
+from scanner.scan.config import MODEL
 from scanner.scan.resources import choose_resources
-from scanner.scan.setting import MODEL, from_anywhere
+from scanner.scan.setting import from_anywhere
 from scanner.storage import Store
 
 BATCH = 16

@@ -45,6 +45,7 @@ def make_plan(
     read = read_units(reading, store, make_canonical, do_items, folder)
     files = _files(read)
     counts = {name: sum(file[name] for file in files) for name in COUNTED}
+    counts["reference_samples"] = sum(file["samples"] for file in files if file["is_reference"])
     counts["rejected_files"] = sum(file["unreadable"] for file in files)
     if counts["samples"] == 0:
         reason = _first_reason(store, read)
