@@ -12,7 +12,7 @@ policy.toml, the default one too: copy it and change it. Nothing is scored again
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -21,6 +21,9 @@ from jobs.options import pairs
 from jobs.tables import print_table
 from jobs.terminal import command, print_json, say
 from scanner.errors import UsageError
+
+if TYPE_CHECKING:
+    from scanner.curation.copies.copying import Applied
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _curate(config: CurateConfig) -> int:
-    if not config.out:
-        raise UsageError("--out: name the directory that the removal list is written to")
+    _check(config)
     from scanner.curation import (
+        OverLimit,
         choose_image_key,
         curate,
         difference,
         read_policy,
         remember,
     )
+    from scanner.curation.copies.shards import check_place
     from scanner.query import open_run
 
     policy = read_policy(config.policy)
@@ -85,7 +89,13 @@ def _curate(config: CurateConfig) -> int:
     choose_image_key(tables, config.image_key)
     if config.diff:
         remember(tables, config.diff, config.run)
-    summary = curate(config.run, tables, policy, config.out, config.force)
+    if config.apply:
+        check_place(config.run, config.apply)  # before the list in --out is replaced
+    try:
+        summary = curate(config.run, tables, policy, config.out, config.force)
+    except OverLimit as error:
+        say(f"{error.summary.to_text()}\n")
+        raise
     record: dict[str, Any] = summary.to_json()
     if not config.json:
         print(summary.to_text())
@@ -101,23 +111,40 @@ def _curate(config: CurateConfig) -> int:
         if not config.apply:
             print("next     the same with --apply DIR writes cleaned copies of the shards")
     if config.apply:
-        from scanner.curation.copies.copying import apply
-
-        copied = apply(
-            config.run,
-            config.out,
-            config.apply,
-            say,
-            config.actors,
-            config.address,
-            config.single_writer,
-        )
+        copied = _apply(config, config.apply)
         record["apply"] = copied.to_json()
         if not config.json:
             print(f"copies   {copied.to_text()}")
     if config.json:
         print_json(record)
     return 0
+
+
+def _check(config: CurateConfig) -> None:
+    if not config.out:
+        raise UsageError("--out: name the directory that the removal list is written to")
+    given = {
+        "--actors": config.actors is not None,
+        "--address": config.address is not None,
+        "--single-writer": config.single_writer,
+    }
+    if any(given.values()) and not config.apply:
+        names = ", ".join(name for name in given if given[name])
+        raise UsageError(f"{names}: only --apply takes it; name the place for the copies")
+
+
+def _apply(config: CurateConfig, place: str) -> "Applied":
+    from scanner.curation.copies.copying import apply
+
+    return apply(
+        config.run,
+        config.out,
+        place,
+        say,
+        config.actors,
+        config.address,
+        config.single_writer,
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,22 @@
 -- column signal: the decision signal
 -- column score: its value for the flagged caption
 -- column image_key: tells that two samples are the same image
-WITH marked AS (
+WITH trained AS NOT MATERIALIZED (
+    -- What the scan kept under a name that the list has itself, or that begins with kept_, becomes
+    -- kept_ and that name. is_reference is among them so that one always is; it is left out below.
+    SELECT COLUMNS(lambda name: NOT regexp_full_match(
+               name,
+               '(?i)is_reference|action|reasons|rule|via|cluster|probability|signal|score|policy'
+               || '|_flag|_image|_along|_by|kept_.*'
+           )),
+           COLUMNS(
+               '(?i)^(is_reference|action|reasons|rule|via|cluster|probability|signal|score|policy'
+               '|_flag|_image|_along|_by|kept_.*)$'
+           ) AS 'kept_\1'
+    FROM samples
+    WHERE NOT is_reference
+),
+marked AS (
     SELECT caption_id,
            struct_pack(
                late := action <> 'drop', rule := rule, via := caption_id, action := action,
@@ -26,9 +41,8 @@ WITH marked AS (
     FROM flagged
 ),
 own AS MATERIALIZED (
-    SELECT samples.*, "_flag"
-    FROM samples JOIN marked USING (caption_id)
-    WHERE NOT is_reference
+    SELECT trained.*, "_flag"
+    FROM trained JOIN marked USING (caption_id)
 ),
 -- Of several rules for an image a drop wins, then the first rule, then the smallest caption id.
 images AS MATERIALIZED (
@@ -42,9 +56,8 @@ touched AS (
     FROM own LEFT JOIN images USING (image_key)
     WHERE "_flag".action <> 'keep'
     UNION ALL BY NAME
-    SELECT samples.*, "_image"
-    FROM samples JOIN images USING (image_key) ANTI JOIN marked USING (caption_id)
-    WHERE NOT is_reference
+    SELECT trained.*, "_image"
+    FROM trained JOIN images USING (image_key) ANTI JOIN marked USING (caption_id)
 ),
 decided AS (
     SELECT *, CASE WHEN "_along" THEN "_image" ELSE "_flag" END AS "_by"
@@ -73,11 +86,10 @@ SELECT source, "row", key, caption_id,
        CASE WHEN "_along" THEN "_by".via END AS via,
        "_by".cluster AS cluster, "_by".probability AS probability, "_by".signal AS signal,
        "_by".score AS score,
-       -- With what the scan kept of the input (the URL, say), but for names that are taken.
+       -- With what the scan kept of the input (the URL, say).
        COLUMNS(lambda name: NOT list_contains(
-           ['source', 'row', 'key', 'caption_id', 'action', 'reasons', 'rule', 'via', 'cluster',
-            'probability', 'signal', 'score', 'is_reference', 'policy', '_flag', '_image',
-            '_along', '_by'], lower(name)
+           ['source', 'row', 'key', 'caption_id', 'kept_is_reference', '_flag', '_image', '_along',
+            '_by'], lower(name)
        ))
 FROM decided
 ORDER BY source, "row"

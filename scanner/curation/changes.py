@@ -17,10 +17,13 @@ from scanner.storage import Store
 
 SHOWN = 10
 _COLUMNS = ["source", "row", "caption_id", "action", "reasons"]
+# Rejected rows, which have no caption, are no samples.
 _CHANGED = """
     SELECT caption_id, before.action AS before, after.action AS after,
            before.reasons AS before_reasons, after.reasons AS after_reasons
-    FROM listed_before AS before FULL JOIN listed AS after USING (source, "row", caption_id)
+    FROM (FROM listed_before WHERE caption_id IS NOT NULL) AS before
+    FULL JOIN (FROM listed WHERE caption_id IS NOT NULL) AS after
+        USING (source, "row", caption_id)
     WHERE before.action IS DISTINCT FROM after.action"""
 # A sample that a list does not name is kept by it; a kept one that it names is no change.
 _ACTIONS = f"""

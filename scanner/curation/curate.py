@@ -2,7 +2,7 @@
 
 from scanner.curation.matching import Matching
 from scanner.curation.policy import Policy
-from scanner.curation.removals import list_removals, write_list
+from scanner.curation.removals import PARQUET, list_removals, write_list
 from scanner.curation.safeguards import check
 from scanner.curation.summary import Summary, summarize
 from scanner.errors import UserError
@@ -16,21 +16,29 @@ SUMMARY = "summary.json"
 SUMMARY_TEXT = "summary.txt"
 
 
+class OverLimit(UserError):
+    """A policy removes more than its limits allow; ``summary`` is what it would come to."""
+
+    def __init__(self, why: str, summary: Summary) -> None:
+        super().__init__(why)
+        self.summary = summary
+
+
 def curate(run: str, tables: RunTables, policy: Policy, out: str, force: bool = False) -> Summary:
     """Write the removal list of a policy, and what it comes to, into the directory ``out``.
 
-    Nothing is scored. Raises UserError where a predicate is wrong or, without ``force``, where a
-    source or a cluster loses more than the policy's limits; then nothing is written.
+    Nothing is scored. Raises UserError where a predicate is wrong, and OverLimit where, without
+    ``force``, a source or a cluster loses more than the policy's limits; then nothing is written.
     """
     matching = make_list(run, tables, policy)
     summary = summarize(matching, run, out)
+    store = Store(out, single_writer=True)
     if not force:
         try:
             check(summary.heaviest, policy.limits, policy.id)
         except UserError as error:
-            # Nothing is written that could be looked at.
-            raise UserError(f"{error}\n\n{summary.to_text()}") from error
-    store = Store(out, single_writer=True)
+            old = f"; the list in {out} is still the earlier one" if store.exists(PARQUET) else ""
+            raise OverLimit(f"{error}. Nothing was written{old}", summary) from error
     record = Run.existing(run).record() or {}
     write_list(tables, store, policy.id, record["fingerprint"]["id"])
     store.write(POLICY, policy.text.encode())

@@ -1,12 +1,13 @@
 """Which captions a policy's rules hold for, and the view flagged that the removal list reads."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import pyarrow as pa
 
 from scanner.curation.policy import Policy, Rule
 from scanner.curation.predicates import columns_of
 from scanner.curation.significance import Significance, significance
+from scanner.curation.wording import counted, joined
 from scanner.errors import UserError
 from scanner.query import RunTables, near_duplicate_clusters
 
@@ -24,8 +25,9 @@ CLUSTERED = 100_000
 class Matching:
     """The rules of a policy over one run: every caption that a rule holds for, found once.
 
-    ``missing`` says, by rule, what its predicate asks for and the run has not got. ``significance``
-    is that of the decisions, where there are reference captions and nothing is calibrated.
+    ``missing`` says, by rule, what its predicate asks for and the run has not got, "" where it has
+    it all. ``significance`` is that of the decisions, where there are reference captions and
+    nothing is calibrated.
     """
 
     def __init__(self, tables: RunTables, policy: Policy) -> None:
@@ -33,15 +35,13 @@ class Matching:
         self.tables, self.policy = tables, policy
         self.calibrated = bool(tables.calibration and tables.calibration.weights)
         asked = {rule.reason: columns_of(tables, rule.when, _where(rule)) for rule in policy.rules}
-        surprising = any({"p_value", "q_value"} & names for names in asked.values())
+        surprising = any({"p_value", "q_value"} & each.names for each in asked.values())
         self.significance: Significance | None = None
         if surprising or not self.calibrated:
             self.significance = significance(tables)
         lacking = self._lacking()
         self.missing = {
-            reason: "; ".join(dict.fromkeys(_MISSING[name] for name in sorted(names & lacking)))
-            for reason, names in asked.items()
-            if names & lacking
+            reason: "; ".join(self._missing(each.needed, lacking)) for reason, each in asked.items()
         }
         view = self._judged(surprising)
         for rule in policy.rules:
@@ -77,6 +77,19 @@ class Matching:
         there |= {"verdict"} if verified else set()
         there |= {"p_value", "q_value"} if self.significance else set()
         return _MISSING.keys() - there
+
+    def _missing(self, needed: Set[str], lacking: Set[str]) -> list[str]:
+        """What a predicate needs and this run lacks, or else how far surprise goes in it."""
+        if needed & lacking:
+            return list(dict.fromkeys(_MISSING[name] for name in sorted(needed & lacking)))
+        if self.calibrated or self.significance is None:
+            return []
+        lowest = self.significance.lowest()
+        asked = [
+            f"the lowest {name} is {lowest[name]:.2g}" for name in sorted(needed & lowest.keys())
+        ]
+        references = counted(self.significance.references, "reference caption")
+        return [f"{joined(asked)}, by {references}"] if asked else []
 
     def _judged(self, surprising: bool) -> str:
         """ranked with all that a predicate may ask for."""

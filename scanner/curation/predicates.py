@@ -1,14 +1,26 @@
 """A policy's predicates: one SQL expression each, checked before anything runs."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from scanner.errors import UserError
 from scanner.query import RunTables
 
+_IS_NULL = "OPERATOR_IS_NULL"
 
-def columns_of(tables: RunTables, predicate: str, where: str) -> set[str]:
-    """The names of the columns that a predicate reads.
+
+@dataclass(frozen=True)
+class Asked:
+    """The ``names`` of the columns that a predicate reads; ``needed``: those of which it does not
+    only ask whether they are null."""
+
+    names: frozenset[str]
+    needed: frozenset[str]
+
+
+def columns_of(tables: RunTables, predicate: str, where: str) -> Asked:
+    """The columns that a predicate reads.
 
     Raises UserError where the text is anything else than one SQL expression: it is going to stand
     inside a longer statement.
@@ -22,7 +34,7 @@ def columns_of(tables: RunTables, predicate: str, where: str) -> set[str]:
     del plain["select_list"]
     if nodes != [plain] or len(selected) != 1:
         raise UserError(f"{where}: must be one SQL predicate, such as n_samples > 10")
-    return set(_names(selected))
+    return Asked(frozenset(_names(selected)), frozenset(_names(selected, _IS_NULL)))
 
 
 def _tree(tables: RunTables, predicate: str) -> dict[str, Any]:
@@ -32,11 +44,11 @@ def _tree(tables: RunTables, predicate: str) -> dict[str, Any]:
     return json.loads(found["tree"][0].as_py())
 
 
-def _names(tree: Any) -> list[str]:
-    """The last part of every column's name in an expression."""
+def _names(tree: Any, without: str = "") -> list[str]:
+    """The last part of every column's name in an expression, but in nodes of a type."""
     if isinstance(tree, list):
-        return [name for item in tree for name in _names(item)]
-    if not isinstance(tree, dict):
+        return [name for item in tree for name in _names(item, without)]
+    if not isinstance(tree, dict) or (without and tree.get("type") == without):
         return []
     own = [tree["column_names"][-1].lower()] if tree.get("class") == "COLUMN_REF" else []
-    return own + [name for item in tree.values() for name in _names(item)]
+    return own + [name for item in tree.values() for name in _names(item, without)]

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,29 +20,40 @@ CSV = "removal_list.csv"
 REMOVED = ("drop", "cap")
 REJECTED = "rejected-by-planning"
 BATCH_ROWS = 1 << 16
+# As sql/removal_list.sql renames them: the list's own columns, and what its steps are called.
+_KEPT = "kept_"
+_INNER = {"_flag", "_image", "_along", "_by"}
 _TYPES = {"row": pa.int64(), "reasons": pa.list_(pa.string()), "rule": pa.int32()}
 _TYPES |= {"probability": pa.float64(), "score": pa.float64()}
 # Rows without a caption have no rule; references are in no training set.
-_REJECTS = f"""
-    SELECT source, "row", key, 'drop' AS action, ['{REJECTED}'] AS reasons
-    FROM rejects
+_REJECTED = """
+    SELECT source, "row", key FROM rejects
     WHERE stage = 'plan' AND source IS NOT NULL AND "row" IS NOT NULL
         AND NOT list_contains($references, source)"""
+_DROPPED = f"SELECT *, 'drop' AS action, ['{REJECTED}'] AS reasons FROM rejected"
+
+
+def name_in_list(kept: str) -> str:
+    """What the list calls a column that the scan kept of the input: ``kept_NAME`` where the list
+    has a column NAME of its own, or where NAME begins with ``kept_`` itself; else NAME."""
+    low = kept.lower()
+    taken = low in {*_own_columns(), *_INNER} or low.startswith(_KEPT)
+    return f"{_KEPT}{kept}" if taken else kept
 
 
 def list_removals(matching: Matching, references: list[str]) -> None:
-    """Make the table listed: sql/removal_list.sql by the policy, sorted by source and row.
+    """Make the table listed: sql/removal_list.sql by the policy, sorted by source and row; and
+    rejected, the rows that planning rejected, which listed has too where the policy drops them.
 
     ``references``: input files that are no part of the training set.
     """
+    tables = matching.tables
+    tables.materialize("rejected", _REJECTED, {"references": references})
     matching.flag()
     sql = f"SELECT * FROM ({library()['removal_list'].sql})"
     if matching.policy.rejects == "drop":
-        sql += f" UNION ALL BY NAME {_REJECTS}"
-        parameters = {"references": references}
-    else:
-        parameters = {}
-    matching.tables.materialize("listed", f'{sql} ORDER BY source, "row"', parameters)
+        sql += f" UNION ALL BY NAME {_DROPPED}"
+    tables.materialize("listed", f'{sql} ORDER BY source, "row"', {})
 
 
 def count_alone(matching: Matching, rule: int) -> dict[str, int]:
@@ -51,8 +63,8 @@ def count_alone(matching: Matching, rule: int) -> dict[str, int]:
 
 
 def count_listed(tables: RunTables) -> dict[str, int]:
-    """Samples by action in the table listed."""
-    return _counts(tables, "listed")
+    """Samples by action in the table listed; rejected rows are none."""
+    return _counts(tables, "(FROM listed WHERE caption_id IS NOT NULL)")
 
 
 def write_list(tables: RunTables, store: Store, policy: str, fingerprint: str) -> None:
@@ -80,11 +92,17 @@ def _tables(tables: RunTables, schema: pa.Schema, policy: str) -> Iterator[pa.Ta
 
 def _schema(tables: RunTables, policy: str, fingerprint: str) -> pa.Schema:
     """The list's columns, each with its description, what names the sample first."""
-    about = library()["removal_list"].columns | {"policy": "the policy's name, version and hash"}
     names = [*tables.query("FROM listed LIMIT 0").column_names, "policy"]
-    kept = "kept from the input, as text"
-    fields = [column(name, _TYPES.get(name, pa.string()), about.get(name, kept)) for name in names]
+    about = {name: f"the input's column {name.removeprefix(_KEPT)}, as text" for name in names}
+    about |= _own_columns()
+    fields = [column(name, _TYPES.get(name, pa.string()), about[name]) for name in names]
     return pa.schema(fields, metadata={"policy": policy, "run_fingerprint": fingerprint})
+
+
+@cache
+def _own_columns() -> dict[str, str]:
+    """The columns that every list has, with their descriptions."""
+    return library()["removal_list"].columns | {"policy": "the policy's name, version and hash"}
 
 
 def _flat(table: pa.Table) -> pa.Table:

@@ -1,13 +1,16 @@
 """Limits on what a policy may remove of one source or one cluster."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scanner.curation.policy import Limits
+from scanner.curation.wording import counted, joined
 from scanner.errors import UserError
 from scanner.query import RunTables
 
 SHOWN = 10
+NAMED = 3
 # A flagged caption without a cluster is one by itself; rows without a caption are in none.
 _SOURCES = """
     WITH removed AS (
@@ -41,29 +44,37 @@ def heaviest(tables: RunTables, samples: int) -> Heaviest:
     return Heaviest(sources, clusters)
 
 
+def unnamed(items: Sequence[dict[str, Any]], what: str) -> list[str]:
+    """How many of the heaviest come after those that are named, as a text; nothing for none."""
+    more = len(items) - NAMED
+    or_more = " or more" if len(items) == SHOWN else ""
+    return [f"{more}{or_more} other {what}{'s' * (more != 1)}"] if more > 0 else []
+
+
 def check(found: Heaviest, limits: Limits, policy: str) -> None:
     """Raises UserError where a source or a cluster loses more than its limit."""
     over = [item for item in found.sources if item["share"] > limits.source]
     if over:
         worst = over[0]
         raise UserError(
-            f"policy {policy} removes {worst['removed']:,} of {worst['samples']:,} samples "
-            f"({worst['share']:.1%}) of {worst['source']}, and limits.source allows "
-            f"{limits.source:.0%}{_others(len(over) - 1, 'source')}; nothing was written. Look at "
-            "the rules, raise the limit in the policy, or pass --force"
+            f"policy {policy} removes {worst['removed']:,} of "
+            f"{counted(worst['samples'], 'sample')} ({worst['share']:.1%}) of {worst['source']}, "
+            f"and limits.source allows {limits.source:.0%}{_others(over, 'source')}. Look at the "
+            "rules, raise the limit in the policy, or pass --force"
         )
     wide = [item for item in found.clusters if item["share"] > limits.cluster]
     if wide:
         worst = wide[0]
         raise UserError(
-            f"policy {policy} removes {worst['removed']:,} samples of the one cluster of "
+            f"policy {policy} removes {counted(worst['removed'], 'sample')} of the one cluster of "
             f"near-duplicate captions {worst['cluster']}, {worst['share']:.1%} of the whole data "
-            f"set, and limits.cluster allows {limits.cluster:.0%}"
-            f"{_others(len(wide) - 1, 'cluster')}; nothing was written. Look at the cluster's "
-            "captions, raise the limit in the policy, or pass --force"
+            f"set, and limits.cluster allows {limits.cluster:.0%}{_others(wide, 'cluster')}. Look "
+            "at the cluster's captions, raise the limit in the policy, or pass --force"
         )
 
 
-def _others(count: int, what: str) -> str:
-    more = f"{count} or more" if count >= SHOWN - 1 else str(count)
-    return f" ({more} other {what}{'s' * (count != 1)} as well)" if count else ""
+def _others(over: Sequence[dict[str, Any]], what: str) -> str:
+    """Those beside the worst: the next ones by name, and how many more."""
+    others = [f"{item[what]} ({item['share']:.1%})" for item in over[1:NAMED]]
+    others += unnamed(over, what)
+    return f"; too much goes of {joined(others)} as well" if others else ""

@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from scanner.curation.cautions import SharedImage, Unscored, shared_image, unscored
 from scanner.curation.matching import Matching
 from scanner.curation.removals import count_alone, count_listed
-from scanner.curation.safeguards import Heaviest, heaviest
+from scanner.curation.safeguards import NAMED, Heaviest, heaviest, unnamed
+from scanner.curation.wording import counted
 from scanner.query import RunTables
 
 # One row a flagged caption that loses samples, or has other captions' samples lose an image.
@@ -28,8 +30,8 @@ _BY_RULE = """
 @dataclass(frozen=True)
 class ByRule:
     """``captions``: for how many a rule holds; ``removed`` and ``recaption``: samples for which it
-    is the deciding one; ``alone``: samples by action, were it the only rule; ``missing``: what it
-    asks for and the run has not got, where it holds for nothing."""
+    is the deciding one; ``alone``: samples by action, were it the only rule; ``missing``: where
+    it holds for nothing, what it asks for and the run has not got."""
 
     captions: int
     removed: int
@@ -42,13 +44,14 @@ class ByRule:
 class Summary:
     """What the policy does to the data set.
 
-    ``actions`` counts samples, and sums to ``samples`` where no rejected rows are dropped.
-    ``rejects``: rows that planning could not use. ``captions_removed``: flagged captions that lose
-    samples. ``along``: removed samples of other captions, which have the image of one that is
-    removed. ``expected_false_captions``, and ``expected_false_removals`` of samples: how many of
-    these are not memorized, by the calibrated probabilities. Without a calibration the first is at
-    most so many on average, by the reference captions, and None without those; the second is None.
-    ``expected_by`` says which.
+    ``actions`` counts samples, and sums to ``samples``. ``rejects``: how many rows planning could
+    not use, and what becomes of them; they are no samples. ``captions_removed``: flagged captions
+    that lose samples. ``along``: removed samples of other captions, which have the image of one
+    that is removed. ``unscored``: samples that no rule can hold for. ``shared_image``: an image key
+    of so many samples that it may be none. ``expected_false_captions``, and
+    ``expected_false_removals`` of samples: how many of these are not memorized, by the calibrated
+    probabilities. Without a calibration the first is at most so many on average, by the reference
+    captions, and None without those; the second is None. ``expected_by`` says which.
     """
 
     run: str
@@ -60,6 +63,8 @@ class Summary:
     by_rule: dict[str, ByRule]
     captions_removed: int
     along: int
+    unscored: Unscored
+    shared_image: SharedImage | None
     expected_false_captions: float | None
     expected_false_removals: float | None
     expected_by: str | None
@@ -85,11 +90,10 @@ class Summary:
         share = self.removed / self.samples if self.samples else 0.0
         lines = [
             f"policy {self.policy} on {self.run}",
-            f"{self.samples:,} samples: {self.removed:,} ({share:.1%}) to be removed, "
-            f"on account of {self.captions_removed:,} captions",
+            f"{counted(self.samples, 'sample')}: {self.removed:,} ({share:.1%}) to be removed, "
+            f"on account of {counted(self.captions_removed, 'caption')}",
             "",
-            *(f"  {action:10}{self.actions[action]:>14,}  {about}" for action, about in _ABOUT),
-            *self._along(),
+            *self._actions(),
             "",
             f"  {'rule':24}{'captions':>12}{'removes':>14}{'were it alone':>16}",
             *(line for reason, rule in self.by_rule.items() for line in _rule(reason, rule)),
@@ -97,16 +101,24 @@ class Summary:
             _errors(self),
             _rejects(self.rejects),
         ]
-        for item in self.heaviest.sources[:3]:
-            lines.append(
-                f"of {item['source']}: {item['removed']:,} of {item['samples']:,} samples "
-                f"({item['share']:.1%})"
-            )
+        lines += [
+            f"of {item['source']}: {item['removed']:,} of {item['samples']:,} samples "
+            f"({item['share']:.1%})"
+            for item in self.heaviest.sources[:NAMED]
+        ]
+        lines += [f"and of {more}" for more in unnamed(self.heaviest.sources, "source")]
+        if self.shared_image:
+            lines.append(f"warning: {self.shared_image.to_text()}")
         return "\n".join(lines)
 
-    def _along(self) -> list[str]:
-        about = "of these: the image of a removed sample, under another caption"
-        return [f"  {'along':10}{self.along:>14,}  {about}"] if self.along else []
+    def _actions(self) -> list[str]:
+        rows = [(action, self.actions[action], about) for action, about in _ABOUT]
+        if self.unscored.samples:
+            rows.insert(1, ("unscored", self.unscored.samples, self.unscored.to_text()))
+        if self.along:
+            about = "of these: the image of a removed sample, under another caption"
+            rows.append(("along", self.along, about))
+        return [f"  {name:10}{count:>14,}  {about}" for name, count, about in rows]
 
 
 _ABOUT = (
@@ -122,9 +134,8 @@ def summarize(matching: Matching, run: str, out: str) -> Summary:
     tables = matching.tables
     samples = _one(tables, "SELECT count(*) AS n FROM samples WHERE NOT is_reference")["n"]
     actions = count_listed(tables)
-    found = tables.query("SELECT count(*) AS n FROM listed WHERE caption_id IS NULL")
-    rejects = found["n"][0].as_py()
-    untouched = samples + rejects - sum(actions.values())
+    untouched = samples - sum(actions.values())
+    rejects = _one(tables, "SELECT count(*) AS n FROM rejected")["n"]
     lost = _one(tables, _LOST)
     return Summary(
         run=run,
@@ -132,10 +143,12 @@ def summarize(matching: Matching, run: str, out: str) -> Summary:
         policy=matching.policy.id,
         samples=samples,
         actions=actions | {"keep": actions["keep"] + untouched},
-        rejects={"rows": _planning_rejects(tables), "action": matching.policy.rejects},
+        rejects={"rows": rejects, "action": matching.policy.rejects},
         by_rule=_by_rule(matching),
         captions_removed=lost["captions"],
         along=_one(tables, _ALONG)["n"],
+        unscored=unscored(tables, run),
+        shared_image=shared_image(tables, samples),
         **_expected(matching, lost),
         heaviest=heaviest(tables, samples),
     )
@@ -172,14 +185,9 @@ def _by_rule(matching: Matching) -> dict[str, ByRule]:
             removed=row["removed"],
             recaption=row["recaption"],
             alone=count_alone(matching, number),
-            missing="" if captions else matching.missing.get(rule.reason, ""),
+            missing="" if captions else matching.missing[rule.reason],
         )
     return found
-
-
-def _planning_rejects(tables: RunTables) -> int:
-    sql = "SELECT count(*) AS n FROM rejects WHERE stage = 'plan' AND \"row\" IS NOT NULL"
-    return _one(tables, sql)["n"]
 
 
 def _one(tables: RunTables, sql: str) -> dict[str, Any]:
@@ -197,16 +205,20 @@ def _rule(reason: str, rule: ByRule) -> list[str]:
 
 def _errors(summary: Summary) -> str:
     rate = summary.expected_false_discovery_rate
-    share = f" ({rate:.1%} of them)" if rate is not None else ""
+    share = f" ({rate:.1%})" if rate is not None else ""
+    if summary.expected_by and not summary.captions_removed:
+        return "expected false removals: none, since nothing is removed"
+    captions = f"of {counted(summary.captions_removed, 'caption')}{share}"
     if summary.expected_by == "calibration":
         return (
-            f"expected false removals: {summary.expected_false_captions:,.1f} captions{share}, "
-            f"{summary.expected_false_removals:,.1f} samples, by the calibrated probabilities"
+            f"expected false removals: {summary.expected_false_captions:,.1f} {captions}, "
+            f"{summary.expected_false_removals:,.1f} of {counted(summary.removed, 'sample')}, "
+            "by the calibrated probabilities"
         )
     if summary.expected_by:
         return (
-            f"expected false removals: at most {summary.expected_false_captions:,.1f} captions"
-            f"{share} on average, compared with the {summary.expected_by}; there is no calibration"
+            f"expected false removals: at most {summary.expected_false_captions:,.1f} {captions} "
+            f"on average, compared with the {summary.expected_by}; there is no calibration"
         )
     return (
         "expected false removals: unknown, since there is no calibration for this run, and no "
@@ -217,5 +229,8 @@ def _errors(summary: Summary) -> str:
 def _rejects(rejects: dict[str, Any]) -> str:
     if not rejects["rows"]:
         return "no rows were rejected by planning"
-    what = "kept in cleaned copies" if rejects["action"] == "keep" else "dropped (rejects = 'drop')"
-    return f"{rejects['rows']:,} rows that planning rejected are {what}"
+    what = "kept in cleaned copies" if rejects["action"] == "keep" else "dropped as well"
+    return (
+        f"{counted(rejects['rows'], 'row')} that planning rejected, no samples and not in the sums "
+        f"above: {what} (rejects = '{rejects['action']}')"
+    )

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scanner.run import Output, Run
-from scanner.run.schema import column
+from scanner.run.schema import column, rejects_table
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
@@ -28,29 +28,35 @@ def normalisation() -> Callable[[str], str]:
 
 def make_run(
     out: Path | str,
-    score: Callable[[str], float],
+    score: Callable[[str], float | None],
     record: dict[str, Any] | None = None,
     make_canonical: Callable[[], Callable[[str], str]] = normalisation,
     **options,
 ) -> str:
-    """``score`` of a canonical caption becomes its noise_norm_first; ``options`` are a scan's.
+    """``score`` of a canonical caption becomes its noise_norm_first, and None rejects it;
+    ``options`` are a scan's.
 
     ``record``: what run.json holds beside the fingerprint.
     """
     config = ScanConfig(out=str(out), **options)
     run = Run(Store(config.out))
-    plan = make_plan(choose_inputs(config), run.store, make_canonical, lambda _: 1000)
+    plan = make_plan(choose_inputs(config), run.store, make_canonical, lambda _: 1000, config.limit)
     run.begin({"inputs": {}, "fingerprint": {"id": "f"}, **(record or {})})
     run.adopt(plan)
     for item in plan.slices:
         with run.store.open(item.file) as file:
             chosen = [("caption_id", ">=", item.first), ("caption_id", "<=", item.last)]
             captions = pq.read_table(file, filters=chosen).to_pylist()
+        found = {row["caption_id"]: score(row["canonical"]) for row in captions}
         rows = [
-            {"caption_id": row["caption_id"], "noise_norm_first": score(row["canonical"])}
-            for row in captions
+            {"caption_id": caption_id, "noise_norm_first": value}
+            for caption_id, value in found.items()
+            if value is not None
         ]
-        run.commits.commit(item.id, [Output("scores", pa.Table.from_pylist(rows, SCORES))])
+        rejected = [caption_id for caption_id, value in found.items() if value is None]
+        scores = Output("scores", pa.Table.from_pylist(rows, SCORES))
+        reasons = rejects_table("scan", ["no number"] * len(rejected), caption_id=rejected)
+        run.commits.commit(item.id, [scores, Output("rejects", reasons)])
     run.seal()
     return config.out
 

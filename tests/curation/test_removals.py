@@ -155,9 +155,11 @@ def test_the_list_names_each_sample_for_any_program(
     row = table.slice(0, 1).to_pylist()[0]
     assert row["source"].endswith("a.jsonl")
     assert (row["row"], row["key"], row["url"]) == (0, "0", "u1")
-    assert row["score"] == 9.0  # the list's own column, not the data set's
+    assert (row["score"], row["kept_score"]) == (9.0, "kept 0")  # the list's own, the data set's
     assert row["policy"] == given.id
     assert all(b"description" in field.metadata for field in table.schema)
+    about = table.schema.field("kept_score").metadata[b"description"]
+    assert about == b"the input's column score, as text"
     text = pyarrow.csv.read_csv(tmp_path / "removal_list.csv")
     assert text.column_names == table.column_names
     assert len(text) == len(table) == 10
@@ -174,17 +176,6 @@ def test_each_rule_is_also_counted_as_if_it_were_alone(
     assert sum(summary.actions.values()) == summary.samples == len(ROWS)
     assert json.loads((tmp_path / "summary.json").read_text())["actions"] == summary.actions
     assert "were it alone" in (tmp_path / "summary.txt").read_text()
-
-
-def test_what_a_rule_asks_for_and_the_run_has_not_got_is_said(
-    run: str, tables: RunTables, tmp_path: Path
-) -> None:
-    given = policy(rule("copy", "verdict = 'verbatim'", "drop"), rule("loud", LOUD, "cap"))
-    summary = curate(run, tables, given, str(tmp_path))
-    assert "memscan verify" in summary.by_rule["copy"].missing
-    assert not summary.by_rule["loud"].missing
-    assert summary.expected_false_removals is None
-    assert "no calibration for this run" in summary.to_text()
 
 
 @pytest.mark.parametrize(
@@ -207,26 +198,6 @@ def test_a_predicate_is_one_expression_over_ranked(
     with pytest.raises(UserError, match=r"rule bad|SQL"):
         curate(run, tables, policy(rule("bad", when, "drop")), str(tmp_path / "o"))
     assert not (tmp_path / "o").exists()
-
-
-def test_a_source_that_loses_too_much_needs_force(
-    run: str, tables: RunTables, tmp_path: Path
-) -> None:
-    given = policy(rule("loud", LOUD, "drop"), limits={"source": 0.5})
-    with pytest.raises(
-        UserError, match=r"10 of 12 samples \(83.3%\) of .*a.jsonl.*allows 50%(.|\n)*  loud +3 +10 "
-    ):
-        curate(run, tables, given, str(tmp_path / "o"))
-    assert not (tmp_path / "o").exists()
-    assert curate(run, tables, given, str(tmp_path / "o"), force=True).removed == 10
-
-
-def test_one_cluster_cannot_swallow_the_data_set(
-    run: str, tables: RunTables, tmp_path: Path
-) -> None:
-    given = policy(rule("loud", LOUD, "cap"), limits={"source": 1, "cluster": 0.3})
-    with pytest.raises(UserError, match=r"5 samples of the one cluster .* 41.7% of the whole data"):
-        curate(run, tables, given, str(tmp_path / "o"))
 
 
 def test_diff_tells_what_another_policy_or_an_earlier_list_would_do(
@@ -282,3 +253,5 @@ def test_a_verdict_and_a_surprising_score_are_predicates_too(tmp_path: Path) -> 
     # No more than what is removed, though all three captions are at or above the lowest of them.
     assert summary["expected_false_captions"] == 2
     assert summary["expected_by"] == "reference captions"
+    text = (tmp_path / "o" / "summary.txt").read_text()
+    assert "at most 2.0 of 2 captions (100.0%) on average" in text

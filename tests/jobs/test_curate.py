@@ -38,7 +38,11 @@ def test_a_policy_a_list_what_changes_and_copies(
     assert "action = 'delete': must be one of keep, drop, cap, recaption" in complaint
     status, _, complaint = curate("cap")
     assert status == 1
-    assert "limits.cluster allows 10%" in complaint
+    said = complaint.splitlines()
+    assert said[1].startswith("policy mine-1-")
+    assert any("to be removed" in line for line in said)
+    assert said[-1].startswith("memscan: policy mine-1-")  # the error last, after the summary
+    assert "limits.cluster allows 10%" in said[-1]
     status, shown, _ = curate("cap", "--force", "--json", "--apply", str(tmp_path / "copies"))
     assert status == 0
     record = json.loads(shown)
@@ -52,6 +56,24 @@ def test_a_policy_a_list_what_changes_and_copies(
     assert status == 0
     for line in ("cap → drop", "keep → drop", "3 (37.5%) to be removed", "unknown, since"):
         assert line in shown
+
+
+def test_copies_over_the_sources_are_refused_before_the_list_is_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.csv").write_text("caption\nloud\nquiet\n")
+    run = make_run(tmp_path / "run", loudness, captions=(str(tmp_path / "d"),))
+    (tmp_path / "p.toml").write_text(POLICY.replace("ACTION", "drop"))
+    words = [run, "--policy", f"{tmp_path}/p.toml", "--out", str(tmp_path / "o"), "--force"]
+    assert main([*words, "--apply", str(tmp_path / "d")]) == 1
+    assert "would be replaced by its own copy" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_options_of_apply_alone_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--out", "o", "--actors", "2", "--single-writer"]) == 2
+    assert "--actors, --single-writer: only --apply takes" in capsys.readouterr().err
 
 
 def test_a_place_to_write_to_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

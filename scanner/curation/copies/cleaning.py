@@ -24,6 +24,8 @@ from scanner.curation.removals import PARQUET, REMOVED
 from scanner.errors import UserError
 from scanner.storage import Store, open_input
 
+REFUSED = "refused"
+
 
 @dataclass(frozen=True)
 class CleanWork:
@@ -40,8 +42,8 @@ class CleanWork:
 class _Cleaner:
     """The work of --apply (scanner.cluster.Work).
 
-    A shard's copy is uploaded whole; the commit that follows holds its counts. Doing it twice
-    gives the same bytes.
+    A shard's copy is uploaded whole; the commit that follows holds its counts, or, of a shard
+    that is refused, why. Doing it twice gives the same bytes.
     """
 
     removals: Store
@@ -51,23 +53,30 @@ class _Cleaner:
         return item
 
     def compute(self, prepared: Shard) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory() as folder:
-            source = _local(prepared.source, Path(folder))
-            target = Path(folder, "clean", source.name)
-            target.parent.mkdir()
-            if prepared.rows is None:
-                shutil.copyfile(source, target)
-                counts = {"rows": 0, "removed": 0, "kept": 0}
-            else:
-                counts = self._clean(prepared, source, target)
-            self.copies.upload(target, prepared.target)
-            with target.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            written = {"bytes": target.stat().st_size, "sha256": digest}
-        return {"source": prepared.source, "target": prepared.target, **counts, **written}
+        try:
+            return self._copy(prepared)
+        except UserError as error:
+            # A result, not a failure: to try again at once would find the same.
+            return {REFUSED: str(error)}
 
     def finish(self, computed: dict[str, Any]) -> Result:
         return Result([], computed)
+
+    def _copy(self, shard: Shard) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            source = _local(shard.source, Path(folder))
+            target = Path(folder, "clean", source.name)
+            target.parent.mkdir()
+            if shard.rows is None:
+                shutil.copyfile(source, target)
+                counts = {"rows": 0, "removed": 0, "kept": 0}
+            else:
+                counts = self._clean(shard, source, target)
+            self.copies.upload(target, shard.target)
+            with target.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            written = {"bytes": target.stat().st_size, "sha256": digest}
+        return {"source": shard.source, "target": shard.target, **counts, **written}
 
     def _clean(self, shard: Shard, source: Path, target: Path) -> dict[str, int]:
         listed = _listed(self.removals, shard.source)

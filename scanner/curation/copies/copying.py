@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scanner.cluster import Resources, Task, run_items, start_ray
-from scanner.curation.copies.cleaning import CleanWork
+from scanner.curation.copies.cleaning import REFUSED, CleanWork
 from scanner.curation.copies.shards import Shard, shards_of
 from scanner.curation.removals import PARQUET, REMOVED
+from scanner.curation.wording import counted
 from scanner.errors import UserError
-from scanner.run import Commits, Run
+from scanner.run import Commit, Commits, Run
 from scanner.run.records import encode
 from scanner.storage import Store
 
@@ -24,6 +25,7 @@ FOLDER = ".memscan"
 POOL_FROM = 4
 CPUS = 1.0
 SAY_SECONDS = 10.0
+NAMED = 10
 MEND = "remove it and run the same memscan curate again: its shard is copied again"
 
 Say = Callable[[str], None]
@@ -45,10 +47,10 @@ class Applied:
         return asdict(self)
 
     def to_text(self) -> str:
-        left_out = f", and {self.unscanned:,} files that were never scanned, as they are"
+        left_out = f", and {counted(self.unscanned, 'file')} never scanned, copied whole"
         shards = self.shards - self.unscanned
         return (
-            f"{self.out}: {shards:,} shard{'s' * (shards != 1)} with {self.kept:,} rows of "
+            f"{self.out}: {counted(shards, 'shard')} with {counted(self.kept, 'row')} of "
             f"{self.rows:,} ({self.removed:,} removed){left_out if self.unscanned else ''}"
         )
 
@@ -75,17 +77,13 @@ def apply(
     listed, store = Store(removals, single_writer=True), Store(copies, single_writer)
     digest = _begin(listed, store, copies, plan.counts["samples"])
     commits = Commits(store, f"{FOLDER}/commits", digest, MEND)
-    done = commits.done()
-    left = [shard for shard in shards if shard.id not in done]
+    left = _left(commits, shards)
     if len(left) < len(shards):
-        say(f"going on: {len(shards) - len(left)} of {len(shards)} shards are there")
-    say(f"apply: {len(left):,} shards to copy")
+        say(f"going on: {len(shards) - len(left):,} of {counted(len(shards), 'shard')} are there")
+    say(f"apply: {counted(len(left), 'shard')} to copy")
     failed = _run(commits, left, CleanWork(listed, store), say, actors, address)
     if failed:
-        raise UserError(
-            f"--apply {copies}: {len(failed)} of {len(shards)} shards were not copied; the others "
-            "are done, and the same command goes on. " + "; ".join(list(failed.values())[:3])
-        )
+        raise UserError(_not_copied(copies, len(shards), list(failed.values())))
     found = _result(commits, shards, copies)
     if found.removed != (wanted := _removed(listed)):
         raise UserError(
@@ -118,43 +116,73 @@ def _begin(listed: Store, store: Store, copies: str, samples: int) -> str:
     return digest
 
 
+def _left(commits: Commits, shards: list[Shard]) -> list[Task]:
+    """The shards without a copy. One that was refused is looked at again: its file may be back."""
+    done = commits.done()
+    found = commits.look({shard.id: done[shard.id] for shard in shards if shard.id in done})
+    refused = {
+        name
+        for name, commit in found.items()
+        if isinstance(commit, Commit) and REFUSED in commit.notes
+    }
+    return [
+        Task(shard, done[shard.id] + 1 if shard.id in refused else 0)
+        for shard in shards
+        if shard.id not in done or shard.id in refused
+    ]
+
+
+def _not_copied(copies: str, shards: int, reasons: list[str]) -> str:
+    there = shards - len(reasons)
+    others = f"; the other {there:,} {'is' if there == 1 else 'are'} there" if there else ""
+    lines = [
+        f"--apply {copies}: {len(reasons):,} of {counted(shards, 'shard')} could not be "
+        f"copied{others}. Once this is mended, the same command goes on:",
+        *reasons[:NAMED],
+    ]
+    if len(reasons) > NAMED:
+        lines.append(f"and {len(reasons) - NAMED:,} more")
+    return "\n  ".join(lines)
+
+
 def _run(
     commits: Commits,
-    shards: list[Shard],
+    tasks: list[Task],
     work: CleanWork,
     say: Say,
     actors: int | None,
     address: str | None,
 ) -> dict[str, str]:
     """Do the shards, few in this process, many by a pool; why some failed, by id."""
-    if len(shards) < POOL_FROM and not actors:
-        return _run_here(commits, shards, work)
+    if len(tasks) < POOL_FROM and not actors:
+        return _run_here(commits, tasks, work)
     start_ray(address)
     failed: dict[str, str] = {}
-    finished, last = 0, time.monotonic()
-    tasks = [Task(shard) for shard in shards]
+    finished, told, last = 0, 0, time.monotonic()
     for event in run_items(commits, tasks, work, Resources(actors, CPUS, 0), in_flight=1):
-        finished += event.kind == "commit"
-        if event.kind == "quarantine":
-            failed[event.item.id] = event.reason.removeprefix("UserError: ")
-        if event.kind in ("retry", "note"):
+        if event.commit and REFUSED in event.commit.notes:
+            failed[event.item.id] = event.commit.notes[REFUSED]
+        elif event.kind == "commit":
+            finished += 1
+        elif event.kind == "quarantine":
+            failed[event.item.id] = f"{event.item.source}: {event.reason}"
+        elif event.kind in ("retry", "note"):
             say(f"apply: {event.item.source if event.item else ''} {event.reason}")
-        if time.monotonic() - last > SAY_SECONDS:
-            say(f"apply: {finished:,} of {len(shards):,} shards copied")
-            last = time.monotonic()
+        if finished > told and time.monotonic() - last > SAY_SECONDS:
+            say(f"apply: {finished:,} of {counted(len(tasks), 'shard')} copied")
+            told, last = finished, time.monotonic()
     return failed
 
 
-def _run_here(commits: Commits, shards: list[Shard], work: CleanWork) -> dict[str, str]:
+def _run_here(commits: Commits, tasks: list[Task], work: CleanWork) -> dict[str, str]:
     failed = {}
     cleaner = work()
-    for shard in shards:
-        try:
-            result = cleaner.finish(cleaner.compute(cleaner.prepare(shard)))
-        except UserError as error:
-            failed[shard.id] = str(error)
-        else:
-            commits.commit(shard.id, result.outputs, notes=result.notes)
+    for task in tasks:
+        shard = task.item
+        notes = cleaner.finish(cleaner.compute(cleaner.prepare(shard))).notes
+        commit = commits.commit(shard.id, [], task.generation, notes=notes)
+        if REFUSED in commit.notes:
+            failed[shard.id] = commit.notes[REFUSED]
     return failed
 
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scanner.curation.removals import name_in_list
 from scanner.errors import UserError
-from scanner.run import Plan
+from scanner.run import Plan, Run
 from scanner.storage import full_url
 
 
@@ -53,10 +54,17 @@ def shards_of(plan: Plan, apply: str) -> list[Shard]:
     return shards
 
 
+def check_place(run: str, apply: str) -> None:
+    """Raises UserError where no copies of what a sealed run read can go there; see shards_of."""
+    plan = Run.existing(run).plan()
+    assert plan is not None, "a sealed run has a plan"
+    shards_of(plan, apply)
+
+
 def _shard(name: str, file: dict[str, Any], target: str, columns: dict[str, Any] | None) -> Shard:
     if columns is None:
         return Shard(name, file["url"], target, None)
-    looked_at = {column.lower(): column for column in columns["keep"]}
+    looked_at = {name_in_list(column).lower(): column for column in columns["keep"]}
     if columns["key"]:
         looked_at["key"] = columns["key"]
     return Shard(

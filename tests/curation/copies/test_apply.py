@@ -122,7 +122,7 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
     monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
     said: list[str] = []
     found = apply(run, undisturbed[0], str(copies), said.append)
-    assert said == ["going on: 1 of 5 shards are there"]
+    assert said == ["going on: 1 of 5 shards are there", "apply: 4 shards to copy"]
     assert files_of(copies) == undisturbed[2]
     assert found.rows == found.kept + found.removed == 5 * ROWS
 

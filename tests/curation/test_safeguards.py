@@ -1,0 +1,94 @@
+"""Limits on what goes of one source or cluster, and what a rule that holds for nothing says."""
+
+from pathlib import Path
+
+import pytest
+
+from scanner.curation import OverLimit, curate
+from scanner.query import RunTables, open_run
+from tests.curation.runs import loudness, make_run
+from tests.curation.test_removals import LOUD, ROWS, policy, rule, write_rows
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Only read: the lists go elsewhere."""
+    folder = tmp_path_factory.mktemp("safeguards")
+    data = write_rows(folder / "a.jsonl", ROWS)
+    return make_run(folder / "run", loudness, captions=(str(data),), keep=("url", "score"))
+
+
+@pytest.fixture
+def tables(run: str) -> RunTables:
+    return open_run(run)
+
+
+def test_a_source_that_loses_too_much_needs_force(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    given = policy(rule("loud", LOUD, "drop"), limits={"source": 0.5})
+    with pytest.raises(
+        OverLimit, match=r"10 of 12 samples \(83.3%\) of .*a.jsonl, and .*Nothing was written$"
+    ) as refused:
+        curate(run, tables, given, str(tmp_path / "o"))
+    assert refused.value.summary.removed == 10
+    assert not (tmp_path / "o").exists()
+    assert curate(run, tables, given, str(tmp_path / "o"), force=True).removed == 10
+    with pytest.raises(OverLimit, match=r"written; the list in .*/o is still the earlier one$"):
+        curate(run, tables, given, str(tmp_path / "o"))
+
+
+def test_sources_over_the_limit_are_named_as_the_summary_names_them(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"{number}.csv").write_text("caption\nloud\n" + "quiet\n" * number)
+    run = make_run(tmp_path / "run", loudness, captions=(f"{tmp_path}/*.csv",))
+    given = policy(rule("loud", LOUD, "drop"), limits={"source": 0.18, "cluster": 1})
+    with pytest.raises(OverLimit) as refused:
+        curate(run, open_run(run), given, str(tmp_path / "o"))
+    said = f"1 of 1 sample (100.0%) of {tmp_path}/0.csv, and limits.source allows 18%; too much "
+    said += f"goes of {tmp_path}/1.csv (50.0%), {tmp_path}/2.csv (33.3%) and 2 other sources"
+    assert said in str(refused.value)
+    shown = [line for line in refused.value.summary.to_text().splitlines() if "csv" in line]
+    assert [line.split(":")[0].rsplit("/")[-1] for line in shown] == ["0.csv", "1.csv", "2.csv"]
+    assert "and of 3 other sources" in refused.value.summary.to_text()
+
+
+def test_one_cluster_cannot_swallow_the_data_set(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    given = policy(rule("loud", LOUD, "cap"), limits={"source": 1, "cluster": 0.3})
+    with pytest.raises(OverLimit, match=r"5 samples of the one cluster .* 41.7% of the whole data"):
+        curate(run, tables, given, str(tmp_path / "o"))
+
+
+def test_what_a_rule_asks_for_and_the_run_has_not_got_is_said(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    given = policy(rule("copy", "verdict = 'verbatim'", "drop"), rule("loud", LOUD, "cap"))
+    summary = curate(run, tables, given, str(tmp_path))
+    assert "memscan verify" in summary.by_rule["copy"].missing
+    assert not summary.by_rule["loud"].missing
+    assert summary.expected_false_removals is None
+    text = summary.to_text()
+    assert "no calibration for this run" in text
+    assert f"{len(ROWS)} samples: 7 (58.3%) to be removed, on account of 2 captions" in text
+
+
+def test_a_rule_by_surprise_that_holds_for_nothing_says_how_surprising_it_gets(
+    tmp_path: Path,
+) -> None:
+    data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("quiet", "v")])
+    held_out = write_rows(tmp_path / "h.jsonl", [(f"held out {k}", f"x{k}") for k in range(9)])
+    run = make_run(tmp_path / "run", loudness, captions=(str(data),), reference=(str(held_out),))
+    given = policy(
+        rule("null", "probability IS NULL AND q_value <= 0.1", "cap"),
+        rule("likely", "probability >= 0.5", "cap"),
+        rule("odd", "p_value < 0.05 AND q_value IS NOT NULL", "cap"),
+    )
+    summary = curate(run, open_run(run), given, str(tmp_path / "o"))
+    assert {reason: found.missing for reason, found in summary.by_rule.items()} == {
+        "null": "the lowest q_value is 0.2, by 9 reference captions",
+        "likely": "it asks for a probability, and no --calibration gives one",
+        "odd": "the lowest p_value is 0.1 and the lowest q_value is 0.2, by 9 reference captions",
+    }
+    assert "expected false removals: none, since nothing is removed" in summary.to_text()
