@@ -57,8 +57,8 @@ def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
 
 
 def _as_it_reads_best(info: StructTypeInfo) -> StructConstructorSpec | None:
-    """A dataclass's own options before those that it shares with other commands; what is None or
-    empty by default is no value to show, and None none to give."""
+    """A dataclass's own options before those that it shares with other commands; a default that is
+    None, empty or a flag's is no value to show, and None none to give."""
     if not dataclasses.is_dataclass(info.type):
         return None
     kind: Any = info.type
@@ -105,7 +105,8 @@ def _shown(field: dataclasses.Field[Any], hint: Any) -> Any:
     if get_origin(plain) in (Union, types.UnionType):
         (inner,) = (each for each in get_args(plain) if each is not type(None))
         shows.append(tyro.conf.arg(metavar=_metavar(inner)))
-    if _default(field) in (None, "", (), False):
+    default = _default(field)
+    if default is None or isinstance(default, bool) or default in ("", ()):
         shows.append(tyro.conf.arg(help_behavior_hint=""))
     return Annotated[(plain, *shows, *said)] if shows else hint
 

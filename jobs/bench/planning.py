@@ -4,8 +4,8 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,16 @@ STAGES = ("read", "group")
 
 def measure(rows: int) -> dict[str, Any]:
     """All figures; see ``bench --json`` for their names. In a process of its own."""
-    context = get_context("spawn")
-    results: Queue[dict[str, Any]] = context.Queue()
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(1, get_context("spawn")) as pool,
+    ):
         say(f"planning: writing {rows:,} rows")
         files = write_captions(Path(folder, "rows"), rows, FILES, distinct=rows // 2)
-        process = context.Process(target=_plan, args=(files, str(Path(folder, "run")), results))
-        process.start()
-        found = results.get()
-        process.join()
-    return found
+        return pool.submit(_plan, files, str(Path(folder, "run"))).result()
 
 
-def _plan(files: str, out: str, results: "Queue[dict[str, Any]]") -> None:
+def _plan(files: str, out: str) -> dict[str, Any]:
     config = ScanConfig(
         captions=(files,), out=out, model="testbed", device="cpu", actors=1, cpus_per_actor=1.0
     )
@@ -57,16 +54,14 @@ def _plan(files: str, out: str, results: "Queue[dict[str, Any]]") -> None:
     plan = plan_scan(setting, choose_inputs(config), Store(out), say, do_items=timed)
     found = {f"seconds_{stage}": each for stage, each in zip(STAGES, seconds, strict=True)}
     rows = plan.counts["rows"]
-    results.put(
-        {
-            "rows": rows,
-            "captions": plan.counts["captions"],
-            **found,
-            "rows_per_second_read": rows / found["seconds_read"],
-            "memory_before_bytes": before,
-            "peak_memory_bytes": _peak_bytes(),
-        }
-    )
+    return {
+        "rows": rows,
+        "captions": plan.counts["captions"],
+        **found,
+        "rows_per_second_read": rows / found["seconds_read"],
+        "memory_before_bytes": before,
+        "peak_memory_bytes": _peak_bytes(),
+    }
 
 
 def _peak_bytes() -> int:

@@ -53,6 +53,8 @@ def test_help_says_what_is_required_and_begins_with_a_command_s_own_options() ->
     assert "a finished one returns at once. (required, but for --dry-run)" in shown
     assert shown.index("--captions [STR") < shown.index("--out STR") < shown.index("--model STR")
     assert "an earlier list there is replaced. (required)" in called("curate", "--help").stdout
+    assert "(default: 0)" in called("rank", "--help").stdout
+    assert "(default: True)" not in called("verify", "--help").stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)
