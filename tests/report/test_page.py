@@ -184,7 +184,7 @@ def test_the_page_says_what_was_scored(browser: Browser, tmp_path: Path) -> None
     assert "(1 quarantined)" in facts
     assert "1 caption that the model was not trained on" in facts
     assert "standard, 1 seed, 50 steps" in facts
-    assert "Captions without a score are not judged." in policy
+    assert "without a score are not judged, which leaves 1 sample in place." in policy
 
 
 @pytest.mark.parametrize("style", [True, False])
