@@ -1,18 +1,21 @@
 """The options of a command: the fields of a dataclass, with their docstrings as help."""
 
 import dataclasses
+import difflib
 import inspect
 import itertools
 import tomllib
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import tyro
 from tyro.constructors import (
     ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
     StructConstructorSpec,
     StructFieldSpec,
     StructTypeInfo,
@@ -36,13 +39,27 @@ def parse(config: type[Config], command: str, purpose: str, arguments: Sequence[
     words = list(arguments)
     if "config" in {field.name for field in dataclasses.fields(config)}:  # type: ignore[arg-type]
         words = [*_from_toml(config, words), *words]
+    _refuse_unknown(config, command, words)
     registry = ConstructorRegistry()
     registry.struct_rule(_as_it_reads_best)
+    registry.primitive_rule(_or_none)
     with registry:
         options: Config = tyro.cli(
             config, prog=f"memscan {command}", description=purpose, args=words, config=MARKERS
         )
     return options
+
+
+def _refuse_unknown(config: type[Any], command: str, words: Sequence[str]) -> None:
+    """Before the parser complains of what is missing: a mistyped flag is why."""
+    names = [name.rstrip("_").replace("_", "-") for name in _options(config)]
+    flags = ["--help", *(f"--{name}" for name in names), *(f"--no-{name}" for name in names)]
+    for word in words:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in flags:
+            alike = difflib.get_close_matches(flag, flags, 1)
+            meant = f"; did you mean {alike[0]}?" if alike else ""
+            raise UsageError(f"no option {flag}{meant} (memscan {command} --help lists them)")
 
 
 def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
@@ -101,24 +118,26 @@ def _shown(field: dataclasses.Field[Any], hint: Any) -> Any:
     plain, *said = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if dataclasses.is_dataclass(plain):
         return hint
-    shows = []
-    if get_origin(plain) in (Union, types.UnionType):
-        (inner,) = (each for each in get_args(plain) if each is not type(None))
-        shows.append(tyro.conf.arg(metavar=_metavar(inner)))
     default = _default(field)
     if default is None or isinstance(default, bool) or default in ("", ()):
-        shows.append(tyro.conf.arg(help_behavior_hint=""))
-    return Annotated[(plain, *shows, *said)] if shows else hint
+        return Annotated[(plain, tyro.conf.arg(help_behavior_hint=""), *said)]
+    return hint
 
 
-def _metavar(kind: Any) -> str:
-    """How help shows a value of a type, as tyro does where it may not be None as well."""
-    if get_origin(kind) is tuple:
-        one = _metavar(get_args(kind)[0])
-        return f"[{one} [{one} ...]]"
-    if get_origin(kind) is Literal:
-        return "{" + ",".join(get_args(kind)) + "}"
-    return {Path: "PATH"}.get(kind, str(kind.__name__).upper())
+def _or_none(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """What may be None is read as if it might not: None is to leave the option out."""
+    if get_origin(info.type) not in (Union, types.UnionType):
+        return None
+    (inner,) = (each for each in get_args(info.type) if each is not type(None))
+    spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(inner, set(info.markers)))
+    assert isinstance(spec, PrimitiveConstructorSpec), f"{inner} is read from words"
+    return dataclasses.replace(
+        spec,
+        is_instance=lambda value: value is None or spec.is_instance(value),
+        str_from_instance=lambda value: (
+            ["None"] if value is None else spec.str_from_instance(value)
+        ),
+    )
 
 
 def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:

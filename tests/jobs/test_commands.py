@@ -88,6 +88,7 @@ def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(
         (("sql",), "name a run"),
         (("sql", "x", "--name", "compare"), "--name compare: asks another run too; --with other="),
         (("rank", "x", "--top", "0"), "--top 0: must be at least 1"),
+        (("rank", "--tpo", "3"), "no option --tpo; did you mean --top? (memscan rank --help"),
         (("status", "nowhere"), "no run here"),
         (("verify", "nowhere"), "no run here"),
         (("verify", "x", "--seeds", "1"), "--seeds 1: agreement across seeds needs at least 2"),
@@ -101,7 +102,9 @@ def test_bad_input_is_one_line_that_says_what_to_do(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").write_text("caption\nx\n")
     done = called(*arguments, check=False)
-    wrong_options = message.startswith("--") or message in ("must be at least 1", "name a run")
+    wrong_options = message.startswith(("--", "no option")) or message in (
+        "must be at least 1", "name a run",
+    )  # fmt: skip
     assert done.returncode == (2 if wrong_options else 1)
     assert message in done.stderr
 
@@ -113,7 +116,9 @@ def test_one_line_is_all_that_a_process_says() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_toml_file_fills_the_options_and_flags_win(tmp_path: Path) -> None:
+def test_a_toml_file_fills_the_options_and_flags_win(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from jobs.options import parse
     from scanner.errors import UsageError
     from scanner.evidence.verify.config import VerifyConfig
@@ -136,6 +141,7 @@ def test_a_toml_file_fills_the_options_and_flags_win(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stopped:
         parse(ScanConfig, "scan", "", ["--config", str(path)])
     assert stopped.value.code == 2
+    assert "Error parsing --seeds: invalid literal for int()" in capsys.readouterr().err
     path.write_text("sedes = 2\n")
     with pytest.raises(UsageError, match="no option 'sedes'"):
         parse(ScanConfig, "scan", "", [f"--config={path}"])
