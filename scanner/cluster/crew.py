@@ -14,7 +14,7 @@ from ray.exceptions import RayError
 from scanner.cluster.actor import Worker
 from scanner.cluster.blame import ATTEMPTS, DELAYS
 from scanner.cluster.events import Event, Task
-from scanner.cluster.failures import brief, is_outage
+from scanner.cluster.failures import brief, is_outage, went_with_its_node
 from scanner.cluster.work import Work
 from scanner.errors import UserError
 from scanner.run import Commits
@@ -90,6 +90,10 @@ class Crew:
         try:
             actor.node = ray.get(reference)
         except RayError as error:
+            if went_with_its_node(error):
+                yield Event("note", reason="a node was lost before its actor was there")
+                self.buried("", excused=True)
+                return
             reason = f"an actor cannot start: {brief(error)}"
             yield Event("note", reason=reason)
             self._bad_starts += 1

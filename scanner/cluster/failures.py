@@ -7,6 +7,9 @@ from ray.exceptions import RayActorError
 
 from scanner.storage import is_transient
 
+# In Ray's words, of an actor whose node is gone; of one that was starting there is no other sign.
+NODE_DIED = ("its node has died", "the actor's node was terminated")
+
 
 class BrokenDevice(Exception):
     """Raised by work whose device cannot be used any more in this process."""
@@ -26,6 +29,14 @@ def is_preemption(error: Exception, node: str) -> bool:
     """The actor died since its node went away, as far as it is known by now."""
     preempted = isinstance(error, RayActorError) and error.preempted
     return preempted or not node_lives(node)
+
+
+def went_with_its_node(error: Exception) -> bool:
+    """An actor that was still starting died as its node did."""
+    said = str(error)
+    return isinstance(error, RayActorError) and (
+        error.preempted or any(words in said for words in NODE_DIED)
+    )
 
 
 def node_lives(node: str) -> bool:
