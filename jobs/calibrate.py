@@ -84,7 +84,8 @@ def _by_labels(config: CalibrateConfig) -> int:
     from scanner.query import open_run
 
     tables = open_run(config.run)
-    labelled = match(tables, named_labels(str(config.labels), tables))
+    labels = named_labels(str(config.labels), tables)
+    labelled = match(tables, labels)
     found, calibration = calibrate(tables, labelled, config.prevalence, config.fpr, config.fdr)
     record = findings_record(found)
     if config.out:
@@ -93,6 +94,8 @@ def _by_labels(config: CalibrateConfig) -> int:
         dropped = {"unknown": labelled.unknown, "contradicted": labelled.contradicted}
         print_json({**record, "labels": dropped, "out": config.out})
         return 0
+    if labels.unlabelled:
+        say(f"memscan: {labels.unlabelled:,} rows without a label are left out")
     _print_labelled(labelled, found)
     if config.labels == "verdicts":
         say(
@@ -157,8 +160,6 @@ def _print_labelled(labelled: "Labelled", found: "Findings") -> None:
         f"{found.captions:,} labelled captions, {found.memorized:,} of them memorized, in "
         f"{found.clusters:,} clusters of near-copies"
     )
-    if labelled.unlabelled:
-        say(f"memscan: {labelled.unlabelled:,} rows without a label are left out")
     if labelled.unknown:
         say(f"memscan: {labelled.unknown:,} labels name no caption that this run has scored")
     if labelled.contradicted:

@@ -37,9 +37,9 @@ def say_doubt(evaluation: dict[str, Any] | None, prefix: str = "") -> None:
 
     if evaluation and differ_in_style(evaluation):
         say(
-            f"memscan: {prefix}the words alone (text_combination) tell the labelled captions apart "
-            "as well as the signals do: the labels differ in style, and nothing here shows that it "
-            "is memorization; label captions of one style"
+            f"memscan: {prefix}the words alone (text_combination) tell the labelled captions "
+            "apart, and the signals not surely better: the labels differ in style, and nothing "
+            "here shows that it is memorization; label captions of one style"
         )
 
 

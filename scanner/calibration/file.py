@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from scanner.calibration.calibrate import Findings
+from scanner.calibration.calibrate import TEXT_COMBINATION, Findings
 from scanner.calibration.discovery import Discovery
 from scanner.calibration.separation import RATES, Separation
 from scanner.errors import UserError
@@ -101,10 +101,17 @@ def findings_record(found: Findings) -> dict[str, Any]:
 
 
 def differ_in_style(evaluation: dict[str, Any]) -> bool:
-    """Whether the words alone tell the labels apart as well as the signals do, within the interval:
-    then what separates them need not be memorization. ``evaluation``: :func:`findings_record`."""
-    gain = evaluation["gains"].get("text_combination")
-    return gain is not None and gain["low"] <= 0
+    """Whether the words alone tell the labels apart, and the signals not surely better (by the 95 %
+    intervals of both): then what separates them need not be memorization.
+
+    ``evaluation``: :func:`findings_record`.
+    """
+    alone = evaluation["text_only"].get(TEXT_COMBINATION)
+    return (
+        alone is not None
+        and alone["auc_low"] > 0.5
+        and evaluation["gains"][TEXT_COMBINATION]["low"] <= 0
+    )
 
 
 def discovery_record(found: Discovery) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Labelled:
     whether each is memorized; the number of its cluster.
 
     ``unknown``: names in the labels that the run has not scored; ``contradicted``: captions left
-    out since the labels say both; ``unlabelled``: rows left out since they say neither.
+    out since the labels say both.
     """
 
     table: pa.Table
@@ -30,7 +30,6 @@ class Labelled:
     clusters: NDArray[np.int64]
     unknown: int
     contradicted: int
-    unlabelled: int
 
     @property
     def reference(self) -> Bools:
@@ -70,7 +69,7 @@ def match(tables: RunTables, labels: Labels) -> Labelled:
         near_duplicate_clusters(table.select(["caption_id", "caption"])).to_pylist(),
         [group[one] for one in found],
     )
-    return Labelled(table, known, clusters, unknown, len(contradicted), labels.unlabelled)
+    return Labelled(table, known, clusters, unknown, len(contradicted))
 
 
 def _unusable(labels: Labels, known: Bools, contradicted: int) -> str:

@@ -14,7 +14,7 @@ from ray.exceptions import RayError
 from scanner.cluster.actor import Worker
 from scanner.cluster.blame import ATTEMPTS, DELAYS
 from scanner.cluster.events import Event, Task
-from scanner.cluster.failures import brief, is_outage, went_with_its_node
+from scanner.cluster.failures import brief, is_outage, is_preemption
 from scanner.cluster.work import Work
 from scanner.errors import UserError
 from scanner.run import Commits
@@ -90,7 +90,7 @@ class Crew:
         try:
             actor.node = ray.get(reference)
         except RayError as error:
-            if went_with_its_node(error):
+            if is_preemption(error):
                 yield Event("note", reason="a node was lost before its actor was there")
                 self.buried("", excused=True)
                 return

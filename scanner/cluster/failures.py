@@ -7,7 +7,7 @@ from ray.exceptions import RayActorError
 
 from scanner.storage import is_transient
 
-# In Ray's words, of an actor whose node is gone; of one that was starting there is no other sign.
+# Ray's words of an actor whose node is gone: the only sign, of one that was still starting.
 NODE_DIED = ("its node has died", "the actor's node was terminated")
 
 
@@ -25,18 +25,13 @@ def is_broken_device(error: Exception) -> bool:
     return isinstance(getattr(error, "cause", None), BrokenDevice)
 
 
-def is_preemption(error: Exception, node: str) -> bool:
-    """The actor died since its node went away, as far as it is known by now."""
-    preempted = isinstance(error, RayActorError) and error.preempted
-    return preempted or not node_lives(node)
-
-
-def went_with_its_node(error: Exception) -> bool:
-    """An actor that was still starting died as its node did."""
-    said = str(error)
-    return isinstance(error, RayActorError) and (
-        error.preempted or any(words in said for words in NODE_DIED)
+def is_preemption(error: Exception, node: str = "") -> bool:
+    """The actor died since its node went away, as far as it is known by now; ``node``: the id of
+    the one it was on, "" of an actor that was still starting."""
+    told = isinstance(error, RayActorError) and (
+        error.preempted or any(words in str(error) for words in NODE_DIED)
     )
+    return told or (node != "" and not node_lives(node))
 
 
 def node_lives(node: str) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from scanner.curation.wording import counted
-from scanner.query import RunTables
+from scanner.query import RunTables, scanned
 from scanner.run import Run
 
 # An image key of fewer samples, or of a smaller share of all, is not worth a warning.
@@ -63,7 +63,10 @@ class SharedImage:
 def unscored(tables: RunTables, run: str) -> Unscored:
     """Of a sealed run, and its table listed."""
     (found,) = tables.query(_UNSCORED).to_pylist()
-    return Unscored(**found, why=tuple(_causes(Run.existing(run))) if found["samples"] else ())
+    if not found["samples"]:
+        return Unscored(**found, why=())
+    record = Run.existing(run).record() or {}
+    return Unscored(**found, why=scanned(tables, record["inputs"].get("limit")).unscored)
 
 
 def shared_image(tables: RunTables, samples: int) -> SharedImage | None:
@@ -72,14 +75,3 @@ def shared_image(tables: RunTables, samples: int) -> SharedImage | None:
     parameters = {"samples": SHARED_SAMPLES, "share": SHARED_SHARE * samples}
     found = tables.query(_SHARED, parameters).to_pylist()
     return SharedImage(**found[0]) if found else None
-
-
-def _causes(run: Run) -> list[str]:
-    """What leaves captions of a sealed run without a score."""
-    inputs = (run.record() or {}).get("inputs", {})
-    counts = (run.manifest() or {}).get("counts", {})
-    causes = [f"scan --limit {inputs['limit']}"] if inputs.get("limit") else []
-    for name, what in (("quarantined", "quarantined"), ("scan_rejects", "rejected by the scan")):
-        if counts.get(name):
-            causes.append(f"{counts[name]:,} {what}")
-    return causes

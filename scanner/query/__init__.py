@@ -5,16 +5,19 @@ from scanner.query.clusters import near_duplicate_clusters
 from scanner.query.connection import RunTables, open_run
 from scanner.query.library import Query, library
 from scanner.query.ranking import rank
+from scanner.query.scanned import Scanned, scanned
 
 __all__ = [
     "COMBINATION",
     "Calibration",
     "Query",
     "RunTables",
+    "Scanned",
     "Threshold",
     "binding_of",
     "library",
     "near_duplicate_clusters",
     "open_run",
     "rank",
+    "scanned",
 ]

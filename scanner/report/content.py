@@ -7,9 +7,8 @@ import pyarrow as pa
 
 from scanner.calibration import Labels, match
 from scanner.curation import Policy, Summary, make_list, summarize
-from scanner.query import RunTables, library, rank
+from scanner.query import RunTables, Scanned, library, rank, scanned
 from scanner.report.likely import Likely, likely
-from scanner.report.scanned import Scanned, scanned
 from scanner.run import Run
 
 BINS = 40

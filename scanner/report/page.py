@@ -27,7 +27,7 @@ def page(
         found=found,
         rows=shown,
         charts=charts(found, THEMED),
-        unscored=found.scanned.unscored,
+        unscored="; ".join(found.scanned.unscored),
         doubtful=found.evaluation is not None and differ_in_style(found.evaluation),
         beside=[name for name in ("noise_norm_first", "entropy_e") if name != found.signal],
         shaded=tokenizer is not None,

@@ -40,10 +40,11 @@ def _named(fs: Any, path: str, url: str, endings: tuple[str, ...]) -> list[str]:
     if any(letter in path for letter in "*?["):
         matched = fs.glob(path)
         if not matched:
-            raise UserError(
-                f"{url}: {missing_bucket(fs, path) or 'nothing matches'}; a directory is read with "
-                "all below it, and ** matches directories of any depth"
+            nothing = (
+                "nothing matches; a directory is read with all below it, and ** matches "
+                "directories of any depth"
             )
+            raise UserError(f"{url}: {missing_bucket(fs, path) or nothing}")
         names = [name for name in matched if fs.isfile(name)]
         names += [name for one in matched if fs.isdir(one) for name in _below(fs, one)]
     elif fs.isdir(path):

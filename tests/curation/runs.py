@@ -1,5 +1,6 @@
 """Sealed runs over real files, planned for real; only the scores are made up."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scanner.curation.policy import policy_of
 from scanner.run import Output, Run
 from scanner.run.schema import column, rejects_table
 from scanner.scan.config import ScanConfig
@@ -20,6 +22,16 @@ SCORES = pa.schema(
         column("noise_norm_first", pa.float32(), "n").with_metadata({"memorized": "higher"}),
     ]
 )
+
+LOUD = "noise_norm_first > 5"
+ROWS = [
+    *[("loud a", "u1")] * 5,
+    *[("loud b", "u2")] * 3,
+    ("quiet", "u1"),
+    ("quiet", "u9"),
+    ("loud c", None),
+    ("quiet", None),
+]
 
 
 def normalisation() -> Callable[[str], str]:
@@ -64,3 +76,22 @@ def make_run(
 def loudness(caption: str) -> float:
     """A caption that says ``loud`` scores 9, another one 1."""
     return 9.0 if "loud" in caption else 1.0
+
+
+def rule(reason: str, when: str, action: str, **keys) -> dict:
+    return {"reason": reason, "when": when, "action": action, **keys}
+
+
+def policy(*rules: dict, **keys):
+    given = {"name": "p", "version": 1, "rule": list(rules), "limits": {"source": 1, "cluster": 1}}
+    return policy_of({**given, **keys}, "p")
+
+
+def write_rows(path: Path, rows: list[tuple]) -> Path:
+    """Rows of (caption, url)."""
+    lines = [
+        json.dumps({"id": number, "caption": caption, "url": url, "score": f"kept {number}"})
+        for number, (caption, url) in enumerate(rows)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -7,8 +7,7 @@ import pytest
 
 from scanner.curation import Summary, choose_image_key, curate, difference, remember
 from scanner.query import open_run
-from tests.curation.runs import loudness, make_run
-from tests.curation.test_removals import LOUD, policy, rule, write_rows
+from tests.curation.runs import LOUD, loudness, make_run, policy, rule, write_rows
 
 DROP = policy(rule("loud", LOUD, "drop"))
 

@@ -9,56 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from scanner.curation import choose_image_key, curate, difference, remember
-from scanner.curation.policy import policy_of
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
 from scanner.run import Output, Run
 from scanner.run.verdicts import FOLDER, TABLES, VERDICTS, verdict_commits
-from tests.curation.runs import loudness, make_run
-
-LOUD = "noise_norm_first > 5"
-
-
-def rule(reason: str, when: str, action: str, **keys) -> dict:
-    return {"reason": reason, "when": when, "action": action, **keys}
-
-
-def policy(*rules: dict, **keys):
-    given = {"name": "p", "version": 1, "rule": list(rules), "limits": {"source": 1, "cluster": 1}}
-    return policy_of({**given, **keys}, "p")
-
-
-def write_rows(path: Path, rows: list[tuple]) -> Path:
-    """Rows of (caption, url)."""
-    lines = [
-        json.dumps({"id": number, "caption": caption, "url": url, "score": f"kept {number}"})
-        for number, (caption, url) in enumerate(rows)
-    ]
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-ROWS = [
-    *[("loud a", "u1")] * 5,
-    *[("loud b", "u2")] * 3,
-    ("quiet", "u1"),
-    ("quiet", "u9"),
-    ("loud c", None),
-    ("quiet", None),
-]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Only read: the lists go elsewhere."""
-    folder = tmp_path_factory.mktemp("removals")
-    data = write_rows(folder / "a.jsonl", ROWS)
-    return make_run(folder / "run", loudness, captions=(str(data),), keep=("url", "score"))
-
-
-@pytest.fixture
-def tables(run: str) -> RunTables:
-    return open_run(run)
+from tests.curation.runs import LOUD, ROWS, loudness, make_run, policy, rule, write_rows
 
 
 def listed(run: str, tables: RunTables, given, out: Path, **options) -> dict[int, tuple]:

@@ -6,21 +6,7 @@ import pytest
 
 from scanner.curation import OverLimit, curate
 from scanner.query import RunTables, open_run
-from tests.curation.runs import loudness, make_run
-from tests.curation.test_removals import LOUD, ROWS, policy, rule, write_rows
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Only read: the lists go elsewhere."""
-    folder = tmp_path_factory.mktemp("safeguards")
-    data = write_rows(folder / "a.jsonl", ROWS)
-    return make_run(folder / "run", loudness, captions=(str(data),), keep=("url", "score"))
-
-
-@pytest.fixture
-def tables(run: str) -> RunTables:
-    return open_run(run)
+from tests.curation.runs import LOUD, ROWS, loudness, make_run, policy, rule, write_rows
 
 
 def test_a_source_that_loses_too_much_needs_force(

@@ -121,6 +121,10 @@ def test_a_calibration_whose_labels_differ_in_style_is_doubted_wherever_it_is_us
     made = json.loads(out.read_text())
     made["evaluation"]["gains"]["text_combination"]["low"] = -0.01
     out.write_text(json.dumps(made))
+    told = memscan("rank", run, "--calibration", str(out)).stderr
+    assert doubt not in told, "words that tell nothing are no style, however wide the interval"
+    made["evaluation"]["text_only"]["text_combination"]["auc_low"] = 0.6
+    out.write_text(json.dumps(made))
     assert f"{out}: the words alone" in memscan("rank", run, "--calibration", str(out)).stderr
 
 

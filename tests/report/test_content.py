@@ -8,9 +8,8 @@ import pytest
 from scanner.calibration import Labels
 from scanner.curation import read_policy
 from scanner.errors import UserError
-from scanner.query import RunTables, open_run
+from scanner.query import RunTables, Scanned, open_run
 from scanner.report import gather
-from scanner.report.scanned import Scanned
 from tests.query.runs import SCORES, make_run
 from tests.sealed import seal_run
 
@@ -87,11 +86,11 @@ def test_captions_without_a_score_are_counted_by_why_they_have_none(tmp_path: Pa
     assert found == Scanned(
         samples=10, captions=5, planned=3, scored=1, rejected=1, limit=3, references=1
     )
-    assert found.unscored == "--limit 3; 1 rejected; 1 quarantined"
+    assert found.unscored == ("scan --limit 3", "1 rejected by the scan", "1 quarantined")
 
 
 def test_a_limit_that_leaves_nothing_out_is_no_reason(tmp_path: Path) -> None:
     rows = [{"caption_id": "a", "caption": "a", "entropy_e": 1.0}]
     record = {"inputs": {"limit": 9}, "asked": {}, "model": {}}
     run = make_run(tmp_path / "run", rows, record=record)
-    assert gather(run, open_run(run), read_policy("default"), None, 10).scanned.unscored == ""
+    assert gather(run, open_run(run), read_policy("default"), None, 10).scanned.unscored == ()

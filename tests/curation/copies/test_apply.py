@@ -15,8 +15,7 @@ from scanner.curation import curate
 from scanner.curation.copies.copying import apply
 from scanner.errors import UserError
 from scanner.query import open_run
-from tests.curation.runs import loudness, make_run
-from tests.curation.test_removals import LOUD, policy, rule
+from tests.curation.runs import LOUD, loudness, make_run, policy, rule
 from tests.sessions import kill_session, start_held
 from tests.waiting import wait_until
 

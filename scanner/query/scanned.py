@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from scanner.query import RunTables
+from scanner.query.connection import RunTables
 
 _TRAINED = """
     WITH trained AS (
@@ -36,15 +36,15 @@ class Scanned:
     references: int
 
     @property
-    def unscored(self) -> str:
+    def unscored(self) -> tuple[str, ...]:
         """Why some of the captions have no score, for a person; empty where all have one."""
         quarantined = self.planned - self.scored - self.rejected
         causes = {
-            f"--limit {self.limit}": self.captions - self.planned,
-            f"{self.rejected:,} rejected": self.rejected,
+            f"scan --limit {self.limit}": self.captions - self.planned,
+            f"{self.rejected:,} rejected by the scan": self.rejected,
             f"{quarantined:,} quarantined": quarantined,
         }
-        return "; ".join(cause for cause, captions in causes.items() if captions)
+        return tuple(cause for cause, captions in causes.items() if captions)
 
 
 def scanned(tables: RunTables, limit: int | None) -> Scanned:
