@@ -10,11 +10,10 @@ import sys
 from collections.abc import Sequence
 
 from jobs.progress import ScanProgress, duration, limited, samples_read
-from jobs.terminal import command, print_json, print_rejects, quiet_libraries, say
-from scanner.captions.formats import ENDINGS
+from jobs.terminal import command, print_json, print_rejects, print_skipped, quiet_libraries, say
 from scanner.scan.config import ScanConfig
+from scanner.scan.plan.inputs import unread_inputs
 from scanner.scan.result import finished
-from scanner.storage import expand
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,27 +23,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def scan_command(config: ScanConfig) -> int:
     # Before the libraries load, which takes seconds: what is wrong should show at once.
     config.check()
-    expand((*config.captions, *config.reference), ENDINGS)
-
     result = finished(config, say)
     if result is None:
+        inputs = unread_inputs(config)
         from scanner.scan.describe import describe
         from scanner.scan.drive import scan
 
         quiet_libraries()
         if config.dry_run:
-            _print_description(describe(config, say), config.json)
+            _print_description(describe(config, inputs, say), config.json)
             return 0
         with ScanProgress() as progress:
-            result = scan(config, say, progress)
+            result = scan(config, say, progress, inputs)
     counts = result.manifest["counts"]
     if config.json:
         record = {"run": result.run, "counts": counts, "rejects": result.rejects}
-        print_json(record | {"complaints": result.complaints})
+        print_json(record | {"skipped": result.skipped, "complaints": result.complaints})
     else:
         print(f"{counts['scored']:,} captions scored into {result.run}{limited(config.limit)}")
         print(f"samples    {samples_read(counts)}")
         print_rejects(result.rejects)
+        print_skipped(result.skipped)
         print(f"next: memscan rank {result.run}")
     for complaint in result.complaints:
         say(f"memscan: {complaint}")
@@ -61,6 +60,7 @@ def _print_description(found: dict, as_json: bool) -> None:
     left_out = sum(file.get("unreadable", False) for file in found["inputs"])
     told = f" ({left_out:,} left out: see above)" if left_out else ""
     print(f"files                {len(found['inputs']):,}{told}")
+    print_skipped(found["skipped"], 21)
     print(f"samples              {samples_read(counts)}")
     print(
         f"distinct captions    {counts['captions']:,} in {found['slices']:,} slices"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from jobs.progress import duration, limited, samples_read
-from jobs.terminal import command, print_json, print_rejects
+from jobs.terminal import command, print_json, print_rejects, print_skipped
 from scanner.run import Run
 from scanner.run.status import status
 
@@ -66,6 +66,7 @@ def _print(found: dict[str, Any]) -> None:
         stopped = "no scan is running; the same command goes on"
         print(f"time left  {duration(left) if left is not None else stopped}")
     print_rejects(found["rejects"])
+    print_skipped(found["skipped"])
     for name, reason in found["quarantined"].items():
         print(f"quarantine {name}: {reason}")
     for line in found["happened"][-SHOWN:]:

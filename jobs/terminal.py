@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from jobs.options import parse
 from scanner.errors import UsageError, UserError
+from scanner.storage import skipped_lines
 
 Config = TypeVar("Config")
 
@@ -81,6 +82,12 @@ def print_rejects(reasons: dict[str, int], column: int = 11) -> None:
     """A line a reason; ``column``: where it begins."""
     for reason, count in reasons.items():
         print(f"{'rejected':{column}}{count:,}: {reason}")
+
+
+def print_skipped(skipped: dict[str, Any], column: int = 11) -> None:
+    """Print the files that were not read, a line per reason; ``column``: where it begins."""
+    for line in skipped_lines(skipped):
+        print(f"{'files':{column}}{line}")
 
 
 def printable(text: str) -> str:

@@ -13,11 +13,15 @@ Values: TypeAlias = pa.Array | list
 
 @dataclass(frozen=True)
 class Contents:
-    """A file without its rows: its columns, its size, and, of parquet, its row groups' rows."""
+    """A file without its rows: its columns, its size, and, of parquet, its row groups' rows.
+
+    ``is_open``: rows may have other columns than the first ones show (jsonl, tar).
+    """
 
     columns: list[str]
     bytes: int
     row_groups: tuple[int, ...] = ()
+    is_open: bool = False
 
 
 @dataclass(frozen=True)

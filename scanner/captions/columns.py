@@ -1,7 +1,9 @@
 """Which columns of a data set hold the caption, the key and the image's name."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from scanner.captions.batch import Contents
 from scanner.errors import UserError
 
 # Names in one group are as good as one another, so that two of them are a question to the user; an
@@ -17,6 +19,8 @@ KEEP_NAMES = ("url", "image_url")
 # What img2dataset writes beside its tars. A status means something else in any other table.
 DOWNLOADED = ("key", "url", "status")
 NONE = "none"
+# Columns of the samples table.
+RESERVED = {"caption_id", "source", "row", "key", "image_key", "is_reference"}
 
 
 @dataclass(frozen=True)
@@ -39,69 +43,158 @@ class Columns:
         return list(dict.fromkeys(name for name in wanted if name))
 
 
-def resolve(
-    have: list[str],
-    where: str,
-    caption: str | None = None,
-    key: str | None = None,
-    image_key: str | None = None,
-    keep: tuple[str, ...] | None = None,
-) -> Columns:
-    """Choose columns among ``have``; what the caller names wins over the lists of names in use,
-    and ``NONE`` for any but the caption means that there is none.
+@dataclass(frozen=True)
+class ColumnOptions:
+    """What the user says of the columns; None: found by its name, NONE: there is none. ``known``:
+    columns that no file needs to have, since earlier ones had them."""
 
-    Raises UserError, naming the candidates, where there is no choice or more than one.
+    caption: str | None = None
+    key: str | None = None
+    image_key: str | None = None
+    keep: tuple[str, ...] | None = None
+    known: frozenset[str] = frozenset()
+
+    def check(self, files: Mapping[str, Contents]) -> None:
+        """Raise UserError for a column that no file has, and for one that cannot be kept."""
+        if any(file.is_open for file in files.values()):
+            return
+        names = [name for file in files.values() for name in file.columns]
+        have = list(dict.fromkeys([*names, *self.known]))
+        for name in (self.caption, self.key, self.image_key, *(self.keep or ())):
+            if name and name != NONE:
+                _named(have, name, next(iter(files)))
+
+
+def resolve_all(
+    files: Mapping[str, Contents], options: ColumnOptions
+) -> dict[str, Columns | UserError]:
+    """Choose the columns of every file of a data set; a file without a caption has the error.
+
+    Files may differ: a key, image key or kept column that one lacks is null there, and of several
+    columns that could be the caption the one that other files have is chosen. Raises UserError,
+    naming the candidates, if no file has a caption column, if the choice stays in doubt, or if no
+    file has a column that was named.
     """
-    if caption is None:
-        caption = _only(have, CAPTION_NAMES, where, "caption")
-        if caption is None:
-            raise UserError(
-                f"{where}: no caption column among {', '.join(have) or 'no columns'}; name it "
-                "with --caption-column (the first line of a csv or tsv has to name its columns)"
-            )
-    chosen = Columns(
-        caption=_named(have, caption, where),
-        key=_chosen(have, key, where) if key else _only(have, KEY_NAMES, where, "key"),
-        image_key=_chosen(have, image_key, where) if image_key else _first(have, IMAGE_NAMES),
-        keep=tuple(
-            _named(have, name, where)
-            for name in (keep if keep is not None else filter(None, [_first(have, KEEP_NAMES)]))
-            if name != NONE
-        ),
+    if not files:
+        return {}
+    options.check(files)
+    found: dict[str, Columns | UserError] = {}
+    for url, file in files.items():
+        try:
+            found[url] = resolve(file.columns, url, options, file.is_open)
+        except UserError as error:
+            found[url] = error
+    chosen = [one for one in found.values() if isinstance(one, Columns)]
+    for url, one in found.items():
+        if isinstance(one, AmbiguousColumn):
+            found[url] = _settled(files[url], url, options, chosen, one)
+        elif files[url].is_open and chosen and isinstance(one, UserError):
+            # The first rows have no caption; later ones may.
+            known = replace(options, caption=chosen[0].caption)
+            found[url] = resolve(files[url].columns, url, known, is_open=True)
+    if not any(isinstance(one, Columns) for one in found.values()):
+        raise next(one for one in found.values() if isinstance(one, UserError))
+    return found
+
+
+def _settled(
+    file: Contents,
+    url: str,
+    options: ColumnOptions,
+    chosen: Sequence[Columns],
+    doubt: "AmbiguousColumn",
+) -> Columns:
+    """The columns of a file with several candidates: those that the other files have."""
+    while True:
+        others = {getattr(one, doubt.what) for one in chosen}
+        alike = [name for name in doubt.candidates if name in others]
+        if len(alike) != 1:
+            raise doubt
+        if doubt.what == "caption":
+            options = replace(options, caption=alike[0])
+        else:
+            options = replace(options, key=alike[0])
+        try:
+            return resolve(file.columns, url, options, file.is_open)
+        except AmbiguousColumn as error:
+            doubt = error
+
+
+class AmbiguousColumn(UserError):
+    """More than one column could be the ``what`` (caption or key)."""
+
+    def __init__(self, where: str, what: str, candidates: list[str]) -> None:
+        super().__init__(
+            f"{where}: more than one column could be the {what}: {', '.join(candidates)}; choose "
+            f"one with --{what}-column"
+        )
+        self.what = what
+        self.candidates = candidates
+
+
+def resolve(
+    have: Sequence[str], where: str, options: ColumnOptions | None = None, is_open: bool = False
+) -> Columns:
+    """Choose among the columns of one file; what the user names wins over the lists of names in
+    use. ``is_open``: later rows may have other columns.
+
+    Raises UserError for a caption column that is missing, AmbiguousColumn for one in doubt.
+    """
+    options = options or ColumnOptions()
+    if options.caption:
+        caption = _present(have, options.caption, is_open) or _named(have, options.caption, where)
+    elif found := _only(have, CAPTION_NAMES, where, "caption"):
+        caption = found
+    else:
+        raise UserError(
+            f"{where}: no caption column among {', '.join(have) or 'no columns'}; name it "
+            "with --caption-column (the first line of a csv or tsv has to name its columns)"
+        )
+    keep = options.keep
+    if keep is None:
+        keep = tuple(filter(None, [_first(have, KEEP_NAMES)]))
+    kept = tuple(filter(None, (_present(have, name, is_open) for name in keep)))
+    for name in kept:
+        if name.lower() in RESERVED:
+            raise UserError(f"--keep {name}: the samples table has a column of that name already")
+    key, image_key = options.key, options.image_key
+    return Columns(
+        caption=caption,
+        key=_present(have, key, is_open) if key else _only(have, KEY_NAMES, where, "key"),
+        image_key=(_present(have, image_key, is_open) if image_key else _first(have, IMAGE_NAMES)),
+        keep=kept,
         status="status" if set(DOWNLOADED) <= set(have) else None,
     )
-    taken = {"caption_id", "source", "row", "key", "image_key", "is_reference"}
-    for name in chosen.keep:
-        if name.lower() in taken:
-            raise UserError(f"--keep {name}: the samples table has a column of that name already")
-    return chosen
 
 
-def _matches(have: list[str], names: tuple[str, ...]) -> list[str]:
+def _matches(have: Sequence[str], names: tuple[str, ...]) -> list[str]:
     return [column for name in names for column in have if column.lower() == name]
 
 
 def _only(
-    have: list[str], groups: tuple[tuple[str, ...], ...], where: str, what: str
+    have: Sequence[str], groups: tuple[tuple[str, ...], ...], where: str, what: str
 ) -> str | None:
     found = next(filter(None, (_matches(have, names) for names in groups)), [])
     if len(found) > 1:
-        raise UserError(
-            f"{where}: more than one column could be the {what}: {', '.join(found)}; choose one "
-            f"with --{what}-column"
-        )
+        raise AmbiguousColumn(where, what, found)
     return found[0] if found else None
 
 
-def _first(have: list[str], names: tuple[str, ...]) -> str | None:
+def _first(have: Sequence[str], names: tuple[str, ...]) -> str | None:
     return next(iter(_matches(have, names)), None)
 
 
-def _chosen(have: list[str], name: str, where: str) -> str | None:
-    return None if name == NONE else _named(have, name, where)
+def _present(have: Sequence[str], name: str, is_open: bool) -> str | None:
+    """A named column as the file spells it; None if it has none."""
+    if name == NONE:
+        return None
+    alike = [column for column in have if column.lower() == name.lower()]
+    if name in have or (is_open and not alike):
+        return name
+    return alike[0] if len(alike) == 1 else None
 
 
-def _named(have: list[str], name: str, where: str) -> str:
+def _named(have: Sequence[str], name: str, where: str) -> str:
     if name in have:
         return name
     alike = [column for column in have if column.lower() == name.lower()]

@@ -7,17 +7,19 @@ a row for good.
 import csv
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
 from scanner.captions.batch import Batch, Contents, Extent
 from scanner.captions.lines import csv_batches, csv_contents, jsonl_batches, jsonl_contents
 from scanner.captions.parquet import parquet_batches, parquet_contents
+from scanner.captions.plain_text import text_batches, text_contents
 from scanner.captions.webdataset import tar_batches, tar_contents
 from scanner.errors import UserError
-from scanner.storage import is_transient
+from scanner.storage import bare_name, is_transient
 
 _DAMAGE = (
     OSError,
@@ -47,9 +49,21 @@ _FORMATS = {
     ".tsv": _Format(csv_contents, csv_batches),
     ".jsonl": _Format(jsonl_contents, jsonl_batches),
     ".ndjson": _Format(jsonl_contents, jsonl_batches),
+    ".txt": _Format(text_contents, text_batches),
     ".tar": _Format(tar_contents, tar_batches),
 }
-ENDINGS = (*_FORMATS, *(ending + ".gz" for ending in _FORMATS if ending != ".parquet"))
+# What a format's ending may be followed by; seeking in a tar needs gzip.
+_PACKED = {".parquet": (), ".tar": (".gz",)}
+_TGZ = ".tgz"
+_PACKERS = (".gz", ".zst", ".bz2", ".xz", ".zip")
+ENDINGS = (
+    *(
+        ending + packed
+        for ending in _FORMATS
+        for packed in ("", *_PACKED.get(ending, (".gz", ".zst")))
+    ),
+    _TGZ,
+)
 
 
 def inspect(url: str) -> Contents:
@@ -76,22 +90,39 @@ def read(url: str, columns: list[str], extent: Extent | None = None) -> Iterator
         raise UnreadableFile(_brief(error)) from error
 
 
-def without_sidecar_tars(urls: Sequence[str]) -> list[str]:
-    """The same files without the tars whose texts img2dataset has put in a parquet beside them."""
-    there = set(urls)
-    beside = {url: url.removesuffix(".tar") + ".parquet" for url in urls if url.endswith(".tar")}
-    return [url for url in urls if beside.get(url) not in there]
+def why_not_read(name: str, named: bool) -> str:
+    """Return why a file of this name is not an input, "" if it is.
+
+    ``named``: the user named the file, or a glob that says its ending. In a directory a .txt is
+    more often a licence or a picture's own caption than a list of captions.
+    """
+    name = bare_name(name)
+    ending = _ending(name)
+    if ending == ".txt" and not named:
+        return "a .txt in a directory (name it to read one caption per line)"
+    if ending:
+        return ""
+    suffixes = (
+        PurePosixPath(name).suffixes[-2:]
+        if name.endswith(_PACKERS)
+        else [PurePosixPath(name).suffix]
+    )
+    unknown = "".join(suffixes) or "no ending"
+    return f"{unknown}: not one of {', '.join(ENDINGS)}"
 
 
 def ending_of(url: str) -> str:
     """The ending that says which format a file has, such as .csv; .gz is none. Raises UserError."""
-    name = url.lower().removesuffix(".gz")
-    for ending in _FORMATS:
-        if name.endswith(ending):
-            return ending
-    raise UserError(
-        f"{url}: not a format that can be read; the name must end in {', '.join(ENDINGS)}"
-    )
+    if ending := _ending(bare_name(url)):
+        return ending
+    raise UserError(f"{url}: {why_not_read(url, True)}")
+
+
+def _ending(name: str) -> str:
+    if not name.endswith(ENDINGS):
+        return ""
+    name = name.removesuffix(_TGZ) + ".tar" if name.endswith(_TGZ) else name
+    return PurePosixPath(name.removesuffix(".gz").removesuffix(".zst")).suffix
 
 
 def _brief(error: BaseException) -> str:

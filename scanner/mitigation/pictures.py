@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from scanner.captions.columns import resolve
+from scanner.captions.columns import ColumnOptions, resolve
 from scanner.captions.pictures import PICTURE_NAMES, fitted, picture_bytes
 from scanner.errors import UserError
 from scanner.storage import open_input
@@ -54,7 +54,7 @@ def read_pictures(
     with open_input(url) as file:
         parquet = pq.ParquetFile(file)
         have = list(parquet.schema_arrow.names)
-        columns = resolve(have, url, caption_column, key_column, keep=())
+        columns = resolve(have, url, ColumnOptions(caption_column, key_column, keep=()))
         image = image_column or next((h for h in have if h.lower() in PICTURE_NAMES), None)
         if image is None or image not in have:
             raise UserError(

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from scanner.errors import UserError
-from scanner.storage import Store
+from scanner.storage import Skipped, Store
 
 Record = TypeVar("Record")
 # What to do about a damaged file, where nothing else is said: most are a scan's.
@@ -33,7 +33,8 @@ class Plan:
     """What a scan will do: which files were read into which tables, and the slices.
 
     ``counts``: ``rows`` read = ``samples`` + ``rejects``; ``captions`` is how many distinct ones
-    are planned (after ``--limit``). ``columns`` says what was chosen in each input file.
+    are planned (after ``--limit``). ``columns`` says what was chosen in each input file,
+    ``skipped`` which files were not read, by reason (:class:`~scanner.storage.Skipped`).
     """
 
     inputs: tuple[dict[str, Any], ...]
@@ -43,6 +44,7 @@ class Plan:
     slices: tuple[Slice, ...]
     counts: dict[str, int]
     columns: dict[str, Any]
+    skipped: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def joined(cls, plans: Sequence["Plan"]) -> "Plan":
@@ -50,6 +52,9 @@ class Plan:
         if len(plans) == 1:
             return plans[0]
         names = {name for plan in plans for name in plan.counts}
+        skipped = Skipped()
+        for plan in plans:
+            skipped.update(Skipped.of(plan.skipped))
         return cls(
             **{
                 name: tuple(item for plan in plans for item in getattr(plan, name))
@@ -57,6 +62,7 @@ class Plan:
             },
             counts={name: sum(plan.counts.get(name, 0) for plan in plans) for name in names},
             columns={url: chosen for plan in plans for url, chosen in plan.columns.items()},
+            skipped=skipped.to_json(),
         )
 
     def to_json(self) -> bytes:

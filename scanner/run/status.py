@@ -21,7 +21,7 @@ def status(run: Run) -> dict[str, Any]:
 
     Only speed, time left and what is running come from progress.json, as the driver last saw it.
     """
-    plans, manifest = run.plans(), run.manifest()
+    plans, manifest, record = run.plans(), run.manifest(), run.record() or {}
     plan = Plan.joined(plans) if plans else None
     commits = run.commits.all()
     seen = last_seen(run)
@@ -46,7 +46,8 @@ def status(run: Run) -> dict[str, Any]:
         "captions": planned,
         "samples": plan.counts["samples"] if plan else 0,
         "reference_samples": plan.counts.get("reference_samples", 0) if plan else 0,
-        "limit": (run.record() or {}).get("inputs", {}).get("limit"),
+        "limit": record.get("inputs", {}).get("limit"),
+        "skipped": plan.skipped if plan else record.get("skipped", {}),
         "scored": scored,
         "rejects": count_reasons(run.store, rejects),
         "captions_per_second": rate,

@@ -12,7 +12,7 @@ import torch
 from scanner.models.loading import choose_device
 from scanner.run.status import count_reasons
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.plan.inputs import Inputs
 from scanner.scan.plan_scan import plan_scan
 from scanner.scan.setting import Say, prepare
 from scanner.scoring import Scorer
@@ -23,14 +23,13 @@ TRIAL_SECONDS = 5.0
 TRIAL_BATCH = 32
 
 
-def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
+def describe(config: ScanConfig, inputs: Inputs, say: Say) -> dict[str, Any]:
     """What a scan with these options would do; in the store it leaves nothing.
 
     The inputs are read and grouped, in a temporary directory, so that the counts are true; a few
     captions are scored by a single forward, and the speed follows from the counted GFLOP.
     """
     config.check()
-    inputs = choose_inputs(config)
     setting = prepare(config, say, on=choose_device(config.device))
     actors = setting.resources.count()
     racers = _preflight(config) if config.out else 0
@@ -48,6 +47,7 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
     rate = speed / (counted.per_caption + counted.text_encoder)
     return {
         "inputs": list(plan.inputs),
+        "skipped": plan.skipped,
         "columns": plan.columns,
         "counts": plan.counts,
         "rejects": rejects,

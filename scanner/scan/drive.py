@@ -8,7 +8,7 @@ from scanner.run import Plan, Run
 from scanner.run.directory import planning_folder
 from scanner.run.progress import Watch
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import Input, choose_inputs
+from scanner.scan.plan.inputs import Inputs, choose_inputs, unread_inputs
 from scanner.scan.plan_scan import on_the_pool, plan_scan
 from scanner.scan.record import asked_of, record_of, what_is_scanned
 from scanner.scan.result import ScanResult, finished, result_of
@@ -17,9 +17,10 @@ from scanner.scan.setting import Say, prepare
 from scanner.storage import Store
 
 
-def scan(config: ScanConfig, say: Say, progress: Watch) -> ScanResult:
+def scan(config: ScanConfig, say: Say, progress: Watch, inputs: Inputs | None = None) -> ScanResult:
     """Plan, score and seal; goes on where an earlier call on the same directory stopped.
 
+    ``inputs``: the files to read, where :func:`unread_inputs` has been called already.
     ``say`` hears what is chosen and what goes wrong, a line at a time; ``progress`` hears how far
     it is, at least every second. Raises UserError for what the user has to mend.
     """
@@ -36,16 +37,16 @@ def scan(config: ScanConfig, say: Say, progress: Watch) -> ScanResult:
         # The hub's newest revision may have moved on; a run stays with the one it began with.
         config = replace(config, revision=there["model"]["revision"])
     plans = run.plans()
-    # Before the model loads, so that errors show early.
-    inputs = _unread(config, plans)
-    if config.extend and not inputs and run.is_finished() and not config.repair:
+    if inputs is None:
+        inputs = unread_inputs(config)
+    if config.extend and not inputs.files and run.is_finished() and not config.repair:
         say(f"{config.out} has read these files already")
         return result_of(run, run.manifest() or {}, config)
     setting = prepare(config, say)
     run.store.preflight()
-    run.begin(record_of(setting, asked, wanted))
+    run.begin(record_of(setting, asked, wanted, inputs.skipped))
     planner = on_the_pool(config.address, say, progress)
-    while not plans or inputs:
+    while not plans or inputs.files:
         try:
             plan = plan_scan(setting, inputs, run.store, say, plans, planner)
         except UserError:
@@ -53,7 +54,7 @@ def scan(config: ScanConfig, say: Say, progress: Watch) -> ScanResult:
             raise
         plans.append(run.adopt(plan, len(plans)))
         # Another driver, or this one before it was killed, may have planned other files.
-        inputs = _unread(config, plans) if config.extend else []
+        inputs = choose_inputs(config, plans) if config.extend else Inputs()
     score_plan(setting, run, Plan.joined(plans), say, progress)
     manifest = run.seal()
     for number in range(len(plans)):
@@ -77,11 +78,3 @@ def _as_it_began(
             )
     kept = ("captions", "reference", "caption_column", "key_column", "image_key")
     return wanted | {name: began[name] for name in kept}
-
-
-def _unread(config: ScanConfig, plans: list[Plan]) -> list[Input]:
-    """The input files that no generation of the plan has read."""
-    if plans and not config.extend:
-        return []
-    read = {item.get("url") for plan in plans for item in plan.inputs}
-    return [item for item in choose_inputs(config) if item.url not in read]

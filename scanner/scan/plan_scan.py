@@ -6,11 +6,11 @@ from scanner.cluster import Item, Resources, Task, Work, run_items, start_ray
 from scanner.run import Commits, Plan
 from scanner.run.progress import PlanningProgress, Watch
 from scanner.scan.plan.cascade import plan_from_run
-from scanner.scan.plan.inputs import Input
+from scanner.scan.plan.inputs import Input, Inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.stages import DoItems, run_here
 from scanner.scan.setting import Say, Setting
-from scanner.storage import Store
+from scanner.storage import Store, skipped_lines
 
 SHOWN = 5
 POOL_FROM = 4
@@ -19,7 +19,7 @@ PLANNING_CPUS = 1.0
 
 def plan_scan(
     setting: Setting,
-    inputs: list[Input],
+    inputs: Inputs,
     store: Store,
     say: Say,
     earlier: Sequence[Plan] = (),
@@ -35,13 +35,16 @@ def plan_scan(
         plan = plan_from_run(config.captions_from, config.where, store, rows, config.limit)
         say(f"planned: {plan.counts['captions']:,} captions flagged by {config.captions_from}")
         return plan
-    for item in inputs[:SHOWN]:
+    files = inputs.files
+    for item in files[:SHOWN]:
         say(f"{item.url}: {_choice(item)}")
-    if len(inputs) > SHOWN:
-        say(f"… and {len(inputs) - SHOWN} more files")
-    left_out = sum(item.columns is None for item in inputs)
-    if left_out:
-        say(f"{left_out:,} of {len(inputs):,} files are left out; the rejects say why")
+    if len(files) > SHOWN:
+        say(f"… and {len(files) - SHOWN} more files")
+    rejected = sum(bool(item.problem) for item in files)
+    if rejected:
+        say(f"{rejected:,} of {len(files):,} files are left out; the rejects say why")
+    for line in skipped_lines(inputs.skipped.to_json()):
+        say(line)
     plan = make_plan(
         inputs,
         store,
@@ -92,7 +95,7 @@ def on_the_pool(address: str | None, say: Say, progress: Watch) -> DoItems:
 
 def _choice(item: Input) -> str:
     if item.columns is None:
-        return f"left out: {item.problem}"
+        return f"left out: {item.problem}" if item.problem else "empty"
     chosen = item.columns
     parts = {
         "caption": chosen.caption,

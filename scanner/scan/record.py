@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from scanner.scan.config import MODEL, SCORING, ScanConfig
-from scanner.storage import full_url
+from scanner.storage import Skipped, full_url
 
 if TYPE_CHECKING:
     from scanner.scan.setting import Setting
@@ -37,12 +37,18 @@ def asked_of(config: ScanConfig) -> dict[str, Any]:
     return asked | {"signals": list(config.signals) if config.signals else None}
 
 
-def record_of(setting: "Setting", asked: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """run.json."""
+def record_of(
+    setting: "Setting",
+    asked: dict[str, Any],
+    wanted: dict[str, Any],
+    skipped: Skipped | None = None,
+) -> dict[str, Any]:
+    """run.json; ``skipped``: files that the first plan does not read."""
     fingerprint = setting.scorer.fingerprint
     text = json.dumps(fingerprint, sort_keys=True)
     return {
         "inputs": wanted,
+        "skipped": (skipped or Skipped()).to_json(),
         "asked": asked,
         "model": {
             "name": setting.files.name,

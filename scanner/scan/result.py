@@ -16,11 +16,13 @@ from scanner.storage import Store
 
 @dataclass(frozen=True)
 class ScanResult:
-    """A sealed run: its manifest, how many rejects there are by reason, and what to complain of."""
+    """A sealed run: its manifest, how many rejects there are by reason, the files skipped
+    (:meth:`~scanner.storage.Skipped.to_json`), and what to complain of."""
 
     run: str
     manifest: dict[str, Any]
     rejects: dict[str, int]
+    skipped: dict[str, Any]
     complaints: tuple[str, ...]
 
 
@@ -65,4 +67,6 @@ def result_of(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanRes
                 f'memscan sql {config.out} "SELECT reason, count(*) FROM rejects GROUP BY ALL"'
             )
     rejects = count_reasons(run.store, manifest["rejects"])
-    return ScanResult(config.out, manifest, rejects, tuple(complaints))
+    plan = run.plan()
+    skipped = plan.skipped if plan else {}
+    return ScanResult(config.out, manifest, rejects, skipped, tuple(complaints))

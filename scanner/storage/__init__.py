@@ -1,16 +1,21 @@
 """Every byte that is read or written goes through here: local paths and any fsspec URL."""
 
-from scanner.storage.inputs import expand, fetch, open_input
+from scanner.storage.inputs import bare_name, fetch, open_input
+from scanner.storage.listing import Listing
 from scanner.storage.outages import is_transient
 from scanner.storage.store import Store
 from scanner.storage.urls import full_url, split_url
+from scanner.storage.walking import Skipped, skipped_lines
 
 __all__ = [
+    "Listing",
+    "Skipped",
     "Store",
-    "expand",
+    "bare_name",
     "fetch",
     "full_url",
     "is_transient",
     "open_input",
+    "skipped_lines",
     "split_url",
 ]

@@ -1,77 +1,55 @@
-"""What a user names to be read: files, directories, globs."""
+"""Reading what a user names: open one file, or keep a copy of a directory."""
 
+import gzip
 import hashlib
-import os
+import posixpath
+import re
+import shutil
 import tempfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
+from urllib.parse import urlsplit
+
+import pyarrow as pa
 
 from scanner.errors import UserError
-from scanner.storage.urls import is_local, missing_bucket, split_url, url_of
+from scanner.storage.urls import is_http, split_url
+
+_HTTP = ("http://", "https://")
+_QUERY = re.compile(r"\?[\w.-]+=.*", re.DOTALL)
+COMPRESSIONS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd"}
 
 
-def open_input(url: str, mode: str = "rb", **options: Any) -> IO[Any]:
-    """Open one input file; compression is told from its name.
+def open_input(url: str, compression: str | None = None, **options: Any) -> IO[bytes]:
+    """Open one input file; with ``compression="infer"`` unpack it as its name says.
 
     On S3, opening and reading wait an outage out; :func:`is_transient` tells an error that
-    remains from a damaged file.
+    remains from a damaged file. An HTTP server is asked for ranges; a file of one that does not
+    serve them is downloaded first.
     """
     fs, path = split_url(url)
-    return fs.open(path, mode, **options)
+    kind = COMPRESSIONS.get(posixpath.splitext(bare_name(path))[1]) if compression else None
+    file = _open_http(fs, path, options) if is_http(fs) else fs.open(path, "rb", **options)
+    if kind == "zstd":
+        return pa.CompressedInputStream(pa.PythonFile(file, "r"), kind)
+    return cast(IO[bytes], gzip.GzipFile(fileobj=file)) if kind else file
 
 
-def expand(urls: tuple[str, ...], endings: tuple[str, ...]) -> list[str]:
-    """Files named by ``urls``: files as they are, globs and directories (recursively) by ending.
-
-    The order is the order of ``urls``, then by name. Raises UserError where a URL names nothing, or
-    where a directory cannot be listed.
-    """
-    found: list[str] = []
-    for url in urls:
-        fs, path = split_url(url)
-        names = _named(fs, path, url, endings)
-        if not names:
-            raise UserError(f"{url}: no file ends in one of {', '.join(endings)}")
-        found += [url_of(fs, name) for name in sorted(names)]
-    return list(dict.fromkeys(found))
+def bare_name(url: str) -> str:
+    """Return a file's name in lower case, without a query such as ``?download=true``."""
+    name = posixpath.basename(urlsplit(url).path if url.startswith(_HTTP) else url).lower()
+    return _QUERY.sub("", name)
 
 
-def _named(fs: Any, path: str, url: str, endings: tuple[str, ...]) -> list[str]:
-    if any(letter in path for letter in "*?["):
-        matched = fs.glob(path)
-        if not matched:
-            nothing = (
-                "nothing matches; a directory is read with all below it, and ** matches "
-                "directories of any depth"
-            )
-            raise UserError(f"{url}: {missing_bucket(fs, path) or nothing}")
-        names = [name for name in matched if fs.isfile(name)]
-        names += [name for one in matched if fs.isdir(one) for name in _below(fs, one)]
-    elif fs.isdir(path):
-        names = _below(fs, path)
-    elif fs.exists(path):
-        return [path]
-    else:
-        why = missing_bucket(fs, path) or "no such file, directory or object"
-        raise UserError(f"{url}: {why}; check the path and the bucket")
-    return [name for name in dict.fromkeys(names) if name.lower().endswith(endings)]
-
-
-def _below(fs: Any, path: str) -> list[str]:
-    """Every file below a directory. Raises UserError for what may not be listed, which fsspec
-    passes over on a local disk."""
-    if not is_local(fs):
-        return fs.find(path)
-
-    def refuse(error: OSError) -> None:
-        raise UserError(
-            f"{error.filename}: cannot be listed: {error.strerror}, and what is in it would be "
-            "missed; allow it, or name the files to read"
-        ) from error
-
-    # As fsspec: links to files are read, links to directories are not entered.
-    walk = os.walk(path, onerror=refuse)
-    return [str(Path(folder, name)) for folder, _, names in walk for name in names]
+def _open_http(fs: Any, path: str, options: dict[str, Any]) -> IO[bytes]:
+    info = fs.info(path)
+    if info.get("size") and info.get("partial"):
+        return fs.open(path, size=info["size"], **options)
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
+    with fs.open(path, block_size=0) as remote:
+        shutil.copyfileobj(remote, copy, 1 << 20)
+    copy.seek(0)
+    return copy
 
 
 def fetch(url: str, cache: Path) -> Path:

@@ -4,9 +4,10 @@ import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 import fsspec
-from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from scanner.errors import UserError
 
@@ -34,9 +35,11 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
 
 def split_url(url: str) -> tuple[Any, str]:
-    """The filesystem of a URL or local path, and the path in it. Listings are never cached.
+    """Return the filesystem of a URL or local path, and the path in it. Listings are never cached.
 
-    Raises UserError for a URL that carries credentials, without repeating them.
+    A path is taken literally: fsspec's chains (``a::b``) are names like any other. A ``file://``
+    URL may be percent-encoded (see :func:`url_of`). Raises UserError for a URL that carries
+    credentials, without repeating them.
     """
     refuse_credentials(url)
     if url.startswith(("s3://", "s3a://")):
@@ -47,13 +50,27 @@ def split_url(url: str) -> tuple[Any, str]:
         options = PatientS3._get_kwargs_from_urls(url)
         fs = PatientS3(use_listings_cache=False, skip_instance_cache=True, **options)
         return fs, fs._strip_protocol(url).rstrip("/")
-    if "://" not in url:
-        url = "file://" + str(Path(url).expanduser().absolute())
+    protocol, is_url, rest = url.partition("://")
+    if not is_url or protocol == "file":
+        return LocalFileSystem(), _decoded(rest) if is_url else _absolute(url)
     try:
-        fs, path = url_to_fs(url)
+        kind = fsspec.get_filesystem_class(protocol)
+        fs = kind(**kind._get_kwargs_from_urls(url))
+        path = kind._strip_protocol(url)
     except (ValueError, ImportError) as error:
         raise UserError(f"{url}: this kind of location cannot be opened: {error}") from error
     return fs, path.rstrip("/")
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def _decoded(path: str) -> str:
+    """The path of a file:// URL; percent-encoded only if no file has the literal name."""
+    literal = _absolute(path)
+    decoded = os.fsdecode(unquote_to_bytes(literal))
+    return decoded if not os.path.lexists(literal) and os.path.lexists(decoded) else literal
 
 
 def refuse_credentials(url: str, where: str = "") -> None:
@@ -75,7 +92,17 @@ def full_url(url: str) -> str:
 
 
 def url_of(fs: Any, path: str) -> str:
-    return path if is_local(fs) else fs.unstrip_protocol(path)
+    """Return a path as users write it: a local path as is, anything else with its protocol.
+
+    A local name that is not UTF-8 becomes a percent-encoded ``file://`` URL, which is valid text.
+    """
+    if not is_local(fs):
+        return fs.unstrip_protocol(path)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "file://" + quote(os.fsencode(path))
+    return path
 
 
 def is_local(fs: Any) -> bool:
@@ -91,5 +118,12 @@ def missing_bucket(fs: Any, path: str) -> str:
 
 
 def is_s3(fs: Any) -> bool:
-    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-    return protocol in ("s3", "s3a")
+    return _protocol(fs) in ("s3", "s3a")
+
+
+def is_http(fs: Any) -> bool:
+    return _protocol(fs) in ("http", "https")
+
+
+def _protocol(fs: Any) -> str:
+    return fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]

@@ -1,6 +1,7 @@
 import pytest
 
-from scanner.captions.columns import resolve
+from scanner.captions.batch import Contents
+from scanner.captions.columns import ColumnOptions, Columns, resolve, resolve_all
 from scanner.errors import UserError
 
 
@@ -46,13 +47,14 @@ def test_names_in_use_are_found(have, caption, key, image_key) -> None:
 def test_two_candidates_are_an_error_that_lists_them() -> None:
     with pytest.raises(UserError, match=r"TEXT.*caption|caption.*TEXT"):
         resolve(["TEXT", "caption"], "a.csv")
-    assert resolve(["TEXT", "caption"], "a.csv", caption="text").caption == "TEXT"
+    assert resolve(["TEXT", "caption"], "a.csv", ColumnOptions(caption="text")).caption == "TEXT"
     with pytest.raises(UserError, match="--key-column"):
         resolve(["caption", "id", "uid"], "a.csv")
 
 
 def test_none_is_no_column() -> None:
-    found = resolve(["caption", "id", "url"], "a.csv", key="none", image_key="none", keep=("none",))
+    none = ColumnOptions(key="none", image_key="none", keep=("none",))
+    found = resolve(["caption", "id", "url"], "a.csv", none)
     assert (found.key, found.image_key, found.keep) == (None, None, ())
 
 
@@ -60,7 +62,7 @@ def test_a_missing_column_lists_what_is_there() -> None:
     with pytest.raises(UserError, match=r"a.csv: no caption column among x, y.*--caption-column"):
         resolve(["x", "y"], "a.csv")
     with pytest.raises(UserError, match="no column 'z'"):
-        resolve(["caption"], "a.csv", keep=("z",))
+        resolve_all({"a.csv": Contents(["caption"], 0)}, ColumnOptions(keep=("z",)))
 
 
 def test_without_a_key_or_url_there_is_none() -> None:
@@ -70,9 +72,39 @@ def test_without_a_key_or_url_there_is_none() -> None:
 
 def test_a_kept_column_may_not_take_the_name_of_one_of_ours() -> None:
     with pytest.raises(UserError, match="has a column of that name"):
-        resolve(["caption", "row"], "a.csv", keep=("row",))
+        resolve(["caption", "row"], "a.csv", ColumnOptions(keep=("row",)))
 
 
 def test_a_status_is_the_download_s_only_where_img2dataset_wrote_the_file() -> None:
     assert resolve(["url", "caption", "key", "status"], "a.parquet").status == "status"
     assert resolve(["url", "caption", "status"], "a.parquet").status is None
+
+
+def _all(*files: list[str], is_open: bool = False, **options) -> list[Columns | UserError]:
+    contents = {str(n): Contents(names, 0, (), is_open) for n, names in enumerate(files)}
+    return list(resolve_all(contents, ColumnOptions(**options)).values())
+
+
+def test_a_column_that_some_files_lack_is_none_there() -> None:
+    options = {"key": "id", "image_key": "md5", "keep": ("URL", "size")}
+    first, second = _all(["caption", "url"], ["TEXT", "ID", "MD5", "Size"], **options)
+    assert first == Columns("caption", None, None, ("url",))
+    assert second == Columns("TEXT", "ID", "MD5", ("Size",))
+    with pytest.raises(UserError, match="no column 'size'"):
+        _all(["caption", "url"], ["TEXT", "ID", "MD5"], **options)
+
+
+def test_a_file_in_doubt_takes_what_the_other_files_have() -> None:
+    found = _all(["caption", "text", "id", "uid"], ["caption", "uid"], ["other"])
+    assert [getattr(one, "caption", None) for one in found] == ["caption", "caption", None]
+    assert found[0].key == "uid"
+    with pytest.raises(UserError, match="more than one column could be the caption"):
+        _all(["caption", "text"], ["prompt"])
+
+
+def test_rows_of_an_open_file_may_have_what_its_first_ones_lack() -> None:
+    found = _all(["id"], ["id", "text"], is_open=True)
+    assert [one.caption for one in found] == ["text", "text"]
+    assert [one.caption for one in _all(["id"], is_open=True, caption="late")] == ["late"]
+    (alone,) = _all(["id"], ["text"])[:1]
+    assert isinstance(alone, UserError)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scanner.captions.batch import Extent
-from scanner.captions.formats import UnreadableFile, inspect, read, without_sidecar_tars
+from scanner.captions.formats import UnreadableFile, inspect, read
 from scanner.errors import UserError
 
 ROWS = [
@@ -155,11 +155,31 @@ def test_a_store_that_does_not_answer_says_nothing_of_the_file(monkeypatch) -> N
         inspect("a.parquet")
 
 
-def test_a_tar_is_left_out_where_img2dataset_put_its_texts_beside_it() -> None:
-    files = ["d/00.parquet", "d/00.tar", "d/01.tar", "e/00.tar", "d/02.csv"]
-    assert without_sidecar_tars(files) == ["d/00.parquet", "d/01.tar", "e/00.tar", "d/02.csv"]
-
-
 def test_a_file_of_another_kind_is_an_error_that_names_the_endings() -> None:
-    with pytest.raises(UserError, match=r"a.txt: not a format .* must end in \.parquet, \.csv, "):
-        inspect("a.txt")
+    with pytest.raises(UserError, match=r"a.xls: \.xls: not one of \.parquet, \.csv, "):
+        inspect("a.xls")
+
+
+@pytest.mark.parametrize("ending", [".txt", ".txt.gz", ".txt.zst"])
+def test_a_text_file_has_one_caption_per_line(ending: str, tmp_path: Path) -> None:
+    lines = "a cat\n\n  \r\n日本 \u2028 dog\r\nlast".encode()
+    path = tmp_path / f"a{ending}"
+    packed = {".txt.gz": gzip.compress, ".txt.zst": lambda data: pa.compress(data, "zstd", True)}
+    path.write_bytes(b"\xef\xbb\xbf" + lines if ending == ".txt" else packed[ending](lines))
+    assert inspect(str(path)).columns == ["caption"]
+    (batch,) = read(str(path), ["caption"])
+    assert batch.columns["caption"] == ["a cat", "日本 \u2028 dog", "last"]
+
+
+@pytest.mark.parametrize("name", ["a.csv.zst", "a.tsv.zst", "a.jsonl.zst", "a.ndjson.zst"])
+def test_files_packed_by_zstandard_are_read(name: str, tmp_path: Path) -> None:
+    text = '{"caption": "a cat"}\n' if "json" in name else "caption\na cat\n"
+    half = len(text) // 2
+    # Several frames, as parallel tools write them.
+    frames = [pa.compress(part.encode(), "zstd", True) for part in (text[:half], text[half:])]
+    (tmp_path / name).write_bytes(b"".join(frames))
+    (batch,) = read(str(tmp_path / name), ["caption"])
+    assert list(batch.columns["caption"]) == ["a cat"]
+    (tmp_path / name).write_bytes(frames[0] + frames[1][:-2])
+    with pytest.raises(UnreadableFile):
+        list(read(str(tmp_path / name), ["caption"]))

@@ -20,7 +20,7 @@ def test_a_job_file_finds_the_columns_of_the_data_set_it_names(name: str, tmp_pa
     file = JOBS / f"{name}.toml"
     stated = tomllib.loads(file.read_text())
     options = parsed(f"memscan scan --config {file} --captions '{SHAPES[name](tmp_path)}'")
-    (found,) = choose_inputs(options)
+    (found,) = choose_inputs(options).files
     assert found.problem == ""
     assert found.columns
     chosen = found.columns

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from scanner.storage import Store, expand, is_transient, open_input, patient_s3
+from scanner.storage import Listing, Store, is_transient, open_input, patient_s3
 from scanner.storage.patient_s3 import PatientS3
 from tests import servers
 from tests.servers import Server
@@ -57,7 +57,7 @@ def test_every_operation_waits_for_a_killed_server_to_come_back(
         "remove": lambda: store.remove("gone"),
         "upload": lambda: store.upload(tmp_path / "part", "part"),
         "open_input": lambda: open_input("s3://bucket/run/old").read(3),
-        "expand": lambda: expand(("s3://bucket/run/ol*",), ("",)),
+        "listing": lambda: Listing().add(["s3://bucket/run/ol*"], lambda *_: ""),
     }
 
     def call(name: str) -> None:
@@ -78,7 +78,7 @@ def test_every_operation_waits_for_a_killed_server_to_come_back(
     assert late["read"] == late["read of an opened file"] == b"abc" * 1000
     assert late["open"] == late["open_input"] == b"abc"
     assert late["create"] is True
-    assert late["expand"] == ["s3://bucket/run/old"]
+    assert late["listing"] == ["s3://bucket/run/old"]
     assert store.sizes("") == {"new": 1, "old": 3000, "part": 4}
 
 
@@ -233,7 +233,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error_not_an_empty_one(
 ) -> None:
     answers.bad = [(403, "AccessDenied")] * 9  # type: ignore[attr-defined]
     with pytest.raises(PermissionError):
-        expand(("s3://bucket/data/*.csv",), (".csv",))
+        Listing().add(["s3://bucket/data/*.csv"], lambda *_: "")
 
 
 def test_a_failed_multipart_upload_is_aborted(server: Server, tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 """Which files are read, and which of their columns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from scanner.captions.batch import Contents
-from scanner.captions.columns import Columns, resolve
-from scanner.captions.formats import ENDINGS, inspect, without_sidecar_tars
+from scanner.captions.columns import NONE, ColumnOptions, Columns, resolve_all
+from scanner.captions.formats import inspect, why_not_read
+from scanner.captions.sidecars import ABOUT_TAR, IN_TABLE, reads_table, table_beside
 from scanner.errors import UserError
+from scanner.run import Plan, Run
 from scanner.scan.config import ScanConfig
-from scanner.storage import expand
+from scanner.storage import Listing, Skipped, Store
 
 READERS = 16
 
@@ -18,7 +20,8 @@ READERS = 16
 class Input:
     """One file to read, with the columns chosen in it, or why there are none.
 
-    ``bytes`` as stored; ``row_groups``: the rows of each, of a parquet file.
+    Without columns and without a problem it is empty. ``bytes`` as stored; ``row_groups``: the
+    rows of each, of a parquet file.
     """
 
     url: str
@@ -29,41 +32,74 @@ class Input:
     row_groups: tuple[int, ...] = ()
 
 
-def choose_inputs(config: ScanConfig) -> list[Input]:
-    """The input files and their columns.
+@dataclass(frozen=True)
+class Inputs:
+    """The files of a training set and of its reference captions, and the files skipped."""
 
-    Raises UserError where nothing matches, or where a caption column is missing or in doubt in
-    the first file that can be read; a file that cannot be read, or lacks it, is kept as rejected.
+    files: tuple[Input, ...] = ()
+    skipped: Skipped = field(default_factory=Skipped)
+
+
+def unread_inputs(config: ScanConfig) -> Inputs:
+    """The input files that the run of these options has not read yet, as :func:`choose_inputs`."""
+    if not config.out:
+        return choose_inputs(config)
+    plans = Run(Store(config.out, single_writer=True)).plans()
+    return Inputs() if plans and not config.extend else choose_inputs(config, plans)
+
+
+def choose_inputs(config: ScanConfig, earlier: Sequence[Plan] = ()) -> Inputs:
+    """The input files and their columns; ``earlier``: plans of the same run, whose files are left
+    out.
+
+    A file that cannot be read, or has no caption column, is kept as rejected. Raises UserError if
+    nothing matches or no file can be read, and as :func:`resolve_all` does.
     """
-    inputs: list[Input] = []
     if config.captions_from:
-        return inputs
+        return Inputs()
+    listing = Listing()
+    listing.leave_out(item["url"] for plan in earlier for item in plan.inputs if "url" in item)
+    # A column that an earlier file had may be missing in all later ones.
+    known = {name for plan in earlier for one in plan.columns.values() for name in one["keep"]}
+    options = ColumnOptions(
+        config.caption_column, config.key_column, config.image_key, config.keep, frozenset(known)
+    )
+    inputs: list[Input] = []
     for is_reference, urls in ((False, config.captions), (True, config.reference)):
-        files = without_sidecar_tars(expand(urls, ENDINGS))
-        first = True
-        for url, contents in zip(files, _inspect_all(files), strict=True):
-            if isinstance(contents, UserError):
-                inputs.append(_without_columns(url, is_reference, contents))
-                continue
-            try:
-                columns = _columns(config, contents.columns, url, is_reference)
-            except UserError as error:
-                if first:
-                    raise
-                inputs.append(_without_columns(url, is_reference, error))
-            else:
-                groups = contents.row_groups
-                inputs.append(Input(url, is_reference, columns, "", contents.bytes, groups))
-            first = False
-    if not any(item.columns and not item.is_reference for item in inputs):
+        files = listing.add(urls, why_not_read)
+        contents = _inspect_all(files, listing.skipped)
+        inputs += _resolved(contents, options, is_reference, listing.files)
+    if inputs and not any(not item.problem and not item.is_reference for item in inputs):
         problems = "; ".join(f"{item.url}: {item.problem}" for item in inputs[:3])
         raise UserError(f"no input file can be read: {problems}")
-    return inputs
+    return Inputs(tuple(inputs), listing.skipped)
 
 
-def _inspect_all(urls: Sequence[str]) -> list[Contents | UserError]:
-    """What each file holds, or why it cannot be read."""
+def _inspect_all(urls: Sequence[str], skipped: Skipped) -> dict[str, Contents | UserError]:
+    """What each file holds, or why it cannot be read; of a table and a tar of the same name only
+    what is read."""
+    beside = {tar: table for tar in urls if (table := table_beside(tar)) in set(urls)}
+    found = _inspect([url for url in urls if url not in beside])
 
+    def choose(tar: str) -> bool | None:
+        table, contents = beside[tar], found[beside[tar]]
+        if isinstance(contents, UserError):
+            return None
+        return reads_table(table, contents.columns, tar)
+
+    with ThreadPoolExecutor(READERS) as threads:
+        choices = dict(zip(beside, threads.map(choose, beside), strict=True))
+    for tar, is_table in choices.items():
+        if is_table:
+            skipped.add(IN_TABLE, tar)
+        elif is_table is not None:
+            skipped.add(ABOUT_TAR, beside[tar])
+            del found[beside[tar]]
+    found |= _inspect([tar for tar, is_table in choices.items() if not is_table])
+    return {url: found[url] for url in urls if url in found}
+
+
+def _inspect(urls: Sequence[str]) -> dict[str, Contents | UserError]:
     def look(url: str) -> Contents | UserError:
         try:
             return inspect(url)
@@ -71,30 +107,54 @@ def _inspect_all(urls: Sequence[str]) -> list[Contents | UserError]:
             return error
 
     with ThreadPoolExecutor(READERS) as threads:
-        return list(threads.map(look, urls))
+        return dict(zip(urls, threads.map(look, urls), strict=True))
 
 
-def _without_columns(url: str, is_reference: bool, error: UserError) -> Input:
-    return Input(url, is_reference, None, str(error).removeprefix(f"{url}: "))
-
-
-def _columns(config: ScanConfig, names: list[str], url: str, is_reference: bool) -> Columns:
-    if not is_reference:
-        return resolve(
-            names, url, config.caption_column, config.key_column, config.image_key, config.keep
+def _resolved(
+    found: dict[str, Contents | UserError],
+    options: ColumnOptions,
+    is_reference: bool,
+    sizes: dict[str, int],
+) -> list[Input]:
+    """The inputs, in order, with the columns to read."""
+    readable = {
+        url: one
+        for url, one in found.items()
+        if isinstance(one, Contents) and (one.columns or one.is_open)
+    }
+    if is_reference:
+        # Reference files need not have the training set's columns, only captions.
+        options = _of_references(options, readable.values())
+    columns = resolve_all(readable, options)
+    inputs = []
+    for url, one in found.items():
+        chosen = columns.get(url)
+        problem = next((one for one in (found[url], chosen) if isinstance(one, UserError)), "")
+        inputs.append(
+            Input(
+                url,
+                is_reference,
+                chosen if isinstance(chosen, Columns) else None,
+                str(problem).removeprefix(f"{url}: "),
+                sizes[url],
+                one.row_groups if isinstance(one, Contents) else (),
+            )
         )
-    # Reference files need not have the training set's columns, only captions.
-    there = {name.lower() for name in names}
+    return inputs
+
+
+def _of_references(options: ColumnOptions, files: Iterable[Contents]) -> ColumnOptions:
+    """The options without the columns that no reference file has."""
+    there = {NONE, *(name.lower() for file in files for name in file.columns)}
 
     def named(name: str | None) -> str | None:
         return name if name and name.lower() in there else None
 
-    keep = None if config.keep is None else tuple(filter(named, config.keep))
-    return resolve(
-        names,
-        url,
-        named(config.caption_column),
-        named(config.key_column),
-        named(config.image_key),
-        keep,
+    keep = None if options.keep is None else tuple(filter(named, options.keep))
+    return replace(
+        options,
+        caption=named(options.caption),
+        key=named(options.key),
+        image_key=named(options.image_key),
+        keep=keep,
     )

@@ -14,7 +14,7 @@ from scanner.errors import UserError
 from scanner.run import Commit, Plan, Slice
 from scanner.run.directory import planning_folder
 from scanner.scan.plan.chunk import COUNTED, Canonical
-from scanner.scan.plan.inputs import Input
+from scanner.scan.plan.inputs import Input, Inputs
 from scanner.scan.plan.ranges import id_bounds
 from scanner.scan.plan.stages import DoItems, group_ranges, read_units, run_here
 from scanner.scan.plan.units import Reading, cut
@@ -24,7 +24,7 @@ READERS = 16
 
 
 def make_plan(
-    inputs: Sequence[Input],
+    inputs: Inputs,
     store: Store,
     make_canonical: Callable[[], Canonical],
     slice_rows: Callable[[int], int],
@@ -66,6 +66,7 @@ def make_plan(
         slices=tuple(slices),
         counts={**counts, "captions": sum(item.rows for item in slices)},
         columns={piece.url: vars(piece.columns) for piece in pieces if piece.columns},
+        skipped=reading.skipped,
     )
 
 
@@ -85,22 +86,28 @@ def slices_of(store: Store, captions: Sequence[str], first: int = 0) -> list[Sli
     return [Slice(f"{first + number:06d}", *group) for number, group in enumerate(found)]
 
 
-def _freeze(inputs: Sequence[Input], store: Store, folder: str, earlier: Sequence[Plan]) -> Reading:
+def _freeze(inputs: Inputs, store: Store, folder: str, earlier: Sequence[Plan]) -> Reading:
     """What is read, as the first driver saw it."""
     name = f"{folder}/inputs.json"
     if not store.exists(name):
-        reading = Reading(_keep(inputs, earlier), cut(inputs))
+        kept = _keep(inputs.files, earlier)
+        reading = Reading(kept, cut(inputs.files), inputs.skipped.to_json())
         if store.create(name, reading.to_json()):
             return reading
     return Reading.from_json(store.location(name), store.read(name))
 
 
 def _keep(inputs: Sequence[Input], earlier: Sequence[Plan]) -> tuple[str, ...]:
-    """The columns carried along; all samples of a run have the same."""
-    for plan in earlier:
-        for columns in plan.columns.values():
-            return tuple(columns["keep"])
-    return next(item.columns.keep for item in inputs if item.columns)
+    """The columns carried along, as the first file that has one spells it; all samples of a run
+    have the same."""
+    if earlier:
+        kept = [name for plan in earlier for one in plan.columns.values() for name in one["keep"]]
+    else:
+        kept = [name for item in inputs if item.columns for name in item.columns.keep]
+    spelt: dict[str, str] = {}
+    for name in kept:
+        spelt.setdefault(name.lower(), name)
+    return tuple(spelt.values())
 
 
 def _files(read: Sequence[Commit]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ A long parquet file becomes several units, along its row groups; small files sha
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scanner.captions.batch import Extent
@@ -19,7 +19,8 @@ UNIT_PIECES = 64
 
 @dataclass(frozen=True)
 class Piece:
-    """A file, or an extent of a parquet file, with the columns to read, or why it is not read."""
+    """A file, or an extent of a parquet file, with the columns to read, or why it is not read; an
+    empty file has neither."""
 
     url: str
     is_reference: bool
@@ -38,10 +39,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Reading:
-    """All there is to read, and the columns to carry along: what drivers have to agree on."""
+    """All there is to read, the columns to carry along, and the files skipped: what drivers have to
+    agree on."""
 
     keep: tuple[str, ...]
     units: tuple[Unit, ...]
+    skipped: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         return encode(asdict(self))
@@ -53,7 +56,7 @@ class Reading:
                 Unit(unit["id"], tuple(_piece(piece) for piece in unit["pieces"]))
                 for unit in record["units"]
             ]
-            return cls(tuple(record["keep"]), tuple(units))
+            return cls(tuple(record["keep"]), tuple(units), record.get("skipped", {}))
 
         return decode(name, data, make)
 

@@ -1,0 +1,156 @@
+"""Which files the user's URLs name: every file once, and what was skipped, by reason."""
+
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from scanner.errors import UserError
+from scanner.storage.urls import is_http, is_local, missing_bucket, split_url, url_of
+from scanner.storage.walking import NOT_REGULAR, SAME, Pattern, Skipped, skipped_lines, walk
+
+EARLIER = "already in this run"
+_MAGIC = re.compile(r"[*?[]")
+# Why a file of this name is not read, "" if it is; the second argument: the user named it.
+Judge = Callable[[str, bool], str]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files to read, each with its size in bytes, in order; and what was skipped."""
+
+    files: dict[str, int] = field(default_factory=dict)
+    skipped: Skipped = field(default_factory=Skipped)
+    _names: dict[Any, str] = field(default_factory=dict, repr=False)
+    _earlier: set[Any] = field(default_factory=set, repr=False)
+
+    def leave_out(self, urls: Iterable[str]) -> None:
+        """Skip these files, whatever name they are given."""
+        self._earlier.update(_identity(*split_url(url)) for url in urls)
+
+    def add(self, urls: Iterable[str], judge: Judge) -> list[str]:
+        """Add the files that ``urls`` name, and return those that were not listed before.
+
+        A URL is a file, a glob, or a directory, which is read with all below it; a name that
+        exists is no glob. The order is the order of ``urls``, then by name. Raises UserError if a
+        URL names nothing that can be read, or if a directory cannot be listed.
+        """
+        added: list[str] = []
+        for url in urls:
+            fs, path = split_url(url)
+            here = Skipped()
+            found = False
+            for name, size in _named(fs, path, url, judge, here):
+                found = True
+                full, identity = url_of(fs, name), _identity(fs, name)
+                known = self._names.setdefault(identity, full)
+                if identity in self._earlier:
+                    here.add(EARLIER, full)
+                elif known != full or full in self.files:
+                    here.add(SAME, f"{full} ({known})")
+                else:
+                    self.files[full] = size
+                    added.append(full)
+            if not found:
+                why = "; ".join(skipped_lines(here.to_json()))
+                raise UserError(f"{url}: no file here can be read{': ' * bool(why)}{why}")
+            self.skipped.update(here)
+        return added
+
+
+def _identity(fs: Any, path: str) -> Any:
+    """What is equal for all names of one file: links, hard links and ``..`` resolved."""
+    if not is_local(fs):
+        return url_of(fs, path)
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return os.path.realpath(path)
+    return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)
+
+
+def _named(
+    fs: Any, path: str, url: str, judge: Judge, skipped: Skipped
+) -> Iterator[tuple[str, int]]:
+    """Yield the files of one URL, with their sizes. Raises UserError."""
+    if is_local(fs) and ".." in Path(path).parts:
+        path = os.path.realpath(path)
+    kind, size = _kind(fs, path)
+    if kind == "directory":
+        yield from _judged(fs, walk(fs, path, Pattern(), skipped), judge, False, skipped)
+    elif kind == "file":
+        if why := judge(path, True):
+            raise UserError(f"{url}: {why}")
+        yield path, size
+    elif kind:
+        raise UserError(f"{url}: {NOT_REGULAR}, which cannot be read twice; copy it to a file")
+    elif _MAGIC.search(urlsplit(path).path if is_http(fs) else path):
+        yield from _matched(fs, path, url, judge, skipped)
+    else:
+        why = missing_bucket(fs, path) or "no such file, directory or object"
+        raise UserError(f"{url}: {why}; check the path and the bucket")
+
+
+def _kind(fs: Any, path: str) -> tuple[str, int]:
+    """Return what a literal name is (file, directory, other, "" for nothing), and its size."""
+    if is_local(fs):
+        try:
+            found = Path(path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return "", 0
+        is_file = stat.S_ISREG(found.st_mode)
+        folder = stat.S_ISDIR(found.st_mode)
+        return "directory" if folder else "file" if is_file else "other", found.st_size
+    if is_http(fs) and not posixpath.splitext(urlsplit(path).path)[1]:
+        # A page of links, which has to be fetched to see it; a file's name has an ending.
+        return "directory" if fs.exists(path) else "", 0
+    try:
+        info = fs.info(path)
+    except FileNotFoundError:
+        return "", 0
+    return info["type"], info.get("size") or 0
+
+
+def _matched(
+    fs: Any, path: str, url: str, judge: Judge, skipped: Skipped
+) -> Iterator[tuple[str, int]]:
+    """Yield the files that a glob matches, and those below the directories that it matches."""
+    root, glob = _split_glob(fs, path)
+    named = bool(posixpath.splitext(glob)[1])
+    found = False
+    if _kind(fs, root)[0] == "directory":
+        for file in _judged(fs, walk(fs, root, Pattern(glob), skipped), judge, named, skipped):
+            found = True
+            yield file
+    if not (found or skipped.counts):
+        nothing = (
+            "nothing matches; a directory is read with all below it, and ** matches directories "
+            "of any depth"
+        )
+        raise UserError(f"{url}: {missing_bucket(fs, path) or nothing}")
+
+
+def _split_glob(fs: Any, path: str) -> tuple[str, str]:
+    """Split into the longest literal directory and the pattern below it."""
+    parts = path.split("/")
+    end = 0
+    for end, part in enumerate(parts):
+        # What looks like a pattern can be the name of a directory.
+        if _MAGIC.search(part) and not fs.isdir("/".join(parts[: end + 1])):
+            break
+    return "/".join(parts[:end]) or "/", "/".join(parts[end:])
+
+
+def _judged(
+    fs: Any, files: Iterable[tuple[str, int]], judge: Judge, named: bool, skipped: Skipped
+) -> Iterator[tuple[str, int]]:
+    for name, size in files:
+        if why := judge(name, named):
+            skipped.add(why, url_of(fs, name))
+        else:
+            yield name, size
