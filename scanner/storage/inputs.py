@@ -43,8 +43,17 @@ def bare_name(url: str) -> str:
 
 def _open_http(fs: Any, path: str, options: dict[str, Any]) -> IO[bytes]:
     info = fs.info(path)
-    if info.get("size") and info.get("partial"):
-        return fs.open(path, size=info["size"], **options)
+    if info.get("size") and info.get("partial", True):
+        file = fs.open(path, size=info["size"], **options)
+        try:
+            # Only a request tells: few servers say that they do not serve ranges.
+            file.seek(info["size"] - 1)
+            file.read(1)
+            file.seek(0)
+        except ValueError:
+            file.close()
+        else:
+            return file
     copy = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
     with fs.open(path, block_size=0) as remote:
         shutil.copyfileobj(remote, copy, 1 << 20)

@@ -1,6 +1,8 @@
 """Planning alone, with a plain normalisation instead of a model's."""
 
+import io
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,12 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from scanner.captions.sidecars import ABOUT_TAR
 from scanner.errors import UserError
 from scanner.run import Plan
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.storage import Store
+from scanner.storage.walking import HIDDEN
 
 
 def normalisation() -> Callable[[str], str]:
@@ -25,6 +29,14 @@ def _plan(tmp_path: Path, rows: int = 2, limit: int | None = None, **options) ->
     store = Store(config.out)
     inputs = choose_inputs(config)
     return make_plan(inputs, store, normalisation, lambda _: rows, limit)
+
+
+def _tar(path: Path, members: dict[str, str]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, text in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
 
 
 def _read(tmp_path: Path, names: tuple[str, ...]) -> list[dict]:
@@ -163,6 +175,58 @@ def test_of_img2dataset_s_output_the_parquet_is_read_and_only_what_was_downloade
         "not downloaded: failed_to_resize",
         "not downloaded: None",
     ]
+
+
+def test_a_tar_is_read_where_the_table_beside_it_is_no_record_of_its_downloads(
+    tmp_path: Path,
+) -> None:
+    for stem in ("a", "b", "c"):
+        _tar(tmp_path / f"{stem}.tar", {f"{n}.txt": f"{stem} {n}" for n in range(3)})
+    pq.write_table(pa.table({"emb": [[0.1]], "key": ["0"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["only one kept"], "key": ["2"]}), tmp_path / "b.parquet")
+    other = {"url": ["u"], "caption": ["other"], "key": ["99"], "status": ["success"]}
+    pq.write_table(pa.table(other), tmp_path / "c.parquet")
+    plan = _plan(tmp_path, captions=(str(tmp_path),))
+    counted = {Path(item["url"]).name: item["samples"] for item in plan.inputs}
+    assert counted == {"a.tar": 3, "b.tar": 3, "c.parquet": 1, "c.tar": 3}
+    assert plan.skipped[ABOUT_TAR]["files"] == 2
+
+
+def test_an_empty_file_is_no_rows(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.tsv"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "c.csv").write_text("caption\none\n")
+    plan = _plan(tmp_path, captions=(str(tmp_path),))
+    assert [item["rows"] for item in plan.inputs] == [0, 0, 1]
+    assert (plan.counts["rejects"], plan.counts["rejected_files"]) == (0, 0)
+
+
+def test_a_kept_column_that_some_files_lack_is_null_there(tmp_path: Path) -> None:
+    tables = ({"caption": ["a"]}, {"caption": ["b"], "url": ["u"]}, {"TEXT": ["c"], "URL": ["v"]})
+    for number, columns in enumerate(tables):
+        pq.write_table(pa.table(columns), tmp_path / f"{number}.parquet")
+    plan = _plan(tmp_path, captions=(str(tmp_path),))
+    rows = _read(tmp_path, plan.samples)
+    assert [row["url"] for row in rows] == [None, "u", "v"]
+    # Files that are added later have the columns of the first ones, and may lack them.
+    pq.write_table(pa.table({"caption": ["d"], "image_url": ["w"]}), tmp_path / "3.parquet")
+    config = ScanConfig(captions=(str(tmp_path / "?.parquet"),), keep=("url",))
+    inputs = choose_inputs(config, [plan])
+    assert [Path(item.url).name for item in inputs.files] == ["3.parquet"]
+    added = make_plan(
+        inputs, Store(str(tmp_path / "run")), normalisation, lambda _: 2, earlier=[plan]
+    )
+    assert [row["url"] for row in _read(tmp_path, added.samples)] == [None]
+
+
+def test_skipped_files_are_counted_by_reason_in_the_plan(tmp_path: Path) -> None:
+    for name in ("a.csv", "_b.csv", "c.json", "d.json"):
+        (tmp_path / name).write_text("caption\none\n")
+    plan = _plan(tmp_path, captions=(str(tmp_path),))
+    assert sum(found["files"] for found in plan.skipped.values()) == 3
+    assert plan.skipped[HIDDEN] == {"files": 1, "first": [str(tmp_path / "_b.csv")]}
+    again = Plan.joined([plan, plan])
+    assert again.skipped[HIDDEN]["files"] == 2
 
 
 def test_after_an_error_of_the_inputs_the_mended_ones_are_read(tmp_path: Path) -> None:
