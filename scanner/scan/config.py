@@ -22,8 +22,9 @@ class ScanConfig(ActorOptions, ModelOptions):
     """Everything that decides a scan; a field's docstring is its help."""
 
     captions: Annotated[tuple[str, ...], _OR_A_RUN] = ()
-    """Files, globs or directories of the training set: parquet, jsonl, csv, tsv (.gz too),
-    WebDataset tar, img2dataset output; local paths or URLs such as s3://bucket/path."""
+    """Files, globs or directories of the training set: parquet, jsonl, csv, tsv, txt with one caption
+    per line (.gz and .zst too), WebDataset tar, img2dataset output, Delta tables; local paths or
+    URLs such as s3://bucket/path."""
     captions_from: str | None = None
     """Instead of --captions, an earlier run: scan again the captions that it ranks, only those of
     --where (a cascade: triage everything, then score what it flags thoroughly)."""
