@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scanner.captions.batch import Contents
 from scanner.captions.columns import Columns, resolve
 from scanner.captions.formats import ENDINGS, inspect, without_sidecar_tars
+from scanner.captions.records import QuotingOption
 from scanner.errors import UserError
 from scanner.scan.config import ScanConfig
 from scanner.storage import expand
@@ -41,7 +42,7 @@ def choose_inputs(config: ScanConfig) -> list[Input]:
     for is_reference, urls in ((False, config.captions), (True, config.reference)):
         files = without_sidecar_tars(expand(urls, ENDINGS))
         first = True
-        for url, contents in zip(files, _inspect_all(files), strict=True):
+        for url, contents in zip(files, _inspect_all(files, config.quoting), strict=True):
             if isinstance(contents, UserError):
                 inputs.append(_without_columns(url, is_reference, contents))
                 continue
@@ -52,6 +53,7 @@ def choose_inputs(config: ScanConfig) -> list[Input]:
                     raise
                 inputs.append(_without_columns(url, is_reference, error))
             else:
+                columns = replace(columns, quoting=contents.quoting, fallback=contents.fallback)
                 groups = contents.row_groups
                 inputs.append(Input(url, is_reference, columns, "", contents.bytes, groups))
             first = False
@@ -61,12 +63,12 @@ def choose_inputs(config: ScanConfig) -> list[Input]:
     return inputs
 
 
-def _inspect_all(urls: Sequence[str]) -> list[Contents | UserError]:
+def _inspect_all(urls: Sequence[str], quoting: QuotingOption) -> list[Contents | UserError]:
     """What each file holds, or why it cannot be read."""
 
     def look(url: str) -> Contents | UserError:
         try:
-            return inspect(url)
+            return inspect(url, quoting)
         except UserError as error:
             return error
 
