@@ -86,26 +86,6 @@ def test_a_damaged_file_gives_what_can_be_read_and_then_says_so(tmp_path: Path) 
         inspect(str(tmp_path / "b.parquet"))
 
 
-def test_an_unclosed_quote_costs_its_own_lines_and_says_which(tmp_path: Path) -> None:
-    rows = [f"caption {i},{i}" for i in range(100)]
-    rows[10], rows[20] = '"unclosed 10,10', 'said "so",20'
-    rows[30] = '"closed",30'
-    (tmp_path / "a.csv").write_text("caption,key\n" + "\n".join(rows) + "\n")
-    (batch,) = read(str(tmp_path / "a.csv"), ["caption"])
-    assert len(batch.bad) == 1
-    assert "lines 12 to 22" in batch.bad[0][1]
-    assert len(batch.rows) == 100 - 11
-
-    (tmp_path / "b.csv").write_text('caption,key\na,1\n"never closed,2\nb,3\n')
-    with pytest.raises(UnreadableFile, match="a quote opened in line 3 is never closed"):
-        list(read(str(tmp_path / "b.csv"), ["caption"]))
-
-    (tmp_path / "c.tsv").write_text('caption\tkey\n"Hello\tk1\nred cat\tk2\nthe end"\tk3\nok\tk4\n')
-    (batch,) = read(str(tmp_path / "c.tsv"), ["caption"])
-    assert batch.columns["caption"] == ["ok"]
-    assert "lines 2 to 4" in batch.bad[0][1]
-
-
 def test_damaged_compression_and_odd_parquet_do_not_stop_planning(tmp_path: Path) -> None:
     data = bytearray(gzip.compress(b"caption\n" + bytes(range(65, 91)) * 5000))
     data[20:60] = bytes(40)

@@ -23,7 +23,10 @@ def clean_parquet(source: Path, target: Path, removed: Set[int]) -> None:
     column in one piece.
     """
     unit = _int96_unit(source)
-    parquet = pq.ParquetFile(source, coerce_int96_timestamp_unit=unit)
+    # Without pre_buffer, a large row group is not held whole.
+    parquet = pq.ParquetFile(
+        source, memory_map=True, pre_buffer=False, coerce_int96_timestamp_unit=unit
+    )
     gone = np.array(sorted(removed), np.int64)
     first = 0
     with pq.ParquetWriter(target, parquet.schema_arrow, **_options(parquet.metadata)) as writer:
