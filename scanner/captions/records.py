@@ -25,8 +25,8 @@ Record: TypeAlias = tuple[list[str] | str, list[str]]
 UNCLOSED = "a quote opens in it and is not closed"
 SAMPLE_CHARACTERS = 1 << 20
 RECORD_CHARACTERS = 4 << 20
-QUOTED_SHARE = 0.9
-ROW_LIKE_LINES = 3
+MOST = 0.9
+ROW_LIKE_LINES = 5
 # An unclosed quote takes in what follows; reject captions over 1 MiB.
 csv.field_size_limit(1 << 20)
 
@@ -63,7 +63,7 @@ def quoting_of(url: str, text: Iterable[str], option: QuotingOption) -> Quoting:
             filled[place] = filled.get(place, 0) + bool(value)
             both = len(value) > 1 and value[0] == value[-1] == '"'
             quoted[place] = quoted.get(place, 0) + both
-    throughout = any(n and quoted[place] >= QUOTED_SHARE * n for place, n in filled.items())
+    throughout = any(n and quoted[place] >= MOST * n for place, n in filled.items())
     return "standard" if throughout else "needed"
 
 
@@ -151,18 +151,16 @@ def _quoted(lines: _Lines, delimiter: str, needed: bool) -> Iterator[Record]:
 
 
 def _takes_rows(fields: list[str], lines: list[str], delimiter: str, columns: int) -> bool:
-    """Whether a record of several lines is one that a stray quote made of several rows."""
+    """Whether a record of several lines is one that a stray quote made of several rows: each line
+    has the delimiters of a row. Commas are common in captions, so that takes more lines."""
     if not columns or len(lines) == 1:
         return False
     if len(fields) != columns:
         return True
-    if columns == 1:
+    if columns == 1 or (delimiter != "\t" and len(lines) < ROW_LIKE_LINES):
         return False
-    if delimiter == "\t":
-        return any("\t" in field and len(field.splitlines()) > 1 for field in fields)
-    inner = lines[1:-1]
-    alike = sum(line.count(delimiter) == columns - 1 for line in inner)
-    return len(inner) >= ROW_LIKE_LINES and alike >= QUOTED_SHARE * len(inner)
+    alike = sum(line.count(delimiter) == columns - 1 for line in lines)
+    return alike >= MOST * len(lines)
 
 
 def _as_needed(fields: list[str] | str, plain: list[str], columns: int) -> list[str]:

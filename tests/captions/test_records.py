@@ -1,4 +1,4 @@
-"""Quotes of csv and tsv: what they mean is found in the data, and a stray one costs no other row."""
+"""What quotes of csv and tsv mean is found in the data, and a stray one costs no other row."""
 
 from collections import Counter
 from pathlib import Path
