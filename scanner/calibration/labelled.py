@@ -1,5 +1,6 @@
 """The scored captions that are labelled, and which of them belong together."""
 
+import re
 import unicodedata
 from dataclasses import dataclass
 
@@ -14,6 +15,13 @@ from scanner.calibration.separation import Bools
 from scanner.captions.identity import caption_ids
 from scanner.errors import UserError
 from scanner.query import RunTables, near_duplicate_clusters
+
+# A whole number with an empty fraction, as an integer key comes out that was stored as a float.
+_WHOLE = re.compile(r"^(-?[0-9]+)\.0+$")
+_BY_KEY = """
+    SELECT DISTINCT regexp_replace(key, $whole, '\\1') AS key, caption_id FROM samples
+    WHERE regexp_replace(key, $whole, '\\1') IN (SELECT unnest($keys))
+"""
 
 
 @dataclass(frozen=True)
@@ -89,15 +97,13 @@ def _ids(tables: RunTables, labels: Labels) -> dict[str, set[str]]:
     """The caption ids that each name stands for; a key can stand for several."""
     if labels.by == "caption_id":
         return {name: {name} for name in labels.names}
-    found: dict[str, set[str]] = {}
     if labels.by == "key":
-        rows = tables.query(
-            "SELECT DISTINCT key, caption_id FROM samples WHERE key IN (SELECT unnest($names))",
-            {"names": labels.names},
-        )
+        keys = {name: _WHOLE.sub(r"\1", name) for name in labels.names}
+        rows = tables.query(_BY_KEY, {"keys": list(keys.values()), "whole": _WHOLE.pattern})
+        by_key: dict[str, set[str]] = {}
         for key, one in zip(rows["key"].to_pylist(), rows["caption_id"].to_pylist(), strict=True):
-            found.setdefault(key, set()).add(one)
-        return found
+            by_key.setdefault(key, set()).add(one)
+        return {name: by_key[key] for name, key in keys.items() if key in by_key}
     # The spelling that the run shows, or any that the model reads alike.
     rows = tables.query(
         "SELECT caption, caption_id FROM captions WHERE caption IN (SELECT unnest($names))",

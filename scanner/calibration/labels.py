@@ -1,11 +1,11 @@
 """Labels as people have them: a file, or the verdicts of a run's verification."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
 from scanner.captions.formats import UnreadableFile, inspect, read
+from scanner.captions.values import as_text
 from scanner.errors import UserError
 from scanner.query import RunTables
 
@@ -69,7 +69,7 @@ def read_labels(url: str) -> Labels:
             if batch.bad:
                 row, reason = batch.bad[0]
                 raise UserError(f"{url}, row {row} (the first is 0): {reason}")
-            found = {name: _plain(values) for name, values in batch.columns.items()}
+            found = {name: as_text(values).to_pylist() for name, values in batch.columns.items()}
             together = found[group] if group else [None] * len(batch.rows)
             for row, name, value, one in zip(
                 batch.rows, found[columns[by]], found[columns[label]], together, strict=True
@@ -78,7 +78,7 @@ def read_labels(url: str) -> Labels:
                     unlabelled += 1
                     continue
                 meaning = _meaning(value, f"{url}, row {row} (the first is 0), {columns[label]}")
-                rows.append((str(name), meaning, None if _is_blank(one) else str(one)))
+                rows.append((name or "", meaning, None if _is_blank(one) else one))
     except UnreadableFile as error:
         raise UserError(f"{url}: cannot be read: {error}") from error
     if not rows:
@@ -108,16 +108,12 @@ def _column(url: str, columns: dict[str, str], wanted: tuple[str, ...], what: st
     )
 
 
-def _plain(values: Any) -> list[Any]:
-    return values.to_pylist() if isinstance(values, pa.Array | pa.ChunkedArray) else list(values)
+def _is_blank(value: str | None) -> bool:
+    return value is None or not value.strip()
 
 
-def _is_blank(value: Any) -> bool:
-    return value is None or not str(value).strip()
-
-
-def _meaning(value: Any, where: str) -> bool:
-    text = str(value).strip().lower()
+def _meaning(value: str, where: str) -> bool:
+    text = value.strip().lower()
     if text not in MEANINGS:
         raise UserError(f"{where}: {value!r} is no label; write one of {', '.join(MEANINGS)}")
     return MEANINGS[text]

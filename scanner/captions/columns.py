@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scanner.captions.batch import Contents
+from scanner.captions.records import Quoting
 from scanner.errors import UserError
 
 # Names in one group are as good as one another, so that two of them are a question to the user; an
@@ -27,7 +28,8 @@ RESERVED = {"caption_id", "source", "row", "key", "image_key", "is_reference"}
 class Columns:
     """The chosen columns, as the files name them. ``key`` None: (source, row) is the key.
 
-    ``status``, where img2dataset wrote the file: what became of the download.
+    ``status``, where img2dataset wrote the file: what became of the download. ``quoting`` and
+    ``fallback``: how the file is read (see scanner.captions.batch.Contents).
     """
 
     caption: str
@@ -35,11 +37,14 @@ class Columns:
     image_key: str | None
     keep: tuple[str, ...]
     status: str | None = None
+    quoting: Quoting | None = None
+    fallback: str | None = None
 
     @property
     def names(self) -> list[str]:
         """Every column that has to be read, once."""
-        wanted = (self.caption, self.key, self.image_key, *self.keep, self.status)
+        chosen = (self.caption, self.key, self.image_key, *self.keep, self.status)
+        wanted = (*chosen, self.fallback)
         return list(dict.fromkeys(name for name in wanted if name))
 
 

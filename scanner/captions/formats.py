@@ -9,6 +9,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from scanner.captions.batch import Batch, Contents, Extent
 from scanner.captions.lines import csv_batches, csv_contents, jsonl_batches, jsonl_contents
 from scanner.captions.parquet import parquet_batches, parquet_contents
 from scanner.captions.plain_text import text_batches, text_contents
+from scanner.captions.records import Quoting, QuotingOption
 from scanner.captions.webdataset import tar_batches, tar_contents
 from scanner.errors import UserError
 from scanner.storage import bare_name, is_transient
@@ -66,10 +68,14 @@ ENDINGS = (
 )
 
 
-def inspect(url: str) -> Contents:
-    """A file without its rows. Raises UserError if it cannot be read."""
+def inspect(url: str, quoting: QuotingOption = "auto") -> Contents:
+    """A file without its rows; ``quoting`` is for csv and tsv. Raises UserError if it cannot be
+    read."""
+    contents = _FORMATS[ending_of(url)].contents
+    if contents is csv_contents:
+        contents = partial(csv_contents, quoting=quoting)
     try:
-        return _FORMATS[ending_of(url)].contents(url)
+        return contents(url)
     except _DAMAGE as error:
         # A store that does not answer says nothing of the file: whoever reads it may try again.
         if is_transient(error):
@@ -77,13 +83,19 @@ def inspect(url: str) -> Contents:
         raise UserError(f"{url}: cannot be read: {_brief(error)}") from error
 
 
-def read(url: str, columns: list[str], extent: Extent | None = None) -> Iterator[Batch]:
+def read(
+    url: str, columns: list[str], extent: Extent | None = None, quoting: Quoting | None = None
+) -> Iterator[Batch]:
     """The named columns of a file, or of an extent of it.
 
-    Raises UnreadableFile, after what could be read, if the file is damaged.
+    ``quoting``: as it was planned, of a csv or tsv; without it the file is looked at anew. Raises
+    UnreadableFile, after what could be read, if the file is damaged.
     """
+    batches = _FORMATS[ending_of(url)].batches
+    if batches is csv_batches:
+        batches = partial(csv_batches, quoting=quoting)
     try:
-        yield from _FORMATS[ending_of(url)].batches(url, columns, extent)
+        yield from batches(url, columns, extent)
     except _DAMAGE as error:
         if is_transient(error):
             raise

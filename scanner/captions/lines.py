@@ -1,17 +1,31 @@
 """Rows of csv, tsv and jsonl files, one a line."""
 
-import csv
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 from scanner.captions.batch import Batch, Contents, Extent, check_columns, collect
-from scanner.storage import open_input
+from scanner.captions.records import (
+    UNCLOSED,
+    Quoting,
+    QuotingOption,
+    Record,
+    is_tsv,
+    quoting_of,
+    records,
+    sampled,
+)
+from scanner.storage import is_transient, open_input
 
-FIRST_LINES = 1000
-# An unclosed quote swallows what follows; a caption of a mebibyte is none.
-csv.field_size_limit(1 << 20)
+FIRST_ROWS = 1000
+LONG_LINES = 10
+_NONE = "where quotes are plain characters, give --quoting none"
+UNCLOSED_ROWS = f"rows rejected since a quote opens in them and is not closed; {_NONE}"
+LONG_ROWS = f"rows hold more than {LONG_LINES} lines between quotes; {_NONE}"
 
 
 def _text(url: str) -> io.TextIOWrapper:
@@ -26,70 +40,76 @@ def stored_bytes(url: str) -> int:
         return file.seek(0, 2)
 
 
-def csv_records(url: str, text: Iterable[str]) -> Iterator[list[str] | str]:
-    """The lines of a file that are not empty, as fields, or why one is bad; the header first.
+def csv_contents(url: str, quoting: QuotingOption = "auto") -> Contents:
+    """The names in the first line, none of a file without one. Raises ValueError."""
+    with _text(url) as file:
+        lines = list(sampled(file)) if is_tsv(url) else file
+        chosen = quoting_of(url, lines, quoting)
+        header = next((fields for fields, _ in records(url, lines, chosen) if fields), [])
+    if isinstance(header, str):
+        raise ValueError(header)
+    return Contents(header, stored_bytes(url), quoting=chosen)
 
-    A .tsv has tabs between them, any other file commas, or semicolons where its first line has
-    those alone.
-    Quotes are taken strictly: an unclosed one makes a bad row that names the lines it took along,
-    and a file that ends inside one is damaged.
-    """
-    tab = url.lower().removesuffix(".gz").endswith(".tsv")
-    lines = iter(text)
-    head = next(lines, "")
-    semicolons = ";" in head and "," not in head
-    delimiter = "\t" if tab else ";" if semicolons else ","
-    reader = csv.reader(itertools.chain([head], lines), delimiter=delimiter, strict=True)
-    while True:
-        first = reader.line_num + 1
-        try:
-            line = next(reader)
-        except StopIteration:
+
+def csv_batches(
+    url: str, columns: list[str], extent: Extent | None, quoting: Quoting | None = None
+) -> Iterator[Batch]:
+    """The rows below the header; blank lines are none. ``quoting`` None: from the file itself."""
+    with _text(url) as file:
+        chosen = quoting or csv_contents(url).quoting or "standard"
+        found = (record for record in records(url, file, chosen) if record[0])
+        header, _ = next(found, ([], []))
+        if isinstance(header, str):
+            raise ValueError(header)
+        if not header:
             return
-        except csv.Error as error:
-            if "unexpected end" in str(error):
-                raise ValueError(f"a quote opened in line {first} is never closed") from error
-            yield f"bad row: {error} (lines {first} to {reader.line_num})"
-            continue
-        if tab and any("\t" in field and "\n" in field for field in line):
-            yield f"bad row: an unclosed quote (lines {first} to {reader.line_num})"
-        elif line:
-            yield line
-
-
-def csv_contents(url: str) -> Contents:
-    with _text(url) as file:
-        first = next(csv_records(url, file), [])
-        if isinstance(first, str):
-            raise ValueError(first)
-        return Contents(first, stored_bytes(url))
-
-
-def csv_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
-    with _text(url) as file:
-        lines = csv_records(url, file)
-        header = next(lines, [])
         check_columns(header, columns)
         places = [(name, header.index(name)) for name in columns]
+        notes: Counter[str] = Counter()
 
-        def take(line: list[str] | str) -> dict[str, str] | str:
+        def take(record: Record) -> dict[str, str] | str:
+            line, lines = record
             if isinstance(line, str):
+                notes[UNCLOSED_ROWS] += UNCLOSED in line
                 return line
             if len(line) != len(header):
                 return f"bad row: {len(line)} fields where the header has {len(header)}"
+            notes[LONG_ROWS] += len(lines) > LONG_LINES
             return {name: line[place] for name, place in places}
 
-        yield from collect(map(take, lines), columns)
+        yield from collect(map(take, found), columns, notes)
 
 
 def jsonl_contents(url: str) -> Contents:
-    """The names of the first object; bad lines before it are rows' business, not the file's."""
+    """All names in the first objects, in the order in which they come: a writer may leave out a
+    name where it has no value. Bad lines are rows' business, not the file's."""
     with _text(url) as file:
-        for line in itertools.islice(file, FIRST_LINES):
-            row = json_row(line) if line.strip() else ""
-            if isinstance(row, dict):
-                return Contents(list(row), stored_bytes(url))
-    raise ValueError(f"no JSON object in the first {FIRST_LINES} lines")
+        objects = (json_row(line) for line in file if line.strip())
+        rows = first_rows(itertools.islice(objects, FIRST_ROWS))
+    return Contents(names_in(rows), stored_bytes(url), is_open=bool(rows))
+
+
+def first_rows(
+    rows: Iterator[dict | str], enough: Callable[[], bool] = lambda: False
+) -> list[dict | str]:
+    """Take rows until, with some names among them, they are enough; or as far as a damaged file
+    gives them, which is an error only if there are no names."""
+    found: list[dict | str] = []
+    try:
+        for row in rows:
+            found.append(row)
+            if enough() and names_in(found):
+                break
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        # Reading the file's rows meets the damage again, and reports it.
+        if is_transient(error) or not names_in(found):
+            raise
+    return found
+
+
+def names_in(rows: Iterable[dict | str]) -> list[str]:
+    """The names of all rows that are not bad, each once."""
+    return list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
 
 
 def json_row(text: str) -> dict | str:

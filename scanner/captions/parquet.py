@@ -18,6 +18,8 @@ def _open(url: str) -> IO[bytes]:
 
 def parquet_contents(url: str) -> Contents:
     with _open(url) as file:
+        if not file.seek(0, 2):
+            return Contents([], 0)
         parquet = pq.ParquetFile(file)
         groups = range(parquet.metadata.num_row_groups)
         rows = tuple(parquet.metadata.row_group(group).num_rows for group in groups)
@@ -26,7 +28,10 @@ def parquet_contents(url: str) -> Contents:
 
 def parquet_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
     with _open(url) as file:
-        parquet = pq.ParquetFile(file)
+        if not file.seek(0, 2):
+            return
+        # As nanoseconds, INT96 timestamps after the year 2262 would come out as others.
+        parquet = pq.ParquetFile(file, coerce_int96_timestamp_unit="us")
         check_columns(parquet.schema_arrow.names, columns)
         groups = range(parquet.metadata.num_row_groups)
         start = 0

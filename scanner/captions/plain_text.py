@@ -11,7 +11,8 @@ COLUMN = "caption"
 
 
 def text_contents(url: str) -> Contents:
-    return Contents([COLUMN], stored_bytes(url))
+    size = stored_bytes(url)
+    return Contents([COLUMN] if size else [], size)
 
 
 def text_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:

@@ -1,5 +1,6 @@
-"""Column values as text: as a table carries them, and as captions."""
+"""Column values as text: as the samples table carries them, and as captions."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -7,38 +8,44 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scanner.captions.batch import Values
+from scanner.captions.text import decoded, stored_bytes_of, text_of, valid_text
 
-# The types that hold text, and what to see its bytes as.
-_TEXT = {
-    pa.string(): pa.binary(),
-    pa.large_string(): pa.large_binary(),
-    pa.string_view(): pa.binary_view(),
-    pa.binary(): pa.binary(),
-    pa.large_binary(): pa.large_binary(),
-    pa.binary_view(): pa.binary_view(),
-}
+_JSON_TYPES = {bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
 
 
 def as_text(values: Values) -> pa.StringArray:
-    """Values as text: bytes that are no UTF-8 in hex, lone surrogates (no text) replaced."""
+    """Return values as text (see :mod:`scanner.captions.text`), those of JSON by the same rules."""
     if isinstance(values, pa.Array):
-        text = _valid_text(values)
-        if text is not None:
-            return text
-        if pa.types.is_integer(values.type):
-            return values.cast(pa.string())
-        values = _values(values)
+        return text_of(values)
     return pa.array([_text(value) for value in values], pa.string())
 
 
 def captions(values: Values) -> tuple[pa.StringArray, dict[int, str]]:
-    """Captions, null where there is none, and why not, by place."""
-    if isinstance(values, pa.Array):
-        text = _valid_text(values)
-        if text is not None:
-            missing = np.flatnonzero(pc.is_null(text).to_numpy(zero_copy_only=False))
-            return text, dict.fromkeys(missing.tolist(), "null caption")
-        values = _values(values)
+    """Return captions, null where there is none, and why not, by place."""
+    if not isinstance(values, pa.Array):
+        return _each(values)
+    values = decoded(values)
+    text = valid_text(values)
+    if text is not None:
+        missing = np.flatnonzero(pc.is_null(text).to_numpy(zero_copy_only=False))
+        return text, dict.fromkeys(missing.tolist(), "null caption")
+    stored = stored_bytes_of(values)
+    if stored is not None:
+        return _each(stored)
+    wrong = f"caption must be text, got {values.type}"
+    null = pc.is_null(values).to_numpy(zero_copy_only=False).tolist()
+    reasons = {at: "null caption" if none else wrong for at, none in enumerate(null)}
+    return pa.nulls(len(values), pa.string()), reasons
+
+
+def first_valid(values: Values, others: Values) -> Values:
+    """Return ``values`` with those of ``others`` where they are null."""
+    if isinstance(values, list) and isinstance(others, list):
+        return [two if one is None else one for one, two in zip(values, others, strict=True)]
+    return pc.coalesce(as_text(values), as_text(others))
+
+
+def _each(values: list) -> tuple[pa.StringArray, dict[int, str]]:
     reasons: dict[int, str] = {}
     texts: list[str | None] = []
     for place, value in enumerate(values):
@@ -50,31 +57,8 @@ def captions(values: Values) -> tuple[pa.StringArray, dict[int, str]]:
     return pa.array(texts, pa.string()), reasons
 
 
-def _valid_text(values: pa.Array) -> pa.StringArray | None:
-    """Text or bytes as text, or None where a value is no UTF-8 or no text at all."""
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    if values.type not in _TEXT:
-        return None
-    try:
-        # Casting bytes looks whether they are UTF-8; a file's text is taken on trust.
-        text = values.cast(pa.string())
-        text.validate(full=True)
-    except pa.ArrowInvalid:
-        return None
-    return text
-
-
-def _values(values: pa.Array) -> list:
-    """As Python values; text that may be no UTF-8 as bytes."""
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    stored = _TEXT.get(values.type)
-    return (values.view(stored) if stored else values).to_pylist()
-
-
 def _decoded(value: Any) -> Any:
-    """Bytes as the text they spell in UTF-8, where they do; anything else as it is."""
+    """Return bytes as the text that they spell in UTF-8, where they do; anything else as it is."""
     if not isinstance(value, bytes):
         return value
     try:
@@ -89,7 +73,7 @@ def _no_caption(value: Any) -> str:
     if isinstance(value, bytes):
         return "caption is not valid Unicode"
     if not isinstance(value, str):
-        return f"caption is no text but {type(value).__name__}"
+        return f"caption must be text, got {_JSON_TYPES.get(type(value), type(value).__name__)}"
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -98,9 +82,24 @@ def _no_caption(value: Any) -> str:
 
 
 def _text(value: Any) -> str | None:
-    value = _decoded(value)
     if value is None:
         return None
+    if isinstance(value, float):
+        return str(text_of(pa.array([value], pa.float64()))[0])
+    if isinstance(value, bool | list | dict):
+        value = json.dumps(value, ensure_ascii=False)
     if isinstance(value, bytes):
-        return value.hex()
-    return str(value).encode("utf-8", "replace").decode()
+        return value.hex() if isinstance(_decoded(value), bytes) else value.decode()
+    return _encodable(str(value))
+
+
+def _encodable(text: str) -> str:
+    """Return text that UTF-8 can spell: other bytes in hex, lone surrogates replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        try:
+            return text.encode("utf-8", "surrogateescape").hex()
+        except UnicodeEncodeError:
+            return text.encode("utf-8", "replace").decode()
+    return text

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from scanner.captions.records import QuotingOption
 from scanner.errors import UsageError
 from scanner.scan.options import ActorOptions, ModelOptions
 
@@ -22,7 +23,7 @@ class ScanConfig(ActorOptions, ModelOptions):
     """Everything that decides a scan; a field's docstring is its help."""
 
     captions: Annotated[tuple[str, ...], _OR_A_RUN] = ()
-    """Files, globs or directories of the training set: parquet, jsonl, csv, tsv, txt with one caption
+    """Files, globs or directories of the training set: parquet, jsonl, csv, tsv, txt with a caption
     per line (.gz and .zst too), WebDataset tar, img2dataset output, Delta tables; local paths or
     URLs such as s3://bucket/path."""
     captions_from: str | None = None
@@ -43,6 +44,9 @@ class ScanConfig(ActorOptions, ModelOptions):
     image_key: str | None = None
     """The column that tells that two samples are the same image; url or hash if there is
     one; none for no column."""
+    quoting: QuotingOption = "auto"
+    """Set how quotes in csv and tsv files are read: standard (around fields), none (plain
+    characters), or auto, by the data: csv as standard, tsv where a field needs them."""
     reference: tuple[str, ...] = ()
     """Files of captions known not to be in the training set; scored in the same run, marked
     is_reference, never ranked."""

@@ -54,6 +54,7 @@ def plan_scan(
         do_items,
         earlier,
     )
+    _say_notes(plan, say)
     counts = plan.counts
     say(
         f"planned: {counts['rows']:,} rows, {counts['rejects']:,} rejected, "
@@ -61,6 +62,19 @@ def plan_scan(
         f"{' (as many as --limit takes)' if config.limit else ''}"
     )
     return plan
+
+
+def _say_notes(plan: Plan, say: Say) -> None:
+    """Say what reading noted of files' data, of the worst of them by name."""
+    found = [
+        (number, note, file["url"])
+        for file in plan.inputs
+        for note, number in file.get("notes", {}).items()
+    ]
+    for number, note, url in sorted(found, reverse=True)[:SHOWN]:
+        say(f"{url}: {number:,} {note}")
+    if len(found) > SHOWN:
+        say(f"… and {len(found) - SHOWN} more such notes; plan.json has them all")
 
 
 def on_the_pool(address: str | None, say: Say, progress: Watch) -> DoItems:

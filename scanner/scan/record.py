@@ -24,6 +24,7 @@ def what_is_scanned(config: ScanConfig) -> dict[str, Any]:
         "key_column": config.key_column,
         "image_key": config.image_key,
         "keep": config.keep if config.keep is None else list(config.keep),
+        "quoting": config.quoting,
         "limit": config.limit,
         "captions_from": config.captions_from and full_url(config.captions_from),
         "where": config.where,

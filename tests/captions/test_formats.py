@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from scanner.captions.batch import Extent
-from scanner.captions.formats import UnreadableFile, inspect, read
+from scanner.captions.formats import ENDINGS, UnreadableFile, inspect, read
+from scanner.captions.values import as_text
 from scanner.errors import UserError
 
 ROWS = [
@@ -86,26 +87,6 @@ def test_a_damaged_file_gives_what_can_be_read_and_then_says_so(tmp_path: Path) 
         inspect(str(tmp_path / "b.parquet"))
 
 
-def test_an_unclosed_quote_costs_its_own_lines_and_says_which(tmp_path: Path) -> None:
-    rows = [f"caption {i},{i}" for i in range(100)]
-    rows[10], rows[20] = '"unclosed 10,10', 'said "so",20'
-    rows[30] = '"closed",30'
-    (tmp_path / "a.csv").write_text("caption,key\n" + "\n".join(rows) + "\n")
-    (batch,) = read(str(tmp_path / "a.csv"), ["caption"])
-    assert len(batch.bad) == 1
-    assert "lines 12 to 22" in batch.bad[0][1]
-    assert len(batch.rows) == 100 - 11
-
-    (tmp_path / "b.csv").write_text('caption,key\na,1\n"never closed,2\nb,3\n')
-    with pytest.raises(UnreadableFile, match="a quote opened in line 3 is never closed"):
-        list(read(str(tmp_path / "b.csv"), ["caption"]))
-
-    (tmp_path / "c.tsv").write_text('caption\tkey\n"Hello\tk1\nred cat\tk2\nthe end"\tk3\nok\tk4\n')
-    (batch,) = read(str(tmp_path / "c.tsv"), ["caption"])
-    assert batch.columns["caption"] == ["ok"]
-    assert "lines 2 to 4" in batch.bad[0][1]
-
-
 def test_damaged_compression_and_odd_parquet_do_not_stop_planning(tmp_path: Path) -> None:
     data = bytearray(gzip.compress(b"caption\n" + bytes(range(65, 91)) * 5000))
     data[20:60] = bytes(40)
@@ -142,6 +123,69 @@ def test_an_extent_of_a_parquet_file_keeps_the_rows_numbers(tmp_path: Path) -> N
     (batch,) = read(path, ["caption"], Extent(1, 3, 2))
     assert list(batch.rows) == [2, 3, 4, 5]
     assert batch.columns["caption"].to_pylist() == ["c", "d", "e", "f"]
+
+
+def test_names_come_from_the_first_thousand_objects(tmp_path: Path) -> None:
+    rows: list[dict] = [{"id": 0}, *({"id": k, "caption": "c"} for k in range(1, 998))]
+    rows += [{"url": "u"}, {"late": 1}, {"later": 1}]
+    text = "{broken\n\n" + "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "a.jsonl").write_text(text)
+    contents = inspect(str(tmp_path / "a.jsonl"))
+    assert (contents.columns, contents.is_open) == (["id", "caption", "url"], True)
+    batch = next(read(str(tmp_path / "a.jsonl"), ["caption", "later", "nowhere"]))
+    assert batch.columns["caption"][:2] == [None, "c"]
+    assert batch.columns["later"][-2:] == [None, 1]
+    assert set(batch.columns["nowhere"]) == {None}
+
+
+def test_damage_behind_the_first_names_is_met_by_reading_alone(tmp_path: Path) -> None:
+    whole = gzip.compress("".join(f'{{"caption": "{i}"}}\n' for i in range(900)).encode())
+    (tmp_path / "a.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    assert inspect(str(tmp_path / "a.jsonl.gz")).columns == ["caption"]
+    with pytest.raises(UnreadableFile, match="EOFError"):
+        list(read(str(tmp_path / "a.jsonl.gz"), ["caption"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        *((f"a{ending}", b"") for ending in ENDINGS),
+        ("a.csv", b"\n\r\n"),
+        ("a.csv", b"\xef\xbb\xbf"),
+        ("a.jsonl", b"\n  \n"),
+        ("a.jsonl.gz", gzip.compress(b"")),
+        ("a.tar", bytes(10240)),
+        ("a.tar.gz", gzip.compress(bytes(10240))),
+    ],
+)
+def test_a_file_of_nothing_has_no_columns_and_no_rows(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    contents = inspect(str(tmp_path / name))
+    assert (contents.columns, contents.is_open, contents.bytes) == ([], False, len(data))
+    assert list(read(str(tmp_path / name), ["caption"])) == []
+
+
+def test_a_jsonl_of_bad_lines_has_no_columns_but_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{broken\n[1]\n")
+    contents = inspect(str(tmp_path / "a.jsonl"))
+    assert (contents.columns, contents.is_open) == ([], True)
+    (batch,) = read(str(tmp_path / "a.jsonl"), [])
+    assert [row for row, _ in batch.bad] == [0, 1]
+
+
+def test_a_csv_that_lacks_a_wanted_column_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("caption\na\n")
+    with pytest.raises(UnreadableFile, match="no column url"):
+        list(read(str(tmp_path / "a.csv"), ["url"]))
+
+
+def test_int96_timestamps_after_2262_are_read_as_they_are(tmp_path: Path) -> None:
+    times = pa.table({"t": pa.array([253402214400, None], pa.timestamp("s"))})
+    pq.write_table(times, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    (batch,) = read(str(tmp_path / "a.parquet"), ["t"])
+    assert as_text(batch.columns["t"]).to_pylist() == ["9999-12-31 00:00:00.000000", None]
 
 
 def test_a_store_that_does_not_answer_says_nothing_of_the_file(monkeypatch) -> None:

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from scanner.captions.values import as_text, captions
+from scanner.captions.values import as_text, captions, first_valid
 
 BROKEN = pa.array([b"good", b"caf\xe9", None]).view(pa.string())
 
@@ -55,10 +55,28 @@ def test_what_is_no_utf8_costs_its_own_value_only(values) -> None:
     assert reasons == {1: "caption is not valid Unicode", 2: "null caption"}
 
 
-def test_what_is_no_text_is_no_caption_but_a_key() -> None:
-    assert captions(pa.array([1]))[1] == {0: "caption is no text but int"}
-    assert captions(pa.array([["a"]]))[1] == {0: "caption is no text but list"}
-    assert as_text(pa.array([1, None], pa.int16())).to_pylist() == ["1", None]
-    assert as_text(pa.array([1.0, 0.5])).to_pylist() == ["1.0", "0.5"]
-    assert as_text(pa.array([b"k", b"\xff\x00"])).to_pylist() == ["k", "ff00"]
-    assert as_text(["k\udce9", True]).to_pylist() == ["k?", "True"]
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        (pa.array([1, None]), "int64"),
+        (pa.array([["a"], None]), "list<item: string>"),
+        (pa.array([1.0, None]).dictionary_encode(), "double"),
+        ([1, None], "number"),
+        ([True, None], "boolean"),
+        ([["a"], None], "array"),
+        ([{"a": 1}, None], "object"),
+    ],
+)
+def test_a_caption_of_another_type_is_named_by_its_type(values, name: str) -> None:
+    assert captions(values)[1] == {0: f"caption must be text, got {name}", 1: "null caption"}
+
+
+def test_one_bad_value_of_json_costs_one_row() -> None:
+    texts, reasons = captions(["a", 7, "b"])
+    assert (texts.to_pylist(), list(reasons)) == (["a", None, "b"], [1])
+
+
+def test_null_captions_come_from_the_other_column() -> None:
+    assert first_valid(["a", None, None], ["x", "y", None]) == ["a", "y", None]
+    mixed = first_valid(pa.array(["a", None]), pa.array(["x", "y"]))
+    assert mixed.to_pylist() == ["a", "y"]

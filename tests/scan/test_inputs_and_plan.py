@@ -74,7 +74,7 @@ def test_rows_are_samples_plus_rejects_and_equal_captions_one_caption(tmp_path: 
     assert reasons == [
         (3, "4", "null caption"),
         (4, "5", "empty caption"),
-        (5, "6", "caption is no text but list"),
+        (5, "6", "caption must be text, got array"),
         (7, None, "caption is not valid Unicode"),
     ]
 

@@ -2,10 +2,12 @@
 
 import posixpath
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scanner.captions.values import as_text
@@ -24,7 +26,8 @@ def clean_beside(shard: Shard, table: Path, removed: Sequence[int], copies: Stor
     Nothing to do where there are none. Raises UserError where a removed row has no image there.
     """
     keys = as_text(pq.read_table(table, columns=[KEY])[KEY].combine_chunks())
-    gone = {key for key in keys.take(list(removed)).to_pylist() if key is not None}
+    places = pa.array(list(removed), pa.int64())
+    gone = {key for key in keys.take(places).to_pylist() if key is not None}
     stem = shard.source.removesuffix(".parquet")
     filesystem, path = split_url(stem)
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +56,13 @@ def _tar(url: str, shard: Shard, gone: set[str], copies: Store, folder: Path) ->
             found.add(key)
         return key in gone
 
-    clean_tar(source, target, goes)
+    try:
+        clean_tar(source, target, goes)
+    except (tarfile.TarError, ValueError) as error:
+        raise UserError(
+            f"{url}: cannot be copied ({error}), so no cleaned copy was made of {shard.source}; "
+            "mend the file or leave it out of the training set"
+        ) from error
     copies.upload(target, shard.target.removesuffix(".parquet") + ".tar")
     return found
 
@@ -62,9 +71,9 @@ def _folder(url: str, shard: Shard, gone: set[str], copies: Store, folder: Path)
     filesystem, path = split_url(url)
     found: set[str] = set()
     for name in filesystem.find(path):
-        key = split_name(posixpath.basename(name))[0]
-        if key in gone:
-            found.add(key)
+        parts = split_name(posixpath.basename(name))
+        if parts and parts[0] in gone:
+            found.add(parts[0])
             continue
         copy = folder / "copy"
         filesystem.get_file(name, str(copy))

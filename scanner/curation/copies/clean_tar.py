@@ -3,58 +3,62 @@
 import gzip
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import IO, Any
 
-from scanner.captions.webdataset import check_end, split_name
+from scanner.captions.webdataset import check_end, placed_members, split_name
 from scanner.curation.copies.packing import write_packed
 
 # Tells by the sample's number and key whether it goes.
 Goes = Callable[[int, str], bool]
 
 
-def clean_tar(source: Path, target: Path, goes: Goes) -> list[int]:
-    """Write ``target``; the numbers of the samples that were left out.
+def clean_tar(source: Path, target: Path, goes: Goes) -> None:
+    """Write ``target``. Members of no sample, and headers for the whole archive, stay.
 
-    Members that are no files, and headers for the whole archive, stay.
+    Raises ValueError where a sample's files do not follow one another, or one that stays is a hard
+    link to one that goes.
     """
-    left_out: list[int] = []
     written = 0
     with (
         _plain(source, target) as file,
         write_packed(target) as out,
         tarfile.open(fileobj=file, mode="r:") as tar,
     ):
-        for number, key, begin, end in _spans(tar):
-            if number is not None and goes(number, key):
-                if number not in left_out[-1:]:
-                    left_out.append(number)
-                continue
+        for begin, end in _kept(tar, goes):
             _copy(file, begin, end, out)
             written += end - begin
-        check_end(file, tar)
+        check_end(tar)
         blank = 2 * tarfile.BLOCKSIZE
         out.write(bytes(blank + -(written + blank) % tarfile.RECORDSIZE))
-    return left_out
 
 
-def _spans(tar: tarfile.TarFile) -> Iterator[tuple[int | None, str, int, int]]:
-    """Sample's number and key, first byte, end: of each file; number None for what is no sample."""
-    number, last, done = -1, None, 0
-    while member := tar.next():
-        tar.members = []  # type: ignore[attr-defined]  # else it holds every one it has seen
+def _kept(tar: tarfile.TarFile, goes: Goes) -> Iterator[tuple[int, int]]:
+    """First byte and end of every member that stays, with its own headers."""
+    gone: set[str] = set()
+    done = 0
+    for member, place in placed_members(tar):
         begin, end = member.offset, tar.offset
         if begin > done:
-            yield None, "", done, begin
+            yield done, begin
         done = end
-        if not member.isfile():
-            yield None, "", begin, end
-            continue
-        key = split_name(member.name)[0]
-        number += key != last
-        last = key
-        yield number, key, begin, end
+        if place and goes(place.row, place.key):
+            gone.add(place.key)
+        elif not _linked(member, gone):
+            yield begin, end
+
+
+def _linked(member: tarfile.TarInfo, gone: Set[str]) -> bool:
+    """Whether a member is a link of a sample that goes."""
+    if not member.islnk() and not member.issym():
+        return False
+    own, target = split_name(member.name), split_name(member.linkname)
+    if own and own[0] in gone:
+        return True
+    if member.islnk() and target and target[0] in gone:
+        raise ValueError(f"{member.name} is a hard link to {member.linkname}, which is removed")
+    return False
 
 
 def _copy(file: IO[bytes], begin: int, end: int, out: Any) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from scanner.captions.batch import Batch
 from scanner.captions.formats import UnreadableFile, ending_of, read
+from scanner.captions.records import Quoting
 from scanner.captions.values import as_text
 from scanner.cluster import Result
 from scanner.curation.copies.beside import clean_beside
@@ -82,19 +83,31 @@ class _Cleaner:
         listed = _listed(self.removals, shard.source)
         rows = pc.unique(listed["row"]).to_pylist()
         check_same(shard, source, listed)
-        write_clean(source, target, set(rows))
-        kept = sum(len(batch.rows) + len(batch.bad) for batch in read(str(target), []))
+        write_clean(source, target, set(rows), shard.quoting)
+        copied = read(str(target), [], quoting=shard.quoting)
+        kept = sum(len(batch.rows) + len(batch.bad) for batch in copied)
         if kept + len(rows) != shard.rows:
             raise UserError(
-                f"{shard.source}: {shard.rows:,} rows in, but {kept:,} kept and {len(rows):,} "
-                "removed; this copy was not committed. Please report it"
+                f"{shard.source}: {shard.rows:,} rows without the {len(rows):,} to remove would be "
+                f"read as {kept:,}, so no cleaned copy was made: {_why(shard)}"
             )
         if shard.beside:
             clean_beside(shard, source, rows, self.copies)
         return {"rows": shard.rows or 0, "removed": len(rows), "kept": kept}
 
 
-def write_clean(source: Path, target: Path, removed: set[int]) -> None:
+def _why(shard: Shard) -> str:
+    if shard.quoting in ("standard", "needed"):
+        return (
+            "a quote that opens in one row closes in another; mend the quotes, or scan the data "
+            "set again with --quoting none"
+        )
+    return "the file changed while it was copied; run the same command again"
+
+
+def write_clean(
+    source: Path, target: Path, removed: set[int], quoting: Quoting | None = None
+) -> None:
     """A copy of a file of any format that is scanned, without some of its rows."""
     ending = ending_of(source.name)
     if ending == ".parquet":
@@ -102,7 +115,7 @@ def write_clean(source: Path, target: Path, removed: set[int]) -> None:
     elif ending == ".tar":
         clean_tar(source, target, lambda number, key: number in removed)
     else:
-        clean_lines(source, target, removed)
+        clean_lines(source, target, removed, quoting)
 
 
 def check_same(shard: Shard, source: Path, listed: pa.Table) -> None:
@@ -116,7 +129,8 @@ def check_same(shard: Shard, source: Path, listed: pa.Table) -> None:
     said = {name: listed[name].to_pylist() for name, _ in pairs}
     rows = 0
     try:
-        for batch in read(str(source), list(dict.fromkeys(own for _, own in pairs))):
+        wanted = list(dict.fromkeys(own for _, own in pairs))
+        for batch in read(str(source), wanted, quoting=shard.quoting):
             rows += len(batch.rows) + len(batch.bad)
             for name, own in pairs:
                 _compare(shard, batch, own, said[name], place)

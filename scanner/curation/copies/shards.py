@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scanner.captions.records import Quoting
 from scanner.curation.removals import name_in_list
 from scanner.errors import UserError
 from scanner.run import Plan, Run
@@ -18,7 +19,7 @@ class Shard:
     ``rows`` is None for a file that was left out whole, and is copied as it is. ``columns`` are
     looked at in the rows that go, to see that they are still the ones scanned, by their names in
     the removal list. ``beside``: img2dataset wrote the file, with its images in a tar or a folder
-    of the same name.
+    of the same name. ``quoting``: how the scan read the quotes of a csv or tsv.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Shard:
     rows: int | None
     columns: tuple[tuple[str, str], ...] = ()
     beside: bool = False
+    quoting: Quoting | None = None
 
 
 def shards_of(plan: Plan, apply: str) -> list[Shard]:
@@ -74,6 +76,7 @@ def _shard(name: str, file: dict[str, Any], target: str, columns: dict[str, Any]
         rows=file["rows"],
         columns=tuple(looked_at.items()),
         beside=bool(columns["status"]),
+        quoting=columns.get("quoting"),
     )
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from scanner.captions.batch import Batch
 from scanner.captions.columns import Columns
 from scanner.captions.identity import caption_ids
-from scanner.captions.values import as_text, captions
+from scanner.captions.values import as_text, captions, first_valid
 from scanner.run import Output
 from scanner.run.schema import CAPTIONS, column, rejects_table, samples_schema
 from scanner.scan.plan.units import Piece
@@ -51,7 +51,10 @@ class Chunk:
         """Add a batch of a piece; what is counted in it is added to ``counts``."""
         columns = piece.columns
         assert columns is not None
-        texts, reasons = captions(batch.columns[columns.caption])
+        values = batch.columns[columns.caption]
+        if columns.fallback:
+            values = first_valid(values, batch.columns[columns.fallback])
+        texts, reasons = captions(values)
         lost = _not_downloaded(batch, columns)
         reasons |= lost
         ids = self._spell(texts, piece.is_reference, reasons, canonical)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from scanner.captions.batch import Contents
 from scanner.captions.columns import NONE, ColumnOptions, Columns, resolve_all
 from scanner.captions.formats import inspect, why_not_read
+from scanner.captions.records import QuotingOption
 from scanner.captions.sidecars import ABOUT_TAR, IN_TABLE, reads_table, table_beside
 from scanner.errors import UserError
 from scanner.run import Plan, Run
@@ -67,7 +68,7 @@ def choose_inputs(config: ScanConfig, earlier: Sequence[Plan] = ()) -> Inputs:
     inputs: list[Input] = []
     for is_reference, urls in ((False, config.captions), (True, config.reference)):
         files = listing.add(urls, why_not_read)
-        contents = _inspect_all(files, listing.skipped)
+        contents = _inspect_all(files, config.quoting, listing.skipped)
         inputs += _resolved(contents, options, is_reference, listing.files)
     if inputs and not any(not item.problem and not item.is_reference for item in inputs):
         problems = "; ".join(f"{item.url}: {item.problem}" for item in inputs[:3])
@@ -75,11 +76,13 @@ def choose_inputs(config: ScanConfig, earlier: Sequence[Plan] = ()) -> Inputs:
     return Inputs(tuple(inputs), listing.skipped)
 
 
-def _inspect_all(urls: Sequence[str], skipped: Skipped) -> dict[str, Contents | UserError]:
+def _inspect_all(
+    urls: Sequence[str], quoting: QuotingOption, skipped: Skipped
+) -> dict[str, Contents | UserError]:
     """What each file holds, or why it cannot be read; of a table and a tar of the same name only
     what is read."""
     beside = {tar: table for tar in urls if (table := table_beside(tar)) in set(urls)}
-    found = _inspect([url for url in urls if url not in beside])
+    found = _inspect([url for url in urls if url not in beside], quoting)
 
     def choose(tar: str) -> bool | None:
         table, contents = beside[tar], found[beside[tar]]
@@ -95,14 +98,14 @@ def _inspect_all(urls: Sequence[str], skipped: Skipped) -> dict[str, Contents | 
         elif is_table is not None:
             skipped.add(ABOUT_TAR, beside[tar])
             del found[beside[tar]]
-    found |= _inspect([tar for tar, is_table in choices.items() if not is_table])
+    found |= _inspect([tar for tar, is_table in choices.items() if not is_table], quoting)
     return {url: found[url] for url in urls if url in found}
 
 
-def _inspect(urls: Sequence[str]) -> dict[str, Contents | UserError]:
+def _inspect(urls: Sequence[str], quoting: QuotingOption) -> dict[str, Contents | UserError]:
     def look(url: str) -> Contents | UserError:
         try:
-            return inspect(url)
+            return inspect(url, quoting)
         except UserError as error:
             return error
 
@@ -129,6 +132,8 @@ def _resolved(
     inputs = []
     for url, one in found.items():
         chosen = columns.get(url)
+        if isinstance(one, Contents) and isinstance(chosen, Columns):
+            chosen = replace(chosen, quoting=one.quoting, fallback=one.fallback)
         problem = next((one for one in (found[url], chosen) if isinstance(one, UserError)), "")
         inputs.append(
             Input(

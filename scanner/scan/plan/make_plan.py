@@ -4,6 +4,7 @@ What is to be read is frozen first, so that whoever drives, and however often, c
 plan.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -119,6 +120,7 @@ def _files(read: Sequence[Commit]) -> list[dict[str, Any]]:
             if file is not piece:
                 file.update({name: file[name] + piece[name] for name in COUNTED})
                 file["unreadable"] = file["unreadable"] or piece["unreadable"]
+                file["notes"] = dict(Counter(file["notes"]) + Counter(piece["notes"]))
     return list(files.values())
 
 

@@ -1,5 +1,6 @@
 """Read a unit of the input files into samples, rejects and spellings of captions."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,8 +16,8 @@ class ReadWork:
 
     Tables: ``samples``, ``rejects``, and ``FOLDER/spellings``, one row a way to write a caption in
     a chunk of rows, sorted by caption_id. Notes: ``files``, what was counted in each piece, with
-    ``unreadable`` where its end could not be read. ``make_canonical`` makes the model's
-    normalisation.
+    ``unreadable`` where its end could not be read, and ``notes`` on its data. ``make_canonical``
+    makes the model's normalisation.
     """
 
     def __init__(
@@ -40,12 +41,16 @@ class ReadWork:
         chunk = Chunk(self.keep)
         for piece in unit.pieces:
             counts = dict.fromkeys(COUNTED, 0)
+            notes: Counter[str] = Counter()
             problem = piece.problem
             try:
                 columns = piece.columns
                 names = columns.names if columns else []
-                for batch in read(piece.url, names, piece.extent) if columns else ():
-                    chunk.take(piece, batch, counts, self.canonical)
+                quoting = columns.quoting if columns else None
+                for batch in read(piece.url, names, piece.extent, quoting) if columns else ():
+                    notes.update(batch.notes)
+                    if batch.rows or batch.bad:
+                        chunk.take(piece, batch, counts, self.canonical)
                     if chunk.full:
                         yield from chunk.outputs(self.staged)
                         chunk = Chunk(self.keep)
@@ -54,7 +59,7 @@ class ReadWork:
             if problem:
                 chunk.rejects.append(unreadable(piece.url, problem))
             record = {"url": piece.url, "is_reference": piece.is_reference, **counts}
-            files.append({**record, "unreadable": bool(problem)})
+            files.append({**record, "unreadable": bool(problem), "notes": dict(notes)})
         yield from chunk.outputs(self.staged)
 
 

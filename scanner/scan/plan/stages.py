@@ -51,7 +51,7 @@ def read_units(
 
 def _give_up(commits: Commits, unit: Unit, reason: str) -> None:
     outputs = [Output("rejects", unreadable(piece.url, reason)) for piece in unit.pieces]
-    nothing = {**dict.fromkeys(COUNTED, 0), "unreadable": True}
+    nothing = {**dict.fromkeys(COUNTED, 0), "unreadable": True, "notes": {}}
     files = [
         {"url": piece.url, "is_reference": piece.is_reference, **nothing} for piece in unit.pieces
     ]

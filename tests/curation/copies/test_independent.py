@@ -1,0 +1,164 @@
+"""Copies are what an independent filter makes of the same files."""
+
+import io
+import random
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scanner.captions.formats import inspect
+from scanner.curation import curate
+from scanner.curation.copies import clean_parquet
+from scanner.curation.copies.cleaning import write_clean
+from scanner.curation.copies.copying import Applied, apply
+from scanner.errors import UserError
+from scanner.query import open_run
+from tests.curation.runs import LOUD, loudness, make_run, policy, rule
+from tests.tables import FORMATS, random_rows, read_table, write_table
+
+DROP = policy(rule("loud", LOUD, "drop"))
+
+
+def applied(tmp_path: Path, data: Path, **options) -> Applied:
+    run = make_run(tmp_path / "run", loudness, captions=(str(data),), **options)
+    curate(run, open_run(run), DROP, str(tmp_path / "list"), force=True)
+    return apply(run, str(tmp_path / "list"), str(tmp_path / "copies"), print)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_copy_has_the_other_rows_and_their_files(tmp_path: Path, name: str, seed: int) -> None:
+    rows = random_rows(seed, 60, name)
+    source, target = tmp_path / "in" / name, tmp_path / name
+    source.parent.mkdir()
+    write_table(source, rows)
+    removed = set(random.Random(seed).sample(range(60), 20))
+    write_clean(source, target, removed, inspect(str(source)).quoting)
+    kept = [row for number, row in enumerate(rows) if number not in removed]
+    assert read_table(target) == kept
+
+
+def test_apply_removes_what_the_list_names_and_counts_right(tmp_path: Path) -> None:
+    data = tmp_path / "d"
+    kept = {}
+    for name in FORMATS:
+        rows = random_rows(9, 40, name)
+        for row in rows[::3]:
+            row["caption"] = "loud " + str(row["caption"])
+        # Of rows that share an image, all go: these do not.
+        for row in rows:
+            row["url"] = f"{row['url']}/{name}"
+        place = f"{name.replace('.', '-')}/{name}"
+        (data / place).parent.mkdir(parents=True)
+        write_table(data / place, rows)
+        kept[place] = [row for number, row in enumerate(rows) if number % 3]
+    found = applied(tmp_path, data)
+    assert (found.rows, found.kept) == (40 * len(FORMATS), 26 * len(FORMATS))
+    assert {place: read_table(tmp_path / "copies" / place) for place in kept} == kept
+
+
+@pytest.mark.parametrize("quoting", ["auto", "standard", "none"])
+def test_a_tsv_is_copied_with_the_quotes_it_was_read_by(tmp_path: Path, quoting: str) -> None:
+    data = tmp_path / "d"
+    data.mkdir()
+    lines = [f'{chr(34) * (k % 10 == 0)}{"loud" if k % 2 else "quiet"} {k}\tu{k}\n'
+             for k in range(200)]  # fmt: skip
+    (data / "a.tsv").write_text("caption\turl\n" + "".join(lines))
+    found = applied(tmp_path, data, quoting=quoting)
+    assert (found.rows, found.kept) == (200, 100)
+    kept = [line for line in lines if "loud" not in line]
+    assert (tmp_path / "copies" / "a.tsv").read_text() == "caption\turl\n" + "".join(kept)
+
+
+def test_a_copy_whose_quotes_would_take_rows_in_is_refused(tmp_path: Path) -> None:
+    """A row that a stray quote would close in goes, and with it what showed the quote as stray."""
+    data = tmp_path / "d"
+    data.mkdir()
+    rows = ['"quiet', 'loud "so"', "quiet two", 'Monitor 27"']
+    (data / "a.csv").write_text("caption,key\n" + "".join(f"{row},k\n" for row in rows))
+    with pytest.raises(UserError, match="--quoting none") as caught:
+        applied(tmp_path, data)
+    assert "report" not in str(caught.value)
+
+
+def test_a_shard_of_img2dataset_that_loses_no_row_is_copied(tmp_path: Path) -> None:
+    data = tmp_path / "d"
+    data.mkdir()
+    for shard, caption in enumerate(("loud", "quiet")):
+        table = {
+            "key": [f"{shard}0"],
+            "url": [caption],
+            "status": ["success"],
+            "caption": [caption],
+        }
+        pq.write_table(pa.table(table), data / f"{shard}.parquet")
+        with tarfile.open(data / f"{shard}.tar", "w") as tar:
+            for name in ("README.md", f"._{shard}0.jpg", f"{shard}0.jpg"):
+                tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    assert applied(tmp_path, data).removed == 1
+    for shard, names in enumerate((["README.md", "._00.jpg"], ["README.md", "._10.jpg", "10.jpg"])):
+        with tarfile.open(tmp_path / "copies" / f"{shard}.tar") as tar:
+            assert tar.getnames() == names
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_links_into_a_removed_sample_go_or_refuse(tmp_path: Path, hard: bool) -> None:
+    with tarfile.open(tmp_path / "in.tar", "w") as tar:
+        for name, target in (("0.txt", ""), ("0.jpg", "x"), ("1.txt", ""), ("1.jpg", "0.txt")):
+            info = tarfile.TarInfo(name)
+            if target:
+                info.type, info.linkname = tarfile.LNKTYPE if hard else tarfile.SYMTYPE, target
+            tar.addfile(info, io.BytesIO())
+    if hard:
+        with pytest.raises(ValueError, match=r"1.jpg is a hard link to 0.txt, which is removed"):
+            write_clean(tmp_path / "in.tar", tmp_path / "out.tar", {0})
+        return
+    write_clean(tmp_path / "in.tar", tmp_path / "out.tar", {0})
+    with tarfile.open(tmp_path / "out.tar") as tar:
+        assert tar.getnames() == ["1.txt", "1.jpg"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_row_group_too_large_to_read_at_once_becomes_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """Either its size says so, or reading fails: of the whole, and of batches that are large."""
+    images = [{"bytes": bytes([k]) * 1000, "path": str(k)} for k in range(100)]
+    table = pa.table({"key": range(100), "image": images})
+    source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    pq.write_table(table, source, row_group_size=70, compression="none", use_dictionary=False)
+    monkeypatch.setattr(clean_parquet, "GROUP_BYTES", 1 << 30 if fails else 20_000)
+    monkeypatch.setattr(clean_parquet, "BATCH_BYTES", 1 << 30 if fails else 5_000)
+    if fails:
+        plain = pq.ParquetFile.iter_batches
+
+        def whole(*_: object) -> None:
+            raise pa.ArrowNotImplementedError("chunked array outputs")
+
+        def batches(file: pq.ParquetFile, size: int, **options):
+            for number, batch in enumerate(plain(file, size, **options)):
+                if size > 10 and number > 0:
+                    raise pa.ArrowInvalid("List index overflow.")
+                yield batch
+
+        monkeypatch.setattr(pq.ParquetFile, "read_row_group", whole)
+        monkeypatch.setattr(pq.ParquetFile, "iter_batches", batches)
+    write_clean(source, target, {0, 50, 99})
+    monkeypatch.undo()
+    kept = [k for k in range(100) if k not in {0, 50, 99}]
+    assert pq.read_table(target).equals(table.take(kept))
+    groups = pq.read_metadata(target).num_row_groups
+    assert groups == 2 if fails else 4 < groups < 10
+
+
+def test_timestamps_after_2262_are_copied_as_they_are(tmp_path: Path) -> None:
+    for unit, times in (("us", [253402214400000000, 1]), ("ns", [1, 2])):
+        table = pa.table({"t": pa.array(times, pa.timestamp(unit))})
+        source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+        pq.write_table(table, source, use_deprecated_int96_timestamps=True, store_schema=False)
+        write_clean(source, target, {1})
+        copied = pq.ParquetFile(target, coerce_int96_timestamp_unit=unit).read()
+        assert copied["t"].cast(pa.int64()).to_pylist() == times[:1]
