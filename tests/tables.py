@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 Row = dict[str, str | None]
 FORMATS = (
     *("a.parquet", "a.csv", "a.csv.gz", "quoted.tsv", "minimal.tsv", "plain.tsv"),
-    *("a.jsonl", "a.jsonl.gz", "a.tar", "a.tar.gz"),
+    *("a.jsonl", "a.jsonl.gz", "a.tar", "a.tar.gz", "a.tgz", "a.csv.zst", "a.jsonl.zst"),
 )
 PIECES = [
     "a cat",
@@ -52,7 +52,7 @@ def write_table(path: Path, rows: list[Row]) -> None:
     if path.name.endswith(".parquet"):
         pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=13)
         return
-    if ".tar" in path.name:
+    if _is_tar(path):
         data = _tar(rows)
     elif ".jsonl" in path.name:
         # Spark leaves out what is null.
@@ -60,15 +60,14 @@ def write_table(path: Path, rows: list[Row]) -> None:
         data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept).encode()
     else:
         data = _text(path, rows).encode()
-    path.write_bytes(gzip.compress(data) if path.name.endswith(".gz") else data)
+    path.write_bytes(_packed(path, data))
 
 
 def read_table(path: Path) -> list[Row]:
     if path.name.endswith(".parquet"):
         return pq.read_table(path).to_pylist()
-    data = path.read_bytes()
-    data = gzip.decompress(data) if path.name.endswith(".gz") else data
-    if ".tar" in path.name:
+    data = _unpacked(path)
+    if _is_tar(path):
         return _read_tar(data)
     text = data.decode()
     if ".jsonl" in path.name:
@@ -77,6 +76,24 @@ def read_table(path: Path) -> list[Row]:
         header, *lines = [line.split("\t") for line in text.split("\n") if line]
         return [dict(zip(header, line, strict=True)) for line in lines]
     return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(path)))
+
+
+def _is_tar(path: Path) -> bool:
+    return ".tar" in path.name or path.suffix == ".tgz"
+
+
+def _packed(path: Path, data: bytes) -> bytes:
+    if path.suffix == ".zst":
+        return pa.compress(data, "zstd", asbytes=True)
+    return gzip.compress(data) if path.suffix in (".gz", ".tgz") else data
+
+
+def _unpacked(path: Path) -> bytes:
+    if path.suffix == ".zst":
+        with pa.CompressedInputStream(str(path), "zstd") as file:
+            return file.read()
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.suffix in (".gz", ".tgz") else data
 
 
 def _delimiter(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Every byte that is read or written goes through here: local paths and any fsspec URL."""
 
-from scanner.storage.inputs import bare_name, fetch, open_input
+from scanner.storage.inputs import bare_name, compression_of, fetch, open_input
 from scanner.storage.listing import Listing
 from scanner.storage.outages import is_transient
 from scanner.storage.store import Store
@@ -12,6 +12,7 @@ __all__ = [
     "Skipped",
     "Store",
     "bare_name",
+    "compression_of",
     "fetch",
     "full_url",
     "is_transient",

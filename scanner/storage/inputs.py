@@ -28,11 +28,16 @@ def open_input(url: str, compression: str | None = None, **options: Any) -> IO[b
     serve them is downloaded first.
     """
     fs, path = split_url(url)
-    kind = COMPRESSIONS.get(posixpath.splitext(bare_name(path))[1]) if compression else None
+    kind = compression_of(path) if compression else None
     file = _open_http(fs, path, options) if is_http(fs) else fs.open(path, "rb", **options)
     if kind == "zstd":
         return pa.CompressedInputStream(pa.PythonFile(file, "r"), kind)
     return cast(IO[bytes], gzip.GzipFile(fileobj=file)) if kind else file
+
+
+def compression_of(name: str) -> str | None:
+    """Return how a file is packed, by its name: gzip, zstd, or None."""
+    return COMPRESSIONS.get(posixpath.splitext(bare_name(name))[1])
 
 
 def bare_name(url: str) -> str:

@@ -1,4 +1,4 @@
-"""A csv, tsv or jsonl file without some of its rows: what stays is the same to the byte."""
+"""A csv, tsv, jsonl or txt file without some of its rows: what stays is the same to the byte."""
 
 import io
 from collections.abc import Iterable, Iterator, Set
@@ -13,7 +13,8 @@ from scanner.storage import open_input
 def clean_lines(source: Path, target: Path, removed: Set[int], quoting: Quoting | None) -> None:
     """Write ``target``; rows are counted as the scan counts them, with quotes read as planned."""
     with open_input(str(source), compression="infer") as raw, write_packed(target) as out:
-        text = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
+        newline = "\n" if ending_of(source.name) == ".txt" else ""
+        text = io.TextIOWrapper(raw, "utf-8", errors="surrogateescape", newline=newline)
         for row, lines in _rows(str(source), text, quoting or "standard"):
             if row not in removed:
                 out.write(lines.encode("utf-8", "surrogateescape"))
@@ -23,7 +24,7 @@ def _rows(url: str, text: Iterable[str], quoting: Quoting) -> Iterator[tuple[int
     """Each row's number and its text as it stands in the file, with blank lines before it; −1 is
     what is no row."""
     found: Iterator[Record]
-    if ending_of(url) in (".jsonl", ".ndjson"):
+    if ending_of(url) in (".jsonl", ".ndjson", ".txt"):
         row, found = 0, ((line.strip(), [line]) for line in text)
     else:
         row, found = -1, records(url, text, quoting)  # -1: the header

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from scanner.captions.webdataset import check_end, placed_members, split_name
 from scanner.curation.copies.packing import write_packed
+from scanner.storage import compression_of
 
 # Tells by the sample's number and key whether it goes.
 Goes = Callable[[int, str], bool]
@@ -74,7 +75,7 @@ def _copy(file: IO[bytes], begin: int, end: int, out: Any) -> None:
 
 def _plain(source: Path, target: Path) -> IO[bytes]:
     """The archive, unpacked beside the target: going back in a gzip stream means to begin anew."""
-    if not source.name.lower().endswith(".gz"):
+    if not compression_of(source.name):
         return source.open("rb")
     plain = target.with_name(target.name + ".unpacked")
     with gzip.open(source) as packed, plain.open("wb") as file:
