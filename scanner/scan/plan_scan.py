@@ -54,7 +54,7 @@ def plan_scan(
         do_items,
         earlier,
     )
-    _say_notes(plan, say)
+    say_notes(plan, say)
     counts = plan.counts
     say(
         f"planned: {counts['rows']:,} rows, {counts['rejects']:,} rejected, "
@@ -64,7 +64,7 @@ def plan_scan(
     return plan
 
 
-def _say_notes(plan: Plan, say: Say) -> None:
+def say_notes(plan: Plan, say: Say) -> None:
     """Say what reading noted of files' data, of the worst of them by name."""
     found = [
         (number, note, file["url"])

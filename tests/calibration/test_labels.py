@@ -70,6 +70,25 @@ def test_keys_and_ids_name_captions_too(tables: RunTables) -> None:
     assert len(match(tables, Labels("caption_id", ids, [True, False], [None] * 2)).table) == 2
 
 
+@pytest.mark.parametrize("labels", [[3, 29], [3.0, 29.0], ["3", "29"], ["3.0", "29.00"]])
+@pytest.mark.parametrize("keys", ["integers", "integers as floats"])
+def test_an_integer_key_is_the_same_however_it_is_stored(
+    tmp_path: Path, labels: list, keys: str
+) -> None:
+    ending = ".0" if keys == "integers as floats" else ""
+    run = synthetic_run(tmp_path / "run", captions=30)
+    for path in (Path(run) / "samples").glob("*.parquet"):
+        samples = pq.read_table(path)
+        renamed = [key.removeprefix("k") + ending for key in samples["key"].to_pylist()]
+        place = samples.column_names.index("key")
+        pq.write_table(samples.set_column(place, samples.field("key"), [renamed]), path)
+    table = pa.table({"key": labels, "memorized": [True, False]})
+    pq.write_table(table, tmp_path / "labels.parquet")
+    found = match(open_run(run), read_labels(str(tmp_path / "labels.parquet")))
+    assert set(found.table["caption"].to_pylist()) == {"Wordd 0003", "Wordj 0029"}
+    assert found.unknown == 0
+
+
 def test_a_caption_that_is_labelled_both_ways_is_left_out(tables: RunTables) -> None:
     names = ["Worda 0000", "WORDA 0000", "Wordb 0001", "Wordc 0002"]
     found = match(tables, Labels("caption", names, [True, False, True, False], [None] * 4))
