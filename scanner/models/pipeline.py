@@ -3,8 +3,8 @@
 from typing import Any
 
 from scanner.models.decoding import load_vae
-from scanner.models.finding import ModelFiles
 from scanner.models.loading import DTYPES, build_pipeline, components_of
+from scanner.models.model_files import ModelFiles
 
 
 def load_pipeline(files: ModelFiles, dtype: str, device: str) -> Any:

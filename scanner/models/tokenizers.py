@@ -1,0 +1,88 @@
+"""A model's tokenizers, and whether they belong to its text encoders."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import CLIPTextConfig, CLIPTokenizer
+
+from scanner.models.opening import AGAIN, model_error, opening, read_json, refuse_pointer
+
+WHOLE = "tokenizer.json"
+VOCABULARY = ("vocab.json", "merges.txt")
+OPTIONS = "tokenizer_config.json"
+LETTERS = 256
+"""Byte-level BPE has a token for each byte; fewer tokens are no vocabulary."""
+
+
+def open_tokenizer(name: str, folder: Path) -> CLIPTokenizer:
+    """Load a tokenizer. Raises UserError where its files are missing, damaged or incomplete."""
+    part = folder.name
+    if not folder.is_dir():
+        raise model_error(name, f"{part}/: missing; {AGAIN}")
+    _refuse_damage(name, folder)
+    if not (folder / WHOLE).exists():
+        for file in VOCABULARY:
+            if not (folder / file).exists():
+                raise model_error(
+                    name, f"{part}/{file}: missing, as is {part}/{WHOLE}; copy the tokenizer again"
+                )
+    with opening(name, f"{part}/"):
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    if len(tokenizer) < LETTERS:
+        raise model_error(
+            name, f"{part}/: a vocabulary of {len(tokenizer)} tokens is incomplete; {AGAIN}"
+        )
+    return tokenizer
+
+
+def refuse_other_tokenizer(
+    name: str, tokenizer: CLIPTokenizer, part: str, encoder: str, config: CLIPTextConfig
+) -> None:
+    """Raise UserError for a tokenizer of another model than the text encoder's.
+
+    ``part``: the tokenizer's name; ``encoder``, ``config``: of its text encoder.
+    """
+    length, places = tokenizer.model_max_length, config.max_position_embeddings
+    if not 2 < length <= places:
+        said = f"model_max_length {length}" if length < 10**9 else "no model_max_length"
+        raise model_error(
+            name,
+            f"{part}/{OPTIONS}: {said}, but {encoder} reads {places} tokens; set "
+            f'"model_max_length": {places} in it',
+        )
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= config.vocab_size:
+        raise model_error(
+            name,
+            f"{part}/: token ids reach {largest}, but {encoder}/config.json has vocab_size "
+            f"{config.vocab_size}; copy the tokenizer and the text encoder of one model",
+        )
+
+
+def what_decides(tokenizer: CLIPTokenizer) -> str:
+    """Return everything by which captions become token ids, as text for the weights' hash."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    merges = [
+        merge if isinstance(merge, str) else " ".join(merge) for merge in backend["model"]["merges"]
+    ]
+    ids = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    decisive: dict[str, Any] = {
+        "vocabulary": tokenizer.get_vocab(),
+        "merges": merges,
+        "normalizer": backend["normalizer"],
+        "pre_tokenizer": backend["pre_tokenizer"],
+        "added": sorted((token["id"], token["content"]) for token in backend["added_tokens"]),
+        "length": tokenizer.model_max_length,
+        "ids": ids,
+    }
+    return json.dumps(decisive, sort_keys=True)
+
+
+def _refuse_damage(name: str, folder: Path) -> None:
+    for file in (WHOLE, OPTIONS, *VOCABULARY):
+        path, place = folder / file, f"{folder.name}/{file}"
+        if path.suffix == ".json" and path.exists():
+            read_json(name, path, place)
+        elif path.exists():
+            refuse_pointer(name, path, place)
