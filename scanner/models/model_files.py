@@ -102,4 +102,4 @@ def read_index(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _is_loaded(key: str) -> bool:
-    return not key.endswith(BUFFERS)
+    return key != "__metadata__" and not key.endswith(BUFFERS)

@@ -44,8 +44,10 @@ def refuse_other_tokenizer(
     ``part``: the tokenizer's name; ``encoder``, ``config``: of its text encoder.
     """
     length, places = tokenizer.model_max_length, config.max_position_embeddings
-    if not 2 < length <= places:
-        said = f"model_max_length {length}" if length < 10**9 else "no model_max_length"
+    if not isinstance(length, int) or not 2 < length <= places:
+        # transformers has a number beyond all use where the file has none.
+        none = isinstance(length, int) and length > 10**9
+        said = "no model_max_length" if none else f"model_max_length {length!r}"
         raise model_error(
             name,
             f"{part}/{OPTIONS}: {said}, but {encoder} reads {places} tokens; set "
