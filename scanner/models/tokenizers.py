@@ -11,6 +11,7 @@ from scanner.models.opening import AGAIN, model_error, opening, read_json, refus
 WHOLE = "tokenizer.json"
 VOCABULARY = ("vocab.json", "merges.txt")
 OPTIONS = "tokenizer_config.json"
+PROBES = ("The CAT's  toy, n° 7!", "e\u0301té 東京 🙂\t12.5", "<|endoftext|> snake_case-word")
 LETTERS = 256
 """Byte-level BPE has a token for each byte; fewer tokens are no vocabulary."""
 
@@ -62,23 +63,22 @@ def refuse_other_tokenizer(
         )
 
 
-def what_decides(tokenizer: CLIPTokenizer) -> str:
-    """Return everything by which captions become token ids, as text for the weights' hash."""
+def what_decides(tokenizer: CLIPTokenizer) -> dict[str, Any]:
+    """Return everything by which captions become token ids, for the weights' hash.
+
+    How a caption is normalized and split shows in the ids of a few probes: the libraries write the
+    same rules down differently from version to version.
+    """
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    merges = [
-        merge if isinstance(merge, str) else " ".join(merge) for merge in backend["model"]["merges"]
-    ]
-    ids = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    decisive: dict[str, Any] = {
+    merges = backend["model"]["merges"]
+    return {
         "vocabulary": tokenizer.get_vocab(),
-        "merges": merges,
-        "normalizer": backend["normalizer"],
-        "pre_tokenizer": backend["pre_tokenizer"],
+        "merges": [merge if isinstance(merge, str) else " ".join(merge) for merge in merges],
         "added": sorted((token["id"], token["content"]) for token in backend["added_tokens"]),
         "length": tokenizer.model_max_length,
-        "ids": ids,
+        "special": [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
+        "probes": [tokenizer(probe)["input_ids"] for probe in PROBES],
     }
-    return json.dumps(decisive, sort_keys=True)
 
 
 def _refuse_damage(name: str, folder: Path) -> None:
