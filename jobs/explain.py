@@ -6,7 +6,7 @@ Example: memscan explain "a caption" --model testbed --out explain.html
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ import tyro
 from jobs.output import write_out
 from jobs.terminal import command, print_json, quiet_libraries, say
 from scanner.errors import UsageError, UserError
-from scanner.scan.options import ModelOptions
+from scanner.scan.options import DEFAULT_MODEL, ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _explain(config: ExplainConfig) -> int:
     config.check()
+    config = replace(config, model=config.model or DEFAULT_MODEL)
 
     from scanner.evidence.explain import Setting, explain, page, write_pictures
     from scanner.models import find_model, load_decoder, load_model

@@ -2,7 +2,8 @@
 
 The U-Net learns, in float32; text encoder and VAE stay as they are. With --guard, samples that look
 memorized (by their attention, or by the noise norm) weigh nothing in a step's loss, and are listed
-in OUT/left-out.parquet with how often that was so. Not resumable: what is killed starts anew.
+in OUT/left-out.parquet with how often that was so. Samples without a caption or a readable picture
+are skipped and counted; --json lists them. Not resumable: what is killed starts anew.
 
 Example: memscan finetune --model testbed --data pictures.parquet --out tuned --guard bos_mass
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.progress import Ticker
-from jobs.terminal import command, print_json, quiet_libraries, say
+from jobs.terminal import command, print_json, printable, quiet_libraries, say
 from scanner.errors import UsageError
 from scanner.mitigation.tuning import Tuning
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from scanner.mitigation.guard import Guard
     from scanner.mitigation.pictures import Pictures
     from scanner.models import DiffusionModel
+
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _finetune(config: FinetuneConfig) -> int:
-    from diffusers import DiffusionPipeline
-
     from scanner.mitigation.finetune import finetune
     from scanner.models import find_model, load_model
+    from scanner.models.pipeline import pipeline_of
 
     guarded = config.guard != "off"
     if config.clean and (config.threshold is not None or not guarded):
@@ -87,20 +89,20 @@ def _finetune(config: FinetuneConfig) -> int:
     pictures = _pictures(config, config.data)
     say(f"{len(pictures):,} samples, {len(pictures.png):,} distinct pictures")
     model = load_model(files, dtype="float32", device=config.device)
-    pipe = DiffusionPipeline.from_pretrained(
-        files.folder, unet=model.unet, use_safetensors=True, dtype=model.dtype
-    ).to(model.device)
+    pipe = pipeline_of(files, model)
     with ExitStack() as stack:
         guard = stack.enter_context(_guard(config, model, pipe.vae)) if guarded else None
         finetune(model, pipe.vae, pictures, config.tuning, guard, Ticker(config.tuning.steps))
     pipe.save_pretrained(config.out)
-    found = {"steps": config.tuning.steps, "samples": len(pictures), "out": str(config.out)}
+    found: dict[str, Any] = {"steps": config.tuning.steps, "samples": len(pictures)}
+    found |= {"skipped": len(pictures.skipped), "out": str(config.out)}
     if guard:
         listed = guard.removal_list(config.out / "left-out.parquet")
         found |= {"left_out_share": guard.left_out.share, "left_out_samples": listed}
         found |= {"extra_forwards": guard.extra_forwards}
     if config.json:
-        print_json(found)
+        skipped = [dataclasses.asdict(one) for one in pictures.skipped]
+        print_json({**found, "skipped_samples": skipped})
     else:
         print("\n".join(f"{name:18}{value}" for name, value in found.items()))
     return 0
@@ -109,7 +111,12 @@ def _finetune(config: FinetuneConfig) -> int:
 def _pictures(config: FinetuneConfig, url: str) -> "Pictures":
     from scanner.mitigation.pictures import read_pictures
 
-    return read_pictures(url, config.caption_column, config.image_column, config.key_column)
+    found = read_pictures(url, config.caption_column, config.image_column, config.key_column)
+    for one in found.skipped[:SHOWN]:
+        say(f"{url}: row {one.row:,} (key {printable(one.key)}) is skipped: {one.reason}")
+    if len(found.skipped) > SHOWN:
+        say(f"{url}: {len(found.skipped):,} rows are skipped in all; --json lists them")
+    return found
 
 
 def _guard(config: FinetuneConfig, model: "DiffusionModel", vae: Any) -> "Guard":

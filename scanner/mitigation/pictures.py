@@ -1,29 +1,54 @@
 """Pictures and captions of a data set, ready to train on."""
 
 import io
+import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from scanner.captions.columns import ColumnOptions, resolve
 from scanner.captions.pictures import PICTURE_NAMES, fitted, picture_bytes
 from scanner.errors import UserError
-from scanner.storage import open_input
+from scanner.storage import is_transient, open_input
+
+# What Pillow raises for files that are not images, or broken ones, by their kinds.
+NOT_AN_IMAGE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class SkippedPicture:
+    """A sample that cannot be trained on: its row, its key, and why."""
+
+    row: int
+    key: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """A row a sample. ``png``: the distinct pictures' bytes; ``number``: each row's picture."""
+    """A row a sample. ``png``: the distinct pictures' bytes; ``number``: each row's picture;
+    ``skipped``: the rows that cannot be used."""
 
     keys: list[str]
     captions: list[str]
     png: list[bytes]
     number: list[int]
+    skipped: tuple[SkippedPicture, ...] = ()
 
     @classmethod
     def of(cls, rows: Iterable[tuple[str, str, bytes]]) -> "Pictures":
@@ -49,30 +74,71 @@ def read_pictures(
     """Rows of a parquet file with a caption and a picture's bytes (or a struct with ``bytes``).
 
     Columns are found by the names in use; the key is the row's number where there is none. Rows
-    without a caption or a picture are passed over. Raises UserError if a column is missing.
+    without a caption or with a picture that cannot be read are skipped, and kept in ``skipped``.
+    Raises UserError if a column is missing, the file is not parquet, or no row can be used.
     """
-    with open_input(url) as file:
-        parquet = pq.ParquetFile(file)
-        have = list(parquet.schema_arrow.names)
-        columns = resolve(have, url, ColumnOptions(caption_column, key_column, keep=()))
-        image = image_column or next((h for h in have if h.lower() in PICTURE_NAMES), None)
-        if image is None or image not in have:
-            raise UserError(
-                f"{url}: no column of pictures {image_column or ''} among {', '.join(have)}; name "
-                "it with --image-column"
-            )
-        names = list(dict.fromkeys(filter(None, (columns.caption, columns.key, image))))
-        table = parquet.read(columns=names)
+    keys, captions, values = _read(url, caption_column, image_column, key_column)
+    rows, skipped = [], []
+    problems: dict[bytes, str] = {}
+    for row, (key, caption, value) in enumerate(zip(keys, captions, values, strict=True)):
+        name, data = str(row if key is None else key), picture_bytes(value)
+        if not caption:
+            skipped.append(SkippedPicture(row, name, "no caption"))
+        elif not data:
+            skipped.append(SkippedPicture(row, name, "no bytes of a picture"))
+        else:
+            if data not in problems:
+                problems[data] = _problem(data)
+            if problems[data]:
+                skipped.append(SkippedPicture(row, name, problems[data]))
+            else:
+                rows.append((name, str(caption), data))
+    if not rows:
+        why = "; ".join(f"row {one.row}: {one.reason}" for one in skipped[:SHOWN])
+        raise UserError(f"{url}: no row has both a caption and a picture that can be read ({why})")
+    return replace(Pictures.of(rows), skipped=tuple(skipped))
+
+
+def _read(
+    url: str, caption_column: str | None, image_column: str | None, key_column: str | None
+) -> tuple[Iterable[Any], list[Any], list[Any]]:
+    """Keys, captions and pictures of a parquet file's rows."""
+    try:
+        with open_input(url) as file:
+            parquet = pq.ParquetFile(file)
+            have = list(parquet.schema_arrow.names)
+            columns = resolve(have, url, ColumnOptions(caption_column, key_column, keep=()))
+            image = image_column or next((h for h in have if h.lower() in PICTURE_NAMES), None)
+            if image is None or image not in have:
+                raise UserError(
+                    f"{url}: no column of pictures {image_column or ''} among {', '.join(have)}; "
+                    "name it with --image-column"
+                )
+            names = list(dict.fromkeys(filter(None, (columns.caption, columns.key, image))))
+            table = parquet.read(columns=names)
+    except (OSError, pa.ArrowException) as error:
+        if is_transient(error):
+            raise
+        why = "no such file" if isinstance(error, FileNotFoundError) else str(error).split("\n")[0]
+        raise UserError(
+            f"{url}: cannot be read as parquet ({why}); name a parquet file with captions and the "
+            "bytes of their pictures"
+        ) from error
     captions, pictures = (table[name].to_pylist() for name in (columns.caption, image))
     keys = table[columns.key].to_pylist() if columns.key else range(len(captions))
-    found = Pictures.of(
-        (str(key), str(caption), data)
-        for key, caption, data in zip(keys, captions, map(picture_bytes, pictures), strict=True)
-        if caption and data
-    )
-    if not len(found):
-        raise UserError(f"{url}: no row has both a caption and a picture")
-    return found
+    return keys, captions, pictures
+
+
+def _problem(data: bytes) -> str:
+    """Why a picture cannot be read, or nothing."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.convert("RGB")
+    except UnidentifiedImageError:
+        return "not an image"
+    except NOT_AN_IMAGE as error:
+        return f"a damaged image: {str(error).splitlines()[0] if str(error) else type(error)}"
+    return ""
 
 
 def decode(png: Sequence[bytes], height: int, width: int) -> Tensor:
@@ -81,7 +147,7 @@ def decode(png: Sequence[bytes], height: int, width: int) -> Tensor:
     for number, data in enumerate(png):
         try:
             picture = fitted(Image.open(io.BytesIO(data)), height, width)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+        except NOT_AN_IMAGE as error:
             raise UserError(f"picture {number} of the data set cannot be read: {error}") from error
         found.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
     return torch.stack(found).float() / 127.5 - 1

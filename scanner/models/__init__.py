@@ -3,8 +3,9 @@
 from scanner.models.conditioning import Conditioning
 from scanner.models.decoding import Decode, load_decoder
 from scanner.models.diffusion_model import DiffusionModel
-from scanner.models.finding import ModelFiles, find_model
+from scanner.models.finding import find_model
 from scanner.models.loading import load_model, load_tokenizer
+from scanner.models.model_files import ModelFiles
 from scanner.models.tokens import Tokens, canonical, tokenize
 
 __all__ = [

@@ -6,12 +6,13 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from scanner.errors import UserError
-from scanner.models.fetching import fetch_weights, weight_files
-from scanner.models.finding import ModelFiles
-from scanner.models.weights_file import outline
+from scanner.models.fetching import fetch_weights
+from scanner.models.model_files import ModelFiles
+from scanner.models.opening import model_error
+from scanner.models.parts import load_part
+from scanner.models.single_file import VAE, load_vae_of_single_file
+from scanner.models.weights import expected_files, outline, refuse_missing
 
-VAE = "first_stage_model."
 Decode = Callable[[Tensor], Tensor]
 
 
@@ -19,23 +20,16 @@ def load_vae(files: ModelFiles) -> AutoencoderKL:
     """A model's VAE in float32 on the CPU, from safetensors only. Raises UserError without one."""
     if files.checkpoint:
         if not any(key.startswith(VAE) for key in outline(files.name, files.checkpoint)):
-            raise UserError(
-                f"{files.name}: no VAE in it (no weights named {VAE}*), so there are no pictures "
-                "to be had from it; save the model with its VAE as a diffusers directory"
+            raise model_error(
+                files.name,
+                f"no VAE in it (no weights named {VAE}*), so there are no pictures to be had from "
+                "it; save the model with its VAE as a diffusers directory",
             )
-        return AutoencoderKL.from_single_file(
-            str(files.checkpoint),
-            config=str(files.folder),
-            subfolder="vae",
-            dtype=torch.float32,
-            local_files_only=True,
-        )
-    fetch_weights(files.name, files.folder, files.revision, ("vae",))
-    if not weight_files(files.folder / "vae"):
-        raise UserError(f"{files.name}: no safetensors weights in vae/; pictures need them")
-    return AutoencoderKL.from_pretrained(
-        files.folder / "vae", use_safetensors=True, dtype=torch.float32
-    )
+        return load_vae_of_single_file(files.name, files.checkpoint, files.folder)
+    folder = files.folder / "vae"
+    fetch_weights(files.name, files.folder, files.revision, {"vae": AutoencoderKL})
+    refuse_missing(files.name, folder, expected_files(files.name, folder, AutoencoderKL))
+    return load_part(files.name, folder, AutoencoderKL, torch.float32)
 
 
 def load_decoder(files: ModelFiles, device: str) -> Decode:

@@ -10,6 +10,17 @@ from torch import Tensor
 from scanner.models.conditioning import Conditioning
 from scanner.models.tokens import Tokens, tokenize
 
+NOISE_LEVELS = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+    "rescale_betas_zero_snr",
+)
+"""What a scheduler's configuration decides of a score."""
+
 
 class DiffusionModel(ABC):
     """A U-Net, its text side and its noise levels.
@@ -122,17 +133,8 @@ class DiffusionModel(ABC):
 
 def score_scheduler(config: dict[str, Any]) -> DDIMScheduler:
     """DDIM with the noise levels and prediction type of a model's own scheduler configuration."""
-    names = (
-        "num_train_timesteps",
-        "beta_start",
-        "beta_end",
-        "beta_schedule",
-        "trained_betas",
-        "prediction_type",
-        "rescale_betas_zero_snr",
-    )
     return DDIMScheduler(
-        **{name: config[name] for name in names if config.get(name) is not None},
+        **{name: config[name] for name in NOISE_LEVELS if config.get(name) is not None},
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from scanner.errors import UserError
 from scanner.models.diffusion_model import DiffusionModel
+from scanner.models.opening import model_error
 from scanner.models.sdxl import StableDiffusionXL
 from scanner.models.stable_diffusion import StableDiffusion
 
@@ -22,20 +22,44 @@ _REASONS = {
     "AuraFlow": _JOINT,
     "QwenImage": _JOINT,
 }
+_LIBRARIES = ("diffusers", "transformers")
 _DISTILLED_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
 
 
 def refuse_pipeline(name: str, index: dict[str, Any]) -> None:
     """Raises UserError for a model_index.json whose pipeline cannot be scored."""
-    pipeline = str(index["_class_name"])
-    if pipeline.startswith("StableDiffusionXL") and not (index.get("text_encoder") or [None])[0]:
-        raise UserError(
-            f"{name}: an SDXL refiner (it has no first text encoder) cannot be scanned: it never "
-            "sees the noisiest steps; scan its base model"
+    pipeline = index.get("_class_name")
+    if not isinstance(pipeline, str):
+        what = "no _class_name in it" if pipeline is None else f"_class_name is {pipeline}"
+        raise model_error(
+            name, f"model_index.json: {what}, which names the pipeline's class; {supported()}"
+        )
+    if pipeline.startswith("StableDiffusionXL") and not _named(index, "text_encoder"):
+        raise model_error(
+            name,
+            "an SDXL refiner (it has no first text encoder) cannot be scanned: it never sees the "
+            "noisiest steps; scan its base model",
         )
     if pipeline not in FAMILIES:
         why = next((f": {why}" for part, why in _REASONS.items() if part in pipeline), "")
-        raise UserError(f"{name}: a {pipeline} cannot be scanned{why}; {supported()}")
+        raise model_error(name, f"a {pipeline} cannot be scanned{why}; {supported()}")
+    for part, kind in FAMILIES[pipeline].parts.items():
+        found = _named(index, part)
+        if found != kind.__name__:
+            raise model_error(
+                name,
+                f"model_index.json: {part} is {found or 'not named in it'}; a {pipeline} is "
+                f"scanned with a {kind.__name__}, and code of other modules is not run",
+            )
+
+
+def _named(index: dict[str, Any], part: str) -> str:
+    """The class of a part, with its module unless that is the library that has such parts."""
+    entry = index.get(part)
+    if not isinstance(entry, list) or len(entry) != 2 or not all(entry):
+        return ""
+    module, kind = map(str, entry)
+    return kind if module in _LIBRARIES else f"{module}.{kind}"
 
 
 def supported() -> str:
@@ -54,10 +78,12 @@ def refuse_configuration(name: str, unet: dict[str, Any], scheduler: dict[str, A
     distilled but are saved with an ordinary scheduler (SDXL-Lightning, Hyper-SD, SD-Turbo, and
     merges with them) leave no reliable mark, and are not told.
     """
-    if unet["in_channels"] != unet["out_channels"]:
-        raise UserError(
-            f"{name}: an inpainting or image-editing U-Net cannot be scanned: it takes "
-            f"{unet['in_channels']} channels, and so more than a noisy picture"
+    taken, given = unet.get("in_channels", 4), unet.get("out_channels", 4)
+    if taken != given:
+        raise model_error(
+            name,
+            f"an inpainting or image-editing U-Net cannot be scanned: it takes {taken} channels, "
+            "and so more than a noisy picture",
         )
     kind = str(scheduler.get("_class_name"))
     ancestral = "EulerAncestral" in kind and scheduler.get("timestep_spacing") == "trailing"
@@ -67,21 +93,24 @@ def refuse_configuration(name: str, unet: dict[str, Any], scheduler: dict[str, A
         spacing = " with trailing timesteps" if ancestral else ""
         refuse_distilled(name, f"it comes with the {kind}{spacing} that such models use")
     if "beta_start" not in scheduler and not scheduler.get("trained_betas"):
-        raise UserError(
-            f"{name}: a model of the {kind} cannot be scanned: its noise levels are not those of "
-            "a DDPM (scheduler_config.json has no beta_start)"
+        raise model_error(
+            name,
+            f"a model of the {kind} cannot be scanned: its noise levels are not those of a DDPM "
+            "(scheduler_config.json has no beta_start)",
         )
     if scheduler.get("prediction_type", "epsilon") not in ("epsilon", "v_prediction"):
-        raise UserError(
-            f"{name}: prediction type {scheduler['prediction_type']} is not supported; epsilon "
-            "and v_prediction are"
+        raise model_error(
+            name,
+            f"prediction type {scheduler['prediction_type']} is not supported; epsilon and "
+            "v_prediction are",
         )
 
 
 def refuse_distilled(name: str, mark: str) -> None:
     """Raises UserError for a model that generates in a few steps, with what told it."""
-    raise UserError(
-        f"{name}: a model distilled to a few steps cannot be scanned ({mark}): at the first step "
-        "it predicts a finished picture and not the noise, so its scores would mean something "
-        "else; scan the model that it was distilled from"
+    raise model_error(
+        name,
+        f"a model distilled to a few steps cannot be scanned ({mark}): at the first step it "
+        "predicts a finished picture and not the noise, so its scores would mean something else; "
+        "scan the model that it was distilled from",
     )

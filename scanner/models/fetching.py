@@ -1,13 +1,15 @@
 """Bring a model's files to this machine: from a directory, a store, or the hub."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from scanner.errors import UserError
+from scanner.models.opening import model_error
+from scanner.models.weights import expected_files
 from scanner.storage import fetch
 
 TESTBED = Path(__file__).parents[1] / "testbed" / "model"
@@ -34,32 +36,38 @@ def fetch_configuration(name: str, revision: str | None = None) -> tuple[Path, s
     folder = local_copy(name)
     if folder and folder.is_dir():
         return folder, None
+    if folder:
+        raise model_error(
+            name,
+            "a file where the directory of a diffusers model is expected; name the directory, or "
+            "a single-file checkpoint that ends in .safetensors",
+        )
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
-        raise UserError(
-            f"{name}: neither a directory, a URL, a hub id (owner/name), a .safetensors file nor "
-            "testbed"
+        raise model_error(
+            name,
+            "neither a directory, a URL, a hub id (owner/name), a .safetensors file nor testbed",
         )
     folder = _download(name, revision, CONFIGURATION)
     return folder, folder.name
 
 
-def fetch_weights(name: str, folder: Path, revision: str | None, parts: Iterable[str]) -> None:
+def fetch_weights(
+    name: str, folder: Path, revision: str | None, parts: Mapping[str, type[Any]]
+) -> None:
     """Download what weights a model on the hub lacks in its directory; nothing for others.
 
-    What is there already needs no network, which would be tried for long where there is none.
+    ``parts``: their classes by name. What is there already needs no network, which would be tried
+    for long where there is none.
     """
-    lacking = [part for part in parts if not weight_files(folder / part)]
-    if revision is not None and lacking:
-        _download(name, revision, [f"{part}/*.safetensors" for part in lacking])
-
-
-def weight_files(part: Path) -> list[Path]:
-    """A part's weights in safetensors; variants beside the usual ones do not count."""
-    return [
-        path
-        for path in part.glob("*.safetensors")
-        if not any(path.match(variant) for variant in VARIANTS)
+    if revision is None:
+        return
+    lacking = [
+        part
+        for part, kind in parts.items()
+        if not all(path.exists() for path in expected_files(name, folder / part, kind))
     ]
+    if lacking:
+        _download(name, revision, [f"{part}/*.safetensors" for part in lacking])
 
 
 def _download(name: str, revision: str | None, patterns: Iterable[str]) -> Path:
@@ -71,9 +79,11 @@ def _download(name: str, revision: str | None, patterns: Iterable[str]) -> Path:
             ignore_patterns=list(VARIANTS),
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"{name}: not to be had from the hub: {str(error).splitlines()[0]}; check the name, "
-            "the network and, for gated models, the token; a directory or URL in the diffusers "
-            "layout, a .safetensors checkpoint and testbed need no hub"
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise model_error(
+            name,
+            f"not to be had from the hub: {first}; check the name, the network and, for gated "
+            "models, the token; a directory or URL in the diffusers layout, a .safetensors "
+            "checkpoint and testbed need no hub",
         ) from error
     return Path(folder)

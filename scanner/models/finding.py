@@ -1,77 +1,23 @@
 """Find a model by its name, and check that it is one that can be scored."""
 
-import hashlib
-import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from scanner.errors import UserError
-from scanner.models.diffusion_model import DiffusionModel
-from scanner.models.families import FAMILIES, refuse_configuration, refuse_pipeline
-from scanner.models.fetching import fetch_configuration, fetch_weights, weight_files
+from scanner.models.families import refuse_configuration, refuse_pipeline
+from scanner.models.fetching import fetch_configuration, fetch_weights
+from scanner.models.fitting import refuse_misfit
 from scanner.models.lora import find_lora
+from scanner.models.model_files import ModelFiles, read_index
+from scanner.models.opening import model_error
 from scanner.models.single_file import (
     find_single_file,
     is_single_file,
     refuse_other_prediction,
 )
+from scanner.models.weights import ENDING, refuse_missing
 
-
-@dataclass(frozen=True)
-class ModelFiles:
-    """A model on this machine: where, which revision, and what its pipeline is.
-
-    checkpoint: the single file with its weights; ``folder`` then has its configuration alone.
-    lora: a LoRA to fuse into them, times ``lora_scale``.
-    """
-
-    name: str
-    folder: Path
-    revision: str | None
-    pipeline: str
-    checkpoint: Path | None = None
-    lora: Path | None = None
-    lora_scale: float = 1.0
-
-    @property
-    def family(self) -> type[DiffusionModel]:
-        return FAMILIES[self.pipeline]
-
-    def config(self, part: str) -> dict[str, Any]:
-        """The configuration of a part of the pipeline."""
-        name = "scheduler_config.json" if part == "scheduler" else "config.json"
-        return json.loads((self.folder / part / name).read_text())
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The entries of model_index.json that decide a score."""
-        index = json.loads((self.folder / "model_index.json").read_text())
-        return {name: index.get(name, own) for name, own in self.family.settings.items()}
-
-    def weights_hash(self) -> str:
-        """SHA-256 over everything that decides a score: weights, tokenizers, configurations."""
-        digest = hashlib.sha256()
-        for part in (*self.family.parts, *self.family.tokenizers, "scheduler"):
-            folder = self.folder / part
-            # Variants of the weights that lie beside those that are loaded do not count.
-            weights = [] if self.checkpoint else weight_files(folder)
-            texts = [path for path in folder.iterdir() if path.suffix in (".json", ".txt")]
-            for path in sorted([*texts, *weights]):
-                _digest(digest, f"{part}/{path.name}", path)
-        for name, value in self.settings.items():
-            digest.update(f"{name} {json.dumps(value)}\n".encode())
-        if self.checkpoint:
-            _digest(digest, "checkpoint", self.checkpoint)
-        if self.lora:
-            _digest(digest, f"lora {self.lora_scale!r}", self.lora)
-        return digest.hexdigest()
-
-
-def _digest(digest: Any, name: str, path: Path) -> None:
-    digest.update(f"{name}\n".encode())
-    with path.open("rb") as file:
-        digest.update(hashlib.file_digest(file, "sha256").digest())
+LORA = "pytorch_lora_weights.safetensors"
 
 
 def find_model(
@@ -87,8 +33,8 @@ def find_model(
     ``name``: ``testbed``; a local directory, or a URL of one in a store; a hub id such as
     ``CompVis/stable-diffusion-v1-4``; a single .safetensors checkpoint, local or a URL, whose
     configuration is that of ``model_config`` (see :func:`find_single_file`). ``lora``: see
-    :func:`find_lora`. Raises UserError where something cannot be had or is of a class that is not
-    supported; the message lists those that are.
+    :func:`find_lora`. Raises UserError where something cannot be had, is damaged or incomplete, or
+    is of a class that is not supported; the message names the file or part and the remedy.
     """
     if is_single_file(name):
         checkpoint, folder = find_single_file(name, model_config)
@@ -101,31 +47,48 @@ def find_model(
         folder, pinned = fetch_configuration(name, revision)
         if revision is not None and pinned is None:
             raise UserError(f"--revision is for models on the hub; {name} is not one")
-        revision = pinned
-        files = ModelFiles(name, folder, revision, _pipeline(name, folder))
-        # After the class is known: the weights of a model that is refused can be large.
-        fetch_weights(name, folder, revision, files.family.parts)
-        _refuse_other_formats(files)
+        files = ModelFiles(name, folder, pinned, _pipeline(name, folder))
     refuse_configuration(name, files.config("unet"), files.config("scheduler"))
+    refuse_misfit(files)
+    if not files.checkpoint:
+        # Last: the weights of a model that is refused can be large.
+        fetch_weights(name, folder, files.revision, files.family.parts)
+        for part in files.family.parts:
+            refuse_missing(name, folder / part, files.weight_files(part))
     if lora:
         files = replace(files, lora=find_lora(lora), lora_scale=lora_scale)
     return files
 
 
 def _pipeline(name: str, folder: Path) -> str:
-    index = folder / "model_index.json"
-    if not index.exists():
-        raise UserError(f"{name}: no diffusers model here (model_index.json is missing)")
-    contents = json.loads(index.read_text())
-    refuse_pipeline(name, contents)
-    return contents["_class_name"]
+    """Return the class of a directory's pipeline, if it can be scored."""
+    if not (folder / "model_index.json").exists():
+        raise model_error(name, _what_else(folder))
+    index = read_index(name, folder)
+    refuse_pipeline(name, index)
+    return str(index["_class_name"])
 
 
-def _refuse_other_formats(files: ModelFiles) -> None:
-    for part in files.family.parts:
-        if not weight_files(files.folder / part):
-            raise UserError(
-                f"{files.name}: no safetensors weights in {part}/ (an fp16 variant is not looked "
-                "for); weights in other formats are not loaded, since they can run code; convert "
-                "them with diffusers' save_pretrained(safe_serialization=True)"
-            )
+def _what_else(folder: Path) -> str:
+    """Say what a directory without model_index.json is instead of a model, and the remedy."""
+    lacking = "no diffusers model here (model_index.json is missing)"
+    names = sorted(path.name for path in folder.iterdir())
+    if not names:
+        return f"{lacking}: the directory is empty; download the model again"
+    inner = sorted(path.parent.name for path in folder.glob("*/model_index.json"))
+    if inner:
+        return f"{lacking}; one is in {inner[0]}/: name that directory"
+    if LORA in names:
+        return f"{lacking}; {LORA} is a LoRA: name its base model, and the LoRA by --lora"
+    if "unet" in names or "unet_ema" in names:
+        part = "unet" if "unet" in names else "unet_ema"
+        return (
+            f"{lacking}; a training's checkpoint holds only what was trained: copy the base model "
+            f"and replace its unet/ by {part}/ of this directory"
+        )
+    if (folder.parent / "model_index.json").exists():
+        return f"{lacking}; {folder.name}/ is a part of one: name the directory above"
+    single = [one for one in names if one.endswith(ENDING)]
+    if single and "config.json" not in names:
+        return f"{lacking}; for a single-file checkpoint name the file: {single[0]}"
+    return f"{lacking}; it has {', '.join(names[:3])}; name a directory in the diffusers layout"

@@ -10,9 +10,12 @@ from transformers import CLIPTokenizer
 from scanner.errors import UserError
 from scanner.models.diffusion_model import DiffusionModel, score_scheduler
 from scanner.models.fetching import fetch_configuration
-from scanner.models.finding import ModelFiles, find_model
+from scanner.models.finding import find_model
 from scanner.models.lora import fuse_lora
+from scanner.models.model_files import ModelFiles
+from scanner.models.parts import load_part
 from scanner.models.single_file import load_single_file
+from scanner.models.tokenizers import open_tokenizer
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
@@ -20,13 +23,13 @@ NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safet
 
 def load_tokenizer(files: ModelFiles, name: str = "tokenizer") -> CLIPTokenizer:
     """A tokenizer alone; the first is what planning needs."""
-    return CLIPTokenizer.from_pretrained(files.folder / name)
+    return open_tokenizer(files.name, files.folder / name)
 
 
 def tokenizer_of(name: str, revision: str | None, model_config: str | None) -> CLIPTokenizer:
     """A model's first tokenizer, without its weights. Raises UserError where it cannot be had."""
     folder, _ = fetch_configuration(model_config or name, None if model_config else revision)
-    return CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    return open_tokenizer(model_config or name, folder / "tokenizer")
 
 
 def load_model(
@@ -58,7 +61,7 @@ def load_model(
         **components_of(files, choose_dtype(dtype, device), device),
         **files.settings,
         weights=weights or files.weights_hash(),
-        pixels_per_latent=2 ** (len(files.config("vae")["block_out_channels"]) - 1),
+        pixels_per_latent=files.pixels_per_latent,
     )
 
 
@@ -87,10 +90,12 @@ def _load_parts(files: ModelFiles, dtype: torch.dtype) -> dict[str, Any]:
     """The parts of a pipeline that scoring needs, on the CPU."""
     parts = files.family.parts
     if files.checkpoint:
-        return load_single_file(files.checkpoint, files.folder, files.pipeline, tuple(parts), dtype)
+        return load_single_file(
+            files.name, files.checkpoint, files.folder, files.pipeline, tuple(parts), dtype
+        )
     return {
-        name: part.from_pretrained(files.folder / name, use_safetensors=True, dtype=dtype)
-        for name, part in parts.items()
+        name: load_part(files.name, files.folder / name, kind, dtype)
+        for name, kind in parts.items()
     }
 
 

@@ -5,12 +5,20 @@ from typing import Any
 
 from peft.tuners.lora import LoraLayer
 
-from scanner.errors import UserError
 from scanner.models.fetching import local_copy
-from scanner.models.weights_file import outline
+from scanner.models.opening import model_error, opening
+from scanner.models.parts import quiet
+from scanner.models.weights import outline
 
 USUAL_NAME = "pytorch_lora_weights.safetensors"
-DOWN = (".lora_down.", "lora.down.", ".lora_A.", ".lora_linear_layer.down.")
+# How the two matrices of a layer are called, by format.
+PAIRS = (
+    (".lora_down.", ".lora_up."),
+    (".lora.down.", ".lora.up."),
+    ("_lora.down.", "_lora.up."),
+    (".lora_A.", ".lora_B."),
+    (".lora_linear_layer.down.", ".lora_linear_layer.up."),
+)
 
 
 def find_lora(name: str) -> Path:
@@ -22,19 +30,43 @@ def find_lora(name: str) -> Path:
     """
     path = local_copy(name)
     if path is None:
-        raise UserError(f"--lora {name}: no such file, directory or URL")
+        raise model_error(f"--lora {name}", "no such file, directory or URL; check the path")
     if path.is_dir():
         usual, any_name = path / USUAL_NAME, sorted(path.glob("*.safetensors"))
         if not usual.exists() and len(any_name) != 1:
-            raise UserError(
-                f"--lora {name}: {len(any_name)} .safetensors files and no {USUAL_NAME} in this "
-                "directory; name one file"
+            raise model_error(
+                f"--lora {name}",
+                f"{len(any_name)} .safetensors files and no {USUAL_NAME} in this directory; name "
+                "one file",
             )
         path = usual if usual.exists() else any_name[0]
-    magnitudes = [key for key in outline(f"--lora {name}", path) if "dora_scale" in key]
-    if magnitudes:
-        raise UserError(f"--lora {name}: a DoRA ({magnitudes[0]}) is not supported; a LoRA is")
+    _refuse_keys(f"--lora {name}", set(outline(f"--lora {name}", path)))
     return path
+
+
+def _refuse_keys(name: str, keys: set[str]) -> None:
+    """Raise UserError for weights that diffusers would leave out, or fill in, without a word."""
+    magnitudes = sorted(key for key in keys if "dora_scale" in key)
+    if magnitudes:
+        raise model_error(name, f"a DoRA ({magnitudes[0]}) is not supported; a LoRA is")
+    pairs = {down: down.replace(*mark) for down in keys for mark in PAIRS if mark[0] in down}
+    unknown = sorted(
+        key for key in keys - pairs.keys() - set(pairs.values()) if not key.endswith(".alpha")
+    )
+    lacking = sorted(set(pairs.values()) - keys)
+    if unknown or not pairs:
+        some = ", ".join(unknown[:3]) or "none"
+        raise model_error(
+            name,
+            f"{len(unknown)} of its {len(keys)} weights are not of a LoRA ({some}); supported is a "
+            "LoRA in the format of diffusers or kohya, with nothing else beside it",
+        )
+    if lacking:
+        raise model_error(
+            name,
+            f"{len(lacking)} weights are missing ({', '.join(lacking[:3])}): the file is partial; "
+            "download or save it again",
+        )
 
 
 def fuse_lora(path: Path, scale: float, pipe: Any, parts: tuple[str, ...]) -> None:
@@ -43,8 +75,8 @@ def fuse_lora(path: Path, scale: float, pipe: Any, parts: tuple[str, ...]) -> No
     In the diffusers format, and in kohya's, which diffusers converts. Raises UserError where the
     LoRA was made for another architecture.
     """
-    pipeline = type(pipe).__name__
-    try:
+    name, pipeline = f"--lora {path}", type(pipe).__name__
+    with opening(name, f"does not fit a {pipeline}", "was it made for another model?"), quiet():
         pipe.load_lora_weights(
             str(path.parent),
             weight_name=path.name,
@@ -52,17 +84,13 @@ def fuse_lora(path: Path, scale: float, pipe: Any, parts: tuple[str, ...]) -> No
             local_files_only=True,
             adapter_name="lora",
         )
-    except Exception as error:  # whatever a wrong shape or an unknown key leads to
-        raise UserError(
-            f"--lora {path}: does not fit a {pipeline}: {str(error).splitlines()[0]}; was it made "
-            "for another model?"
-        ) from error
-    there = sum(any(mark in key for mark in DOWN) for key in outline(f"--lora {path}", path))
+    there = sum(any(down in key for down, _ in PAIRS) for key in outline(name, path))
     taken = sum(isinstance(m, LoraLayer) for part in parts for m in getattr(pipe, part).modules())
     if taken < there or not taken:  # diffusers leaves out what it does not know
-        raise UserError(
-            f"--lora {path}: {taken} of its {there} layers belong to this {pipeline}; was it made "
-            "for another model?"
+        raise model_error(
+            name,
+            f"{taken} of its {there} layers belong to this {pipeline}; was it made for another "
+            "model?",
         )
     pipe.fuse_lora(components=list(parts), lora_scale=scale, adapter_names=["lora"])
     pipe.unload_lora_weights()

@@ -1,10 +1,15 @@
 """The whole pipeline of a model, as diffusers runs it, to generate with."""
 
+import inspect
 from typing import Any
 
+import diffusers
+
 from scanner.models.decoding import load_vae
-from scanner.models.finding import ModelFiles
-from scanner.models.loading import DTYPES, build_pipeline, components_of
+from scanner.models.diffusion_model import DiffusionModel
+from scanner.models.loading import DTYPES, NO_CHECKER, build_pipeline, components_of
+from scanner.models.model_files import ModelFiles
+from scanner.models.opening import opening
 
 
 def load_pipeline(files: ModelFiles, dtype: str, device: str) -> Any:
@@ -21,3 +26,19 @@ def load_pipeline(files: ModelFiles, dtype: str, device: str) -> Any:
     if device != "cpu" and dtype == "float16" and hasattr(pipe, "upcast_vae"):
         pipe.vae.config.force_upcast = True
     return pipe
+
+
+def pipeline_of(files: ModelFiles, model: DiffusionModel) -> Any:
+    """Return a loaded model's pipeline, to train and save: with its VAE and its own scheduler.
+
+    Raises UserError where the VAE is missing or damaged.
+    """
+    kind = getattr(diffusers, files.pipeline)
+    parts = {name: getattr(model, name) for name in (*model.parts, *model.tokenizers)}
+    # Neither is trained or scored, and models from the hub are here without them.
+    accepted = inspect.signature(kind).parameters
+    absent = {**NO_CHECKER, "image_encoder": None}
+    parts |= {name: value for name, value in absent.items() if name in accepted}
+    vae = load_vae(files).to(model.device)
+    with opening(files.name, "model_index.json"):
+        return kind.from_pretrained(files.folder, vae=vae, local_files_only=True, **parts)

@@ -11,6 +11,7 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers import AutoencoderKL
 from diffusers.loaders.single_file_utils import (
     DIFFUSERS_DEFAULT_PIPELINE_PATHS,
     infer_diffusers_model_type,
@@ -20,17 +21,32 @@ from torch import Tensor
 from scanner.errors import UserError
 from scanner.models.families import refuse_distilled, supported
 from scanner.models.fetching import fetch_configuration, local_copy
-from scanner.models.weights_file import outline
+from scanner.models.opening import model_error, opening
+from scanner.models.parts import missing_weights, quiet, refuse_incomplete
+from scanner.models.weights import outline
 
 ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 KINDS = ("v1", "v2", "xl_base")
 UNET = "model.diffusion_model."
 TEXT = ("cond_stage_model.", "conditioner.embedders.")
+VAE = "first_stage_model."
+ENCODERS = {
+    "cond_stage_model.transformer.": "text_encoder",
+    "cond_stage_model.model.": "text_encoder",
+    "conditioner.embedders.0.transformer.": "text_encoder",
+    "conditioner.embedders.1.model.": "text_encoder_2",
+}
+BLOCKS = ".resblocks."
 
 
 def is_single_file(name: str) -> bool:
     """Whether a model's name is that of one file."""
-    return name.lower().endswith(ENDINGS)
+    return name.lower().endswith(ENDINGS) and not Path(name).expanduser().is_dir()
+
+
+def is_scored(key: str) -> bool:
+    """Whether a weight of a checkpoint belongs to its U-Net or text encoders."""
+    return key.startswith((UNET, *TEXT)) and not key.endswith("position_ids")
 
 
 def find_single_file(name: str, model_config: str | None) -> tuple[Path, Path]:
@@ -42,17 +58,17 @@ def find_single_file(name: str, model_config: str | None) -> tuple[Path, Path]:
     """
     path = local_copy(name)
     if path is None:
-        raise UserError(f"{name}: no such file")
+        raise model_error(name, "no such file; check the path")
     kind = _kind(name, outline(name, path))
     own = DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
     try:
         folder, _ = fetch_configuration(model_config or own)
     except UserError as error:
-        raise UserError(
-            f"{name}: a single file holds no configuration, and that of "
-            f"{model_config or own} cannot be had ({error}); name a diffusers model of the same "
-            "architecture by --model-config: a directory (its weights are not needed), a URL or "
-            "a hub id"
+        raise model_error(
+            name,
+            f"a single file holds no configuration, and that of {model_config or own} cannot be "
+            f"had ({error}); name a diffusers model of the same architecture by --model-config: a "
+            "directory (its weights are not needed), a URL or a hub id",
         ) from error
     return path, folder
 
@@ -63,15 +79,18 @@ def _kind(name: str, weights: dict[str, Tensor]) -> str:
         refuse_distilled(name, "its U-Net takes the guidance as an input")
     kind = infer_diffusers_model_type(weights)
     if kind not in KINDS:
-        raise UserError(f"{name}: a checkpoint of kind {kind} cannot be scanned; {supported()}")
+        raise model_error(name, f"a checkpoint of kind {kind} cannot be scanned; {supported()}")
     # diffusers calls v1 whatever it does not know.
     if not any(key.startswith(UNET) for key in weights) or not any(
         key.startswith(TEXT) for key in weights
     ):
-        raise UserError(
-            f"{name}: no whole Stable Diffusion checkpoint: it has no weights of "
-            f"{UNET}* (the U-Net) or of {'* or '.join(TEXT)}* (the text encoders); give a LoRA by "
-            "--lora, a part of a diffusers model by the directory above it"
+        some = ", ".join(sorted(weights)[:3])
+        raise model_error(
+            name,
+            f"no whole Stable Diffusion checkpoint: it has no weights of {UNET}* (the U-Net) or of "
+            f"{'* or '.join(TEXT)}* (the text encoders), but {some} …; strip a prefix that a "
+            "trainer has added, give a LoRA by --lora, a part of a diffusers model by the "
+            "directory above it",
         )
     return kind
 
@@ -82,44 +101,66 @@ def refuse_other_prediction(name: str, path: Path, prediction_type: str) -> None
     The mark, a tensor named v_pred, is a convention of fine-tuned SDXL models.
     """
     if "v_pred" in outline(name, path) and prediction_type != "v_prediction":
-        raise UserError(
-            f"{name}: the file marks itself as v-prediction, its configuration says "
-            f"{prediction_type}; name one with prediction_type v_prediction by --model-config"
+        raise model_error(
+            name,
+            "the file marks itself as v-prediction, its configuration says "
+            f"{prediction_type}; name one with prediction_type v_prediction by --model-config",
         )
 
 
 def load_single_file(
-    path: Path, folder: Path, pipeline: str, parts: tuple[str, ...], dtype: torch.dtype
+    name: str, path: Path, folder: Path, pipeline: str, parts: tuple[str, ...], dtype: torch.dtype
 ) -> dict[str, Any]:
     """The parts of a pipeline from a checkpoint and the directory of its configuration.
 
-    Raises UserError where the two do not fit one another.
+    Raises UserError where the two do not fit one another, or weights are missing.
     """
     unused = ("vae", "safety_checker", "feature_extractor", "image_encoder")
-    try:
-        loaded = getattr(diffusers, pipeline).from_single_file(
-            str(path),
-            config=str(folder),
-            dtype=dtype,
-            local_files_only=True,
-            **dict.fromkeys(unused),
-        )
-    except Exception as error:  # whatever a wrong shape or a missing key leads to
-        raise _misfit(path, folder, str(error).splitlines()[0] if str(error) else "") from error
-    found = {name: getattr(loaded, name) for name in parts}
-    for name, part in found.items():
-        missing = [key for key, value in part.named_parameters() if value.is_meta]
-        if missing:
-            raise _misfit(path, folder, f"it has no weights for {name}.{missing[0]}")
-    there = sum(key.startswith(UNET) for key in outline(str(path), path))
-    taken = len(found["unet"].state_dict())
-    if there != taken:
-        raise _misfit(path, folder, f"it has {there} U-Net weights, the configuration {taken}")
+    options = {"config": str(folder), "dtype": dtype, "local_files_only": True}
+    with opening(name, path.name, _remedy(folder)), quiet():
+        kind = getattr(diffusers, pipeline)
+        loaded = kind.from_single_file(str(path), **options, **dict.fromkeys(unused))
+    keys = [key for key in outline(name, path) if is_scored(key)]
+    found = {part: getattr(loaded, part) for part in parts}
+    for part, module in found.items():
+        refuse_incomplete(name, f"{path.name}, {part}", missing_weights(module), ())
+    _refuse_unread(name, folder, "unet", found["unet"], keys, UNET)
+    for prefix, part in ENCODERS.items():
+        if any(key.startswith(prefix) for key in keys):
+            _refuse_unread(name, folder, part, found[part], keys, prefix)
     return found
 
 
-def _misfit(path: Path, folder: Path, why: str) -> UserError:
-    return UserError(
-        f"{path}: does not fit the configuration in {folder}: {why}; name a diffusers model of "
+def load_vae_of_single_file(name: str, path: Path, folder: Path) -> AutoencoderKL:
+    """The VAE of a checkpoint in float32. Raises UserError where it is incomplete or does not fit
+    its configuration."""
+    options = {"config": str(folder), "dtype": torch.float32, "local_files_only": True}
+    with opening(name, path.name, _remedy(folder)), quiet():
+        vae = AutoencoderKL.from_single_file(str(path), subfolder="vae", **options)
+    refuse_incomplete(name, f"{path.name}, vae", missing_weights(vae), ())
+    return vae
+
+
+def _refuse_unread(
+    name: str, folder: Path, part: str, module: torch.nn.Module, keys: list[str], prefix: str
+) -> None:
+    """Raise UserError for weights in the file that diffusers has left out."""
+    own = [key for key in keys if key.startswith(prefix)]
+    layers = {key.split(BLOCKS)[1].split(".")[0] for key in own if BLOCKS in key}
+    there, taken, what = len(own), len(module.state_dict()), "weights"
+    if layers:  # of OpenCLIP, which fuses weights
+        there, taken, what = len(layers), module.config.num_hidden_layers, "layers"
+        # Stable Diffusion 2 reads the last layer but one, and is saved without the last.
+        taken += part == "text_encoder" and there == taken + 1
+    if there != taken:
+        raise model_error(
+            name,
+            f"the file has {there} {what} of {part}, the configuration {taken}; {_remedy(folder)}",
+        )
+
+
+def _remedy(folder: Path) -> str:
+    return (
+        f"it does not fit the configuration in {folder}, or is damaged: name a diffusers model of "
         "the same architecture by --model-config"
     )

@@ -12,6 +12,7 @@ import torch
 from scanner.models.loading import choose_device
 from scanner.run.status import count_reasons
 from scanner.scan.config import ScanConfig
+from scanner.scan.inherited import refuse_other_weights, with_model
 from scanner.scan.plan.inputs import Inputs
 from scanner.scan.plan_scan import plan_scan
 from scanner.scan.setting import Say, prepare
@@ -30,7 +31,9 @@ def describe(config: ScanConfig, inputs: Inputs, say: Say) -> dict[str, Any]:
     captions are scored by a single forward, and the speed follows from the counted GFLOP.
     """
     config.check()
+    given, config = config, with_model(config, say)
     setting = prepare(config, say, on=choose_device(config.device))
+    refuse_other_weights(given, setting.scorer.model.weights)
     actors = setting.resources.count()
     racers = _preflight(config) if config.out else 0
     with tempfile.TemporaryDirectory() as folder:

@@ -8,6 +8,7 @@ from scanner.run import Plan, Run
 from scanner.run.directory import planning_folder
 from scanner.run.progress import Watch
 from scanner.scan.config import ScanConfig
+from scanner.scan.inherited import refuse_other_weights, with_model
 from scanner.scan.plan.inputs import Inputs, choose_inputs, unread_inputs
 from scanner.scan.plan_scan import on_the_pool, plan_scan
 from scanner.scan.record import asked_of, record_of, what_is_scanned
@@ -27,6 +28,7 @@ def scan(config: ScanConfig, say: Say, progress: Watch, inputs: Inputs | None = 
     config.check()
     if done := finished(config, say):
         return done
+    given, config = config, with_model(config, say)
     run = Run(Store(config.out, config.single_writer))
     wanted = what_is_scanned(config)
     there = run.record()
@@ -43,6 +45,7 @@ def scan(config: ScanConfig, say: Say, progress: Watch, inputs: Inputs | None = 
         say(f"{config.out} has read these files already")
         return result_of(run, run.manifest() or {}, config)
     setting = prepare(config, say)
+    refuse_other_weights(given, setting.scorer.model.weights)
     run.store.preflight()
     run.begin(record_of(setting, asked, wanted, inputs.skipped))
     planner = on_the_pool(config.address, say, progress)

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 
 from scanner.errors import UsageError
 
+DEFAULT_MODEL = "CompVis/stable-diffusion-v1-4"
+
 
 @dataclass(frozen=True)
 class ModelOptions:
     """Which model, and how it imagines a picture."""
 
-    model: str = "CompVis/stable-diffusion-v1-4"
+    model: str = ""
     """A hub id, a local directory, a URL, a single .safetensors checkpoint (local or a URL), or
-    testbed (the small model in this package)."""
+    testbed (the small model in this package). CompVis/stable-diffusion-v1-4 by default; a scan with
+    --captions-from takes that run's model, its revision, --model-config and --lora."""
     revision: str | None = None
     """The model's revision on the hub; the newest one, then pinned in run.json."""
     model_config: str | None = None

@@ -56,6 +56,8 @@ def record_of(
             "revision": setting.files.revision,
             "pipeline": setting.files.pipeline,
             "weights": setting.scorer.model.weights,
+            # With local paths made absolute, for who takes the model from here.
+            **{name: getattr(setting.config, name) for name in MODEL},
         },
         "fingerprint": {"id": hashlib.sha256(text.encode()).hexdigest()[:16], **fingerprint},
         "versions": {"python": platform.python_version()}

@@ -10,6 +10,7 @@ from typing import Any
 from scanner.run import Run
 from scanner.run.status import count_reasons
 from scanner.scan.config import ScanConfig
+from scanner.scan.inherited import with_model
 from scanner.scan.record import asked_of, what_is_scanned
 from scanner.storage import Store
 
@@ -30,6 +31,7 @@ def finished(config: ScanConfig, say: Callable[[str], None]) -> ScanResult | Non
     """The result, where a run with these options is sealed and nothing is to be added or mended."""
     if not config.out or config.extend or config.repair or config.dry_run:
         return None
+    config = with_model(config, lambda _: None)
     run = Run(Store(config.out, config.single_writer))
     there = run.record()
     wanted = {"inputs": what_is_scanned(config), "asked": asked_of(config)}

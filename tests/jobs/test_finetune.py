@@ -1,7 +1,10 @@
 """Fine-tuning from the command line, with a guard and without."""
 
+import json
+import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -9,6 +12,7 @@ from jobs.finetune import main
 from scanner.mitigation import finetune as tuned
 from scanner.models import load_model
 from scanner.testbed import files
+from tests.memscan import called
 
 
 def test_a_guard_that_leaves_out_everything_keeps_the_weights(
@@ -47,3 +51,32 @@ def test_clean_pairs_set_the_threshold_and_no_other_is_given_beside_them(
     assert main([*arguments, *tuning]) == 0
     assert pq.read_table(out / "left-out.parquet").schema.names[0] == "key"
     assert main([*arguments, *tuning, "--threshold", "1"]) == 2, "two thresholds"
+
+
+def test_bad_pictures_are_skipped_counted_and_listed(
+    random_models: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = pq.read_table(files.HELDOUT).slice(0, 5).to_pylist()
+    rows[1]["image"], rows[3]["image"] = b"no picture", None
+    rows[3]["key"] = "gone"
+    data, out = tmp_path / "data.parquet", tmp_path / "out"
+    columns = {name: [row[name] for row in rows] for name in ("key", "caption", "image")}
+    pq.write_table(pa.table(columns), data)
+    arguments = ["--model", str(random_models["sd1"]), "--data", str(data), "--out", str(out)]
+    done = called("finetune", *arguments, "--steps", "1", "--batch", "2", "--json")
+    found = json.loads(done.stdout)
+    assert (found["samples"], found["skipped"]) == (3, 2)
+    skipped = [(one["row"], one["key"]) for one in found["skipped_samples"]]
+    assert skipped == [(1, rows[1]["key"]), (3, "gone")]
+    assert "row 3 (key gone) is skipped: no bytes of a picture" in done.stderr
+
+
+def test_a_damaged_vae_is_refused_before_training(
+    random_models: dict[str, Path], tmp_path: Path
+) -> None:
+    model = shutil.copytree(random_models["sd1"], tmp_path / "model")
+    (model / "vae/diffusion_pytorch_model.safetensors").unlink()
+    arguments = ["--model", str(model), "--data", str(files.HELDOUT), "--out", str(tmp_path / "o")]
+    done = called("finetune", *arguments, "--steps", "1", check=False)
+    assert done.returncode == 1
+    assert f"memscan: model: {model}: no safetensors weights in vae/" in done.stderr

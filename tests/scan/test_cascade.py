@@ -29,7 +29,9 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         )
         half = "entropy_e > (SELECT median(entropy_e) FROM scores)"
         flagged = ("--captions-from", runs[0], "--where", half)
-        called(*scan, *flagged, "--out", runs[1], "--profile", "thorough", "--seeds", "1")
+        again = ("scan", "--device", "cpu", "--steps", "5", *flagged)  # the first stage's model
+        told = called(*again, "--out", runs[1], "--profile", "thorough", "--seeds", "1")
+        assert f"model testbed: that of {runs[0]}" in told.stderr
         few = ("--captions-from", runs[1], "--where", "noise_norm_first > 0", "--limit", "7")
         called(*scan, *few, "--out", runs[2], "--profile", "trajectory")
         yield runs

@@ -10,7 +10,7 @@ from scanner.storage import Store
 
 
 def test_rows_that_were_never_downloaded_are_no_rejects_in_the_complaint(tmp_path: Path) -> None:
-    config = ScanConfig(captions=("a.parquet",), out=str(tmp_path / "run"))
+    config = ScanConfig(captions=("a.parquet",), out=str(tmp_path / "run"), model="testbed")
     run = Run(Store(config.out))
     asked, inputs = asked_of(config), what_is_scanned(config)
     run.begin({"inputs": inputs, "asked": asked, "fingerprint": {"id": "f"}})

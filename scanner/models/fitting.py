@@ -1,0 +1,75 @@
+"""Whether the parts of a model fit each other, by their configurations alone."""
+
+from typing import Any
+
+from transformers import CLIPTextConfig
+
+from scanner.models.diffusion_model import score_scheduler
+from scanner.models.model_files import ModelFiles
+from scanner.models.opening import model_error, opening
+from scanner.models.tokenizers import open_tokenizer, refuse_other_tokenizer
+
+_ONE_MODEL = "put the parts of one model together, or save it again"
+
+
+def refuse_misfit(files: ModelFiles) -> None:
+    """Raise UserError where a part's configuration is missing, damaged or of another model."""
+    unet, vae = files.config("unet"), files.config("vae")
+    encoders = [part for part in files.family.parts if part != "unet"]
+    texts = {part: _text_config(files, part) for part in encoders}
+    with opening(files.name, "unet/config.json"):
+        _refuse_width(files.name, unet, {part: text.hidden_size for part, text in texts.items()})
+        _refuse_pooled(files.name, unet, texts)
+    channels, latents = unet.get("in_channels", 4), vae.get("latent_channels", 4)
+    if channels != latents:
+        raise model_error(
+            files.name,
+            f"unet/config.json: in_channels {channels}, but the latents of vae/config.json have "
+            f"{latents} (latent_channels); {_ONE_MODEL}",
+        )
+    with opening(files.name, "scheduler/scheduler_config.json"):
+        score_scheduler(files.config("scheduler"))
+    for part, encoder in zip(files.family.tokenizers, encoders, strict=True):
+        tokenizer = open_tokenizer(files.name, files.folder / part)
+        refuse_other_tokenizer(files.name, tokenizer, part, encoder, texts[encoder])
+
+
+def _text_config(files: ModelFiles, part: str) -> CLIPTextConfig:
+    files.config(part)
+    with opening(files.name, f"{part}/config.json"):
+        return CLIPTextConfig.from_pretrained(files.folder / part, local_files_only=True)
+
+
+def _refuse_width(name: str, unet: dict[str, Any], widths: dict[str, int]) -> None:
+    if unet.get("encoder_hid_dim") is not None:
+        return  # it projects the text to its own width
+    width = unet.get("cross_attention_dim", 1280)
+    wanted = set(width) if isinstance(width, list) else {width}
+    if wanted != {sum(widths.values())}:
+        texts = " and ".join(f"{part} gives {width}" for part, width in widths.items())
+        raise model_error(
+            name,
+            f"unet/config.json: cross_attention_dim {width}, but {texts} (hidden_size); "
+            f"{_ONE_MODEL}",
+        )
+
+
+def _refuse_pooled(name: str, unet: dict[str, Any], texts: dict[str, CLIPTextConfig]) -> None:
+    """Of a U-Net that is also given a pooled text and sizes (SDXL)."""
+    kind = unet.get("addition_embed_type")
+    second = texts.get("text_encoder_2")
+    if kind not in (None, "text_time") or (kind is None) != (second is None):
+        raise model_error(
+            name,
+            f"unet/config.json: addition_embed_type {kind} is not that of a U-Net with "
+            f"{len(texts)} text encoder{'s' * (len(texts) > 1)}; {_ONE_MODEL}",
+        )
+    if second is not None:
+        wanted = unet["projection_class_embeddings_input_dim"]
+        given = 6 * unet["addition_time_embed_dim"] + second.projection_dim
+        if wanted != given:
+            raise model_error(
+                name,
+                f"unet/config.json: projection_class_embeddings_input_dim {wanted}, but "
+                f"text_encoder_2 and six sizes give {given}; {_ONE_MODEL}",
+            )

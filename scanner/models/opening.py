@@ -1,0 +1,78 @@
+"""Open a model's files: whatever is wrong with them becomes one line with a remedy."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scanner.errors import UserError
+
+POINTER = b"version https://git-lfs"
+AGAIN = "download or save the model again"
+
+
+def model_error(name: str, problem: str) -> UserError:
+    """Return the error of a model; ``problem``: the file or part, what is wrong, the remedy."""
+    return UserError(f"model: {name}: {problem}")
+
+
+@contextmanager
+def opening(name: str, place: str, remedy: str = AGAIN) -> Iterator[None]:
+    """Turn whatever a damaged file leads to in the libraries into one UserError.
+
+    ``place``: the file or part that is opened. Errors of memory and devices are raised as they
+    are, since they say nothing about the file.
+    """
+    try:
+        yield
+    except (UserError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except Exception as error:
+        raise model_error(name, f"{place}: {_reason(error)}; {remedy}") from error
+
+
+def read_json(name: str, path: Path, place: str) -> dict[str, Any]:
+    """Return the object in a model's JSON file. Raises UserError for anything else."""
+    refuse_pointer(name, path, place)
+    with opening(name, place):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise model_error(name, f"{place}: not a JSON object but {_shown(found)}; {AGAIN}")
+    return found
+
+
+def refuse_pointer(name: str, path: Path, place: str) -> None:
+    """Raise UserError for a git-LFS pointer, and for what cannot be read at all."""
+    with opening(name, place), path.open("rb") as file:
+        is_pointer = file.read(len(POINTER)) == POINTER
+    if is_pointer:
+        raise model_error(
+            name,
+            f"{place}: a git-LFS pointer, not the file itself; run git lfs pull in the model's "
+            "directory, or download the model again",
+        )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    if isinstance(error, IsADirectoryError):
+        return "a directory where a file is expected"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror.lower()})"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON ({error})"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    if isinstance(error, KeyError):
+        return f"{error} is missing in it"
+    first = next(iter(str(error).splitlines()), "")
+    return f"cannot be loaded ({type(error).__name__}: {first})"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"

@@ -1,0 +1,90 @@
+"""A model's tokenizers, and whether they belong to its text encoders."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import CLIPTextConfig, CLIPTokenizer
+
+from scanner.models.opening import AGAIN, model_error, opening, read_json, refuse_pointer
+
+WHOLE = "tokenizer.json"
+VOCABULARY = ("vocab.json", "merges.txt")
+OPTIONS = "tokenizer_config.json"
+PROBES = ("The CAT's  toy, n° 7!", "e\u0301té 東京 🙂\t12.5", "<|endoftext|> snake_case-word")
+LETTERS = 256
+"""Byte-level BPE has a token for each byte; fewer tokens are no vocabulary."""
+
+
+def open_tokenizer(name: str, folder: Path) -> CLIPTokenizer:
+    """Load a tokenizer. Raises UserError where its files are missing, damaged or incomplete."""
+    part = folder.name
+    if not folder.is_dir():
+        raise model_error(name, f"{part}/: missing; {AGAIN}")
+    _refuse_damage(name, folder)
+    if not (folder / WHOLE).exists():
+        for file in VOCABULARY:
+            if not (folder / file).exists():
+                raise model_error(
+                    name, f"{part}/{file}: missing, as is {part}/{WHOLE}; copy the tokenizer again"
+                )
+    with opening(name, f"{part}/"):
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    if len(tokenizer) < LETTERS:
+        raise model_error(
+            name, f"{part}/: a vocabulary of {len(tokenizer)} tokens is incomplete; {AGAIN}"
+        )
+    return tokenizer
+
+
+def refuse_other_tokenizer(
+    name: str, tokenizer: CLIPTokenizer, part: str, encoder: str, config: CLIPTextConfig
+) -> None:
+    """Raise UserError for a tokenizer of another model than the text encoder's.
+
+    ``part``: the tokenizer's name; ``encoder``, ``config``: of its text encoder.
+    """
+    length, places = tokenizer.model_max_length, config.max_position_embeddings
+    if not isinstance(length, int) or not 2 < length <= places:
+        # transformers has a number beyond all use where the file has none.
+        none = isinstance(length, int) and length > 10**9
+        said = "no model_max_length" if none else f"model_max_length {length!r}"
+        raise model_error(
+            name,
+            f"{part}/{OPTIONS}: {said}, but {encoder} reads {places} tokens; set "
+            f'"model_max_length": {places} in it',
+        )
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= config.vocab_size:
+        raise model_error(
+            name,
+            f"{part}/: token ids reach {largest}, but {encoder}/config.json has vocab_size "
+            f"{config.vocab_size}; copy the tokenizer and the text encoder of one model",
+        )
+
+
+def what_decides(tokenizer: CLIPTokenizer) -> dict[str, Any]:
+    """Return everything by which captions become token ids, for the weights' hash.
+
+    How a caption is normalized and split shows in the ids of a few probes: the libraries write the
+    same rules down differently from version to version.
+    """
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    merges = backend["model"]["merges"]
+    return {
+        "vocabulary": tokenizer.get_vocab(),
+        "merges": [merge if isinstance(merge, str) else " ".join(merge) for merge in merges],
+        "added": sorted((token["id"], token["content"]) for token in backend["added_tokens"]),
+        "length": tokenizer.model_max_length,
+        "special": [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
+        "probes": [tokenizer(probe)["input_ids"] for probe in PROBES],
+    }
+
+
+def _refuse_damage(name: str, folder: Path) -> None:
+    for file in (WHOLE, OPTIONS, *VOCABULARY):
+        path, place = folder / file, f"{folder.name}/{file}"
+        if path.suffix == ".json" and path.exists():
+            read_json(name, path, place)
+        elif path.exists():
+            refuse_pointer(name, path, place)

@@ -1,0 +1,95 @@
+"""Which safetensors files hold a part's weights, and what is in them, without reading it."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
+
+from scanner.models.opening import AGAIN, model_error, opening, read_json, refuse_pointer
+
+ENDING = ".safetensors"
+INDEX = f"{ENDING}.index.json"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+_CONVERT = "convert them with diffusers' save_pretrained(safe_serialization=True)"
+
+
+def expected_files(name: str, folder: Path, kind: type[Any]) -> list[Path]:
+    """Return the files that ``kind.from_pretrained`` loads from a part's folder.
+
+    One file, or the shards of an index; whether they exist is for :func:`refuse_missing` to see.
+    Raises UserError for an index that cannot be read.
+    """
+    of_transformers = issubclass(kind, PreTrainedModel)
+    stem = "model" if of_transformers else "diffusion_pytorch_model"
+    single, index = folder / f"{stem}{ENDING}", folder / f"{stem}{INDEX}"
+    # Where both are there, transformers takes the single file and diffusers the shards.
+    if not index.exists() or (of_transformers and single.exists()):
+        return [single]
+    place = f"{folder.name}/{index.name}"
+    shards = read_json(name, index, place).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise model_error(name, f"{place}: no weight_map in it; {AGAIN}")
+    files = sorted({str(file) for file in shards.values()})
+    for file in files:
+        if Path(file).name != file or not file.endswith(ENDING):
+            raise model_error(name, f"{place}: {file} is not a {ENDING} file beside it; {AGAIN}")
+    return [folder / file for file in files]
+
+
+def refuse_missing(name: str, folder: Path, files: Iterable[Path]) -> None:
+    """Raise UserError where a part lacks a file of its weights, or one of them is damaged."""
+    for path in files:
+        if not path.exists():
+            raise model_error(name, _what_is_there(folder, path))
+        outline(name, path, f"{folder.name}/{path.name}")
+
+
+def _what_is_there(folder: Path, wanted: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    if (wanted.parent / wanted.name).name.count("-of-"):
+        return f"{folder.name}/{wanted.name}: missing, and the index names it; {AGAIN}"
+    lacking = f"no safetensors weights in {folder.name}/ ({wanted.name} is missing)"
+    others = [name for name in names if name.endswith(ENDING)]
+    if others:
+        return (
+            f"{lacking}; beside it {', '.join(others[:3])}: variants such as fp16 or non_ema are "
+            f"not looked for; rename the one to scan to {wanted.name}"
+        )
+    pickled = [name for name in names if name.endswith(PICKLED)]
+    if pickled:
+        return (
+            f"{lacking}; {', '.join(pickled[:3])}: weights in other formats are not loaded, since "
+            f"they can run code; {_CONVERT}"
+        )
+    return f"{lacking}; {AGAIN} (on the hub there may be a variant alone, such as fp16)"
+
+
+def outline(name: str, path: Path, place: str = "") -> dict[str, torch.Tensor]:
+    """Return a file's tensors by name, with their shapes and no contents (on the meta device).
+
+    ``place``: what the file is called within the model, if it is not the model itself. Raises
+    UserError for what is not a safetensors file.
+    """
+    called = place or path.name
+    if path.suffix.lower() != ENDING:
+        raise model_error(
+            name,
+            f"{called}: only {ENDING} files are loaded, since files in other formats can run "
+            "code; convert it",
+        )
+    refuse_pointer(name, path, called)
+    with opening(name, called):
+        try:
+            with safe_open(path, "pt") as file:
+                names = file.keys()
+                shapes = [file.get_slice(key).get_shape() for key in names]
+        except SafetensorError as error:
+            raise model_error(
+                name, f"{called}: not a safetensors file, or damaged ({error}); {AGAIN}"
+            ) from error
+    return {
+        key: torch.empty(shape, device="meta") for key, shape in zip(names, shapes, strict=True)
+    }

@@ -1,0 +1,85 @@
+"""A scan of an earlier run's captions scores with that run's model."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scanner.errors import UserError
+from scanner.run import Run
+from scanner.scan.config import ScanConfig
+from scanner.scan.inherited import refuse_other_weights, with_model
+from scanner.scan.record import record_of
+from scanner.scan.setting import prepare
+from scanner.storage import Store
+from tests.memscan import called
+
+EARLIER = {
+    "name": "/models/mine.safetensors",
+    "revision": "abc",
+    "pipeline": "StableDiffusionPipeline",
+    "weights": "w",
+    "model_config": "/models/config",
+    "lora": "/models/lora.safetensors",
+    "lora_scale": 0.5,
+}
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> str:
+    run = Run(Store(str(tmp_path / "earlier")))
+    asked = {"model_config": "config", "lora": "lora.safetensors", "lora_scale": 0.5}
+    run.begin({"inputs": {}, "asked": asked, "model": EARLIER, "fingerprint": {"id": "f"}})
+    return str(tmp_path / "earlier")
+
+
+def test_the_model_is_that_of_the_earlier_run(earlier: str) -> None:
+    said: list[str] = []
+    config = with_model(ScanConfig(captions_from=earlier), said.append)
+    assert (config.model, config.revision) == (EARLIER["name"], EARLIER["revision"])
+    assert config.model_config == EARLIER["model_config"]
+    assert (config.lora, config.lora_scale) == (EARLIER["lora"], EARLIER["lora_scale"])
+    (line,) = said
+    assert f"model {EARLIER['name']}, LoRA {EARLIER['lora']} times 0.5: that of {earlier}" in line
+
+
+def test_options_that_are_given_win_over_the_earlier_run(earlier: str) -> None:
+    given = ScanConfig(captions_from=earlier, model="testbed")
+    assert with_model(given, print) == given
+    other = with_model(ScanConfig(captions_from=earlier, lora="mine"), print)
+    assert (other.model, other.lora, other.lora_scale) == (EARLIER["name"], "mine", 1.0)
+    weaker = with_model(ScanConfig(captions_from=earlier, lora_scale=0.1), print)
+    assert (weaker.lora, weaker.lora_scale) == (EARLIER["lora"], 0.1)
+
+
+def test_without_an_earlier_run_it_is_the_documented_default() -> None:
+    model = with_model(ScanConfig(captions=("a.csv",)), print).model
+    assert model == "CompVis/stable-diffusion-v1-4"
+    shown = " ".join(called("scan", "--help").stdout.replace("│", " ").split())
+    assert f"{model} by default" in shown
+
+
+def test_a_model_that_has_changed_since_is_refused(earlier: str) -> None:
+    given = ScanConfig(captions_from=earlier)
+    refuse_other_weights(given, "w")
+    with pytest.raises(UserError, match=r"model: /models/mine.* not those .*--model"):
+        refuse_other_weights(given, "other")
+    refuse_other_weights(replace(given, model="mine"), "other")
+    refuse_other_weights(replace(given, lora_scale=0.1), "other")
+
+
+def test_a_run_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run here"):
+        with_model(ScanConfig(captions_from=str(tmp_path / "none")), print)
+
+
+def test_a_run_records_its_model_with_absolute_paths(
+    random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(random_models["sd1"].parent)
+    config = ScanConfig(model=random_models["sd1"].name, device="cpu")
+    setting = prepare(config, lambda _: None)
+    model = json.loads(json.dumps(record_of(setting, {}, {})))["model"]
+    assert model["name"] == str(random_models["sd1"])
+    assert (model["lora"], model["lora_scale"], model["model_config"]) == (None, 1.0, None)
