@@ -2,13 +2,13 @@
 verdicts, mitigated, thresholds and flagged.
 
 Examples: memscan sql RUN "SELECT count(*) FROM scores WHERE truncated"
-          memscan sql RUN --name rank --param top=5
+          memscan sql RUN --name rank --param top=5 --param min_samples=2
           memscan sql --list
 """
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 import tyro
 
 from jobs.calibrations import named_calibration
+from jobs.list_options import OMITTED_BESIDE
 from jobs.options import pairs
 from jobs.tables import Written
 from jobs.terminal import command
@@ -28,23 +29,26 @@ class SqlConfig(Written):
 
     run: Annotated[
         str, tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="(required, but for --list)")
-    ] = ""
+    ] = field(default="", metadata={OMITTED_BESIDE: ("list",)})
     """The run's directory or URL."""
-    query: Annotated[str, tyro.conf.Positional] = ""
+    query: Annotated[str, tyro.conf.Positional] = field(
+        default="", metadata={OMITTED_BESIDE: ("list", "name", "file")}
+    )
     """Exactly one SELECT, in DuckDB's SQL."""
     file: Path | None = None
     """Read the SELECT from a file."""
     name: str | None = None
     """Run a query of the library (see --list)."""
     param: tuple[str, ...] = ()
-    """Values for the query's parameters, as name=value."""
+    """A value for one of the query's parameters, as name=value; repeat it, or list several."""
     list: bool = False
     """List the library's queries: purpose, parameters with defaults."""
     calibration: str | None = None
     """Fill ranked.probability and the view thresholds by this calibration (a file of memscan
     calibrate, or testbed)."""
     with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
-    """Attach other runs: name=RUN gives the views name.scores, name.captions and so on."""
+    """Attach another run: name=RUN gives the views name.scores, name.captions and so on; repeat
+    it, or list several."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

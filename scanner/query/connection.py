@@ -61,9 +61,9 @@ class RunTables:
     def decide(self, by: str | None = None, where: str = "true") -> str:
         """Choose the decision signal of ``ranked``, and keep only rows of a predicate; its name.
 
-        By default the calibrated combination where there is one, else noise_norm_first where the
-        run has it, else entropy_e, else the first signal, and all rows. Raises UserError where
-        ``by`` is no number column, or the predicate no expression over ranked.
+        By default the calibrated combination where there is one, else the first of
+        scanner.query.views.PREFERRED that the run has, else its first signal, and all rows. Raises
+        UserError where ``by`` is no number column, or the predicate no expression over ranked.
         """
         all_scored, by = scored("main", self.schema, by, self.calibration)
         views = deciding("main", all_scored, self.rows, where)

@@ -16,7 +16,6 @@ from scanner.run.verdicts import FOLDER, TABLES, VERDICTS, verdict_commits
 from scanner.storage import Store
 from tests.query.questions import ask
 from tests.query.runs import make_run
-from tests.sealed import seal_run
 
 ROWS = [
     {"caption_id": "a", "caption": "cat", "n_samples": 3, "url": "u/1", "noise_norm_first": 2.0},
