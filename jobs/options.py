@@ -66,7 +66,7 @@ def _refuse_unknown(config: type[Any], command: str, words: Sequence[str]) -> No
 
 def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
     """``name=value`` words as a dictionary. Raises UsageError."""
-    found = {}
+    found: dict[str, str] = {}
     for item in items:
         name, equals, value = item.partition("=")
         if not equals:

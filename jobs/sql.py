@@ -19,7 +19,7 @@ from jobs.calibrations import named_calibration
 from jobs.list_options import OMITTED_BESIDE
 from jobs.options import pairs
 from jobs.tables import Written
-from jobs.terminal import command
+from jobs.terminal import command, say
 from scanner.errors import UsageError, UserError
 
 
@@ -62,7 +62,7 @@ def _sql(config: SqlConfig) -> int:
 
 
 def _answer(config: SqlConfig) -> pa.Table:
-    from scanner.query import library, open_run
+    from scanner.query import ask, empty_tables, library, open_run
 
     if not config.run:
         raise UsageError('name a run: memscan sql RUN "SELECT …"')
@@ -79,15 +79,20 @@ def _answer(config: SqlConfig) -> pa.Table:
         query = known[config.name]
         if "other." in query.sql and "other" not in others:
             raise UsageError(f"--name {config.name}: asks another run too; --with other=RUN")
-        bound = query.bind(parameters)
-        return open_run(config.run, others, calibration).query(query.sql, bound)
+        query.bind(parameters)  # before the run is opened
+        return ask(open_run(config.run, others, calibration), query, parameters)
     sql = config.query
     if config.file:
         try:
             sql = config.file.read_text()
         except OSError as error:
             raise UserError(f"--file {config.file}: cannot be read: {error}") from error
-    return open_run(config.run, others, calibration).query(sql, parameters)
+    tables = open_run(config.run, others, calibration)
+    found = tables.query(sql, parameters)
+    if not len(found):
+        for name, remedy in empty_tables(tables, sql).items():
+            say(f"this run has no {name}: {remedy}")
+    return found
 
 
 def _library_table() -> pa.Table:

@@ -47,12 +47,14 @@ class RunTables:
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
+        url: str,
         schema: pa.Schema,
         rows: int,
         fingerprint: dict[str, Any],
         calibration: Calibration | None = None,
     ) -> None:
         self.connection = connection
+        self.url = url
         self.schema = schema
         self.rows = rows
         self.fingerprint = fingerprint
@@ -158,13 +160,14 @@ def open_run(
     create_macros(connection)  # of the views, so after them
     connection.execute(f"CREATE VIEW flagged AS {FLAGGED}")
     connection.execute("SET allowed_paths = $files", {"files": sources.paths})
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute("SET threads = $n", {"n": os.cpu_count() or 1})
     if memory:
         connection.execute("SET memory_limit = $limit", {"limit": f"{memory} B"})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET lock_configuration = true")
-    return RunTables(connection, schema, rows, fingerprint, calibration)
+    return RunTables(connection, url, schema, rows, fingerprint, calibration)
 
 
 def _attach(

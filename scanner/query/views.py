@@ -23,12 +23,12 @@ TABLES = {
     "texts": "FROM {captions}",
     "rejects": "FROM {rejects}",
     "verdicts": """
-        FROM {verdicts}
+        SELECT * REPLACE (to_timestamp(verified_at) AS verified_at) FROM {verdicts}
         QUALIFY row_number() OVER (
             PARTITION BY caption_id ORDER BY verified_at DESC, verification
         ) = 1""",
     "mitigated": """
-        FROM {mitigated}
+        SELECT * REPLACE (to_timestamp(verified_at) AS verified_at) FROM {mitigated}
         QUALIFY row_number() OVER (
             PARTITION BY caption_id, mitigation ORDER BY verified_at DESC, verification
         ) = 1""",

@@ -1,0 +1,80 @@
+"""A named query says what it lacks, and finds a column by its name in any case."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from scanner.errors import UsageError, UserError
+from scanner.query import RunTables, ask, library, open_run
+from scanner.run.schema import column
+from tests.memscan import called
+from tests.query.runs import HIGHER, SCORES
+from tests.sealed import seal_run
+
+TEXT = pa.string()
+
+
+def run_of(
+    folder: Path, kept: dict[str, str] | None = None, scores: tuple[str, ...] = ("bos_mass",)
+) -> str:
+    """A run of two captions whose samples carry columns and whose scores have signals."""
+    ids = ("a", "b")
+    fields = [SCORES.field(name) for name in ("caption_id", "seeds", "truncated")]
+    fields += [column(name, pa.float32(), name).with_metadata(HIGHER) for name in scores]
+    rows: list[dict[str, Any]] = [
+        {"caption_id": i, "seeds": 1, "truncated": False, **dict.fromkeys(scores, 1.0 + k)}
+        for k, i in enumerate(ids)
+    ]
+    return seal_run(
+        folder,
+        [{"caption_id": i, **(kept or {})} for i in ids],
+        [{"caption_id": i, "caption": f"caption {i}"} for i in ids],
+        pa.Table.from_pylist(rows, pa.schema(fields)),
+        kept=tuple(pa.field(name, TEXT) for name in kept or ()),
+    )
+
+
+@pytest.mark.parametrize("name", ["URL", "url", "Url"])
+def test_a_column_is_found_in_any_case(tmp_path: Path, name: str) -> None:
+    tables = open_run(run_of(tmp_path, {"URL": "https://a.example/1", 'O\'Dd. "x"': "v"}))
+    query = library()["by_source"]
+    assert ask(tables, query, {"column": name})["value"].to_pylist() == ["a.example"]
+    assert ask(tables, query, {"column": 'o\'dd. "X"'})["value"].to_pylist() == ["v"]
+    assert ask(tables, query, {"column": "SOURCE"})["value"].to_pylist() == ["s.csv"]
+
+
+def test_an_unknown_column_is_answered_by_those_there_are(tables: RunTables) -> None:
+    with pytest.raises(UsageError, match=r"column=hos: samples has no such column; it has .*url"):
+        ask(tables, library()["by_source"], {"column": "hos"})
+
+
+def test_a_query_of_what_the_run_lacks_says_what_to_run(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run")
+    done = called("sql", run, "--name", "precision_at_depth", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"this run has no verdicts: memscan verify {run}" in done.stderr
+    done = called("sql", run, "--name", "trigger_spans", check=False)
+    assert done.returncode == 1
+    assert "this run has no triggers: scan with" in done.stderr
+
+
+@pytest.mark.parametrize("view", ["verdicts", "mitigated", "thresholds"])
+def test_a_select_of_an_empty_table_says_what_fills_it(tmp_path: Path, view: str) -> None:
+    run = run_of(tmp_path / "run")
+    done = called("sql", run, f"FROM {view}", "--json")
+    assert done.stdout == "[]\n"
+    assert f"this run has no {view}: " in done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(set(library()) - {"compare", "neighbours"}))
+def test_every_query_answers_or_explains_on_a_run_of_one_signal(tmp_path: Path, name: str) -> None:
+    tables = open_run(run_of(tmp_path, scores=("bos_mass",)))
+    query = library()[name]
+    try:
+        found = ask(tables, query, {})
+    except UserError as error:
+        assert "this run has no" in str(error)
+    else:
+        assert set(query.columns) <= set(found.column_names)
