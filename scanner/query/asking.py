@@ -11,7 +11,7 @@ from scanner.query.views import TABLES
 
 # What fills the tables that a run may lack.
 FILLED_BY = {
-    "verdicts": "memscan verify RUN generates from the first of the ranking and judges the pictures",
+    "verdicts": "memscan verify RUN generates from the first of the ranking and judges",
     "mitigated": "memscan verify RUN --mitigate judges mitigated pictures",
     "thresholds": "--calibration FILE brings them (memscan calibrate makes one)",
     "triggers": "scan with --profile triage or standard, or with --signals token_mass",
