@@ -10,7 +10,7 @@ from scanner.errors import UsageError, UserError
 from scanner.query import RunTables, ask, library, open_run
 from scanner.run.schema import column
 from tests.memscan import called
-from tests.query.runs import HIGHER, SCORES
+from tests.query.runs import HIGHER, SCORES, make_run
 from tests.sealed import seal_run
 
 TEXT = pa.string()
@@ -77,3 +77,39 @@ def test_every_query_answers_or_explains_on_a_run_of_one_signal(tmp_path: Path, 
             ask(tables, query, {})
     else:
         assert set(query.columns) <= set(ask(tables, query, {}).column_names)
+
+
+NAMED_LIKE_VIEWS = (
+    *("n_samples", "score", "probability", "decision", "rank", "reasons", "action", "signal"),
+    *("filename", "file_row_number", "value", "is_flagged", "caption", "verdict", "cluster"),
+    *("select", "it's", 'a "b" c', "%s {x} $y", "kept_score", "full_value", "total"),
+)
+
+
+@pytest.mark.parametrize("name", sorted(set(library()) - {"neighbours"}))
+def test_kept_columns_named_like_a_view_s_change_no_answer(tmp_path: Path, name: str) -> None:
+    odd = run_of(tmp_path / "odd", dict.fromkeys(NAMED_LIKE_VIEWS, "kept"))
+    plain = run_of(tmp_path / "plain")
+    query = library()[name]
+    if query.needs:
+        return
+    answers = [ask(open_run(run, {"other": run}), query, {}) for run in (odd, plain)]
+    own = [one for one in query.columns if one in answers[1].column_names]
+    assert answers[0].select(own).equals(answers[1].select(own))
+
+
+def test_quantiles_of_negative_decisions_are_among_the_values(tmp_path: Path) -> None:
+    rows = [
+        {"caption_id": f"{k:03}", "caption": f"c {k}", "bos_mass": 0.1 + k / 100} for k in range(50)
+    ]
+    tables = open_run(make_run(tmp_path, rows))
+    tables.decide("bos_mass")
+    (row,) = [
+        row
+        for row in ask(tables, library()["score_distribution"], {}).to_pylist()
+        if row["signal"] == "decision"
+    ]
+    cuts = [row[name] for name in ("p01", "p10", "p50", "p90", "p99", "p999")]
+    assert cuts == sorted(cuts)
+    assert row["least"] <= cuts[0]
+    assert cuts[-1] <= row["most"] == pytest.approx(-0.1)
