@@ -16,7 +16,7 @@ import tyro
 
 from jobs.tables import print_table
 from jobs.terminal import command
-from scanner.query import Query, RunTables, library, open_run
+from scanner.query import Query, RunTables, ask, library, open_run
 from scanner.query.library import FOLDER
 from scanner.run import Run
 
@@ -72,7 +72,7 @@ def _section(query: Query, tables: RunTables, made_in: str) -> str:
     words = [f"--param {shlex.quote(word)}" for word in query.example]
     attached = ["--with other=OTHER"] if "other." in query.sql else []
     command = " ".join(["memscan sql RUN --name", query.name, *words, *attached])
-    found = tables.query(query.sql, query.bind(given))
+    found = ask(tables, query, given)
     rows = [
         {
             name: value.removeprefix(made_in) if isinstance(value, str) else value

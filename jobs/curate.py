@@ -51,7 +51,8 @@ class CurateConfig:
     """The column of samples that tells that two are the same image, so that what removes one
     removes the other under its other captions too; none to look at captions alone."""
     with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
-    """Attach other runs: name=RUN gives predicates the views name.scores, name.ranked and so on."""
+    """Attach another run: name=RUN gives predicates the views name.scores, name.ranked and so on;
+    repeat it, or list several."""
     actors: int | None = None
     """With --apply, how many processes copy; one a core, and none beside this one for a few
     shards."""

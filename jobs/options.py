@@ -21,6 +21,7 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
+from jobs.list_options import in_order
 from scanner.errors import UsageError, UserError
 
 Config = TypeVar("Config")
@@ -40,6 +41,7 @@ def parse(config: type[Config], command: str, purpose: str, arguments: Sequence[
     if "config" in {field.name for field in dataclasses.fields(config)}:  # type: ignore[arg-type]
         words = [*_from_toml(config, words), *words]
     _refuse_unknown(config, command, words)
+    words = in_order(_options(config), words)
     registry = ConstructorRegistry()
     registry.struct_rule(_as_it_reads_best)
     registry.primitive_rule(_or_none)
@@ -64,11 +66,13 @@ def _refuse_unknown(config: type[Any], command: str, words: Sequence[str]) -> No
 
 def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
     """``name=value`` words as a dictionary. Raises UsageError."""
-    found = {}
+    found: dict[str, str] = {}
     for item in items:
         name, equals, value = item.partition("=")
         if not equals:
             raise UsageError(f"{flag} {item}: write name=value")
+        if name in found:
+            raise UsageError(f"{flag} {name}: given twice, as {found[name]} and as {value}")
         found[name] = value
     return found
 
@@ -152,11 +156,14 @@ def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {paths[-1]}: cannot be read: {error}") from error
     options = _options(config)
+    given = {word.partition("=")[0].replace("_", "-") for word in arguments}
     words: list[str] = []
     for key, value in record.items():
         if key.replace("-", "_") not in options:
             raise UsageError(f"--config {paths[-1]}: no option {key!r}; see --help for the names")
         flag = "--" + key.replace("_", "-")
+        if flag in given:
+            continue
         default = options[key.replace("-", "_")].default
         if isinstance(value, bool):
             # A flag is there for the other way only.

@@ -1,12 +1,16 @@
 """The captions most likely memorized, first.
 
+Without a calibration one signal decides, in its published direction: of those that the run has,
+the one that separates best on the testbed (scanner/signals/README.md). It is named with the
+result, and in each row's column signal.
+
 Example: memscan rank RUN --top 20 --where "n_samples > 10"
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import pyarrow as pa
 import tyro
@@ -16,6 +20,9 @@ from jobs.options import pairs
 from jobs.tables import Written
 from jobs.terminal import command, say
 from scanner.errors import UsageError
+
+if TYPE_CHECKING:
+    from scanner.query import RunTables
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,8 @@ class RankConfig(Written):
     """How many rows."""
     by: str | None = None
     """The signal that decides; by default the combination of --calibration, else noise_norm_first
-    where the run has it, else entropy_e."""
+    where the run has it, else, after --profile triage say, bos_mass: the order in which signals
+    separate on the testbed."""
     calibration: str | None = None
     """Rank by the probability of this calibration (a file of memscan calibrate, or testbed)."""
     min_samples: int = 0
@@ -36,7 +44,8 @@ class RankConfig(Written):
     where: str = "true"
     """A SQL predicate on the view ranked."""
     with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
-    """Attach other runs: name=RUN gives the views name.scores, name.captions and so on."""
+    """Attach another run: name=RUN gives the views name.scores, name.captions and so on; repeat
+    it, or list several."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,13 +57,11 @@ def _rank(config: RankConfig) -> int:
         raise UsageError(f"--top {config.top}: must be at least 1")
     from scanner.query import open_run, rank
 
-    table = rank(
-        open_run(config.run, pairs("--with", config.with_), named_calibration(config.calibration)),
-        config.top,
-        config.by,
-        config.min_samples,
-        config.where,
-    )
+    others, calibration = pairs("--with", config.with_), named_calibration(config.calibration)
+    tables = open_run(config.run, others, calibration)
+    table = rank(tables, config.top, config.by, config.min_samples, config.where)
+    if len(table):
+        say(f"ranked by {_basis(tables, table['signal'][0].as_py(), config.by)}")
     config.write(table, ("rank", "n_samples", _decided_by(table, config), "caption", "reasons"))
     if not config.calibration and config.out is None and not config.json and sys.stdout.isatty():
         say(
@@ -62,6 +69,16 @@ def _rank(config: RankConfig) -> int:
             "calibrate gives probabilities"
         )
     return 0
+
+
+def _basis(tables: "RunTables", signal: str, by: str | None) -> str:
+    """Which signal decides, which end of it comes first, and why."""
+    if signal not in tables.schema.names:
+        return f"the calibration's {signal}"
+    metadata = tables.schema.field(signal).metadata or {}
+    first = "lowest" if metadata.get(b"memorized") == b"lower" else "highest"
+    why = "" if by else ": of this run's signals the one that separates best on the testbed"
+    return f"{signal}, {first} first{why}"
 
 
 def _decided_by(table: pa.Table, config: RankConfig) -> str:

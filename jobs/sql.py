@@ -2,13 +2,13 @@
 verdicts, mitigated, thresholds and flagged.
 
 Examples: memscan sql RUN "SELECT count(*) FROM scores WHERE truncated"
-          memscan sql RUN --name rank --param top=5
+          memscan sql RUN --name rank --param top=5 --param min_samples=2
           memscan sql --list
 """
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +16,10 @@ import pyarrow as pa
 import tyro
 
 from jobs.calibrations import named_calibration
+from jobs.list_options import OMITTED_BESIDE
 from jobs.options import pairs
 from jobs.tables import Written
-from jobs.terminal import command
+from jobs.terminal import command, say
 from scanner.errors import UsageError, UserError
 
 
@@ -28,23 +29,26 @@ class SqlConfig(Written):
 
     run: Annotated[
         str, tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="(required, but for --list)")
-    ] = ""
+    ] = field(default="", metadata={OMITTED_BESIDE: ("list",)})
     """The run's directory or URL."""
-    query: Annotated[str, tyro.conf.Positional] = ""
+    query: Annotated[str, tyro.conf.Positional] = field(
+        default="", metadata={OMITTED_BESIDE: ("list", "name", "file")}
+    )
     """Exactly one SELECT, in DuckDB's SQL."""
     file: Path | None = None
     """Read the SELECT from a file."""
     name: str | None = None
     """Run a query of the library (see --list)."""
     param: tuple[str, ...] = ()
-    """Values for the query's parameters, as name=value."""
+    """A value for one of the query's parameters, as name=value; repeat it, or list several."""
     list: bool = False
     """List the library's queries: purpose, parameters with defaults."""
     calibration: str | None = None
     """Fill ranked.probability and the view thresholds by this calibration (a file of memscan
     calibrate, or testbed)."""
     with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
-    """Attach other runs: name=RUN gives the views name.scores, name.captions and so on."""
+    """Attach another run: name=RUN gives the views name.scores, name.captions and so on; repeat
+    it, or list several."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +62,7 @@ def _sql(config: SqlConfig) -> int:
 
 
 def _answer(config: SqlConfig) -> pa.Table:
-    from scanner.query import library, open_run
+    from scanner.query import ask, empty_tables, library, open_run
 
     if not config.run:
         raise UsageError('name a run: memscan sql RUN "SELECT …"')
@@ -75,15 +79,20 @@ def _answer(config: SqlConfig) -> pa.Table:
         query = known[config.name]
         if "other." in query.sql and "other" not in others:
             raise UsageError(f"--name {config.name}: asks another run too; --with other=RUN")
-        bound = query.bind(parameters)
-        return open_run(config.run, others, calibration).query(query.sql, bound)
+        query.bind(parameters)  # before the run is opened
+        return ask(open_run(config.run, others, calibration), query, parameters)
     sql = config.query
     if config.file:
         try:
             sql = config.file.read_text()
         except OSError as error:
             raise UserError(f"--file {config.file}: cannot be read: {error}") from error
-    return open_run(config.run, others, calibration).query(sql, parameters)
+    tables = open_run(config.run, others, calibration)
+    found = tables.query(sql, parameters)
+    if not len(found):
+        for name, remedy in empty_tables(tables, sql).items():
+            say(f"this run has no {name}: {remedy}")
+    return found
 
 
 def _library_table() -> pa.Table:

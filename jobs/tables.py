@@ -3,11 +3,9 @@
 import csv
 import io
 import json
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import IO, Any, Literal
 
 import pyarrow as pa
@@ -17,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.output import write_out
+from jobs.plain_values import plain_rows
 from jobs.terminal import printable, say
 from scanner.errors import UsageError
 
@@ -58,7 +57,7 @@ def write_table(
     elif form == "parquet":
         raise UsageError("parquet is no text: name a file with --out")
     elif form in (None, "table"):
-        print_table(_plain(table.slice(0, SHOWN)), table.column_names, first)
+        print_table(plain_rows(table.slice(0, SHOWN)), table.column_names, first)
         if not len(table):
             say("no rows")
         if len(table) > SHOWN:
@@ -89,35 +88,20 @@ def _to_file(table: pa.Table, form: str, out: str) -> None:
 
 def _write_text(table: pa.Table, form: str | None, file: IO[str]) -> None:
     if form == "json":
-        json.dump(_plain(table), file, indent=1, ensure_ascii=False, default=str, allow_nan=False)
+        json.dump(
+            plain_rows(table), file, indent=1, ensure_ascii=False, default=str, allow_nan=False
+        )
         file.write("\n")
         return
     writer = csv.writer(file)
     writer.writerow(table.column_names)
-    for row in _plain(table):
+    for row in plain_rows(table):
         writer.writerow(
             json.dumps(value, ensure_ascii=False, default=str)
             if isinstance(value, list | dict)
             else value
             for value in row.values()
         )
-
-
-def _plain(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows of values that JSON can say: decimals as numbers, NaN and infinity as null."""
-    return [{name: _value(value) for name, value in row.items()} for row in table.to_pylist()]
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list):
-        return [_value(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _value(item) for name, item in value.items()}
-    return value
 
 
 def _distinct_names(table: pa.Table) -> pa.Table:
@@ -179,7 +163,8 @@ def cell(value: Any) -> Text:
     if value is None or value == []:
         return Text("")
     if isinstance(value, float):
-        return Text(f"{value:.4g}")
+        whole = 1e4 <= abs(value) < 1e15
+        return Text(f"{value:.0f}" if whole else f"{value:.4g}")
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         value = "; ".join(value)
     elif isinstance(value, list) and value and all(_is_span(item) for item in value):

@@ -16,7 +16,7 @@ WITH repeated AS (
     GROUP BY caption_id
     HAVING count(*) > $keep
 )
-SELECT source, "row", key, image_key, caption_id, n_samples
+SELECT source, "row", key, image_key, caption_id, repeated.n_samples
 FROM samples JOIN repeated USING (caption_id)
 WHERE NOT is_reference
 QUALIFY row_number() OVER (

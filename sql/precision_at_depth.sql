@@ -2,6 +2,8 @@
 -- verdicts of memscan verify. The interval takes the verified captions for a random sample of
 -- those that deep; where fewer than all are verified, it holds only if chance chose them.
 --
+-- needs verdicts
+--
 -- column depth: the first so many captions of the ranking
 -- column verified: how many of them have a verdict
 -- column verbatim: how many come out as a whole picture of their own

@@ -1,4 +1,6 @@
--- The captions most likely memorized, first: by the decision signal, ties by caption id.
+-- The captions most likely memorized, first: by the decision signal, ties by caption id. That is the
+-- combination of a calibration; without one, of the run's signals the one that separates best on the
+-- testbed (scanner/signals/README.md): noise_norm_first, or bos_mass after --profile triage.
 --
 -- parameter top = 100: how many rows
 -- parameter min_samples = 0: leave out captions that fewer samples share

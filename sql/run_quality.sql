@@ -16,7 +16,7 @@ read_rows AS (
 unequal AS (
     SELECT COLUMNS(lambda name: list_contains(
         ['caption_id', 'noise_norm_first_seeds', 'entropy_e_seeds'], name
-    ))
+    )), NULL::FLOAT[] AS nothing  -- so that there is a column to unpivot
     FROM scores
 ),
 spread AS (

@@ -20,7 +20,12 @@ WITH valued AS (
 summed AS (
     SELECT signal, count(value) AS captions, avg(value) AS mean, stddev_pop(value) AS deviation,
            min(value) AS least, max(value) AS most,
-           approx_quantile(value, [0.01, 0.1, 0.5, 0.9, 0.99, 0.999]) AS cuts
+           -- DuckDB's t-digest ends at 0 where no value is above it.
+           CASE WHEN max(value) > 0
+                THEN approx_quantile(value, [0.01, 0.1, 0.5, 0.9, 0.99, 0.999])
+                ELSE list_transform(
+                    approx_quantile(-value, [0.99, 0.9, 0.5, 0.1, 0.01, 0.001]), lambda x: -x
+                ) END AS cuts
     FROM valued GROUP BY signal
 )
 SELECT signal, captions, mean, deviation, least,

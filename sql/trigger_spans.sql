@@ -1,6 +1,8 @@
 -- Phrases on which attention stays in several flagged captions: neighbouring trigger words of one
 -- caption are one phrase.
 --
+-- needs triggers
+--
 -- parameter rate = 0.01: flagged is what passes the calibrated threshold at this false-positive
 -- rate, or without a calibration this share of the captions
 -- parameter least = 2: in how many of them a phrase has to come

@@ -28,7 +28,9 @@ counted AS (
     SELECT word,
            count(*) FILTER (flagged) AS flagged_captions,
            count(*) FILTER (NOT flagged) AS other_captions,
-           count(*) FILTER (flagged AND list_contains(carrying, word)) AS trigger_captions,
+           CASE WHEN count(carrying) > 0
+                THEN count(*) FILTER (flagged AND list_contains(carrying, word)) END
+               AS trigger_captions,
            min(caption, 3) FILTER (flagged) AS examples
     FROM each_word GROUP BY word
 ),

@@ -1,5 +1,6 @@
 """DuckDB over a run: views, named queries, safe user SQL."""
 
+from scanner.query.asking import ask, empty_tables
 from scanner.query.calibrated import COMBINATION, Calibration, Threshold, binding_of
 from scanner.query.clusters import near_duplicate_clusters
 from scanner.query.connection import RunTables, open_run
@@ -14,7 +15,9 @@ __all__ = [
     "RunTables",
     "Scanned",
     "Threshold",
+    "ask",
     "binding_of",
+    "empty_tables",
     "library",
     "near_duplicate_clusters",
     "open_run",

@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 from scanner.errors import UserError
 from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
+from scanner.query.sources import Sources
 from scanner.query.views import EXTENDED, FLAGGED, REFERENCES, TABLES, deciding, scored
 from scanner.run import Run
 from scanner.run.schema import REJECTS
 from scanner.run.verdicts import MITIGATED, MITIGATED_FOLDER, VERDICTS, verdict_parts
+from scanner.storage import Store
 
 _EMPTY = {"rejects": REJECTS, "verdicts": VERDICTS, "mitigated": MITIGATED}
 _OWN = (
@@ -45,12 +47,14 @@ class RunTables:
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
+        url: str,
         schema: pa.Schema,
         rows: int,
         fingerprint: dict[str, Any],
         calibration: Calibration | None = None,
     ) -> None:
         self.connection = connection
+        self.url = url
         self.schema = schema
         self.rows = rows
         self.fingerprint = fingerprint
@@ -59,9 +63,9 @@ class RunTables:
     def decide(self, by: str | None = None, where: str = "true") -> str:
         """Choose the decision signal of ``ranked``, and keep only rows of a predicate; its name.
 
-        By default the calibrated combination where there is one, else noise_norm_first where the
-        run has it, else entropy_e, else the first signal, and all rows. Raises UserError where
-        ``by`` is no number column, or the predicate no expression over ranked.
+        By default the calibrated combination where there is one, else the first of
+        scanner.query.views.PREFERRED that the run has, else its first signal, and all rows. Raises
+        UserError where ``by`` is no number column, or the predicate no expression over ranked.
         """
         all_scored, by = scored("main", self.schema, by, self.calibration)
         views = deciding("main", all_scored, self.rows, where)
@@ -142,7 +146,8 @@ def open_run(
     fingerprint = (Run.existing(url).record() or {}).get("fingerprint", {})
     if calibration:
         calibration.check(fingerprint, url)
-    readable, schema, rows = _attach(connection, "main", url, calibration)
+    sources = Sources(connection)
+    schema, rows = _attach(connection, sources, "main", url, calibration)
     thresholds = calibration.thresholds_table() if calibration else THRESHOLDS.empty_table()
     _add_table(connection, "thresholds", thresholds)
     for name, other in (others or {}).items():
@@ -151,26 +156,28 @@ def open_run(
                 f"--with {name}={other}: {name!r} cannot name a run; choose a plain word"
             )
         connection.execute(f'CREATE SCHEMA "{name}"')
-        readable += _attach(connection, name, other)[0]
+        _attach(connection, sources, name, other)
     create_macros(connection)  # of the views, so after them
     connection.execute(f"CREATE VIEW flagged AS {FLAGGED}")
-    connection.execute("SET allowed_paths = $files", {"files": readable})
+    connection.execute("SET allowed_paths = $files", {"files": sources.paths})
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
     connection.execute("SET threads = $n", {"n": os.cpu_count() or 1})
     if memory:
         connection.execute("SET memory_limit = $limit", {"limit": f"{memory} B"})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET lock_configuration = true")
-    return RunTables(connection, schema, rows, fingerprint, calibration)
+    return RunTables(connection, url, schema, rows, fingerprint, calibration)
 
 
 def _attach(
     connection: duckdb.DuckDBPyConnection,
+    sources: Sources,
     name: str,
     url: str,
     calibration: Calibration | None = None,
-) -> tuple[list[str], pa.Schema, int]:
-    """Make a run's views in the schema ``name``; the files they read, the scores' schema, rows."""
+) -> tuple[pa.Schema, int]:
+    """Create a run's views in the schema ``name``; return the scores' schema and row count."""
     run = Run.existing(url)
     manifest = run.manifest()
     if manifest is None:
@@ -180,8 +187,6 @@ def _attach(
         )
     if not manifest["scores"]:
         raise UserError(f"{url}: this run has no scores; memscan status {url} says why")
-    if run.store.is_remote and not _knows(connection, run.store.filesystem):
-        connection.register_filesystem(run.store.filesystem)
     files = {
         "samples": manifest["samples"],
         "captions": manifest["captions"],
@@ -190,22 +195,24 @@ def _attach(
         "verdicts": verdict_parts(run.store),
         "mitigated": verdict_parts(run.store, MITIGATED_FOLDER),
     }
-    places = {kind: [run.store.location(item) for item in names] for kind, names in files.items()}
-    sources = {kind: _source(connection, kind, names) for kind, names in places.items()}
+    extended = run.store.exists("plan-0002.json")
+    tables = {
+        kind: _rows(connection, sources, run.store, kind, names, extended)
+        for kind, names in files.items()
+    }
     with run.store.open(files["scores"][0]) as file:
         schema = pq.read_schema(file)
     rows = sum(part["rows"] for part in manifest["scores"])
-    references = EXTENDED if run.store.exists("plan-0002.json") else REFERENCES
-    tables = TABLES | {"reference_captions": references}
+    views = TABLES | {"reference_captions": EXTENDED if extended else REFERENCES}
     try:
-        for view, definition in tables.items():
-            _create_view(connection, name, view, definition.format(**sources))
+        for view, definition in views.items():
+            _create_view(connection, name, view, definition.format(**tables))
     except duckdb.Error as error:
         raise UserError(f"{url}: its tables cannot be read: {error}") from error
     all_scored, _ = scored(name, schema, calibration=calibration)
     for view, definition in deciding(name, all_scored, rows).items():
         _create_view(connection, name, view, definition)
-    return [item for names in places.values() for item in names], schema, rows
+    return schema, rows
 
 
 def _create_view(
@@ -214,19 +221,25 @@ def _create_view(
     connection.execute(f'CREATE VIEW "{name}".{view} AS {definition}')
 
 
-def _knows(connection: duckdb.DuckDBPyConnection, filesystem: Any) -> bool:
-    protocol = filesystem.protocol
-    names = {protocol} if isinstance(protocol, str) else set(protocol)
-    return bool(names & set(connection.list_filesystems()))
+def _rows(
+    connection: duckdb.DuckDBPyConnection,
+    sources: Sources,
+    store: Store,
+    kind: str,
+    names: list[str],
+    extended: bool,
+) -> str:
+    """Return SQL for the rows of a run's table.
 
-
-def _source(connection: duckdb.DuckDBPyConnection, kind: str, names: list[str]) -> str:
-    if names:
-        quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
-        return f"read_parquet([{quoted}])"
-    assert kind in _EMPTY, f"a sealed run has {kind}"
+    An extension may keep other columns of its samples, and a release judge by other measures.
+    """
+    varying = kind in ("verdicts", "mitigated") or (kind == "samples" and extended)
+    written = sources.parquet(store, names, same_columns=not varying) if names else ""
+    if kind not in _EMPTY:
+        assert names, f"a sealed run has {kind}"
+        return written
     _add_table(connection, f"no_{kind}", _EMPTY[kind].empty_table())
-    return f"main.no_{kind}"
+    return f"(FROM main.no_{kind} UNION ALL BY NAME FROM {written})" if names else f"main.no_{kind}"
 
 
 def _add_table(

@@ -1,8 +1,10 @@
 """The named queries of sql/: each a file with a header that says what it is for.
 
 The header is the leading comment. Its first paragraph is the purpose; ``parameter NAME = DEFAULT:
-text`` (a text that has to be given, where there is no default), ``column NAME: text`` and ``example
-NAME=VALUE …`` follow, on as many lines as they take.
+text`` (a text that has to be given, where there is no default), ``column NAME: text``, ``needs
+NAME`` (a table or a column of the scores without which there is nothing to ask) and ``example
+NAME=VALUE …`` follow, on as many lines as they take. A parameter whose text begins with ``a column
+of VIEW`` names one, in any case.
 """
 
 import itertools
@@ -28,7 +30,14 @@ class Query:
     about: dict[str, str]
     columns: dict[str, str]
     example: tuple[str, ...]
+    needs: tuple[str, ...]
     sql: str
+
+    @property
+    def columns_of(self) -> dict[str, str]:
+        """The parameters that name a column, and the view that has it."""
+        found = {name: re.match(r"a column of (\w+)", text) for name, text in self.about.items()}
+        return {name: match[1] for name, match in found.items() if match}
 
     def bind(self, given: dict[str, str]) -> dict[str, Any]:
         """All parameters, the given ones in the type of their default. Raises UsageError."""
@@ -63,6 +72,7 @@ def _read(path: Path) -> Query:
     columns: dict[str, str] = {}
     purpose: list[str] = []
     example: tuple[str, ...] = ()
+    needs: list[str] = []
     for line in _entries(text):
         if match := re.fullmatch(r"parameter (\w+)(?: = (\S+))?: (.*)", line):
             parameters[match[1]] = _value(match[2]) if match[2] else None
@@ -71,9 +81,13 @@ def _read(path: Path) -> Query:
             columns[match[1]] = match[2]
         elif match := re.fullmatch(r"example (.*)", line):
             example = tuple(shlex.split(match[1]))
+        elif match := re.fullmatch(r"needs (\w+)", line):
+            needs.append(match[1])
         else:
             purpose.append(line)
-    return Query(path.stem, " ".join(purpose), parameters, about, columns, example, text)
+    return Query(
+        path.stem, " ".join(purpose), parameters, about, columns, example, tuple(needs), text
+    )
 
 
 def _entries(text: str) -> list[str]:
@@ -81,7 +95,7 @@ def _entries(text: str) -> list[str]:
     entries: list[str] = []
     for line in itertools.takewhile(lambda line: line.startswith("--"), text.splitlines()):
         content = line[2:].strip()
-        if re.match(r"(parameter|column) \w+|example ", content) or not entries:
+        if re.match(r"(parameter|column|needs) \w+|example ", content) or not entries:
             entries.append(content)
         elif content:
             entries[-1] += f" {content}"

@@ -23,12 +23,12 @@ TABLES = {
     "texts": "FROM {captions}",
     "rejects": "FROM {rejects}",
     "verdicts": """
-        FROM {verdicts}
+        SELECT * REPLACE (to_timestamp(verified_at) AS verified_at) FROM {verdicts}
         QUALIFY row_number() OVER (
             PARTITION BY caption_id ORDER BY verified_at DESC, verification
         ) = 1""",
     "mitigated": """
-        FROM {mitigated}
+        SELECT * REPLACE (to_timestamp(verified_at) AS verified_at) FROM {mitigated}
         QUALIFY row_number() OVER (
             PARTITION BY caption_id, mitigation ORDER BY verified_at DESC, verification
         ) = 1""",
@@ -39,7 +39,12 @@ EXTENDED = f"""{REFERENCES} AND caption_id NOT IN (
     SELECT caption_id FROM {{samples}} WHERE NOT is_reference
 )"""
 SAMPLED = 100_000
-PREFERRED = ("noise_norm_first", "entropy_e")
+# What ranks without a calibration: the first of these that a run has, in the order of how well they
+# separate on the testbed in their published direction (scanner/signals/README.md).
+PREFERRED = (
+    *("noise_norm_first", "noise_norm_mean", "bright_ending", "anisotropy"),
+    *("bos_mass", "prompt_mass", "cosine_low_noise", "entropy_d", "entropy_e"),
+)
 SHOWN = {
     "entropy_e": "NULL::FLOAT",
     "noise_norm_first": "NULL::FLOAT",

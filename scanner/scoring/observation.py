@@ -65,7 +65,8 @@ class Signal:
     """One column of the score table.
 
     compute gives (B,), or (B, K) for a list column; the table holds the mean over the seeds.
-    memorized: +1 if memorized captions have higher values, −1 if lower. seeds_column: the list
+    memorized: +1 if memorized captions have higher values, −1 if lower, by the publication; 0 if
+    none says. seeds_column: the list
     column that keeps the value of each seed. by_token: the list is cut to the caption's tokens.
     """
 
@@ -83,5 +84,7 @@ class Signal:
     @property
     def documented_field(self) -> pa.Field:
         """The field, which also says whether memorized captions have higher or lower values."""
-        way = {"memorized": "higher" if self.memorized > 0 else "lower"}
-        return self.field.with_metadata({**(self.field.metadata or {}), **way})
+        if not self.memorized:
+            return self.field
+        direction = {"memorized": "higher" if self.memorized > 0 else "lower"}
+        return self.field.with_metadata({**(self.field.metadata or {}), **direction})

@@ -2,6 +2,7 @@
 
 from scanner.storage.inputs import bare_name, compression_of, fetch, open_input
 from scanner.storage.listing import Listing
+from scanner.storage.literal_files import LiteralFiles
 from scanner.storage.outages import is_transient
 from scanner.storage.store import Store
 from scanner.storage.urls import full_url, split_url
@@ -9,6 +10,7 @@ from scanner.storage.walking import Skipped, skipped_lines
 
 __all__ = [
     "Listing",
+    "LiteralFiles",
     "Skipped",
     "Store",
     "bare_name",

@@ -11,7 +11,11 @@ import pytest
 
 from scanner.query import RunTables, open_run
 from scanner.query.calibrated import Calibration, Threshold, binding_of
+from scanner.scoring.catalog import SIGNALS
+from tests.memscan import called
 from tests.query.questions import ask
+from tests.query.runs import SCORES
+from tests.sealed import seal_run
 
 CALIBRATION = Calibration(
     "calibration.json",
@@ -62,3 +66,38 @@ def test_a_reference_that_a_later_plan_trains_on_is_ranked(run: str, tmp_path: P
     )
     first = ask(open_run(str(extended)), "rank")[0]
     assert (first["caption_id"], first["n_samples"]) == ("r", 1)
+
+
+@pytest.mark.parametrize(
+    ("signals", "decides", "first"),
+    [
+        (("entropy_e", "bos_mass", "prompt_mass", "summary_mass"), "bos_mass", "lowest"),
+        (("entropy_e", "bos_mass", "noise_norm_first"), "noise_norm_first", "highest"),
+        (("entropy_e", "prompt_mass"), "prompt_mass", "highest"),
+        (("entropy_e", "cosine_low_noise"), "cosine_low_noise", "highest"),
+        (("summary_mass", "entropy_e"), "entropy_e", "highest"),
+        (("summary_mass",), "summary_mass", "highest"),
+    ],
+)
+def test_the_strongest_signal_of_a_run_decides_and_is_named(
+    tmp_path: Path, signals: tuple[str, ...], decides: str, first: str
+) -> None:
+    fields = [SCORES.field(name) for name in ("caption_id", "seeds", "truncated")]
+    fields += [SIGNALS[name].documented_field for name in signals]
+    ids = ("a", "b", "c")
+    others = iter([[3.0, 1.0, 2.0], [2.0, 3.0, 1.0], [1.0, 3.0, 2.0], [2.0, 1.0, 3.0]])
+    values = {name: next(others) for name in signals if name != decides}
+    values[decides] = [1.0, 2.0, 3.0]
+    scores = pa.table({"caption_id": ids, "seeds": [1] * 3, "truncated": [False] * 3, **values})
+    run = seal_run(
+        tmp_path / "run",
+        [{"caption_id": i} for i in ids],
+        [{"caption_id": i, "caption": i} for i in ids],
+        scores.select([field.name for field in fields]).cast(pa.schema(fields)),
+    )
+    done = called("rank", run, "--json")
+    rows = json.loads(done.stdout)
+    assert {row["signal"] for row in rows} == {decides}
+    order = [row["caption_id"] for row in rows]
+    assert order == (list(ids) if first == "lowest" else list(ids)[::-1])
+    assert f"ranked by {decides}, {first} first: of this run's signals" in done.stderr

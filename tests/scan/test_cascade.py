@@ -57,9 +57,9 @@ def test_samples_come_along_so_that_counts_stay_true(stages: list[str]) -> None:
     assert all(row in first for row in second)
 
 
-def test_a_triage_run_ranks_by_entropy_and_shows_no_noise_norm(stages: list[str]) -> None:
+def test_a_triage_run_ranks_by_bos_mass_and_shows_no_noise_norm(stages: list[str]) -> None:
     rows = json.loads(called("rank", stages[0], "--top", "3", "--json").stdout)
-    assert {row["signal"] for row in rows} == {"entropy_e"}
+    assert {row["signal"] for row in rows} == {"bos_mass"}
     assert {row["noise_norm_first"] for row in rows} == {None}
 
 
