@@ -3,6 +3,7 @@
 from scanner.calibration.calibrate import Findings, calibrate
 from scanner.calibration.discovery import Counted, Discovery, Promise, discover, list_threshold
 from scanner.calibration.file import (
+    confirmed_directions,
     differ_in_style,
     discovery_record,
     findings_record,
@@ -27,6 +28,7 @@ __all__ = [
     "Separation",
     "by_layer",
     "calibrate",
+    "confirmed_directions",
     "differ_in_style",
     "discover",
     "discovery_record",

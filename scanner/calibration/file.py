@@ -114,6 +114,18 @@ def differ_in_style(evaluation: dict[str, Any]) -> bool:
     )
 
 
+def confirmed_directions(evaluation: dict[str, Any]) -> dict[str, int]:
+    """By signal, +1 where the labels confirm its documented direction, -1 where they reverse it, 0
+    where they show neither (the 95 % interval of its AUC holds one half).
+
+    ``evaluation``: :func:`findings_record`.
+    """
+    return {
+        name: int(one["auc_low"] > 0.5) - int(one["auc_high"] < 0.5)
+        for name, one in evaluation["signals"].items()
+    }
+
+
 def discovery_record(found: Discovery) -> dict[str, Any]:
     """The list without labels, the null's nature said."""
     assumed = {
