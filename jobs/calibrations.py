@@ -19,6 +19,15 @@ def evaluation_of(name: str | None) -> dict[str, Any] | None:
     return read_evaluation(_place(name))
 
 
+def null_of(name: str | None) -> dict[str, Any] | None:
+    """What that calibration records of a list without labels; None without one. Raises UserError."""
+    if name is None:
+        return None
+    from scanner.calibration import read_null
+
+    return read_null(_place(name))
+
+
 def named_calibration(name: str | None) -> Calibration | None:
     """A file's or URL's, or, for ``testbed``, the one in this package; says on standard error where
     its labels make it doubtful. Raises UserError."""

@@ -9,6 +9,7 @@ from scanner.calibration.file import (
     findings_record,
     read_calibration,
     read_evaluation,
+    read_null,
     write_calibration,
 )
 from scanner.calibration.labelled import Labelled, match
@@ -39,5 +40,6 @@ __all__ = [
     "read_calibration",
     "read_evaluation",
     "read_labels",
+    "read_null",
     "write_calibration",
 ]

@@ -43,6 +43,16 @@ def read_evaluation(url: str) -> dict[str, Any] | None:
     return found if "combination" in found else None
 
 
+def read_null(url: str) -> dict[str, Any] | None:
+    """The list without labels that a calibration's thresholds come from (:func:`discovery_record`),
+    or None. Raises UserError as :func:`read_calibration`."""
+    try:
+        found = dict(_read(url)["evaluation"]).get("null")
+        return found and {name: found[name] for name in ("null", "fdr", "length")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{url}: a damaged calibration: {error!r}; make it again") from error
+
+
 def _read(url: str) -> dict[str, Any]:
     """The file's record, of this version."""
     try:
