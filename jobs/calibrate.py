@@ -31,6 +31,9 @@ class CalibrateConfig:
     labels: str | None = None
     """A csv, tsv, jsonl or parquet file with caption, caption_id or key, and memorized, label or
     verdict (true or false, 1 or 0, verbatim, template or none); or verdicts, those of the run."""
+    count_seed_consistent: bool = False
+    """With labels that are verdicts: take seed-consistent captions for memorized; by default they
+    are left out, since no training image shows that they are copies."""
     out: str | None = None
     """Write the calibration to this file or URL."""
     prevalence: float | None = None
@@ -70,6 +73,8 @@ def _check(config: CalibrateConfig) -> None:
     alone += ["null"] if config.null != "reference" else []
     if config.labels and alone:
         raise UsageError(f"--{alone[0]} is for lists without --labels; leave one of them out")
+    if config.count_seed_consistent and not config.labels:
+        raise UsageError("--count-seed-consistent is for --labels verdicts; add that")
     if config.prevalence is not None and not config.labels:
         raise UsageError("--prevalence: what is fitted by it needs --labels FILE")
 
@@ -84,18 +89,21 @@ def _by_labels(config: CalibrateConfig) -> int:
     from scanner.query import open_run
 
     tables = open_run(config.run)
-    labels = named_labels(str(config.labels), tables)
+    labels = named_labels(str(config.labels), tables, config.count_seed_consistent)
     labelled = match(tables, labels)
     found, calibration = calibrate(tables, labelled, config.prevalence, config.fpr, config.fdr)
     record = findings_record(found)
     if config.out:
         write_calibration(config.out, calibration, record)
     if config.json:
-        dropped = {"unknown": labelled.unknown, "contradicted": labelled.contradicted}
+        dropped = {
+            "unknown": labelled.unknown,
+            "contradicted": labelled.contradicted,
+            "unlabelled": labels.unlabelled,
+            "seed_consistent": labels.seed_consistent,
+        }
         print_json({**record, "labels": dropped, "out": config.out})
         return 0
-    if labels.unlabelled:
-        say(f"memscan: {labels.unlabelled:,} rows without a label are left out")
     _print_labelled(labelled, found)
     if config.labels == "verdicts":
         say(

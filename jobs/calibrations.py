@@ -19,6 +19,15 @@ def evaluation_of(name: str | None) -> dict[str, Any] | None:
     return read_evaluation(_place(name))
 
 
+def null_of(name: str | None) -> dict[str, Any] | None:
+    """What that calibration records of a list without labels; None without one. Raises UserError."""
+    if name is None:
+        return None
+    from scanner.calibration import read_null
+
+    return read_null(_place(name))
+
+
 def named_calibration(name: str | None) -> Calibration | None:
     """A file's or URL's, or, for ``testbed``, the one in this package; says on standard error where
     its labels make it doubtful. Raises UserError."""
@@ -43,12 +52,23 @@ def say_doubt(evaluation: dict[str, Any] | None, prefix: str = "") -> None:
         )
 
 
-def named_labels(name: str, tables: RunTables) -> "Labels":
-    """A file's or URL's, or, for ``verdicts``, what verification of the run found. Raises
-    UserError."""
+def named_labels(name: str, tables: RunTables, count_seed_consistent: bool) -> "Labels":
+    """A file's or URL's, or, for ``verdicts``, what verification of the run found; says on standard
+    error which rows are left out. Raises UserError."""
     from scanner.calibration import labels_of_verdicts, read_labels
 
-    return labels_of_verdicts(tables) if name == "verdicts" else read_labels(name)
+    if name == "verdicts":
+        found = labels_of_verdicts(tables, count_seed_consistent)
+    else:
+        found = read_labels(name, count_seed_consistent)
+    if found.unlabelled:
+        say(f"memscan: {found.unlabelled:,} rows without a label are left out")
+    if found.seed_consistent:
+        say(
+            f"memscan: {found.seed_consistent:,} seed-consistent verdicts are left out: no training "
+            "image shows that they are copies; --count-seed-consistent takes them for memorized"
+        )
+    return found
 
 
 def _place(name: str) -> str:

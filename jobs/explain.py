@@ -12,6 +12,7 @@ from typing import Annotated
 
 import tyro
 
+from jobs.calibrations import evaluation_of, named_calibration
 from jobs.output import write_out
 from jobs.terminal import command, print_json, quiet_libraries, say
 from scanner.errors import UsageError, UserError
@@ -37,6 +38,9 @@ class ExplainConfig(ModelOptions):
     testbed's own held-out captions, or forty plain ones that come with this package."""
     band_size: int = 40
     """How many of them are followed, each of which costs what the caption costs; 0 for none."""
+    calibration: str | None = None
+    """Take each signal's direction from this calibration of the model (a file of memscan calibrate,
+    or testbed), by its labels; by default the direction that the signal was published with."""
     json: bool = False
     """Print what the page shows, but for the pictures, as JSON."""
 
@@ -75,12 +79,15 @@ def _explain(config: ExplainConfig) -> int:
         lora_scale=config.lora_scale,
     )
     model = load_model(files, dtype=config.dtype, device=config.device)
+    directions, directions_from = _directions(config, model.weights)
     found = explain(
         model,
         load_decoder(files, str(model.device)),
         config.caption,
         held_out,
         Setting(config.seed, config.steps, config.guidance, config.height, config.width),
+        directions,
+        directions_from,
         say,
     )
     text = page(found, config.model).encode()
@@ -91,11 +98,38 @@ def _explain(config: ExplainConfig) -> int:
         print_json({**record, "out": config.out, "pictures": [str(path) for path in written]})
         return 0
     for score in found.scores:
-        print(f"{score.name:18}{score.value:8.4g}  {score.place}")
+        place = f"{score.place}: {score.evidence}" if score.evidence else ""
+        print(f"{score.name:18}{score.value:8.4g}  {place}".rstrip())
+    if found.evidence:
+        print(f"evidence          {found.evidence}")
     print(f"page              {config.out}")
     if config.png:
         print(f"pictures          {len(written)} in {config.png}")
     return 0
+
+
+def _directions(config: ExplainConfig, weights: str) -> tuple[dict[str, int] | None, str]:
+    """The directions of signals by --calibration, and whose they are. Raises UserError."""
+    from scanner.calibration import confirmed_directions
+    from scanner.evidence.explain import PUBLISHED
+    from scanner.scoring.catalog import SIGNALS
+
+    calibration = named_calibration(config.calibration)
+    if calibration is None:
+        return None, PUBLISHED
+    if calibration.binding.get("weights") != weights:
+        raise UserError(f"--calibration {config.calibration}: was made for another model's weights")
+    evaluation = evaluation_of(config.calibration)
+    if evaluation is None:
+        raise UserError(
+            f"--calibration {config.calibration}: was made without labels, so it has no directions; "
+            "leave it out, or name one of memscan calibrate --labels"
+        )
+    directions = {
+        name: confirmed * SIGNALS[name].memorized
+        for name, confirmed in confirmed_directions(evaluation).items()
+    }
+    return directions, f"the labels of the calibration {config.calibration}"
 
 
 def _held_out(config: ExplainConfig) -> list[str]:

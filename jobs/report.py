@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from jobs.calibrations import evaluation_of, named_calibration, named_labels
+from jobs.calibrations import evaluation_of, named_calibration, named_labels, null_of
 from jobs.output import write_out
 from jobs.terminal import command, print_json, say
 from scanner.errors import UsageError, UserError
@@ -30,6 +30,9 @@ class ReportConfig:
     labels: str | None = None
     """Labels as memscan calibrate takes them: histograms show the memorized captions apart. By
     default those that verification found copied."""
+    count_seed_consistent: bool = False
+    """Take seed-consistent verdicts for copies, in the precision and the labels; by default only
+    pictures that are like a training image are."""
     policy: str = "default"
     """The policy whose effect is shown: a TOML file, or default."""
     top: int = 1000
@@ -69,8 +72,18 @@ def write_report(config: ReportConfig, made_by: str) -> int:
     say(f"reading {config.run}")
     tables = open_run(config.run, calibration=named_calibration(config.calibration))
     evaluation = evaluation_of(config.calibration)
-    labels = named_labels(config.labels, tables) if config.labels else None
-    found = gather(config.run, tables, read_policy(config.policy), evaluation, config.top, labels)
+    counting = config.count_seed_consistent
+    labels = named_labels(config.labels, tables, counting) if config.labels else None
+    found = gather(
+        config.run,
+        tables,
+        read_policy(config.policy),
+        evaluation,
+        config.top,
+        labels,
+        null_of(config.calibration),
+        counting,
+    )
     say(f"drawing {config.out}")
     tokenizer = None
     try:

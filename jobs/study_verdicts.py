@@ -1,5 +1,6 @@
 """Find the thresholds of verdicts on one half of a run's labelled captions, and tell how well the
-verdicts of the other half agree with the labels, with and without training images.
+verdicts of the other half agree with the labels, with and without training images. Without them
+no caption can be called a copy: there, seed-consistent captions are taken for memorized.
 
 The halves are told by the hash of a caption's family (else of the caption), so they are the same
 everywhere. How clean the labels are taken to be is chosen inside the first half, by
@@ -20,6 +21,9 @@ import tyro
 
 from jobs.terminal import command, print_json
 from scanner.errors import UserError
+
+WITH = "with training images"
+WITHOUT = "without, seed-consistent taken for memorized"
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,12 +79,12 @@ def _study(config: StudyConfig) -> int:
     other, labels = table.filter(~half), memorized[~half]
     judged = _both_ways(other, thresholds)
     record["agreement_with_labels"] = {
-        way: _agreement(verdicts, labels, np) for way, verdicts in judged.items()
+        way: _agreement(verdicts, labels, way == WITH, np) for way, verdicts in judged.items()
     }
     if config.looked_at:
         new = ~np.isin(other["caption"].to_pylist(), _lines(config.looked_at))
         record["agreement_on_new_captions"] = {
-            way: _agreement(verdicts.filter(new), labels[new], np)
+            way: _agreement(verdicts.filter(new), labels[new], way == WITH, np)
             for way, verdicts in judged.items()
         }
     if config.json:
@@ -145,16 +149,18 @@ def _both_ways(table: "pa.Table", thresholds: Any) -> dict[str, "pa.Table"]:
             blind = blind.set_column(place, field, pa.nulls(len(blind), field.type))
     groups = table["group"]
     return {
-        "with training images": judge(measures, thresholds).append_column("group", groups),
-        "without": judge(blind, thresholds).append_column("group", groups),
+        WITH: judge(measures, thresholds).append_column("group", groups),
+        WITHOUT: judge(blind, thresholds).append_column("group", groups),
     }
 
 
-def _agreement(judged: "pa.Table", memorized: "np.ndarray", np: Any) -> dict[str, Any]:
-    from scanner.evidence.verify.verdicts import KINDS
+def _agreement(
+    judged: "pa.Table", memorized: "np.ndarray", with_images: bool, np: Any
+) -> dict[str, Any]:
+    from scanner.run.verdicts import COPIES, KINDS
 
     verdict = np.array(judged["verdict"].to_pylist())
-    right = (verdict != "none") == memorized
+    right = np.isin(verdict, COPIES if with_images else KINDS[:-1]) == memorized
     group = np.array([str(name) for name in judged["group"].to_pylist()])
     return {
         "captions": len(right),
@@ -177,7 +183,7 @@ _PARTS = {
 
 
 def _print(record: dict[str, Any]) -> None:
-    from scanner.evidence.verify.verdicts import KINDS
+    from scanner.run.verdicts import KINDS
 
     print(f"fitted on {record['fitted_on']:,} of {record['captions']:,} captions; of them agree,")
     print("judged by thresholds fitted without them, when so many labels may be wrong:")
@@ -191,9 +197,9 @@ def _print(record: dict[str, Any]) -> None:
             print(
                 f"{which} {found['captions']:,}, {way}: {found['agree']:.1%} agree with the labels"
             )
-            print(f"  {'':12}{'captions':>9}{'agree':>8}" + "".join(f"{k:>10}" for k in KINDS))
+            print(f"  {'':12}{'captions':>9}{'agree':>8}" + "".join(f"{k:>17}" for k in KINDS))
             for name, row in found["by_group"].items():
-                counts = "".join(f"{row[kind]:>10}" for kind in KINDS)
+                counts = "".join(f"{row[kind]:>17}" for kind in KINDS)
                 print(f"  {name:12}{row['captions']:>9}{row['agree']:>8.1%}{counts}")
 
 

@@ -1,10 +1,11 @@
 """Generate from the captions most likely memorized, and say which really come out as copies.
 
-A caption is drawn with several seeds. Memorized ones come out as the same picture whatever the
-seed; where the training image can be had (beside the caption, or by --images), the pictures are
-compared with it too. Verdicts: verbatim (the whole picture, of this caption alone), template (a
-part of it, or one picture for several captions), none. They join the run as the view verdicts,
-or, with --mitigate, as the view mitigated, with how many verdicts differ from the plain ones.
+A caption is drawn with several seeds, and the pictures are compared with each other and with the
+training image (beside the caption, or by --images). Verdicts: verbatim (the training image, by
+this caption alone), template (a part of it, or one picture for several captions), seed-consistent
+(the seeds agree, but no training image was compared that the pictures are like: they may be
+another caption's), none. They join the run as the view verdicts, or, with --mitigate, as the view
+mitigated, with how many verdicts differ from the plain ones.
 The same command again goes on where it stopped.
 
 Examples: memscan verify RUN --top 200
@@ -41,14 +42,17 @@ def _verify(config: VerifyConfig) -> int:
         print_json(_record(config, found))
     else:
         _print(config, found)
-    for complaint in found.complaints:
-        say(f"memscan: {complaint}")
+    for problem in (found.warning, *found.complaints):
+        if problem:
+            say(f"memscan: {problem}")
     return 3 if found.complaints else 0
 
 
 def _record(config: VerifyConfig, found: "Verification") -> dict[str, Any]:
     record = {
         "verdicts": found.verdicts,
+        "compared": found.compared,
+        "warning": found.warning,
         "images_per_second": found.images_per_second,
         "images": found.images,
         "out": found.out,
@@ -61,17 +65,18 @@ def _record(config: VerifyConfig, found: "Verification") -> dict[str, Any]:
 
 
 def _print(config: VerifyConfig, found: "Verification") -> None:
+    width = max(map(len, found.verdicts)) + 2
     for verdict, count in found.verdicts.items():
-        print(f"{verdict:10}{count:6,}")
+        print(f"{verdict:{width}}{count:6,}")
     if found.images:
         print(f"{found.images:,} images, {found.images_per_second:.1f} a second")
     print(f"pictures in {found.out}")
     if found.changes:
         changes = found.changes
         print(f"\n{changes.changed:,} of {changes.captions:,} verdicts differ from the plain ones")
-        print("plain     " + "".join(f"{kind:>12}" for kind in changes.to) + "   when mitigated")
+        print(f"{'plain':{width}}{''.join(f'{k:>{width}}' for k in changes.to)}   when mitigated")
         for before, after in changes.to.items():
-            print(f"{before:10}" + "".join(f"{count:12,}" for count in after.values()))
+            print(f"{before:{width}}" + "".join(f"{count:{width},}" for count in after.values()))
     elif config.mitigate:
         print("\nno plain verification to compare with: leave out --mitigate, and one is made")
     query = '"FROM mitigated"' if config.mitigate else "--name precision_at_depth"

@@ -1,18 +1,25 @@
 -- How many of the first captions of the ranking really come out as copies, at each depth, by the
--- verdicts of memscan verify. The interval takes the verified captions for a random sample of
--- those that deep; where fewer than all are verified, it holds only if chance chose them.
+-- verdicts of memscan verify. Only captions that were compared with a training image count: whether
+-- a seed-consistent picture is a copy is not known without one. The interval takes these captions
+-- for a random sample of those that deep; where fewer than all are compared, it holds only if chance
+-- chose them.
 --
 -- needs verdicts
 --
+-- parameter count_seed_consistent = 0: 1 takes seed-consistent captions for copies, and counts all
+-- verified captions, whether they were compared or not
 -- column depth: the first so many captions of the ranking
 -- column verified: how many of them have a verdict
+-- column compared: how many of these were compared with a training image
 -- column verbatim: how many come out as a whole picture of their own
 -- column template: how many come out in part, or as a picture that several captions share
--- column precision: share of the verified ones that come out as a copy
+-- column seed_consistent: of how many the seeds agree, and no training image is like the pictures
+-- column precision: share of the compared ones that come out as a copy; null where none was compared
 -- column precision_low: lower end of its 95 % interval (Wilson 1927)
 -- column precision_high: upper end
 WITH placed AS (
-    SELECT row_number() OVER (ORDER BY decision DESC, caption_id) AS place, verdict
+    SELECT row_number() OVER (ORDER BY decision DESC, caption_id) AS place, verdict,
+           verdict IS NOT NULL AND n_references IS DISTINCT FROM 0 AS is_compared
     FROM ranked LEFT JOIN verdicts USING (caption_id)
 ),
 deepest AS (
@@ -26,10 +33,14 @@ depths AS (
 counted AS (
     SELECT depth,
            count(verdict) AS verified,
+           count(*) FILTER (is_compared) AS compared,
            count(*) FILTER (verdict = 'verbatim') AS verbatim,
            count(*) FILTER (verdict = 'template') AS template,
-           (verbatim + template) / verified AS share,
-           1.959964 ^ 2 / verified AS spread
+           count(*) FILTER (verdict = 'seed-consistent') AS seed_consistent,
+           CASE WHEN $count_seed_consistent = 0 THEN compared ELSE verified END AS n,
+           CASE WHEN $count_seed_consistent = 0 THEN 0 ELSE seed_consistent END AS counted_too,
+           (verbatim + template + counted_too) / nullif(n, 0) AS share,
+           1.959964 ^ 2 / nullif(n, 0) AS spread
     FROM depths JOIN placed ON place <= depth
     GROUP BY depth
 ),
@@ -40,8 +51,8 @@ intervals AS (
     FROM counted
     WHERE verified > 0
 )
-SELECT depth, verified, verbatim, template, share AS precision,
-       greatest(0, middle - reach) AS precision_low,
-       least(1, middle + reach) AS precision_high
+SELECT depth, verified, compared, verbatim, template, seed_consistent, share AS precision,
+       CASE WHEN n > 0 THEN greatest(0, middle - reach) END AS precision_low,
+       CASE WHEN n > 0 THEN least(1, middle + reach) END AS precision_high
 FROM intervals
 ORDER BY depth

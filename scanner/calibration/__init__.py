@@ -3,11 +3,13 @@
 from scanner.calibration.calibrate import Findings, calibrate
 from scanner.calibration.discovery import Counted, Discovery, Promise, discover, list_threshold
 from scanner.calibration.file import (
+    confirmed_directions,
     differ_in_style,
     discovery_record,
     findings_record,
     read_calibration,
     read_evaluation,
+    read_null,
     write_calibration,
 )
 from scanner.calibration.labelled import Labelled, match
@@ -27,6 +29,7 @@ __all__ = [
     "Separation",
     "by_layer",
     "calibrate",
+    "confirmed_directions",
     "differ_in_style",
     "discover",
     "discovery_record",
@@ -37,5 +40,6 @@ __all__ = [
     "read_calibration",
     "read_evaluation",
     "read_labels",
+    "read_null",
     "write_calibration",
 ]

@@ -43,6 +43,16 @@ def read_evaluation(url: str) -> dict[str, Any] | None:
     return found if "combination" in found else None
 
 
+def read_null(url: str) -> dict[str, Any] | None:
+    """The list without labels that a calibration's thresholds come from (:func:`discovery_record`),
+    or None. Raises UserError as :func:`read_calibration`."""
+    try:
+        found = dict(_read(url)["evaluation"]).get("null")
+        return found and {name: found[name] for name in ("null", "fdr", "length")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{url}: a damaged calibration: {error!r}; make it again") from error
+
+
 def _read(url: str) -> dict[str, Any]:
     """The file's record, of this version."""
     try:
@@ -112,6 +122,18 @@ def differ_in_style(evaluation: dict[str, Any]) -> bool:
         and alone["auc_low"] > 0.5
         and evaluation["gains"][TEXT_COMBINATION]["low"] <= 0
     )
+
+
+def confirmed_directions(evaluation: dict[str, Any]) -> dict[str, int]:
+    """By signal, +1 where the labels confirm its documented direction, -1 where they reverse it, 0
+    where they show neither (the 95 % interval of its AUC holds one half).
+
+    ``evaluation``: :func:`findings_record`.
+    """
+    return {
+        name: int(one["auc_low"] > 0.5) - int(one["auc_high"] < 0.5)
+        for name, one in evaluation["signals"].items()
+    }
 
 
 def discovery_record(found: Discovery) -> dict[str, Any]:

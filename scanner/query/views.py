@@ -8,7 +8,12 @@ import pyarrow as pa
 
 from scanner.errors import UserError
 from scanner.query.calibrated import COMBINATION, Calibration
+from scanner.run.verdicts import COPIES, SEED_CONSISTENT
 
+# Earlier releases called seeds that agree a copy also where no training image was compared.
+VERDICT = f"""
+    CASE WHEN n_references = 0 AND list_contains({[*COPIES]}, verdict)
+         THEN '{SEED_CONSISTENT}' ELSE verdict END"""
 TABLES = {
     "captions": """
         SELECT captions.* REPLACE (coalesce(counted.n_samples, 0) = 0 AS is_reference),
@@ -22,13 +27,15 @@ TABLES = {
     "scores": "FROM {scores}",
     "texts": "FROM {captions}",
     "rejects": "FROM {rejects}",
-    "verdicts": """
-        SELECT * REPLACE (to_timestamp(verified_at) AS verified_at) FROM {verdicts}
+    "verdicts": f"""
+        SELECT * REPLACE ({VERDICT} AS verdict, to_timestamp(verified_at) AS verified_at)
+        FROM {{verdicts}}
         QUALIFY row_number() OVER (
             PARTITION BY caption_id ORDER BY verified_at DESC, verification
         ) = 1""",
-    "mitigated": """
-        SELECT * REPLACE (to_timestamp(verified_at) AS verified_at) FROM {mitigated}
+    "mitigated": f"""
+        SELECT * REPLACE ({VERDICT} AS verdict, to_timestamp(verified_at) AS verified_at)
+        FROM {{mitigated}}
         QUALIFY row_number() OVER (
             PARTITION BY caption_id, mitigation ORDER BY verified_at DESC, verification
         ) = 1""",

@@ -5,11 +5,21 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.calibration import Labels, match
+from scanner.calibration import Labels, differ_in_style, match
 from scanner.curation import Policy, Summary, make_list, summarize
 from scanner.query import RunTables, Scanned, library, rank, scanned
+from scanner.report.headline import (
+    Null,
+    Statement,
+    Verified,
+    beyond_threshold,
+    headline,
+    verified,
+)
 from scanner.report.likely import Likely, likely
+from scanner.report.rules import RuleRow, rule_rows
 from scanner.run import Run
+from scanner.run.verdicts import COPIES, SEED_CONSISTENT
 
 BINS = 40
 OTHERS = "other captions"
@@ -28,7 +38,8 @@ _BINS = """
            low + (high - low) * (coalesce(bin, 0) + 1) / $bins AS "to", count(*) AS captions
     FROM placed GROUP BY ALL ORDER BY ALL"""
 _VERDICTS = """
-    SELECT caption_id, 'copied, by verdict' AS kind FROM verdicts WHERE verdict <> 'none'"""
+    SELECT caption_id, 'copied, by verdict' AS kind FROM verdicts
+    WHERE list_contains($copies, verdict)"""
 _LABELS = "SELECT unnest($ids) AS caption_id, 'memorized, by label' AS kind"
 _EXTRA = """
     SELECT ranked.* EXCLUDE (caption), verdict, images, reference_source, reference_row
@@ -45,16 +56,21 @@ _EXTRA = """
 class Content:
     """Everything on the page but its pictures.
 
-    ``rows``: the first of the ranking, with verdicts and evidence where there are some.
-    ``policy``: what a policy would remove. ``evaluation``: a calibration's own (see
-    ``memscan calibrate --json``), None without one.
+    ``headline``: what holds of the run (see :func:`scanner.report.headline.headline`); ``doubtful``:
+    the labels of the calibration differ in style. ``rows``: the first of the ranking, with verdicts
+    and evidence where there are some. ``policy``: what a policy would remove, ``rules`` rule by
+    rule. ``evaluation``: a calibration's own (see ``memscan calibrate --json``), None without one.
+    ``count_seed_consistent``: whether ``precision`` takes seed-consistent captions for copies.
     """
 
     run: str
     record: Row
     counts: Row
     signal: str
+    headline: tuple[Statement, ...]
+    doubtful: bool
     likely: Likely
+    verified: Verified
     scanned: Scanned
     bins: list[Row]
     repetition: list[Row]
@@ -67,7 +83,9 @@ class Content:
     hosts: list[Row]
     quality: list[Row]
     precision: list[Row]
+    count_seed_consistent: bool
     policy: Summary
+    rules: list[RuleRow]
     evaluation: Row | None
 
 
@@ -78,10 +96,14 @@ def gather(
     evaluation: Row | None,
     top: int,
     labels: Labels | None = None,
+    null: Row | None = None,
+    count_seed_consistent: bool = False,
 ) -> Content:
     """Ask everything of the run; what is memorized is known by labels, or else by verdicts.
 
-    Raises UserError for a policy or labels that do not fit it.
+    ``null``: what a calibration without labels records of its list
+    (:func:`scanner.calibration.read_null`). ``count_seed_consistent``: take seed-consistent captions
+    for copies. Raises UserError for a policy or labels that do not fit it.
     """
     directory = Run.existing(run)
     manifest, record = directory.manifest(), directory.record()
@@ -93,14 +115,30 @@ def gather(
         memorized = found.table["caption_id"].filter(pa.array(found.memorized))
         tables.materialize("truth", _LABELS, {"ids": memorized.to_pylist()})
     else:
-        tables.materialize("truth", _VERDICTS, {})
+        copies = [*COPIES, *([SEED_CONSISTENT] if count_seed_consistent else [])]
+        tables.materialize("truth", _VERDICTS, {"copies": copies})
+    expected, judged = likely(tables), verified(tables)
+    covered = scanned(tables, record["inputs"].get("limit"))
+    listed = null and Null(null["null"], null["fdr"], null["length"], beyond_threshold(tables))
+    doubtful = evaluation is not None and differ_in_style(evaluation)
+    summary = summarize(make_list(run, tables, policy), run, "")
     return Content(
         run=run,
         record=record,
         counts=manifest["counts"],
         signal=signal,
-        likely=likely(tables),
-        scanned=scanned(tables, record["inputs"].get("limit")),
+        headline=headline(
+            expected,
+            judged,
+            covered,
+            listed or None,
+            doubtful,
+            (manifest["counts"]["rejects"], manifest["counts"]["rows"]),
+        ),
+        doubtful=doubtful,
+        likely=expected,
+        verified=judged,
+        scanned=covered,
         bins=tables.query(_BINS, {"bins": BINS, "others": OTHERS}).to_pylist(),
         repetition=_ask(tables, "duplicates_and_scores"),
         agreement=_ask(tables, "signal_agreement"),
@@ -111,8 +149,12 @@ def gather(
         sources=_ask(tables, "by_source", limit=20),
         hosts=_hosts(tables),
         quality=_ask(tables, "run_quality"),
-        precision=_ask(tables, "precision_at_depth"),
-        policy=summarize(make_list(run, tables, policy), run, ""),
+        precision=_ask(
+            tables, "precision_at_depth", count_seed_consistent=int(count_seed_consistent)
+        ),
+        count_seed_consistent=count_seed_consistent,
+        policy=summary,
+        rules=rule_rows(policy, summary),
         evaluation=evaluation,
     )
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from scanner.calibration import differ_in_style
 from scanner.pages import THEMED, render
 from scanner.report.charts import charts
 from scanner.report.content import Content
@@ -28,7 +27,6 @@ def page(
         rows=shown,
         charts=charts(found, THEMED),
         unscored="; ".join(found.scanned.unscored),
-        doubtful=found.evaluation is not None and differ_in_style(found.evaluation),
         beside=[name for name in ("noise_norm_first", "entropy_e") if name != found.signal],
         shaded=tokenizer is not None,
         command=command,

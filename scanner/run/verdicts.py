@@ -3,6 +3,9 @@
 A verification commits a table each time it judges, under its own name; the newest verdict of a
 caption holds. Verdicts on mitigated pictures have a folder of their own, so that no reader takes
 them for plain ones; there the newest of a caption and a mitigation holds.
+
+A verdict of a copy (``COPIES``) needs a training image that the pictures are like. Seeds that agree
+without one are ``SEED_CONSISTENT``: the model draws one picture, whose it is has not been shown.
 """
 
 import pyarrow as pa
@@ -15,6 +18,9 @@ from scanner.storage import Store
 FOLDER = "verdicts"
 MITIGATED_FOLDER = "mitigated"
 TABLES = "tables"
+COPIES = ("verbatim", "template")
+SEED_CONSISTENT = "seed-consistent"
+KINDS = (*COPIES, SEED_CONSISTENT, "none")
 MEND = "remove it and run the same memscan verify again: its verdicts join the run again"
 
 MEASURES = pa.schema(
@@ -44,7 +50,7 @@ MEASURES = pa.schema(
 VERDICTS = pa.schema(
     [
         CAPTION_ID,
-        column("verdict", pa.string(), "verbatim, template or none"),
+        column("verdict", pa.string(), f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"),
         column("reason", pa.string(), "what the verdict rests on"),
         column("same_picture", pa.int32(), "how many captions of the verification draw it"),
         *(field for field in MEASURES if field.name != "caption_id"),

@@ -1,6 +1,7 @@
 """Verdicts join a run through commits; the newest one of a caption holds."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -33,6 +34,11 @@ def join(run: str, name: str, at: float, verdicts: dict[str, str], generation: i
     verdict_commits(Store(run)).commit(name, [Output(f"{FOLDER}/{TABLES}", table)], generation)
 
 
+def precision(**given: str) -> tuple[str, dict[str, Any]]:
+    query = library()["precision_at_depth"]
+    return query.sql, query.bind(given)
+
+
 def seen(run: str) -> dict[str, str]:
     rows = open_run(run).query("SELECT caption_id, verdict FROM verdicts").to_pylist()
     return {row["caption_id"]: row["verdict"] for row in rows}
@@ -41,7 +47,7 @@ def seen(run: str) -> dict[str, str]:
 def test_a_run_without_verdicts_has_an_empty_view_with_every_column(run: str) -> None:
     tables = open_run(run)
     assert tables.query("FROM verdicts").schema.names == VERDICTS.names
-    assert len(tables.query(library()["precision_at_depth"].sql)) == 0
+    assert len(tables.query(*precision())) == 0
 
 
 def test_the_newest_verdict_of_a_caption_holds(run: str) -> None:
@@ -82,10 +88,40 @@ def test_another_runs_verdicts_are_attached_by_its_name(run: str, tmp_path: Path
 def test_precision_at_depth_counts_the_verified_ones_of_the_ranking(run: str) -> None:
     # The ranking is b, d, a.
     join(run, "aaa", 1.0, {"b": "verbatim", "a": "none", "elsewhere": "verbatim"})
-    (row,) = open_run(run).query(library()["precision_at_depth"].sql).to_pylist()
+    (row,) = open_run(run).query(*precision()).to_pylist()
     counts = {name: row[name] for name in ("depth", "verified", "verbatim", "template")}
     assert counts == {"depth": 3, "verified": 2, "verbatim": 1, "template": 0}
     # Wilson's interval for 1 of 2.
     assert row["precision"] == 0.5
     assert row["precision_low"] == pytest.approx(0.0945, abs=1e-4)
     assert row["precision_high"] == pytest.approx(0.9055, abs=1e-4)
+
+
+def test_a_caption_not_compared_with_an_image_stays_out_of_precision(run: str) -> None:
+    # The ranking is b, d, a; the verdicts are as earlier releases wrote them.
+    rows = [
+        {"caption_id": "b", "verdict": "verbatim", "n_references": 0},
+        {"caption_id": "d", "verdict": "template", "n_references": 2},
+        {"caption_id": "a", "verdict": "none", "n_references": 0},
+    ]
+    table = pa.Table.from_pylist([row | {"verified_at": 1.0} for row in rows], VERDICTS)
+    verdict_commits(Store(run)).commit("aaa", [Output(f"{FOLDER}/{TABLES}", table)])
+    assert seen(run) == {"b": "seed-consistent", "d": "template", "a": "none"}
+    (row,) = open_run(run).query(*precision()).to_pylist()
+    counts = {name: row[name] for name in ("verified", "compared", "template", "seed_consistent")}
+    assert counts == {"verified": 3, "compared": 1, "template": 1, "seed_consistent": 1}
+    assert (row["verbatim"], row["precision"]) == (0, 1.0)
+    (row,) = open_run(run).query(*precision(count_seed_consistent="1")).to_pylist()
+    assert row["precision"] == pytest.approx(2 / 3)
+
+
+def test_precision_is_unknown_where_no_training_image_was_compared(run: str) -> None:
+    table = pa.Table.from_pylist(
+        [{"caption_id": "b", "verdict": "seed-consistent", "n_references": 0, "verified_at": 1.0}],
+        VERDICTS,
+    )
+    verdict_commits(Store(run)).commit("aaa", [Output(f"{FOLDER}/{TABLES}", table)])
+    (row,) = open_run(run).query(*precision()).to_pylist()
+    assert (row["verified"], row["compared"], row["precision"]) == (1, 0, None)
+    assert row["precision_low"] is None
+    assert row["precision_high"] is None

@@ -33,7 +33,11 @@ def overview_chart(found: Explanation, colours: Colours, picture: str) -> Chart:
     lead = [image.properties(width=PICTURE, height=PICTURE), *beside]
     chart = alt.vconcat(
         alt.hconcat(*lead, spacing=40), _curve_panels(found, colours), spacing=24
-    ).properties(title=alt.TitleParams(found.caption, fontSize=18, limit=WIDE, offset=12))
+    ).properties(
+        title=alt.TitleParams(
+            found.caption, subtitle=found.evidence or "", fontSize=18, limit=WIDE, offset=12
+        )
+    )
     return finish(chart, colours, f"The caption and the picture. {_said(found)}")
 
 
@@ -55,12 +59,18 @@ def _score_chart(score: Score, colours: Colours) -> Any:
         height=26,
         title=alt.TitleParams(
             _TITLES[score.name],
-            subtitle=f"memorized: {'more' if score.memorized > 0 else 'less'}",
+            subtitle=_direction(score),
             fontSize=12,
             subtitleFontSize=11,
-            color=colours.here if score.outside else colours.ink,
+            color={1: colours.here, -1: colours.low}.get(score.points, colours.ink),
         ),
     )
+
+
+def _direction(score: Score) -> str:
+    """What memorized captions have, and what that makes of this one."""
+    more = {1: "memorized: more", -1: "memorized: less"}.get(score.memorized, "direction unknown")
+    return f"{more} – {score.evidence}" if score.points else more
 
 
 _TITLES = {
@@ -77,7 +87,11 @@ def curves_chart(found: Explanation, colours: Colours) -> Chart:
     chart = _curve_panels(found, colours)
     said = [
         f"{curve.title}: from {curve.values[0]:.3g} to {curve.values[-1]:.3g}"
-        + (f", outside the band at {curve.outside:.0%} of the steps" if curve.low else "")
+        + (
+            f", above the band at {curve.above:.0%} of the steps, below it at {curve.below:.0%}"
+            if curve.low
+            else ""
+        )
         for curve in found.curves
     ]
     return finish(chart, colours, "Over the steps. " + "; ".join(said) + ".")
@@ -182,5 +196,7 @@ def _said(found: Explanation) -> str:
     parts = []
     for score in found.scores:
         share = "" if score.below is None else f", more than {score.below:.0%} of held-out captions"
-        parts.append(f"{score.name} {score.value:.4g}{share}")
-    return "; ".join(parts) + "."
+        points = f", {score.evidence}" if score.evidence else ""
+        parts.append(f"{score.name} {score.value:.4g}{share}{points}")
+    counted = f" {found.evidence}." if found.evidence else ""
+    return "; ".join(parts) + "." + counted

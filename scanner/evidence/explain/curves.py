@@ -1,6 +1,6 @@
 """What is followed over the steps of the denoising, and the band that held-out captions keep to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -33,11 +33,14 @@ class Curve:
     high: list[float]
 
     @property
-    def outside(self) -> float:
-        """The share of the steps at which the value lies outside the band."""
-        pairs = zip(self.values, self.low, self.high, strict=False)
-        beyond = [not low <= value <= high for value, low, high in pairs]
-        return sum(beyond) / len(beyond) if beyond else 0.0
+    def above(self) -> float:
+        """The share of the steps at which the value lies above the band."""
+        return _share(value > high for value, high in zip(self.values, self.high, strict=False))
+
+    @property
+    def below(self) -> float:
+        """The share of the steps at which the value lies below the band."""
+        return _share(value < low for value, low in zip(self.values, self.low, strict=False))
 
 
 def curves(model: DiffusionModel, one: Trace, others: Trace | None) -> list[Curve]:
@@ -51,6 +54,11 @@ def curves(model: DiffusionModel, one: Trace, others: Trace | None) -> list[Curv
 def beginning_band(others: Trace) -> Tensor:
     """(2, S, N): the 5th and 95th percentile of the beginning token's share over the captions."""
     return torch.quantile(others.abar_SNBL[..., 0], torch.tensor([LOW, HIGH]), dim=2)
+
+
+def _share(steps: Iterable[bool]) -> float:
+    found = list(steps)
+    return sum(found) / len(found) if found else 0.0
 
 
 def _curve(name: str, title: str, values_S: Tensor, others_SB: Tensor | None) -> Curve:

@@ -1,6 +1,6 @@
 """Explain one caption: follow it beside held-out captions, and score it without each word."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scanner.errors import UserError
 from scanner.evidence.explain.curves import Curve, beginning_band, curves
-from scanner.evidence.explain.scores import RESCORED, Score, scores_of
+from scanner.evidence.explain.scores import RESCORED, Score, count_evidence, scores_of
 from scanner.evidence.explain.trace import Say, trace, trace_all
 from scanner.evidence.explain.words import (
     WordEvidence,
@@ -20,6 +20,8 @@ from scanner.evidence.explain.words import (
 from scanner.models import Decode, DiffusionModel, Tokens
 from scanner.scoring import ScoreError, Scorer
 from scanner.scoring.scorer import GUIDANCE, STEPS
+
+PUBLISHED = "the signals' publications"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Explanation:
 
     truncated: the model reads no further than ``read_to`` characters. tokens: the text of each
     of the n positions that are read, the beginning and the end token among them, and the padding
-    as one more. Of those T: ``steps_ST`` the early layers' attention at every step, ``layers_NT``
+    as one more. directions: where the signals' directions come from. Of those T: ``steps_ST`` the early layers' attention at every step, ``layers_NT``
     each layer's at step 0, ``layers_mean_NT`` its mean over the steps, and ``heat_THW`` where in
     the picture they are looked at, summed over layers and steps. beginning_SN: the beginning
     token's share at every step and layer; beginning_band_2SN: its 5th and 95th percentile among
@@ -56,6 +58,7 @@ class Explanation:
     read_to: int
     tokens: list[str]
     scores: list[Score]
+    directions: str
     curves: list[Curve]
     words: list[WordEvidence]
     held_out: list[str]
@@ -67,6 +70,11 @@ class Explanation:
     heat_THW: Tensor
     picture: Tensor
 
+    @property
+    def evidence(self) -> str | None:
+        """How many signals point which way; None without held-out captions."""
+        return count_evidence(self.scores) if self.held_out else None
+
     def record(self) -> dict[str, Any]:
         """All but the pictures, as JSON can say it."""
         pictures = ("heat_THW", "picture")
@@ -75,9 +83,13 @@ class Explanation:
             if name not in pictures:
                 plain = value.tolist() if isinstance(value, Tensor) else value
                 found[name.rpartition("_")[0] if name[-1].isupper() else name] = plain
-        for name in ("scores", "curves", "words"):
+        for name in ("curves", "words"):
             found[name] = [asdict(one) for one in found[name]]
-        return {**found, "setting": asdict(self.setting)}
+        found["scores"] = [
+            asdict(one) | {"side": one.side, "points": one.points, "evidence": one.evidence}
+            for one in self.scores
+        ]
+        return {**found, "setting": asdict(self.setting), "evidence": self.evidence}
 
 
 def explain(
@@ -86,13 +98,16 @@ def explain(
     caption: str,
     held_out: Sequence[str] = (),
     setting: Setting | None = None,
+    directions: Mapping[str, int] | None = None,
+    directions_from: str = PUBLISHED,
     say: Say = lambda _: None,
 ) -> Explanation:
     """Explain what a model does with a caption.
 
     ``held_out``: captions that the model was not trained on, to compare with; they are traced as
-    the caption is, which is 2 forwards a step each. Raises UserError where the model gives
-    something that is not finite.
+    the caption is, which is 2 forwards a step each. ``directions``: of signals, +1 where memorized
+    captions have more, -1 where less, 0 where that is not known; ``directions_from`` says whose they
+    are. Raises UserError where the model gives something that is not finite.
     """
     asked = setting or Setting()
     tokens = model.tokenize([caption])
@@ -117,7 +132,8 @@ def explain(
         truncated=tokens.truncated[0],
         read_to=max((word.end for word in words), default=0),
         tokens=_texts(caption, tokens),
-        scores=scores_of(row, table.slice(1 + len(words))),
+        scores=scores_of(row, table.slice(1 + len(words)), directions),
+        directions=directions_from,
         curves=curves(model, one, others),
         words=evidence(caption, words, row, gradient, table.slice(1, len(words))),
         held_out=list(held_out),

@@ -49,7 +49,6 @@ def page(found: Explanation, model: str) -> str:
         charts=charts(found, THEMED),
         tiles=[(tile, data_url(overlay(picture, tile.heat_HW))) for tile in tiles(found)],
         pieces=pieces(found),
-        outside=[score for score in found.scores if score.outside],
     )
 
 

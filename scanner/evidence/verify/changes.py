@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from scanner.evidence.verify.thresholds import Thresholds
-from scanner.evidence.verify.verdicts import KINDS, judge, measures_of
-from scanner.run.verdicts import verdict_commits
+from scanner.evidence.verify.verdicts import judge, measures_of
+from scanner.run.verdicts import KINDS, verdict_commits
 from scanner.storage import Store
 
 

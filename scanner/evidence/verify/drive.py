@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scanner.cluster import Event, Task, run_items, start_for
 from scanner.errors import UserError
@@ -16,14 +17,16 @@ from scanner.evidence.verify.chosen import check_images, choose, grouped
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.generation import Group
 from scanner.evidence.verify.setting import Setting, identity, prepare
-from scanner.evidence.verify.verdicts import KINDS, judge, measures_of
+from scanner.evidence.verify.verdicts import judge, measures_of
 from scanner.query import open_run
 from scanner.run import Commit, Commits, Output, Run
 from scanner.run.records import encode, read_json
 from scanner.run.verdicts import (
     FOLDER,
+    KINDS,
     MITIGATED,
     MITIGATED_FOLDER,
+    SEED_CONSISTENT,
     TABLES,
     newest,
     verdict_commits,
@@ -41,17 +44,37 @@ Say = Callable[[str], None]
 class Verification:
     """What came out: how many captions of each verdict, where it is, and what went wrong.
 
+    ``compared``: how many captions were compared with a training image; without one, none can be
+    called a copy. ``outside``: of the others, those that are not in the training set.
     ``images``, ``images_per_second``: of this call, which may have found all of them there.
     ``changes``: of mitigated pictures, against the same verification without mitigation, if there
     is one.
     """
 
     verdicts: dict[str, int]
+    compared: int
+    outside: int
     out: str
     images: int
     images_per_second: float
     complaints: tuple[str, ...]
     changes: Changes | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """For how many captions no training image was compared, why, and the remedy."""
+        captions = sum(self.verdicts.values())
+        lacking = captions - self.compared
+        if not lacking:
+            return None
+        why = [f"{self.outside:,} are not in the training set"] if self.outside else []
+        unread = lacking - self.outside
+        if unread:
+            why.append(f"{unread:,} have samples whose image was not found; see --images")
+        return (
+            f"no training image was compared for {lacking:,} of {captions:,} captions "
+            f"({'; '.join(why)}): seeds that agree make these {SEED_CONSISTENT}, not a copy"
+        )
 
 
 @dataclass
@@ -109,6 +132,8 @@ def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) ->
     plain = identity({key: value for key, value in about.items() if key != "mitigation"})
     return Verification(
         {kind: counted[kind] for kind in KINDS},
+        pc.sum(pc.greater(table["n_references"], 0)).as_py() or 0,
+        _outside(groups, table),
         out.url,
         drawn.images,
         drawn.images_per_second,
@@ -184,7 +209,12 @@ def _join(
     """Add the verdicts to the run, unless the newest ones there say the same."""
     there = commits.all()
     thresholds = table["thresholds"][0].as_py()
-    says = {"thresholds": thresholds, "captions": len(table), "out": full_url(out)}
+    says = {
+        "thresholds": thresholds,
+        "captions": len(table),
+        "out": full_url(out),
+        "kinds": [*KINDS],  # earlier releases told other kinds
+    }
     last = newest(there)
     if last and last.slice == name and says.items() <= last.notes.items():
         return
@@ -203,6 +233,17 @@ def _tell_problems(commits: list[Commit], say: Say) -> None:
         problems.update(commit.notes["problems"])
     for why, count in problems.most_common(SHOWN):
         say(f"{count:,} training images could not be had: {why}")
+
+
+def _outside(groups: list[Group], table: pa.Table) -> int:
+    """How many of the judged captions have no sample in the training set."""
+    pairs = [
+        (caption_id, samples)
+        for group in groups
+        for (caption_id, _), samples in zip(group.captions, group.samples, strict=True)
+    ]
+    alone = {caption_id for caption_id, samples in pairs if not samples}
+    return len(alone.intersection(table["caption_id"].to_pylist()))
 
 
 def _complaints(groups: list[Group], found: list[Commit], lost: dict[str, str]) -> tuple[str, ...]:

@@ -29,7 +29,8 @@ def cross_validate(
     """For each of ``TAILS``, the share of captions whose verdict agrees with the label by
     thresholds that were fitted without them: families in five folds, by their hash.
 
-    Raises UserError where the others of a fold are of one kind only.
+    Seed-consistent captions count as memorized: the threshold of agreement is for captions whose
+    training image cannot be had. Raises UserError where the others of a fold are of one kind only.
     """
     digests = [hashlib.sha256(family.encode()).digest() for family in families]
     fold = np.array([digest[1] % FOLDS for digest in digests])

@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 
 from scanner.evidence.verify.thresholds import Thresholds
 from scanner.run import Commit
-from scanner.run.verdicts import MEASURES, VERDICTS
+from scanner.run.verdicts import COPIES, MEASURES, SEED_CONSISTENT, VERDICTS
 from scanner.storage import Store
 
-KINDS = ("verbatim", "template", "none")
 BLOCK = 1024
 
 
@@ -32,22 +31,29 @@ def measures_of(store: Store, commits: Sequence[Commit]) -> pa.Table:
 def judge(measures: pa.Table, thresholds: Thresholds, verification: str = "") -> pa.Table:
     """The table of verdicts (scanner.run.verdicts.VERDICTS), in the order of the measures.
 
-    none: the seeds disagree, and no training image is copied. template: only a part of the
-    picture is the same, or several captions draw the same one (what Webster, 2023, calls template
-    verbatims). verbatim: the whole picture, and no other caption here draws it.
+    verbatim: the whole picture is like a training image of the caption, and no other caption here
+    draws it. template: only the part that agrees across the seeds is like the training image, or
+    several captions draw the picture (what Webster, 2023, calls template verbatims).
+    seed-consistent: the seeds agree, and no training image was compared that the pictures are
+    like; the model may draw another caption's image. none: the seeds disagree.
     """
     agreement, whole = _numbers(measures, "agreement"), _numbers(measures, "likeness")
-    copied = (agreement >= thresholds.agreement) | (whole >= thresholds.likeness)
+    copied = whole >= thresholds.likeness
     if thresholds.cosine is not None:
         copied |= _numbers(measures, "likeness_embedding") >= thresholds.cosine
     part = _numbers(measures, "likeness_part")
     in_part = _numbers(measures, "agreeing_share") >= thresholds.part
-    # Where the training image is known, the part has to be its.
-    in_part &= np.isnan(part) | (part >= thresholds.likeness)
+    drawn = copied | (agreement >= thresholds.agreement)
     shared = np.ones(len(measures), np.int32)
-    shared[copied] = same_picture(pictures(measures)[copied], thresholds.same_picture)
-    verdict = np.where(
-        copied & (shared == 1), "verbatim", np.where(copied | in_part, "template", "none")
+    shared[drawn] = same_picture(pictures(measures)[drawn], thresholds.same_picture)
+    verdict = np.select(
+        [
+            copied & (shared == 1),
+            copied | (in_part & (part >= thresholds.likeness)),
+            drawn | (in_part & np.isnan(whole)),
+        ],
+        [*COPIES, SEED_CONSISTENT],
+        "none",
     )
     constant: dict[str, Any] = {
         "verification": verification,
@@ -58,8 +64,8 @@ def judge(measures: pa.Table, thresholds: Thresholds, verification: str = "") ->
     added = {
         "verdict": pa.array(verdict.tolist(), pa.string()),
         "reason": [
-            _reason(row, bool(whole_copy), int(n), thresholds)
-            for row, whole_copy, n in zip(rows, copied, shared, strict=True)
+            _reason(row, bool(whole_picture), int(n), thresholds)
+            for row, whole_picture, n in zip(rows, drawn, shared, strict=True)
         ],
         "same_picture": shared,
         **{name: [value] * len(rows) for name, value in constant.items()},
@@ -90,16 +96,18 @@ def distances(left_NF: np.ndarray, right_MF: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(squares - 2 * crossed, 0))
 
 
-def _reason(row: dict[str, Any], copied: bool, shared: int, thresholds: Thresholds) -> str:
-    """What a person is told of a verdict."""
+def _reason(row: dict[str, Any], whole: bool, shared: int, thresholds: Thresholds) -> str:
+    """What a verdict rests on, for people; ``whole``: the whole picture agrees or is a copy."""
     parts = [f"seeds agree {row['agreement']:.2f} (from {thresholds.agreement:.2f})"]
     if row["likeness"] is not None:
         parts.append(f"training image {row['likeness']:.2f} (from {thresholds.likeness:.2f})")
+    else:
+        parts.append("no training image compared")
     if thresholds.cosine is not None and row["likeness_embedding"] is not None:
         parts.append(f"cosine {row['likeness_embedding']:.2f} (from {thresholds.cosine:.2f})")
     if shared > 1:
         parts.append(f"{shared} captions draw this picture")
-    if not copied:
+    if not whole:
         share = f"{row['agreeing_share']:.0%} of the picture agrees (from {thresholds.part:.0%})"
         parts.append(share)
         if row["likeness_part"] is not None:

@@ -1,0 +1,8 @@
+// On a narrow page a row becomes a block; each of its values then stands behind its heading.
+for (const table of document.querySelectorAll(".wide table")) {
+  const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  for (const body of table.tBodies)
+    for (const row of body.rows)
+      for (const cell of row.cells) cell.dataset.name = names[cell.cellIndex];
+  table.classList.add("stacks");
+}
