@@ -11,7 +11,8 @@ class Event:
     """What the driver learns.
 
     ``commit`` of an item, ``retry`` of one, ``quarantine`` (it is given up), ``note`` (something
-    to tell), or ``tick``. ``reason`` says why; ``running`` holds the items at work.
+    to tell), or ``tick``. ``reason`` says why; ``running`` holds the items at work; ``computed``
+    counts what they have computed so far (of a commit: what was counted of its item).
     """
 
     kind: str
@@ -20,6 +21,7 @@ class Event:
     reason: str = ""
     running: tuple[str, ...] = ()
     actors: int = 0
+    computed: int = 0
 
 
 @dataclass(frozen=True)

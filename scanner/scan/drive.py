@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+from scanner.cluster import check_ray, start_ray
 from scanner.errors import UserError
 from scanner.run import Plan, Run
 from scanner.run.directory import planning_folder
-from scanner.run.progress import Watch
+from scanner.run.progress import PlanningProgress, Watch
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import Input, choose_inputs
 from scanner.scan.plan_scan import on_the_pool, plan_scan
@@ -41,9 +42,14 @@ def scan(config: ScanConfig, say: Say, progress: Watch) -> ScanResult:
     if config.extend and not inputs and run.is_finished() and not config.repair:
         say(f"{config.out} has read these files already")
         return result_of(run, run.manifest() or {}, config)
+    check_ray(config.address)
     setting = prepare(config, say)
     run.store.preflight()
     run.begin(record_of(setting, asked, wanted))
+    if inputs or not plans or not run.is_finished():
+        # Before planning, which may take long, so that errors show early.
+        progress(PlanningProgress("start", 0))
+        start_ray(config.address)
     planner = on_the_pool(config.address, say, progress)
     while not plans or inputs:
         try:

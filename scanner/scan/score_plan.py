@@ -52,7 +52,8 @@ def _drive(
     say: Say,
     progress: Watch,
 ) -> None:
-    say(f"{len(tasks):,} slices to score; Ray starts, and each actor loads the model")
+    say(f"{len(tasks):,} slices to score; each actor loads the model")
+    progress(state)
     start_for(setting.resources, setting.config.address)
     # Two drivers of one run begin at different places, so that little is scored twice.
     turn = random.randrange(len(tasks))
@@ -69,18 +70,20 @@ def _drive(
     except KeyboardInterrupt:
         state.stop(run)
         raise
-    state.running = ()
+    state.running, state.captions_running = (), 0
     state.save(run)
 
 
 def _note(event: Event, run: Run, state: Progress, say: Say) -> None:
     if event.kind == "tick":
         state.running, state.actors = event.running, event.actors
+        state.captions_running = event.computed
         if state.actors and not state.started:
             state.started = time.time()
     elif event.kind == "commit":
         state.committed += 1
         state.captions_done += event.item.rows
+        state.captions_running -= event.computed
     elif event.kind == "note":
         _tell(say, state, event.reason)
     elif event.kind == "retry":
