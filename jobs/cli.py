@@ -6,6 +6,8 @@ import importlib
 import sys
 from importlib.metadata import version
 
+from jobs.streams import prepare_streams
+
 COMMANDS = {
     "demo": "all of it on the small model in this package: scan, evaluate, rank",
     "scan": "score the captions of a training set, as many at once as there are devices",
@@ -32,7 +34,8 @@ def usage() -> str:
 
 def main() -> int:
     """The console script. Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 done with losses, 130
-    stopped by Ctrl-C."""
+    stopped by Ctrl-C or SIGTERM."""
+    prepare_streams()
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
         print(usage())
         return 0 if len(sys.argv) > 1 else 2

@@ -72,7 +72,7 @@ def _study(config: StudyConfig) -> int:
     if config.json:
         print_json(record)
     else:
-        print((config.out / "findings.md").read_text())
+        print((config.out / "findings.md").read_text(encoding="utf-8"))
     return 0
 
 
@@ -85,8 +85,8 @@ def _cost(config: StudyConfig) -> dict[str, Any]:
         kept = config.out / f"time-{config.time_pairs}.json"
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(json.dumps(speed.time_ratio(config.time_pairs)))
-        cost |= json.loads(kept.read_text())
+            kept.write_text(json.dumps(speed.time_ratio(config.time_pairs)), encoding="utf-8")
+        cost |= json.loads(kept.read_text(encoding="utf-8"))
     return cost
 
 
@@ -97,10 +97,10 @@ def _remember(config: StudyConfig) -> dict[str, int]:
     sizes = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
     kept = config.out / "study.json"
     if not kept.exists():
-        kept.write_text(json.dumps(sizes))
-    elif json.loads(kept.read_text()) != sizes:
+        kept.write_text(json.dumps(sizes), encoding="utf-8")
+    elif json.loads(there := kept.read_text(encoding="utf-8")) != sizes:
         raise UsageError(
-            f"--out {config.out}: holds a study of other sizes ({kept.read_text()}); give the same "
+            f"--out {config.out}: holds a study of other sizes ({there}); give the same "
             "options, or another directory"
         )
     return sizes

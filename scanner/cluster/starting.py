@@ -162,7 +162,7 @@ def _current_cluster() -> str:
 def _within(seconds: float, address: str | None, options: dict[str, Any]) -> None:
     """Join a cluster. Raises UserError where that takes longer."""
     failures: list[Exception] = []
-    named = {"address": address} if address else {}
+    named: dict[str, Any] = {"address": address} if address else {}
 
     def join() -> None:
         try:
@@ -217,7 +217,8 @@ def _temporary_folder() -> str | None:
 
 
 def _check_room(folder: str, said: str) -> None:
-    mend = "set TMPDIR to a folder that can be written and has free space"
+    name = _folder_variable()[0] or "TMPDIR"
+    mend = f"set {name} to a folder that can be written and has free space"
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:

@@ -41,12 +41,12 @@ class ModelFiles:
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of a part of the pipeline."""
         name = "scheduler_config.json" if part == "scheduler" else "config.json"
-        return json.loads((self.folder / part / name).read_text())
+        return json.loads((self.folder / part / name).read_text(encoding="utf-8"))
 
     @property
     def settings(self) -> dict[str, Any]:
         """The entries of model_index.json that decide a score."""
-        index = json.loads((self.folder / "model_index.json").read_text())
+        index = json.loads((self.folder / "model_index.json").read_text(encoding="utf-8"))
         return {name: index.get(name, own) for name, own in self.family.settings.items()}
 
     def weights_hash(self) -> str:
@@ -116,7 +116,7 @@ def _pipeline(name: str, folder: Path) -> str:
     index = folder / "model_index.json"
     if not index.exists():
         raise UserError(f"{name}: no diffusers model here (model_index.json is missing)")
-    contents = json.loads(index.read_text())
+    contents = json.loads(index.read_text(encoding="utf-8"))
     refuse_pipeline(name, contents)
     return contents["_class_name"]
 
