@@ -1,5 +1,6 @@
 """The standard streams: text in any locale, without a traceback."""
 
+import contextlib
 import io
 import os
 import sys
@@ -22,3 +23,16 @@ def escapes_json() -> bool:
     """Whether JSON on standard output has to be ASCII: \\xe9 for an é would be no JSON."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return encoding.lower().replace("-", "").replace("_", "") != "utf8"
+
+
+def as_text(word: str) -> str:
+    """A word of the command line as UTF-8 where the locale's encoding could not read it, unless it
+    names a file, which is found by the word as it is."""
+    if word.isascii() or os.path.lexists(word):
+        return word
+    try:
+        word.encode()
+    except UnicodeEncodeError:  # bytes that were not decoded
+        with contextlib.suppress(UnicodeDecodeError):
+            return os.fsencode(word).decode()
+    return word

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from jobs.options import parse
-from jobs.streams import escapes_json, prepare_streams
+from jobs.streams import as_text, escapes_json, prepare_streams
 from scanner.errors import UsageError, UserError
 
 Config = TypeVar("Config")
@@ -25,7 +25,7 @@ def command(
 ) -> int:
     """A command's main: what it does with its options; see :func:`run`. By default the options
     are the process's own words."""
-    words = sys.argv[1:] if arguments is None else arguments
+    words = [as_text(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     return run(lambda: do(parse(config, name, str(purpose), words)))
 
 

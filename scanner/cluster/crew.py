@@ -40,9 +40,6 @@ class Actor:
     asked: Any = None
     asked_at: float = 0.0
 
-    def computed_of(self, task: Task) -> int:
-        return self.computed.get(task.item.id, 0)
-
 
 class Crew:
     """Starts actors, buries them, and gives up where too many die.

@@ -92,13 +92,12 @@ class _Pool:
             self._hear_reports()
             yield from self._stop_hanging()
             crew.forgive(self.blame.forgive())
-            pairs = [(actor, task) for actor in crew.actors for task in actor.tasks.values()]
-            yield Event(
-                "tick",
-                running=tuple(task.item.id for _, task in pairs),
-                actors=len(crew.actors),
-                computed=sum(actor.computed_of(task) for actor, task in pairs),
-            )
+            running = {
+                task.item.id: actor.computed.get(task.item.id, 0)
+                for actor in crew.actors
+                for task in actor.tasks.values()
+            }
+            yield Event("tick", running=running, actors=len(crew.actors))
 
     def _feed(self, actor: Actor) -> None:
         if actor.alone:
@@ -131,13 +130,12 @@ class _Pool:
         except RayError as error:
             yield from self._died(actor, error)
         else:
-            computed = actor.computed_of(actor.tasks[reference])
             task = self._settle(reference, actor)
             self.longest = max(self.longest, commit.seconds)
             actor.in_a_row = 0
             self.crew.prospers()
             self.blame.outage_over()
-            yield Event("commit", task.item, commit, computed=computed)
+            yield Event("commit", task.item, commit)
 
     def _settle(self, reference: Any, actor: Actor) -> Task:
         del self.references[reference]

@@ -15,7 +15,7 @@ REMEMBERED = 100
 class Progress:
     """Counts of slices and captions; ``done_before`` were committed by earlier drivers.
 
-    ``captions_done``: in committed slices; ``captions_running``: computed so far in running ones.
+    ``captions_done``: in committed slices; ``running``: captions computed so far, by running slice.
 
     ``started``: when the first actor of this driver had loaded its model, 0 before.
     ``happened``: what went otherwise than planned, the last ``REMEMBERED`` lines, also of earlier
@@ -26,10 +26,9 @@ class Progress:
     captions: int
     committed: int = 0
     captions_done: int = 0
-    captions_running: int = 0
     done_before: int = 0
     quarantined: int = 0
-    running: tuple[str, ...] = ()
+    running: dict[str, int] = field(default_factory=dict)
     actors: int = 0
     started: float = 0.0
     updated: float = 0.0
@@ -44,7 +43,7 @@ class Progress:
 
     @property
     def captions_computed(self) -> int:
-        return self.captions_done + self.captions_running
+        return self.captions_done + sum(self.running.values())
 
     @property
     def eta_seconds(self) -> float | None:
@@ -58,7 +57,7 @@ class Progress:
 
     def stop(self, run: Run) -> None:
         """The driver ends before its work does: nothing is running from now on."""
-        self.running, self.actors, self.captions_running = (), 0, 0
+        self.running, self.actors = {}, 0
         self.save(run, stopped=True)
 
     def save(self, run: Run, stopped: bool = False) -> None:

@@ -35,13 +35,14 @@ def status(run: Run) -> dict[str, Any]:
     planned = plan.counts["captions"] if plan else 0
     rate = seen.get("captions_per_second", 0.0)
     stale = time.time() - seen.get("updated", 0.0) > 30 or manifest is not None
-    running = 0 if stale else seen.get("captions_running", 0)
-    left = max(0, planned - scored - rejected - running)
+    running = {} if stale else seen.get("running", {})
+    computed = sum(count for name, count in running.items() if name not in finished)
+    left = max(0, planned - scored - rejected - computed)
     return {
         "slices": {
             "planned": len(plan.slices) if plan else 0,
             "committed": len(commits),
-            "running": 0 if stale else len(seen.get("running", ())),
+            "running": len(running),
             "quarantined": len(stuck),
         },
         "captions": planned,
@@ -49,7 +50,7 @@ def status(run: Run) -> dict[str, Any]:
         "reference_samples": plan.counts.get("reference_samples", 0) if plan else 0,
         "limit": (run.record() or {}).get("inputs", {}).get("limit"),
         "scored": scored,
-        "captions_running": running,
+        "captions_running": computed,
         "rejects": count_reasons(run.store, rejects),
         "captions_per_second": rate,
         "eta_seconds": 0.0 if manifest else _eta(plan is not None, left, 0.0 if stale else rate),

@@ -70,20 +70,19 @@ def _drive(
     except KeyboardInterrupt:
         state.stop(run)
         raise
-    state.running, state.captions_running = (), 0
+    state.running = {}
     state.save(run)
 
 
 def _note(event: Event, run: Run, state: Progress, say: Say) -> None:
     if event.kind == "tick":
         state.running, state.actors = event.running, event.actors
-        state.captions_running = event.computed
         if state.actors and not state.started:
             state.started = time.time()
     elif event.kind == "commit":
         state.committed += 1
         state.captions_done += event.item.rows
-        state.captions_running -= event.computed
+        state.running.pop(event.item.id, None)
     elif event.kind == "note":
         _tell(say, state, event.reason)
     elif event.kind == "retry":
