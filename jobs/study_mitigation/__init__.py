@@ -13,13 +13,13 @@ Example: memscan study-mitigation --out study
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.terminal import command, print_json, quiet_libraries
+from scanner.cores import usable_cores
 from scanner.errors import UsageError
 
 
@@ -41,7 +41,7 @@ class StudyConfig:
     """Pairs of forwards timed on the full-size U-Net; 0 leaves the timing out."""
     cost_only: bool = False
     """Only count and time what mitigation costs on the full-size U-Net."""
-    workers: int = os.cpu_count() or 1
+    workers: int = usable_cores()
     """Processes at once, a core each."""
     json: bool = False
     """Print the result as JSON."""

@@ -18,6 +18,7 @@ from scanner.cluster.resources import Resources, nodes  # first: it prepares the
 import grpc
 import ray
 
+from scanner.cores import usable_cores
 from scanner.errors import UserError
 
 ANSWER_SECONDS = 8.0
@@ -59,7 +60,7 @@ def start_ray(address: str | None) -> None:
         _check_answers(address)
         _init(address, lambda: _within(JOIN_SECONDS, address, options))
         return
-    options |= {"address": "local", "include_dashboard": False}
+    options |= {"address": "local", "include_dashboard": False, "num_cpus": usable_cores()}
     folder = _temporary_folder()
     if folder:
         options["_temp_dir"] = f"{folder}/ray"

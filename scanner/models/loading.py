@@ -13,6 +13,7 @@ from scanner.models.fetching import fetch_configuration
 from scanner.models.finding import ModelFiles, find_model
 from scanner.models.lora import fuse_lora
 from scanner.models.single_file import load_single_file
+from scanner.models.threads import limit_threads
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
@@ -64,6 +65,7 @@ def load_model(
 
 def components_of(files: ModelFiles, dtype: str, device: str) -> dict[str, Any]:
     """What scoring needs of a pipeline, by name: parts (the LoRA fused), tokenizers, scheduler."""
+    limit_threads()
     components = {
         **{name: part.to(device) for name, part in _load_parts(files, DTYPES[dtype]).items()},
         **{name: load_tokenizer(files, name) for name in files.family.tokenizers},
