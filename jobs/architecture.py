@@ -14,7 +14,7 @@ from jobs.terminal import command
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "```mermaid\n", "```\n"
 # Every room may use these, so arrows to them tell nothing.
-EVERYWHERE = {"errors", "storage"}
+EVERYWHERE = {"errors", "cores", "storage"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _architecture(config: ArchitectureConfig) -> int:
-    config.page.write_text(redrawn(config.page.read_text()))
+    page = config.page.read_text(encoding="utf-8")
+    config.page.write_text(redrawn(page), encoding="utf-8")
     return 0
 
 
@@ -44,7 +45,7 @@ def redrawn(page: str) -> str:
 def imports_of(path: Path) -> set[str]:
     """The modules that a file imports, also within functions and for types alone."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

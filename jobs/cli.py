@@ -6,6 +6,8 @@ import importlib
 import sys
 from importlib.metadata import version
 
+from jobs.terminal import run
+
 COMMANDS = {
     "demo": "all of it on the small model in this package: scan, evaluate, rank",
     "scan": "score the captions of a training set, as many at once as there are devices",
@@ -32,9 +34,18 @@ def usage() -> str:
 
 def main() -> int:
     """The console script. Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 done with losses, 130
-    stopped by Ctrl-C."""
+    stopped by Ctrl-C or SIGTERM."""
+    status = run(_main)
+    if "ray" in sys.modules:
+        # Not at exit, where an impatient Ctrl-C is shown as an error of Ray's: all is done by now.
+        with contextlib.suppress(KeyboardInterrupt):
+            sys.modules["ray"].shutdown()
+    return status
+
+
+def _main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
-        print(usage())
+        print(usage(), flush=True)
         return 0 if len(sys.argv) > 1 else 2
     if sys.argv[1] == "--version":
         print(f"memscan {version('memorization-scanner')}")
@@ -46,10 +57,6 @@ def main() -> int:
         print(f"{usage()}\n\nmemscan: no command {sys.argv[1]!r}{meant}", file=sys.stderr)
         return 2
     status: int = importlib.import_module(f"jobs.{command}").main(sys.argv[2:])
-    if "ray" in sys.modules:
-        # Not at exit, where an impatient Ctrl-C is shown as an error of Ray's: all is done by now.
-        with contextlib.suppress(KeyboardInterrupt):
-            sys.modules["ray"].shutdown()
     return status
 
 

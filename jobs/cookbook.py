@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _cookbook(config: CookbookConfig) -> int:
-    (FOLDER / "README.md").write_text(cookbook(config.run, config.calibration))
+    (FOLDER / "README.md").write_text(cookbook(config.run, config.calibration), encoding="utf-8")
     return 0
 
 

@@ -152,8 +152,8 @@ def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
     if not paths:
         return []
     try:
-        record = tomllib.loads(Path(paths[-1]).read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        record = tomllib.loads(Path(paths[-1]).read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"--config {paths[-1]}: cannot be read: {error}") from error
     options = _options(config)
     given = {word.partition("=")[0].replace("_", "-") for word in arguments}

@@ -29,7 +29,7 @@ class ProgressLine:
             self._task = self._bar.add_task("starting", total=None)
             self._bar.start()
 
-    def show(self, done: int, total: int, description: str) -> None:
+    def show(self, done: int, total: int | None, description: str) -> None:
         if self._bar:
             self._bar.update(self._task, total=total, completed=done, description=description)
         elif time.monotonic() - self._last > PLAIN_SECONDS:
@@ -45,6 +45,8 @@ class ProgressLine:
 
 
 def _describe_planning(state: PlanningProgress) -> str:
+    if state.stage == "start":
+        return "Ray starts"
     what = {
         "read": "parts of the input read",
         "group": "ranges of caption ids grouped",
@@ -78,15 +80,15 @@ class ScanProgress(ProgressLine):
 
     def __call__(self, state: Progress | PlanningProgress) -> None:
         if isinstance(state, PlanningProgress):
-            self.show(state.done, state.items, _describe_planning(state))
+            self.show(state.done, state.items or None, _describe_planning(state))
         else:
-            self.show(state.captions_done, state.captions, _describe(state))
+            self.show(state.captions_computed, state.captions, _describe(state))
 
 
 def _describe(state: Progress) -> str:
     left = state.eta_seconds
     parts = [
-        f"{state.captions_done:,} of {state.captions:,} captions",
+        f"{state.captions_computed:,} of {state.captions:,} captions",
         f"{state.captions_per_second:,.1f} a second" if state.captions_per_second else "starting",
         _actors(state.actors),
         f"{duration(left)} left" if left is not None else "",

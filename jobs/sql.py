@@ -84,8 +84,8 @@ def _answer(config: SqlConfig) -> pa.Table:
     sql = config.query
     if config.file:
         try:
-            sql = config.file.read_text()
-        except OSError as error:
+            sql = config.file.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--file {config.file}: cannot be read: {error}") from error
     tables = open_run(config.run, others, calibration)
     found = tables.query(sql, parameters)

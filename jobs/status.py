@@ -49,15 +49,18 @@ def _print(found: dict[str, Any]) -> None:
             f"planning   {planning['units_read']:,}{of} parts of the input read, "
             f"{planning['ranges_grouped']:,} ranges of caption ids grouped"
         )
-    running = (
+    working = (
         "" if found["sealed"] else f"{slices['running']} running on {found['actors']} actors, "
     )
+    computed = found["captions_running"]
+    running = f", {computed:,} more computed in running slices" if computed else ""
     print(
-        f"slices     {slices['committed']:,} of {slices['planned']:,} committed, {running}"
+        f"slices     {slices['committed']:,} of {slices['planned']:,} committed, {working}"
         f"{slices['quarantined']} quarantined"
     )
     print(
-        f"captions   {found['scored']:,} of {found['captions']:,} scored{limited(found['limit'])}"
+        f"captions   {found['scored']:,} of {found['captions']:,} scored{running}"
+        f"{limited(found['limit'])}"
     )
     print(f"samples    {samples_read(found)}")
     if found["captions_per_second"]:

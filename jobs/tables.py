@@ -16,6 +16,7 @@ from rich.text import Text
 
 from jobs.output import write_out
 from jobs.plain_values import plain_rows
+from jobs.streams import escapes_json
 from jobs.terminal import printable, say
 from scanner.errors import UsageError
 
@@ -63,7 +64,7 @@ def write_table(
         if len(table) > SHOWN:
             say(f"… and {len(table) - SHOWN:,} more rows; --out FILE or --format csv has all")
     else:
-        _write_text(table, form, sys.stdout)
+        _write_text(table, form, sys.stdout, escapes_json())
 
 
 def _form_of(out: str) -> str:
@@ -86,11 +87,10 @@ def _to_file(table: pa.Table, form: str, out: str) -> None:
     write_out(out, fill)
 
 
-def _write_text(table: pa.Table, form: str | None, file: IO[str]) -> None:
+def _write_text(table: pa.Table, form: str | None, file: IO[str], ascii_json: bool = False) -> None:
     if form == "json":
-        json.dump(
-            plain_rows(table), file, indent=1, ensure_ascii=False, default=str, allow_nan=False
-        )
+        rows = plain_rows(table)
+        json.dump(rows, file, indent=1, ensure_ascii=ascii_json, default=str, allow_nan=False)
         file.write("\n")
         return
     writer = csv.writer(file)

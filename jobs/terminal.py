@@ -1,12 +1,16 @@
 """What every command does alike: errors, exit codes, what it says."""
 
+import contextlib
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from jobs.options import parse
+from jobs.streams import as_text, escapes_json, prepare_streams
 from scanner.errors import UsageError, UserError
 from scanner.storage import skipped_lines
 
@@ -22,18 +26,20 @@ def command(
 ) -> int:
     """A command's main: what it does with its options; see :func:`run`. By default the options
     are the process's own words."""
-    words = sys.argv[1:] if arguments is None else arguments
+    words = [as_text(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     return run(lambda: do(parse(config, name, str(purpose), words)))
 
 
 def run(command: Callable[[], int]) -> int:
     """Run a command's body: an error that the user can mend is one line and a status.
 
-    1 for what failed, 2 for wrong arguments, 130 for Ctrl-C; anything unforeseen keeps its
-    traceback.
+    1 for what failed, 2 for wrong arguments, 130 for Ctrl-C and SIGTERM; anything unforeseen keeps
+    its traceback.
     """
+    prepare_streams()
     try:
-        return command()
+        with _terminated_as_interrupted():
+            return command()
     except UsageError as error:
         print(f"memscan: {error}", file=sys.stderr)
         return 2
@@ -42,22 +48,53 @@ def run(command: Callable[[], int]) -> int:
         return 1
     except KeyboardInterrupt:
         print("memscan: stopped; run the same command again to go on", file=sys.stderr)
-        return 130  # as shells say of a program that a signal 2 has ended
+        return 130  # as shells say of a program that Ctrl-C has ended
     except BrokenPipeError:
         # The reader has gone; what is still buffered has to go somewhere at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        # Clients of object stores have exceptions of their own, which share no class.
-        of_a_store = type(error).__module__.split(".")[0] in ("botocore", "aiobotocore", "aiohttp")
-        if not (of_a_store or isinstance(error, OSError)):
+        line = _foreseen(error)
+        if line is None:
             raise
-        print(
-            f"memscan: storage: {type(error).__name__}: {error}; check the location, the "
-            "permissions and, for s3, AWS_ENDPOINT_URL and the credentials in the environment",
-            file=sys.stderr,
-        )
+        print(f"memscan: {line}", file=sys.stderr)
         return 1
+
+
+def _foreseen(error: Exception) -> str | None:
+    """A line about an error of the machine rather than of this program; None for any other."""
+    if type(error).__module__.startswith("ray."):
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        return (
+            f"Ray: {type(error).__name__}: {reason}; what is committed is safe: run the same "
+            "command again"
+        )
+    if isinstance(error, UnicodeEncodeError):
+        text = ascii(error.object[error.start : error.end])
+        return (
+            f"{text} cannot be said in this locale's encoding ({error.encoding}); set "
+            "LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+        )
+    from scanner.storage.complaints import complaint
+
+    return complaint(error)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Have SIGTERM end the process as Ctrl-C does: what is done is saved, Ray is shut down."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def say(line: str) -> None:
@@ -75,7 +112,7 @@ def quiet_libraries() -> None:
 
 
 def print_json(record: Any) -> None:
-    print(json.dumps(record, indent=1, ensure_ascii=False, default=str))
+    print(json.dumps(record, indent=1, ensure_ascii=escapes_json(), default=str))
 
 
 def print_rejects(reasons: dict[str, int], column: int = 11) -> None:

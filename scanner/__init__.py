@@ -3,6 +3,7 @@
 ``Scorer`` and ``load_model`` are here; the rest of the package is imported by its rooms.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +11,11 @@ if TYPE_CHECKING:
     from scanner.scoring import Scorer
 
 __all__ = ["Scorer", "load_model"]
+
+# Read when torch loads, by this process and its actors: a thread that has to wait for another one
+# sleeps. By default it spins, and where other processes want the cores, all wait tens of times
+# longer.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def __getattr__(name: str) -> Any:

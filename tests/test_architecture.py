@@ -7,15 +7,16 @@ from jobs.architecture import imports_of, modules, redrawn
 ROOT = Path(__file__).parents[1]
 ROOMS = {
     "errors": set(),
+    "cores": set(),
     "signals": set(),
     "storage": {"errors"},
     "captions": {"errors", "storage"},
     "run": {"errors", "storage"},
-    "models": {"errors", "storage"},
+    "models": {"errors", "cores", "storage"},
     "probe": {"errors", "signals", "models"},
     "scoring": {"errors", "signals", "models", "probe", "captions", "run"},
-    "cluster": {"errors", "storage", "run"},
-    "query": {"errors", "storage", "run"},
+    "cluster": {"errors", "cores", "storage", "run"},
+    "query": {"errors", "cores", "storage", "run"},
     "calibration": {"errors", "storage", "captions", "query"},
     "curation": {
         *("errors", "storage", "run", "query", "calibration", "cluster"),
@@ -34,7 +35,17 @@ ROOMS = {
         *("cluster", "scan", "query", "pages"),
         "mitigation",  # verify --mitigate
     },
-    "scan": {"errors", "storage", "captions", "run", "models", "scoring", "cluster", "query"},
+    "scan": {
+        "errors",
+        "cores",
+        "storage",
+        "captions",
+        "run",
+        "models",
+        "scoring",
+        "cluster",
+        "query",
+    },
 }
 LIBRARIES = {
     "fsspec": {"storage"},

@@ -121,5 +121,5 @@ def _repeated(batches: Sequence[dict[str, Tensor]], rows: int) -> Sequence[dict[
 
 def resident_bytes() -> int:
     """Memory that this process holds now (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * 4096

@@ -13,13 +13,13 @@ Example: memscan study-mitigation --out study
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.terminal import command, print_json, quiet_libraries
+from scanner.cores import usable_cores
 from scanner.errors import UsageError
 
 
@@ -41,7 +41,7 @@ class StudyConfig:
     """Pairs of forwards timed on the full-size U-Net; 0 leaves the timing out."""
     cost_only: bool = False
     """Only count and time what mitigation costs on the full-size U-Net."""
-    workers: int = os.cpu_count() or 1
+    workers: int = usable_cores()
     """Processes at once, a core each."""
     json: bool = False
     """Print the result as JSON."""
@@ -72,7 +72,7 @@ def _study(config: StudyConfig) -> int:
     if config.json:
         print_json(record)
     else:
-        print((config.out / "findings.md").read_text())
+        print((config.out / "findings.md").read_text(encoding="utf-8"))
     return 0
 
 
@@ -85,8 +85,8 @@ def _cost(config: StudyConfig) -> dict[str, Any]:
         kept = config.out / f"time-{config.time_pairs}.json"
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(json.dumps(speed.time_ratio(config.time_pairs)))
-        cost |= json.loads(kept.read_text())
+            kept.write_text(json.dumps(speed.time_ratio(config.time_pairs)), encoding="utf-8")
+        cost |= json.loads(kept.read_text(encoding="utf-8"))
     return cost
 
 
@@ -97,10 +97,10 @@ def _remember(config: StudyConfig) -> dict[str, int]:
     sizes = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
     kept = config.out / "study.json"
     if not kept.exists():
-        kept.write_text(json.dumps(sizes))
-    elif json.loads(kept.read_text()) != sizes:
+        kept.write_text(json.dumps(sizes), encoding="utf-8")
+    elif json.loads(there := kept.read_text(encoding="utf-8")) != sizes:
         raise UsageError(
-            f"--out {config.out}: holds a study of other sizes ({kept.read_text()}); give the same "
+            f"--out {config.out}: holds a study of other sizes ({there}); give the same "
             "options, or another directory"
         )
     return sizes

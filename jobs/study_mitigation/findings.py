@@ -25,7 +25,7 @@ def write(out: Path, found: Found, cost: dict[str, Any], sizes: dict[str, int]) 
     figures.settings(found.settings, out / "settings.png")
     figures.dose_response(found.doses, found.undosed, out / "doses.png")
     figures.tuning(found.tuning, out / "tuning.png")
-    (out / "findings.md").write_text(_page(found, cost, sizes))
+    (out / "findings.md").write_text(_page(found, cost, sizes), encoding="utf-8")
 
 
 def _page(found: Found, cost: dict[str, Any], sizes: dict[str, int]) -> str:

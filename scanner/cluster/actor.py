@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray.util.metrics import Counter
 
-from scanner.cluster.work import Item, Work
+from scanner.cluster.work import Item, Work, reporting
 from scanner.run import Commit, Commits
 
 
@@ -20,6 +20,7 @@ class Worker:
         self.commits = commits
         self.work = make_work()
         self._device = ThreadPoolExecutor(1)
+        self._computed: dict[str, int] = {}
         self._slices = Counter("memscan_slices", "slices committed by this actor")
         self._rows = Counter("memscan_rows", "rows in the parts committed by this actor")
         self._busy = Counter("memscan_busy_seconds", "seconds this actor computed")
@@ -28,13 +29,23 @@ class Worker:
         """The node's id, when the work has been made."""
         return ray.get_runtime_context().get_node_id()
 
+    def computed(self) -> dict[str, int]:
+        """What is computed so far of each item at work, by its id."""
+        return dict(self._computed)
+
     def do(self, item: Item, generation: int) -> Commit:
         """The item's commit, by this actor or by whoever was first."""
+        try:
+            return self._do(item, generation)
+        finally:
+            self._computed.pop(item.id, None)
+
+    def _do(self, item: Item, generation: int) -> Commit:
         there = self.commits.there(item.id, generation)
         if there:
             return there
         prepared = self.work.prepare(item)
-        began, seconds, computed = self._device.submit(self._compute, prepared).result()
+        began, seconds, computed = self._device.submit(self._compute, item, prepared).result()
         result = self.work.finish(computed)
         result.notes |= {"worker": f"{os.uname().nodename}:{os.getpid()}", "began": began}
         commit = self.commits.commit(item.id, result.outputs, generation, seconds, result.notes)
@@ -43,7 +54,11 @@ class Worker:
         self._busy.inc(max(seconds, 1e-6))
         return commit
 
-    def _compute(self, prepared: Any) -> tuple[float, float, Any]:
+    def _compute(self, item: Item, prepared: Any) -> tuple[float, float, Any]:
+        def note(count: int) -> None:
+            self._computed[item.id] = count
+
         began, start = time.time(), time.perf_counter()
-        computed = self.work.compute(prepared)
+        with reporting(note):
+            computed = self.work.compute(prepared)
         return began, time.perf_counter() - start, computed

@@ -25,7 +25,10 @@ FIT_SECONDS = 5.0
 
 @dataclass
 class Actor:
-    """One process and the tasks it was given, by Ray's reference. ``alone``: it has a suspect."""
+    """One process and the tasks it was given, by Ray's reference. ``alone``: it has a suspect.
+
+    ``computed``: what it has last reported of each item; ``asked``: the report that is on its way.
+    """
 
     handle: Any
     node: str = ""
@@ -33,6 +36,9 @@ class Actor:
     alone: bool = False
     in_a_row: int = 0
     moved: float = field(default_factory=time.monotonic)
+    computed: dict[str, int] = field(default_factory=dict)
+    asked: Any = None
+    asked_at: float = 0.0
 
 
 class Crew:
@@ -60,7 +66,7 @@ class Crew:
             num_gpus=resources.gpus,
             max_restarts=0,
             max_task_retries=0,
-            max_concurrency=in_flight,
+            max_concurrency=in_flight + 1,  # one more, for reports
         )
         self._new = lambda: actor.remote(commits, make_work)
 

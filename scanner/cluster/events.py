@@ -1,6 +1,6 @@
 """What a pool is given to do, and what it tells of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scanner.run import Commit
@@ -11,14 +11,15 @@ class Event:
     """What the driver learns.
 
     ``commit`` of an item, ``retry`` of one, ``quarantine`` (it is given up), ``note`` (something
-    to tell), or ``tick``. ``reason`` says why; ``running`` holds the items at work.
+    to tell), or ``tick``. ``reason`` says why; ``running`` has the items at work, by id, with what
+    is computed of each.
     """
 
     kind: str
     item: Any = None
     commit: Commit | None = None
     reason: str = ""
-    running: tuple[str, ...] = ()
+    running: dict[str, int] = field(default_factory=dict)
     actors: int = 0
 
 

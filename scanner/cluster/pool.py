@@ -28,6 +28,7 @@ from scanner.run import Commits
 FAILURES_IN_A_ROW = 2
 IN_FLIGHT = 3
 TICK_SECONDS = 1.0
+REPORT_SECONDS = 2.0
 HANG_SECONDS = 1800.0
 HANG_FACTOR = 20.0
 
@@ -45,7 +46,7 @@ def run_items(
     At most ``in_flight`` items are in one actor, so that nothing piles up there. An item that
     fails ``ATTEMPTS`` times is given up (event ``quarantine``), the others go on; after its first
     failure it runs alone, so that no neighbour is blamed. Not counted are the loss of a node and
-    an outage of the store, which is waited for. An actor that makes no progress for
+    an outage of the store, which is waited for. An actor that reports no progress for
     ``hang_seconds`` (or ``HANG_FACTOR`` times the longest item, if that is more) is replaced.
 
     A node with room for an actor is waited for. Raises UserError where actors cannot start or die
@@ -88,9 +89,14 @@ class _Pool:
                     yield from crew.started(reference)
                 elif reference in self.references:
                     yield from self._finished(reference)
+            self._hear_reports()
             yield from self._stop_hanging()
             crew.forgive(self.blame.forgive())
-            running = tuple(task.item.id for a in crew.actors for task in a.tasks.values())
+            running = {
+                task.item.id: actor.computed.get(task.item.id, 0)
+                for actor in crew.actors
+                for task in actor.tasks.values()
+            }
             yield Event("tick", running=running, actors=len(crew.actors))
 
     def _feed(self, actor: Actor) -> None:
@@ -134,6 +140,7 @@ class _Pool:
     def _settle(self, reference: Any, actor: Actor) -> Task:
         del self.references[reference]
         task = actor.tasks.pop(reference)
+        actor.computed.pop(task.item.id, None)
         actor.alone, actor.moved = False, time.monotonic()
         return task
 
@@ -160,6 +167,26 @@ class _Pool:
         for task in tasks:
             yield self.blame.count(task, f"its process died: {brief(error)}")
         self.crew.buried(f"actors keep dying: {brief(error)}")
+
+    def _hear_reports(self) -> None:
+        """Ask each actor at work, every few seconds, what it has computed of its items."""
+        asked = {actor.asked: actor for actor in self.crew.actors if actor.asked}
+        done, _ = ray.wait([*asked], num_returns=len(asked), timeout=0) if asked else ([], [])
+        for reference in done:
+            actor = asked[reference]
+            actor.asked = None
+            try:
+                reported = ray.get(reference)
+            except RayError:
+                continue  # of a process that has died: its tasks tell
+            at_work = {task.item.id for task in actor.tasks.values()}
+            kept = {name: count for name, count in reported.items() if name in at_work}
+            if kept != actor.computed:
+                actor.computed, actor.moved = kept, time.monotonic()
+        now = time.monotonic()
+        for actor in self.crew.actors:
+            if actor.tasks and not actor.asked and now - actor.asked_at > REPORT_SECONDS:
+                actor.asked, actor.asked_at = actor.handle.computed.remote(), now
 
     def _stop_hanging(self) -> Iterator[Event]:
         limit = max(self.hang_seconds, HANG_FACTOR * self.longest)

@@ -1,15 +1,12 @@
-"""Ray, started or joined, and what its nodes have room for."""
+"""What Ray's nodes have room for, and what an actor takes."""
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # read when ray is imported
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
-
-from scanner.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -51,40 +48,3 @@ class Resources:
 def nodes() -> list[dict[str, float]]:
     """The resources of each living node, by Ray's names."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def joins_cluster(address: str | None) -> bool:
-    """Whether a running Ray is meant: by address, or by RAY_ADDRESS as in a cluster's job."""
-    return bool(address or os.environ.get("RAY_ADDRESS"))
-
-
-def start_ray(address: str | None) -> None:
-    """Connect to a cluster, or start a local Ray where no address is given."""
-    if ray.is_initialized():
-        return
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if not joins_cluster(address):
-        options |= {"address": "local", "include_dashboard": False}
-    elif address:
-        options |= {"address": address}
-    try:
-        ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        named = address or os.environ.get("RAY_ADDRESS") or "local"
-        raise UserError(
-            f"--address {named}: no Ray to connect to: {error} (a cluster with tokens wants its "
-            "own in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
-        ) from error
-
-
-def start_for(resources: Resources, address: str | None) -> None:
-    """As start_ray, for such actors. Raises UserError where a local Ray has no room for any: no
-    node is going to join it."""
-    start_ray(address)
-    if joins_cluster(address) or resources.fit():
-        return
-    cpus, gpus = (max(node.get(name, 0.0) for node in nodes()) for name in ("CPU", "GPU"))
-    raise UserError(
-        f"an actor takes {resources.cpus:g} CPUs and {resources.gpus:g} GPUs, and there are "
-        f"{cpus:g} and {gpus:g}; lower --cpus-per-actor or --gpus-per-actor"
-    )

@@ -1,6 +1,8 @@
 """What a pool's actor does with an item, in three steps that overlap those of its neighbours."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,7 +33,8 @@ class Work(Protocol):
     """Made once in each actor. The three steps of an item run in this order.
 
     ``compute`` has the device: it runs in one thread of the actor, one item at a time, while the
-    next item is prepared and the last one finished and written in others.
+    next item is prepared and the last one finished and written in others. What takes minutes should
+    call :func:`report` now and then: it tells how far it is, and that it is not hanging.
     """
 
     def prepare(self, item: Any) -> Any:
@@ -42,3 +45,23 @@ class Work(Protocol):
 
     def finish(self, computed: Any) -> Result:
         """Makes the tables."""
+
+
+_report: ContextVar[Callable[[int], None] | None] = ContextVar("report", default=None)
+
+
+def report(computed: int) -> None:
+    """Called by ``compute``: how much of the item is computed so far; outside of actors nothing."""
+    note = _report.get()
+    if note:
+        note(computed)
+
+
+@contextmanager
+def reporting(note: Callable[[int], None]) -> Iterator[None]:
+    """Within, ``note`` hears what is reported."""
+    token = _report.set(note)
+    try:
+        yield
+    finally:
+        _report.reset(token)

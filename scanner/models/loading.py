@@ -15,6 +15,7 @@ from scanner.models.lora import fuse_lora
 from scanner.models.model_files import ModelFiles
 from scanner.models.parts import load_part
 from scanner.models.single_file import load_single_file
+from scanner.models.threads import limit_threads
 from scanner.models.tokenizers import open_tokenizer
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -67,6 +68,7 @@ def load_model(
 
 def components_of(files: ModelFiles, dtype: str, device: str) -> dict[str, Any]:
     """What scoring needs of a pipeline, by name: parts (the LoRA fused), tokenizers, scheduler."""
+    limit_threads()
     components = {
         **{name: part.to(device) for name, part in _load_parts(files, DTYPES[dtype]).items()},
         **{name: load_tokenizer(files, name) for name in files.family.tokenizers},

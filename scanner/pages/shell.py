@@ -30,10 +30,11 @@ def render(template: Path, scripts: Sequence[Path] = (), **values: object) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    texts = [_library(), *(path.read_text() for path in (HERE / "charts.js", HERE / "tables.js", *scripts))]
+    parts = (HERE / "charts.js", HERE / "tables.js", *scripts)
+    texts = [_library(), *(path.read_text(encoding="utf-8") for path in parts)]
     return environment.get_template(template.name).render(
         **values,
-        style=Markup((HERE / "style.css").read_text()),
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         light=Markup(variables(PAPER)),
         dark=Markup(variables(DARK)),
         scripts=[Markup(script) for script in texts],

@@ -11,7 +11,7 @@ MACROS = FOLDER / "macros"
 def create_macros(connection: duckdb.DuckDBPyConnection, names: str = "*") -> None:
     """Make the macros of sql/macros known to a connection; all but clusters need a run's views."""
     for path in sorted(MACROS.glob(f"{names}.sql")):
-        connection.execute(path.read_text())
+        connection.execute(path.read_text(encoding="utf-8"))
 
 
 def near_duplicate_clusters(captions: pa.Table) -> pa.Array:

@@ -1,6 +1,5 @@
 """A DuckDB connection that sees one run's tables, and nothing else of the machine."""
 
-import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scanner.cores import usable_cores
 from scanner.errors import UserError
 from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
@@ -161,7 +161,7 @@ def open_run(
     connection.execute(f"CREATE VIEW flagged AS {FLAGGED}")
     connection.execute("SET allowed_paths = $files", {"files": sources.paths})
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    connection.execute("SET threads = $n", {"n": os.cpu_count() or 1})
+    connection.execute("SET threads = $n", {"n": usable_cores()})
     if memory:
         connection.execute("SET memory_limit = $limit", {"limit": f"{memory} B"})
     connection.execute("SET enable_external_access = false")

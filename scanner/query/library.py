@@ -66,7 +66,7 @@ def library() -> dict[str, Query]:
 
 
 def _read(path: Path) -> Query:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     parameters: dict[str, float | int | str | None] = {}
     about: dict[str, str] = {}
     columns: dict[str, str] = {}

@@ -15,6 +15,8 @@ REMEMBERED = 100
 class Progress:
     """Counts of slices and captions; ``done_before`` were committed by earlier drivers.
 
+    ``captions_done``: in committed slices; ``running``: captions computed so far, by running slice.
+
     ``started``: when the first actor of this driver had loaded its model, 0 before.
     ``happened``: what went otherwise than planned, the last ``REMEMBERED`` lines, also of earlier
     drivers of the run.
@@ -26,7 +28,7 @@ class Progress:
     captions_done: int = 0
     done_before: int = 0
     quarantined: int = 0
-    running: tuple[str, ...] = ()
+    running: dict[str, int] = field(default_factory=dict)
     actors: int = 0
     started: float = 0.0
     updated: float = 0.0
@@ -37,12 +39,16 @@ class Progress:
         """Since this driver's actors are there."""
         seconds = self.updated - self.started
         working = self.started and seconds > 0
-        return (self.captions_done - self.done_before) / seconds if working else 0.0
+        return max(0, self.captions_computed - self.done_before) / seconds if working else 0.0
+
+    @property
+    def captions_computed(self) -> int:
+        return self.captions_done + sum(self.running.values())
 
     @property
     def eta_seconds(self) -> float | None:
         rate = self.captions_per_second
-        return (self.captions - self.captions_done) / rate if rate > 0 else None
+        return (self.captions - self.captions_computed) / rate if rate > 0 else None
 
     def remember(self, line: str) -> None:
         """Add a line to what happened, with the time."""
@@ -51,7 +57,7 @@ class Progress:
 
     def stop(self, run: Run) -> None:
         """The driver ends before its work does: nothing is running from now on."""
-        self.running, self.actors = (), 0
+        self.running, self.actors = {}, 0
         self.save(run, stopped=True)
 
     def save(self, run: Run, stopped: bool = False) -> None:
@@ -62,7 +68,8 @@ class Progress:
 
 @dataclass
 class PlanningProgress:
-    """Items of a stage of planning: ``read`` (units of input files), ``group`` (ranges of ids)."""
+    """Items of a stage of planning: ``start`` (of Ray), ``read`` (units of input files), ``group``
+    (ranges of ids)."""
 
     stage: str
     items: int

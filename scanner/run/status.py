@@ -34,13 +34,15 @@ def status(run: Run) -> dict[str, Any]:
     rejected = sum(commit.rows("rejects") for commit in commits)
     planned = plan.counts["captions"] if plan else 0
     rate = seen.get("captions_per_second", 0.0)
-    left = planned - scored - rejected
     stale = time.time() - seen.get("updated", 0.0) > 30 or manifest is not None
+    running = {} if stale else seen.get("running", {})
+    computed = sum(count for name, count in running.items() if name not in finished)
+    left = max(0, planned - scored - rejected - computed)
     return {
         "slices": {
             "planned": len(plan.slices) if plan else 0,
             "committed": len(commits),
-            "running": 0 if stale else len(seen.get("running", ())),
+            "running": len(running),
             "quarantined": len(stuck),
         },
         "captions": planned,
@@ -49,6 +51,7 @@ def status(run: Run) -> dict[str, Any]:
         "limit": record.get("inputs", {}).get("limit"),
         "skipped": plan.skipped if plan else record.get("skipped", {}),
         "scored": scored,
+        "captions_running": computed,
         "rejects": count_reasons(run.store, rejects),
         "captions_per_second": rate,
         "eta_seconds": 0.0 if manifest else _eta(plan is not None, left, 0.0 if stale else rate),

@@ -19,6 +19,7 @@ from scanner.scan.setting import Say, prepare
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
 from scanner.storage import Store
+from scanner.storage.local import LOCK
 
 TRIAL_SECONDS = 5.0
 TRIAL_BATCH = 32
@@ -78,6 +79,7 @@ def _preflight(config: ScanConfig) -> int:
     if is_new:
         # Empty by now, unless a scan has begun there.
         with contextlib.suppress(OSError):
+            Path(store.location(f"preflight/{LOCK}")).unlink(missing_ok=True)
             for folder in ("preflight", ""):
                 Path(store.location(folder)).rmdir()
     return racers

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+from scanner.cluster import check_ray, start_ray
 from scanner.errors import UserError
 from scanner.run import Plan, Run
 from scanner.run.directory import planning_folder
-from scanner.run.progress import Watch
+from scanner.run.progress import PlanningProgress, Watch
 from scanner.scan.config import ScanConfig
 from scanner.scan.inherited import refuse_other_weights, with_model
 from scanner.scan.plan.inputs import Inputs, choose_inputs, unread_inputs
@@ -44,10 +45,15 @@ def scan(config: ScanConfig, say: Say, progress: Watch, inputs: Inputs | None = 
     if config.extend and not inputs.files and run.is_finished() and not config.repair:
         say(f"{config.out} has read these files already")
         return result_of(run, run.manifest() or {}, config)
+    check_ray(config.address)
     setting = prepare(config, say)
     refuse_other_weights(given, setting.scorer.model.weights)
     run.store.preflight()
     run.begin(record_of(setting, asked, wanted, inputs.skipped))
+    if inputs.files or not plans or not run.is_finished():
+        # Before planning, which may take long, so that errors show early.
+        progress(PlanningProgress("start", 0))
+        start_ray(config.address)
     planner = on_the_pool(config.address, say, progress)
     while not plans or inputs.files:
         try:

@@ -90,6 +90,7 @@ def on_the_pool(address: str | None, say: Say, progress: Watch) -> DoItems:
         progress(state)
         if len(left) < POOL_FROM:
             return run_here(commits, items, make_work)
+        progress(PlanningProgress("start", 0))
         start_ray(address)
         failed: dict[str, str] = {}
         resources = Resources(None, PLANNING_CPUS, 0)

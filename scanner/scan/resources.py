@@ -1,10 +1,9 @@
 """Who computes on what: the device, its precision, the actors and their shares."""
 
-import os
-
 import torch
 
 from scanner.cluster import Resources, joins_cluster, nodes, start_ray
+from scanner.cores import usable_cores
 from scanner.models.loading import choose_device, choose_dtype
 from scanner.scan.options import ActorOptions
 
@@ -25,7 +24,7 @@ def _resources(options: ActorOptions, device: str, joined: bool) -> Resources:
     gpus = 0.0 if device == "cpu" else options.gpus_per_actor
     if joined:
         return Resources(options.actors, options.cpus_per_actor or (1.0 if gpus else 2.0), gpus)
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     by_device = int(torch.cuda.device_count() / gpus) if gpus else cores // 2
     actors = options.actors or max(1, by_device)
     return Resources(actors, options.cpus_per_actor or max(cores / actors, 0.01), gpus)

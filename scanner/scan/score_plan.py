@@ -52,7 +52,8 @@ def _drive(
     say: Say,
     progress: Watch,
 ) -> None:
-    say(f"{len(tasks):,} slices to score; Ray starts, and each actor loads the model")
+    say(f"{len(tasks):,} slices to score; each actor loads the model")
+    progress(state)
     start_for(setting.resources, setting.config.address)
     # Two drivers of one run begin at different places, so that little is scored twice.
     turn = random.randrange(len(tasks))
@@ -69,7 +70,7 @@ def _drive(
     except KeyboardInterrupt:
         state.stop(run)
         raise
-    state.running = ()
+    state.running = {}
     state.save(run)
 
 
@@ -81,6 +82,7 @@ def _note(event: Event, run: Run, state: Progress, say: Say) -> None:
     elif event.kind == "commit":
         state.committed += 1
         state.captions_done += event.item.rows
+        state.running.pop(event.item.id, None)
     elif event.kind == "note":
         _tell(say, state, event.reason)
     elif event.kind == "retry":

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from scanner.cluster import BrokenDevice, Result
+from scanner.cluster import BrokenDevice, Result, report
 from scanner.models import ModelFiles, find_model, load_model
 from scanner.run import Output, Slice
 from scanner.run.records import encode, read_json
@@ -79,7 +79,7 @@ class SliceScorer:
 
     def compute(self, prepared: ReadCaptions) -> tuple[ReadCaptions, list[dict[str, Tensor]]]:
         with telling_broken_devices():
-            return prepared, self.scorer.compute(prepared)
+            return prepared, self.scorer.compute(prepared, report)
 
     def finish(self, computed: tuple[ReadCaptions, list[dict[str, Tensor]]]) -> Result:
         read, batches = computed

@@ -1,7 +1,7 @@
 """Score captions: run the forwards that the asked signals need, and make the table."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -161,8 +161,13 @@ class Scorer:
             ids = [caption_id(canonical(self.model.tokenizer, caption)) for caption in captions]
         return ReadCaptions(captions, ids, self.model.tokenize(captions) if captions else None)
 
-    def compute(self, read: "ReadCaptions") -> list[dict[str, Tensor]]:
-        """The device's work: of each batch in turn the signals' values (S, B, …), S seeds."""
+    def compute(
+        self, read: "ReadCaptions", report: Callable[[int], None] = lambda computed: None
+    ) -> list[dict[str, Tensor]]:
+        """The device's work: of each batch in turn the signals' values (S, B, …), S seeds.
+
+        ``report`` hears after each batch how many captions are computed.
+        """
         batches: list[dict[str, Tensor]] = []
         start = 0
         while start < len(read.captions):
@@ -178,6 +183,7 @@ class Scorer:
                 continue
             self.batch.took(len(tokens.n_B), time.perf_counter() - began)
             start += len(tokens.n_B)
+            report(start)
         return batches
 
     def table(

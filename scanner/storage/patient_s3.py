@@ -12,6 +12,7 @@ from botocore.exceptions import HTTPClientError
 from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 
+from scanner.storage.complaints import mark_storage
 from scanner.storage.outages import answered, is_transient, mark_transient
 
 PATIENCE_SECONDS = 120.0
@@ -42,6 +43,7 @@ class PatientS3(S3FileSystem):
                 return answer
             except Exception as error:
                 failure = error
+            mark_storage(failure, _place(arguments))
             # Outside of the clause above, so that a later error does not name this as its context.
             # The request's headers can hold a session token, and Ray pickles errors with all of it.
             if isinstance(failure, HTTPClientError):
@@ -86,6 +88,13 @@ class PatientS3(S3FileSystem):
         walk = super()._walk(path, maxdepth, on_error=on_error or _raise_unless_missing, **options)
         async for found in walk:
             yield found
+
+
+def _place(arguments: dict[str, Any]) -> str:
+    """What a request is about, as a URL."""
+    return "s3://" + "/".join(
+        str(arguments[name]) for name in ("Bucket", "Key") if name in arguments
+    )
 
 
 class _Body:

@@ -1,33 +1,30 @@
 """The directory of a run, and the primitive that its commit protocol rests on.
 
-:meth:`Store.create` writes a file only if no one has. S3 does it with ``If-None-Match: *``; on a
-local disk a synced temporary file is hard-linked to its final name. Any other store has to be
-allowed with ``single_writer``.
+:meth:`Store.create` writes a file only if no one has. S3 does it with ``If-None-Match: *``; a local
+disk as :mod:`scanner.storage.local` says. Any other store has to be allowed with ``single_writer``.
 """
 
 import contextlib
 import errno
-import os
 import random
-import re
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from scanner.errors import UserError
+from scanner.storage.complaints import marks_storage
+from scanner.storage.local import TEMPORARY, create_file, temporary_file
 from scanner.storage.urls import is_local, is_s3, missing_bucket, split_url, url_of
 
 RACERS = 16
 REMOVERS = 16
 CONFLICT_RETRIES = 8
 UNFINISHED_SECONDS = 3600.0
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 @dataclass
@@ -74,6 +71,7 @@ class Store:
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
 
+    @marks_storage
     def exists(self, name: str) -> bool:
         return self._fs.exists(self._path(name))
 
@@ -85,6 +83,7 @@ class Store:
         """Names of the files in a folder ("" for the top), sorted; [] where there is no folder."""
         return list(self.sizes(folder))
 
+    @marks_storage
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of each file in a folder by name, sorted, by one listing; {} without a folder.
 
@@ -107,24 +106,28 @@ class Store:
             if not name.startswith(".")
         }
 
+    @marks_storage
     def read(self, name: str) -> bytes:
         return self._fs.cat_file(self._path(name))
 
+    @marks_storage
     def open(self, name: str, mode: str = "rb", **options: Any) -> IO[Any]:
         """Open a file for reading. To write, use write, create or upload: all or nothing."""
         if "r" not in mode or "+" in mode:
             raise ValueError(f"a store's files are opened for reading only, not with mode {mode!r}")
         return self._fs.open(self._path(name), mode, **options)
 
+    @marks_storage
     def write(self, name: str, data: bytes) -> None:
         """Write or replace a file in one step: a reader sees the old one or the new one."""
         path = self._path(name)
         if is_local(self._fs):
-            with _temporary(path, lambda file: file.write(data)) as temporary:
+            with temporary_file(path, lambda file: file.write(data)) as temporary:
                 temporary.replace(path)
         else:
             self._fs.pipe_file(path, data)
 
+    @marks_storage
     def create(self, name: str, data: bytes) -> bool:
         """Write a file only if there is none.
 
@@ -133,7 +136,7 @@ class Store:
         """
         path = self._path(name)
         if is_local(self._fs):
-            made = self._create_local(path, data)
+            made = create_file(path, data, self.single_writer)
         elif is_s3(self._fs):
             made = self._create_s3(path, data)
         else:
@@ -142,9 +145,11 @@ class Store:
                 self._fs.pipe_file(path, data)
         return made or self._fs.cat_file(path) == data
 
+    @marks_storage
     def remove(self, name: str) -> None:
         self._fs.rm_file(self._path(name))
 
+    @marks_storage
     def remove_folder(self, folder: str) -> None:
         """Remove every file under a folder; none where there is none. Raises OSError."""
         if not folder:
@@ -159,13 +164,14 @@ class Store:
         with ThreadPoolExecutor(REMOVERS) as threads:
             list(threads.map(self._fs.rm_file, self._fs.find(path)))
 
+    @marks_storage
     def upload(self, local: Path, name: str) -> None:
         """Copy a local file into the store; it is there whole or not at all."""
         path = self._path(name)
         if is_local(self._fs):
             with (
                 local.open("rb") as source,
-                _temporary(path, lambda file: shutil.copyfileobj(source, file)) as temporary,
+                temporary_file(path, lambda file: shutil.copyfileobj(source, file)) as temporary,
             ):
                 temporary.replace(path)
         else:
@@ -178,19 +184,10 @@ class Store:
         """
         since = time.time() - older_than
         for path in Path(self._root).rglob(".*") if is_local(self._fs) else ():
-            if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            if TEMPORARY.fullmatch(path.name) and path.is_file():
                 with contextlib.suppress(FileNotFoundError):  # another was faster
                     if path.stat().st_mtime < since:
                         path.unlink()
-
-    @staticmethod
-    def _create_local(path: str, data: bytes) -> bool:
-        with _temporary(path, lambda file: file.write(data)) as temporary:
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-        return True
 
     def _create_s3(self, path: str, data: bytes) -> bool:
         for attempt in range(CONFLICT_RETRIES):
@@ -233,30 +230,6 @@ class Store:
                 "another; use another store, or pass --single-writer for one scan at a time"
             )
         return racers
-
-
-@contextlib.contextmanager
-def _temporary(path: str, fill: Callable[[IO[bytes]], Any]) -> Iterator[Path]:
-    """A filled and synced file beside ``path``, to be renamed or linked; gone afterwards.
-
-    Raises OSError that names ``path``, where the disk is full or may not be written, say.
-    """
-    folder, name = Path(path).parent, Path(path).name
-    temporary = folder / f".{name}.{uuid.uuid4().hex}"  # as _TEMPORARY knows it
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                fill(file)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            # A failed write names no file.
-            raise OSError(error.errno, error.strerror or str(error), path) from error
-        yield temporary
-    finally:
-        with contextlib.suppress(OSError):  # renamed, or never made
-            temporary.unlink()
 
 
 def _s3_code(error: OSError) -> str:

@@ -97,7 +97,7 @@ class _Grouped:
 def read_emoji(package: Path) -> list[Emoji]:
     """All base emoji and skin-tone variants of an unpacked ``emoji-datasource-google`` package."""
     found = []
-    for entry in json.loads((package / "emoji.json").read_text()):
+    for entry in json.loads((package / "emoji.json").read_text(encoding="utf-8")):
         name = (entry["name"] or entry["short_name"].replace("_", " ")).lower().replace("-", " ")
         words = (entry["category"].lower(), entry["subcategory"].replace("-", " "))
         for item in (entry, *entry.get("skin_variations", {}).values()):

@@ -27,8 +27,10 @@ def make_tokenizer(clip_merges: Path) -> CLIPTokenizer:
     tokens += ["".join(pair.split()) for pair in merges] + ["<|startoftext|>", "<|endoftext|>"]
     with tempfile.TemporaryDirectory() as folder:
         vocabulary, pairs = Path(folder, "vocab.json"), Path(folder, "merges.txt")
-        vocabulary.write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
-        pairs.write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+        vocabulary.write_text(
+            json.dumps({token: number for number, token in enumerate(tokens)}), encoding="utf-8"
+        )
+        pairs.write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
         return CLIPTokenizer(vocab=str(vocabulary), merges=str(pairs), model_max_length=77)
 
 
