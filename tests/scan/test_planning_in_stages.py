@@ -75,7 +75,7 @@ def test_a_file_read_in_pieces_keeps_its_row_numbers(tmp_path: Path, data: Path)
     assert plan.inputs == (
         {
             "url": str(data / "0.parquet"), "is_reference": False, "rows": 550, "samples": 550,
-            "rejects": 0, "not_downloaded": 0, "unreadable": False,
+            "rejects": 0, "not_downloaded": 0, "unreadable": False, "notes": {},
         },
     )  # fmt: skip
 

@@ -107,6 +107,14 @@ def test_a_shard_of_img2dataset_that_loses_no_row_is_copied(tmp_path: Path) -> N
             assert tar.getnames() == names
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.jsonl.gz", "a.tar", "a.parquet"])
+def test_a_file_that_loses_no_row_is_copied_as_it_is(tmp_path: Path, name: str) -> None:
+    for data in (b"", b"any bytes"):
+        (tmp_path / "in").write_bytes(data)
+        write_clean(tmp_path / "in", tmp_path / name, set())
+        assert (tmp_path / name).read_bytes() == data
+
+
 @pytest.mark.parametrize("hard", [True, False])
 def test_links_into_a_removed_sample_go_or_refuse(tmp_path: Path, hard: bool) -> None:
     with tarfile.open(tmp_path / "in.tar", "w") as tar:
