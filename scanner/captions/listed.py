@@ -40,6 +40,8 @@ def _lines(url: str) -> list[str]:
 
 def _of_table(url: str, where: str, columns: Sequence[str]) -> tuple[str, list[str]]:
     there = {column.lower(): column for column in inspect(url).columns}
+    if not there:
+        return columns[0], []
     name = next((name for name in columns if name in there), None)
     if name is None:
         have = ", ".join(there.values())

@@ -6,7 +6,7 @@ from scanner.scan.plan import units
 from scanner.scan.plan.inputs import Input
 from scanner.scan.plan.units import Piece, Reading, cut
 
-COLUMNS = Columns("caption", None, None, ("url",))
+COLUMNS = Columns("caption", None, None, ("url",), quoting="needed", fallback="txt")
 
 
 def _file(name: str, size: int = 1, row_groups: tuple[int, ...] = ()) -> Input:

@@ -49,6 +49,10 @@ def _tar(url: str, shard: Shard, gone: set[str], copies: Store, folder: Path) ->
     source, target = folder / "source.tar", folder / "target.tar"
     with open_input(url) as remote, source.open("wb") as file:
         shutil.copyfileobj(remote, file, 1 << 20)
+    copy = shard.target.removesuffix(".parquet") + ".tar"
+    if not gone:
+        copies.upload(source, copy)
+        return gone
     found: set[str] = set()
 
     def goes(number: int, key: str) -> bool:
@@ -63,7 +67,7 @@ def _tar(url: str, shard: Shard, gone: set[str], copies: Store, folder: Path) ->
             f"{url}: cannot be copied ({error}), so no cleaned copy was made of {shard.source}; "
             "mend the file or leave it out of the training set"
         ) from error
-    copies.upload(target, shard.target.removesuffix(".parquet") + ".tar")
+    copies.upload(target, copy)
     return found
 
 

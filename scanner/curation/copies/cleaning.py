@@ -108,7 +108,11 @@ def _why(shard: Shard) -> str:
 def write_clean(
     source: Path, target: Path, removed: set[int], quoting: Quoting | None = None
 ) -> None:
-    """A copy of a file of any format that is scanned, without some of its rows."""
+    """A copy of a file of any format that is scanned, without some of its rows; as it is, where
+    none goes."""
+    if not removed:
+        shutil.copyfile(source, target)
+        return
     ending = ending_of(source.name)
     if ending == ".parquet":
         clean_parquet(source, target, removed)

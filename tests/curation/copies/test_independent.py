@@ -107,6 +107,40 @@ def test_a_shard_of_img2dataset_that_loses_no_row_is_copied(tmp_path: Path) -> N
             assert tar.getnames() == names
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_tar_whose_samples_are_apart_is_refused(tmp_path: Path, beside: bool) -> None:
+    """Whether it is scanned itself, or lies beside the table that img2dataset wrote."""
+    data = tmp_path / "d"
+    data.mkdir()
+    names = ["0.jpg", "1.jpg", "0.json", "1.json"]
+    with tarfile.open(data / "a.tar", "w") as tar:
+        for name in names if beside else sorted(names):
+            text = b'{"caption": "loud"}' if name.endswith("json") else b""
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text))
+    if beside:
+        table = {"key": ["0", "1"], "url": ["u", "v"], "status": ["success"] * 2}
+        pq.write_table(pa.table({**table, "caption": ["loud", "quiet"]}), data / "a.parquet")
+    run = make_run(tmp_path / "run", loudness, captions=(str(data),))
+    curate(run, open_run(run), DROP, str(tmp_path / "list"), force=True)
+    if not beside:
+        with tarfile.open(data / "a.tar", "w") as tar:
+            for name in names:
+                tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(UserError, match=r"sample 0 do not follow one another"):
+        apply(run, str(tmp_path / "list"), str(tmp_path / "copies"), print)
+    assert not (tmp_path / "copies" / "a.tar").exists()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.jsonl.gz", "a.tar", "a.parquet"])
+def test_a_file_that_loses_no_row_is_copied_as_it_is(tmp_path: Path, name: str) -> None:
+    for data in (b"", b"any bytes"):
+        (tmp_path / "in").write_bytes(data)
+        write_clean(tmp_path / "in", tmp_path / name, set())
+        assert (tmp_path / name).read_bytes() == data
+
+
 @pytest.mark.parametrize("hard", [True, False])
 def test_links_into_a_removed_sample_go_or_refuse(tmp_path: Path, hard: bool) -> None:
     with tarfile.open(tmp_path / "in.tar", "w") as tar:
