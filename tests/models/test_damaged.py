@@ -1,6 +1,9 @@
 """Damaged and odd model directories: each is one line that names the file and the remedy."""
 
+import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,7 @@ from tests.models.damage import (
     with_another,
 )
 
+NOBODY = 65534
 DAMAGED: dict[str, tuple[Change, str]] = {
     "no class": (set_json(INDEX, _class_name=...), r"model_index\.json: no _class_name"),
     "class of a module": (set_json(INDEX, _class_name=["mine", "Pipe"]), "_class_name is"),
@@ -188,6 +192,29 @@ def test_a_damaged_second_text_encoder_is_named(
     change(folder)
     with pytest.raises(UserError, match=f"^model: .*{message}"):
         load_model(find_model(str(folder)))
+
+
+@pytest.fixture
+def public(random_models: dict[str, Path]) -> Iterator[Path]:
+    """A copy of a model that any user may read."""
+    with tempfile.TemporaryDirectory() as outer:
+        folder = shutil.copytree(random_models["sd1"], Path(outer) / "model")
+        for path in (Path(outer), *Path(outer).rglob("*")):
+            path.chmod(0o755)
+        yield folder
+
+
+@pytest.mark.parametrize("place", [INDEX, "tokenizer", TOKENIZER, "unet", UNET_CONFIG, TEXT])
+def test_what_may_not_be_read_is_named(public: Path, place: str) -> None:
+    (public / place).chmod(0)
+    user = os.geteuid()
+    os.seteuid(user or NOBODY)  # root may read anything
+    try:
+        with pytest.raises(UserError, match=f"^model: {public}: .*may not be read .*{place}"):
+            load_model(find_model(str(public)))
+    finally:
+        os.seteuid(user)
+        (public / place).chmod(0o755)
 
 
 def test_names_that_are_no_model_directory_say_what_to_name(
