@@ -9,7 +9,7 @@ from scanner.models.fetching import fetch_configuration, fetch_weights
 from scanner.models.fitting import refuse_misfit
 from scanner.models.lora import find_lora
 from scanner.models.model_files import ModelFiles, read_index
-from scanner.models.opening import model_error
+from scanner.models.opening import model_error, opening
 from scanner.models.single_file import (
     find_single_file,
     is_single_file,
@@ -38,26 +38,38 @@ def find_model(
     """
     if is_single_file(name):
         checkpoint, folder = find_single_file(name, model_config)
-        files = ModelFiles(name, folder, None, _pipeline(model_config or name, folder), checkpoint)
-        kind = files.config("scheduler").get("prediction_type", "epsilon")
-        refuse_other_prediction(name, checkpoint, kind)
+        with opening(name, str(folder)):
+            pipeline = _pipeline(model_config or name, folder)
+            files = ModelFiles(name, folder, None, pipeline, checkpoint)
+            _refuse_damage(files)
     else:
         if model_config:
             raise UserError(f"--model-config is for single files; {name} has its own configuration")
         folder, pinned = fetch_configuration(name, revision)
         if revision is not None and pinned is None:
             raise UserError(f"--revision is for models on the hub; {name} is not one")
-        files = ModelFiles(name, folder, pinned, _pipeline(name, folder))
-    refuse_configuration(name, files.config("unet"), files.config("scheduler"))
-    refuse_misfit(files)
-    if not files.checkpoint:
-        # Last: the weights of a model that is refused can be large.
-        fetch_weights(name, folder, files.revision, files.family.parts)
-        for part in files.family.parts:
-            refuse_missing(name, folder / part, files.weight_files(part))
+        with opening(name, str(folder)):
+            files = ModelFiles(name, folder, pinned, _pipeline(name, folder))
+            _refuse_damage(files)
     if lora:
         files = replace(files, lora=find_lora(lora), lora_scale=lora_scale)
     return files
+
+
+def _refuse_damage(files: ModelFiles) -> None:
+    """Raise UserError for a model that cannot be scored, whose parts do not fit each other, or
+    whose weights are missing."""
+    scheduler = files.config("scheduler")
+    refuse_configuration(files.title, files.config("unet"), scheduler)
+    refuse_misfit(files)
+    if files.checkpoint:
+        kind = scheduler.get("prediction_type", "epsilon")
+        refuse_other_prediction(files.name, files.checkpoint, kind)
+        return
+    # Last: the weights of a model that is refused can be large.
+    fetch_weights(files.name, files.folder, files.revision, files.family.parts)
+    for part in files.family.parts:
+        refuse_missing(files.name, files.folder / part, files.weight_files(part))
 
 
 def _pipeline(name: str, folder: Path) -> str:

@@ -17,26 +17,26 @@ def refuse_misfit(files: ModelFiles) -> None:
     unet, vae = files.config("unet"), files.config("vae")
     encoders = [part for part in files.family.parts if part != "unet"]
     texts = {part: _text_config(files, part) for part in encoders}
-    with opening(files.name, "unet/config.json"):
-        _refuse_width(files.name, unet, {part: text.hidden_size for part, text in texts.items()})
-        _refuse_pooled(files.name, unet, texts)
+    with opening(files.title, "unet/config.json"):
+        _refuse_width(files.title, unet, {part: text.hidden_size for part, text in texts.items()})
+        _refuse_pooled(files.title, unet, texts)
     channels, latents = unet.get("in_channels", 4), vae.get("latent_channels", 4)
     if channels != latents:
         raise model_error(
-            files.name,
+            files.title,
             f"unet/config.json: in_channels {channels}, but the latents of vae/config.json have "
             f"{latents} (latent_channels); {_ONE_MODEL}",
         )
-    with opening(files.name, "scheduler/scheduler_config.json"):
+    with opening(files.title, "scheduler/scheduler_config.json"):
         score_scheduler(files.config("scheduler"))
     for part, encoder in zip(files.family.tokenizers, encoders, strict=True):
-        tokenizer = open_tokenizer(files.name, files.folder / part)
-        refuse_other_tokenizer(files.name, tokenizer, part, encoder, texts[encoder])
+        tokenizer = open_tokenizer(files.title, files.folder / part)
+        refuse_other_tokenizer(files.title, tokenizer, part, encoder, texts[encoder])
 
 
 def _text_config(files: ModelFiles, part: str) -> CLIPTextConfig:
     files.config(part)
-    with opening(files.name, f"{part}/config.json"):
+    with opening(files.title, f"{part}/config.json"):
         return CLIPTextConfig.from_pretrained(files.folder / part, local_files_only=True)
 
 

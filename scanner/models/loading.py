@@ -24,7 +24,7 @@ NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safet
 
 def load_tokenizer(files: ModelFiles, name: str = "tokenizer") -> CLIPTokenizer:
     """A tokenizer alone; the first is what planning needs."""
-    return open_tokenizer(files.name, files.folder / name)
+    return open_tokenizer(files.title, files.folder / name)
 
 
 def tokenizer_of(name: str, revision: str | None, model_config: str | None) -> CLIPTokenizer:

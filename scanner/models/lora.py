@@ -19,6 +19,7 @@ PAIRS = (
     (".lora_A.", ".lora_B."),
     (".lora_linear_layer.down.", ".lora_linear_layer.up."),
 )
+BOTH_WAYS = (*PAIRS, *((up, down) for down, up in PAIRS))
 
 
 def find_lora(name: str) -> Path:
@@ -49,10 +50,8 @@ def _refuse_keys(name: str, keys: set[str]) -> None:
     magnitudes = sorted(key for key in keys if "dora_scale" in key)
     if magnitudes:
         raise model_error(name, f"a DoRA ({magnitudes[0]}) is not supported; a LoRA is")
-    pairs = {down: down.replace(*mark) for down in keys for mark in PAIRS if mark[0] in down}
-    unknown = sorted(
-        key for key in keys - pairs.keys() - set(pairs.values()) if not key.endswith(".alpha")
-    )
+    pairs = {key: key.replace(*marks) for key in keys for marks in BOTH_WAYS if marks[0] in key}
+    unknown = sorted(key for key in keys - pairs.keys() if not key.endswith(".alpha"))
     lacking = sorted(set(pairs.values()) - keys)
     if unknown or not pairs:
         some = ", ".join(unknown[:3]) or "none"
@@ -64,8 +63,8 @@ def _refuse_keys(name: str, keys: set[str]) -> None:
     if lacking:
         raise model_error(
             name,
-            f"{len(lacking)} weights are missing ({', '.join(lacking[:3])}): the file is partial; "
-            "download or save it again",
+            f"{len(lacking)} of a pair of weights missing ({', '.join(lacking[:3])}): the file is "
+            "partial; download or save it again",
         )
 
 

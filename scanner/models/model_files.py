@@ -36,24 +36,29 @@ class ModelFiles:
     def family(self) -> type[DiffusionModel]:
         return FAMILIES[self.pipeline]
 
+    @property
+    def title(self) -> str:
+        """The model's name, with where its configuration is if that is elsewhere."""
+        return f"{self.name} with the configuration {self.folder}" if self.checkpoint else self.name
+
     def config(self, part: str) -> dict[str, Any]:
         """Return the configuration of a part of the pipeline. Raises UserError without one."""
         file = "scheduler_config.json" if part == "scheduler" else "config.json"
         folder = self.folder / part
         if not folder.is_dir():
-            raise model_error(self.name, self._absent(part))
-        return read_json(self.name, folder / file, f"{part}/{file}")
+            raise model_error(self.title, self._absent(part))
+        return read_json(self.title, folder / file, f"{part}/{file}")
 
     @property
     def settings(self) -> dict[str, Any]:
         """The entries of model_index.json that decide a score."""
-        index = read_index(self.name, self.folder)
+        index = read_index(self.title, self.folder)
         return {name: index.get(name, own) for name, own in self.family.settings.items()}
 
     @property
     def pixels_per_latent(self) -> int:
         """Pixels of a picture along one side of a latent."""
-        with opening(self.name, "vae/config.json"):
+        with opening(self.title, "vae/config.json"):
             return 2 ** (len(self.config("vae")["block_out_channels"]) - 1)
 
     def weight_files(self, part: str) -> list[Path]:
@@ -71,8 +76,8 @@ class ModelFiles:
         for part in self.family.parts:
             found.add_config(part, self.config(part))
         for part in self.family.tokenizers:
-            found.add_settings(part, what_decides(open_tokenizer(self.name, self.folder / part)))
-        with opening(self.name, "scheduler/scheduler_config.json"):
+            found.add_settings(part, what_decides(open_tokenizer(self.title, self.folder / part)))
+        with opening(self.title, "scheduler/scheduler_config.json"):
             levels = score_scheduler(self.config("scheduler")).config
             found.add_settings("scheduler", {name: levels[name] for name in NOISE_LEVELS})
         for name, files in self._weights():

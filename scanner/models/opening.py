@@ -30,6 +30,11 @@ def opening(name: str, place: str, remedy: str = AGAIN) -> Iterator[None]:
         yield
     except (UserError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
         raise
+    except PermissionError as error:
+        file = f" ({error.filename})" if error.filename else ""
+        raise model_error(
+            name, f"{place}: may not be read{file}; give this user the permission"
+        ) from error
     except Exception as error:
         raise model_error(name, f"{place}: {_reason(error)}; {remedy}") from error
 

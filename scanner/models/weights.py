@@ -12,6 +12,7 @@ from scanner.models.opening import AGAIN, model_error, opening, read_json, refus
 
 ENDING = ".safetensors"
 INDEX = f"{ENDING}.index.json"
+STEMS = ("model", "diffusion_pytorch_model")  # of transformers and of diffusers
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _CONVERT = "convert them with diffusers' save_pretrained(safe_serialization=True)"
 
@@ -23,7 +24,7 @@ def expected_files(name: str, folder: Path, kind: type[Any]) -> list[Path]:
     Raises UserError for an index that cannot be read.
     """
     of_transformers = issubclass(kind, PreTrainedModel)
-    stem = "model" if of_transformers else "diffusion_pytorch_model"
+    stem = STEMS[0 if of_transformers else 1]
     single, index = folder / f"{stem}{ENDING}", folder / f"{stem}{INDEX}"
     # Where both are there, transformers takes the single file and diffusers the shards.
     if not index.exists() or (of_transformers and single.exists()):
@@ -49,7 +50,7 @@ def refuse_missing(name: str, folder: Path, files: Iterable[Path]) -> None:
 
 def _what_is_there(folder: Path, wanted: Path) -> str:
     names = sorted(path.name for path in folder.iterdir())
-    if (wanted.parent / wanted.name).name.count("-of-"):
+    if wanted.stem not in STEMS:
         return f"{folder.name}/{wanted.name}: missing, and the index names it; {AGAIN}"
     lacking = f"no safetensors weights in {folder.name}/ ({wanted.name} is missing)"
     others = [name for name in names if name.endswith(ENDING)]

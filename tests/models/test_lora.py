@@ -1,11 +1,12 @@
 """A LoRA fused at loading, against its equation and against diffusers with the LoRA active."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scanner.errors import UserError
@@ -239,3 +240,45 @@ def test_what_is_no_lora_in_safetensors_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             find_lora(str(place))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda w: dict(list(w.items())[1:]), "1 of a pair of weights missing .* is partial"),
+        (lambda w: {f"module.{key}": value for key, value in w.items()}, "0 of its 5 layers"),
+        (
+            lambda w: w | {"bundle_emb.x": torch.ones(1)},
+            r"1 of its 11 weights .*bundle_emb",
+        ),
+        (lambda w: {"conv_in.weight": torch.ones(1)}, "1 of its 1 weights are not of a LoRA"),
+        (lambda w: {}, "0 of its 0 weights are not of a LoRA"),
+    ],
+    ids=["partial", "prefixed", "more", "another model", "empty"],
+)
+def test_a_damaged_lora_is_one_line_that_names_it(
+    random_models: dict[str, Path],
+    loras: dict[str, str],
+    tmp_path: Path,
+    edit: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    message: str,
+) -> None:
+    file = tmp_path / "lora.safetensors"
+    save_file(edit(load_file(loras["sd1"])), file)
+    with pytest.raises(UserError, match=f"^model: --lora {file}: .*{message}"):
+        load_model(str(random_models["sd1"]), lora=str(file))
+
+
+def test_a_lora_that_is_a_pointer_or_truncated_is_one_line(
+    random_models: dict[str, Path], loras: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "lora.safetensors"
+    whole = Path(loras["sd1"]).read_bytes()
+    for data, message in (
+        (b"version https://git-lfs.github.com/spec/v1", "a git-LFS pointer"),
+        (whole[:-9], "not a safetensors file, or damaged"),
+        (b"", "not a safetensors file, or damaged"),
+    ):
+        file.write_bytes(data)
+        with pytest.raises(UserError, match=f"^model: --lora {file}: .*{message}"):
+            find_model(str(random_models["sd1"]), lora=str(file))

@@ -16,6 +16,11 @@ from tests.conftest import KINDS
 from tests.original_layout import save_as_single_file
 from tests.scoring.test_scorer import assert_same_scores
 
+TEXTS = {
+    "sd1": "cond_stage_model.transformer.",
+    "sd2": "cond_stage_model.model.",
+    "sdxl": "conditioner.embedders.1.model.",
+}
 CAPTIONS = ["a red apple on a table", "Wow! The Great Wave"]
 
 
@@ -179,3 +184,58 @@ def test_a_directory_takes_no_other_configuration(random_models: dict[str, Path]
     folder = str(random_models["sd1"])
     with pytest.raises(UserError, match="--model-config is for single files"):
         find_model(folder, model_config=folder)
+
+
+def _change(weights: dict[str, torch.Tensor], kind: str, what: str) -> dict[str, torch.Tensor]:
+    prefix = TEXTS[kind]
+    keys = [key for key in weights if key.startswith(prefix)]
+    if what == "partial":
+        return {key: value for key, value in weights.items() if key != keys[-1]}
+    if what == "deeper":
+        last = [key for key in keys if ".2." in key]
+        return weights | {
+            key.replace(".2.", f".{number}."): weights[key].clone()
+            for key in last
+            for number in (3, 4)
+        }
+    return {f"module.{key}": value for key, value in weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("partial", "text_encoder(_2)?: 1 weights? missing|does not fit the configuration"),
+        ("deeper", "the file has .* of text_encoder"),
+        ("prefixed", "no whole Stable Diffusion checkpoint.* but module"),
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_without_all_of_its_text_encoder_is_refused(
+    random_models: dict[str, Path],
+    checkpoints: dict[str, str],
+    tmp_path: Path,
+    kind: str,
+    what: str,
+    message: str,
+) -> None:
+    file = tmp_path / "changed.safetensors"
+    save_file(_change(load_file(checkpoints[kind]), kind, what), file)
+    with pytest.raises(UserError, match=f"^model: {file}: .*({message})"):
+        load_model(str(file), model_config=str(random_models[kind]))
+
+
+def test_what_is_not_scored_in_a_checkpoint_does_not_change_the_hash(
+    random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    more = {"first_stage_model.x": torch.ones(1), "model_ema.decay": torch.ones(1)}
+    positions = {
+        "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.ones(1, 77)
+    }
+    other = _with(checkpoints["sd1"], tmp_path / "more.safetensors", **more, **positions)
+    config = str(random_models["sd1"])
+    files = find_model(other, model_config=config)
+    own = find_model(checkpoints["sd1"], model_config=config)
+    assert files.weights_hash() == own.weights_hash()
+    assert_same_scores(
+        Scorer(load_model(files)).score(CAPTIONS), Scorer(load_model(own)).score(CAPTIONS)
+    )
