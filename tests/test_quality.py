@@ -53,7 +53,7 @@ def _without_encoding(call: ast.Call) -> bool:
     values = [
         node.value for node in (*call.args, *named.values()) if isinstance(node, ast.Constant)
     ]
-    modes = [value for value in values if isinstance(value, str) and set(value) <= set("rwax+bt")]
+    modes = [value for value in values if isinstance(value, str) and set(value) <= set("rwax+bt:|")]
     if name == "NamedTemporaryFile":
         return any("b" not in mode for mode in modes)
     if name == "open" and (isinstance(function, ast.Name) or modes or not call.args):

@@ -41,8 +41,9 @@ def describe(config: ScanConfig, say: Say) -> dict[str, Any]:
     counted = cost(scorer)
     if setting.config.device == "cpu":
         torch.set_num_threads(setting.resources.threads)  # as an actor has them
+    gflop = counted.per_caption + counted.text_encoder
     rows = max(item.rows for item in plan.slices)
-    trial = try_speed(scorer, captions[:rows], rows)
+    trial = try_speed(scorer, gflop, captions[:rows], rows)
     return {
         "inputs": list(plan.inputs),
         "columns": plan.columns,

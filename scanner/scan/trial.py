@@ -30,17 +30,20 @@ class Trial:
     guessed: bool
 
 
-def try_speed(scorer: Scorer, captions: list[str], most: int) -> Trial:
+def try_speed(scorer: Scorer, gflop: float, captions: list[str], most: int) -> Trial:
     """Score captions for some seconds; a batch is at most ``most`` captions, those of a slice.
 
-    What costs more than the trial's time is guessed from the counted GFLOP of a cheap profile.
+    ``gflop``: per caption, all of the scorer's. What costs more than the trial's time is
+    guessed from the counted GFLOP of a cheap profile.
     """
     cheap = Scorer(scorer.model, "standard", seeds=1, batch_size=scorer.batch_size)
-    share = _gflop(scorer) / _gflop(cheap)
+    counted = cost(cheap)
+    share = gflop / (counted.per_caption + counted.text_encoder)
     _seconds(cheap, captions[:1])
     some = max(1, min(scorer.batch_size, int(TRIAL_SECONDS / 4 / _seconds(cheap, captions[:1]))))
     tried = list(islice(cycle(captions), some))
-    guessed = _seconds(cheap, tried) / some * share * scorer.batch_size * 2 > TRIAL_SECONDS
+    each = min(_seconds(cheap, tried) for _ in range(2)) / some
+    guessed = each * share * scorer.batch_size * 2 > TRIAL_SECONDS
     if guessed:
         fixed = scorer.batch_size if scorer.batch.found else None
         trial = Scorer(scorer.model, "standard", seeds=1, batch_size=fixed)
@@ -83,8 +86,3 @@ def _seconds(scorer: Scorer, captions: list[str]) -> float:
     start = time.perf_counter()
     scorer.score_finite(captions)
     return time.perf_counter() - start
-
-
-def _gflop(scorer: Scorer) -> float:
-    counted = cost(scorer)
-    return counted.per_caption + counted.text_encoder

@@ -222,7 +222,8 @@ def test_what_is_computed_within_an_item_is_told(
             seen.setdefault(name, []).append(count)
     for name, counts in seen.items():
         # Of every try from the start, never more than there is, and never backwards.
-        assert counts == sorted(counts) and max(counts) <= 8, (name, counts)
+        assert counts == sorted(counts), name
+        assert max(counts) <= 8, name
     assert max(seen["000001 before"]) > 1
 
 

@@ -16,7 +16,9 @@ progress(PlanningProgress("read", 40, 7, actors=2))
 progress._last = 0.0
 progress(PlanningProgress("group", 12, 3, actors=2))
 progress._last = 0.0
-progress(Progress(8, 4096, captions_done=500, running={'1': 12}, actors=3, started=100.0, updated=110.0))
+state = Progress(8, 4096, captions_done=500, running={'1': 12}, actors=3)
+state.started, state.updated = 100.0, 110.0
+progress(state)
 progress.__exit__()
 """
 SAID = (
