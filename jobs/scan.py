@@ -78,10 +78,20 @@ def _print_description(found: dict, as_json: bool) -> None:
         f"{found['gflop_text_encoder']:,.3g} in the text encoder; "
         f"{found['gflop_shared']:,.4g} once, shared by all captions"
     )
-    speed = f"about {found['captions_per_second']:,.2g} captions a second, by a trial of seconds"
-    print(f"speed                {speed}")
-    hours = duration(found["hours"] * 3600)
-    print(f"time                 about {hours}, and what Ray takes to start and the model to load")
+    low, high = (found[f"captions_per_second_{end}"] for end in ("low", "high"))
+    tried = (
+        "a guess from a cheaper profile" if found["guessed"] else "tried for seconds"
+    ) + f", batches of {found['batch_size']:,}"
+    print(f"speed                {_rough(low)} to {_rough(high)} captions a second ({tried})")
+    quick, slow = (duration(counts["captions"] / rate) for rate in (high, low))
+    print(
+        f"time                 {quick} to {slow}, and what Ray takes to start and the model to load"
+    )
+
+
+def _rough(number: float) -> str:
+    """Two digits of a number."""
+    return f"{float(f'{number:.2g}'):,g}"
 
 
 if __name__ == "__main__":

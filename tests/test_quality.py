@@ -39,3 +39,30 @@ def test_every_function_can_be_read_at_once() -> None:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 assert lines <= FUNCTION_LINES, f"{path}: {node.name} has {lines} lines"
+
+
+def _without_encoding(call: ast.Call) -> bool:
+    """Whether a call opens a text file in the locale's encoding."""
+    named = {keyword.arg: keyword.value for keyword in call.keywords}
+    if "encoding" in named:
+        return False
+    function = call.func
+    name = getattr(function, "attr", getattr(function, "id", ""))
+    if name in ("read_text", "write_text", "TextIOWrapper"):
+        return True
+    values = [
+        node.value for node in (*call.args, *named.values()) if isinstance(node, ast.Constant)
+    ]
+    modes = [value for value in values if isinstance(value, str) and set(value) <= set("rwax+bt:|")]
+    if name == "NamedTemporaryFile":
+        return any("b" not in mode for mode in modes)
+    if name == "open" and (isinstance(function, ast.Name) or modes or not call.args):
+        return not any("b" in mode or ":" in mode for mode in modes)
+    return False
+
+
+def test_every_file_of_ours_is_opened_as_utf_8() -> None:
+    for path in (path for path in _sources() if "tests" not in path.relative_to(ROOT).parts):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                assert not _without_encoding(node), f"{path}:{node.lineno}: encoding='utf-8'"

@@ -2,7 +2,6 @@
 
 import contextlib
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,17 @@ from scanner.scan.inherited import refuse_other_weights, with_model
 from scanner.scan.plan.inputs import Inputs
 from scanner.scan.plan_scan import plan_scan
 from scanner.scan.setting import Say, prepare
-from scanner.scoring import Scorer
+from scanner.scan.trial import try_speed
 from scanner.scoring.cost import cost
 from scanner.storage import Store
 from scanner.storage.local import LOCK
-
-TRIAL_SECONDS = 5.0
-TRIAL_BATCH = 32
 
 
 def describe(config: ScanConfig, inputs: Inputs, say: Say) -> dict[str, Any]:
     """What a scan with these options would do; in the store it leaves nothing.
 
-    The inputs are read and grouped, in a temporary directory, so that the counts are true; a few
-    captions are scored by a single forward, and the speed follows from the counted GFLOP.
+    The inputs are read and grouped, in a temporary directory, so that the counts are true; the
+    speed is tried on captions of theirs.
     """
     config.check()
     given, config = config, with_model(config, say)
@@ -47,8 +43,9 @@ def describe(config: ScanConfig, inputs: Inputs, say: Say) -> dict[str, Any]:
     counted = cost(scorer)
     if setting.config.device == "cpu":
         torch.set_num_threads(setting.resources.threads)  # as an actor has them
-    speed = _gflop_per_second(scorer, captions, config.batch_size or TRIAL_BATCH) * actors
-    rate = speed / (counted.per_caption + counted.text_encoder)
+    gflop = counted.per_caption + counted.text_encoder
+    rows = max(item.rows for item in plan.slices)
+    trial = try_speed(scorer, gflop, captions[:rows], rows)
     return {
         "inputs": list(plan.inputs),
         "skipped": plan.skipped,
@@ -66,8 +63,12 @@ def describe(config: ScanConfig, inputs: Inputs, say: Say) -> dict[str, Any]:
         "gflop_per_caption": counted.per_caption,
         "gflop_shared": counted.shared,
         "gflop_text_encoder": counted.text_encoder,
-        "captions_per_second": rate,
-        "hours": plan.counts["captions"] / rate / 3600,
+        "captions_per_second": trial.rate * actors,
+        "captions_per_second_low": trial.low * actors,
+        "captions_per_second_high": trial.high * actors,
+        "batch_size": trial.batch_size,
+        "guessed": trial.guessed,
+        "hours": plan.counts["captions"] / (trial.rate * actors) / 3600,
     }
 
 
@@ -83,18 +84,3 @@ def _preflight(config: ScanConfig) -> int:
             for folder in ("preflight", ""):
                 Path(store.location(folder)).rmdir()
     return racers
-
-
-def _gflop_per_second(scorer: Scorer, captions: list[str], batch: int) -> float:
-    """What one actor computes here, tried by the standard profile on as many captions as take a
-    few seconds, a batch at most: a dearer profile would take too long to try."""
-    trial = Scorer(scorer.model, "standard", seeds=1, batch_size=batch)
-    counted = cost(trial)
-    some = captions[:1]
-    trial.score_finite(some)
-    for _ in range(2):
-        began = time.monotonic()
-        trial.score_finite(some)
-        seconds = (time.monotonic() - began) / len(some)
-        some = captions[: max(1, min(trial.batch_size, int(TRIAL_SECONDS / seconds)))]
-    return (counted.per_caption + counted.text_encoder) / seconds

@@ -51,7 +51,8 @@ class ActorOptions:
     gpus_per_actor: float = 1.0
     """Accelerators an actor takes (0.5: two actors share one); ignored on the cpu."""
     cpus_per_actor: float | None = None
-    """Cores an actor takes and computes on; by default the cores shared among the actors."""
+    """Cores an actor takes and computes on; by default the cores that this process may use, shared
+    among the actors."""
     address: str | None = None
     """A Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default; without one a local Ray is
     started."""

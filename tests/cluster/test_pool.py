@@ -11,7 +11,16 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from scanner.cluster import BrokenDevice, Event, Resources, Result, Task, run_items, start_for
+from scanner.cluster import (
+    BrokenDevice,
+    Event,
+    Resources,
+    Result,
+    Task,
+    report,
+    run_items,
+    start_for,
+)
 from scanner.cluster import pool as pool_module
 from scanner.errors import UserError
 from scanner.run import Commits, Output, Run, Slice
@@ -183,6 +192,39 @@ def test_results_that_wait_for_a_reader_who_paused_are_not_taken_for_hanging(
             wait_until(lambda: len(list(commits.glob("*.json"))) >= 3, "the others are not done")
             paused = 2 * pool_module.HANG_SECONDS
     assert paused
+
+
+class Reporting(Work):
+    """Each item takes a while, and tells how far it is."""
+
+    def compute(self, item: Slice) -> Slice:
+        for count in range(1, 9):
+            report(count)
+            time.sleep(0.1)
+        return super().compute(item)
+
+
+def test_what_is_computed_within_an_item_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(pool_module, "TICK_SECONDS", 0.1)
+    # Shorter than an item takes: an actor that reports is not hanging.
+    monkeypatch.setattr(pool_module, "HANG_FACTOR", 0.0)
+    seen: dict[str, list[int]] = {}
+    events = _events(tmp_path, actors=1, make=Reporting, fails={"000000": 1}, hang_seconds=0.6)
+    for event in events:
+        assert event.kind != "quarantine"
+        if event.kind in ("retry", "commit"):
+            assert event.kind == "commit" or "no luck with 000000" in event.reason
+            seen[f"{event.item.id} before"] = seen.pop(event.item.id, [])
+        for name, count in event.running.items():
+            seen.setdefault(name, []).append(count)
+    for name, counts in seen.items():
+        # Of every try from the start, never more than there is, and never backwards.
+        assert counts == sorted(counts), name
+        assert max(counts) <= 8, name
+    assert max(seen["000001 before"]) > 1
 
 
 def test_the_next_item_is_prepared_and_the_last_written_while_one_computes(tmp_path: Path) -> None:

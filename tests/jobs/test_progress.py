@@ -10,14 +10,19 @@ SHOW = """
 from jobs.progress import ScanProgress
 from scanner.run.progress import PlanningProgress, Progress
 progress = ScanProgress()
+progress(PlanningProgress("start", 0))
+progress._last = 0.0
 progress(PlanningProgress("read", 40, 7, actors=2))
 progress._last = 0.0
 progress(PlanningProgress("group", 12, 3, actors=2))
 progress._last = 0.0
-progress(Progress(8, 4096, captions_done=512, actors=3, started=100.0, updated=110.0))
+state = Progress(8, 4096, captions_done=500, running={'1': 12}, actors=3)
+state.started, state.updated = 100.0, 110.0
+progress(state)
 progress.__exit__()
 """
 SAID = (
+    "Ray starts",
     "planning: 7 of 40 parts of the input read, 2 actors",
     "planning: 3 of 12 ranges of caption ids grouped, 2 actors",
     "512 of 4,096 captions, 51.2 a second, 3 actors, 70 s left",

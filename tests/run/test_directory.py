@@ -109,12 +109,25 @@ def test_a_commit_that_lost_rows_is_refused(run: Run) -> None:
 
 def test_a_driver_that_stops_leaves_nothing_running(run: Run) -> None:
     run.adopt(PLAN)
-    state = Progress(2, 3, running=("000000",), actors=2)
+    state = Progress(2, 3, running={"000000": 1}, actors=2)
     state.save(run)
     assert status(run)["slices"]["running"] == 1
     state.stop(run)
     told = status(run)
     assert (told["slices"]["running"], told["actors"], told["eta_seconds"]) == (0, 0, None)
+
+
+def test_captions_of_running_slices_are_counted_once(run: Run) -> None:
+    run.adopt(PLAN)
+    state = Progress(2, 3, running={"000000": 1, "000001": 1}, actors=2, started=1.0)
+    state.save(run)
+    assert status(run)["captions_running"] == 2
+    assert state.captions_computed == 2
+    _commit(run, "000000", 2)
+    told = status(run)
+    assert (told["scored"], told["captions_running"]) == (2, 1)
+    state.stop(run)
+    assert status(run)["captions_running"] == 0
 
 
 def test_another_configuration_is_told_in_the_words_of_the_options(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""What keeps Ray from starting is named at once, or worked around."""
+
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from scanner.cluster import check_ray, joins_cluster, start_ray, starting
+from scanner.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    ray.shutdown()
+    for name in ("RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_an_address_that_refuses_is_named(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    address = form.format(port)
+    with pytest.raises(UserError, match=f"--address {address}: no Ray answers .*refused"):
+        check_ray(address)
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=f"RAY_ADDRESS={address}: no Ray answers"):
+        start_ray(None)
+
+
+def test_a_port_that_accepts_and_says_nothing_is_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"{address} .no answer.*ray start --head"):
+            check_ray(address)
+
+
+def test_a_cluster_that_is_gone_is_named_for_address_auto(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9\n")
+    with pytest.raises(UserError, match=r"--address auto: no Ray answers at 127.0.0.1:9 "):
+        check_ray("auto")
+    assert not joins_cluster("local")
+
+
+def test_a_join_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "_check_answers", lambda address: None)
+    monkeypatch.setattr(starting, "JOIN_SECONDS", 0.2)
+    monkeypatch.setattr(ray, "init", lambda **options: time.sleep(1))
+    with pytest.raises(UserError, match=r"--address host:1: something answers there, but no Ray"):
+        start_ray("host:1")
+
+
+def test_a_folder_for_temporary_files_that_is_full_or_not_writable_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"TMPDIR=.*/file: cannot be written .*set TMPDIR to a"):
+        check_ray(None)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(starting, "ROOM_BYTES", 1 << 60)
+    with pytest.raises(UserError, match=r"RAY_TMPDIR=.* MiB are free there.*set RAY_TMPDIR"):
+        check_ray(None)
+
+
+def test_no_short_folder_beside_a_long_one_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("long" * 20)))
+    monkeypatch.setattr(starting, "SHORT_FOLDERS", ("/proc/none",))
+    with pytest.raises(UserError, match=r"TMPDIR=.*longlong.*: the path is too long for the socke"):
+        check_ray(None)
+
+
+def test_ray_starts_with_a_long_temporary_path_and_no_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And leaves the process's own handler of SIGTERM in place."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("long" * 20)))
+    monkeypatch.setenv("HOME", "/proc/none")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "")
+
+    def own(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        start_ray(None)
+        assert signal.getsignal(signal.SIGTERM) is own
+        assert ray.get(ray.remote(lambda: 7).remote()) == 7
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,145 @@
+"""Signals, encodings and errors of the machine: a line for people, never a traceback."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+from ray.exceptions import RaySystemError
+
+from jobs.terminal import run
+from scanner.storage import Store
+from tests.waiting import wait_until
+
+SLEEPING = """
+import pathlib, sys, time
+from jobs.terminal import run
+def body():
+    try:
+        pathlib.Path(sys.argv[1], "begun").touch()
+        time.sleep(600)
+    finally:
+        pathlib.Path(sys.argv[1], "tidied").touch()
+sys.exit(run(body))
+"""
+POSIX = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEPING, str(tmp_path)], stderr=subprocess.PIPE, text=True
+    )
+    wait_until((tmp_path / "begun").exists, "the command has not begun")
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "memscan: stopped; run the same command again to go on\n"
+    assert (tmp_path / "tidied").exists()
+
+
+def _python(code: str, *words: str, **environment: str) -> bytes:
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    return done.stdout + done.stderr
+
+
+CLI = "import sys; from jobs.cli import main; sys.exit(main())"
+TABLE = r"""
+import sys, pyarrow as pa
+from jobs.tables import write_table
+from jobs.terminal import run
+table = pa.table({"x": ["\u4e2d\xe9\U0001f600"]})
+run(lambda: print(file=sys.stderr) or write_table(table, sys.argv[1], None) or 0)
+"""
+
+
+@pytest.mark.parametrize(
+    "environment", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, POSIX], ids=str
+)
+def test_no_encoding_of_a_terminal_is_a_traceback(environment: dict[str, str]) -> None:
+    assert b"usage: memscan COMMAND" in _python(CLI, "--help", **environment)
+    assert b"did you mean scan?" in _python(CLI, "scän", **environment)
+    for form in ("csv", "table"):
+        assert b"x" in _python(TABLE, form, **environment)
+    rows = json.loads(_python(TABLE, "json", **environment).decode("latin-1").strip())
+    assert len(rows[0]["x"]) >= 3
+
+
+def test_data_in_a_pipe_is_utf_8_in_any_locale_unless_another_is_asked_for() -> None:
+    assert "中é😀".encode() in _python(TABLE, "csv", **POSIX)
+    assert b"\\u4e2d\xe9\\U0001f600" in _python(TABLE, "csv", PYTHONIOENCODING="latin-1")
+    asked = _python(TABLE, "json", PYTHONIOENCODING="ascii")
+    assert json.loads(asked)[0]["x"].startswith("中é😀")
+
+
+SAYS = "import sys; from jobs.streams import as_text; print(ascii(as_text(sys.argv[1])))"
+
+
+def test_words_of_the_command_line_are_utf_8_in_any_locale() -> None:
+    assert _python(SAYS, "SELECT 'é'", **POSIX).strip() == rb'"SELECT ' + rb"'\xe9'" + b'"'
+
+
+def _line(error: Exception, capsys: pytest.CaptureFixture[str]) -> str:
+    def fail() -> int:
+        raise error
+
+    assert run(fail) == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EACCES, "allow it"),
+        (errno.EROFS, "allow it"),
+        (errno.EMFILE, "raise the limit"),
+        (errno.EIO, "the disk"),
+    ],
+)
+def test_an_error_of_a_local_file_names_it_and_the_remedy(
+    number: int, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = _line(OSError(number, os.strerror(number), "/data/run/x"), capsys)
+    assert said.startswith(f"memscan: /data/run/x: {os.strerror(number)}; {remedy}")
+    for word in ("storage", "AWS", "credentials"):
+        assert word not in said
+
+
+def test_what_has_nothing_to_do_with_storage_is_not_called_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    socket = _line(OSError("AF_UNIX path length cannot exceed 107 bytes"), capsys)
+    assert socket == "memscan: OSError: AF_UNIX path length cannot exceed 107 bytes\n"
+    ray = _line(RaySystemError("the raylet died"), capsys)
+    assert ray.startswith("memscan: Ray: RaySystemError: ")
+    assert "run the same command again" in ray
+
+
+def test_advice_about_s3_is_given_of_s3_only(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = ClientError({"Error": {"Code": "403", "Message": "no"}}, "PutObject")
+    of_s3 = _line(refused, capsys)
+    assert of_s3.startswith("memscan: storage: ClientError")
+    assert "AWS_ENDPOINT_URL and the credentials" in of_s3
+    store = Store("memory://bucket", single_writer=True)
+    with pytest.raises(FileNotFoundError) as missing:
+        store.read("nothing")
+    other = _line(missing.value, capsys)
+    assert other.startswith("memscan: storage: memory://bucket: FileNotFoundError")
+    assert "AWS" not in other
+
+
+def test_anything_unforeseen_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 // 0)
