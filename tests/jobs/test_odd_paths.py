@@ -41,7 +41,7 @@ def test_labels_are_read_by_any_path(tmp_path: Path) -> None:
     run = synthetic_run(place / "run")
     labels = synthetic_labels(place / "labels.csv")
     made = json.loads(called("calibrate", run, "--labels", labels, "--json").stdout)
-    assert made["labels"] == {"unknown": 0, "contradicted": 0}
+    assert made["labels"]["unknown"] == made["labels"]["contradicted"] == 0
     assert made["combination"]["auc"] > 0.9
 
 
