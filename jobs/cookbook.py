@@ -26,8 +26,8 @@ OPENING = """# The queries
 `memscan sql RUN --name NAME` asks one; `--param name=value` sets a parameter (repeat it for
 several), `--format` and `--out FILE` keep the rows, `--calibration FILE` brings thresholds and
 probabilities, `--with other=RUN` attaches another run. `memscan sql --list` lists them. Where a run
-lacks what a query is about, such as verdicts, the error names the command that makes it. Each is one
-file of this directory, and plain SQL over the views `samples`, `captions`, `scores`, `rejects`,
+lacks what a query is about, such as verdicts, the error names the command that makes it. Each is
+one file of this directory, and plain SQL over the views `samples`, `captions`, `scores`, `rejects`,
 `ranked`, `signals`, `thresholds`, `flagged`, `verdicts` and `mitigated`: copy one, change it, and
 ask it by `--file`. `SHOW TABLES` also shows the views that these are made of. Times are in UTC.
 
