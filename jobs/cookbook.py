@@ -23,12 +23,17 @@ from scanner.run import Run
 SHOWN = 3
 OPENING = """# The queries
 
-`memscan sql RUN --name NAME` asks one; `--param name=value` sets a parameter, `--format`
-and `--out FILE` keep the rows, `--calibration FILE` brings thresholds and
-probabilities, `--with other=RUN` attaches another run. `memscan sql --list` lists them. Each is one
-file of this directory, and plain SQL over the views `samples`, `captions`, `scores`, `rejects`,
+`memscan sql RUN --name NAME` asks one; `--param name=value` sets a parameter (repeat it for
+several), `--format` and `--out FILE` keep the rows, `--calibration FILE` brings thresholds and
+probabilities, `--with other=RUN` attaches another run. `memscan sql --list` lists them. Where a run
+lacks what a query is about, such as verdicts, the error names the command that makes it. Each is
+one file of this directory, and plain SQL over the views `samples`, `captions`, `scores`, `rejects`,
 `ranked`, `signals`, `thresholds`, `flagged`, `verdicts` and `mitigated`: copy one, change it, and
-ask it by `--file`. `SHOW TABLES` also shows the views that these are made of.
+ask it by `--file`. `SHOW TABLES` also shows the views that these are made of. Times are in UTC.
+
+The decision signal, by which `ranked` is ordered, is the combination of a calibration; without one,
+of the run's signals the one that separates best on the testbed: `noise_norm_first`, or `bos_mass`
+after `--profile triage` ([why](../scanner/signals/README.md#what-ranks-without-a-calibration)).
 
 The examples were run on `memscan demo`, its calibration and what `memscan verify` drew of it as in
 [jobs/README.md](../jobs/README.md#prove-it) (`python -m jobs.cookbook demo/run-standard` then

@@ -38,4 +38,4 @@ class Sources:
 
 def _is_plain(location: str, store: Store) -> bool:
     """Whether DuckDB opens exactly this path."""
-    return not store.is_remote and not re.search(r"[*?\[]|^file:", location)
+    return not store.is_remote and bool(re.fullmatch(r"/[^*?\[\ud800-\udfff]*", location))

@@ -49,18 +49,28 @@ def _kept(parquet: pq.ParquetFile, group: int, keep: np.ndarray) -> Iterator[pa.
             # A dictionary held in a little what takes more than 2 GiB read out.
             pass
         else:
-            yield table if keep.all() else table.filter(pa.array(keep))
+            yield table if keep.all() else _filtered(table, keep)
             return
     held: list[pa.RecordBatch] = []
     place = 0
     for batch in _batches(parquet, group):
-        held.append(batch.filter(pa.array(keep[place : place + len(batch)])))
+        held += _filtered(pa.table(batch), keep[place : place + len(batch)]).to_batches()
         place += len(batch)
         if sum(one.nbytes for one in held) > GROUP_BYTES:
             yield pa.Table.from_batches(held)
             held = []
     if sum(map(len, held)):
         yield pa.Table.from_batches(held)
+
+
+def _filtered(table: pa.Table, keep: np.ndarray) -> pa.Table:
+    try:
+        return table.filter(pa.array(keep))
+    except pa.ArrowNotImplementedError:
+        # Arrow cannot filter string views, for one, but slices them: the runs of rows that stay.
+        bounds = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)
+        runs = [table.slice(start, end - start) for start, end in bounds.tolist()]
+        return pa.concat_tables(runs or [table.slice(0, 0)])
 
 
 def _batches(parquet: pq.ParquetFile, group: int) -> Iterator[pa.RecordBatch]:
