@@ -16,7 +16,7 @@ ROOMS = {
     "scoring": {"errors", "signals", "models", "probe", "captions", "run"},
     "cluster": {"errors", "storage", "run"},
     "query": {"errors", "storage", "run"},
-    "calibration": {"errors", "storage", "captions", "query"},
+    "calibration": {"errors", "storage", "captions", "run", "query"},
     "curation": {
         *("errors", "storage", "run", "query", "calibration", "cluster"),
         "captions",  # formats: a copy is read and written as the scan reads

@@ -30,7 +30,10 @@ def render(template: Path, scripts: Sequence[Path] = (), **values: object) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    texts = [_library(), *(path.read_text() for path in (HERE / "charts.js", HERE / "tables.js", *scripts))]
+    texts = [
+        _library(),
+        *(path.read_text() for path in (HERE / "charts.js", HERE / "tables.js", *scripts)),
+    ]
     return environment.get_template(template.name).render(
         **values,
         style=Markup((HERE / "style.css").read_text()),

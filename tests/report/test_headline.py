@@ -47,7 +47,9 @@ def test_without_a_calibration_the_number_is_not_known() -> None:
 
 def test_a_list_by_reference_captions_has_its_rate() -> None:
     (line,) = said(null=Null("reference", 0.1, 60, 60))
-    assert line.startswith("60 of 826 scored captions are on a list of which, on average, at most 10")
+    assert line.startswith(
+        "60 of 826 scored captions are on a list of which, on average, at most 10"
+    )
     assert "if the reference captions are exchangeable" in line
 
 

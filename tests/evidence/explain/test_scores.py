@@ -42,7 +42,7 @@ def test_without_held_out_captions_nothing_points() -> None:
 
 def test_a_calibrations_directions_replace_the_published_ones() -> None:
     row = dict.fromkeys(SCORES, 11.0)
-    others = pa.table({name: BAND for name in SCORES})
+    others = pa.table(dict.fromkeys(SCORES, BAND))
     published = {one.name: one.points for one in scores_of(row, others)}
     assert (published["summary_mass"], published["bos_mass"]) == (1, -1)
     found = scores_of(row, others, {"summary_mass": -1, "entropy_e": 0})
