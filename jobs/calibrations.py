@@ -20,7 +20,7 @@ def evaluation_of(name: str | None) -> dict[str, Any] | None:
 
 
 def null_of(name: str | None) -> dict[str, Any] | None:
-    """What that calibration records of a list without labels; None without one. Raises UserError."""
+    """What that calibration records of a list without labels, or None. Raises UserError."""
     if name is None:
         return None
     from scanner.calibration import read_null
@@ -65,8 +65,8 @@ def named_labels(name: str, tables: RunTables, count_seed_consistent: bool) -> "
         say(f"memscan: {found.unlabelled:,} rows without a label are left out")
     if found.seed_consistent:
         say(
-            f"memscan: {found.seed_consistent:,} seed-consistent verdicts are left out: no training "
-            "image shows that they are copies; --count-seed-consistent takes them for memorized"
+            f"memscan: {found.seed_consistent:,} seed-consistent verdicts are left out: no "
+            "training image shows a copy; --count-seed-consistent takes them for memorized"
         )
     return found
 

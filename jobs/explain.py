@@ -122,8 +122,8 @@ def _directions(config: ExplainConfig, weights: str) -> tuple[dict[str, int] | N
     evaluation = evaluation_of(config.calibration)
     if evaluation is None:
         raise UserError(
-            f"--calibration {config.calibration}: was made without labels, so it has no directions; "
-            "leave it out, or name one of memscan calibrate --labels"
+            f"--calibration {config.calibration}: was made without labels, so it has no "
+            "directions; leave it out, or name one of memscan calibrate --labels"
         )
     directions = {
         name: confirmed * SIGNALS[name].memorized

@@ -17,7 +17,7 @@ ROOMS = {
     "scoring": {"errors", "signals", "models", "probe", "captions", "run"},
     "cluster": {"errors", "cores", "storage", "run"},
     "query": {"errors", "cores", "storage", "run"},
-    "calibration": {"errors", "storage", "captions", "query"},
+    "calibration": {"errors", "storage", "captions", "run", "query"},
     "curation": {
         *("errors", "storage", "run", "query", "calibration", "cluster"),
         "captions",  # formats: a copy is read and written as the scan reads

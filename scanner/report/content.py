@@ -56,10 +56,10 @@ _EXTRA = """
 class Content:
     """Everything on the page but its pictures.
 
-    ``headline``: what holds of the run (see :func:`scanner.report.headline.headline`); ``doubtful``:
-    the labels of the calibration differ in style. ``rows``: the first of the ranking, with verdicts
-    and evidence where there are some. ``policy``: what a policy would remove, ``rules`` rule by
-    rule. ``evaluation``: a calibration's own (see ``memscan calibrate --json``), None without one.
+    ``headline``: what holds of the run (see :mod:`scanner.report.headline`); ``doubtful``: the
+    labels of the calibration differ in style. ``rows``: the first of the ranking, with verdicts and
+    evidence where there are some. ``policy``: what a policy would remove, ``rules`` rule by rule.
+    ``evaluation``: a calibration's own (see ``memscan calibrate --json``), None without one.
     ``count_seed_consistent``: whether ``precision`` takes seed-consistent captions for copies.
     """
 
@@ -102,8 +102,8 @@ def gather(
     """Ask everything of the run; what is memorized is known by labels, or else by verdicts.
 
     ``null``: what a calibration without labels records of its list
-    (:func:`scanner.calibration.read_null`). ``count_seed_consistent``: take seed-consistent captions
-    for copies. Raises UserError for a policy or labels that do not fit it.
+    (:func:`scanner.calibration.read_null`). ``count_seed_consistent``: take seed-consistent
+    captions for copies. Raises UserError for a policy or labels that do not fit it.
     """
     directory = Run.existing(run)
     manifest, record = directory.manifest(), directory.record()

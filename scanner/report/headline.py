@@ -83,15 +83,17 @@ def headline(
         made.append(
             Statement(
                 "",
-                f"Only {scanned.scored:,} of {counted(scanned.captions, 'distinct caption')} of the "
-                f"training set were scored ({'; '.join(scanned.unscored)}): nothing is said of the "
-                "others.",
+                f"Only {scanned.scored:,} of {counted(scanned.captions, 'distinct caption')} of "
+                f"the training set were scored ({'; '.join(scanned.unscored)}): nothing is said of "
+                "the others.",
             )
         )
     rejects, rows = rejected
     if rejects:
         made.append(
-            Statement("", f"{rejects:,} of {counted(rows, 'row')} were rejected: they are in no count.")
+            Statement(
+                "", f"{rejects:,} of {counted(rows, 'row')} were rejected: they are in no count."
+            )
         )
     return tuple(made)
 
@@ -99,8 +101,8 @@ def headline(
 def _by_pictures(judged: Verified) -> Statement:
     return Statement(
         f"{judged.copies:,}",
-        f"of {counted(judged.compared, 'caption')} whose pictures were compared with their training "
-        f"images {'comes' if judged.copies == 1 else 'come'} out as copies.",
+        f"of {counted(judged.compared, 'caption')} whose pictures were compared with their "
+        f"training images {'comes' if judged.copies == 1 else 'come'} out as copies.",
     )
 
 
@@ -119,8 +121,8 @@ def _by_scores(likely: Likely, null: Null | None, doubtful: bool) -> Statement:
     if null and null.kind == "reference" and null.length and null.here == null.length:
         return Statement(
             f"{null.here:,}",
-            f"of {scored} are on a list of which, on average, at most {100 * null.fdr:.0f} % are not "
-            "memorized, if the reference captions are exchangeable with captions that are not.",
+            f"of {scored} are on a list of which, on average, at most {100 * null.fdr:.0f} % are "
+            "not memorized, if the reference captions are exchangeable with captions that are not.",
         )
     return Statement("", f"{unknown}: {_missing(null)}.")
 

@@ -16,8 +16,8 @@ _DOES = {
 @dataclass(frozen=True)
 class RuleRow:
     """A rule: its predicate ``when``, what it ``does``, for how many ``captions`` it holds, and
-    how many samples it removes and recaptions, as the deciding rule and were it alone; ``note``: why
-    it holds for nothing."""
+    how many samples it removes and recaptions, as the deciding rule and were it alone; ``note``:
+    why it holds for nothing."""
 
     reason: str
     when: str

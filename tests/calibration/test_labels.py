@@ -9,6 +9,9 @@ from scanner.calibration import Labels, labels_of_verdicts, match, read_labels
 from scanner.captions.identity import caption_id
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
+from scanner.run import Output
+from scanner.run.verdicts import FOLDER, TABLES, VERDICTS, verdict_commits
+from scanner.storage import Store
 from tests.calibration.runs import FINGERPRINT, synthetic_labels, synthetic_run, write_run
 
 
@@ -142,3 +145,32 @@ def test_near_copies_and_groups_make_clusters_together(tmp_path: Path) -> None:
 def test_a_run_without_verdicts_says_which_command_makes_them(tables: RunTables) -> None:
     with pytest.raises(UserError, match="memscan verify"):
         labels_of_verdicts(tables)
+
+
+def test_seed_consistent_is_no_label_unless_counted(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("caption,verdict\na,verbatim\nb,seed-consistent\nc,none\n")
+    found = read_labels(str(path))
+    assert (found.names, found.memorized, found.seed_consistent) == (["a", "c"], [True, False], 1)
+    counted = read_labels(str(path), count_seed_consistent=True)
+    assert (counted.memorized, counted.seed_consistent) == ([True, True, False], 0)
+
+
+def test_verdicts_without_a_training_image_label_no_copy(tmp_path: Path) -> None:
+    """The verdicts are as earlier releases wrote them: a copy, and no image was compared."""
+    run = synthetic_run(tmp_path / "run", captions=4)
+    ids = [caption_id(f"worda {number:04}") for number in range(3)]
+    rows = [{"caption_id": one, "verdict": "verbatim", "n_references": 0} for one in ids]
+
+    def join(rows: list[dict], generation: int) -> None:
+        table = pa.Table.from_pylist([row | {"verified_at": 1.0} for row in rows], VERDICTS)
+        output = Output(f"{FOLDER}/{TABLES}", table)
+        verdict_commits(Store(run)).commit("one", [output], generation)
+
+    join(rows, 0)
+    with pytest.raises(UserError, match=r"all verdicts \(3\) are seed-consistent"):
+        labels_of_verdicts(open_run(run))
+    assert labels_of_verdicts(open_run(run), count_seed_consistent=True).memorized == [True] * 3
+    join([rows[0] | {"n_references": 1}, *rows[1:]], 1)
+    found = labels_of_verdicts(open_run(run))
+    assert (found.names, found.memorized, found.seed_consistent) == ([ids[0]], [True], 2)

@@ -94,3 +94,18 @@ def test_a_limit_that_leaves_nothing_out_is_no_reason(tmp_path: Path) -> None:
     record = {"inputs": {"limit": 9}, "asked": {}, "model": {}}
     run = make_run(tmp_path / "run", rows, record=record)
     assert gather(run, open_run(run), read_policy("default"), None, 10).scanned.unscored == ()
+
+
+def test_the_policys_table_says_what_each_rule_does(run: str, tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(
+        'name = "mine"\nversion = 1\n'
+        '[[rule]]\nreason = "first"\nwhen = "caption LIKE \'first%\'"\naction = "recaption"\n'
+        '[[rule]]\nreason = "loud"\nwhen = "noise_norm_first < 2"\naction = "cap"\nkeep = 2\n'
+    )
+    found = gather(run, open_run(run), read_policy(str(file)), None, 10)
+    first, loud = found.rules
+    assert (first.when, first.captions, first.recaption) == ("caption LIKE 'first%'", 1, 1)
+    assert first.does.startswith("recaption: all samples stay")
+    assert loud.does == "cap: all but 2 samples of each caption go"
+    assert (loud.captions, loud.removed, loud.recaption) == (2, 0, 0)

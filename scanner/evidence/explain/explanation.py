@@ -44,11 +44,12 @@ class Explanation:
 
     truncated: the model reads no further than ``read_to`` characters. tokens: the text of each
     of the n positions that are read, the beginning and the end token among them, and the padding
-    as one more. directions: where the signals' directions come from. Of those T: ``steps_ST`` the early layers' attention at every step, ``layers_NT``
+    as one more. Of those T: ``steps_ST`` the early layers' attention at every step, ``layers_NT``
     each layer's at step 0, ``layers_mean_NT`` its mean over the steps, and ``heat_THW`` where in
-    the picture they are looked at, summed over layers and steps. beginning_SN: the beginning
-    token's share at every step and layer; beginning_band_2SN: its 5th and 95th percentile among
-    the held-out captions, None where there are none. picture: (3, H, W) in [0, 1].
+    the picture they are looked at, summed over layers and steps. directions: whose directions of
+    the signals hold. beginning_SN: the beginning token's share at every step and layer;
+    beginning_band_2SN: its 5th and 95th percentile among the held-out captions, None where there
+    are none. picture: (3, H, W) in [0, 1].
     """
 
     caption: str
@@ -106,8 +107,8 @@ def explain(
 
     ``held_out``: captions that the model was not trained on, to compare with; they are traced as
     the caption is, which is 2 forwards a step each. ``directions``: of signals, +1 where memorized
-    captions have more, -1 where less, 0 where that is not known; ``directions_from`` says whose they
-    are. Raises UserError where the model gives something that is not finite.
+    captions have more, -1 where less, 0 where that is not known; ``directions_from`` says whose
+    they are. Raises UserError where the model gives something that is not finite.
     """
     asked = setting or Setting()
     tokens = model.tokenize([caption])

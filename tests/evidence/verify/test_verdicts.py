@@ -30,8 +30,14 @@ def verdicts(*rows: dict, limits: Thresholds = LIMITS) -> list[str]:
     return judge(pa.Table.from_pylist(list(rows), MEASURES), limits)["verdict"].to_pylist()
 
 
-def test_seeds_that_agree_are_a_copy_without_any_training_image() -> None:
-    assert verdicts(row("a", 0.9), row("b", 0.2, 0.5)) == ["verbatim", "none"]
+def test_seeds_that_agree_are_no_copy_without_a_training_image() -> None:
+    table = judge(pa.Table.from_pylist([row("a", 0.9), row("b", 0.2, 0.5)], MEASURES), LIMITS)
+    assert table["verdict"].to_pylist() == ["seed-consistent", "none"]
+    assert "no training image compared" in table["reason"][0].as_py()
+
+
+def test_agreeing_seeds_unlike_the_training_image_are_no_copy() -> None:
+    assert verdicts(row("a", 0.9, likeness=0.3, likeness_part=0.3)) == ["seed-consistent"]
 
 
 def test_a_training_image_shows_a_copy_where_the_seeds_do_not_all_agree() -> None:
@@ -41,7 +47,12 @@ def test_a_training_image_shows_a_copy_where_the_seeds_do_not_all_agree() -> Non
 
 
 def test_one_picture_of_several_captions_is_a_template() -> None:
-    rows = [row("a", 0.9, 0.50), row("b", 0.9, 0.52), row("c", 0.9, 0.9), row("d", 0.1, 0.5)]
+    rows = [
+        row("a", 0.9, 0.50, likeness=0.8),
+        row("b", 0.9, 0.52, likeness=0.8),
+        row("c", 0.9, 0.9, likeness=0.8),
+        row("d", 0.1, 0.5, likeness=0.1),
+    ]
     table = judge(pa.Table.from_pylist(rows, MEASURES), LIMITS)
     assert table["verdict"].to_pylist() == ["template", "template", "verbatim", "none"]
     assert table["same_picture"].to_pylist() == [2, 2, 1, 1]
@@ -54,7 +65,7 @@ def test_a_part_that_agrees_is_a_template_if_it_is_the_training_images() -> None
         row("b", 0.5, agreeing_share=0.6, likeness=0.4, likeness_part=0.9),
         row("c", 0.5, agreeing_share=0.6, likeness=0.4, likeness_part=0.3),
         row("d", 0.5, agreeing_share=0.4),
-    ) == ["template", "template", "none", "none"]
+    ) == ["seed-consistent", "template", "none", "none"]
 
 
 def test_an_embedding_decides_only_where_it_is_given_a_threshold() -> None:

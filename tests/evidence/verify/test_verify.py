@@ -124,6 +124,9 @@ def test_verdicts_agree_with_the_labels_and_families_are_templates(
         assert got["verdict"] == expected, got["reason"]
         assert got["n_references"] == (row["group"] != "heldout")
     assert sum(found[0].verdicts.values()) == len(chosen)
+    foreign = sum(row["group"] == "heldout" for row in chosen)
+    assert (found[0].compared, found[0].outside) == (len(chosen) - foreign, foreign)
+    assert f"no training image was compared for {foreign} of {len(chosen)}" in found[0].warning
 
 
 def test_pictures_are_kept_with_what_made_them(
