@@ -26,7 +26,11 @@ Record: TypeAlias = tuple[list[str] | str, list[str]]
 
 UNCLOSED = "a quote opens in it and is not closed"
 SAMPLE_CHARACTERS = 1 << 20
+# How far a quote is followed over lines; less while more than so many times the characters read
+# have been followed in vain, since every line of a hostile file can open one that never closes.
 RECORD_CHARACTERS = 4 << 20
+LEAST_CHARACTERS = 1 << 10
+IN_VAIN = 8
 MOST = 0.9
 ROW_LIKE_LINES = 5
 # An unclosed quote takes in what follows; reject captions over 1 MiB.
@@ -88,26 +92,37 @@ class _Lines:
         self._source = source
         self._head = head
         self._pending: deque[str] = deque()
+        self._characters = 0
+        self._read = 0
+        self._in_vain = 0
         self.taken: list[str] = []
 
     def begin(self) -> None:
+        self._read += self._characters
+        self._characters = 0
         self.taken = []
 
     def put_back(self) -> None:
         """Give all lines taken but the first once more."""
         self._pending.extendleft(reversed(self.taken[1:]))
         del self.taken[1:]
+        first = sum(map(len, self.taken))
+        self._in_vain += self._characters - first
+        self._characters = first
+
+    def _most(self) -> int:
+        allowed = RECORD_CHARACTERS + IN_VAIN * self._read
+        return RECORD_CHARACTERS if self._in_vain <= allowed else LEAST_CHARACTERS
 
     def __iter__(self) -> Iterator[str]:
-        characters = 0
         while True:
             line = self._pending.popleft() if self._pending else next(self._source, None)
             if line is None:
                 return
-            characters = characters + len(line) if self.taken else len(line)
             self.taken.append(line)
-            if len(self.taken) > 1 and characters > RECORD_CHARACTERS:
-                raise csv.Error(f"a record over {RECORD_CHARACTERS} characters")
+            self._characters += len(line)
+            if len(self.taken) > 1 and self._characters > self._most():
+                raise csv.Error("a record over too many characters")
             yield line.removeprefix("\ufeff") if line is self._head else line
 
 

@@ -1,5 +1,6 @@
 """What quotes of csv and tsv mean is found in the data, and a stray one costs no other row."""
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -106,6 +107,15 @@ def test_quotes_of_a_captions_own_lines_stay_one_row(tmp_path: Path) -> None:
     found = _read(tmp_path / "a.csv")
     assert found.columns["caption"][1] == "b"
     assert found.columns["caption"][0].count("\n") == 3
+
+
+def test_lines_that_all_open_a_quote_are_read_in_linear_time(tmp_path: Path) -> None:
+    """Each closes the quote of the line before and opens one: a record without an end."""
+    (tmp_path / "a.csv").write_text("caption,url\n" + 'a","b\n' * 8000 + "c,d\n")
+    started = time.process_time()
+    found = _read(tmp_path / "a.csv")
+    assert time.process_time() - started < 8
+    assert (len(found.bad), found.columns["caption"]) == (8000, ["c"])
 
 
 @pytest.mark.parametrize(("option", "caption"), [("none", '"a cat"'), ("standard", "a cat")])
