@@ -54,11 +54,18 @@ def _is_missing(tables: RunTables, name: str) -> bool:
 def _column(tables: RunTables, view: str, parameter: str, name: str) -> str:
     """The column of a view that a name means, in any case if it is the only one."""
     have = tables.query(f"FROM {view} LIMIT 0").column_names
-    alike = [one for one in have if one.lower() == name.lower()]
     if name in have:
         return name
-    if len(alike) == 1:
+    # DuckDB numbers columns that differ in case only: url and URL are url and URL_1.
+    pattern = re.compile(rf"{re.escape(name)}(_\d+)?", re.IGNORECASE)
+    alike = [one for one in have if pattern.fullmatch(one)]
+    if [one.lower() for one in alike] == [name.lower()]:
         return alike[0]
+    if alike:
+        raise UsageError(
+            f"--param {parameter}={name}: {view} has {' and '.join(alike)} (columns that differ in "
+            "case only are numbered); name one of them exactly"
+        )
     raise UsageError(
         f"--param {parameter}={name}: {view} has no such column; it has {', '.join(have)}"
     )

@@ -45,6 +45,15 @@ def test_a_column_is_found_in_any_case(tmp_path: Path, name: str) -> None:
     assert ask(tables, query, {"column": "SOURCE"})["value"].to_pylist() == ["s.csv"]
 
 
+def test_columns_that_differ_in_case_only_are_told_apart(tmp_path: Path) -> None:
+    tables = open_run(run_of(tmp_path, {"url": "https://a.example/1", "URL": "other"}))
+    query = library()["by_source"]
+    assert ask(tables, query, {"column": "url"})["value"].to_pylist() == ["a.example"]
+    assert ask(tables, query, {"column": "URL_1"})["value"].to_pylist() == ["other"]
+    with pytest.raises(UsageError, match="has url and URL_1"):
+        ask(tables, query, {"column": "URL"})
+
+
 def test_an_unknown_column_is_answered_by_those_there_are(tables: RunTables) -> None:
     with pytest.raises(UsageError, match=r"column=hos: samples has no such column; it has .*url"):
         ask(tables, library()["by_source"], {"column": "hos"})
