@@ -115,7 +115,7 @@ def test_captions_compared_with_no_image_stay_out_of_precision(run: str) -> None
     assert row["precision"] == pytest.approx(2 / 3)
 
 
-def test_precision_is_unknown_where_no_training_image_was_compared(run: str) -> None:
+def test_precision_is_unknown_where_no_image_was_compared(run: str) -> None:
     table = pa.Table.from_pylist(
         [{"caption_id": "b", "verdict": "seed-consistent", "n_references": 0, "verified_at": 1.0}],
         VERDICTS,
