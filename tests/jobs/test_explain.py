@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from jobs.explain import main
+from scanner.scoring.catalog import SIGNALS
 
 CAPTION = "a red ../../heart.png"
 QUICK = ["--model", "testbed", "--steps", "2", "--band-size", "3"]
@@ -46,6 +47,21 @@ def test_the_users_own_captions_make_the_band(capsys: pytest.CaptureFixture[str]
     assert "2 held-out captions" in shown
     assert "b.html" in shown
     assert Path("new/b.html").exists()
+
+
+def test_directions_are_the_calibrations_where_one_is_given(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On the testbed, labels reverse one signal's published direction and leave one undecided."""
+    assert main(["a red heart", *QUICK, "--calibration", "testbed", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    directions = {one["name"]: one["memorized"] for one in record["scores"]}
+    published = {name: SIGNALS[name].memorized for name in directions}
+    assert directions == published | {"summary_mass": -1, "entropy_e": 0}
+    assert directions != published
+    assert record["directions"] == "the labels of the calibration testbed"
+    assert "to memorization" in record["evidence"]
+    assert all(one["points"] == one["side"] * one["memorized"] for one in record["scores"])
 
 
 @pytest.mark.parametrize(

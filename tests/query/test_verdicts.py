@@ -97,7 +97,7 @@ def test_precision_at_depth_counts_the_verified_ones_of_the_ranking(run: str) ->
     assert row["precision_high"] == pytest.approx(0.9055, abs=1e-4)
 
 
-def test_a_caption_not_compared_with_an_image_stays_out_of_precision(run: str) -> None:
+def test_captions_compared_with_no_image_stay_out_of_precision(run: str) -> None:
     # The ranking is b, d, a; the verdicts are as earlier releases wrote them.
     rows = [
         {"caption_id": "b", "verdict": "verbatim", "n_references": 0},
@@ -115,7 +115,7 @@ def test_a_caption_not_compared_with_an_image_stays_out_of_precision(run: str) -
     assert row["precision"] == pytest.approx(2 / 3)
 
 
-def test_precision_is_unknown_where_no_training_image_was_compared(run: str) -> None:
+def test_precision_is_unknown_where_no_image_was_compared(run: str) -> None:
     table = pa.Table.from_pylist(
         [{"caption_id": "b", "verdict": "seed-consistent", "n_references": 0, "verified_at": 1.0}],
         VERDICTS,

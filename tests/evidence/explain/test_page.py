@@ -78,6 +78,24 @@ def test_a_memorized_caption_stands_out_from_held_out_ones_and_a_held_out_one_do
     assert outside(MEMORIZED) > 0.5 > 0.2 > outside(HELD_OUT)
 
 
+def test_the_count_and_each_signal_say_which_way_they_point(
+    browser: Browser, page_of: Callable[[str], Path], explained: Explain
+) -> None:
+    scores = explained(MEMORIZED).scores
+    toward = sum(score.points > 0 for score in scores)
+    with opened(browser, page_of(MEMORIZED)) as shown:
+        shown.set_viewport_size({"width": 390, "height": 844})
+        text = shown.locator("main").inner_text()
+        assert f"{toward} of 5 signals point to memorization" in text
+        assert text.count(": points to memorization") == toward
+        # On a phone nothing is cut, and nothing scrolls sideways.
+        for one in shown.locator(".chart svg.marks, .wide, td").all():
+            box = one.bounding_box()
+            assert box is None or box["x"] + box["width"] <= 390
+        wide = "tables => tables.every(one => one.scrollWidth <= one.clientWidth + 1)"
+        assert shown.locator(".wide").evaluate_all(wide)
+
+
 def test_the_same_drawing_serves_light_dark_and_print(
     browser: Browser, page_of: Callable[[str], Path]
 ) -> None:
