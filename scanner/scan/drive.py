@@ -42,7 +42,8 @@ def scan(config: ScanConfig, say: Say, progress: Watch) -> ScanResult:
     if config.extend and not inputs and run.is_finished() and not config.repair:
         say(f"{config.out} has read these files already")
         return result_of(run, run.manifest() or {}, config)
-    check_ray(config.address)
+    for line in check_ray(config.address):
+        say(line)
     setting = prepare(config, say)
     run.store.preflight()
     run.begin(record_of(setting, asked, wanted))
