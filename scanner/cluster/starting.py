@@ -37,15 +37,25 @@ def joins_cluster(address: str | None) -> bool:
     return _address(address) not in ("", "local")
 
 
-def check_ray(address: str | None) -> None:
+def check_ray(address: str | None) -> list[str]:
     """Raise UserError, within seconds, for a cluster that does not answer, or for a place where a
-    local Ray cannot start."""
+    local Ray cannot start; else say what is going to be worked around, a line each."""
     if ray.is_initialized():
-        return
+        return []
     if joins_cluster(address):
         _check_answers(address)
-    else:
-        _temporary_folder()
+        return []
+    lines = []
+    if short := _temporary_folder():
+        name, folder = _folder_variable()
+        lines.append(
+            f"{name}={folder}: too long a path for Ray's sockets; its files go to {short}/ray"
+        )
+    if not _has_token_or_place():
+        lines.append(
+            f"HOME={os.environ.get('HOME', '')}: cannot be written; Ray's token stays in memory"
+        )
+    return lines
 
 
 def start_ray(address: str | None) -> None:
@@ -242,15 +252,18 @@ def _check_room(folder: str, said: str) -> None:
 
 def _bring_token() -> None:
     """Give a local Ray its token where the home directory, in which Ray keeps it, is of no use."""
+    if not _has_token_or_place():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _has_token_or_place() -> bool:
     if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
-        return
+        return True
     try:
         token = Path.home() / ".ray" / "auth_token"
-        usable = os.access(token, os.R_OK) if token.exists() else _can_write(token.parent)
+        return os.access(token, os.R_OK) if token.exists() else _can_write(token.parent)
     except (OSError, RuntimeError):  # RuntimeError: no HOME, and no such user
-        usable = False
-    if not usable:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        return False
 
 
 def _can_write(folder: Path) -> bool:

@@ -45,7 +45,8 @@ def scan(config: ScanConfig, say: Say, progress: Watch, inputs: Inputs | None = 
     if config.extend and not inputs.files and run.is_finished() and not config.repair:
         say(f"{config.out} has read these files already")
         return result_of(run, run.manifest() or {}, config)
-    check_ray(config.address)
+    for line in check_ray(config.address):
+        say(line)
     setting = prepare(config, say)
     refuse_other_weights(given, setting.scorer.model.weights)
     run.store.preflight()

@@ -95,6 +95,8 @@ def test_ray_starts_with_a_long_temporary_path_and_no_home(
 
     before = signal.signal(signal.SIGTERM, own)
     try:
+        said = check_ray(None)
+        assert [line.partition("=")[0] for line in said] == ["TMPDIR", "HOME"]
         start_ray(None)
         assert signal.getsignal(signal.SIGTERM) is own
         assert ray.get(ray.remote(lambda: 7).remote()) == 7
