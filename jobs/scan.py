@@ -6,6 +6,7 @@ Exit status: 0 done; 1 failed; 2 wrong arguments; 3 done, but something was quar
 be read, or was rejected beyond --max-reject-fraction.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -44,7 +45,7 @@ def scan_command(config: ScanConfig) -> int:
         print(f"samples    {samples_read(counts)}")
         print_rejects(result.rejects)
         print_skipped(result.skipped)
-        print(f"next: memscan rank {result.run}")
+        print(f"next: memscan rank {shlex.quote(result.run)}")
     for complaint in result.complaints:
         say(f"memscan: {complaint}")
     return 3 if result.complaints else 0

@@ -13,6 +13,7 @@ Examples: memscan verify RUN --top 200
           memscan verify RUN --top 200 --mitigate
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -80,7 +81,7 @@ def _print(config: VerifyConfig, found: "Verification") -> None:
     elif config.mitigate:
         print("\nno plain verification to compare with: leave out --mitigate, and one is made")
     query = '"FROM mitigated"' if config.mitigate else "--name precision_at_depth"
-    print(f"next: memscan sql {config.run} {query}")
+    print(f"next: memscan sql {shlex.quote(config.run)} {query}")
 
 
 if __name__ == "__main__":

@@ -102,4 +102,10 @@ class ScanConfig(ActorOptions, ModelOptions):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+        kept = [name.lower() for name in self.keep or ()]
+        if twice := [name for name in self.keep or () if kept.count(name.lower()) > 1]:
+            raise UsageError(
+                f"--keep {' '.join(twice)}: a table has no two columns whose names differ only in "
+                "case; keep one of them"
+            )
         self.check_actors()

@@ -93,6 +93,10 @@ def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(
         (("verify", "nowhere"), "no run here"),
         (("verify", "x", "--seeds", "1"), "--seeds 1: agreement across seeds needs at least 2"),
         (("verify", "x", "--images", "/x/{a.b}"), "--images /x/{a.b}: only plain column names"),
+        (
+            ("scan", "--captions", "a.csv", "--out", "o", "--keep", "url", "URL"),
+            "--keep url URL: a table has no two columns",
+        ),
         (("verify", "x", "--part", "2"), "--part 2.0: must be between 0 and 1"),
     ],
 )
