@@ -31,7 +31,7 @@ class Listing:
 
     def leave_out(self, urls: Iterable[str]) -> None:
         """Skip these files, whatever name they are given."""
-        self._earlier.update(_identity(*split_url(url)) for url in urls)
+        self._earlier.update(map(_identity, urls))
 
     def add(self, urls: Iterable[str], judge: Judge) -> list[str]:
         """Add the files that ``urls`` name, and return those that were not listed before.
@@ -47,7 +47,8 @@ class Listing:
             found = False
             for name, size in _named(fs, path, url, judge, here):
                 found = True
-                full, identity = url_of(fs, name), _identity(fs, name)
+                full = url_of(fs, name)
+                identity = _identity(full)
                 known = self._names.setdefault(identity, full)
                 if identity in self._earlier:
                     here.add(EARLIER, full)
@@ -63,10 +64,11 @@ class Listing:
         return added
 
 
-def _identity(fs: Any, path: str) -> Any:
+def _identity(url: str) -> Any:
     """What is equal for all names of one file: links, hard links and ``..`` resolved."""
-    if not is_local(fs):
-        return url_of(fs, path)
+    if "://" in url and not url.startswith("file://"):
+        return url
+    _, path = split_url(url)
     try:
         found = Path(path).stat()
     except OSError:
