@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -224,3 +225,28 @@ def test_a_table_shows_captions_as_text_without_markup_or_control_characters(run
     assert head == ["rank", "n_samples", "noise_norm_first", "caption", "reasons"]
     assert "not shown for want of room: caption_id, probability" in done.stderr
     assert printable("a\x1b[31mb\n") == "a�[31mb�"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--captions", "missing.csv"), "missing.csv: no such file"),
+        (("--captions", "a.csv", "--keep", "nope"), "no column 'nope'; the columns are caption"),
+        (("--captions", "b.csv"), "no caption column among x"),
+    ],
+)
+def test_wrong_inputs_show_before_the_libraries_load(
+    arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("caption\nx\n")
+    (tmp_path / "b.csv").write_text("x\ny\n")
+    code = (
+        "import sys\nfrom jobs.scan import main\n"
+        f"status = main({[*arguments, '--out', 'run', '--model', 'testbed']})\n"
+        "print(status, sorted({'torch', 'ray', 'diffusers', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1 []\n"
+    assert message in done.stderr
