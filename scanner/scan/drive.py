@@ -86,5 +86,7 @@ def _as_it_began(
             raise UserError(
                 f"{config.out}: a run of --{flag} cannot be extended; begin another without it"
             )
-    kept = ("captions", "reference", "caption_column", "key_column", "image_key")
-    return wanted | {name: began[name] for name in kept}
+    # How the files added are read is their plan's business.
+    kept = ("captions", "reference", "caption_column", "key_column", "image_key", "quoting")
+    others = {name: one for name, one in wanted.items() if name not in kept}
+    return others | {name: began[name] for name in kept if name in began}

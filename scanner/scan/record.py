@@ -17,18 +17,19 @@ LIBRARIES = ("memorization-scanner", "torch", "diffusers", "transformers", "ray"
 
 
 def what_is_scanned(config: ScanConfig) -> dict[str, Any]:
-    return {
+    wanted = {
         "captions": [full_url(url) for url in config.captions],
         "reference": [full_url(url) for url in config.reference],
         "caption_column": config.caption_column,
         "key_column": config.key_column,
         "image_key": config.image_key,
         "keep": config.keep if config.keep is None else list(config.keep),
-        "quoting": config.quoting,
         "limit": config.limit,
         "captions_from": config.captions_from and full_url(config.captions_from),
         "where": config.where,
     }
+    # Runs that are older than the option have none.
+    return wanted if config.quoting == "auto" else wanted | {"quoting": config.quoting}
 
 
 def asked_of(config: ScanConfig) -> dict[str, Any]:

@@ -102,8 +102,8 @@ def prepare(config: VerifyConfig, record: dict[str, Any]) -> Setting:
         weights = files.weights_hash()
     elif run_files.weights_hash() != weights:
         raise UserError(
-            f"{own['name']}: its weights are not those that the run was made with any more; name "
-            "the model to generate with by --model"
+            f"{own['name']}: its weights are no longer those that the run was made with (or an "
+            "earlier version of memscan hashed them); name the model to generate with by --model"
         )
     dtype = asked["dtype"] if config.dtype == "run" else config.dtype
     device, dtype, resources = choose_resources(config, config.device, dtype)
