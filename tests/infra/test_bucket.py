@@ -12,7 +12,8 @@ import pytest
 import requests
 
 from jobs.scan import main
-from scanner.storage import Store, expand, open_input
+from scanner.captions.formats import why_not_read
+from scanner.storage import Listing, Store, open_input
 from tests.local_ray import local_ray
 from tests.servers import Server, free_port, point_to
 from tests.whole_scans import scores
@@ -120,7 +121,7 @@ def _denied() -> list[str]:
     store = Store("s3://bucket/runs/two")
     calls = {
         "read inputs": lambda: open_input("s3://bucket/inputs/a.csv").read(),
-        "list inputs": lambda: expand(("s3://bucket/inputs/*.csv",), (".csv",)),
+        "list inputs": lambda: Listing().add(["s3://bucket/inputs/*.csv"], why_not_read),
         "read": lambda: store.read("there"),
         "write": lambda: store.write("new", b"1"),
         "remove": lambda: store.remove("new"),
