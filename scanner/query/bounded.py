@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -17,7 +18,8 @@ from scanner.errors import UserError
 MEMORY = "50%"
 SPILL_SHARE = 0.5
 # How long an interrupted query may take to notice; then its thread is left to itself.
-PATIENCE = 5.0
+PATIENCE = 0.5
+STEP = 0.05
 _LOCKED = {
     "TimeZone": "UTC",
     "python_enable_replacements": False,
@@ -80,12 +82,15 @@ def interruptible(
 
     threading.Thread(target=run, name="query", daemon=True).start()
     try:
-        if not wait([outcome], seconds).done:
-            _stop(connection, outcome)
-            raise UserError(
-                f"SQL: stopped after {seconds:g} seconds (--timeout); narrow the query, or allow "
-                "more time"
-            )
+        deadline = time.monotonic() + seconds if seconds else None
+        # In steps, since Python handles a signal that another thread got between two steps only.
+        while not wait([outcome], STEP).done:
+            if deadline and time.monotonic() > deadline:
+                _stop(connection, outcome)
+                raise UserError(
+                    f"SQL: stopped after {seconds:g} seconds (--timeout); narrow the query, or "
+                    "allow more time"
+                )
         return outcome.result()
     except KeyboardInterrupt:
         _stop(connection, outcome)
@@ -96,7 +101,7 @@ def interruptible(
 
 def _stop(connection: duckdb.DuckDBPyConnection, outcome: Future[Any]) -> None:
     """Interrupt again and again: one that comes before the query has begun has no effect."""
-    for _ in range(int(PATIENCE / 0.05)):
+    for _ in range(int(PATIENCE / STEP)):
         connection.interrupt()
-        if wait([outcome], 0.05).done:
+        if wait([outcome], STEP).done:
             return
