@@ -35,6 +35,7 @@ _FOREIGN = {
     *("current_query", "current_setting", "getenv", "getvariable", "json_execute_serialized_sql"),
     *("pg_sleep", "txid_current"),
 }
+_ONE = "must be one SQL predicate, such as n_samples > 10"
 _VOLATILE = "SELECT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
 _MACROS = """
     SELECT function_name FROM duckdb_functions()
@@ -84,17 +85,25 @@ class Reader:
         Raises UserError, with ``where`` before the reason, for any other: it is going to stand
         between parentheses inside a longer statement.
         """
-        tree = self._tree(f"SELECT (\n{text}\n)")
+        expression = self._selected(f"(\n{text}\n)", where)
+        # Text that leaves one kind of bracket for another expression cannot leave both.
+        listed = self._selected(f"[\n{text}\n]", where)
+        if listed.get("function_name") != "list_value" or len(listed["arguments"]) != 1:
+            raise UserError(f"{where}: {_ONE}")
+        self._check(expression, where)
+        return expression
+
+    def _selected(self, text: str, where: str) -> dict[str, Any]:
+        """The tree of the one column of a SELECT of nothing else."""
+        tree, plain = self._tree(f"SELECT {text}"), self._tree("SELECT true")
         if tree["error"]:
-            raise UserError(f"{where}: no SQL predicate: {tree['error_message']}")
+            raise UserError(f"{where}: {_ONE}: {tree['error_message']}")
         nodes = [statement["node"] for statement in tree["statements"]]
-        (plain,) = [statement["node"] for statement in self._tree("SELECT (true)")["statements"]]
-        selected = nodes[0].pop("select_list", [])
-        del plain["select_list"]
-        if nodes != [plain] or len(selected) != 1:
-            raise UserError(f"{where}: must be one SQL predicate, such as n_samples > 10")
-        self._check(selected, where)
-        return selected[0]
+        columns = nodes[0].pop("select_list", [])
+        del plain["statements"][0]["node"]["select_list"]
+        if nodes != [plain["statements"][0]["node"]] or len(columns) != 1:
+            raise UserError(f"{where}: {_ONE}")
+        return columns[0]
 
     def _names(self, sql: str) -> set[str]:
         return {str(name).lower() for (name,) in self.connection.execute(sql).fetchall()}
