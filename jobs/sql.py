@@ -7,6 +7,7 @@ Examples: memscan sql RUN "SELECT count(*) FROM scores WHERE truncated"
 """
 
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,8 @@ class SqlConfig(Written):
     calibration: str | None = None
     """Fill ranked.probability and the view thresholds by this calibration (a file of memscan
     calibrate, or testbed)."""
+    timeout: float | None = None
+    """Stop a query after this many seconds; by default it may take any time."""
     with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
     """Attach another run: name=RUN gives the views name.scores, name.captions and so on; repeat
     it, or list several."""
@@ -69,6 +72,8 @@ def _answer(config: SqlConfig) -> pa.Table:
     asked = [config.query, config.file, config.name]
     if sum(bool(way) for way in asked) != 1:
         raise UsageError("ask one question: a SELECT, --file FILE or --name NAME")
+    if config.timeout is not None and not 0 < config.timeout < threading.TIMEOUT_MAX:
+        raise UsageError(f"--timeout {config.timeout:g}: must be a number of seconds above 0")
     parameters = pairs("--param", config.param)
     others = pairs("--with", config.with_)
     calibration = named_calibration(config.calibration)
@@ -80,14 +85,15 @@ def _answer(config: SqlConfig) -> pa.Table:
         if "other." in query.sql and "other" not in others:
             raise UsageError(f"--name {config.name}: asks another run too; --with other=RUN")
         query.bind(parameters)  # before the run is opened
-        return ask(open_run(config.run, others, calibration), query, parameters)
+        tables = open_run(config.run, others, calibration, timeout=config.timeout)
+        return ask(tables, query, parameters)
     sql = config.query
     if config.file:
         try:
             sql = config.file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--file {config.file}: cannot be read: {error}") from error
-    tables = open_run(config.run, others, calibration)
+    tables = open_run(config.run, others, calibration, timeout=config.timeout)
     found = tables.query(sql, parameters)
     if not len(found):
         for name, remedy in empty_tables(tables, sql).items():

@@ -6,7 +6,7 @@ from scanner.curation.removals import PARQUET, list_removals, write_list
 from scanner.curation.safeguards import check
 from scanner.curation.summary import Summary, summarize
 from scanner.errors import UserError
-from scanner.query import RunTables
+from scanner.query import RunTables, identifier
 from scanner.run import Run
 from scanner.run.records import encode
 from scanner.storage import Store
@@ -70,9 +70,6 @@ def choose_image_key(tables: RunTables, column: str) -> None:
             f"--image-key {column}: no column of samples; there are {', '.join(have)}; scan with "
             "--keep to carry more, or none, to remove no sample on account of its image"
         )
-    quoted = column.replace('"', '""')
-    chosen = "NULL::VARCHAR" if column == "none" else f'"{quoted}"'
+    chosen = "NULL::VARCHAR" if column == "none" else identifier(column)
     tables.connection.execute("ALTER VIEW samples RENAME TO samples_as_scanned")
-    tables.connection.execute(
-        f"CREATE VIEW samples AS SELECT * REPLACE ({chosen} AS image_key) FROM samples_as_scanned"
-    )
+    tables.define("samples", f"SELECT * REPLACE ({chosen} AS image_key) FROM samples_as_scanned")

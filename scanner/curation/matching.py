@@ -57,11 +57,11 @@ class Matching:
         """Define flagged: by the first rule that holds, or as if ``only`` were the only one."""
         deciding = "rules[1]" if only is None else str(int(only))
         among = "true" if only is None else f"list_contains(rules, {int(only)})"
-        self.tables.connection.execute(f"""
-            CREATE OR REPLACE VIEW flagged AS
+        definition = f"""
             SELECT caption_id, policy_rules.*, cluster, reasons, probability, signal, score
             FROM matched JOIN policy_rules ON policy_rules.rule = {deciding}
-            WHERE {among}""")
+            WHERE {among}"""
+        self.tables.define("flagged", definition)
 
     def captions(self, only: int) -> int:
         """How many captions a rule holds for."""

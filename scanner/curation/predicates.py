@@ -1,10 +1,8 @@
 """A policy's predicates: one SQL expression each, checked before anything runs."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from scanner.errors import UserError
 from scanner.query import RunTables
 
 _IS_NULL = "OPERATOR_IS_NULL"
@@ -25,23 +23,8 @@ def columns_of(tables: RunTables, predicate: str, where: str) -> Asked:
     Raises UserError where the text is anything else than one SQL expression: it is going to stand
     inside a longer statement.
     """
-    tree = _tree(tables, predicate)
-    if tree["error"]:
-        raise UserError(f"{where}: no SQL predicate: {tree['error_message']}")
-    nodes = [statement["node"] for statement in tree["statements"]]
-    (plain,) = [statement["node"] for statement in _tree(tables, "true")["statements"]]
-    selected = nodes[0].pop("select_list", [])
-    del plain["select_list"]
-    if nodes != [plain] or len(selected) != 1:
-        raise UserError(f"{where}: must be one SQL predicate, such as n_samples > 10")
-    return Asked(frozenset(_names(selected)), frozenset(_names(selected, _IS_NULL)))
-
-
-def _tree(tables: RunTables, predicate: str) -> dict[str, Any]:
-    """What DuckDB's parser makes of the predicate as the one column of a SELECT."""
-    question = "SELECT json_serialize_sql($sql::VARCHAR) AS tree"
-    found = tables.query(question, {"sql": f"SELECT (\n{predicate}\n)"})
-    return json.loads(found["tree"][0].as_py())
+    tree = tables.expression(predicate, where)
+    return Asked(frozenset(_names(tree)), frozenset(_names(tree, _IS_NULL)))
 
 
 def _names(tree: Any, without: str = "") -> list[str]:

@@ -5,6 +5,7 @@ from scanner.query.calibrated import COMBINATION, Calibration, Threshold, bindin
 from scanner.query.clusters import near_duplicate_clusters
 from scanner.query.connection import RunTables, open_run
 from scanner.query.library import Query, library
+from scanner.query.quoting import identifier
 from scanner.query.ranking import rank
 from scanner.query.scanned import Scanned, scanned
 
@@ -18,6 +19,7 @@ __all__ = [
     "ask",
     "binding_of",
     "empty_tables",
+    "identifier",
     "library",
     "near_duplicate_clusters",
     "open_run",

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from scanner.errors import UserError
+from scanner.query.quoting import identifier
 
 COMBINATION = "combination"
 # What a calibration depends on, by its name in a run's fingerprint: not on the precision or the
@@ -77,12 +78,12 @@ class Calibration:
             if name not in schema.names:
                 raise UserError(f"{self.source}: the run has no column {name}")
             numbers = [f"{value:.17e}::DOUBLE" for value in values]
-            # The name is one of our own schema's columns from here on.
+            column = f"scores.{identifier(name)}"
             if pa.types.is_list(schema.field(name).type):
                 listed = ", ".join(numbers)
-                terms.append(f'list_inner_product(scores."{name}"::DOUBLE[], [{listed}])')
+                terms.append(f"list_inner_product({column}::DOUBLE[], [{listed}])")
             else:
-                terms.append(f'scores."{name}" * {numbers[0]}')
+                terms.append(f"{column} * {numbers[0]}")
         return " + ".join(terms)
 
     def thresholds_table(self) -> pa.Table:

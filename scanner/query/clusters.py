@@ -3,6 +3,7 @@
 import duckdb
 import pyarrow as pa
 
+from scanner.query.bounded import Bounded, interruptible
 from scanner.query.library import FOLDER
 
 MACROS = FOLDER / "macros"
@@ -20,13 +21,14 @@ def near_duplicate_clusters(captions: pa.Table) -> pa.Array:
     Rows with one id are near-duplicates of one caption, whose caption_id is the id; a caption
     without near-duplicates is a cluster of its own. sql/macros/clusters.sql says what that means.
     """
-    connection = duckdb.connect()
+    database = Bounded()
+    connection = database.connection
+    database.lock()
     create_macros(connection, "clusters")
     texts = captions["caption"]
     connection.register(
         "given", pa.table({"row": pa.array(range(len(texts)), pa.int64()), "text": texts})
     )
-    found = connection.sql(
-        "FROM near_duplicates((SELECT list({id: row, text: text}) FROM given)) ORDER BY id"
-    ).to_arrow_table()
+    question = "FROM near_duplicates((SELECT list({id: row, text: text}) FROM given)) ORDER BY id"
+    found = interruptible(connection, lambda: connection.sql(question).to_arrow_table())
     return captions["caption_id"].combine_chunks().take(found["cluster"].combine_chunks())

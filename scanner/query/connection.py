@@ -8,23 +8,32 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scanner.cores import usable_cores
 from scanner.errors import UserError
+from scanner.query.bounded import Bounded, interruptible
 from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
+from scanner.query.quoting import identifier
 from scanner.query.sources import Sources
-from scanner.query.views import EXTENDED, FLAGGED, REFERENCES, TABLES, deciding, scored
+from scanner.query.statements import Reader, run_one
+from scanner.query.views import (
+    EXTENDED,
+    FLAGGED,
+    REFERENCES,
+    TABLES,
+    check_columns,
+    deciding,
+    scored,
+)
 from scanner.run import Run
 from scanner.run.schema import REJECTS
 from scanner.run.verdicts import MITIGATED, MITIGATED_FOLDER, VERDICTS, verdict_parts
-from scanner.storage import Store
 
 _EMPTY = {"rejects": REJECTS, "verdicts": VERDICTS, "mitigated": MITIGATED}
 _OWN = (
     *("reference_captions", "scored", "decisions", "ranked", "sampled", "signals"),
     *("flagged", "thresholds"),
 )
-_TAKEN = (*_OWN, "main", "temp", "system", "pg_catalog", "information_schema")
+_TAKEN = (*_OWN, "main", "memory", "temp", "system", "pg_catalog", "information_schema")
 
 
 class RunTables:
@@ -46,14 +55,18 @@ class RunTables:
 
     def __init__(
         self,
-        connection: duckdb.DuckDBPyConnection,
+        database: Bounded,
         url: str,
         schema: pa.Schema,
         rows: int,
         fingerprint: dict[str, Any],
         calibration: Calibration | None = None,
+        timeout: float | None = None,
     ) -> None:
-        self.connection = connection
+        self._database = database
+        self._reader = Reader(database.connection)
+        self._timeout = timeout
+        self.connection = database.connection
         self.url = url
         self.schema = schema
         self.rows = rows
@@ -68,11 +81,13 @@ class RunTables:
         UserError where ``by`` is no number column, or the predicate no expression over ranked.
         """
         all_scored, by = scored("main", self.schema, by, self.calibration)
+        if where != "true":
+            self.expression(where, f"--where {where}")
         views = deciding("main", all_scored, self.rows, where)
         if where != "true":
             self.query(f"SELECT * FROM ({views['ranked']}) LIMIT 0")
         for view, definition in views.items():
-            self.connection.execute(f"CREATE OR REPLACE VIEW {view} AS {definition}")
+            self.define(view, definition)
         return by
 
     def reference_decisions(self, by: str | None = None) -> pa.ChunkedArray:
@@ -84,48 +99,55 @@ class RunTables:
         )["decision"]
 
     def query(self, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
-        """The result of one SELECT. Raises UserError for anything else, and for a wrong one."""
-        statement = self.one_select(sql)
-        try:
-            result = self.connection.cursor().sql(statement, params=parameters or None)
-            return result.to_arrow_table()
-        except duckdb.Error as error:
-            raise UserError(f"SQL: {error}") from error
+        """The result of one SELECT. Raises UserError for anything else, for a wrong one, and for
+        one that takes longer than the timeout."""
+        statement = self._reader.select(sql)
+        cursor = self._reading()
+
+        def ask() -> pa.Table:
+            with cursor:
+                return cursor.sql(statement, params=parameters or None).to_arrow_table()
+
+        return interruptible(cursor, ask, self._timeout)
 
     def batches(
         self, sql: str, rows: int, parameters: dict[str, Any] | None = None
     ) -> Iterator[pa.RecordBatch]:
         """The result of one SELECT, at most ``rows`` at a time; for results of any size."""
-        statement = self.one_select(sql)
-        try:
-            result = self.connection.cursor().sql(statement, params=parameters or None)
-            yield from result.to_arrow_reader(rows)
-        except duckdb.Error as error:
-            raise UserError(f"SQL: {error}") from error
+        statement = self._reader.select(sql)
+        cursor = self._reading()
+
+        def ask() -> pa.RecordBatchReader:
+            return cursor.sql(statement, params=parameters or None).to_arrow_reader(rows)
+
+        reader = interruptible(cursor, ask)
+        while (batch := interruptible(cursor, lambda: next(reader, None))) is not None:
+            yield batch
 
     def materialize(self, table: str, sql: str, parameters: dict[str, Any]) -> None:
         """Keep the result of one SELECT as a table that later queries see. Raises UserError."""
-        try:
-            statement = f'CREATE OR REPLACE TABLE "{table}" AS {self.one_select(sql)}'
-            self.connection.execute(statement, parameters)
-        except duckdb.Error as error:
-            raise UserError(f"SQL: {error}") from error
+        self._reader.select(sql)
+        statement = f"CREATE OR REPLACE TABLE {identifier(table)} AS {sql}"
+        interruptible(self.connection, lambda: run_one(self.connection, statement, parameters))
 
     def keep(self, table: str, rows: pa.Table | pa.RecordBatchReader) -> None:
         """Keep Arrow data as a table that later queries see."""
         _add_table(self.connection, table, rows)
 
-    def one_select(self, sql: str) -> str:
-        """The statement, if it is exactly one SELECT."""
-        try:
-            statements = self.connection.extract_statements(sql)
-        except duckdb.Error as error:
-            raise UserError(f"SQL: {error}") from error
-        kinds = [statement.type.name for statement in statements]
-        if kinds != ["SELECT"]:
-            found = ", ".join(kinds) or "nothing"
-            raise UserError(f"SQL: exactly one SELECT is allowed here; found {found}")
-        return sql
+    def define(self, view: str, definition: str) -> None:
+        """Make a view that later queries see, or replace it, by SQL of ours."""
+        run_one(self.connection, f"CREATE OR REPLACE VIEW {identifier(view)} AS {definition}")
+
+    def expression(self, text: str, where: str) -> dict[str, Any]:
+        """The parse tree of a predicate. Raises UserError, beginning with ``where``, for a text
+        that is anything else than one expression that only reads."""
+        return self._reader.expression(text, where)
+
+    def _reading(self) -> duckdb.DuckDBPyConnection:
+        """A connection for one query, in a transaction in which DuckDB itself refuses to write."""
+        cursor = self.connection.cursor()
+        cursor.execute("BEGIN TRANSACTION READ ONLY")
+        return cursor
 
 
 def open_run(
@@ -133,118 +155,118 @@ def open_run(
     others: dict[str, str] | None = None,
     calibration: Calibration | None = None,
     memory: int | None = None,
+    timeout: float | None = None,
 ) -> RunTables:
     """Connect to a sealed run, and to others by the name that their views get.
 
     The connection reads the files that the manifests and the verdicts' commits list and no other;
-    it cannot write, load extensions or change its settings. The calibration is the run's, not the
-    others'. Beyond ``memory`` bytes (by default most of the machine's) queries use temporary files.
-    Raises UserError where there is no sealed run, or the calibration was made for runs of
-    another kind.
+    it cannot write, load extensions or change its settings, and uses no more of the machine than
+    :class:`scanner.query.bounded.Bounded` says, with ``memory`` bytes. The calibration is the
+    run's, not the others'. A query of more than ``timeout`` seconds is stopped. Raises UserError
+    where there is no sealed run, or the calibration was made for runs of another kind.
     """
-    connection = duckdb.connect()
+    database = Bounded(memory)
+    connection = database.connection
     fingerprint = (Run.existing(url).record() or {}).get("fingerprint", {})
     if calibration:
         calibration.check(fingerprint, url)
     sources = Sources(connection)
-    schema, rows = _attach(connection, sources, "main", url, calibration)
+    runs = {"main": _Files(sources, url)}
+    for name, other in (others or {}).items():
+        _check_name(name, other)
+        runs[name] = _Files(sources, other)
+    # Nothing of a file is read, nor a name of it spoken, before.
+    database.lock(sources.paths)
+    schema, rows = _attach(connection, "main", runs.pop("main"), calibration)
     thresholds = calibration.thresholds_table() if calibration else THRESHOLDS.empty_table()
     _add_table(connection, "thresholds", thresholds)
-    for name, other in (others or {}).items():
-        if not re.fullmatch(r"[A-Za-z_]\w*", name) or name in TABLES or name in _TAKEN:
-            raise UserError(
-                f"--with {name}={other}: {name!r} cannot name a run; choose a plain word"
-            )
-        connection.execute(f'CREATE SCHEMA "{name}"')
-        _attach(connection, sources, name, other)
+    for name, files in runs.items():
+        run_one(connection, f"CREATE SCHEMA {identifier(name)}")
+        _attach(connection, name, files)
     create_macros(connection)  # of the views, so after them
-    connection.execute(f"CREATE VIEW flagged AS {FLAGGED}")
-    connection.execute("SET allowed_paths = $files", {"files": sources.paths})
-    connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    connection.execute("SET threads = $n", {"n": usable_cores()})
-    if memory:
-        connection.execute("SET memory_limit = $limit", {"limit": f"{memory} B"})
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET autoinstall_known_extensions = false")
-    connection.execute("SET lock_configuration = true")
-    return RunTables(connection, url, schema, rows, fingerprint, calibration)
+    run_one(connection, f"CREATE VIEW flagged AS {FLAGGED}")
+    return RunTables(database, url, schema, rows, fingerprint, calibration, timeout)
+
+
+def _check_name(name: str, url: str) -> None:
+    """Names of schemas mean the same in any case."""
+    taken = {*TABLES, *_TAKEN}
+    if not re.fullmatch(r"[A-Za-z_]\w*", name) or name.lower() in taken:
+        raise UserError(f"--with {name}={url}: {name!r} cannot name a run; choose a plain word")
+
+
+class _Files:
+    """The files of a sealed run, as SQL by table, none of them opened. Raises UserError."""
+
+    def __init__(self, sources: Sources, url: str) -> None:
+        run = Run.existing(url)
+        manifest = run.manifest()
+        if manifest is None:
+            raise UserError(
+                f"{url}: this run is not sealed yet; memscan status {url} says how far it is, and "
+                "the same memscan scan command finishes it"
+            )
+        if not manifest["scores"]:
+            raise UserError(f"{url}: this run has no scores; memscan status {url} says why")
+        names = {
+            "samples": manifest["samples"],
+            "captions": manifest["captions"],
+            "scores": [part["path"] for part in manifest["scores"]],
+            "rejects": manifest["rejects"],
+            "verdicts": verdict_parts(run.store),
+            "mitigated": verdict_parts(run.store, MITIGATED_FOLDER),
+        }
+        self.url = url
+        self.store = run.store
+        self.first_scores = names["scores"][0]
+        self.rows = sum(part["rows"] for part in manifest["scores"])
+        self.is_extended = run.store.exists("plan-0002.json")
+        # An extension may keep other columns of its samples, and a release judge by other measures.
+        varying = {"verdicts", "mitigated"} | ({"samples"} if self.is_extended else set())
+        self.tables = {
+            kind: sources.parquet(run.store, listed, same_columns=kind not in varying)
+            for kind, listed in names.items()
+            if listed
+        }
 
 
 def _attach(
     connection: duckdb.DuckDBPyConnection,
-    sources: Sources,
     name: str,
-    url: str,
+    files: _Files,
     calibration: Calibration | None = None,
 ) -> tuple[pa.Schema, int]:
     """Create a run's views in the schema ``name``; return the scores' schema and row count."""
-    run = Run.existing(url)
-    manifest = run.manifest()
-    if manifest is None:
-        raise UserError(
-            f"{url}: this run is not sealed yet; memscan status {url} says how far it is, and the "
-            "same memscan scan command finishes it"
-        )
-    if not manifest["scores"]:
-        raise UserError(f"{url}: this run has no scores; memscan status {url} says why")
-    files = {
-        "samples": manifest["samples"],
-        "captions": manifest["captions"],
-        "scores": [part["path"] for part in manifest["scores"]],
-        "rejects": manifest["rejects"],
-        "verdicts": verdict_parts(run.store),
-        "mitigated": verdict_parts(run.store, MITIGATED_FOLDER),
-    }
-    extended = run.store.exists("plan-0002.json")
-    tables = {
-        kind: _rows(connection, sources, run.store, kind, names, extended)
-        for kind, names in files.items()
-    }
-    with run.store.open(files["scores"][0]) as file:
+    tables = dict(files.tables)
+    for kind, schema in _EMPTY.items():
+        nothing = f"main.no_{kind}"
+        _add_table(connection, f"no_{kind}", schema.empty_table())
+        written = files.tables.get(kind)
+        tables[kind] = f"(FROM {nothing} UNION ALL BY NAME FROM {written})" if written else nothing
+    with files.store.open(files.first_scores) as file:
         schema = pq.read_schema(file)
-    rows = sum(part["rows"] for part in manifest["scores"])
-    views = TABLES | {"reference_captions": EXTENDED if extended else REFERENCES}
+    check_columns(schema, f"{files.url}: {files.first_scores}")
+    views = TABLES | {"reference_captions": EXTENDED if files.is_extended else REFERENCES}
     try:
         for view, definition in views.items():
             _create_view(connection, name, view, definition.format(**tables))
+        all_scored, _ = scored(name, schema, calibration=calibration)
+        for view, definition in deciding(name, all_scored, files.rows).items():
+            _create_view(connection, name, view, definition)
     except duckdb.Error as error:
-        raise UserError(f"{url}: its tables cannot be read: {error}") from error
-    all_scored, _ = scored(name, schema, calibration=calibration)
-    for view, definition in deciding(name, all_scored, rows).items():
-        _create_view(connection, name, view, definition)
-    return schema, rows
+        raise UserError(f"{files.url}: its tables cannot be read: {error}") from error
+    return schema, files.rows
 
 
 def _create_view(
     connection: duckdb.DuckDBPyConnection, name: str, view: str, definition: str
 ) -> None:
-    connection.execute(f'CREATE VIEW "{name}".{view} AS {definition}')
-
-
-def _rows(
-    connection: duckdb.DuckDBPyConnection,
-    sources: Sources,
-    store: Store,
-    kind: str,
-    names: list[str],
-    extended: bool,
-) -> str:
-    """Return SQL for the rows of a run's table.
-
-    An extension may keep other columns of its samples, and a release judge by other measures.
-    """
-    varying = kind in ("verdicts", "mitigated") or (kind == "samples" and extended)
-    written = sources.parquet(store, names, same_columns=not varying) if names else ""
-    if kind not in _EMPTY:
-        assert names, f"a sealed run has {kind}"
-        return written
-    _add_table(connection, f"no_{kind}", _EMPTY[kind].empty_table())
-    return f"(FROM main.no_{kind} UNION ALL BY NAME FROM {written})" if names else f"main.no_{kind}"
+    run_one(connection, f"CREATE VIEW {identifier(name)}.{identifier(view)} AS {definition}")
 
 
 def _add_table(
     connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | pa.RecordBatchReader
 ) -> None:
     connection.register("given", rows)
-    connection.execute(f'CREATE OR REPLACE TABLE main."{name}" AS FROM given')
+    run_one(connection, f"CREATE OR REPLACE TABLE main.{identifier(name)} AS FROM given")
     connection.unregister("given")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import duckdb
 
+from scanner.query.quoting import literal
 from scanner.storage import LiteralFiles, Store
 
 
@@ -27,7 +28,7 @@ class Sources:
         """
         paths = [self._path(store, name) for name in names]
         self.paths += paths
-        listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+        listed = ", ".join(map(literal, paths))
         by_name = "" if same_columns else ", union_by_name = true"
         return f"read_parquet([{listed}], hive_partitioning = false{by_name})"
 

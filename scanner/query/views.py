@@ -1,13 +1,17 @@
 """The views of a run, as SQL.
 
-Text from outside the program reaches DuckDB as bound parameters only. Names of files and columns
-are ours, and quoted, since a view's definition takes no parameters.
+Text from outside the program reaches DuckDB as bound parameters. A view's definition takes none:
+names of files and columns in it are quoted by scanner.query.quoting, and the scores have only
+names that a scan could have written.
 """
+
+import re
 
 import pyarrow as pa
 
 from scanner.errors import UserError
 from scanner.query.calibrated import COMBINATION, Calibration
+from scanner.query.quoting import identifier, literal, shown
 from scanner.run.verdicts import COPIES, SEED_CONSISTENT
 
 # Earlier releases called seeds that agree a copy also where no training image was compared.
@@ -66,6 +70,31 @@ FLAGGED = """
     WHERE decision >= decision_cut(0.01)"""
 
 
+# What the views add to the scores.
+_ADDED = {
+    *("by_signal", "canonical", "caption", "decision", "decision_signal", "decision_value"),
+    *("n_samples", "probability"),
+}
+
+
+def check_columns(schema: pa.Schema, where: str) -> None:
+    """Raises UserError unless every column of the scores has a name of its own that a scan may
+    give it; ``where`` names the file."""
+    seen = set(_ADDED)
+    for name in schema.names:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name):
+            why = "no scan names a column so"
+        elif name.lower() in seen:
+            why = "the name is taken"
+        else:
+            seen.add(name.lower())
+            continue
+        raise UserError(
+            f"{where}: its column {shown(name)} is refused: {why}; scan again, or ask whoever "
+            "made the run for another copy"
+        )
+
+
 def scored(
     name: str,
     schema: pa.Schema,
@@ -79,18 +108,17 @@ def scored(
         value, sign, by = logit, 1, COMBINATION
     else:
         by = _signal(schema, by)
-        value = f'scores."{by}"'
+        value = f"scores.{identifier(by)}"
         sign = -1 if _is_lower(schema.field(by)) else 1
     # What a ranking shows is null where this run has not computed it.
     absent = "".join(
         f"{kind} AS {column}, " for column, kind in SHOWN.items() if column not in schema.names
     )
-    # The columns' names come from our own schema.
     definition = f"""
         SELECT scores.*, {absent}{probability} AS probability,
                {sign} * ({value}) AS decision, {value} AS decision_value,
-               '{by}' AS decision_signal, {_by_signal(schema, logit)} AS by_signal
-        FROM "{name}".scores AS scores"""
+               {literal(by)} AS decision_signal, {_by_signal(schema, logit)} AS by_signal
+        FROM {identifier(name)}.scores AS scores"""
     return definition, by
 
 
@@ -113,7 +141,8 @@ def deciding(name: str, scored: str, rows: int, where: str = "true") -> dict[str
         "sampled": f"""
             FROM (FROM ({scored}) WHERE caption_id < '{last}')
             ANTI JOIN (
-                SELECT caption_id FROM "{name}".reference_captions WHERE caption_id < '{last}'
+                SELECT caption_id FROM {identifier(name)}.reference_captions
+                WHERE caption_id < '{last}'
             ) USING (caption_id)""",
         "signals": f"""
             FROM (SELECT caption_id, unnest(by_signal, recursive := true) FROM ({decisions}))
@@ -124,7 +153,9 @@ def deciding(name: str, scored: str, rows: int, where: str = "true") -> dict[str
 def _decisions(name: str, scored: str) -> str:
     return f"""
         FROM ({scored}) AS scored
-        ANTI JOIN (SELECT caption_id FROM "{name}".reference_captions) USING (caption_id)"""
+        ANTI JOIN (
+            SELECT caption_id FROM {identifier(name)}.reference_captions
+        ) USING (caption_id)"""
 
 
 def _ranked(name: str, scored: str) -> str:
@@ -132,21 +163,21 @@ def _ranked(name: str, scored: str) -> str:
         SELECT decisions.* EXCLUDE (by_signal), captions.caption, captions.canonical,
                captions.n_samples
         FROM ({_decisions(name, scored)}) AS decisions
-        JOIN "{name}".captions AS captions USING (caption_id)"""
+        JOIN {identifier(name)}.captions AS captions USING (caption_id)"""
 
 
 def _by_signal(schema: pa.Schema, logit: str | None) -> str:
     """The signals of a row as a list of signal, value, and ``turned``, the value with its sign
     turned where lower means memorized."""
     pairs = [
-        (field.name, f'scores."{field.name}"', "-" if _is_lower(field) else "")
+        (field.name, f"scores.{identifier(field.name)}", "-" if _is_lower(field) else "")
         for field in schema
         if pa.types.is_floating(field.type) and b"memorized" in (field.metadata or {})
     ]
     if logit:
         pairs.append((COMBINATION, f"({logit})", ""))
     listed = ", ".join(
-        f"{{signal: '{signal}', value: {value}::DOUBLE, turned: {sign}{value}::DOUBLE}}"
+        f"{{signal: {literal(signal)}, value: {value}::DOUBLE, turned: {sign}{value}::DOUBLE}}"
         for signal, value, sign in pairs
     )
     return f"[{listed}]::STRUCT(signal VARCHAR, value DOUBLE, turned DOUBLE)[]"

@@ -1,0 +1,111 @@
+"""Names of columns in a run's files are names, never SQL."""
+
+import random
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scanner.curation import read_policy
+from scanner.errors import UserError
+from scanner.query import ask, identifier, library, open_run
+from scanner.query.quoting import literal
+from scanner.report import gather
+from scanner.run.schema import column
+from tests.memscan import called
+from tests.query.runs import HIGHER
+from tests.query.test_asking import run_of
+from tests.sealed import seal_run
+
+PLANT = "COPY (SELECT 'x') TO 'PLACE/planted' (FORMAT csv)"
+HOSTILE = (
+    f'x" AS SELECT 1; {PLANT} --',
+    f'x\'}}] AS by_signal FROM "main".scores AS scores; {PLANT}; -- ',
+    f"x') FROM scores; {PLANT}; --",
+    f'x"), (SELECT 1) AS y FROM samples; {PLANT}; --',
+    'x" AS a, * FROM samples; DROP VIEW scores; --',
+    *("it's", '"', "'", "$1", "%s", "{samples}", "a;b", "a--b", "/*", "*", "ключ", "e\u202evil"),
+    *("a\nb", "\\", "select", "caption_id_1", "x" * 300, " "),
+)
+
+
+def spoken(name: str, place: Path) -> str:
+    return name.replace("PLACE", str(place))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_run_whose_scores_have_a_hostile_column_is_refused(tmp_path: Path, name: str) -> None:
+    evil = spoken(name, tmp_path)
+    fields = [column("caption_id", pa.string(), "id")]
+    fields += [column(each, pa.float32(), "n").with_metadata(HIGHER) for each in ("bos_mass", evil)]
+    rows = [{"caption_id": "a", "bos_mass": 1.0, evil: 0.0}]
+    scores = pa.Table.from_pylist(rows, pa.schema(fields))
+    run = seal_run(
+        tmp_path / "run", [{"caption_id": "a"}], [{"caption_id": "a", "caption": "c"}], scores
+    )
+    if name in ("select", "caption_id_1"):
+        assert open_run(run).decide(name) == name
+        return
+    for command in (
+        ("rank", run),
+        ("sql", run, "FROM scores"),
+        ("curate", run, "--out", f"{run}-c"),
+    ):
+        done = called(*command, check=False)
+        assert done.returncode == 1
+        (line,) = [each for each in done.stderr.splitlines() if each.startswith("memscan")]
+        assert f"its column {evil[:30]!r}"[:-1] in line
+        assert done.stderr.count("\n") <= 2
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("names", [("bos_mass", "BOS_MASS"), ("decision",), ("n_samples",)])
+def test_a_score_cannot_take_another_column_s_name(tmp_path: Path, names: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match=r"its column '\w+' is refused: the name is taken"):
+        open_run(run_of(tmp_path, scores=names))
+
+
+def test_samples_may_keep_columns_of_any_name(tmp_path: Path) -> None:
+    names = [spoken(name, tmp_path) for name in HOSTILE]
+    run = run_of(tmp_path / "run", dict.fromkeys(names, "value"), ("noise_norm_first",))
+    tables = open_run(run)
+    assert set(names) <= set(tables.query("FROM samples").column_names)
+    assert called("rank", run, "--json").returncode == 0
+    assert called("sql", run, "FROM samples", "--json").stdout.count('"value"') == 2 * len(names)
+    for name in names:
+        (row,) = ask(tables, library()["by_source"], {"column": name}).to_pylist()
+        assert row["value"] == "value"
+    curated = str(tmp_path / "list")
+    called("curate", run, "--out", curated, "--image-key", names[0], "--force")
+    kept = pq.read_schema(tmp_path / "list" / "removal_list.parquet").names
+    assert {name for name in names if name.lower() != "caption_id_1"} <= set(kept)
+    called("calibrate", run, "--null", "bulk", "--json", check=False)
+    gather(run, tables, read_policy("default"), None, 10)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "list"}
+
+
+def test_quoting_gives_back_every_name_that_sql_can_hold() -> None:
+    choose = random.Random(0)
+    letters = "\"'\\;-/*$%{}()[] \n\t\x01aA1_é漢😀\u202e"
+    names = ["".join(choose.choices(letters, k=choose.randint(1, 12))) for _ in range(500)]
+    with duckdb.connect() as connection:
+        for name in names:
+            sql = f"SELECT {literal(name)} AS {identifier(name)}"
+            assert len(connection.extract_statements(sql)) == 1
+            found = connection.sql(sql)
+            assert (found.columns, found.fetchall()) == ([name], [(name,)])
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
+def test_names_that_sql_cannot_hold_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match="SQL cannot name"):
+        identifier(name)
+
+
+@pytest.mark.parametrize("name", ["Scores", "MAIN", "memory", "x y", 'x" AS', "1x", "x;"])
+def test_another_run_is_attached_by_a_plain_free_name(tmp_path: Path, name: str) -> None:
+    run = run_of(tmp_path)
+    with pytest.raises(UserError, match="cannot name a run"):
+        open_run(run, {name: run})
