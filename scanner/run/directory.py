@@ -202,6 +202,11 @@ class Run:
         )
 
 
+def recorded_roots(record: dict[str, Any]) -> list[str]:
+    """What the --captions of a scan named, or of the scan whose captions it took, by run.json."""
+    return record.get("input_roots") or record["inputs"].get("captions") or []
+
+
 def planning_folder(generation: int) -> str:
     """Where a generation of the plan keeps what is read and grouped so far."""
     return f"planning/{generation:04d}"

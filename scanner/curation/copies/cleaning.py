@@ -97,7 +97,8 @@ class _Cleaner:
             )
         refused = clean_beside(shard, source, rows, self.copies, self.roots) if shard.beside else []
         counts = {"rows": shard.rows or 0, "removed": len(rows), "kept": kept}
-        return counts | ({"refused_names": refused} if refused else {})
+        said = {"names_refused": len(refused), "first_refused": "".join(refused[:1])}
+        return counts | (said if refused else {})
 
 
 def _why(shard: Shard) -> str:

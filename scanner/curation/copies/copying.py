@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Applied:
     """Rows of all shards: ``rows`` = ``kept`` + ``removed``. ``unscanned``: files that the scan
-    had left out whole, copied as they are. ``refused``: names beside img2dataset's tables that lead
+    had left out whole, copied as they are. ``names_refused``: names beside img2dataset's tables that lead
     out of their folder (links, and what a server lists), which were not copied."""
 
     out: str
@@ -43,7 +43,8 @@ class Applied:
     kept: int
     removed: int
     unscanned: int
-    refused: tuple[str, ...] = ()
+    names_refused: int = 0
+    first_refused: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -51,16 +52,14 @@ class Applied:
     def to_text(self) -> str:
         left_out = f", and {counted(self.unscanned, 'file')} never scanned, copied whole"
         refused = (
-            f"; {counted(len(self.refused), 'name')} refused that would lead out of the folder, "
-            f"such as {self.refused[0]}"
-            if self.refused
-            else ""
+            f"; {counted(self.names_refused, 'name')} refused that would lead out of the folder, "
+            f"such as {self.first_refused}"
         )
         shards = self.shards - self.unscanned
         return (
             f"{self.out}: {counted(shards, 'shard')} with {counted(self.kept, 'row')} of "
             f"{self.rows:,} ({self.removed:,} removed){left_out if self.unscanned else ''}"
-            f"{refused}"
+            f"{refused if self.names_refused else ''}"
         )
 
 
@@ -204,5 +203,12 @@ def _result(commits: Commits, shards: list[Shard], copies: str) -> Applied:
         name: sum(commit.notes[name] for commit in found) for name in ("rows", "kept", "removed")
     }
     unscanned = sum(shard.rows is None for shard in shards)
-    refused = tuple(name for commit in found for name in commit.notes.get("refused_names", ()))
-    return Applied(copies, len(shards), **sums, unscanned=unscanned, refused=refused)
+    refused = [commit.notes for commit in found if "names_refused" in commit.notes]
+    return Applied(
+        copies,
+        len(shards),
+        **sums,
+        unscanned=unscanned,
+        names_refused=sum(notes["names_refused"] for notes in refused),
+        first_refused=refused[0]["first_refused"] if refused else "",
+    )

@@ -9,6 +9,7 @@ from scanner.captions.records import Quoting
 from scanner.curation.removals import name_in_list
 from scanner.errors import UserError
 from scanner.run import Plan, Run
+from scanner.run.directory import recorded_roots
 from scanner.storage import Roots, full_url
 
 
@@ -33,8 +34,8 @@ class Shard:
 
 def roots_of(run: Run, input_roots: Sequence[str]) -> Roots:
     """Where the inputs of a run may lie: below its scan's --captions, or below ``input_roots``."""
-    inputs = (run.record() or {}).get("inputs", {})
-    return Roots.of(inputs.get("captions") or (), input_roots)
+    record = run.record()
+    return Roots.of(recorded_roots(record) if record else (), input_roots)
 
 
 def shards_of(plan: Plan, apply: str, roots: Roots) -> list[Shard]:
