@@ -111,8 +111,15 @@ class Store:
         }
 
     @marks_storage
-    def read(self, name: str) -> bytes:
-        return self._fs.cat_file(self._path(name))
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """Return a file's bytes; of a longer one than ``most`` the first ``most`` + 1."""
+        path = self._path(name)
+        if most is None:
+            return self._fs.cat_file(path)
+        if is_local(self._fs):
+            with Path(path).open("rb") as file:
+                return file.read(most + 1)
+        return self._fs.cat_file(path, start=0, end=most + 1)
 
     @marks_storage
     def open(self, name: str, mode: str = "rb", **options: Any) -> IO[Any]:
