@@ -112,8 +112,8 @@ class Plan:
     @classmethod
     def from_json(cls, name: str, data: bytes) -> "Plan":
         plan = decode(name, data, _PlanFile).generations[0]
-        inputs = tuple(_named(item, name, AGAIN) for item in plan.inputs)
-        return replace(plan, inputs=inputs, columns=_named(plan.columns, name, AGAIN))
+        inputs = tuple(named_fields(item, name, AGAIN) for item in plan.inputs)
+        return replace(plan, inputs=inputs, columns=named_fields(plan.columns, name, AGAIN))
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Commit:
     @classmethod
     def from_json(cls, name: str, data: bytes, mend: str = AGAIN) -> "Commit":
         commit = decode(name, data, cls, mend)
-        return replace(commit, notes=_named(commit.notes, name, mend))
+        return replace(commit, notes=named_fields(commit.notes, name, mend))
 
 
 def commit_name(folder: str, slice_id: str, generation: int) -> str:
@@ -194,16 +194,16 @@ def read_json(store: Store, name: str, kind: Any, mend: str = AGAIN) -> dict[str
     """The object in a JSON file, of a typed dictionary's kind. Raises DamagedFile, also where a
     field is asked for that it lacks."""
     place = store.location(name)
-    return _named(decode(place, store.read(name, LARGEST_BYTES), kind, mend), place, mend)
+    return named_fields(decode(place, store.read(name, LARGEST_BYTES), kind, mend), place, mend)
 
 
-def _named(value: Any, file: str, mend: str) -> Any:
+def named_fields(value: Any, file: str, mend: str) -> Any:
     """The same, with objects that name their file where a field is missing."""
     if isinstance(value, dict):
-        fields = Fields({key: _named(one, file, mend) for key, one in value.items()})
+        fields = Fields({key: named_fields(one, file, mend) for key, one in value.items()})
         fields.file, fields.mend = file, mend
         return fields
-    return [_named(one, file, mend) for one in value] if isinstance(value, list) else value
+    return [named_fields(one, file, mend) for one in value] if isinstance(value, list) else value
 
 
 @functools.cache
