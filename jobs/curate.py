@@ -43,6 +43,9 @@ class CurateConfig:
     apply: str | None = None
     """Also write cleaned copies of the input shards to this directory or URL, with the same format
     and columns. Run again, it goes on where it stopped."""
+    input_root: tuple[str, ...] = ()
+    """With --apply, also copy input files below this directory or URL, beside those below what the
+    scan's --captions named; repeat it, or list several."""
     diff: str | None = None
     """Show what changes against another policy, or against an earlier --out directory."""
     force: bool = False
@@ -91,7 +94,7 @@ def _curate(config: CurateConfig) -> int:
     if config.diff:
         remember(tables, config.diff, config.run)
     if config.apply:
-        check_place(config.run, config.apply)  # before the list in --out is replaced
+        check_place(config.run, config.apply, config.input_root)  # before the list in --out is replaced
     try:
         summary = curate(config.run, tables, policy, config.out, config.force)
     except OverLimit as error:
@@ -128,6 +131,7 @@ def _check(config: CurateConfig) -> None:
         "--actors": config.actors is not None,
         "--address": config.address is not None,
         "--single-writer": config.single_writer,
+        "--input-root": bool(config.input_root),
     }
     if any(given.values()) and not config.apply:
         names = ", ".join(name for name in given if given[name])
@@ -145,6 +149,7 @@ def _apply(config: CurateConfig, place: str) -> "Applied":
         config.actors,
         config.address,
         config.single_writer,
+        config.input_root,
     )
 
 

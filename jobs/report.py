@@ -39,6 +39,9 @@ class ReportConfig:
     """How many captions of the ranking are listed."""
     pictures: int = 100
     """Of how many verified captions small pictures are shown."""
+    input_root: tuple[str, ...] = ()
+    """Also show pictures below this directory or URL: of verify --out, and training images in a
+    store. By default only those in the run and local training images below the scan's --captions."""
     json: bool = False
     """Print where the page is and its size as JSON."""
 
@@ -66,7 +69,7 @@ def write_report(config: ReportConfig, made_by: str) -> int:
     from scanner.models.loading import tokenizer_of
     from scanner.query import open_run
     from scanner.report import gather, page
-    from scanner.report.pictures import pictures
+    from scanner.report.pictures import pictures, roots_of
     from scanner.run import Run
 
     say(f"reading {config.run}")
@@ -93,7 +96,9 @@ def write_report(config: ReportConfig, made_by: str) -> int:
         )
     except UserError as error:
         say(f"words are not shaded, only triggers marked: {error}")
-    shown = pictures(Run.existing(config.run).store, found.rows, config.pictures)
+    roots = roots_of(found.record, config.input_root)
+    store = Run.existing(config.run).store
+    shown = pictures(store, found.rows, config.pictures, roots, say)
     text = page(found, tokenizer, shown, made_by).encode()
     return write_out(config.out, lambda file: file.write(text))
 

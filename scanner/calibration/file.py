@@ -6,68 +6,61 @@ from typing import Any
 
 from scanner.calibration.calibrate import TEXT_COMBINATION, Findings
 from scanner.calibration.discovery import Discovery
+from scanner.calibration.json_file import CalibrationRecord, VersionRecord
 from scanner.calibration.separation import RATES, Separation
 from scanner.errors import UserError
 from scanner.query import Calibration, Threshold
+from scanner.run.records import LARGEST_BYTES, decode, named_fields
 from scanner.storage import Store, full_url, open_input
 
 FORMAT = "memscan calibration"
 VERSION = 1
+MEND = "make it again with memscan calibrate"
 
 
 def read_calibration(url: str) -> Calibration:
     """Read a file that :func:`encode` made. Raises UserError for any other."""
-    try:
-        record = _read(url)
-        return Calibration(
-            source=url,
-            binding=dict(record["binding"]),
-            weights={
-                str(name): tuple(map(float, values)) for name, values in record["weights"].items()
-            },
-            intercept=float(record["intercept"]),
-            thresholds=tuple(Threshold(**item) for item in record["thresholds"]),
-            references=int(record["references"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{url}: a damaged calibration: {error!r}; make it again") from error
+    record = _read(url)
+    return Calibration(
+        source=url,
+        binding=dict(record["binding"]),
+        weights={str(name): tuple(map(float, values)) for name, values in record["weights"].items()},
+        intercept=float(record["intercept"]),
+        thresholds=tuple(Threshold(**item) for item in record["thresholds"]),
+        references=record["references"],
+    )
 
 
 def read_evaluation(url: str) -> dict[str, Any] | None:
     """How well that calibration did on labelled captions (:func:`findings_record`); None for one
     that was made without labels. Raises UserError as :func:`read_calibration`."""
-    try:
-        found = dict(_read(url)["evaluation"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{url}: a damaged calibration: {error!r}; make it again") from error
+    found = _read(url)["evaluation"]
     return found if "combination" in found else None
 
 
 def read_null(url: str) -> dict[str, Any] | None:
     """The list without labels that a calibration's thresholds come from (:func:`discovery_record`),
     or None. Raises UserError as :func:`read_calibration`."""
-    try:
-        found = dict(_read(url)["evaluation"]).get("null")
-        return found and {name: found[name] for name in ("null", "fdr", "length")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{url}: a damaged calibration: {error!r}; make it again") from error
+    found = _read(url)["evaluation"].get("null")
+    return found and {name: found[name] for name in ("null", "fdr", "length")}
 
 
 def _read(url: str) -> dict[str, Any]:
     """The file's record, of this version."""
     try:
         with open_input(url) as file:
-            record = json.loads(file.read())
+            data = file.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise UserError(f"--calibration {url}: cannot be read: {error}") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    found = decode(url, data, VersionRecord, MEND)
+    if found.get("format") != FORMAT:
         raise UserError(f"{url}: no calibration; memscan calibrate makes one")
-    if record["version"] != VERSION:
+    if found.get("version") != VERSION:
         raise UserError(
-            f"{url}: version {record['version']} of a calibration, and this program reads "
+            f"{url}: version {found.get('version')} of a calibration, and this program reads "
             f"{VERSION}; make it again with memscan calibrate, or update the program"
         )
-    return record
+    return named_fields(decode(url, data, CalibrationRecord, MEND), url, MEND)
 
 
 def write_calibration(url: str, calibration: Calibration, evaluation: dict[str, Any]) -> None:

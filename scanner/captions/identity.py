@@ -1,6 +1,7 @@
 """When two captions are the same caption, and its name."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -16,6 +17,11 @@ def caption_id(canonical: str) -> str:
     not every Parquet reader shows a UUID column as one, and zstd packs both into 16 bytes.
     """
     return hashlib.sha256(canonical.encode()).hexdigest()[:DIGITS]
+
+
+def is_caption_id(text: object) -> bool:
+    """Whether a value is what :func:`caption_id` returns, which may become part of a file's name."""
+    return isinstance(text, str) and re.fullmatch(rf"[0-9a-f]{{{DIGITS}}}", text) is not None
 
 
 def caption_ids(canonical: Iterable[str]) -> pa.StringArray:

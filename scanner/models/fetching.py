@@ -14,6 +14,7 @@ from scanner.storage import fetch
 
 TESTBED = Path(__file__).parents[1] / "testbed" / "model"
 CONFIGURATION = ("*/*.json", "*/*.txt", "model_index.json")
+_HUB_ID = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 VARIANTS = ("*.fp16.*", "*non_ema*")
 
 
@@ -42,13 +43,28 @@ def fetch_configuration(name: str, revision: str | None = None) -> tuple[Path, s
             "a file where the directory of a diffusers model is expected; name the directory, or "
             "a single-file checkpoint that ends in .safetensors",
         )
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+    if not _HUB_ID.fullmatch(name):
         raise model_error(
             name,
             "neither a directory, a URL, a hub id (owner/name), a .safetensors file nor testbed",
         )
     folder = _download(name, revision, CONFIGURATION)
     return folder, folder.name
+
+
+def configuration_here(name: str, revision: str | None = None) -> Path:
+    """The directory of a model that is on this machine; nothing is fetched.
+
+    For names that a run holds, which others may have written. Raises UserError for a URL, and for a
+    model of the hub that has not been downloaded.
+    """
+    if "://" in name:
+        raise model_error(name, "a run's own URL, which is not fetched to read the run")
+    if name == "testbed" or Path(name).expanduser().exists():
+        return fetch_configuration(name)[0]
+    if not _HUB_ID.fullmatch(name):
+        raise model_error(name, "not on this machine")
+    return _download(name, revision, CONFIGURATION, local_files_only=True)
 
 
 def fetch_weights(
@@ -70,13 +86,16 @@ def fetch_weights(
         _download(name, revision, [f"{part}/*.safetensors" for part in lacking])
 
 
-def _download(name: str, revision: str | None, patterns: Iterable[str]) -> Path:
+def _download(
+    name: str, revision: str | None, patterns: Iterable[str], local_files_only: bool = False
+) -> Path:
     try:
         folder = snapshot_download(
             name,
             revision=revision,
             allow_patterns=list(patterns),
             ignore_patterns=list(VARIANTS),
+            local_files_only=local_files_only,
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)

@@ -9,7 +9,7 @@ from transformers import CLIPTokenizer
 
 from scanner.errors import UserError
 from scanner.models.diffusion_model import DiffusionModel, score_scheduler
-from scanner.models.fetching import fetch_configuration
+from scanner.models.fetching import configuration_here
 from scanner.models.finding import find_model
 from scanner.models.lora import fuse_lora
 from scanner.models.model_files import ModelFiles
@@ -28,8 +28,11 @@ def load_tokenizer(files: ModelFiles, name: str = "tokenizer") -> CLIPTokenizer:
 
 
 def tokenizer_of(name: str, revision: str | None, model_config: str | None) -> CLIPTokenizer:
-    """A model's first tokenizer, without its weights. Raises UserError where it cannot be had."""
-    folder, _ = fetch_configuration(model_config or name, None if model_config else revision)
+    """A run's model's first tokenizer, if it is on this machine: nothing is fetched.
+
+    Raises UserError where it is not here.
+    """
+    folder = configuration_here(model_config or name, None if model_config else revision)
     return open_tokenizer(model_config or name, folder / "tokenizer")
 
 

@@ -2,23 +2,35 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image
 
 from scanner.evidence.verify.references import References, Sample
-from scanner.storage import Store, is_transient, open_input
+from scanner.run.directory import recorded_roots
+from scanner.storage import Roots, Store, UnsafeName, is_transient, open_input
 
 SIDE = 72
 SEEDS = 2
+SHOWN = 3
 Row = dict[str, Any]
 
 
-def pictures(store: Store, rows: Sequence[Row], most: int) -> dict[str, dict[str, Any]]:
+def roots_of(record: dict[str, Any], input_roots: Sequence[str]) -> Roots:
+    """Where a page may read pictures besides the run itself: local files below the scan's
+    --captions, and whatever lies below ``input_roots``. A run's own URLs are not fetched."""
+    local = [url for url in recorded_roots(record) if "://" not in url or url.startswith("file://")]
+    return Roots.of(local, input_roots)
+
+
+def pictures(
+    store: Store, rows: Sequence[Row], most: int, roots: Roots, say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
     """By caption id, ``drawn`` (a data URL a seed) and ``trained`` (one, or None).
 
-    Of the first ``most`` rows that have a verdict, so that the page stays small.
+    Of the first ``most`` rows that have a verdict, so that the page stays small. ``say`` hears
+    which pictures are refused: those outside of the run that are not below ``roots``.
     """
     chosen = [row for row in rows if row["images"]][:most]
     samples: list[Sample] = [
@@ -26,22 +38,49 @@ def pictures(store: Store, rows: Sequence[Row], most: int) -> dict[str, dict[str
         for row in chosen
         if row["reference_source"] is not None
     ]
-    trained = iter(References(None, None).images(samples))
+    references = References(None, None, roots)
+    trained = iter(references.images(samples))
     found = {}
+    refused: list[str] = []
     for row in chosen:
         image = next(trained, None) if row["reference_source"] is not None else None
-        drawn = [_open(store, name) for name in row["images"][:SEEDS]]
+        drawn = []
+        for name in row["images"][:SEEDS]:
+            if why := _why_not(store, name, roots):
+                refused.append(f"{name!r} ({why})")
+            else:
+                drawn.append(_open(store, name))
         found[row["caption_id"]] = {
             "drawn": [_data_url(one) for one in drawn if one],
             "trained": _data_url(image) if image else None,
         }
+    if refused:
+        say(f"{len(refused):,} pictures of verdicts refused, such as {refused[0]}")
+    for why, count in references.problems.most_common(SHOWN):
+        say(f"{count:,} training images not shown: {why}")
     return found
+
+
+def _why_not(store: Store, name: str, roots: Roots) -> str:
+    """Why a verdict's picture is not read, "" if it is: it is in the run, or where the user says."""
+    if _is_elsewhere(name):
+        return roots.why_not(name) and "not in the run; --input-root allows its directory"
+    try:
+        store.location(name)
+    except UnsafeName:
+        return "not a name in the run"
+    return ""
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether verify --out put a picture outside of the run."""
+    return "://" in name or name.startswith("/")
 
 
 def _open(store: Store, name: str) -> Image.Image | None:
     """A picture that verify kept in the run, or elsewhere by its URL, if it is still there."""
     try:
-        data = open_input(name).read() if "://" in name else store.read(name)
+        data = open_input(name).read() if _is_elsewhere(name) else store.read(name)
         with Image.open(io.BytesIO(data)) as image:
             return image.convert("RGB")
     except OSError as error:

@@ -1,5 +1,6 @@
 """The commit protocol over one family of slices: parts first, then the commit that names them."""
 
+import re
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.run.records import AGAIN, Commit, DamagedFile, commit_name
+from scanner.run.records import AGAIN, LARGEST_BYTES, Commit, DamagedFile, commit_name
 from scanner.run.schema import write_part
 from scanner.storage import Store
 
 READERS = 16
+_COMMIT = re.compile(r"([A-Za-z0-9_-]+)\.(\d{1,9})\.json")
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Commits:
         """The highest committed generation of each slice, by one listing."""
         done: dict[str, int] = {}
         for name in self.store.names(self.folder):
-            slice_id, generation, ending = name.rsplit("/", 1)[1].split(".", 2)
-            if ending == "json":
+            if found := _COMMIT.fullmatch(name.rsplit("/", 1)[1]):
+                slice_id, generation = found.groups()
                 done[slice_id] = max(done.get(slice_id, 0), int(generation))
         return done
 
@@ -127,4 +129,4 @@ class Commits:
 
     def _read(self, slice_id: str, generation: int) -> Commit:
         name = self._name(slice_id, generation)
-        return Commit.from_json(self.store.location(name), self.store.read(name), self.mend)
+        return Commit.from_json(self.store.location(name), self.store.read(name, LARGEST_BYTES), self.mend)

@@ -15,7 +15,8 @@ from typing import Any
 
 from scanner.errors import UserError
 from scanner.run.commits import READERS, Commits
-from scanner.run.records import Commit, Part, Plan, encode, read_json
+from scanner.run.json_files import ManifestRecord, RunRecord
+from scanner.run.records import LARGEST_BYTES, Commit, Part, Plan, encode, read_json
 from scanner.storage import Store
 
 REPAIR = "run the same memscan scan with --repair: its slice is scored again"
@@ -42,7 +43,7 @@ class Run:
         """run.json, or None."""
         if not self.store.exists("run.json"):
             return None
-        return read_json(self.store, "run.json", "inputs", "fingerprint")
+        return read_json(self.store, "run.json", RunRecord)
 
     def begin(self, record: dict[str, Any]) -> None:
         """Create run.json, or check that the one here has the same configuration.
@@ -112,7 +113,7 @@ class Run:
         found = self.commits.look(self.commits.done())
         commits = [commit for commit in found.values() if isinstance(commit, Commit)]
         unread = {
-            name: f"its commit is damaged ({commit.__cause__})"
+            name: f"its commit is damaged ({commit.why})"
             for name, commit in found.items()
             if not isinstance(commit, Commit)
         }
@@ -137,7 +138,7 @@ class Run:
         names = [n for n in self.store.names("") if n.startswith("manifest-")]
         if not names:
             return None
-        return read_json(self.store, names[-1], "counts", "scores", "captions", "quarantined")
+        return read_json(self.store, names[-1], ManifestRecord)
 
     def seal(self) -> dict[str, Any]:
         """List everything that was planned and committed in a new manifest, and return it.
@@ -189,7 +190,7 @@ class Run:
         return manifest
 
     def _plan(self, name: str) -> Plan:
-        return Plan.from_json(self.store.location(name), self.store.read(name))
+        return Plan.from_json(self.store.location(name), self.store.read(name, LARGEST_BYTES))
 
     def is_finished(self) -> bool:
         """Sealed, with nothing quarantined."""
@@ -200,6 +201,11 @@ class Run:
             and not manifest["quarantined"]
             and set(plan.captions) == set(manifest["captions"])
         )
+
+
+def recorded_roots(record: dict[str, Any]) -> list[str]:
+    """What the --captions of a scan named, or of the scan whose captions it took, by run.json."""
+    return record.get("input_roots") or record["inputs"].get("captions") or []
 
 
 def planning_folder(generation: int) -> str:

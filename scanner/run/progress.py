@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scanner.run.directory import Run
+from scanner.run.json_files import ProgressRecord
 from scanner.run.records import encode, read_json
 
 REMEMBERED = 100
@@ -85,4 +86,4 @@ def last_seen(run: Run) -> dict[str, Any]:
     """progress.json, as the last driver left it; {} where there is none."""
     if not run.store.exists("progress.json"):
         return {}
-    return read_json(run.store, "progress.json")
+    return read_json(run.store, "progress.json", ProgressRecord)

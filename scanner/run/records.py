@@ -1,31 +1,69 @@
 """What a run's JSON files hold."""
 
+import functools
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, TypeVar
+
+import pydantic
 
 from scanner.errors import UserError
+from scanner.run.json_files import (
+    ColumnsRecord,
+    Count,
+    FileName,
+    Id,
+    InputRecord,
+    NotesRecord,
+    PlanCounts,
+    SkippedRecord,
+    checked_as,
+)
 from scanner.storage import Skipped, Store
 
 Record = TypeVar("Record")
+# Of one JSON file, far above that of any plan.
+LARGEST_BYTES = 1 << 30
 # What to do about a damaged file, where nothing else is said: most are a scan's.
 AGAIN = "remove it and run the same memscan scan again: it is worked out again"
 
 
 class DamagedFile(UserError):
-    """A JSON file of a run cannot be read, or holds something else than it should."""
+    """A JSON file of a run cannot be read, or holds something else than it should.
+
+    ``why``: what is wrong with it, without its name and the remedy.
+    """
+
+    def __init__(self, name: str, why: str, mend: str) -> None:
+        super().__init__(f"{name} is damaged ({why}); {mend}")
+        self.why = why
+
+
+class MissingField(DamagedFile, KeyError):
+    """A JSON file of a run lacks a field that a command needs."""
+
+    __str__ = Exception.__str__
+
+
+class Fields(dict[str, Any]):
+    """An object of a JSON file, which says so where a field is missing."""
+
+    file, mend = "", ""
+
+    def __missing__(self, key: str) -> Any:
+        raise MissingField(self.file, f"no {key}", self.mend)
 
 
 @dataclass(frozen=True)
 class Slice:
     """A range of caption ids, both ends included, in one captions file: the unit of work."""
 
-    id: str
-    file: str
+    id: Id
+    file: FileName
     first: str
     last: str
-    rows: int
+    rows: Count
 
 
 @dataclass(frozen=True)
@@ -37,14 +75,16 @@ class Plan:
     ``skipped`` which files were not read, by reason (:class:`~scanner.storage.Skipped`).
     """
 
-    inputs: tuple[dict[str, Any], ...]
-    samples: tuple[str, ...]
-    captions: tuple[str, ...]
-    rejects: tuple[str, ...]
+    inputs: tuple[Annotated[dict[str, Any], checked_as(InputRecord)], ...]
+    samples: tuple[FileName, ...]
+    captions: tuple[FileName, ...]
+    rejects: tuple[FileName, ...]
     slices: tuple[Slice, ...]
-    counts: dict[str, int]
-    columns: dict[str, Any]
-    skipped: dict[str, Any] = field(default_factory=dict)
+    counts: Annotated[dict[str, int], checked_as(PlanCounts)]
+    columns: Annotated[dict[str, Any], checked_as(dict[str, ColumnsRecord])]
+    skipped: Annotated[dict[str, Any], checked_as(dict[str, SkippedRecord])] = field(
+        default_factory=dict
+    )
 
     @classmethod
     def joined(cls, plans: Sequence["Plan"]) -> "Plan":
@@ -71,14 +111,14 @@ class Plan:
 
     @classmethod
     def from_json(cls, name: str, data: bytes) -> "Plan":
-        def make(found: Any) -> Plan:
-            record = found["generations"][0]
-            record["slices"] = [Slice(**item) for item in record["slices"]]
-            for kind in ("inputs", "samples", "captions", "rejects", "slices"):
-                record[kind] = tuple(record[kind])
-            return cls(**record)
+        plan = decode(name, data, _PlanFile).generations[0]
+        inputs = tuple(named_fields(item, name, AGAIN) for item in plan.inputs)
+        return replace(plan, inputs=inputs, columns=named_fields(plan.columns, name, AGAIN))
 
-        return decode(name, data, make)
+
+@dataclass(frozen=True)
+class _PlanFile:
+    generations: Annotated[tuple[Plan, ...], pydantic.Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -86,10 +126,10 @@ class Part:
     """One Parquet file of a commit; ``kind`` is the folder and table it belongs to."""
 
     kind: str
-    path: str
-    rows: int
+    path: FileName
+    rows: Count
     sha256: str
-    bytes: int = 0
+    bytes: Count = 0
 
 
 @dataclass(frozen=True)
@@ -100,13 +140,13 @@ class Commit:
     what the work wants known.
     """
 
-    slice: str
-    generation: int
+    slice: Id
+    generation: Count
     attempt: str
     fingerprint: str
     parts: tuple[Part, ...]
     seconds: float
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: Annotated[dict[str, Any], checked_as(NotesRecord)] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -120,11 +160,8 @@ class Commit:
 
     @classmethod
     def from_json(cls, name: str, data: bytes, mend: str = AGAIN) -> "Commit":
-        def make(record: Any) -> Commit:
-            parts = tuple(Part(**item) for item in record.pop("parts"))
-            return cls(**record, parts=parts)
-
-        return decode(name, data, make, mend)
+        commit = decode(name, data, cls, mend)
+        return replace(commit, notes=named_fields(commit.notes, name, mend))
 
 
 def commit_name(folder: str, slice_id: str, generation: int) -> str:
@@ -136,24 +173,39 @@ def encode(record: Any) -> bytes:
     return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def decode(name: str, data: bytes, make: Callable[[Any], Record], mend: str = AGAIN) -> Record:
-    """What a JSON file holds, as ``make`` builds it; ``name``: its full path or URL.
+def decode(name: str, data: bytes, kind: type[Record], mend: str = AGAIN) -> Record:
+    """What a JSON file holds, as a dataclass or typed dictionary; ``name``: its full path or URL.
 
-    Raises DamagedFile where the file is cut off or changed, with what mends it.
+    Raises DamagedFile where the file is cut off, changed, too large or too deep, where a field has
+    another type, and where a name leads out of the run, with what mends it.
     """
+    if len(data) > LARGEST_BYTES:
+        raise DamagedFile(name, f"over {LARGEST_BYTES >> 20} MiB", mend)
     try:
-        return make(json.loads(data))
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise DamagedFile(f"{name} is damaged ({type(error).__name__}: {error}); {mend}") from error
+        return _adapter(kind).validate_json(data, strict=True)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        why = f"{place}{': ' if place else ''}{first['msg']}"
+        raise DamagedFile(name, why, mend) from error
 
 
-def read_json(store: Store, name: str, *keys: str, mend: str = AGAIN) -> dict[str, Any]:
-    """The object in a JSON file, which has these keys. Raises DamagedFile."""
+def read_json(store: Store, name: str, kind: Any, mend: str = AGAIN) -> dict[str, Any]:
+    """The object in a JSON file, of a typed dictionary's kind. Raises DamagedFile, also where a
+    field is asked for that it lacks."""
+    place = store.location(name)
+    return named_fields(decode(place, store.read(name, LARGEST_BYTES), kind, mend), place, mend)
 
-    def make(record: Any) -> dict[str, Any]:
-        missing = [key for key in keys if key not in dict(record)]
-        if missing:
-            raise KeyError(*missing)
-        return dict(record)
 
-    return decode(store.location(name), store.read(name), make, mend)
+def named_fields(value: Any, file: str, mend: str) -> Any:
+    """The same, with objects that name their file where a field is missing."""
+    if isinstance(value, dict):
+        fields = Fields({key: named_fields(one, file, mend) for key, one in value.items()})
+        fields.file, fields.mend = file, mend
+        return fields
+    return [named_fields(one, file, mend) for one in value] if isinstance(value, list) else value
+
+
+@functools.cache
+def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(kind)

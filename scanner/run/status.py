@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from scanner.run.commits import READERS
 from scanner.run.directory import Run, planning_folder
+from scanner.run.json_files import PlanningRecord, QuarantineRecord
 from scanner.run.progress import last_seen
 from scanner.run.records import Plan, read_json
 from scanner.storage import Store
@@ -71,7 +72,7 @@ def _planning(run: Run, generation: int) -> dict[str, int | None] | None:
     begun = run.store.exists(frozen)
     if generation and not begun:
         return None
-    units = len(read_json(run.store, frozen, "units")["units"]) if begun else None
+    units = len(read_json(run.store, frozen, PlanningRecord)["units"]) if begun else None
     return {
         "units": units,
         "units_read": len(run.store.names(f"{folder}/read")),
@@ -85,7 +86,7 @@ def _eta(planned: bool, left: int, rate: float) -> float | None:
 
 
 def _reason(run: Run, slice_id: str) -> str:
-    return read_json(run.store, f"quarantine/{slice_id}.json", "reason")["reason"]
+    return read_json(run.store, f"quarantine/{slice_id}.json", QuarantineRecord)["reason"]
 
 
 def count_reasons(store: Store, rejects: Iterable[str]) -> dict[str, int]:

@@ -27,6 +27,7 @@ def with_model(config: ScanConfig, say: Say) -> ScanConfig:
     if not config.captions_from:
         return replace(config, model=DEFAULT_MODEL)
     own = _model_of(config.captions_from)
+    refuse_urls(own, config.captions_from)
     taken = {name: own[name] for name in ("revision", "model_config") if not getattr(config, name)}
     if not config.lora:
         taken["lora"] = own["lora"]
@@ -52,6 +53,18 @@ def refuse_other_weights(given: ScanConfig, weights: str) -> None:
             f"model: {own['name']}: its weights are not those that {given.captions_from} was "
             "scanned with (or an earlier version of memscan hashed them); name the model to score "
             "with by --model"
+        )
+
+
+def refuse_urls(model: dict[str, Any], run: str, confirmed: str | None = None) -> None:
+    """Raise UserError for a run's model that is, or takes a part from, a URL: what a run names is
+    not fetched, unless the user named it. ``confirmed``: the URL that the user named."""
+    names = (model["name"], model["model_config"], model["lora"])
+    urls = [url for url in names if "://" in (url or "") and url != confirmed]
+    if urls:
+        raise UserError(
+            f"{run}: its model is at {urls[0]}, and what a run names is not fetched; if you trust "
+            f"that place, name the model yourself, by --model {model['name']}"
         )
 
 

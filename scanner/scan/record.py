@@ -7,6 +7,8 @@ import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from scanner.run import Run
+from scanner.run.directory import recorded_roots
 from scanner.scan.config import MODEL, SCORING, ScanConfig
 from scanner.storage import Skipped, full_url
 
@@ -50,6 +52,7 @@ def record_of(
     text = json.dumps(fingerprint, sort_keys=True)
     return {
         "inputs": wanted,
+        "input_roots": _input_roots(setting.config, wanted),
         "skipped": (skipped or Skipped()).to_json(),
         "asked": asked,
         "model": {
@@ -65,3 +68,11 @@ def record_of(
         | {name: version(name) for name in LIBRARIES},
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _input_roots(config: ScanConfig, wanted: dict[str, Any]) -> list[str]:
+    """Where the training set lies: commands read its files there alone."""
+    if not config.captions_from:
+        return wanted.get("captions", [])
+    record = Run.existing(config.captions_from).record()
+    return recorded_roots(record) if record else []

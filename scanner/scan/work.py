@@ -15,6 +15,7 @@ from torch import Tensor
 from scanner.cluster import BrokenDevice, Result, report
 from scanner.models import ModelFiles, find_model, load_model
 from scanner.run import Output, Slice
+from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json
 from scanner.run.schema import rejects_table
 from scanner.scoring import Scorer
@@ -44,7 +45,7 @@ class ScanWork:
         remembered = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
         scoring = self.scoring
         if scoring["batch_size"] is None and self.store.exists(remembered):
-            scoring = scoring | read_json(self.store, remembered, "batch_size")
+            scoring = scoring | read_json(self.store, remembered, BatchSizeRecord)
         return SliceScorer(self.store, Scorer(model, **scoring), remembered)
 
 

@@ -1,9 +1,12 @@
 """Every byte that is read or written goes through here: local paths and any fsspec URL."""
 
+from scanner.storage.downloads import download, files_at
 from scanner.storage.inputs import bare_name, compression_of, fetch, open_input
 from scanner.storage.listing import Listing
 from scanner.storage.literal_files import LiteralFiles
+from scanner.storage.names import UnsafeName, why_unsafe
 from scanner.storage.outages import is_transient
+from scanner.storage.roots import Roots
 from scanner.storage.store import Store
 from scanner.storage.urls import full_url, split_url
 from scanner.storage.walking import Skipped, skipped_lines
@@ -11,14 +14,19 @@ from scanner.storage.walking import Skipped, skipped_lines
 __all__ = [
     "Listing",
     "LiteralFiles",
+    "Roots",
     "Skipped",
     "Store",
+    "UnsafeName",
     "bare_name",
     "compression_of",
+    "download",
     "fetch",
+    "files_at",
     "full_url",
     "is_transient",
     "open_input",
     "skipped_lines",
     "split_url",
+    "why_unsafe",
 ]

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from scanner.errors import UserError
+from scanner.storage.downloads import download, files_at
 from scanner.storage.urls import is_http, split_url
 
 _HTTP = ("http://", "https://")
@@ -67,24 +68,29 @@ def _open_http(fs: Any, path: str, options: dict[str, Any]) -> IO[bytes]:
 
 
 def fetch(url: str, cache: Path) -> Path:
-    """A local copy of a file or directory in a store, made once for each state of its files."""
+    """A local copy of a file or directory in a store, made once for each state of its files.
+
+    Raises UserError where there is nothing, and where a name in the directory leads out of it.
+    """
     fs, path = split_url(url)
-    files = fs.find(path, detail=True)
+    files, refused = files_at(fs, path)
+    if refused:
+        raise UserError(
+            f"{url}: {len(refused):,} names in its listing lead out of it and are refused, such as "
+            f"{refused[0]}; name a place that holds the files alone"
+        )
     if not files:
         raise UserError(f"{url}: no such file or directory, or it is empty")
-    own_name = Path(path).name if list(files) == [path] else ""
+    own_name = Path(path).name if list(files) == [""] else ""
     state = [
-        (name, info["size"], str(info.get("ETag") or info.get("mtime") or info.get("created")))
-        for name, info in sorted(files.items())
+        (info["name"], info.get("size"), str(info.get("ETag") or info.get("mtime") or info.get("created")))
+        for _, info in sorted(files.items())
     ]
     copy = cache / hashlib.sha256(repr((url, state)).encode()).hexdigest()[:32]
     if not copy.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as temporary:
-            for name in files:
-                target = Path(temporary, "copy", own_name or name[len(path) :].lstrip("/"))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                fs.get_file(name, str(target))
+            download(fs, files, Path(temporary, "copy"), own_name)
             try:
                 Path(temporary, "copy").rename(copy)
             except OSError:

@@ -148,6 +148,14 @@ def _split_glob(fs: Any, path: str) -> tuple[str, str]:
     return "/".join(parts[:end]) or "/", "/".join(parts[end:])
 
 
+def literal_part(url: str) -> str:
+    """Return the literal directory of a glob, as a full URL; "" for a location that is no glob."""
+    fs, path = split_url(url)
+    if not _MAGIC.search(urlsplit(path).path if is_http(fs) else path):
+        return ""
+    return url_of(fs, _split_glob(fs, path)[0])
+
+
 def _judged(
     fs: Any, files: Iterable[tuple[str, int]], judge: Judge, named: bool, skipped: Skipped
 ) -> Iterator[tuple[str, int]]:

@@ -19,6 +19,7 @@ from typing import IO, Any
 from scanner.errors import UserError
 from scanner.storage.complaints import marks_storage
 from scanner.storage.local import TEMPORARY, create_file, temporary_file
+from scanner.storage.names import resolve
 from scanner.storage.urls import is_local, is_s3, missing_bucket, split_url, url_of
 
 RACERS = 16
@@ -30,6 +31,9 @@ UNFINISHED_SECONDS = 3600.0
 @dataclass
 class Store:
     """A directory that one run owns, at a local path or URL; names in it are relative.
+
+    Every method raises :class:`~scanner.storage.names.UnsafeName` for a name that leads out of the
+    directory, whoever chose it.
 
     On S3 every operation, and reading what it opened, waits an outage out (see
     :class:`~scanner.storage.patient_s3.PatientS3`); what remains is raised as it is, and
@@ -69,7 +73,7 @@ class Store:
         return url_of(self._fs, self._path(name))
 
     def _path(self, name: str) -> str:
-        return f"{self._root}/{name}" if name else self._root
+        return resolve(self._fs, self._root, name) if name else self._root
 
     @marks_storage
     def exists(self, name: str) -> bool:
@@ -107,8 +111,15 @@ class Store:
         }
 
     @marks_storage
-    def read(self, name: str) -> bytes:
-        return self._fs.cat_file(self._path(name))
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """Return a file's bytes; of a longer one than ``most`` the first ``most`` + 1."""
+        path = self._path(name)
+        if most is None:
+            return self._fs.cat_file(path)
+        if is_local(self._fs):
+            with Path(path).open("rb") as file:
+                return file.read(most + 1)
+        return self._fs.cat_file(path, start=0, end=most + 1)
 
     @marks_storage
     def open(self, name: str, mode: str = "rb", **options: Any) -> IO[Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from scanner.errors import UserError
+from scanner.storage.downloads import download, files_at
 from scanner.storage.urls import url_of
 
 DELTA_LOG = "_delta_log"
@@ -30,7 +31,8 @@ def live_files(fs: Any, table: str) -> set[str]:
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "table")
-        fs.get(f"{table}/{DELTA_LOG}", str(copy / DELTA_LOG), recursive=True)
+        files, _ = files_at(fs, f"{table}/{DELTA_LOG}")
+        download(fs, files, copy / DELTA_LOG)
         try:
             opened = DeltaTable(str(copy))
             features = set(opened.protocol().reader_features or ()) & UNREADABLE

@@ -31,6 +31,11 @@ _SECRETS = (
 _SECRET_QUERY = re.compile(rf"://.*[?&;]({'|'.join(_SECRETS)})=", re.IGNORECASE)
 # A secret key can hold a slash; what looks like one before the first slash can be a port.
 _PASSWORD = re.compile(r"://[^/@?]*:(?!\d+(/|$))[^@]*@|https?://[^/@]*@", re.IGNORECASE)
+# Other protocols of fsspec read what a location names (chains, archives, code), or run commands.
+SCHEMES = (
+    *("file", "s3", "s3a", "http", "https"),
+    *("gs", "gcs", "az", "abfs", "abfss", "hf", "memory"),
+)
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
 
@@ -38,10 +43,12 @@ def split_url(url: str) -> tuple[Any, str]:
     """Return the filesystem of a URL or local path, and the path in it. Listings are never cached.
 
     A path is taken literally: fsspec's chains (``a::b``) are names like any other. A ``file://``
-    URL may be percent-encoded (see :func:`url_of`). Raises UserError for a URL that carries
-    credentials, without repeating them.
+    URL may be percent-encoded (see :func:`url_of`). Raises UserError for a scheme that is not one
+    of SCHEMES, for a NUL character, and for a URL that carries credentials, without repeating them.
     """
     refuse_credentials(url)
+    if "\0" in url:
+        raise UserError(f"{url!r}: a location holds no NUL character")
     if url.startswith(("s3://", "s3a://")):
         from scanner.storage.patient_s3 import PatientS3
 
@@ -53,13 +60,26 @@ def split_url(url: str) -> tuple[Any, str]:
     protocol, is_url, rest = url.partition("://")
     if not is_url or protocol == "file":
         return LocalFileSystem(), _decoded(rest) if is_url else _absolute(url)
+    if protocol not in SCHEMES:
+        raise UserError(
+            f"{url}: {protocol}:// is no kind of location that is read or written; there are local "
+            f"paths and {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+        )
     try:
-        kind = fsspec.get_filesystem_class(protocol)
+        kind = _filesystem_class(protocol)
         fs = kind(**kind._get_kwargs_from_urls(url))
         path = kind._strip_protocol(url)
     except (ValueError, ImportError) as error:
         raise UserError(f"{url}: this kind of location cannot be opened: {error}") from error
     return fs, path.rstrip("/")
+
+
+def _filesystem_class(protocol: str) -> Any:
+    if protocol in ("http", "https"):
+        from scanner.storage.http import ContainedHttp
+
+        return ContainedHttp
+    return fsspec.get_filesystem_class(protocol)
 
 
 def _absolute(path: str) -> str:

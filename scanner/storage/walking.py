@@ -16,6 +16,7 @@ from typing import Any
 from fsspec.utils import glob_translate
 
 from scanner.errors import UserError
+from scanner.storage.names import name_below, refused_links
 from scanner.storage.tables import DELTA_LOG, live_files, refuse_other_tables
 from scanner.storage.urls import is_local, url_of
 
@@ -26,6 +27,7 @@ SAME = "the same file or directory under another name"
 NOT_REGULAR = "not a regular file"
 BROKEN = "a broken link"
 OUTSIDE = "a link out of the directory (name its target, or a directory that holds both)"
+ELSEWHERE = "a name of the listing that leads out of the directory"
 REMOVED = "not part of the current version of its Delta table"
 
 
@@ -172,7 +174,10 @@ class _Walk:
         for name, info in list(found.items()):
             if depth and info["type"] == "directory" and self.pattern.takes(self._inside(name)):
                 found |= self.fs.find(name, detail=True)
-        return {name: info for name, info in found.items() if not name.endswith("/")}
+        below = {name for name in found if name_below(self.root, name) is not None}
+        for name in sorted(set(found) - below - {self.root}) + refused_links(self.fs, self.root):
+            self.skipped.add(ELSEWHERE, name)
+        return {name: found[name] for name in found if name in below and not name.endswith("/")}
 
     # -- a local disk: with links, pipes, and directories that may not be listed --------------
 

@@ -23,20 +23,22 @@ from scanner.curation.copies.clean_tar import clean_tar
 from scanner.curation.copies.shards import Shard
 from scanner.curation.removals import PARQUET, REMOVED
 from scanner.errors import UserError
-from scanner.storage import Store, open_input
+from scanner.storage import Roots, Store, open_input
 
 REFUSED = "refused"
 
 
 @dataclass(frozen=True)
 class CleanWork:
-    """How to make the work in an actor: the removal list's directory, and the copies'."""
+    """How to make the work in an actor: the removal list's directory, the copies', and where the
+    shards may lie."""
 
     removals: Store
     copies: Store
+    roots: Roots
 
     def __call__(self) -> "_Cleaner":
-        return _Cleaner(self.removals, self.copies)
+        return _Cleaner(self.removals, self.copies, self.roots)
 
 
 @dataclass
@@ -49,6 +51,7 @@ class _Cleaner:
 
     removals: Store
     copies: Store
+    roots: Roots
 
     def prepare(self, item: Shard) -> Shard:
         return item
@@ -64,13 +67,14 @@ class _Cleaner:
         return Result([], computed)
 
     def _copy(self, shard: Shard) -> dict[str, Any]:
+        self.roots.refuse_other(shard.source, "--apply")
         with tempfile.TemporaryDirectory() as folder:
             source = _local(shard.source, Path(folder))
             target = Path(folder, "clean", source.name)
             target.parent.mkdir()
             if shard.rows is None:
                 shutil.copyfile(source, target)
-                counts = {"rows": 0, "removed": 0, "kept": 0}
+                counts: dict[str, Any] = {"rows": 0, "removed": 0, "kept": 0}
             else:
                 counts = self._clean(shard, source, target)
             self.copies.upload(target, shard.target)
@@ -79,7 +83,7 @@ class _Cleaner:
             written = {"bytes": target.stat().st_size, "sha256": digest}
         return {"source": shard.source, "target": shard.target, **counts, **written}
 
-    def _clean(self, shard: Shard, source: Path, target: Path) -> dict[str, int]:
+    def _clean(self, shard: Shard, source: Path, target: Path) -> dict[str, Any]:
         listed = _listed(self.removals, shard.source)
         rows = pc.unique(listed["row"]).to_pylist()
         check_same(shard, source, listed)
@@ -91,9 +95,10 @@ class _Cleaner:
                 f"{shard.source}: {shard.rows:,} rows without the {len(rows):,} to remove would be "
                 f"read as {kept:,}, so no cleaned copy was made: {_why(shard)}"
             )
-        if shard.beside:
-            clean_beside(shard, source, rows, self.copies)
-        return {"rows": shard.rows or 0, "removed": len(rows), "kept": kept}
+        refused = clean_beside(shard, source, rows, self.copies, self.roots) if shard.beside else []
+        counts = {"rows": shard.rows or 0, "removed": len(rows), "kept": kept}
+        said = {"names_refused": len(refused), "first_refused": "".join(refused[:1])}
+        return counts | (said if refused else {})
 
 
 def _why(shard: Shard) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from scanner.cluster import Resources, Task, run_items, start_ray
 from scanner.curation.copies.cleaning import REFUSED, CleanWork
-from scanner.curation.copies.shards import Shard, shards_of
+from scanner.curation.copies.shards import Shard, roots_of, shards_of
 from scanner.curation.removals import PARQUET, REMOVED
 from scanner.curation.wording import counted
 from scanner.errors import UserError
@@ -34,7 +34,8 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Applied:
     """Rows of all shards: ``rows`` = ``kept`` + ``removed``. ``unscanned``: files that the scan
-    had left out whole, copied as they are."""
+    had left out whole, copied as they are. ``names_refused``: names beside img2dataset's tables that lead
+    out of their folder (links, and what a server lists), which were not copied."""
 
     out: str
     shards: int
@@ -42,16 +43,23 @@ class Applied:
     kept: int
     removed: int
     unscanned: int
+    names_refused: int = 0
+    first_refused: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     def to_text(self) -> str:
         left_out = f", and {counted(self.unscanned, 'file')} never scanned, copied whole"
+        refused = (
+            f"; {counted(self.names_refused, 'name')} refused that would lead out of the folder, "
+            f"such as {self.first_refused}"
+        )
         shards = self.shards - self.unscanned
         return (
             f"{self.out}: {counted(shards, 'shard')} with {counted(self.kept, 'row')} of "
             f"{self.rows:,} ({self.removed:,} removed){left_out if self.unscanned else ''}"
+            f"{refused if self.names_refused else ''}"
         )
 
 
@@ -63,17 +71,20 @@ def apply(
     actors: int | None = None,
     address: str | None = None,
     single_writer: bool = False,
+    input_roots: Sequence[str] = (),
 ) -> Applied:
     """Copy the shards that a run scanned to ``copies``, without the rows that a list removes.
 
     ``removals``: the directory with the list. Goes on where an earlier call stopped. Raises
     UserError where a shard is not the one scanned, where rows do not add up, or where the copies
     there are those of another list. ``single_writer``: no other call copies to the same place.
+    ``input_roots``: where shards may lie besides what the scan's --captions named.
     """
     opened = Run.existing(run)
     plan = opened.plan()
     assert plan is not None, "a sealed run has a plan"
-    shards = shards_of(plan, copies)
+    roots = roots_of(opened, input_roots)
+    shards = shards_of(plan, copies, roots)
     listed, store = Store(removals, single_writer=True), Store(copies, single_writer)
     digest = _begin(listed, store, copies, plan.counts["samples"])
     commits = Commits(store, f"{FOLDER}/commits", digest, MEND)
@@ -81,7 +92,7 @@ def apply(
     if len(left) < len(shards):
         say(f"going on: {len(shards) - len(left):,} of {counted(len(shards), 'shard')} are there")
     say(f"apply: {counted(len(left), 'shard')} to copy")
-    failed = _run(commits, left, CleanWork(listed, store), say, actors, address)
+    failed = _run(commits, left, CleanWork(listed, store, roots), say, actors, address)
     if failed:
         raise UserError(_not_copied(copies, len(shards), list(failed.values())))
     found = _result(commits, shards, copies)
@@ -192,4 +203,12 @@ def _result(commits: Commits, shards: list[Shard], copies: str) -> Applied:
         name: sum(commit.notes[name] for commit in found) for name in ("rows", "kept", "removed")
     }
     unscanned = sum(shard.rows is None for shard in shards)
-    return Applied(copies, len(shards), **sums, unscanned=unscanned)
+    refused = [commit.notes for commit in found if "names_refused" in commit.notes]
+    return Applied(
+        copies,
+        len(shards),
+        **sums,
+        unscanned=unscanned,
+        names_refused=sum(notes["names_refused"] for notes in refused),
+        first_refused=refused[0]["first_refused"] if refused else "",
+    )

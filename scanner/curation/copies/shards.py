@@ -9,7 +9,8 @@ from scanner.captions.records import Quoting
 from scanner.curation.removals import name_in_list
 from scanner.errors import UserError
 from scanner.run import Plan, Run
-from scanner.storage import full_url
+from scanner.run.directory import recorded_roots
+from scanner.storage import Roots, full_url
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,17 @@ class Shard:
     quoting: Quoting | None = None
 
 
-def shards_of(plan: Plan, apply: str) -> list[Shard]:
+def roots_of(run: Run, input_roots: Sequence[str]) -> Roots:
+    """Where the inputs of a run may lie: below its scan's --captions, or below ``input_roots``."""
+    record = run.record()
+    return Roots.of(recorded_roots(record) if record else (), input_roots)
+
+
+def shards_of(plan: Plan, apply: str, roots: Roots) -> list[Shard]:
     """The input files of a run that were no references, in their order.
 
-    Raises UserError where the run read no files, or a copy would replace its own source.
+    Raises UserError where the run read no files, where a file does not lie below ``roots``, and
+    where a copy would replace its own source.
     """
     files = [item for item in plan.inputs if "url" in item and not item["is_reference"]]
     if not files:
@@ -46,6 +54,7 @@ def shards_of(plan: Plan, apply: str) -> list[Shard]:
     root = full_url(apply)
     shards = []
     for number, file in enumerate(files):
+        roots.refuse_other(file["url"], "--apply")
         target = file["url"].removeprefix(top).replace("://", "/")
         if f"{root}/{target}" == file["url"]:
             raise UserError(
@@ -56,11 +65,12 @@ def shards_of(plan: Plan, apply: str) -> list[Shard]:
     return shards
 
 
-def check_place(run: str, apply: str) -> None:
+def check_place(run: str, apply: str, input_roots: Sequence[str]) -> None:
     """Raises UserError where no copies of what a sealed run read can go there; see shards_of."""
-    plan = Run.existing(run).plan()
+    opened = Run.existing(run)
+    plan = opened.plan()
     assert plan is not None, "a sealed run has a plan"
-    shards_of(plan, apply)
+    shards_of(plan, apply, roots_of(opened, input_roots))
 
 
 def _shard(name: str, file: dict[str, Any], target: str, columns: dict[str, Any] | None) -> Shard:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scanner.captions.columns import CAPTION_NAMES
-from scanner.captions.identity import caption_id
+from scanner.captions.identity import caption_id, is_caption_id
 from scanner.captions.listed import read_listed
 from scanner.errors import UserError
 from scanner.evidence.verify.config import VerifyConfig
@@ -42,9 +42,13 @@ def choose(config: VerifyConfig, tables: RunTables, files: ModelFiles) -> list[t
     """
     if config.captions is None:
         table = rank(tables, config.top, config.by, where=config.where)
-        return list(zip(table["caption_id"].to_pylist(), table["caption"].to_pylist(), strict=True))
+        ids = table["caption_id"].to_pylist()
+        refuse_other_ids(ids, config.run)
+        return list(zip(ids, table["caption"].to_pylist(), strict=True))
     name, values = read_listed(config.captions, "--captions", ("caption_id", *CAPTION_NAMES[0]))
     wanted = dict.fromkeys(values, "")
+    if name == "caption_id":
+        refuse_other_ids(values, f"--captions {config.captions}")
     if name != "caption_id":
         tokenizer = load_tokenizer(files)
         texts = [(canonical(tokenizer, text), text) for text in values]
@@ -60,6 +64,13 @@ def choose(config: VerifyConfig, tables: RunTables, files: ModelFiles) -> list[t
             f"first is {missing[0]!r}; captions that it does not have are given as text"
         )
     return list(wanted.items())
+
+
+def refuse_other_ids(ids: Sequence[Any], where: str) -> None:
+    """Raise UserError for a caption id that is none: pictures are named by them."""
+    wrong = next((one for one in ids if not is_caption_id(one)), None)
+    if wrong is not None:
+        raise UserError(f"{where}: {wrong!r} is no caption id, which has 32 hex digits")
 
 
 def grouped(

@@ -42,6 +42,9 @@ class VerifyConfig(ActorOptions):
     s3://bucket/{key}.jpg; by default a parquet's image column, or the tar it came from."""
     image_column: str | None = None
     """The parquet column with the image; found by its name (image, jpg, png …)."""
+    input_root: tuple[str, ...] = ()
+    """Also take training images from files below this directory or URL, beside those below what
+    the scan's --captions named; repeat it, or list several."""
     references: int = 4
     """At most so many different training images of a caption are compared."""
     embedding: str | None = None

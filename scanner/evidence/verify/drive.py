@@ -146,7 +146,7 @@ def _begin(out: Store, about: dict[str, Any]) -> None:
     """Claim a directory for what is verified here; another verification's is refused."""
     if out.create("verification.json", encode(about)):
         return
-    there = read_json(out, "verification.json", mend=MEND)
+    there = read_json(out, "verification.json", dict[str, Any], MEND)
     differ = [key for key, value in json.loads(encode(about)).items() if there.get(key) != value]
     if differ:
         raise UserError(

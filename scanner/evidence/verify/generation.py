@@ -22,7 +22,7 @@ from scanner.models.pipeline import load_pipeline
 from scanner.run import Output
 from scanner.run.verdicts import MEASURES
 from scanner.scan.work import find_same_model, telling_broken_devices
-from scanner.storage import Store
+from scanner.storage import Roots, Store
 
 PICTURE = 8
 
@@ -41,7 +41,7 @@ class GenerateWork:
     """How to make the work in an actor; picklable, and loads nothing until it is called.
 
     ``out``: where pictures and measures go; ``place`` is written before a picture's name in the
-    tables. ``make_pipeline`` is called with the model's files, precision and device.
+    tables. ``roots``: where samples' files may lie. ``make_pipeline`` is called with the model's files, precision and device.
     """
 
     out: Store
@@ -53,6 +53,7 @@ class GenerateWork:
     images: str | None
     image_column: str | None
     embedding: tuple[str, str] | None
+    roots: Roots
     make_pipeline: Callable[..., Any] = load_pipeline
 
     def __call__(self) -> "Generator":
@@ -89,7 +90,7 @@ class Generator:
     batch_size: int
 
     def prepare(self, item: Group) -> _Drawn:
-        finder = References(self.how.images, self.how.image_column)
+        finder = References(self.how.images, self.how.image_column, self.how.roots)
         # All at once, so that a file that several captions come from is read once.
         images = iter(finder.images([sample for mine in item.samples for sample in mine]))
         return _Drawn(

@@ -6,6 +6,7 @@ from string import Formatter
 from typing import Any
 
 from scanner.errors import UsageError
+from scanner.storage import why_unsafe
 
 _WEB = ("http://", "https://")
 
@@ -24,6 +25,13 @@ def names_of(template: str) -> list[str]:
     for _, name, form, conversion in parts:
         if name is not None and (not re.fullmatch(r"\w+", name) or form or conversion):
             raise UsageError(f"--images {template}: only plain column names go into the braces")
+    starts = not parts[0][0]
+    if names and starts and template != f"{{{names[0]}}}":
+        raise UsageError(
+            f"--images {template}: begins with a column, whose value would name the store; write "
+            "the store first, as in s3://bucket/{key}.jpg, or one column of whole web addresses "
+            "alone, as in {url}"
+        )
     if not names:
         raise UsageError(
             f"--images {template}: names no column; write one in braces, such as {{key}}"
@@ -34,29 +42,32 @@ def names_of(template: str) -> list[str]:
 def filled(template: str, sample: Mapping[str, Any]) -> str:
     """The location of a sample's image.
 
-    The template's own beginning decides the store: a value cannot climb out of it. A template
-    that begins with a column leads to the web only. Raises UnsafeValue for anything else, and
-    where a value is missing.
+    The template's own beginning, up to the last slash before its first column, is a directory that
+    no values, joined with the rest, lead out of. A template that is one column alone leads to the
+    web only. Raises UnsafeValue for anything else, and where a value is missing.
     """
-    text = ""
-    for literal, name, _, _ in Formatter().parse(template):
+    beginning, text = "", ""
+    for number, (literal, name, _, _) in enumerate(Formatter().parse(template)):
         text += literal
+        if number == 0:
+            beginning = literal
         if name is None:
             continue
         value = sample.get(name)
         if value is None:
             raise UnsafeValue(f"the sample has no {name}")
-        if text == "":
-            if not str(value).startswith(_WEB):
-                raise UnsafeValue(f"{name} is no web address, and the template names no store")
-        elif _leads_away(str(value), text):
-            raise UnsafeValue(f"{name} would lead out of what the template names")
         text += str(value)
+    if not text.isprintable():
+        raise UnsafeValue("a value holds control characters")
+    if not beginning:
+        if not text.startswith(_WEB):
+            raise UnsafeValue("a value is no web address, and the template names no store")
+        return text
+    store = beginning.partition("://")[1] and "/".join(beginning.split("/", 3)[:3])
+    folder = beginning[: beginning.rfind("/", len(store)) + 1]
+    columns = ", ".join(dict.fromkeys(names_of(template)))
+    if store and not folder:
+        raise UnsafeValue(f"{columns} would choose the bucket or host; write it into --images")
+    if why_unsafe(text[len(folder) :]):
+        raise UnsafeValue(f"{columns} would lead out of what the template names")
     return text
-
-
-def _leads_away(value: str, before: str) -> bool:
-    """Whether a value climbs, begins anew, or decides the store itself."""
-    store_is_open = "://" in before and "/" not in before.split("://", 1)[1]
-    climbs = ".." in re.split(r"[/\\]", value) or value.startswith(("/", "\\"))
-    return store_is_open or climbs or "://" in value or not value.isprintable()

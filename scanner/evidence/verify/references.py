@@ -16,7 +16,7 @@ from scanner.captions.pictures import PICTURE_NAMES, picture_bytes
 from scanner.captions.webdataset import tar_files
 from scanner.errors import UserError
 from scanner.evidence.verify.image_path import UnsafeValue, filled
-from scanner.storage import is_transient, open_input
+from scanner.storage import Roots, is_transient, open_input
 
 IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "gif")
 LARGEST_BYTES = 64 << 20
@@ -41,13 +41,17 @@ class References:
     ``template``: where an image is (see :mod:`scanner.evidence.verify.image_path`); without one, it
     is looked for beside the caption: in a parquet column (``column``, else one of the names in
     use), or in the tar that the sample or, as img2dataset writes them, its parquet belongs to.
+    ``roots``: where the files of samples may lie, since a run names them; by default anywhere.
     Whatever cannot be had is None, and ``problems`` counts why. Only a store that does not answer
     raises.
     """
 
-    def __init__(self, template: str | None, column: str | None) -> None:
+    def __init__(
+        self, template: str | None, column: str | None, roots: Roots | None = None
+    ) -> None:
         self.template = template
         self.column = column
+        self.roots = roots
         self.problems: Counter[str] = Counter()
 
     def images(self, samples: list[Sample]) -> list[Image.Image | None]:
@@ -78,6 +82,8 @@ class References:
         return None
 
     def _beside(self, source: str, samples: list[Sample]) -> list[bytes | None]:
+        if why := self.roots and self.roots.why_not(source):
+            return self._miss_all(samples, f"{source} is refused: {why}; see --input-root")
         ending = ending_of(source)
         try:
             if ending == ".tar":
@@ -99,8 +105,11 @@ class References:
                 return [picture_bytes(found.get(sample["row"])) for sample in samples]
         if self.column:
             return self._miss_all(samples, f"no column {self.column} in {source}")
+        tar = source.removesuffix(".parquet") + ".tar"
+        if why := self.roots and self.roots.why_not_beside(tar):
+            return self._miss_all(samples, f"{tar} is refused: {why}; see --input-root")
         try:
-            return self._from_tar(source.removesuffix(".parquet") + ".tar", samples, "key")
+            return self._from_tar(tar, samples, "key")
         except FileNotFoundError:
             return self._miss_all(
                 samples, "no image column and no tar beside the parquet; see --images"

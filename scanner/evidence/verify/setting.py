@@ -17,10 +17,12 @@ from scanner.evidence.verify.mitigated import load_mitigated
 from scanner.models import ModelFiles, find_model
 from scanner.models.diffusion_model import score_scheduler
 from scanner.models.pipeline import load_pipeline
+from scanner.run.directory import recorded_roots
 from scanner.scan.config import MODEL
 from scanner.scan.resources import choose_resources
+from scanner.scan.inherited import refuse_urls
 from scanner.scan.setting import from_anywhere
-from scanner.storage import Store
+from scanner.storage import Roots, Store
 
 BATCH = 16
 
@@ -29,7 +31,7 @@ BATCH = 16
 class Setting:
     """How pictures are made and where; ``run_files`` are the run's model, whose ids captions have.
 
-    ``device``, ``resources``: what the actors take.
+    ``device``, ``resources``: what the actors take; ``roots``: where samples' files may lie.
     """
 
     config: VerifyConfig
@@ -37,6 +39,7 @@ class Setting:
     run_files: ModelFiles
     device: str
     resources: Resources
+    roots: Roots
 
     def work(self, out: Store, place: str) -> GenerateWork:
         config = self.config
@@ -53,6 +56,7 @@ class Setting:
             images=config.images,
             image_column=config.image_column,
             embedding=pinned,
+            roots=self.roots,
             make_pipeline=self._make_pipeline(),
         )
 
@@ -91,20 +95,7 @@ def prepare(config: VerifyConfig, record: dict[str, Any]) -> Setting:
     What is wrong shows here, before any actor starts.
     """
     asked, own = record["asked"], record["model"]
-    options = {name: asked[name] for name in MODEL}
-    for name in ("model_config", "lora"):
-        options[name] = options[name] and from_anywhere(options[name])
-    run_files = find_model(own["name"], own["revision"], **options)
-    files, weights = run_files, own["weights"]
-    if config.model:
-        options = {}
-        files = find_model(from_anywhere(config.model), config.revision)
-        weights = files.weights_hash()
-    elif run_files.weights_hash() != weights:
-        raise UserError(
-            f"{own['name']}: its weights are no longer those that the run was made with (or an "
-            "earlier version of memscan hashed them); name the model to generate with by --model"
-        )
+    files, weights, options, run_files = _models(config, asked, own)
     dtype = asked["dtype"] if config.dtype == "run" else config.dtype
     device, dtype, resources = choose_resources(config, config.device, dtype)
     recipe = Recipe(
@@ -127,4 +118,33 @@ def prepare(config: VerifyConfig, record: dict[str, Any]) -> Setting:
         raise UsageError(f"--guidance: the run's own is {recipe.guidance}; name one above 1")
     if config.embedding and config.embedding_sha256:
         Embedding(config.embedding, config.embedding_sha256)
-    return Setting(config, recipe, run_files, device, resources)
+    roots = Roots.of(recorded_roots(record), config.input_root)
+    return Setting(config, recipe, run_files, device, resources, roots)
+
+
+def _models(
+    config: VerifyConfig, asked: dict[str, Any], own: dict[str, Any]
+) -> tuple[ModelFiles, str, dict[str, Any], ModelFiles]:
+    """The model to generate with, its weights' hash and its options; and the run's own model.
+
+    A URL of the run's is fetched only if --model names it; where --model names another model, that
+    one's tokenizer stands for the run's.
+    """
+    options = {name: asked[name] for name in MODEL}
+    for name in ("model_config", "lora"):
+        options[name] = options[name] and from_anywhere(options[name])
+    places = [own["name"], options["model_config"], options["lora"]]
+    is_confirmed = config.model == own["name"] and "://" in own["name"]
+    if config.model and not is_confirmed:
+        files = find_model(from_anywhere(config.model), config.revision)
+        is_remote = any("://" in (place or "") for place in places)
+        here = files if is_remote else find_model(own["name"], own["revision"], **options)
+        return files, files.weights_hash(), {}, here
+    refuse_urls({**options, "name": own["name"]}, config.run, confirmed=config.model)
+    files = find_model(own["name"], own["revision"], **options)
+    if files.weights_hash() != own["weights"]:
+        raise UserError(
+            f"{own['name']}: its weights are no longer those that the run was made with (or an "
+            "earlier version of memscan hashed them); name the model to generate with by --model"
+        )
+    return files, own["weights"], options, files

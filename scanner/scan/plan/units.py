@@ -51,21 +51,7 @@ class Reading:
 
     @classmethod
     def from_json(cls, name: str, data: bytes) -> "Reading":
-        def make(record: Any) -> Reading:
-            units = [
-                Unit(unit["id"], tuple(_piece(piece) for piece in unit["pieces"]))
-                for unit in record["units"]
-            ]
-            return cls(tuple(record["keep"]), tuple(units), record.get("skipped", {}))
-
-        return decode(name, data, make)
-
-
-def _piece(record: dict) -> Piece:
-    columns, extent = record.pop("columns"), record.pop("extent")
-    if columns:
-        columns = Columns(**{**columns, "keep": tuple(columns["keep"])})
-    return Piece(**record, columns=columns, extent=Extent(**extent) if extent else None)
+        return decode(name, data, cls)
 
 
 def cut(inputs: Sequence[Input]) -> tuple[Unit, ...]:

@@ -249,7 +249,8 @@ def test_img2dataset_loses_images_with_their_rows(tmp_path: Path, form: str) -> 
 def test_a_run_that_read_no_files_says_what_to_do(tmp_path: Path) -> None:
     from scanner.curation.copies.shards import shards_of
     from scanner.run import Plan
+    from scanner.storage import Roots
 
     plan = Plan(({"run": "r", "where": "true"},), (), (), (), (), {"samples": 0}, {})
     with pytest.raises(UserError, match="read no files itself; curate that one"):
-        shards_of(plan, str(tmp_path))
+        shards_of(plan, str(tmp_path), Roots())

@@ -39,3 +39,34 @@ def test_a_value_does_not_choose_the_bucket_or_host() -> None:
 def test_only_plain_names_go_into_braces(template: str) -> None:
     with pytest.raises(UsageError, match="--images"):
         names_of(template)
+
+
+@pytest.mark.parametrize(
+    ("template", "values"),
+    [
+        ("/data/{a}{b}.jpg", {"a": ".", "b": "./etc/passwd"}),
+        ("/data/{a}./{b}", {"a": ".", "b": "etc/passwd"}),
+        ("/data/x{a}{b}", {"a": "/.", "b": "./../etc"}),
+        ("s3://mine/{a}{b}", {"a": "%2e", "b": "%2e/theirs"}),
+        ("https://h/d/{a}{b}", {"a": "%252e%252e", "b": "/x"}),
+        ("s3://mine/{a}{b}", {"a": "x:", "b": "//y"}),
+        ("s3://mine/{a}{b}", {"a": "x:", "b": ":file"}),
+        ("/data/{a}{b}", {"a": "", "b": "/etc/passwd"}),
+        ("/data/{a}", {"a": "x\\..\\y"}),
+        ("https://host{a}{b}", {"a": ".evil", "b": "/x"}),
+    ],
+)
+def test_values_that_climb_once_joined_are_refused(template: str, values: dict[str, str]) -> None:
+    with pytest.raises(UnsafeValue):
+        filled(template, values)
+
+
+@pytest.mark.parametrize("template", ["{a}{b}", "{url}?size=1", "{scheme}://x/{key}", "{a}/{b}.jpg"])
+def test_columns_do_not_make_up_the_store(template: str) -> None:
+    with pytest.raises(UsageError, match="begins with a column"):
+        names_of(template)
+
+
+def test_names_beside_the_template_s_literal_start_are_kept() -> None:
+    assert filled("/d/img-{n}.jpg", {"n": "7"}) == "/d/img-7.jpg"
+    assert filled("s3://b/{a}/{b}.jpg", {"a": "x", "b": "y"}) == "s3://b/x/y.jpg"

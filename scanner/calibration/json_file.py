@@ -1,0 +1,88 @@
+"""What a calibration's file holds, field by field; a calibration may come from anyone."""
+
+from typing import Annotated, Any, NotRequired
+
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
+
+_OPEN = ConfigDict(extra="allow", strict=True)
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class SeparationRecord(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    auc: float
+    auc_low: float
+    auc_high: float
+    tpr_at: NotRequired[dict[str, float | None]]
+    tpr_interval_at: NotRequired[dict[str, list[float] | None]]
+    threshold_at: NotRequired[dict[str, float | None]]
+
+
+class GainRecord(TypedDict):
+    auc: float
+    low: float
+    high: float
+
+
+class ReliabilityRecord(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    captions: int
+    predicted: float
+    observed: float
+
+
+class NullRecord(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    null: str
+    fdr: float
+    length: int
+
+
+class EvaluationRecord(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    captions: int
+    memorized: int
+    clusters: int
+    references: int
+    signals: dict[str, SeparationRecord]
+    combination: SeparationRecord
+    attention_only: SeparationRecord | None
+    text_only: dict[str, SeparationRecord]
+    gains: dict[str, GainRecord]
+    prevalence: float
+    reliability: list[ReliabilityRecord]
+    null: NullRecord | None
+
+
+class BindingRecord(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    weights: str | None
+    signals: list[str] | None
+
+
+class ThresholdRecord(TypedDict):
+    signal: str
+    threshold: Finite
+    higher: bool
+    false_positive_rate: float
+
+
+class VersionRecord(TypedDict, total=False):
+    """What any version of the file has."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    format: Any
+    version: Any
+
+
+class CalibrationRecord(TypedDict):
+    """The whole file, of today's version."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    binding: BindingRecord
+    weights: dict[str, list[Finite]]
+    intercept: Finite
+    thresholds: list[ThresholdRecord]
+    references: int
+    evaluation: EvaluationRecord

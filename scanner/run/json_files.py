@@ -1,0 +1,232 @@
+"""What the JSON files of a run hold, field by field: the types of all that a command uses.
+
+Runs are passed around between people: a file of one may be damaged, of another version, or made up.
+Fields that are not named here are kept as they are, and used by nothing; a
+field that is missing is an error where it is used (see :class:`scanner.run.records.Fields`).
+"""
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+)
+from typing_extensions import TypedDict
+
+from scanner.storage import why_unsafe
+
+
+def _contained(name: str) -> str:
+    if why := why_unsafe(name):
+        raise ValueError(f"the name {name[:200]!r} is refused: {why}")
+    return name
+
+
+def _by_slice(running: Any) -> Any:
+    """Earlier versions listed the running slices without their counts."""
+    return dict.fromkeys(running, 0) if isinstance(running, list) else running
+
+
+def checked_as(kind: Any) -> AfterValidator:
+    """Annotates a plain dictionary whose values are to be those of a typed one."""
+    adapter = TypeAdapter(kind)
+    return AfterValidator(lambda value: adapter.validate_python(value, strict=True))
+
+
+def _with_totals(counts: dict[str, int]) -> dict[str, int]:
+    if missing := {"captions", "samples"} - set(counts):
+        raise ValueError(f"no {min(missing)}")
+    return counts
+
+
+# A file of the run, relative to its directory, and a word that becomes part of such a name.
+FileName = Annotated[str, AfterValidator(_contained)]
+Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,200}$")]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Counts = dict[str, Count]
+PlanCounts = Annotated[Counts, AfterValidator(_with_totals)]
+_OPEN = ConfigDict(extra="allow", strict=True)
+
+
+class SkippedRecord(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    files: Count
+    first: list[str]
+
+
+class ColumnsRecord(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    caption: str
+    key: str | None
+    image_key: str | None
+    keep: list[str]
+    status: str | None
+    quoting: Literal["standard", "needed", "none"] | None
+    fallback: str | None
+
+
+class InputRecord(TypedDict, total=False):
+    """One input file, as planning counted it, or the run whose captions a cascade took."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    url: str
+    is_reference: bool
+    rows: Count
+    samples: Count
+    rejects: Count
+    not_downloaded: Count
+    unreadable: bool
+    notes: Counts
+    run: str
+    where: str
+
+
+class InputsRecord(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    captions: list[str]
+    reference: list[str]
+    caption_column: str | None
+    key_column: str | None
+    image_key: str | None
+    keep: list[str] | None
+    limit: int | None
+    captions_from: str | None
+    where: str
+
+
+class AskedRecord(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    model: str | None
+    revision: str | None
+    model_config: str | None
+    lora: str | None
+    lora_scale: float
+    dtype: str
+    profile: str
+    signals: list[str] | None
+    seeds: Count | None
+    steps: Count | None
+    guidance: float | None
+    height: Count | None
+    width: Count | None
+
+
+class ModelRecord(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    name: str
+    revision: str | None
+    pipeline: str
+    weights: str
+    model_config: str | None
+    lora: str | None
+    lora_scale: float
+
+
+class FingerprintRecord(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    id: str
+    weights: str
+    signals: list[str]
+    seeds: Count
+    steps: Count
+    guidance: float
+    dtype: str
+    latent_shape: list[int]
+
+
+class RunRecord(TypedDict):
+    """run.json."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    inputs: InputsRecord
+    input_roots: NotRequired[list[str]]
+    skipped: NotRequired[dict[str, SkippedRecord]]
+    asked: NotRequired[AskedRecord]
+    model: NotRequired[ModelRecord]
+    fingerprint: FingerprintRecord
+    versions: NotRequired[dict[str, str]]
+    created_at: NotRequired[str]
+
+
+class PartOfManifest(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    path: FileName
+    rows: Count
+    sha256: str
+
+
+class QuarantinedSlice(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    slice: str
+    captions: Count
+
+
+class ManifestRecord(TypedDict):
+    """manifest-0001.json and its successors."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    fingerprint: str
+    samples: list[FileName]
+    captions: list[FileName]
+    rejects: list[FileName]
+    scores: list[PartOfManifest]
+    quarantined: list[QuarantinedSlice]
+    counts: Counts
+    sealed_at: NotRequired[str]
+
+
+class ProgressRecord(TypedDict, total=False):
+    """progress.json."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    captions_per_second: float
+    updated: float
+    running: Annotated[Counts, BeforeValidator(_by_slice)]
+    actors: Count
+    happened: list[str]
+
+
+class PlanningRecord(TypedDict):
+    """inputs.json of planning, as far as its progress needs it."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    units: list[dict[str, Any]]
+
+
+class QuarantineRecord(TypedDict):
+    """quarantine/SLICE.json."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    reason: str
+
+
+class BatchSizeRecord(TypedDict):
+    """batch_sizes/DEVICE.json."""
+
+    batch_size: Annotated[int, Field(ge=1)]
+
+
+class NotesRecord(TypedDict, total=False):
+    """What the work of a slice wants known, by whichever command made the commit."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    began: float
+    worker: str
+    files: list[InputRecord]  # of planning
+    images: Count  # of verify, up to out
+    problems: Counts
+    rejects: dict[str, str]
+    verified_at: float
+    thresholds: str
+    captions: Count
+    out: str
+    rows: Count  # of curate --apply
+    kept: Count
+    removed: Count
+    refused: str
+    names_refused: Count
+    first_refused: str

@@ -1,0 +1,30 @@
+"""HTTP servers, whose pages of links name only what lies below them."""
+
+from collections import defaultdict
+from typing import Any
+
+from fsspec.implementations.http import HTTPFileSystem
+
+from scanner.storage.names import name_below
+
+
+class ContainedHttp(HTTPFileSystem):
+    """HTTP whose listings leave out links that lead elsewhere (``../../x``, other hosts).
+
+    ``refused``: those links, by the URL of the page.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.refused: defaultdict[str, set[str]] = defaultdict(set)
+
+    async def _ls_real(self, url: str, detail: bool = True, **options: Any) -> Any:
+        found = await super()._ls_real(url, detail, **options)
+        kept = []
+        for entry in found:
+            name = entry["name"] if detail else entry
+            if name_below(url, name) is None:
+                self.refused[url.rstrip("/")].add(name)
+            else:
+                kept.append(entry)
+        return kept
