@@ -7,6 +7,7 @@ from scanner.query.connection import RunTables, open_run
 from scanner.query.library import Query, library
 from scanner.query.ranking import rank
 from scanner.query.scanned import Scanned, scanned
+from scanner.query.spreadsheets import text_cell, text_cells
 
 __all__ = [
     "COMBINATION",
@@ -23,4 +24,6 @@ __all__ = [
     "open_run",
     "rank",
     "scanned",
+    "text_cell",
+    "text_cells",
 ]
