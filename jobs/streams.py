@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from jobs.escaping import escaped
+from scanner.credentials import without_secrets
 
 
 def prepare_streams() -> None:
@@ -57,20 +58,21 @@ def escape_messages() -> None:
 
 class _EscapedRecord(logging.LogRecord):
     def getMessage(self) -> str:
-        return escaped(super().getMessage())
+        return escaped(without_secrets(super().getMessage()))
 
 
 _plain_warning = warnings.formatwarning
 
 
 def _formatted_warning(*what: Any, **more: Any) -> str:
-    return escaped(_plain_warning(*what, **more))
+    return escaped(without_secrets(_plain_warning(*what, **more)))
 
 
 def _show_traceback(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    sys.stderr.write(escaped("".join(traceback.format_exception(kind, error, trace))))
+    lines = "".join(traceback.format_exception(kind, error, trace))
+    sys.stderr.write(escaped(without_secrets(lines)))
 
 
 def _show_thread_traceback(failed: threading.ExceptHookArgs) -> None:

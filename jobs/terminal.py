@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 from jobs.escaping import escaped, json_text, printable
 from jobs.options import parse
 from jobs.streams import as_text, escape_messages, escapes_json, prepare_streams
+from scanner.credentials import without_secrets
 from scanner.errors import UsageError, UserError
 from scanner.storage import skipped_lines
 
@@ -105,12 +106,12 @@ def show(text: str) -> None:
 
 def say(line: str) -> None:
     """One line of progress or log, to standard error, whatever is in it."""
-    print(printable(line), file=sys.stderr, flush=True)
+    print(printable(without_secrets(line)), file=sys.stderr, flush=True)
 
 
 def complain(problem: object) -> None:
     """An error, of several lines where it quotes a query, to standard error."""
-    print(escaped(f"memscan: {problem}"), file=sys.stderr, flush=True)
+    print(escaped(without_secrets(f"memscan: {problem}")), file=sys.stderr, flush=True)
 
 
 def quiet_libraries() -> None:
