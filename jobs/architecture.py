@@ -14,7 +14,7 @@ from jobs.terminal import command
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "```mermaid\n", "```\n"
 # Every room may use these, so arrows to them tell nothing.
-EVERYWHERE = {"errors", "cores", "storage"}
+EVERYWHERE = {"credentials", "errors", "cores", "storage"}
 
 
 @dataclass(frozen=True)

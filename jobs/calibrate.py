@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from jobs.calibrations import evaluation_of, named_calibration, named_labels, say_doubt
+from jobs.escaping import printable
 from jobs.findings import print_discovery, print_findings, print_thresholds
-from jobs.terminal import command, print_json, printable, say
+from jobs.terminal import command, print_json, say, show
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _with_list(tables: "RunTables", found: "Discovery") -> "Calibration":
 
 
 def _print_labelled(labelled: "Labelled", found: "Findings") -> None:
-    print(
+    show(
         f"{found.captions:,} labelled captions, {found.memorized:,} of them memorized, in "
         f"{found.clusters:,} clusters of near-copies"
     )
@@ -176,10 +177,10 @@ def _print_labelled(labelled: "Labelled", found: "Findings") -> None:
 
 def _print_next(config: CalibrateConfig) -> None:
     if config.out:
-        print(f"\ncalibration  {printable(config.out)}")
-        print(f"next         memscan rank {config.run} --calibration {printable(config.out)}")
+        show(f"\ncalibration  {printable(config.out)}")
+        show(f"next         memscan rank {config.run} --calibration {printable(config.out)}")
     else:
-        print("\nnothing written; --out FILE keeps the calibration")
+        show("\nnothing written; --out FILE keeps the calibration")
 
 
 if __name__ == "__main__":

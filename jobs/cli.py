@@ -6,7 +6,7 @@ import importlib
 import sys
 from importlib.metadata import version
 
-from jobs.terminal import run
+from jobs.terminal import complain, run, show
 
 COMMANDS = {
     "demo": "all of it on the small model in this package: scan, evaluate, rank",
@@ -45,16 +45,17 @@ def main() -> int:
 
 def _main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
-        print(usage(), flush=True)
+        show(usage())
         return 0 if len(sys.argv) > 1 else 2
     if sys.argv[1] == "--version":
-        print(f"memscan {version('memorization-scanner')}")
+        show(f"memscan {version('memorization-scanner')}")
         return 0
     command = sys.argv[1].replace("-", "_")
     if command not in COMMANDS:
         alike = difflib.get_close_matches(sys.argv[1], [n.replace("_", "-") for n in COMMANDS], 1)
         meant = f"; did you mean {alike[0]}?" if alike else ""
-        print(f"{usage()}\n\nmemscan: no command {sys.argv[1]!r}{meant}", file=sys.stderr)
+        print(f"{usage()}\n", file=sys.stderr)
+        complain(f"no command {sys.argv[1]!r}{meant}")
         return 2
     status: int = importlib.import_module(f"jobs.{command}").main(sys.argv[2:])
     return status

@@ -19,7 +19,7 @@ import tyro
 from jobs.calibrations import named_calibration
 from jobs.options import pairs
 from jobs.tables import print_table
-from jobs.terminal import command, print_json, say
+from jobs.terminal import command, print_json, say, show
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class CurateConfig:
     """Show what changes against another policy, or against an earlier --out directory."""
     force: bool = False
     """Go on where one source or one cluster loses more than the policy's limits allow."""
+    csv_safe: bool = False
+    """In removal_list.csv, put an apostrophe before each cell that a spreadsheet would take for a
+    formula (one that begins with = + - @, a tab or a line break). The Parquet list, which --apply
+    reads, stays exact."""
     image_key: str = "image_key"
     """The column of samples that tells that two are the same image, so that what removes one
     removes the other under its other captions too; none to look at captions alone."""
@@ -96,29 +100,30 @@ def _curate(config: CurateConfig) -> int:
     if config.apply:
         check_place(config.run, config.apply, config.input_root)  # before the list in --out is replaced
     try:
-        summary = curate(config.run, tables, policy, config.out, config.force)
+        summary = curate(config.run, tables, policy, config.out, config.force, config.csv_safe)
     except OverLimit as error:
-        say(f"{error.summary.to_text()}\n")
+        for line in error.summary.to_text().splitlines():
+            say(line)
         raise
     record: dict[str, Any] = summary.to_json()
     if not config.json:
-        print(summary.to_text())
+        show(summary.to_text())
     if config.diff:
         found = difference(tables, config.diff)
         record["diff"] = found.to_json()
         if not config.json:
-            print("\n" + found.to_text())
+            show("\n" + found.to_text())
             if found.captions:
                 print_table(found.captions, ["caption", "samples", "before", "after", "reasons"])
     if not config.json:
-        print(f"\nlist     {config.out}/removal_list.parquet, .csv")
+        show(f"\nlist     {config.out}/removal_list.parquet, .csv")
         if not config.apply:
-            print("next     the same with --apply DIR writes cleaned copies of the shards")
+            show("next     the same with --apply DIR writes cleaned copies of the shards")
     if config.apply:
         copied = _apply(config, config.apply)
         record["apply"] = copied.to_json()
         if not config.json:
-            print(f"copies   {copied.to_text()}")
+            show(f"copies   {copied.to_text()}")
     if config.json:
         print_json(record)
     return 0

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.escaping import printable
 from jobs.findings import print_heading, print_separation, print_separations
 from jobs.progress import ScanProgress
-from jobs.terminal import command, print_json, printable, quiet_libraries, say
+from jobs.terminal import command, print_json, quiet_libraries, say, show
 from scanner.scan.config import ProfileName
 
 if TYPE_CHECKING:
@@ -75,17 +76,17 @@ def _demo(config: DemoConfig) -> int:
         record = {"run": place, "samples": samples, "calibration": written, "report": str(page)}
         print_json(record | _evaluation_record(found, layers))
     else:
-        print(
+        show(
             f"\n{samples:,} samples, {found.captions:,} distinct captions (held-out ones among "
             f"them), {found.memorized} truly memorized\n"
         )
         _print_evaluation(found, layers)
         _print_ranking(open_run(place, calibration=calibration))
-        print(f"\ndata set     {config.out / 'data'}\nrun          {place}")
-        print(f"calibration  {written}\nreport       {page}")
-        print(f"next         memscan rank {place} --calibration {written}")
-        print(f"             memscan verify {place} --top 20 --steps 20 --guidance 2")
-        print(f"             memscan curate {place} --calibration {written} --out {removal}")
+        show(f"\ndata set     {config.out / 'data'}\nrun          {place}")
+        show(f"calibration  {written}\nreport       {page}")
+        show(f"next         memscan rank {place} --calibration {written}")
+        show(f"             memscan verify {place} --top 20 --steps 20 --guidance 2")
+        show(f"             memscan curate {place} --calibration {written} --out {removal}")
     return 3 if result.complaints else 0
 
 
@@ -154,21 +155,21 @@ def _print_evaluation(found: "Findings", layers: "Layers") -> None:
         found.combined,
     )
     print_separations("without the model", found.text_only)
-    print(
+    show(
         "a layer picked on half of the captions, reported on the other half (-5: lower in layer 5)"
     )
     for name, best in layers.picked.items():
         print_separation(f"{name} {'+' if best.way > 0 else '-'}{best.layer}", best.separation)
-    print("AUC by layer, in the order in which the U-Net runs them")
+    show("AUC by layer, in the order in which the U-Net runs them")
     for name, each in layers.each.items():
-        print(f"  {name:22}" + " ".join(f"{one.auc:.2f}" for one in each))
+        show(f"  {name:22}" + " ".join(f"{one.auc:.2f}" for one in each))
 
 
 def _print_ranking(tables: "RunTables") -> None:
     from scanner.query import rank
     from scanner.testbed import files
 
-    print(
+    show(
         f"\nThe first {SHOWN} by the combination's log odds, fitted on these very captions, with "
         "the words\nthat carry the attention in [ ]\n"
     )
@@ -178,7 +179,7 @@ def _print_ranking(tables: "RunTables") -> None:
     for row in rank(tables, top=SHOWN).to_pylist():
         truth = "memorized" if memorized.get(row["caption"]) else "not memorized"
         numbers = f"{row['rank']:3} {row['score']:8.2f}  {truth:14} {row['n_samples']:4} x"
-        print(f"{numbers}  {_marked(row)}")
+        show(f"{numbers}  {_marked(row)}")
 
 
 def _marked(row: dict[str, Any]) -> str:

@@ -13,8 +13,9 @@ from typing import Annotated
 import tyro
 
 from jobs.calibrations import evaluation_of, named_calibration
+from jobs.escaping import printable
 from jobs.output import write_out
-from jobs.terminal import command, print_json, quiet_libraries, say
+from jobs.terminal import command, print_json, quiet_libraries, say, show
 from scanner.errors import UsageError, UserError
 from scanner.scan.options import DEFAULT_MODEL, ModelOptions
 
@@ -99,12 +100,12 @@ def _explain(config: ExplainConfig) -> int:
         return 0
     for score in found.scores:
         place = f"{score.place}: {score.evidence}" if score.evidence else ""
-        print(f"{score.name:18}{score.value:8.4g}  {place}".rstrip())
+        show(f"{score.name:18}{score.value:8.4g}  {printable(place)}".rstrip())
     if found.evidence:
-        print(f"evidence          {found.evidence}")
-    print(f"page              {config.out}")
+        show(f"evidence          {printable(found.evidence)}")
+    show(f"page              {config.out}")
     if config.png:
-        print(f"pictures          {len(written)} in {config.png}")
+        show(f"pictures          {len(written)} in {config.png}")
     return 0
 
 

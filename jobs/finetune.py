@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from jobs.escaping import printable
 from jobs.progress import Ticker
-from jobs.terminal import command, print_json, printable, quiet_libraries, say
+from jobs.terminal import command, print_json, quiet_libraries, say, show
 from scanner.errors import UsageError
 from scanner.mitigation.tuning import Tuning
 
@@ -104,7 +105,7 @@ def _finetune(config: FinetuneConfig) -> int:
         skipped = [dataclasses.asdict(one) for one in pictures.skipped]
         print_json({**found, "skipped_samples": skipped})
     else:
-        print("\n".join(f"{name:18}{value}" for name, value in found.items()))
+        show("\n".join(f"{name:18}{value}" for name, value in found.items()))
     return 0
 
 

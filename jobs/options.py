@@ -1,9 +1,12 @@
 """The options of a command: the fields of a dataclass, with their docstrings as help."""
 
+import contextlib
 import dataclasses
 import difflib
 import inspect
+import io
 import itertools
+import sys
 import tomllib
 import types
 from collections.abc import Sequence
@@ -21,6 +24,7 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
+from jobs.escaping import escaped
 from jobs.list_options import in_order
 from scanner.errors import UsageError, UserError
 
@@ -45,10 +49,15 @@ def parse(config: type[Config], command: str, purpose: str, arguments: Sequence[
     registry = ConstructorRegistry()
     registry.struct_rule(_as_it_reads_best)
     registry.primitive_rule(_or_none)
-    with registry:
-        options: Config = tyro.cli(
-            config, prog=f"memscan {command}", description=purpose, args=words, config=MARKERS
-        )
+    complaints = io.StringIO()
+    try:
+        with registry, contextlib.redirect_stderr(complaints):
+            options: Config = tyro.cli(
+                config, prog=f"memscan {command}", description=purpose, args=words, config=MARKERS
+            )
+    finally:
+        # They quote the words, which a shell may have made of the names of files.
+        sys.stderr.write(escaped(complaints.getvalue()))
     return options
 
 

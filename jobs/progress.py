@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from jobs.escaping import printable
 from jobs.terminal import say
 from scanner.run.progress import PlanningProgress, Progress
 
@@ -24,14 +25,15 @@ class ProgressLine:
         self._last = 0.0
         self._bar: Bar | None = None
         if sys.stderr.isatty():
-            columns = (BarColumn(), TextColumn("{task.description}"))
+            columns = (BarColumn(), TextColumn("{task.description}", markup=False))
             self._bar = Bar(*columns, console=Console(stderr=True))
             self._task = self._bar.add_task("starting", total=None)
             self._bar.start()
 
     def show(self, done: int, total: int | None, description: str) -> None:
         if self._bar:
-            self._bar.update(self._task, total=total, completed=done, description=description)
+            shown = printable(description)
+            self._bar.update(self._task, total=total, completed=done, description=shown)
         elif time.monotonic() - self._last > PLAIN_SECONDS:
             say(description)
             self._last = time.monotonic()

@@ -13,7 +13,7 @@ import tyro
 
 from jobs.calibrations import evaluation_of, named_calibration, named_labels, null_of
 from jobs.output import write_out
-from jobs.terminal import command, print_json, say
+from jobs.terminal import command, print_json, say, show
 from scanner.errors import UsageError, UserError
 
 
@@ -59,7 +59,7 @@ def _report(config: ReportConfig, made_by: str) -> int:
     if config.json:
         print_json({"out": config.out, "bytes": written})
     else:
-        print(f"{config.out} ({written / 1e6:.1f} MB)")
+        show(f"{config.out} ({written / 1e6:.1f} MB)")
     return 0
 
 

@@ -11,7 +11,15 @@ import sys
 from collections.abc import Sequence
 
 from jobs.progress import ScanProgress, duration, limited, samples_read
-from jobs.terminal import command, print_json, print_rejects, print_skipped, quiet_libraries, say
+from jobs.terminal import (
+    command,
+    print_json,
+    print_rejects,
+    print_skipped,
+    quiet_libraries,
+    say,
+    show,
+)
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import unread_inputs
 from scanner.scan.result import finished
@@ -41,11 +49,11 @@ def scan_command(config: ScanConfig) -> int:
         record = {"run": result.run, "counts": counts, "rejects": result.rejects}
         print_json(record | {"skipped": result.skipped, "complaints": result.complaints})
     else:
-        print(f"{counts['scored']:,} captions scored into {result.run}{limited(config.limit)}")
-        print(f"samples    {samples_read(counts)}")
+        show(f"{counts['scored']:,} captions scored into {result.run}{limited(config.limit)}")
+        show(f"samples    {samples_read(counts)}")
         print_rejects(result.rejects)
         print_skipped(result.skipped)
-        print(f"next: memscan rank {shlex.quote(result.run)}")
+        show(f"next: memscan rank {shlex.quote(result.run)}")
     for complaint in result.complaints:
         say(f"memscan: {complaint}")
     return 3 if result.complaints else 0
@@ -56,25 +64,25 @@ def _print_description(found: dict, as_json: bool) -> None:
         print_json(found)
         return
     counts = found["counts"]
-    print(f"rows                 {counts['rows']:,} ({counts['rejects']:,} rejected)")
+    show(f"rows                 {counts['rows']:,} ({counts['rejects']:,} rejected)")
     print_rejects(found["rejects"], 21)
     left_out = sum(file.get("unreadable", False) for file in found["inputs"])
     told = f" ({left_out:,} left out: see above)" if left_out else ""
-    print(f"files                {len(found['inputs']):,}{told}")
+    show(f"files                {len(found['inputs']):,}{told}")
     print_skipped(found["skipped"], 21)
-    print(f"samples              {samples_read(counts)}")
-    print(
+    show(f"samples              {samples_read(counts)}")
+    show(
         f"distinct captions    {counts['captions']:,} in {found['slices']:,} slices"
         f"{limited(found['limit'])}"
     )
     safe = ", as it must" if found["preflight"].endswith("won") else ""
-    print(f"store preflight      {found['preflight']}{safe}")
-    print(f"signals              {', '.join(found['signals'])}")
+    show(f"store preflight      {found['preflight']}{safe}")
+    show(f"signals              {', '.join(found['signals'])}")
     seeds = f"each of {found['seeds']} seeds" if found["seeds"] > 1 else "one seed"
-    print(f"schedule             for {seeds}:")
+    show(f"schedule             for {seeds}:")
     for line in found["schedule"]:
-        print(f"                     {line}")
-    print(
+        show(f"                     {line}")
+    show(
         f"cost a caption       {found['gflop_per_caption']:,.4g} GFLOP in the U-Net, "
         f"{found['gflop_text_encoder']:,.3g} in the text encoder; "
         f"{found['gflop_shared']:,.4g} once, shared by all captions"
@@ -83,9 +91,9 @@ def _print_description(found: dict, as_json: bool) -> None:
     tried = (
         "a guess from a cheaper profile" if found["guessed"] else "tried for seconds"
     ) + f", batches of {found['batch_size']:,}"
-    print(f"speed                {_rough(low)} to {_rough(high)} captions a second ({tried})")
+    show(f"speed                {_rough(low)} to {_rough(high)} captions a second ({tried})")
     quick, slow = (duration(counts["captions"] / rate) for rate in (high, low))
-    print(
+    show(
         f"time                 {quick} to {slow}, and what Ray takes to start and the model to load"
     )
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from jobs.escaping import printable
 from jobs.progress import duration, limited, samples_read
-from jobs.terminal import command, print_json, print_rejects, print_skipped
+from jobs.terminal import command, print_json, print_rejects, print_skipped, show
 from scanner.run import Run
 from scanner.run.status import status
 
@@ -45,7 +46,7 @@ def _print(found: dict[str, Any]) -> None:
     slices, left, planning = found["slices"], found["eta_seconds"], found["planning"]
     if planning:
         of = "" if planning["units"] is None else f" of {planning['units']:,}"
-        print(
+        show(
             f"planning   {planning['units_read']:,}{of} parts of the input read, "
             f"{planning['ranges_grouped']:,} ranges of caption ids grouped"
         )
@@ -54,27 +55,27 @@ def _print(found: dict[str, Any]) -> None:
     )
     computed = found["captions_running"]
     running = f", {computed:,} more computed in running slices" if computed else ""
-    print(
+    show(
         f"slices     {slices['committed']:,} of {slices['planned']:,} committed, {working}"
         f"{slices['quarantined']} quarantined"
     )
-    print(
+    show(
         f"captions   {found['scored']:,} of {found['captions']:,} scored{running}"
         f"{limited(found['limit'])}"
     )
-    print(f"samples    {samples_read(found)}")
+    show(f"samples    {samples_read(found)}")
     if found["captions_per_second"]:
-        print(f"speed      {found['captions_per_second']:,.1f} captions a second")
+        show(f"speed      {found['captions_per_second']:,.1f} captions a second")
     if not found["sealed"]:
         stopped = "no scan is running; the same command goes on"
-        print(f"time left  {duration(left) if left is not None else stopped}")
+        show(f"time left  {duration(left) if left is not None else stopped}")
     print_rejects(found["rejects"])
     print_skipped(found["skipped"])
     for name, reason in found["quarantined"].items():
-        print(f"quarantine {name}: {reason}")
+        show(f"quarantine {printable(name)}: {printable(reason)}")
     for line in found["happened"][-SHOWN:]:
-        print(f"happened   {line}")
-    print(f"sealed     {'yes' if found['sealed'] else 'no'}")
+        show(f"happened   {printable(line)}")
+    show(f"sealed     {'yes' if found['sealed'] else 'no'}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,17 @@
 
 import contextlib
 import io
+import logging
 import os
 import sys
+import threading
+import traceback
+import warnings
+from types import TracebackType
+from typing import Any
+
+from jobs.escaping import escaped
+from scanner.credentials import without_secrets
 
 
 def prepare_streams() -> None:
@@ -36,3 +45,36 @@ def as_text(word: str) -> str:
         with contextlib.suppress(UnicodeDecodeError):
             return os.fsencode(word).decode()
     return word
+
+
+def escape_messages() -> None:
+    """Have what Python and its libraries say to standard error steer no terminal: tracebacks,
+    warnings and records of logging may quote a caption or a file's name."""
+    sys.excepthook = _show_traceback
+    threading.excepthook = _show_thread_traceback
+    warnings.formatwarning = _formatted_warning
+    logging.setLogRecordFactory(_EscapedRecord)
+
+
+class _EscapedRecord(logging.LogRecord):
+    def getMessage(self) -> str:
+        return escaped(without_secrets(super().getMessage()))
+
+
+_plain_warning = warnings.formatwarning
+
+
+def _formatted_warning(*what: Any, **more: Any) -> str:
+    return escaped(without_secrets(_plain_warning(*what, **more)))
+
+
+def _show_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    lines = "".join(traceback.format_exception(kind, error, trace))
+    sys.stderr.write(escaped(without_secrets(lines)))
+
+
+def _show_thread_traceback(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        _show_traceback(failed.exc_type, failed.exc_value, failed.exc_traceback)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from jobs.terminal import command
+from jobs.terminal import command, show
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ def _study(config: StudyConfig) -> int:
     from scanner.testbed import files
 
     labelled = match(open_run(config.run), Labels.of(files.labels()))
-    print("\n".join([*directions(labelled), "", *candidates(labelled)]))
+    show("\n".join([*directions(labelled), "", *candidates(labelled)]))
     return 0
 
 

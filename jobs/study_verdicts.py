@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jobs.terminal import command, print_json
+from jobs.terminal import command, print_json, show
 from scanner.errors import UserError
 
 WITH = "with training images"
@@ -185,22 +185,22 @@ _PARTS = {
 def _print(record: dict[str, Any]) -> None:
     from scanner.run.verdicts import KINDS
 
-    print(f"fitted on {record['fitted_on']:,} of {record['captions']:,} captions; of them agree,")
-    print("judged by thresholds fitted without them, when so many labels may be wrong:")
-    print("  " + "".join(f"{tail:>8.0%}" for tail in record["cross_validated_agreement"]))
-    print("  " + "".join(f"{one:>8.1%}" for one in record["cross_validated_agreement"].values()))
-    print(f"thresholds, by {record['tail']:.0%}")
+    show(f"fitted on {record['fitted_on']:,} of {record['captions']:,} captions; of them agree,")
+    show("judged by thresholds fitted without them, when so many labels may be wrong:")
+    show("  " + "".join(f"{tail:>8.0%}" for tail in record["cross_validated_agreement"]))
+    show("  " + "".join(f"{one:>8.1%}" for one in record["cross_validated_agreement"].values()))
+    show(f"thresholds, by {record['tail']:.0%}")
     for name, value in record["thresholds"].items():
-        print(f"  {name:14}{'-' if value is None else f'{value:.4f}':>8}")
+        show(f"  {name:14}{'-' if value is None else f'{value:.4f}':>8}")
     for key, which in _PARTS.items():
         for way, found in record.get(key, {}).items():
-            print(
+            show(
                 f"{which} {found['captions']:,}, {way}: {found['agree']:.1%} agree with the labels"
             )
-            print(f"  {'':12}{'captions':>9}{'agree':>8}" + "".join(f"{k:>17}" for k in KINDS))
+            show(f"  {'':12}{'captions':>9}{'agree':>8}" + "".join(f"{k:>17}" for k in KINDS))
             for name, row in found["by_group"].items():
                 counts = "".join(f"{row[kind]:>17}" for kind in KINDS)
-                print(f"  {name:12}{row['captions']:>9}{row['agree']:>8.1%}{counts}")
+                show(f"  {name:12}{row['captions']:>9}{row['agree']:>8.1%}{counts}")
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.escaping import escaped, json_text, printable
 from jobs.output import write_out
 from jobs.plain_values import plain_rows
 from jobs.streams import escapes_json
-from jobs.terminal import printable, say
+from jobs.terminal import say
 from scanner.errors import UsageError
 
 SHOWN = 1000
@@ -37,34 +38,48 @@ class Written:
     """The same as --format json."""
     out: str | None = None
     """A file or URL instead of the standard output."""
+    csv_safe: bool = False
+    """In csv, put an apostrophe before each cell that a spreadsheet would take for a formula (one
+    that begins with = + - @, a tab or a line break)."""
 
     def write(self, table: pa.Table, first: Sequence[str] = ()) -> None:
         """See :func:`write_table`."""
-        write_table(table, "json" if self.json else self.format, self.out, first)
+        write_table(table, "json" if self.json else self.format, self.out, first, self.csv_safe)
 
 
 def write_table(
-    table: pa.Table, form: str | None, out: str | None, first: Sequence[str] = ()
+    table: pa.Table,
+    form: str | None,
+    out: str | None,
+    first: Sequence[str] = (),
+    csv_safe: bool = False,
 ) -> None:
     """``form``: table, csv, json, parquet, or None to go by where it is written; to a file, or to
     the standard output. ``first``: the columns shown where a terminal has no room for all.
+    ``csv_safe``: have no cell of csv begin as a spreadsheet's formula does.
 
     JSON is an array of objects, one a row. Raises UserError where the file cannot be written.
     """
+    form = form or (_form_of(out) if out is not None else "table")
+    if csv_safe and form != "csv":
+        raise UsageError(f"--csv-safe: only csv needs it, and this is {form}; add --format csv")
     table = _distinct_names(table)
     if out is not None:
-        _to_file(table, form or _form_of(out), out)
+        _to_file(table, form, out, csv_safe)
         say(f"{len(table):,} rows into {out}")
     elif form == "parquet":
         raise UsageError("parquet is no text: name a file with --out")
-    elif form in (None, "table"):
+    elif form == "table":
         print_table(plain_rows(table.slice(0, SHOWN)), table.column_names, first)
         if not len(table):
             say("no rows")
         if len(table) > SHOWN:
             say(f"… and {len(table) - SHOWN:,} more rows; --out FILE or --format csv has all")
+    elif form == "json":
+        sys.stdout.write(json_text(plain_rows(table), escapes_json(), allow_nan=False) + "\n")
     else:
-        _write_text(table, form, sys.stdout, escapes_json())
+        # Exact in a pipe or file; on a terminal nothing in it steers.
+        _write_csv(table, _Escaping() if sys.stdout.isatty() else sys.stdout, csv_safe)
 
 
 def _form_of(out: str) -> str:
@@ -75,33 +90,41 @@ def _form_of(out: str) -> str:
     return ending.lower() if dot else "csv"
 
 
-def _to_file(table: pa.Table, form: str, out: str) -> None:
+class _Escaping(io.TextIOBase):
+    """Standard output that shows lines of CSV to a person."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(escaped(text.replace("\r\n", "\n")))
+
+
+def _to_file(table: pa.Table, form: str, out: str, csv_safe: bool) -> None:
     def fill(file: IO[bytes]) -> None:
         if form == "parquet":
             pq.write_table(table, file, compression="zstd")
             return
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        _write_text(table, form, text)
+        if form == "json":
+            rows = plain_rows(table)
+            json.dump(rows, text, indent=1, ensure_ascii=False, default=str, allow_nan=False)
+            text.write("\n")
+        else:
+            _write_csv(table, text, csv_safe)
         text.detach()
 
     write_out(out, fill)
 
 
-def _write_text(table: pa.Table, form: str | None, file: IO[str], ascii_json: bool = False) -> None:
-    if form == "json":
-        rows = plain_rows(table)
-        json.dump(rows, file, indent=1, ensure_ascii=ascii_json, default=str, allow_nan=False)
-        file.write("\n")
-        return
+def _write_csv(table: pa.Table, file: IO[str] | io.TextIOBase, safe: bool) -> None:
+    from scanner.query import text_cell
+
+    def cell_of(value: Any) -> Any:
+        if isinstance(value, list | dict):
+            value = json.dumps(value, ensure_ascii=False, default=str)
+        return text_cell(value) if safe and isinstance(value, str) else value
+
     writer = csv.writer(file)
-    writer.writerow(table.column_names)
-    for row in plain_rows(table):
-        writer.writerow(
-            json.dumps(value, ensure_ascii=False, default=str)
-            if isinstance(value, list | dict)
-            else value
-            for value in row.values()
-        )
+    writer.writerow(map(cell_of, table.column_names))
+    writer.writerows(map(cell_of, row.values()) for row in plain_rows(table))
 
 
 def _distinct_names(table: pa.Table) -> pa.Table:
@@ -171,7 +194,7 @@ def cell(value: Any) -> Text:
         value = "; ".join(item["text"] for item in value)
     elif isinstance(value, list | dict):
         value = json.dumps(value, ensure_ascii=False, default=str)
-    text = str(value) if str(value).isprintable() else printable(str(value))
+    text = printable(str(value))
     return Text(text if len(text) <= 300 else text[:299] + "…")
 
 

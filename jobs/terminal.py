@@ -1,7 +1,6 @@
 """What every command does alike: errors, exit codes, what it says."""
 
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -9,8 +8,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from jobs.escaping import escaped, json_text, printable
 from jobs.options import parse
-from jobs.streams import as_text, escapes_json, prepare_streams
+from jobs.streams import as_text, escape_messages, escapes_json, prepare_streams
+from scanner.credentials import without_secrets
 from scanner.errors import UsageError, UserError
 from scanner.storage import skipped_lines
 
@@ -37,17 +38,18 @@ def run(command: Callable[[], int]) -> int:
     its traceback.
     """
     prepare_streams()
+    escape_messages()
     try:
         with _terminated_as_interrupted():
             return command()
     except UsageError as error:
-        print(f"memscan: {error}", file=sys.stderr)
+        complain(error)
         return 2
     except UserError as error:
-        print(f"memscan: {error}", file=sys.stderr)
+        complain(error)
         return 1
     except KeyboardInterrupt:
-        print("memscan: stopped; run the same command again to go on", file=sys.stderr)
+        complain("stopped; run the same command again to go on")
         return 130  # as shells say of a program that Ctrl-C has ended
     except BrokenPipeError:
         # The reader has gone; what is still buffered has to go somewhere at exit.
@@ -57,7 +59,7 @@ def run(command: Callable[[], int]) -> int:
         line = _foreseen(error)
         if line is None:
             raise
-        print(f"memscan: {line}", file=sys.stderr)
+        complain(line)
         return 1
 
 
@@ -97,9 +99,19 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def show(text: str) -> None:
+    """What a command found, to standard output, where nothing in it steers the terminal."""
+    print(escaped(text), flush=True)
+
+
 def say(line: str) -> None:
-    """A line of progress or log, to standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """One line of progress or log, to standard error, whatever is in it."""
+    print(printable(without_secrets(line)), file=sys.stderr, flush=True)
+
+
+def complain(problem: object) -> None:
+    """An error, of several lines where it quotes a query, to standard error."""
+    print(escaped(without_secrets(f"memscan: {problem}")), file=sys.stderr, flush=True)
 
 
 def quiet_libraries() -> None:
@@ -112,21 +124,16 @@ def quiet_libraries() -> None:
 
 
 def print_json(record: Any) -> None:
-    print(json.dumps(record, indent=1, ensure_ascii=escapes_json(), default=str))
+    print(json_text(record, escapes_json()))
 
 
 def print_rejects(reasons: dict[str, int], column: int = 11) -> None:
     """A line a reason; ``column``: where it begins."""
     for reason, count in reasons.items():
-        print(f"{'rejected':{column}}{count:,}: {reason}")
+        show(f"{'rejected':{column}}{count:,}: {printable(reason)}")
 
 
 def print_skipped(skipped: dict[str, Any], column: int = 11) -> None:
     """Print the files that were not read, a line per reason; ``column``: where it begins."""
     for line in skipped_lines(skipped):
-        print(f"{'files':{column}}{line}")
-
-
-def printable(text: str) -> str:
-    """Text without what could steer a terminal."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
+        show(f"{'files':{column}}{printable(line)}")

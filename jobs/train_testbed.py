@@ -63,7 +63,9 @@ def _train(config: TrainConfig) -> int:
     if config.clip_merges:
         tokenizer = networks.make_tokenizer(config.clip_merges)
     else:
-        tokenizer = CLIPTokenizer.from_pretrained(files.MODEL / "tokenizer")
+        tokenizer = CLIPTokenizer.from_pretrained(
+            files.MODEL / "tokenizer", local_files_only=True, trust_remote_code=False
+        )
     pipe = networks.make_pipeline(tokenizer)
     pipe.set_progress_bar_config(disable=True)
     training.train(pipe, images[: int(rows.max()) + 1], captions, rows, config.recipe)

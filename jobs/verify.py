@@ -20,7 +20,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from jobs.progress import DrawnProgress
-from jobs.terminal import command, print_json, quiet_libraries, say
+from jobs.terminal import command, print_json, quiet_libraries, say, show
 from scanner.evidence.verify.config import VerifyConfig
 
 if TYPE_CHECKING:
@@ -68,20 +68,20 @@ def _record(config: VerifyConfig, found: "Verification") -> dict[str, Any]:
 def _print(config: VerifyConfig, found: "Verification") -> None:
     width = max(map(len, found.verdicts)) + 2
     for verdict, count in found.verdicts.items():
-        print(f"{verdict:{width}}{count:6,}")
+        show(f"{verdict:{width}}{count:6,}")
     if found.images:
-        print(f"{found.images:,} images, {found.images_per_second:.1f} a second")
-    print(f"pictures in {found.out}")
+        show(f"{found.images:,} images, {found.images_per_second:.1f} a second")
+    show(f"pictures in {found.out}")
     if found.changes:
         changes = found.changes
-        print(f"\n{changes.changed:,} of {changes.captions:,} verdicts differ from the plain ones")
-        print(f"{'plain':{width}}{''.join(f'{k:>{width}}' for k in changes.to)}   when mitigated")
+        show(f"\n{changes.changed:,} of {changes.captions:,} verdicts differ from the plain ones")
+        show(f"{'plain':{width}}{''.join(f'{k:>{width}}' for k in changes.to)}   when mitigated")
         for before, after in changes.to.items():
-            print(f"{before:{width}}" + "".join(f"{count:{width},}" for count in after.values()))
+            show(f"{before:{width}}" + "".join(f"{count:{width},}" for count in after.values()))
     elif config.mitigate:
-        print("\nno plain verification to compare with: leave out --mitigate, and one is made")
+        show("\nno plain verification to compare with: leave out --mitigate, and one is made")
     query = '"FROM mitigated"' if config.mitigate else "--name precision_at_depth"
-    print(f"next: memscan sql {shlex.quote(config.run)} {query}")
+    show(f"next: memscan sql {shlex.quote(config.run)} {query}")
 
 
 if __name__ == "__main__":

@@ -6,16 +6,17 @@ from jobs.architecture import imports_of, modules, redrawn
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {
-    "errors": set(),
+    "credentials": set(),
+    "errors": {"credentials"},
     "cores": set(),
     "signals": set(),
-    "storage": {"errors"},
-    "captions": {"errors", "storage"},
+    "storage": {"credentials", "errors"},
+    "captions": {"credentials", "errors", "storage"},
     "run": {"errors", "storage"},
     "models": {"errors", "cores", "storage"},
     "probe": {"errors", "signals", "models"},
     "scoring": {"errors", "signals", "models", "probe", "captions", "run"},
-    "cluster": {"errors", "cores", "storage", "run"},
+    "cluster": {"credentials", "errors", "cores", "storage", "run"},
     "query": {"errors", "cores", "storage", "run"},
     "calibration": {"errors", "storage", "captions", "run", "query"},
     "curation": {

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.tables import print_table
-from jobs.terminal import command, print_json, quiet_libraries
+from jobs.terminal import command, print_json, quiet_libraries, show
 
 MODELS = ("testbed", "sd14-random")
 
@@ -113,17 +113,17 @@ def _measure_model(name: str, config: BenchConfig) -> dict[str, Any]:
 
 
 def _print_pipeline(found: dict[str, Any]) -> None:
-    print(f"\npipeline: {found['captions']:,} distinct captions, {found['actors']} actors\n")
+    show(f"\npipeline: {found['captions']:,} distinct captions, {found['actors']} actors\n")
     for stub, what in (("ready_table", "a ready table"), ("stub_unet", "all but the U-Net")):
         seconds = found[f"seconds_{stub}"]
-        print(
+        show(
             f"{what + ':':22}{found[f'captions_per_second_{stub}']:,.0f} captions/s "
             f"({seconds['planning']:.1f} s of planning, {seconds['scanning']:.1f} s of scanning)"
         )
         for who, held in found[f"memory_{stub}"].items():
             sizes = ", ".join(f"{at} {size / 2**20:,.0f}" for at, size in held.items())
-            print(f"  resident MiB of {who}: {sizes}")
-    print(
+            show(f"  resident MiB of {who}: {sizes}")
+    show(
         f"testbed, two actors:  {found['captions_per_second_two_actors']:,.0f} captions/s, "
         f"{found['actor_busy_fraction']:.1%} of their time in forwards, "
         f"{found['two_actors_over_two_bare']:.2f} of two bare processes"
@@ -132,7 +132,7 @@ def _print_pipeline(found: dict[str, Any]) -> None:
 
 def _print_planning(found: dict[str, Any]) -> None:
     peak, before = (found[f"{name}_bytes"] / 2**20 for name in ("peak_memory", "memory_before"))
-    print(
+    show(
         f"\nplanning of {found['rows']:,} rows, half of them repeats, in one process: read in "
         f"{found['seconds_read']:.0f} s ({found['rows_per_second_read']:,.0f} rows/s), grouped in "
         f"{found['seconds_group']:.0f} s; resident at most {peak:,.0f} MiB, {before:,.0f} of them "
@@ -141,7 +141,7 @@ def _print_planning(found: dict[str, Any]) -> None:
 
 
 def _print_sql(found: dict[str, Any], scores: int) -> None:
-    print(f"\nqueries on {scores:,} scores, against DuckDB's bare scan of the same columns\n")
+    show(f"\nqueries on {scores:,} scores, against DuckDB's bare scan of the same columns\n")
     rows = [
         {
             "query": name,
@@ -157,7 +157,7 @@ def _print_sql(found: dict[str, Any], scores: int) -> None:
 
 
 def _print_model(found: dict[str, Any]) -> None:
-    print(
+    show(
         f"\n{found['model']}: batches of {found['batch_size']}, {found['rounds']} rounds; a plain "
         f"U-Net forward is {found['gflop_forward']:,.4g} GFLOP, the text encoder "
         f"{found['gflop_text_encoder']:,.3g}\n"
@@ -176,4 +176,4 @@ def _print_model(found: dict[str, Any]) -> None:
     ]
     print_table(rows, list(rows[0]))
     for note in found["notes"]:
-        print(note)
+        show(note)

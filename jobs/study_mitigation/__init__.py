@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.terminal import command, print_json, quiet_libraries
+from jobs.terminal import command, print_json, quiet_libraries, show
 from scanner.cores import usable_cores
 from scanner.errors import UsageError
 
@@ -72,7 +72,7 @@ def _study(config: StudyConfig) -> int:
     if config.json:
         print_json(record)
     else:
-        print((config.out / "findings.md").read_text(encoding="utf-8"))
+        show((config.out / "findings.md").read_text(encoding="utf-8"))
     return 0
 
 

@@ -42,7 +42,12 @@ class Setting:
     def __init__(self, bank_NF: Tensor | None = None) -> None:
         self.model: DiffusionModel = load_model("testbed", dtype="float32", device="cpu")
         self.pipe = StableDiffusionPipeline.from_pretrained(
-            files.MODEL, unet=self.model.unet, dtype=torch.float32
+            files.MODEL,
+            unet=self.model.unet,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
         )
         self.pipe.set_progress_bar_config(disable=True)
         self.bank_NCHW, own, groups = bank_and_owners(files.DATA)

@@ -109,7 +109,15 @@ def _without_weights() -> Any:
 
 def _pipeline(unet: UNet2DConditionModel) -> Any:
     """A full-size U-Net behind the testbed's tokenizer and text encoder."""
-    pipe = StableDiffusionPipeline.from_pretrained(MODEL, unet=None, vae=None, safety_checker=None)
+    pipe = StableDiffusionPipeline.from_pretrained(
+        MODEL,
+        unet=None,
+        vae=None,
+        safety_checker=None,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+    )
     pipe.unet = unet
     return pipe
 

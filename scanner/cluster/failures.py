@@ -5,6 +5,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
+from scanner.credentials import without_secrets
 from scanner.storage import is_transient
 
 # Ray's words of an actor whose node is gone: the only sign, of one that was still starting.
@@ -42,9 +43,9 @@ def brief(error: Exception) -> str:
     """What an exception from an actor comes to, in one line."""
     cause: Any = getattr(error, "cause", None)
     if cause is not None:
-        return f"{type(cause).__name__}: {cause}"
+        return without_secrets(f"{type(cause).__name__}: {cause}")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # What Ray adds to the reason of an actor that died as it started.
     while len(lines) > 1 and lines[-1].startswith("The actor never ran"):
         lines.pop()
-    return lines[-1] if lines else type(error).__name__
+    return without_secrets(lines[-1]) if lines else type(error).__name__

@@ -17,6 +17,10 @@ from scanner.cluster.resources import Resources, nodes  # first: it prepares the
 # isort: split
 import grpc
 import ray
+from ray._raylet import (  # type: ignore[attr-defined]
+    AuthenticationTokenLoader,
+    Config,
+)
 
 from scanner.cores import usable_cores
 from scanner.errors import UserError
@@ -74,7 +78,7 @@ def start_ray(address: str | None) -> None:
     folder = _temporary_folder()
     if folder:
         options["_temp_dir"] = f"{folder}/ray"
-    _bring_token()
+    _require_token()
     _init(address, lambda: ray.init(**options))
 
 
@@ -250,10 +254,18 @@ def _check_room(folder: str, said: str) -> None:
         )
 
 
-def _bring_token() -> None:
-    """Give a local Ray its token where the home directory, in which Ray keeps it, is of no use."""
+def _require_token() -> None:
+    """Have a local Ray serve only who knows its token, whatever the environment says: it listens on
+    the machine's address, and runs any code that it is given.
+
+    Where the home directory, in which Ray keeps the token, is of no use, it gets one here.
+    """
+    os.environ["RAY_AUTH_MODE"] = "token"
     if not _has_token_or_place():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    # Ray has read the variables already, as it was imported, or for an earlier local Ray.
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _has_token_or_place() -> bool:

@@ -24,11 +24,19 @@ class OverLimit(UserError):
         self.summary = summary
 
 
-def curate(run: str, tables: RunTables, policy: Policy, out: str, force: bool = False) -> Summary:
+def curate(
+    run: str,
+    tables: RunTables,
+    policy: Policy,
+    out: str,
+    force: bool = False,
+    csv_safe: bool = False,
+) -> Summary:
     """Write the removal list of a policy, and what it comes to, into the directory ``out``.
 
     Nothing is scored. Raises UserError where a predicate is wrong, and OverLimit where, without
     ``force``, a source or a cluster loses more than the policy's limits; then nothing is written.
+    ``csv_safe``: see :func:`write_list`.
     """
     matching = make_list(run, tables, policy)
     summary = summarize(matching, run, out)
@@ -40,7 +48,7 @@ def curate(run: str, tables: RunTables, policy: Policy, out: str, force: bool = 
             old = f"; the list in {out} is still the earlier one" if store.exists(PARQUET) else ""
             raise OverLimit(f"{error}. Nothing was written{old}", summary) from error
     record = Run.existing(run).record() or {}
-    write_list(tables, store, policy.id, record["fingerprint"]["id"])
+    write_list(tables, store, policy.id, record["fingerprint"]["id"], csv_safe)
     store.write(POLICY, policy.text.encode())
     store.write(SUMMARY_TEXT, (summary.to_text() + "\n").encode())
     store.write(SUMMARY, encode(summary.to_json()))

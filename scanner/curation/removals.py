@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from scanner.curation.matching import Matching
-from scanner.query import RunTables, library
+from scanner.query import RunTables, library, text_cells
 from scanner.run.schema import column
 from scanner.storage import Store
 
@@ -67,18 +67,24 @@ def count_listed(tables: RunTables) -> dict[str, int]:
     return _counts(tables, "(FROM listed WHERE caption_id IS NOT NULL)")
 
 
-def write_list(tables: RunTables, store: Store, policy: str, fingerprint: str) -> None:
-    """Write the table listed as Parquet and CSV, in bounded memory, each whole or not at all."""
+def write_list(
+    tables: RunTables, store: Store, policy: str, fingerprint: str, csv_safe: bool
+) -> None:
+    """Write the table listed as Parquet and CSV, in bounded memory, each whole or not at all.
+
+    ``csv_safe``: have no cell of the CSV file begin as a spreadsheet's formula does.
+    """
     with tempfile.TemporaryDirectory() as folder:
         parquet, text = Path(folder, PARQUET), Path(folder, CSV)
         schema = _schema(tables, policy, fingerprint)
+        as_cells = text_cells if csv_safe else lambda table: table
         with (
             pq.ParquetWriter(parquet, schema, compression="zstd") as as_parquet,
-            pyarrow.csv.CSVWriter(text, _flat(schema.empty_table()).schema) as as_csv,
+            pyarrow.csv.CSVWriter(text, as_cells(_flat(schema.empty_table())).schema) as as_csv,
         ):
             for table in _tables(tables, schema, policy):
                 as_parquet.write_table(table)
-                as_csv.write_table(_flat(table))
+                as_csv.write_table(as_cells(_flat(table)))
         store.upload(text, CSV)
         store.upload(parquet, PARQUET)
 

@@ -7,6 +7,7 @@ from transformers import CLIPTextConfig
 from scanner.models.diffusion_model import score_scheduler
 from scanner.models.model_files import ModelFiles
 from scanner.models.opening import model_error, opening
+from scanner.models.parts import ATTENTION
 from scanner.models.tokenizers import open_tokenizer, refuse_other_tokenizer
 
 _ONE_MODEL = "put the parts of one model together, or save it again"
@@ -35,9 +36,27 @@ def refuse_misfit(files: ModelFiles) -> None:
 
 
 def _text_config(files: ModelFiles, part: str) -> CLIPTextConfig:
-    files.config(part)
-    with opening(files.title, f"{part}/config.json"):
-        return CLIPTextConfig.from_pretrained(files.folder / part, local_files_only=True)
+    place = f"{part}/config.json"
+    if named := _named_attention(files.config(part)):
+        raise model_error(
+            files.title,
+            f"{place}: attention by {named}, which can be code from elsewhere; remove the entry",
+        )
+    with opening(files.title, place):
+        return CLIPTextConfig.from_pretrained(
+            files.folder / part, local_files_only=True, trust_remote_code=False
+        )
+
+
+def _named_attention(value: Any) -> str:
+    """Return what a configuration, or one within it, names as its attention; "" for PyTorch's."""
+    if not isinstance(value, dict):
+        return ""
+    for key, inner in value.items():
+        found = str(inner) if key.strip("_") == "attn_implementation" else _named_attention(inner)
+        if found not in ("", "None", "eager", ATTENTION):
+            return found
+    return ""
 
 
 def _refuse_width(name: str, unet: dict[str, Any], widths: dict[str, int]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import diffusers.utils.logging
 import torch
 import transformers.utils.logging
+from transformers import PreTrainedModel
 
 from scanner.models.opening import AGAIN, model_error, opening
 
@@ -20,6 +21,8 @@ WRAPPERS = {
 }
 ADAPTED = (".base_layer.", "base_model.", "lora_")
 SHOWN = 3
+ATTENTION = "sdpa"
+"""How text encoders compute attention, whatever their configuration says."""
 
 
 def load_part(name: str, folder: Path, kind: type[Any], dtype: torch.dtype) -> Any:
@@ -35,6 +38,7 @@ def load_part(name: str, folder: Path, kind: type[Any], dtype: torch.dtype) -> A
             use_safetensors=True,
             dtype=dtype,
             local_files_only=True,
+            **_own_code(kind),
             output_loading_info=True,
             # They are reported then, and refused below.
             ignore_mismatched_sizes=True,
@@ -51,6 +55,17 @@ def load_part(name: str, folder: Path, kind: type[Any], dtype: torch.dtype) -> A
     missing = {*report["missing_keys"], *missing_weights(part)}
     refuse_incomplete(name, place, missing, report["unexpected_keys"])
     return part
+
+
+def _own_code(kind: type[Any]) -> dict[str, Any]:
+    """Return options that keep a part to its library's own code.
+
+    The configuration of a text encoder could name another attention, one of the hub too. Parts of
+    diffusers have no such options, and load no code.
+    """
+    if not issubclass(kind, PreTrainedModel):
+        return {}
+    return {"attn_implementation": ATTENTION, "trust_remote_code": False}
 
 
 def refuse_incomplete(

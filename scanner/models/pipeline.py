@@ -41,4 +41,11 @@ def pipeline_of(files: ModelFiles, model: DiffusionModel) -> Any:
     parts |= {name: value for name, value in absent.items() if name in accepted}
     vae = load_vae(files).to(model.device)
     with opening(files.name, "model_index.json"):
-        return kind.from_pretrained(files.folder, vae=vae, local_files_only=True, **parts)
+        return kind.from_pretrained(
+            files.folder,
+            vae=vae,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            **parts,
+        )

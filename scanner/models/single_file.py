@@ -17,12 +17,13 @@ from diffusers.loaders.single_file_utils import (
     infer_diffusers_model_type,
 )
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from scanner.errors import UserError
 from scanner.models.families import refuse_distilled, supported
 from scanner.models.fetching import fetch_configuration, local_copy
 from scanner.models.opening import model_error, opening
-from scanner.models.parts import missing_weights, quiet, refuse_incomplete
+from scanner.models.parts import ATTENTION, missing_weights, quiet, refuse_incomplete
 from scanner.models.weights import outline
 
 ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -123,6 +124,8 @@ def load_single_file(
     keys = [key for key in outline(name, path) if is_scored(key)]
     found = {part: getattr(loaded, part) for part in parts}
     for part, module in found.items():
+        if isinstance(module, PreTrainedModel):
+            module.set_attn_implementation(ATTENTION)
         refuse_incomplete(name, f"{path.name}, {part}", missing_weights(module), ())
     _refuse_unread(name, folder, "unet", found["unet"], keys, UNET)
     for prefix, part in ENCODERS.items():

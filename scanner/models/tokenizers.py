@@ -29,7 +29,9 @@ def open_tokenizer(name: str, folder: Path) -> CLIPTokenizer:
                     name, f"{part}/{file}: missing, as is {part}/{WHOLE}; copy the tokenizer again"
                 )
     with opening(name, f"{part}/"):
-        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = CLIPTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     if len(tokenizer) < LETTERS:
         raise model_error(
             name, f"{part}/: a vocabulary of {len(tokenizer)} tokens is incomplete; {AGAIN}"

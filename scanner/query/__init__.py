@@ -8,6 +8,7 @@ from scanner.query.library import Query, library
 from scanner.query.quoting import identifier
 from scanner.query.ranking import rank
 from scanner.query.scanned import Scanned, scanned
+from scanner.query.spreadsheets import text_cell, text_cells
 
 __all__ = [
     "COMBINATION",
@@ -25,4 +26,6 @@ __all__ = [
     "open_run",
     "rank",
     "scanned",
+    "text_cell",
+    "text_cells",
 ]

@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from scanner.credentials import without_secrets
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 # Clients of object stores have exceptions of their own, which share no class.
@@ -60,7 +62,7 @@ def complaint(error: BaseException) -> str | None:
         named = f"{place}: " if place else ""
         is_s3 = place.startswith(("s3://", "s3a://")) or _is_boto(chain)
         endpoint = ", AWS_ENDPOINT_URL" if is_s3 else ""
-        return (
+        return without_secrets(
             f"storage: {named}{type(error).__name__}: {error}; check the location, the permissions"
             f"{endpoint} and the credentials in the environment"
         )
@@ -68,7 +70,7 @@ def complaint(error: BaseException) -> str | None:
         return None
     remedy = _REMEDIES.get(error.errno or 0)
     if remedy is None:
-        return f"{type(error).__name__}: {error}"
+        return without_secrets(f"{type(error).__name__}: {error}")
     where = error.filename or place
     if isinstance(where, bytes):
         where = where.decode(errors="backslashreplace")

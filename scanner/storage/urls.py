@@ -1,7 +1,6 @@
 """URLs and local paths: their filesystem, their full form, and no secrets in them."""
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -9,28 +8,9 @@ from urllib.parse import quote, unquote_to_bytes
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from scanner.credentials import secret_in
 from scanner.errors import UserError
 
-_SECRETS = (
-    "access_token",
-    "api[-_]?key",
-    "awsaccesskeyid",
-    "googleaccessid",
-    "key-pair-id",
-    "password",
-    "secret",
-    "sig",
-    "signature",
-    "token",
-    "x-amz-credential",
-    "x-amz-security-token",
-    "x-amz-signature",
-    "x-goog-credential",
-    "x-goog-signature",
-)
-_SECRET_QUERY = re.compile(rf"://.*[?&;]({'|'.join(_SECRETS)})=", re.IGNORECASE)
-# A secret key can hold a slash; what looks like one before the first slash can be a port.
-_PASSWORD = re.compile(r"://[^/@?]*:(?!\d+(/|$))[^@]*@|https?://[^/@]*@", re.IGNORECASE)
 # Other protocols of fsspec read what a location names (chains, archives, code), or run commands.
 SCHEMES = (
     *("file", "s3", "s3a", "http", "https"),
@@ -94,10 +74,8 @@ def _decoded(path: str) -> str:
 
 
 def refuse_credentials(url: str, where: str = "") -> None:
-    """Raise UserError if a URL holds a password, or is signed or carries a token in its query."""
-    secret = "a password" if _PASSWORD.search(url) else ""
-    secret = secret or ("a signature or token" if _SECRET_QUERY.search(url) else "")
-    if secret:
+    """Raise UserError if a URL holds a password, or a signature, token or key as a parameter."""
+    if secret := secret_in(url):
         raise UserError(
             f"{where}{url.split('://')[0]}://***: {secret} in a URL would end up in tables and "
             "logs; give it by the environment (AWS_ACCESS_KEY_ID …) or the store's own "

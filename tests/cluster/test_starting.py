@@ -1,7 +1,10 @@
 """What keeps Ray from starting is named at once, or worked around."""
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +19,7 @@ from scanner.errors import UserError
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ray.shutdown()
-    for name in ("RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR", "RAY_AUTH_TOKEN"):
+    for name in ("RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     yield
     ray.shutdown()
@@ -102,3 +105,32 @@ def test_ray_starts_with_a_long_temporary_path_and_no_home(
         assert ray.get(ray.remote(lambda: 7).remote()) == 7
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+JOIN = """
+import sys
+from ray._raylet import GcsClient
+print("joined", GcsClient(address=sys.argv[1]).cluster_id)
+"""
+
+
+def test_nobody_without_the_token_joins_a_local_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the environment turns tokens off."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    start_ray(None)
+    address = ray.get_runtime_context().gcs_address
+    assert ray.get(ray.remote(lambda: 7).remote()) == 7
+    strangers = [
+        subprocess.Popen(
+            [sys.executable, "-c", JOIN, address],
+            env={**os.environ, "RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": "guessed" * 8},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for mode in ("disabled", "token")
+    ]
+    for stranger in strangers:
+        joined, complaint = stranger.communicate(timeout=60)
+        assert joined == "", complaint
+        assert "InvalidAuthToken" in complaint

@@ -1,6 +1,7 @@
 """The Kubernetes files are valid and fit one another, the image and the command line."""
 
 import json
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +35,25 @@ def _groups(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _containers(job: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        container for group in _groups(job) for container in group["template"]["spec"]["containers"]
-    ]
+    return [container for pod in _pods(job) for container in pod["containers"]]
+
+
+def _pods(job: dict[str, Any]) -> list[dict[str, Any]]:
+    templates = [group["template"] for group in _groups(job)]
+    return [template["spec"] for template in (*templates, job["spec"]["submitterPodTemplate"])]
 
 
 def test_every_document_is_valid() -> None:
     names = {path.name for path in FILES.glob("*.yaml")}
-    assert names >= {"rayjob.yaml", "account.yaml"}
+    assert names >= {"rayjob.yaml", "account.yaml", "network.yaml"}
     for name in names:
         for document in _documents(name):
             if document["kind"] != "RayJob":
                 kubernetes_validate.validate(document, KUBERNETES, strict=True)
                 continue
             jsonschema.validate(document, SCHEMA)
-            for group in _groups(document):
-                pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {}} | group["template"]
+            for spec in _pods(document):
+                pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": spec}
                 kubernetes_validate.validate(pod, KUBERNETES, strict=True)
 
 
@@ -118,11 +122,52 @@ def test_pods_are_the_account_that_the_bucket_lets_in(job: dict[str, Any]) -> No
 
 
 def test_pods_are_not_root_and_have_no_privileges(job: dict[str, Any]) -> None:
-    for group in _groups(job):
-        assert group["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
-    for container in _containers(job):
+    for pod in _pods(job):
+        assert pod["securityContext"] == {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+    autoscaler = job["spec"]["rayClusterSpec"]["autoscalerOptions"]
+    for container in (*_containers(job), autoscaler):
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_pods_write_to_volumes_that_end_with_them(job: dict[str, Any]) -> None:
+    written = {"/tmp", "/home/memscan"}
+    for pod in _pods(job):
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        for container in pod["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            mounts = {one["mountPath"]: volumes[one["name"]] for one in container["volumeMounts"]}
+            assert written <= mounts.keys()
+            assert all("emptyDir" in mounts[path] for path in written)
+    image = (ROOT / "infra/Dockerfile").read_text()
+    assert "WORKDIR /home/memscan" in image
+
+
+def test_only_the_head_can_ask_the_cluster_s_api(job: dict[str, Any]) -> None:
+    head, *others = _pods(job)
+    assert "automountServiceAccountToken" not in head
+    assert [pod["automountServiceAccountToken"] for pod in others] == [False, False]
+
+
+def test_ray_is_reached_by_its_own_pods_alone_and_asks_for_a_token(job: dict[str, Any]) -> None:
+    (policy,) = _documents("network.yaml")
+    spec = policy["spec"]
+    assert policy["metadata"]["namespace"] == job["metadata"]["namespace"]
+    assert (spec["podSelector"], set(spec["policyTypes"])) == ({}, {"Ingress", "Egress"})
+    own, operator = spec["ingress"]
+    assert own == {"from": [{"podSelector": {}}]}
+    assert [port["port"] for port in operator["ports"]] == [8265]
+    within, names, outside = spec["egress"]
+    assert within == {"to": [{"podSelector": {}}]}
+    assert {port["port"] for port in names["ports"]} == {53}
+    assert {port["port"] for port in outside["ports"]} == {443, 6443}
+    blocks = [ip_network(one["ipBlock"]["except"][0]) for one in outside["to"]]
+    for metadata in ("169.254.169.254", "169.254.170.23", "fd00:ec2::254"):
+        assert any(ip_address(metadata) in block for block in blocks)
+    assert job["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
 
 
 def test_the_job_has_one_image_and_a_version_of_ray_that_the_package_takes(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import COMMANDS
-from jobs.terminal import printable
+from jobs.escaping import printable
 from tests.commands import config_of
 from tests.memscan import called, memscan
 from tests.query.test_query import make_run
@@ -224,7 +224,7 @@ def test_a_table_shows_captions_as_text_without_markup_or_control_characters(run
     head = done.stdout.splitlines()[0].replace("┃", " ").split()
     assert head == ["rank", "n_samples", "noise_norm_first", "caption", "reasons"]
     assert "not shown for want of room: caption_id, probability" in done.stderr
-    assert printable("a\x1b[31mb\n") == "a�[31mb�"
+    assert printable("a\x1b[31mb\n") == "a\\x1b[31mb\\n"
 
 
 @pytest.mark.parametrize(

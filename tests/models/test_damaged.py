@@ -57,6 +57,14 @@ DAMAGED: dict[str, tuple[Change, str]] = {
         lambda folder: (folder / UNET_CONFIG).write_bytes(b"\xff\xfe{"),
         r"unet/config\.json: not UTF-8",
     ),
+    "attention of the hub": (
+        set_json(TEXT_CONFIG, attn_implementation="kernels-community/x"),
+        r"text_encoder/config\.json: attention by kernels-community/x, which can be code",
+    ),
+    "attention within": (
+        set_json(TEXT_CONFIG, text_config={"_attn_implementation": "mine/x"}),
+        r"text_encoder/config\.json: attention by mine/x, which can be code from elsewhere",
+    ),
     "unet config not JSON": (set_text(UNET_CONFIG, ""), r"unet/config\.json: not JSON"),
     "unet config null": (set_text(UNET_CONFIG, "null"), r"unet/config\.json: not a JSON object"),
     "text config not JSON": (set_text(TEXT_CONFIG, "{"), r"text_encoder/config\.json: not JSON"),

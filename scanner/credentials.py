@@ -1,0 +1,92 @@
+"""Secrets in URLs and messages: recognised by name, and never repeated."""
+
+import os
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+HIDDEN = "***"
+# What nested encodings of a URL are decoded to, at most.
+DEPTH = 5
+# Families of names, wherever in a parameter's name they are: X-Amz-Security-Token, apikey, oauth2.
+_FAMILIES = re.compile(
+    "token(?!i[sz])|secret|passw|passphrase|pwd|credential|signature|bearer|jwt|hmac|cookie"
+    "|session|access[-_]?id|key|auth(?!or(?!i[sz]))"
+)
+# Too short to be looked for within words (design, Kansas, compass).
+_WORDS = {"sig", "sas", "pass", "pin", "otp", "cred", "creds"}
+_HARMLESS = re.compile("monkey|donkey|turkey|whiskey|[hj]ockey|key(?:word|board|note|frame)")
+_WORD = re.compile("[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_FILE_NAME = re.compile(r"[^=]*\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,8}", re.IGNORECASE)
+_PARAMETER = re.compile("[?&;#]([^?&;#=]*)=([^?&;#]+)")
+# A secret key can hold a slash; what looks like one before the first slash can be a port.
+_PASSWORD = re.compile(r"://[^/@?#]*:(?!\d+(?:[/?#]|$))[^@]*@|https?://[^/@?#]*@", re.IGNORECASE)
+_URL = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s'\"<>`]+", re.IGNORECASE)
+_VARIABLE = re.compile("token|secret|passw|passphrase|credential|api_?key|access_?key|private_?key")
+_NO_VALUE = ("_path", "_file", "_dir", "_uri", "_url")
+SHORTEST = 8
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a parameter of this name holds a secret, by the families of such names."""
+    words = {word.lower() for word in _WORD.findall(name)}
+    return bool(_FAMILIES.search(_HARMLESS.sub("", name.lower())) or words & _WORDS)
+
+
+def secret_in(url: str) -> str:
+    """Return what is secret in a URL, for a message ("the parameter sig"), "" for nothing.
+
+    Looks at what precedes the host, and at parameters of the query, the fragment and the path, also
+    percent-encoded once or several times, as in a URL within a URL. A path of this machine, and a
+    ``file://`` URL, have no parameters.
+    """
+    scheme, is_url, _ = url.partition("://")
+    if not is_url or scheme.lower() == "file":
+        return ""
+    for text in _decoded(url):
+        if _PASSWORD.search(text):
+            return "a password"
+        for name, value in _PARAMETER.findall(text):
+            # ?key=part-0.parquet names an object.
+            names_file = name.lower() == "key" and _FILE_NAME.fullmatch(value)
+            if is_secret_name(name) and not names_file:
+                shown = re.sub(r"[^\w.-]", "", name)
+                return f"the parameter {shown[:40]}"
+    return ""
+
+
+def without_secrets(text: str) -> str:
+    """Return a message with secrets of its URLs, and of this process's environment, hidden."""
+    text = _URL.sub(lambda match: _hidden(match.group(), match.group(1)), text)
+    for value in _environment():
+        text = text.replace(value, HIDDEN)
+    return text
+
+
+def _hidden(url: str, scheme: str) -> str:
+    if not secret_in(url):
+        return url
+    place = re.split("[?;#]", url, maxsplit=1)[0]
+    return f"{scheme}://{HIDDEN}" if secret_in(place) or place == url else f"{place}?{HIDDEN}"
+
+
+def _decoded(url: str) -> Iterator[str]:
+    """A URL as it is, then decoded once, and so on."""
+    for _ in range(DEPTH):
+        yield url
+        decoded = unquote(url)
+        if decoded == url:
+            return
+        url = decoded
+
+
+def _environment() -> list[str]:
+    """The secrets that environment variables hold, the longest first."""
+    found = {
+        value
+        for name, value in os.environ.items()
+        if _VARIABLE.search(name.lower())
+        and not name.lower().endswith(_NO_VALUE)
+        and len(value) >= SHORTEST
+    }
+    return sorted(found, key=len, reverse=True)
