@@ -1,5 +1,6 @@
 """Bring a model's files to this machine: from a directory, a store, or the hub."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ def local_copy(name: str) -> Path | None:
     """A local path as it is, a URL's copy on this machine; None for what is neither."""
     if "://" in name:
         return fetch(name, Path.home() / ".cache" / "memscan" / "models")
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     return path if path.exists() else None
 
 

@@ -6,6 +6,7 @@ model of the same architecture. diffusers tells the kind of model by its keys, n
 the hub whose configuration fits, and converts the keys.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ BLOCKS = ".resblocks."
 
 def is_single_file(name: str) -> bool:
     """Whether a model's name is that of one file."""
-    return name.lower().endswith(ENDINGS) and not Path(name).expanduser().is_dir()
+    return name.lower().endswith(ENDINGS) and not Path(os.path.expanduser(name)).is_dir()
 
 
 def is_scored(key: str) -> bool:

@@ -1,5 +1,6 @@
 """What a scan's options come to on this machine."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -96,7 +97,7 @@ def _model_options(config: ScanConfig) -> dict[str, Any]:
 
 def from_anywhere(name: str) -> str:
     """A local path made absolute, since actors work in another directory; other names as is."""
-    return full_url(name) if name != "testbed" and Path(name).expanduser().exists() else name
+    return full_url(name) if name != "testbed" and Path(os.path.expanduser(name)).exists() else name
 
 
 def _scoring(config: ScanConfig) -> dict[str, Any]:

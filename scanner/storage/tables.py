@@ -30,7 +30,10 @@ def live_files(fs: Any, table: str) -> set[str]:
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "table")
-        fs.get(f"{table}/{DELTA_LOG}", str(copy / DELTA_LOG), recursive=True)
+        for name in fs.find(f"{table}/{DELTA_LOG}"):
+            target = copy / name[len(table) :].lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fs.get_file(name, str(target))
         try:
             opened = DeltaTable(str(copy))
             features = set(opened.protocol().reader_features or ()) & UNREADABLE

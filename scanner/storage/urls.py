@@ -63,7 +63,8 @@ def split_url(url: str) -> tuple[Any, str]:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    """The path from the root; ``~`` is a home only if no file has the literal name."""
+    return str(Path(path if os.path.lexists(path) else os.path.expanduser(path)).absolute())
 
 
 def _decoded(path: str) -> str:
