@@ -18,9 +18,10 @@ Values: TypeAlias = pa.Array | list
 class Contents:
     """A file without its rows: its columns, its size, and, of parquet, its row groups' rows.
 
-    ``is_open``: a row may have other columns; of one that ``is_whole`` all rows were looked at.
-    A file that has no columns and is not open has no rows. ``quoting``: how the quotes of a csv or tsv are read. ``fallback``: the column that
-    holds the caption of a row whose caption column is null.
+    ``is_open``: a row may have other columns; of a file that ``is_whole`` all rows were looked at.
+    A file that has no columns and is not open has no rows. ``quoting``: how the quotes of a csv or
+    tsv are read. ``fallback``: the column that holds the caption of a row whose caption column is
+    null.
     """
 
     columns: list[str]

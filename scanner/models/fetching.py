@@ -1,6 +1,5 @@
 """Bring a model's files to this machine: from a directory, a store, or the hub."""
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from scanner.models.opening import model_error
 from scanner.models.weights import expected_files
-from scanner.storage import fetch
+from scanner.storage import fetch, local_path
 
 TESTBED = Path(__file__).parents[1] / "testbed" / "model"
 CONFIGURATION = ("*/*.json", "*/*.txt", "model_index.json")
@@ -22,7 +21,7 @@ def local_copy(name: str) -> Path | None:
     """A local path as it is, a URL's copy on this machine; None for what is neither."""
     if "://" in name:
         return fetch(name, Path.home() / ".cache" / "memscan" / "models")
-    path = Path(os.path.expanduser(name))
+    path = local_path(name)
     return path if path.exists() else None
 
 

@@ -6,7 +6,6 @@ model of the same architecture. diffusers tells the kind of model by its keys, n
 the hub whose configuration fits, and converts the keys.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from scanner.models.fetching import fetch_configuration, local_copy
 from scanner.models.opening import model_error, opening
 from scanner.models.parts import missing_weights, quiet, refuse_incomplete
 from scanner.models.weights import outline
+from scanner.storage import local_path
 
 ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 KINDS = ("v1", "v2", "xl_base")
@@ -42,7 +42,7 @@ BLOCKS = ".resblocks."
 
 def is_single_file(name: str) -> bool:
     """Whether a model's name is that of one file."""
-    return name.lower().endswith(ENDINGS) and not Path(os.path.expanduser(name)).is_dir()
+    return name.lower().endswith(ENDINGS) and not local_path(name).is_dir()
 
 
 def is_scored(key: str) -> bool:

@@ -1,6 +1,5 @@
 """What a scan's options come to on this machine."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +12,7 @@ from scanner.scan.config import MODEL, SCORING, ScanConfig
 from scanner.scan.resources import choose_resources
 from scanner.scan.work import ScanWork
 from scanner.scoring import Scorer
-from scanner.storage import Store, full_url
+from scanner.storage import Store, full_url, local_path
 
 SLICE_CAPTIONS = {"cpu": 512, "cuda": 4096}
 SLICES_PER_ACTOR = 4
@@ -97,7 +96,7 @@ def _model_options(config: ScanConfig) -> dict[str, Any]:
 
 def from_anywhere(name: str) -> str:
     """A local path made absolute, since actors work in another directory; other names as is."""
-    return full_url(name) if name != "testbed" and Path(os.path.expanduser(name)).exists() else name
+    return full_url(name) if name != "testbed" and local_path(name).exists() else name
 
 
 def _scoring(config: ScanConfig) -> dict[str, Any]:

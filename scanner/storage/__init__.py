@@ -5,7 +5,7 @@ from scanner.storage.listing import Listing
 from scanner.storage.literal_files import LiteralFiles
 from scanner.storage.outages import is_transient
 from scanner.storage.store import Store
-from scanner.storage.urls import full_url, split_url
+from scanner.storage.urls import full_url, local_path, split_url
 from scanner.storage.walking import Skipped, skipped_lines
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "fetch",
     "full_url",
     "is_transient",
+    "local_path",
     "open_input",
     "skipped_lines",
     "split_url",

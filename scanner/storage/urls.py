@@ -63,8 +63,16 @@ def split_url(url: str) -> tuple[Any, str]:
 
 
 def _absolute(path: str) -> str:
-    """The path from the root; ``~`` is a home only if no file has the literal name."""
-    return str(Path(path if os.path.lexists(path) else os.path.expanduser(path)).absolute())
+    return str(local_path(path).absolute())
+
+
+def local_path(name: str) -> Path:
+    """A local path; ``~user`` is a home only if there is that user, and no file of that name."""
+    path = Path(name)
+    try:
+        return path if os.path.lexists(path) else path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _decoded(path: str) -> str:
