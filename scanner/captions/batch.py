@@ -18,15 +18,17 @@ Values: TypeAlias = pa.Array | list
 class Contents:
     """A file without its rows: its columns, its size, and, of parquet, its row groups' rows.
 
-    ``is_open``: later rows may have other columns. A file that has no columns and is not open has
-    no rows. ``quoting``: how the quotes of a csv or tsv are read. ``fallback``: the column that
-    holds the caption of a row whose caption column is null.
+    ``is_open``: a row may have other columns; of a file that ``is_whole`` all rows were looked at.
+    A file that has no columns and is not open has no rows. ``quoting``: how the quotes of a csv or
+    tsv are read. ``fallback``: the column that holds the caption of a row whose caption column is
+    null.
     """
 
     columns: list[str]
     bytes: int
     row_groups: tuple[int, ...] = ()
     is_open: bool = False
+    is_whole: bool = False
     quoting: Quoting | None = None
     fallback: str | None = None
 

@@ -61,10 +61,12 @@ class ColumnOptions:
 
     def check(self, files: Mapping[str, Contents]) -> None:
         """Raise UserError for a column that no file has, and for one that cannot be kept."""
-        if any(file.is_open for file in files.values()):
+        if any(file.is_open and not file.is_whole for file in files.values()):
             return
         names = [name for file in files.values() for name in file.columns]
         have = list(dict.fromkeys([*names, *self.known]))
+        if not have:
+            return  # bad rows alone, which are told as such
         for name in (self.caption, self.key, self.image_key, *(self.keep or ())):
             if name and name != NONE:
                 _named(have, name, next(iter(files)))

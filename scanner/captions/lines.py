@@ -86,7 +86,8 @@ def jsonl_contents(url: str) -> Contents:
     with _text(url) as file:
         objects = (json_row(line) for line in file if line.strip())
         rows = first_rows(itertools.islice(objects, FIRST_ROWS))
-    return Contents(names_in(rows), stored_bytes(url), is_open=bool(rows))
+    is_whole = len(rows) < FIRST_ROWS
+    return Contents(names_in(rows), stored_bytes(url), is_open=bool(rows), is_whole=is_whole)
 
 
 def first_rows(

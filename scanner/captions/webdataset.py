@@ -48,8 +48,10 @@ def tar_contents(url: str) -> Contents:
     with _opened(url) as tar:
         samples = itertools.islice(_samples(tar, Counter()), FIRST_ROWS)
         rows = first_rows(samples, lambda: tar.offset > FIRST_BYTES)
-    is_open = bool(rows)
-    return Contents(names_in(rows), stored_bytes(url), is_open=is_open, fallback=FALLBACK)
+        is_whole = len(rows) < FIRST_ROWS and tar.offset <= FIRST_BYTES
+    return Contents(
+        names_in(rows), stored_bytes(url), is_open=bool(rows), is_whole=is_whole, fallback=FALLBACK
+    )
 
 
 def tar_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
@@ -174,9 +176,15 @@ def _with(row: dict, ending: str, text: str | None) -> dict | str:
 
 
 def check_end(tar: tarfile.TarFile) -> None:
-    """Raises where tarfile stops at a damaged header as if it were the end."""
+    """Raises where tarfile stops though more follows: a damaged header, or another archive."""
     file = tar.fileobj
     assert file is not None, "an open tar"
     file.seek(tar.offset)
     if any(file.read(tarfile.BLOCKSIZE)):
         raise tarfile.ReadError(f"a damaged header at byte {tar.offset}")
+    while data := file.read(BLOCK_BYTES):
+        if any(data):
+            raise tarfile.ReadError(
+                f"more follows the archive's end at byte {tar.offset}, such as another tar; unpack "
+                "it with tar --ignore-zeros and pack it anew"
+            )

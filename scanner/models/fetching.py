@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from scanner.models.opening import model_error
 from scanner.models.weights import expected_files
-from scanner.storage import fetch
+from scanner.storage import fetch, local_path
 
 TESTBED = Path(__file__).parents[1] / "testbed" / "model"
 CONFIGURATION = ("*/*.json", "*/*.txt", "model_index.json")
@@ -22,7 +22,7 @@ def local_copy(name: str) -> Path | None:
     """A local path as it is, a URL's copy on this machine; None for what is neither."""
     if "://" in name:
         return fetch(name, Path.home() / ".cache" / "memscan" / "models")
-    path = Path(name).expanduser()
+    path = local_path(name)
     return path if path.exists() else None
 
 

@@ -25,6 +25,7 @@ from scanner.models.fetching import fetch_configuration, local_copy
 from scanner.models.opening import model_error, opening
 from scanner.models.parts import ATTENTION, missing_weights, quiet, refuse_incomplete
 from scanner.models.weights import outline
+from scanner.storage import local_path
 
 ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 KINDS = ("v1", "v2", "xl_base")
@@ -42,7 +43,7 @@ BLOCKS = ".resblocks."
 
 def is_single_file(name: str) -> bool:
     """Whether a model's name is that of one file."""
-    return name.lower().endswith(ENDINGS) and not Path(name).expanduser().is_dir()
+    return name.lower().endswith(ENDINGS) and not local_path(name).is_dir()
 
 
 def is_scored(key: str) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from scanner.cluster import Resources
@@ -12,7 +11,7 @@ from scanner.scan.config import MODEL, SCORING, ScanConfig
 from scanner.scan.resources import choose_resources
 from scanner.scan.work import ScanWork
 from scanner.scoring import Scorer
-from scanner.storage import Store, full_url
+from scanner.storage import Store, full_url, local_path
 
 SLICE_CAPTIONS = {"cpu": 512, "cuda": 4096}
 SLICES_PER_ACTOR = 4
@@ -96,7 +95,7 @@ def _model_options(config: ScanConfig) -> dict[str, Any]:
 
 def from_anywhere(name: str) -> str:
     """A local path made absolute, since actors work in another directory; other names as is."""
-    return full_url(name) if name != "testbed" and Path(name).expanduser().exists() else name
+    return full_url(name) if name != "testbed" and local_path(name).exists() else name
 
 
 def _scoring(config: ScanConfig) -> dict[str, Any]:

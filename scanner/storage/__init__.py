@@ -8,7 +8,7 @@ from scanner.storage.names import UnsafeName, why_unsafe
 from scanner.storage.outages import is_transient
 from scanner.storage.roots import Roots
 from scanner.storage.store import Store
-from scanner.storage.urls import full_url, split_url
+from scanner.storage.urls import full_url, local_path, split_url
 from scanner.storage.walking import Skipped, skipped_lines
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "files_at",
     "full_url",
     "is_transient",
+    "local_path",
     "open_input",
     "skipped_lines",
     "split_url",

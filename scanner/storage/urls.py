@@ -63,7 +63,16 @@ def _filesystem_class(protocol: str) -> Any:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return str(local_path(path).absolute())
+
+
+def local_path(name: str) -> Path:
+    """A local path; ``~user`` is a home only if there is that user, and no file of that name."""
+    path = Path(name)
+    try:
+        return path if os.path.lexists(path) else path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def _decoded(path: str) -> str:

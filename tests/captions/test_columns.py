@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from scanner.captions.batch import Contents
 from scanner.captions.columns import ColumnOptions, Columns, resolve, resolve_all
+from scanner.captions.formats import inspect
 from scanner.errors import UserError
 
 
@@ -108,3 +111,12 @@ def test_rows_of_an_open_file_may_have_what_its_first_ones_lack() -> None:
     assert [one.caption for one in _all(["id"], is_open=True, caption="late")] == ["late"]
     (alone,) = _all(["id"], ["text"])[:1]
     assert isinstance(alone, UserError)
+
+
+@pytest.mark.parametrize("options", [{"caption": "late"}, {"key": "uid"}, {"keep": ("md5",)}])
+def test_a_column_in_no_row_of_whole_files_is_refused(tmp_path: Path, options: dict) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": "b", "id": 1}\n')
+    files = {"a.jsonl": inspect(str(tmp_path / "a.jsonl"))}
+    with pytest.raises(UserError, match=r"no column '.*'; the columns are text, id"):
+        resolve_all(files, ColumnOptions(**options))
+    assert resolve_all(files, ColumnOptions(key="id"))["a.jsonl"].key == "id"

@@ -167,6 +167,12 @@ def test_a_file_of_nothing_has_no_columns_and_no_rows(
     assert list(read(str(tmp_path / name), ["caption"])) == []
 
 
+def test_a_txt_in_utf_16_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("a kite\ntwo keys\n".encode("utf-16"))
+    with pytest.raises(UserError, match="zero bytes in its first line, as in UTF-16"):
+        inspect(str(tmp_path / "a.txt"))
+
+
 def test_a_jsonl_of_bad_lines_has_no_columns_but_rows(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("{broken\n[1]\n")
     contents = inspect(str(tmp_path / "a.jsonl"))

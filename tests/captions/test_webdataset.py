@@ -86,6 +86,15 @@ def test_a_damaged_tar_gives_what_can_be_read_and_then_says_so(tmp_path: Path, d
         list(batches)
 
 
+def test_what_follows_the_end_of_a_tar_is_not_passed_over(tmp_path: Path) -> None:
+    joined = _tar([("0.txt", b"first")]) + _tar([("1.txt", b"second")])
+    (tmp_path / "a.tar").write_bytes(joined)
+    batches = read(str(tmp_path / "a.tar"), ["txt"])
+    assert next(batches).columns["txt"] == ["first"]
+    with pytest.raises(UnreadableFile, match="more follows the archive's end"):
+        list(batches)
+
+
 def test_a_tar_without_texts_and_one_with_a_huge_text_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(_tar([("0.jpg", IMAGE)]))
     contents = inspect(str(tmp_path / "a.tar"))

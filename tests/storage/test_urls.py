@@ -47,3 +47,13 @@ def test_an_endpoint_with_a_password_is_refused(monkeypatch: pytest.MonkeyPatch)
 )
 def test_urls_without_credentials_are_taken(url: str, full: str) -> None:
     assert full_url(url) == full
+
+
+def test_a_tilde_is_part_of_a_name_that_exists_or_is_no_home(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/h")
+    (tmp_path / "~").mkdir()
+    (tmp_path / "~" / "a.csv").touch()
+    assert full_url("~/a.csv") == str(tmp_path / "~" / "a.csv")
+    assert full_url("~/b.csv") == "/h/b.csv"
+    assert full_url("~nobody-here.csv") == str(tmp_path / "~nobody-here.csv")
