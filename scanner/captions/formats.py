@@ -20,7 +20,7 @@ from scanner.captions.parquet import parquet_batches, parquet_contents
 from scanner.captions.plain_text import text_batches, text_contents
 from scanner.captions.records import Quoting, QuotingOption
 from scanner.captions.webdataset import tar_batches, tar_contents
-from scanner.errors import UserError
+from scanner.errors import UserError, encodable
 from scanner.storage import bare_name, is_transient
 
 _DAMAGE = (
@@ -138,4 +138,5 @@ def _ending(name: str) -> str:
 
 
 def _brief(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason'}"
+    reason = str(error).splitlines()[0] if str(error) else "no reason"
+    return encodable(f"{type(error).__name__}: {reason}")
