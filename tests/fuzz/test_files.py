@@ -1,4 +1,4 @@
-"""Any bytes under any name: every row comes out once, the same each time, or the file is refused."""
+"""Any bytes: every row comes out once, the same each time, or the file is refused."""
 
 import re
 from collections.abc import Callable
