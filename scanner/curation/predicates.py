@@ -34,6 +34,8 @@ def columns_of(tables: RunTables, predicate: str, where: str) -> Asked:
     del plain["select_list"]
     if nodes != [plain] or len(selected) != 1:
         raise UserError(f"{where}: must be one SQL predicate, such as n_samples > 10")
+    if _has_star(selected):
+        raise UserError(f"{where}: must be one column, not several as by COLUMNS(*)")
     return Asked(frozenset(_names(selected)), frozenset(_names(selected, _IS_NULL)))
 
 
@@ -42,6 +44,15 @@ def _tree(tables: RunTables, predicate: str) -> dict[str, Any]:
     question = "SELECT json_serialize_sql($sql::VARCHAR) AS tree"
     found = tables.query(question, {"sql": f"SELECT (\n{predicate}\n)"})
     return json.loads(found["tree"][0].as_py())
+
+
+def _has_star(tree: Any) -> bool:
+    """Whether an expression stands for several columns, as COLUMNS(*) does; a subquery's may."""
+    if isinstance(tree, list):
+        return any(map(_has_star, tree))
+    if not isinstance(tree, dict) or tree.get("class") == "SUBQUERY":
+        return False
+    return tree.get("class") == "STAR" or any(map(_has_star, tree.values()))
 
 
 def _names(tree: Any, without: str = "") -> list[str]:
