@@ -1,7 +1,6 @@
 """A calibration as a file: JSON, with a version, the settings it holds for and its evaluation."""
 
 import json
-import math
 from dataclasses import asdict
 from typing import Any
 
@@ -14,8 +13,6 @@ from scanner.storage import Store, full_url, open_input
 
 FORMAT = "memscan calibration"
 VERSION = 1
-# What a record of other types, with other keys or nested too deep, makes of its reader.
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 def read_calibration(url: str) -> Calibration:
@@ -26,13 +23,13 @@ def read_calibration(url: str) -> Calibration:
             source=url,
             binding=dict(record["binding"]),
             weights={
-                str(name): tuple(map(_number, values)) for name, values in record["weights"].items()
+                str(name): tuple(map(float, values)) for name, values in record["weights"].items()
             },
-            intercept=_number(record["intercept"]),
-            thresholds=tuple(_threshold(**item) for item in record["thresholds"]),
+            intercept=float(record["intercept"]),
+            thresholds=tuple(Threshold(**item) for item in record["thresholds"]),
             references=int(record["references"]),
         )
-    except _DAMAGE as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{url}: a damaged calibration: {error!r}; make it again") from error
 
 
@@ -41,7 +38,7 @@ def read_evaluation(url: str) -> dict[str, Any] | None:
     that was made without labels. Raises UserError as :func:`read_calibration`."""
     try:
         found = dict(_read(url)["evaluation"])
-    except _DAMAGE as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{url}: a damaged calibration: {error!r}; make it again") from error
     return found if "combination" in found else None
 
@@ -52,7 +49,7 @@ def read_null(url: str) -> dict[str, Any] | None:
     try:
         found = dict(_read(url)["evaluation"]).get("null")
         return found and {name: found[name] for name in ("null", "fdr", "length")}
-    except _DAMAGE as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{url}: a damaged calibration: {error!r}; make it again") from error
 
 
@@ -71,19 +68,6 @@ def _read(url: str) -> dict[str, Any]:
             f"{VERSION}; make it again with memscan calibrate, or update the program"
         )
     return record
-
-
-def _number(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a finite number")
-    return number
-
-
-def _threshold(signal: Any, threshold: Any, higher: Any, false_positive_rate: Any) -> Threshold:
-    if not isinstance(signal, str) or not isinstance(higher, bool):
-        raise TypeError(f"a threshold of {signal!r}, higher {higher!r}")
-    return Threshold(signal, _number(threshold), higher, _number(false_positive_rate))
 
 
 def write_calibration(url: str, calibration: Calibration, evaluation: dict[str, Any]) -> None:
