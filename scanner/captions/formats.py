@@ -21,7 +21,7 @@ from scanner.captions.plain_text import text_batches, text_contents
 from scanner.captions.records import Quoting, QuotingOption
 from scanner.captions.webdataset import tar_batches, tar_contents
 from scanner.credentials import without_secrets
-from scanner.errors import UserError
+from scanner.errors import UserError, encodable
 from scanner.storage import bare_name, is_transient
 
 _DAMAGE = (
@@ -140,4 +140,4 @@ def _ending(name: str) -> str:
 
 def _brief(error: BaseException) -> str:
     reason = str(error).splitlines()[0] if str(error) else "no reason"
-    return without_secrets(f"{type(error).__name__}: {reason}")
+    return without_secrets(encodable(f"{type(error).__name__}: {reason}"))

@@ -46,7 +46,11 @@ class Matching:
         view = self._judged(surprising)
         for rule in policy.rules:
             try:
-                tables.query(f"SELECT ({rule.when}\n)::BOOLEAN FROM ({view}) LIMIT 0")
+                # Unlike SELECT, QUALIFY takes nothing that makes several rows of one (unnest).
+                tables.query(
+                    f"SELECT 1 FROM ({view}) QUALIFY ({rule.when}\n)::BOOLEAN "
+                    "AND row_number() OVER () > 0 LIMIT 0"
+                )
             except UserError as error:
                 raise UserError(f"{_where(rule)}: {error}") from error
         reasons = [rule.reason for rule in policy.rules]

@@ -24,7 +24,18 @@ def columns_of(tables: RunTables, predicate: str, where: str) -> Asked:
     inside a longer statement.
     """
     tree = tables.expression(predicate, where)
+    if _has_star(tree):
+        raise UserError(f"{where}: must be one column, not several as by COLUMNS(*)")
     return Asked(frozenset(_names(tree)), frozenset(_names(tree, _IS_NULL)))
+
+
+def _has_star(tree: Any) -> bool:
+    """Whether an expression stands for several columns, as COLUMNS(*) does; a subquery's may."""
+    if isinstance(tree, list):
+        return any(map(_has_star, tree))
+    if not isinstance(tree, dict) or tree.get("class") == "SUBQUERY":
+        return False
+    return tree.get("class") == "STAR" or any(map(_has_star, tree.values()))
 
 
 def _names(tree: Any, without: str = "") -> list[str]:
