@@ -1,11 +1,10 @@
 """Rows of text files: one caption per line."""
 
-import io
 from collections.abc import Iterator
 
 from scanner.captions.batch import Batch, Contents, Extent, collect
-from scanner.captions.lines import stored_bytes
-from scanner.storage import open_input
+from scanner.captions.bounded_lines import LongLine
+from scanner.captions.lines import lines_of, stored_bytes
 
 COLUMN = "caption"
 
@@ -17,8 +16,10 @@ def text_contents(url: str) -> Contents:
 
 def text_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
     """The lines that are not blank, each a row."""
-    raw = open_input(url, compression="infer")
     # At line feeds alone: a caption may hold other characters that Python takes for line ends.
-    with io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        lines = (line.rstrip("\r\n") for line in file)
-        yield from collect(({COLUMN: line} for line in lines if line.strip()), columns)
+    with lines_of(url, "\n") as lines:
+        yield from collect((_row(line) for line in lines if line.strip()), columns)
+
+
+def _row(line: str) -> dict | str:
+    return f"bad row: {line}" if isinstance(line, LongLine) else {COLUMN: line.rstrip("\r\n")}

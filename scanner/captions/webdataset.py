@@ -20,13 +20,14 @@ from dataclasses import dataclass
 from typing import IO
 
 from scanner.captions.batch import Batch, Contents, Extent, collect
-from scanner.captions.lines import FIRST_ROWS, first_rows, json_row, names_in, stored_bytes
+from scanner.captions.limits import LINE_CHARACTERS, SAMPLE_FILES, TAR_SAMPLES
+from scanner.captions.lines import FIRST_ROWS, first_names, json_row, stored_bytes
+from scanner.captions.tar_headers import next_member, open_tar
 from scanner.storage import open_input
 
 # What is skipped inside a block has been fetched from a remote store already, and what is skipped
 # beyond it never is: small enough to spare large images, large enough for few requests.
 BLOCK_BYTES = 1 << 20
-TEXT_BYTES = 1 << 20
 # How much of a tar is looked through for the names in its samples' json, if there are some by then.
 FIRST_BYTES = 32 << 20
 FALLBACK = "txt"
@@ -47,9 +48,8 @@ def tar_contents(url: str) -> Contents:
     """All names in the first samples; a sample without a caption in its json has it in its txt."""
     with _opened(url) as tar:
         samples = itertools.islice(_samples(tar, Counter()), FIRST_ROWS)
-        rows = first_rows(samples, lambda: tar.offset > FIRST_BYTES)
-    is_open = bool(rows)
-    return Contents(names_in(rows), stored_bytes(url), is_open=is_open, fallback=FALLBACK)
+        names, any_rows = first_names(samples, lambda: tar.offset > FIRST_BYTES)
+    return Contents(names, stored_bytes(url), is_open=any_rows, fallback=FALLBACK)
 
 
 def tar_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
@@ -74,23 +74,29 @@ def placed_members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, Plac
 
     Raises ValueError where files of a sample do not follow one another. See check_end for the end.
     """
-    seen: set[str] = set()
-    row, last = -1, None
-    while member := tar.next():
-        tar.members = []  # type: ignore[attr-defined]  # else it holds every one it has seen
+    seen: set[int] = set()
+    row, last, files = -1, None, 0
+    while member := next_member(tar):
         name = split_name(member.name) if member.isfile() else None
         if name is None:
             yield member, None
             continue
         key, ending = name
+        files += 1
         if key != last:
-            if key in seen:
+            if hash(key) in seen:
                 raise ValueError(
                     f"the files of sample {key} do not follow one another in the tar; pack it "
                     "anew with its files sorted by name (tar --sort=name)"
                 )
-            seen.add(key)
-            row, last = row + 1, key
+            seen.add(hash(key))
+            row, last, files = row + 1, key, 1
+        if files > SAMPLE_FILES or row >= TAR_SAMPLES:
+            raise ValueError(
+                f"more than {SAMPLE_FILES} files of sample {key}"
+                if files > SAMPLE_FILES
+                else f"more than {TAR_SAMPLES} samples in one tar"
+            )
         yield member, Place(row, key, ending)
 
 
@@ -117,7 +123,7 @@ def _opened(url: str) -> Iterator[tarfile.TarFile]:
             # tarfile takes a file without a byte for a damaged one.
             file = io.BytesIO(bytes(2 * tarfile.BLOCKSIZE))
         file.seek(0)
-        with tarfile.open(fileobj=file, mode="r:") as tar:
+        with open_tar(file) as tar:
             yield tar
 
 
@@ -158,7 +164,7 @@ def _file(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str | None:
-    if member.size > TEXT_BYTES:
+    if member.size > LINE_CHARACTERS:
         return None
     return _file(tar, member).read().decode("utf-8-sig", "surrogateescape")
 
@@ -166,7 +172,7 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str | None:
 def _with(row: dict, ending: str, text: str | None) -> dict | str:
     """The row with what one more of its members says."""
     if text is None:
-        return f"bad row: a .{ending} of more than {TEXT_BYTES} bytes"
+        return f"bad row: a .{ending} of more than {LINE_CHARACTERS} bytes"
     if ending == "txt":
         return {**row, "txt": text}
     found = json_row(text)
