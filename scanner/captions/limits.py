@@ -8,7 +8,8 @@ rest of its file. Together they keep reading within a GiB per process.
 CAPTION_BYTES = 1 << 20
 # A line of text, or a .txt or .json in a tar. A caption of CAPTION_BYTES fits, escaped as JSON.
 LINE_CHARACTERS = 8 << 20
-JSON_DEPTH = 64
+# JSON: lists and objects inside one another; lists, objects and strings of a line over a MiB.
+JSON_DEPTH, JSON_PARTS = 64, 1 << 17
 # Names of columns that are looked for in rows which may each have others.
 NAMES, NAME_CHARACTERS = 10_000, 1 << 20
 # The values of a batch of rows.
@@ -20,8 +21,8 @@ REPEATED_BYTES = 1 << 30
 # Of Parquet: the footer, a decompressed page, one page of each column that is read, and a row
 # group's values of a column of lists.
 FOOTER_BYTES = 32 << 20
-PAGE_BYTES = 128 << 20
-PAGES_BYTES = 256 << 20
+PAGE_BYTES = 512 << 20
+PAGES_BYTES = 640 << 20
 LISTS_BYTES = 256 << 20
 # Of a tar: all headers of one file, its global headers, the files of a sample, and its samples.
 TAR_HEADER_BYTES = 64 << 10

@@ -12,7 +12,13 @@ from typing import Any
 
 from scanner.captions.batch import Batch, Contents, Extent, check_columns, collect
 from scanner.captions.bounded_lines import LongLine, bounded_lines
-from scanner.captions.limits import JSON_DEPTH, NAME_CHARACTERS, NAMES
+from scanner.captions.limits import (
+    CAPTION_BYTES,
+    JSON_DEPTH,
+    JSON_PARTS,
+    NAME_CHARACTERS,
+    NAMES,
+)
 from scanner.captions.records import (
     UNCLOSED,
     Quoting,
@@ -128,11 +134,15 @@ def json_row(text: str) -> dict | str:
     """The object that a text spells in JSON, or why it is a bad row."""
     if isinstance(text, LongLine):
         return f"bad row: {text}"
+    nested = text.count("[") + text.count("{")
+    parts = nested + (text.count('"') - text.count('\\"')) // 2
+    if len(text) > CAPTION_BYTES and parts > JSON_PARTS:
+        return f"bad row: JSON of more than {JSON_PARTS} parts"
     try:
         row = json.loads(text)
     except (ValueError, RecursionError):
         return "bad row: not JSON"
-    if text.count("[") + text.count("{") > JSON_DEPTH and _is_deep(row):
+    if nested > JSON_DEPTH and _is_deep(row):
         return f"bad row: JSON nested more than {JSON_DEPTH} deep"
     return row if isinstance(row, dict) else "bad row: not a JSON object"
 

@@ -12,7 +12,7 @@ from scanner.captions.batch import Batch, Contents, Extent, check_columns
 from scanner.captions.held_ranges import HeldRanges
 from scanner.captions.limits import BATCH_BYTES, FOOTER_BYTES, LISTS_BYTES, PAGES_BYTES
 from scanner.captions.long_values import within_limits
-from scanner.captions.parquet_pages import Pages, pages_of, start_of
+from scanner.captions.parquet_pages import OverLimit, Pages, pages_of, start_of
 from scanner.storage import open_input
 
 PARQUET_ROWS = 1 << 15
@@ -20,6 +20,14 @@ PARQUET_ROWS = 1 << 15
 WHOLE_CHUNKS = 64 << 20
 PIECE_BYTES = 4 << 20
 FIXED_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Rows of a row group that exceeds a limit, and which."""
+
+    rows: int
+    reason: str
 
 
 def _open(url: str) -> IO[bytes]:
@@ -60,11 +68,23 @@ def parquet_batches(url: str, columns: list[str], extent: Extent | None) -> Iter
         if extent:
             groups, start = groups[extent.first : extent.end], extent.row
         for batch in bounded_batches(file, parquet, groups, columns):
+            rows = range(start, start + (batch.rows if isinstance(batch, Lost) else len(batch)))
+            start = rows.stop
+            if isinstance(batch, Lost):
+                yield from _rejected(rows, batch.reason, columns)
+                continue
             # A name can stand twice in a file; the first one counts.
             places = {name: batch.schema.get_all_field_indices(name)[0] for name in columns}
             values = {name: batch.column(place) for name, place in places.items()}
-            yield from within_limits(values, range(start, start + len(batch)))
-            start += len(batch)
+            yield from within_limits(values, rows)
+
+
+def _rejected(rows: range, reason: str, columns: Sequence[str]) -> Iterator[Batch]:
+    for first in range(rows.start, rows.stop, PARQUET_ROWS):
+        part = range(first, min(first + PARQUET_ROWS, rows.stop))
+        yield Batch(
+            [], {name: [] for name in columns}, [(row, f"bad row: {reason}") for row in part]
+        )
 
 
 def bounded_batches(
@@ -73,11 +93,11 @@ def bounded_batches(
     groups: Sequence[int],
     columns: Sequence[str],
     most_rows: int = 0,
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[pa.RecordBatch | Lost]:
     """Yield columns of row groups in batches of about BATCH_BYTES at most, or of one row.
 
-    Columns of long values that a dictionary repeats stay dictionaries. Raises ValueError for a
-    page, or lists of a row group, over their limit.
+    Columns of long values that a dictionary repeats stay dictionaries. A row group that exceeds a
+    limit is lost.
     """
     held = HeldRanges(file)
 
@@ -93,6 +113,9 @@ def bounded_batches(
 
     shapes = (_shape(held, parquet, group, columns, most_rows or PARQUET_ROWS) for group in groups)
     for shape in _joined(shapes):
+        if shape.problem:
+            yield Lost(shape.total, shape.problem)
+            continue
         reader = opened(shape.dictionaries, shape.in_pieces)
         yield from reader.iter_batches(shape.rows, row_groups=shape.groups, columns=list(columns))
         held.release(shape.starts)
@@ -102,7 +125,8 @@ def bounded_batches(
 class _Shape:
     """How row groups are read: rows per batch, columns that stay dictionaries, and whether chunks
     are read piece by piece. ``total``: their rows; ``largest``: bytes of the pages that are held at
-    a time; ``stored``, ``starts``: bytes of their chunks, and where these begin.
+    a time; ``stored``, ``starts``: bytes of their chunks, and where these begin; ``problem``: the
+    limit that is exceeded.
     """
 
     groups: list[int]
@@ -112,6 +136,7 @@ class _Shape:
     stored: int
     starts: list[int]
     dictionaries: frozenset[str]
+    problem: str = ""
 
     @property
     def in_pieces(self) -> bool:
@@ -145,6 +170,8 @@ def _both(first: _Shape, second: _Shape) -> _Shape | None:
         first.starts + second.starts,
         first.dictionaries | second.dictionaries,
     )
+    if first.problem or second.problem:
+        return None
     fits = both.total <= both.rows and both.largest <= PAGES_BYTES
     return both if fits and not both.in_pieces and not both.dictionaries else None
 
@@ -152,7 +179,17 @@ def _both(first: _Shape, second: _Shape) -> _Shape | None:
 def _shape(
     held: HeldRanges, parquet: pq.ParquetFile, group: int, columns: Sequence[str], rows: int
 ) -> _Shape:
-    """Look through a row group's pages; ``rows``: the most per batch. Raises ValueError."""
+    """Look through a row group's pages; ``rows``: the most per batch."""
+    total = parquet.metadata.row_group(group).num_rows
+    try:
+        return _within(held, parquet, group, columns, rows)
+    except OverLimit as error:
+        return _Shape([group], rows, total, 0, 0, [], frozenset(), str(error))
+
+
+def _within(
+    held: HeldRanges, parquet: pq.ParquetFile, group: int, columns: Sequence[str], rows: int
+) -> _Shape:
     leaves = [parquet.schema.column(at) for at in range(parquet.metadata.num_columns)]
     wanted = [
         (leaf, parquet.metadata.row_group(group).column(at))
@@ -172,14 +209,14 @@ def _shape(
         largest += pages.largest
         # Arrow adds what does not refer to the dictionary to it, until the row group ends.
         if leaf.path in stored and not pages.all_refer and pages.bytes > LISTS_BYTES:
-            raise ValueError(f"column {leaf.path}: a dictionary of over {LISTS_BYTES} bytes")
+            raise OverLimit(f"column {leaf.path}: a dictionary of over {LISTS_BYTES} bytes")
         is_flat = leaf.path == leaf.name and not leaf.max_repetition_level
         if is_flat and is_text and pages.all_refer and pages.longest * rows > BATCH_BYTES:
             dictionaries.add(leaf.path)
         elif leaf.path not in stored or not pages.all_refer:
             rows = min(rows, _rows_within(pages, leaf))
     if largest > PAGES_BYTES:
-        raise ValueError(f"pages of {largest} bytes at a time, more than {PAGES_BYTES}")
+        raise OverLimit(f"pages of {largest} bytes at a time, more than {PAGES_BYTES}")
     total = parquet.metadata.row_group(group).num_rows
     starts = [start_of(chunk) for _, chunk in wanted]
     return _Shape([group], rows, total, largest, bytes_stored, starts, frozenset(dictionaries))
@@ -191,7 +228,7 @@ def _rows_within(pages: Pages, leaf: Any) -> int:
         # A row may have all the values of its row group.
         total = pages.bytes + pages.values * max(pages.longest, 16)
         if total > LISTS_BYTES:
-            raise ValueError(
+            raise OverLimit(
                 f"column {leaf.path}: lists of up to {total} bytes in a row group, more than "
                 f"{LISTS_BYTES}"
             )

@@ -6,7 +6,7 @@ A reader allocates what they say, whatever the file's footer says.
 
 import io
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -19,6 +19,18 @@ LARGEST_HEADER = 16 << 20
 _TYPE, _SIZE, _STORED, _V1, _DICTIONARY, _V2 = 1, 2, 3, 5, 7, 8
 _DICTIONARY_PAGE, _DATA_PAGES = 2, {0: _V1, 3: _V2}
 _REFERS, _SHARES = (2, 8), 7
+
+
+class Readable(Protocol):
+    """What headers are read from."""
+
+    def seek(self, offset: int, /) -> int: ...
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class OverLimit(ValueError):
+    """A row group exceeds a limit; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +58,9 @@ def start_of(chunk: Any) -> int:
     return start
 
 
-def pages_of(file: IO[bytes], chunk: Any, fixed: int) -> Pages:
+def pages_of(file: Readable, chunk: Any, fixed: int) -> Pages:
     """Read the headers of a chunk (``ColumnChunkMetaData``); ``fixed``: bytes of a value whose
-    size is, else 0. Raises ValueError for pages over the limit and damaged headers."""
+    size is, else 0. Raises OverLimit for a page, and ValueError for a damaged header."""
     name = chunk.path_in_schema
     place = start_of(chunk)
     end = place + chunk.total_compressed_size
@@ -60,7 +72,7 @@ def pages_of(file: IO[bytes], chunk: Any, fixed: int) -> Pages:
         if size < 0 or stored < 0:
             raise ValueError(f"column {name}: a page of negative size")
         if size > PAGE_BYTES or stored > PAGE_BYTES:
-            raise ValueError(f"column {name}: a page of {size} bytes, more than {PAGE_BYTES}")
+            raise OverLimit(f"column {name}: a page of {size} bytes, more than {PAGE_BYTES}")
         largest = max(largest, size)
         kind = header.get(_TYPE)
         if kind == _DICTIONARY_PAGE:
@@ -97,7 +109,7 @@ def _longest(page: bytes, size: int, count: int, codec: str) -> int:
     return min(longest, size)
 
 
-def _header(file: IO[bytes], place: int, end: int) -> tuple[dict[int, Any], int]:
+def _header(file: Readable, place: int, end: int) -> tuple[dict[int, Any], int]:
     """Return the fields of a page header and its length."""
     size = HEADER_BYTES
     while True:
@@ -111,7 +123,7 @@ def _header(file: IO[bytes], place: int, end: int) -> tuple[dict[int, Any], int]
             size = min(LARGEST_HEADER, size * 16)
 
 
-def _struct(data: IO[bytes], depth: int = 0) -> dict[int, Any]:
+def _struct(data: io.BytesIO, depth: int = 0) -> dict[int, Any]:
     """Return a struct's fields by number: integers, booleans and structs; others are skipped."""
     if depth > 8:
         raise ValueError("a damaged page header")
@@ -124,7 +136,7 @@ def _struct(data: IO[bytes], depth: int = 0) -> dict[int, Any]:
     return fields
 
 
-def _value(data: IO[bytes], kind: int, depth: int) -> Any:
+def _value(data: io.BytesIO, kind: int, depth: int) -> Any:
     if kind in (1, 2):  # a boolean is its type
         return kind == 1
     if kind == 3:
@@ -141,14 +153,14 @@ def _value(data: IO[bytes], kind: int, depth: int) -> Any:
     return None
 
 
-def _byte(data: IO[bytes]) -> int:
+def _byte(data: io.BytesIO) -> int:
     one = data.read(1)
     if not one:
         raise EOFError
     return one[0]
 
 
-def _varint(data: IO[bytes]) -> int:
+def _varint(data: io.BytesIO) -> int:
     value = shift = 0
     while True:
         byte = _byte(data)
@@ -160,6 +172,6 @@ def _varint(data: IO[bytes]) -> int:
             raise ValueError("a damaged page header")
 
 
-def _zigzag(data: IO[bytes]) -> int:
+def _zigzag(data: io.BytesIO) -> int:
     value = _varint(data)
     return (value >> 1) ^ -(value & 1)

@@ -35,7 +35,7 @@ LEAST_CHARACTERS = 1 << 10
 IN_VAIN = 8
 MOST = 0.9
 ROW_LIKE_LINES = 5
-# What an unclosed quote takes in is bounded by the record; a value's size is judged with its column.
+# A record bounds what an unclosed quote takes in; a value's size is judged with its column.
 csv.field_size_limit(LINE_CHARACTERS)
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from scanner.captions.batch import Batch, Contents, Extent, collect
-from scanner.captions.limits import LINE_CHARACTERS, SAMPLE_FILES, TAR_SAMPLES
+from scanner.captions.limits import LINE_CHARACTERS, SAMPLE_FILES, TAR_HEADER_BYTES, TAR_SAMPLES
 from scanner.captions.lines import FIRST_ROWS, first_names, json_row, stored_bytes
 from scanner.captions.tar_headers import next_member, open_tar
 from scanner.storage import open_input
@@ -31,6 +31,8 @@ BLOCK_BYTES = 1 << 20
 # How much of a tar is looked through for the names in its samples' json, if there are some by then.
 FIRST_BYTES = 32 << 20
 FALLBACK = "txt"
+# The key of a file whose headers, which may name it, exceed the limit.
+UNNAMED = ""
 SKIPPED = "files in the tar belong to no sample (hidden, without an ending, README) and are skipped"
 _DOCUMENTS = ("readme", "license", "licence")
 
@@ -76,7 +78,14 @@ def placed_members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, Plac
     """
     seen: set[int] = set()
     row, last, files = -1, None, 0
-    while member := next_member(tar):
+    while True:
+        member, is_over = next_member(tar)
+        if member is None:
+            return
+        if is_over:
+            row, last = row + 1, None
+            yield member, Place(row, UNNAMED, "")
+            continue
         name = split_name(member.name) if member.isfile() else None
         if name is None:
             yield member, None
@@ -122,7 +131,6 @@ def _opened(url: str) -> Iterator[tarfile.TarFile]:
         if not file.read(1):
             # tarfile takes a file without a byte for a damaged one.
             file = io.BytesIO(bytes(2 * tarfile.BLOCKSIZE))
-        file.seek(0)
         with open_tar(file) as tar:
             yield tar
 
@@ -134,7 +142,9 @@ def _samples(tar: tarfile.TarFile, notes: Counter[str]) -> Iterator[dict | str]:
         row: dict | str = {}
         endings: set[str] = set()
         for member, place in members:
-            if isinstance(row, dict) and place.ending in endings:
+            if key == UNNAMED:
+                row = f"bad row: headers of more than {TAR_HEADER_BYTES} bytes"
+            elif isinstance(row, dict) and place.ending in endings:
                 row = f"bad row: more than one .{place.ending} with it"
             elif isinstance(row, dict) and place.ending in ("txt", "json"):
                 row = _with(row, place.ending, _read(tar, member))

@@ -19,9 +19,14 @@ def clean_lines(source: Path, target: Path, removed: Set[int], quoting: Quoting 
         found = bounded_lines(text, newline or "\r\n", keep=True)
         for row, lines in _rows(str(source), found, quoting or "standard"):
             for line in () if row in removed else lines:
-                long = isinstance(line, LongLine)
-                for data in line.chunks() if long else [line.encode("utf-8", "surrogateescape")]:
+                for data in _bytes_of(line):
                     out.write(data)
+
+
+def _bytes_of(line: str) -> Iterable[bytes]:
+    return (
+        line.chunks() if isinstance(line, LongLine) else [line.encode("utf-8", "surrogateescape")]
+    )
 
 
 def _rows(url: str, text: Iterable[str], quoting: Quoting) -> Iterator[tuple[int, list[str]]]:
