@@ -1,12 +1,14 @@
 """Rows of a file on their way in: what every format gives."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from scanner.captions.limits import BATCH_BYTES, CAPTION_BYTES, OBJECT_FACTOR, OVER, is_over
 from scanner.captions.records import Quoting
 
 BATCH_ROWS = 8192
@@ -47,13 +49,30 @@ class Extent:
 class Batch:
     """Rows of one file: their numbers, the columns asked for, and bad rows with the reason.
 
-    ``notes``: what a user should know of the file, with how often it was met.
+    ``notes``: what a user should know of the file, with how often it was met. ``over``: by place
+    among the rows, a column whose value exceeds a limit, and which; the value is null.
     """
 
     rows: Sequence[int]
     columns: dict[str, Values]
     bad: list[tuple[int, str]]
     notes: dict[str, int] = field(default_factory=dict)
+    over: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+    def halves(self) -> "tuple[Batch, Batch]":
+        """Return the rows in two batches; what is not of single rows is in the first."""
+        middle = len(self.rows) // 2
+        first, second = (
+            Batch(
+                self.rows[part],
+                {name: values[part] for name, values in self.columns.items()},
+                [],
+                over={at - start: why for at, why in self.over.items() if start <= at < end},
+            )
+            for start, end in ((0, middle), (middle, len(self.rows)))
+            for part in [slice(start, end)]
+        )
+        return replace(first, bad=self.bad, notes=self.notes), second
 
 
 def check_columns(have: Sequence[str], wanted: Sequence[str]) -> None:
@@ -72,30 +91,65 @@ def collect(
     the rows counts meanwhile; each batch takes what is there.
     """
     noted = Counter[str]() if notes is None else notes
-    numbers: list[int] = []
-    values: dict[str, list] = {name: [] for name in columns}
-    bad: list[tuple[int, str]] = []
-
-    def gathered() -> Batch:
-        nonlocal numbers, values, bad
-        batch = Batch(numbers, values, bad, dict(+noted))
-        noted.clear()
-        numbers, values, bad = [], {name: [] for name in columns}, []
-        return batch
-
+    held = _Held(columns)
     try:
         for number, row in enumerate(rows):
-            if isinstance(row, str):
-                bad.append((number, row))
-            else:
-                numbers.append(number)
-                for name in columns:
-                    values[name].append(row.get(name))
-            if len(numbers) + len(bad) >= BATCH_ROWS:
-                yield gathered()
+            held.add(number, row)
+            if held.full:
+                yield held.batch(noted)
+                held = _Held(columns)
     except Exception:
-        if numbers or bad:
-            yield gathered()
+        if held.any:
+            yield held.batch(noted)
         raise
-    if numbers or bad or +noted:
-        yield gathered()
+    if held.any or +noted:
+        yield held.batch(noted)
+
+
+class _Held:
+    """Rows on their way into a batch."""
+
+    def __init__(self, columns: list[str]) -> None:
+        self._batch = Batch([], {name: [] for name in columns}, [])
+        self._numbers: list[int] = []
+        self._bytes = 0
+
+    @property
+    def any(self) -> bool:
+        return bool(self._numbers or self._batch.bad)
+
+    @property
+    def full(self) -> bool:
+        rows = len(self._numbers) + len(self._batch.bad)
+        return rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES
+
+    def add(self, number: int, row: dict | str) -> None:
+        if isinstance(row, str):
+            self._batch.bad.append((number, row))
+            return
+        for name, values in self._batch.columns.items():
+            value = row.get(name)
+            size = _size(value)
+            if size > CAPTION_BYTES:
+                self._batch.over.setdefault(len(self._numbers), (name, OVER))
+                value = None
+            else:
+                self._bytes += size * (OBJECT_FACTOR if isinstance(value, list | dict) else 1)
+            assert isinstance(values, list)
+            values.append(value)
+        self._numbers.append(number)
+
+    def batch(self, notes: Counter[str]) -> Batch:
+        """Return the batch, with the notes, which are cleared."""
+        batch = replace(self._batch, rows=self._numbers, notes=dict(+notes))
+        notes.clear()
+        return batch
+
+
+def _size(value: Any) -> int:
+    """Return the bytes of a value as text, exact where they may exceed a limit."""
+    if isinstance(value, list | dict):
+        value = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str):
+        return 0
+    return CAPTION_BYTES + 1 if is_over(value) else len(value)

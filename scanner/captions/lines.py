@@ -1,14 +1,23 @@
 """Rows of csv, tsv and jsonl files, one a line."""
 
 import io
-import itertools
 import json
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from scanner.captions.batch import Batch, Contents, Extent, check_columns, collect
+from scanner.captions.bounded_lines import LongLine, bounded_lines
+from scanner.captions.limits import (
+    CAPTION_BYTES,
+    JSON_DEPTH,
+    JSON_PARTS,
+    NAME_CHARACTERS,
+    NAMES,
+)
 from scanner.captions.records import (
     UNCLOSED,
     Quoting,
@@ -28,10 +37,13 @@ UNCLOSED_ROWS = f"rows rejected since a quote opens in them and is not closed; {
 LONG_ROWS = f"rows hold more than {LONG_LINES} lines between quotes; {_NONE}"
 
 
-def _text(url: str) -> io.TextIOWrapper:
+@contextmanager
+def lines_of(url: str, newline: str = "") -> Iterator[Iterator[str]]:
+    """Open a file's lines, each in bounded memory; ``newline`` as of :func:`open`."""
     raw = open_input(url, compression="infer")
     # Bytes that are no UTF-8 become surrogates, by which planning rejects the row.
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    with io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=newline) as text:
+        yield bounded_lines(text, newline or "\r\n")
 
 
 def stored_bytes(url: str) -> int:
@@ -42,7 +54,7 @@ def stored_bytes(url: str) -> int:
 
 def csv_contents(url: str, quoting: QuotingOption = "auto") -> Contents:
     """The names in the first line, none of a file without one. Raises ValueError."""
-    with _text(url) as file:
+    with lines_of(url) as file:
         lines = list(sampled(file)) if is_tsv(url) else file
         chosen = quoting_of(url, lines, quoting)
         header = next((fields for fields, _ in records(url, lines, chosen) if fields), [])
@@ -55,7 +67,7 @@ def csv_batches(
     url: str, columns: list[str], extent: Extent | None, quoting: Quoting | None = None
 ) -> Iterator[Batch]:
     """The rows below the header; blank lines are none. ``quoting`` None: from the file itself."""
-    with _text(url) as file:
+    with lines_of(url) as file:
         chosen = quoting or csv_contents(url).quoting or "standard"
         found = (record for record in records(url, file, chosen) if record[0])
         header, _ = next(found, ([], []))
@@ -83,45 +95,77 @@ def csv_batches(
 def jsonl_contents(url: str) -> Contents:
     """All names in the first objects, in the order in which they come: a writer may leave out a
     name where it has no value. Bad lines are rows' business, not the file's."""
-    with _text(url) as file:
+    with lines_of(url) as file:
         objects = (json_row(line) for line in file if line.strip())
-        rows = first_rows(itertools.islice(objects, FIRST_ROWS))
-    is_whole = len(rows) < FIRST_ROWS
-    return Contents(names_in(rows), stored_bytes(url), is_open=bool(rows), is_whole=is_whole)
+        found = first_names(objects)
+    return Contents(found.names, stored_bytes(url), is_open=found.any_rows, is_whole=found.is_whole)
 
 
-def first_rows(
+class FirstNames(NamedTuple):
+    """The ``names`` in the first rows of a file, each once; whether it has ``any_rows``;
+    ``is_whole``: whether all of its rows were looked at."""
+
+    names: list[str]
+    any_rows: bool
+    is_whole: bool
+
+
+def first_names(
     rows: Iterator[dict | str], enough: Callable[[], bool] = lambda: False
-) -> list[dict | str]:
-    """Take rows until, with some names among them, they are enough; or as far as a damaged file
-    gives them, which is an error only if there are no names."""
-    found: list[dict | str] = []
+) -> FirstNames:
+    """Return the names in the first rows, not without limit.
+
+    Rows are taken until there are names and they are enough; or as far as a damaged file gives
+    them, which is an error only if there are no names.
+    """
+    names: dict[str, None] = {}
+    characters, count, is_whole = 0, 0, False
     try:
-        for row in rows:
-            found.append(row)
-            if enough() and names_in(found):
+        for count, row in enumerate(rows, 1):
+            if count > FIRST_ROWS:
                 break
+            new = [name for name in row if name not in names] if isinstance(row, dict) else []
+            characters += sum(map(len, new))
+            if len(names) + len(new) > NAMES or characters > NAME_CHARACTERS:
+                break
+            names |= dict.fromkeys(new)
+            if enough() and names:
+                break
+        else:
+            is_whole = True
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         # Reading the file's rows meets the damage again, and reports it.
-        if is_transient(error) or not names_in(found):
+        if is_transient(error) or not names:
             raise
-    return found
-
-
-def names_in(rows: Iterable[dict | str]) -> list[str]:
-    """The names of all rows that are not bad, each once."""
-    return list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
+    return FirstNames(list(names), count > 0, is_whole)
 
 
 def json_row(text: str) -> dict | str:
     """The object that a text spells in JSON, or why it is a bad row."""
+    if isinstance(text, LongLine):
+        return f"bad row: {text}"
+    nested = text.count("[") + text.count("{")
+    parts = nested + (text.count('"') - text.count('\\"')) // 2
+    if len(text) > CAPTION_BYTES and parts > JSON_PARTS:
+        return f"bad row: JSON of more than {JSON_PARTS} parts"
     try:
         row = json.loads(text)
     except (ValueError, RecursionError):
         return "bad row: not JSON"
+    if nested > JSON_DEPTH and _is_deep(row):
+        return f"bad row: JSON nested more than {JSON_DEPTH} deep"
     return row if isinstance(row, dict) else "bad row: not a JSON object"
 
 
+def _is_deep(value: Any) -> bool:
+    """Whether lists and objects stand inside one another more than JSON_DEPTH times."""
+    level = [value]
+    for _ in range(JSON_DEPTH):
+        inner = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [one for many in inner for one in many if isinstance(one, dict | list)]
+    return bool(level)
+
+
 def jsonl_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
-    with _text(url) as file:
+    with lines_of(url) as file:
         yield from collect((json_row(line) for line in file if line.strip()), columns)

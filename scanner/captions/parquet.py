@@ -1,14 +1,33 @@
-"""Rows of parquet files, as Arrow arrays."""
+"""Rows of parquet files, as Arrow arrays, in batches of bounded size."""
 
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import IO, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scanner.captions.batch import Batch, Contents, Extent, check_columns
+from scanner.captions.held_ranges import HeldRanges
+from scanner.captions.limits import BATCH_BYTES, FOOTER_BYTES, LISTS_BYTES, PAGES_BYTES
+from scanner.captions.long_values import within_limits
+from scanner.captions.parquet_pages import OverLimit, Pages, pages_of, start_of
 from scanner.storage import open_input
 
 PARQUET_ROWS = 1 << 15
+# Column chunks up to this size are one read each; larger ones are read piece by piece.
+WHOLE_CHUNKS = 64 << 20
+PIECE_BYTES = 4 << 20
+FIXED_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Rows of a row group that exceeds a limit, and which."""
+
+    rows: int
+    reason: str
 
 
 def _open(url: str) -> IO[bytes]:
@@ -16,11 +35,22 @@ def _open(url: str) -> IO[bytes]:
     return open_input(url, cache_type="none")
 
 
+def open_parquet(file: IO[bytes], **options: Any) -> pq.ParquetFile:
+    """Open a parquet file whose footer is within its limit; raises ValueError if it is not."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 8))
+    stated = int.from_bytes(file.read(8)[:4], "little")
+    if FOOTER_BYTES < stated <= size:
+        raise ValueError(f"a footer of {stated} bytes, more than {FOOTER_BYTES}")
+    file.seek(0)
+    return pq.ParquetFile(file, **options)
+
+
 def parquet_contents(url: str) -> Contents:
     with _open(url) as file:
         if not file.seek(0, 2):
             return Contents([], 0)
-        parquet = pq.ParquetFile(file)
+        parquet = open_parquet(file)
         groups = range(parquet.metadata.num_row_groups)
         rows = tuple(parquet.metadata.row_group(group).num_rows for group in groups)
         return Contents(list(parquet.schema_arrow.names), file.seek(0, 2), rows)
@@ -31,15 +61,178 @@ def parquet_batches(url: str, columns: list[str], extent: Extent | None) -> Iter
         if not file.seek(0, 2):
             return
         # As nanoseconds, INT96 timestamps after the year 2262 would come out as others.
-        parquet = pq.ParquetFile(file, coerce_int96_timestamp_unit="us")
+        parquet = open_parquet(file, coerce_int96_timestamp_unit="us")
         check_columns(parquet.schema_arrow.names, columns)
         groups = range(parquet.metadata.num_row_groups)
         start = 0
         if extent:
             groups, start = groups[extent.first : extent.end], extent.row
-        for batch in parquet.iter_batches(PARQUET_ROWS, row_groups=list(groups), columns=columns):
+        for batch in bounded_batches(file, parquet, groups, columns):
+            rows = range(start, start + (batch.rows if isinstance(batch, Lost) else len(batch)))
+            start = rows.stop
+            if isinstance(batch, Lost):
+                yield from _rejected(rows, batch.reason, columns)
+                continue
             # A name can stand twice in a file; the first one counts.
             places = {name: batch.schema.get_all_field_indices(name)[0] for name in columns}
             values = {name: batch.column(place) for name, place in places.items()}
-            yield Batch(range(start, start + len(batch)), values, [])
-            start += len(batch)
+            yield from within_limits(values, rows)
+
+
+def _rejected(rows: range, reason: str, columns: Sequence[str]) -> Iterator[Batch]:
+    for first in range(rows.start, rows.stop, PARQUET_ROWS):
+        part = range(first, min(first + PARQUET_ROWS, rows.stop))
+        yield Batch(
+            [], {name: [] for name in columns}, [(row, f"bad row: {reason}") for row in part]
+        )
+
+
+def bounded_batches(
+    file: IO[bytes],
+    parquet: pq.ParquetFile,
+    groups: Sequence[int],
+    columns: Sequence[str],
+    most_rows: int = 0,
+) -> Iterator[pa.RecordBatch | Lost]:
+    """Yield columns of row groups in batches of about BATCH_BYTES at most, or of one row.
+
+    Columns of long values that a dictionary repeats stay dictionaries. A row group that exceeds a
+    limit is lost.
+    """
+    held = HeldRanges(file)
+
+    @cache
+    def opened(dictionaries: frozenset[str], in_pieces: bool) -> pq.ParquetFile:
+        return pq.ParquetFile(
+            held,
+            metadata=parquet.metadata,
+            read_dictionary=sorted(dictionaries),
+            buffer_size=PIECE_BYTES if in_pieces else 0,
+            coerce_int96_timestamp_unit="us",
+        )
+
+    shapes = (_shape(held, parquet, group, columns, most_rows or PARQUET_ROWS) for group in groups)
+    for shape in _joined(shapes):
+        if shape.problem:
+            yield Lost(shape.total, shape.problem)
+            continue
+        reader = opened(shape.dictionaries, shape.in_pieces)
+        yield from reader.iter_batches(shape.rows, row_groups=shape.groups, columns=list(columns))
+        held.release(shape.starts)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """How row groups are read: rows per batch, columns that stay dictionaries, and whether chunks
+    are read piece by piece. ``total``: their rows; ``largest``: bytes of the pages that are held at
+    a time; ``stored``, ``starts``: bytes of their chunks, and where these begin; ``problem``: the
+    limit that is exceeded.
+    """
+
+    groups: list[int]
+    rows: int
+    total: int
+    largest: int
+    stored: int
+    starts: list[int]
+    dictionaries: frozenset[str]
+    problem: str = ""
+
+    @property
+    def in_pieces(self) -> bool:
+        return self.stored > WHOLE_CHUNKS
+
+
+def _joined(shapes: Iterable[_Shape]) -> Iterator[_Shape]:
+    """Join small row groups that fit into one batch; those before a damaged one are given first."""
+    held: _Shape | None = None
+    try:
+        for shape in shapes:
+            both = held and _both(held, shape)
+            if held and not both:
+                yield held
+            held = both or shape
+    except Exception:
+        if held:
+            yield held
+        raise
+    if held:
+        yield held
+
+
+def _both(first: _Shape, second: _Shape) -> _Shape | None:
+    both = _Shape(
+        first.groups + second.groups,
+        min(first.rows, second.rows),
+        first.total + second.total,
+        first.largest + second.largest,
+        first.stored + second.stored,
+        first.starts + second.starts,
+        first.dictionaries | second.dictionaries,
+    )
+    if first.problem or second.problem:
+        return None
+    fits = both.total <= both.rows and both.largest <= PAGES_BYTES
+    return both if fits and not both.in_pieces and not both.dictionaries else None
+
+
+def _shape(
+    held: HeldRanges, parquet: pq.ParquetFile, group: int, columns: Sequence[str], rows: int
+) -> _Shape:
+    """Look through a row group's pages; ``rows``: the most per batch."""
+    total = parquet.metadata.row_group(group).num_rows
+    try:
+        return _within(held, parquet, group, columns, rows)
+    except OverLimit as error:
+        return _Shape([group], rows, total, 0, 0, [], frozenset(), str(error))
+
+
+def _within(
+    held: HeldRanges, parquet: pq.ParquetFile, group: int, columns: Sequence[str], rows: int
+) -> _Shape:
+    leaves = [parquet.schema.column(at) for at in range(parquet.metadata.num_columns)]
+    wanted = [
+        (leaf, parquet.metadata.row_group(group).column(at))
+        for at, leaf in enumerate(leaves)
+        if leaf.path in columns or leaf.path.startswith(tuple(f"{name}." for name in columns))
+    ]
+    bytes_stored = sum(chunk.total_compressed_size for _, chunk in wanted)
+    stored = {field.name for field in parquet.schema_arrow if pa.types.is_dictionary(field.type)}
+    dictionaries: set[str] = set()
+    largest = 0
+    for leaf, chunk in wanted:
+        if bytes_stored <= WHOLE_CHUNKS:
+            held.hold(start_of(chunk), chunk.total_compressed_size)
+        fixed = leaf.length if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" else FIXED_BYTES
+        is_text = leaf.physical_type == "BYTE_ARRAY"
+        pages = pages_of(held, chunk, 0 if is_text else fixed)
+        largest += pages.largest
+        # Arrow adds what does not refer to the dictionary to it, until the row group ends.
+        if leaf.path in stored and not pages.all_refer and pages.bytes > LISTS_BYTES:
+            raise OverLimit(f"column {leaf.path}: a dictionary of over {LISTS_BYTES} bytes")
+        is_flat = leaf.path == leaf.name and not leaf.max_repetition_level
+        if is_flat and is_text and pages.all_refer and pages.longest * rows > BATCH_BYTES:
+            dictionaries.add(leaf.path)
+        elif leaf.path not in stored or not pages.all_refer:
+            rows = min(rows, _rows_within(pages, leaf))
+    if largest > PAGES_BYTES:
+        raise OverLimit(f"pages of {largest} bytes at a time, more than {PAGES_BYTES}")
+    total = parquet.metadata.row_group(group).num_rows
+    starts = [start_of(chunk) for _, chunk in wanted]
+    return _Shape([group], rows, total, largest, bytes_stored, starts, frozenset(dictionaries))
+
+
+def _rows_within(pages: Pages, leaf: Any) -> int:
+    """Return how many rows of a column are surely not much larger than a batch may be."""
+    if leaf.max_repetition_level:
+        # A row may have all the values of its row group.
+        total = pages.bytes + pages.values * max(pages.longest, 16)
+        if total > LISTS_BYTES:
+            raise OverLimit(
+                f"column {leaf.path}: lists of up to {total} bytes in a row group, more than "
+                f"{LISTS_BYTES}"
+            )
+        return PARQUET_ROWS
+    largest = pages.largest if pages.shares else 0
+    size = max(pages.densest, pages.longest, largest, 1)
+    return max(1, int(BATCH_BYTES / size))

@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Literal, TypeAlias
 
+from scanner.captions.bounded_lines import LongLine
+from scanner.captions.limits import LINE_CHARACTERS
 from scanner.storage import bare_name
 
 Quoting: TypeAlias = Literal["standard", "needed", "none"]
@@ -33,8 +35,8 @@ LEAST_CHARACTERS = 1 << 10
 IN_VAIN = 8
 MOST = 0.9
 ROW_LIKE_LINES = 5
-# An unclosed quote takes in what follows; reject captions over 1 MiB.
-csv.field_size_limit(1 << 20)
+# A record bounds what an unclosed quote takes in; a value's size is judged with its column.
+csv.field_size_limit(LINE_CHARACTERS)
 
 
 def delimiter_of(url: str, head: str) -> str:
@@ -121,9 +123,15 @@ class _Lines:
                 return
             self.taken.append(line)
             self._characters += len(line)
-            if len(self.taken) > 1 and self._characters > self._most():
+            if len(self.taken) > 1 and (self._characters > self._most() or _is_long(line)):
                 raise csv.Error("a record over too many characters")
+            if _is_long(line):
+                raise csv.Error(line)
             yield line.removeprefix("\ufeff") if line is self._head else line
+
+
+def _is_long(line: str) -> bool:
+    return isinstance(line, LongLine)
 
 
 def _plain(lines: _Lines, delimiter: str) -> Iterator[Record]:
@@ -136,6 +144,7 @@ def _plain(lines: _Lines, delimiter: str) -> Iterator[Record]:
             return
         except csv.Error as error:
             fields = f"bad row: {error}"
+            reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
         yield fields, lines.taken
 
 

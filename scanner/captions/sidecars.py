@@ -10,12 +10,12 @@ import tarfile
 from collections.abc import Iterable
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from scanner.captions.columns import CAPTION_NAMES, DOWNLOADED
+from scanner.captions.parquet import parquet_batches
 from scanner.captions.values import as_text
 from scanner.captions.webdataset import tar_files
-from scanner.storage import is_transient, open_input
+from scanner.storage import is_transient
 
 FIRST_MEMBERS = 64
 IN_TABLE = "a tar whose captions are in img2dataset's parquet file beside it"
@@ -40,7 +40,7 @@ def reads_table(table: str, columns: Iterable[str], tar: str) -> bool | None:
         return None
     try:
         first = _first_keys(tar)
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
         if is_transient(error):
             raise
         # A tar that cannot be read says nothing against the table.
@@ -60,12 +60,10 @@ def _first_keys(tar: str) -> set[str]:
 def _keys(table: str, downloaded: bool) -> set[str]:
     """A table's keys; with ``downloaded`` only those of images that were."""
     names = ["key", "status"] if downloaded else ["key"]
-    with open_input(table, cache_type="none") as file:
-        batches = pq.ParquetFile(file).iter_batches(columns=names)
-        keys: set[str] = set()
-        for batch in batches:
-            found = as_text(batch["key"])
-            if downloaded:
-                found = found.filter(pc.equal(as_text(batch["status"]), "success"))
-            keys.update(found.to_pylist())
+    keys: set[str] = set()
+    for batch in parquet_batches(table, names, None):
+        found = as_text(batch.columns["key"])
+        if downloaded:
+            found = found.filter(pc.equal(as_text(batch.columns["status"]), "success"))
+        keys.update(found.to_pylist())
     return keys

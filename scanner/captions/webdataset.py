@@ -20,16 +20,19 @@ from dataclasses import dataclass
 from typing import IO
 
 from scanner.captions.batch import Batch, Contents, Extent, collect
-from scanner.captions.lines import FIRST_ROWS, first_rows, json_row, names_in, stored_bytes
+from scanner.captions.limits import LINE_CHARACTERS, SAMPLE_FILES, TAR_HEADER_BYTES, TAR_SAMPLES
+from scanner.captions.lines import first_names, json_row, stored_bytes
+from scanner.captions.tar_headers import next_member, open_tar
 from scanner.storage import open_input
 
 # What is skipped inside a block has been fetched from a remote store already, and what is skipped
 # beyond it never is: small enough to spare large images, large enough for few requests.
 BLOCK_BYTES = 1 << 20
-TEXT_BYTES = 1 << 20
 # How much of a tar is looked through for the names in its samples' json, if there are some by then.
 FIRST_BYTES = 32 << 20
 FALLBACK = "txt"
+# The key of a file whose headers, which may name it, exceed the limit.
+UNNAMED = ""
 SKIPPED = "files in the tar belong to no sample (hidden, without an ending, README) and are skipped"
 _DOCUMENTS = ("readme", "license", "licence")
 
@@ -46,11 +49,13 @@ class Place:
 def tar_contents(url: str) -> Contents:
     """All names in the first samples; a sample without a caption in its json has it in its txt."""
     with _opened(url) as tar:
-        samples = itertools.islice(_samples(tar, Counter()), FIRST_ROWS)
-        rows = first_rows(samples, lambda: tar.offset > FIRST_BYTES)
-        is_whole = len(rows) < FIRST_ROWS and tar.offset <= FIRST_BYTES
+        found = first_names(_samples(tar, Counter()), lambda: tar.offset > FIRST_BYTES)
     return Contents(
-        names_in(rows), stored_bytes(url), is_open=bool(rows), is_whole=is_whole, fallback=FALLBACK
+        found.names,
+        stored_bytes(url),
+        is_open=found.any_rows,
+        is_whole=found.is_whole,
+        fallback=FALLBACK,
     )
 
 
@@ -76,23 +81,36 @@ def placed_members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, Plac
 
     Raises ValueError where files of a sample do not follow one another. See check_end for the end.
     """
-    seen: set[str] = set()
-    row, last = -1, None
-    while member := tar.next():
-        tar.members = []  # type: ignore[attr-defined]  # else it holds every one it has seen
+    seen: set[int] = set()
+    row, last, files = -1, None, 0
+    while True:
+        member, is_over = next_member(tar)
+        if member is None:
+            return
+        if is_over:
+            row, last = row + 1, None
+            yield member, Place(row, UNNAMED, "")
+            continue
         name = split_name(member.name) if member.isfile() else None
         if name is None:
             yield member, None
             continue
         key, ending = name
+        files += 1
         if key != last:
-            if key in seen:
+            if hash(key) in seen:
                 raise ValueError(
                     f"the files of sample {key} do not follow one another in the tar; pack it "
                     "anew with its files sorted by name (tar --sort=name)"
                 )
-            seen.add(key)
-            row, last = row + 1, key
+            seen.add(hash(key))
+            row, last, files = row + 1, key, 1
+        if files > SAMPLE_FILES or row >= TAR_SAMPLES:
+            raise ValueError(
+                f"more than {SAMPLE_FILES} files of sample {key}"
+                if files > SAMPLE_FILES
+                else f"more than {TAR_SAMPLES} samples in one tar"
+            )
         yield member, Place(row, key, ending)
 
 
@@ -118,8 +136,7 @@ def _opened(url: str) -> Iterator[tarfile.TarFile]:
         if not file.read(1):
             # tarfile takes a file without a byte for a damaged one.
             file = io.BytesIO(bytes(2 * tarfile.BLOCKSIZE))
-        file.seek(0)
-        with tarfile.open(fileobj=file, mode="r:") as tar:
+        with open_tar(file) as tar:
             yield tar
 
 
@@ -130,7 +147,9 @@ def _samples(tar: tarfile.TarFile, notes: Counter[str]) -> Iterator[dict | str]:
         row: dict | str = {}
         endings: set[str] = set()
         for member, place in members:
-            if isinstance(row, dict) and place.ending in endings:
+            if key == UNNAMED:
+                row = f"bad row: headers of more than {TAR_HEADER_BYTES} bytes"
+            elif isinstance(row, dict) and place.ending in endings:
                 row = f"bad row: more than one .{place.ending} with it"
             elif isinstance(row, dict) and place.ending in ("txt", "json"):
                 row = _with(row, place.ending, _read(tar, member))
@@ -160,7 +179,7 @@ def _file(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str | None:
-    if member.size > TEXT_BYTES:
+    if member.size > LINE_CHARACTERS:
         return None
     return _file(tar, member).read().decode("utf-8-sig", "surrogateescape")
 
@@ -168,7 +187,7 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str | None:
 def _with(row: dict, ending: str, text: str | None) -> dict | str:
     """The row with what one more of its members says."""
     if text is None:
-        return f"bad row: a .{ending} of more than {TEXT_BYTES} bytes"
+        return f"bad row: a .{ending} of more than {LINE_CHARACTERS} bytes"
     if ending == "txt":
         return {**row, "txt": text}
     found = json_row(text)

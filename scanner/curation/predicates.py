@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from scanner.errors import UserError
 from scanner.query import RunTables
 
 _IS_NULL = "OPERATOR_IS_NULL"

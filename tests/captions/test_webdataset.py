@@ -101,7 +101,10 @@ def test_a_tar_without_texts_and_one_with_a_huge_text_are_told(tmp_path: Path) -
     assert (contents.columns, contents.is_open) == ([], True)
     (tmp_path / "b.tar").write_bytes(_tar([("0.txt", bytes(2 << 20)), ("1.txt", b"x")]))
     (batch,) = read(str(tmp_path / "b.tar"), ["txt"])
-    assert batch.bad == [(0, "bad row: a .txt of more than 1048576 bytes")]
+    assert batch.over == {0: ("txt", "over 1 MiB")}
+    (tmp_path / "c.tar").write_bytes(_tar([("0.txt", bytes(9 << 20)), ("1.txt", b"x")]))
+    (batch,) = read(str(tmp_path / "c.tar"), ["txt"])
+    assert batch.bad == [(0, "bad row: a .txt of more than 8388608 bytes")]
 
 
 def test_files_of_no_sample_are_skipped_and_counted(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
+from scanner.captions.bounded_lines import LongLine, bounded_lines
 from scanner.captions.formats import ending_of
 from scanner.captions.records import Quoting, Record, records
 from scanner.curation.copies.packing import write_packed
@@ -15,14 +16,22 @@ def clean_lines(source: Path, target: Path, removed: Set[int], quoting: Quoting 
     with open_input(str(source), compression="infer") as raw, write_packed(target) as out:
         newline = "\n" if ending_of(source.name) == ".txt" else ""
         text = io.TextIOWrapper(raw, "utf-8", errors="surrogateescape", newline=newline)
-        for row, lines in _rows(str(source), text, quoting or "standard"):
-            if row not in removed:
-                out.write(lines.encode("utf-8", "surrogateescape"))
+        found = bounded_lines(text, newline or "\r\n", keep=True)
+        for row, lines in _rows(str(source), found, quoting or "standard"):
+            for line in () if row in removed else lines:
+                for data in _bytes_of(line):
+                    out.write(data)
 
 
-def _rows(url: str, text: Iterable[str], quoting: Quoting) -> Iterator[tuple[int, str]]:
-    """Each row's number and its text as it stands in the file, with blank lines before it; −1 is
-    what is no row."""
+def _bytes_of(line: str) -> Iterable[bytes]:
+    return (
+        line.chunks() if isinstance(line, LongLine) else [line.encode("utf-8", "surrogateescape")]
+    )
+
+
+def _rows(url: str, text: Iterable[str], quoting: Quoting) -> Iterator[tuple[int, list[str]]]:
+    """Each row's number and its lines as they stand in the file, with blank ones before them; −1
+    is what is no row."""
     found: Iterator[Record]
     if ending_of(url) in (".jsonl", ".ndjson", ".txt"):
         row, found = 0, ((line.strip(), [line]) for line in text)
@@ -33,7 +42,7 @@ def _rows(url: str, text: Iterable[str], quoting: Quoting) -> Iterator[tuple[int
         if not content:
             blank += lines
             continue
-        yield row, "".join(blank + lines)
+        yield row, blank + lines
         blank.clear()
         row += 1
-    yield -1, "".join(blank)
+    yield -1, blank

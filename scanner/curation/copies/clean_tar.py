@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 from typing import IO, Any
 
+from scanner.captions.tar_headers import open_tar
 from scanner.captions.webdataset import check_end, placed_members, split_name
 from scanner.curation.copies.packing import write_packed
 from scanner.storage import compression_of
@@ -25,7 +26,7 @@ def clean_tar(source: Path, target: Path, goes: Goes) -> None:
     with (
         _plain(source, target) as file,
         write_packed(target) as out,
-        tarfile.open(fileobj=file, mode="r:") as tar,
+        open_tar(file) as tar,
     ):
         for begin, end in _kept(tar, goes):
             _copy(file, begin, end, out)

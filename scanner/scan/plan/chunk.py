@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from scanner.captions.batch import Batch
 from scanner.captions.columns import Columns
 from scanner.captions.identity import caption_ids
+from scanner.captions.limits import CAPTION_BYTES, OVER
 from scanner.captions.values import as_text, captions, first_valid
 from scanner.run import Output
 from scanner.run.schema import CAPTIONS, column, rejects_table, samples_schema
@@ -20,6 +21,7 @@ CHUNK_BYTES = 1 << 28
 # Small, so that a range of ids, which is spread over all parts, costs little more than itself.
 STAGED_ROW_GROUP = 4096
 SPELLINGS = pa.schema([*CAPTIONS, column("n", pa.int64(), "how many samples spell the caption so")])
+STATUS_CHARACTERS = 200
 COUNTED = ("rows", "samples", "rejects", "not_downloaded")
 Canonical = Callable[[str], str]
 
@@ -51,24 +53,26 @@ class Chunk:
         """Add a batch of a piece; what is counted in it is added to ``counts``."""
         columns = piece.columns
         assert columns is not None
-        values = batch.columns[columns.caption]
-        if columns.fallback:
-            values = first_valid(values, batch.columns[columns.fallback])
-        texts, reasons = captions(values)
-        lost = _not_downloaded(batch, columns)
-        reasons |= lost
-        ids = self._spell(texts, piece.is_reference, reasons, canonical)
+        texts, reasons = _captions(batch, columns)
         carried = {*filter(None, (columns.key, columns.image_key)), *columns.keep}
         text = {name: as_text(batch.columns[name]) for name in carried}
-        self._reject(piece, batch, reasons, text)
-        numbers = pa.array(batch.rows, pa.int64())
-        self.samples.append(self._sampled(piece, columns, ids, numbers, text))
+        for name, values in text.items():
+            _leave_out_long(name, values, reasons)
+        lost = _not_downloaded(batch, columns)
+        reasons |= lost
+        ids, spellings = _spell(texts, piece.is_reference, reasons, canonical)
+        samples = self._sampled(piece, columns, ids, pa.array(batch.rows, pa.int64()), text)
+        rejects = _rejected(piece, batch, reasons, text)
+        # From here on nothing can fail: a batch is taken whole or not at all.
+        self.samples.append(samples)
+        self.spellings.append(spellings)
+        self.rejects += rejects
         counts["rows"] += len(ids) + len(batch.bad)
         counts["samples"] += len(ids) - len(reasons)
         counts["rejects"] += len(reasons) + len(batch.bad)
         counts["not_downloaded"] += len(lost)
         self.rows += len(ids) + len(batch.bad)
-        self.bytes += self.samples[-1].nbytes + self.spellings[-1].nbytes
+        self.bytes += sum(table.nbytes for table in (samples, spellings, *rejects))
 
     def outputs(self, staged: str) -> Iterator[Output]:
         if self.samples:
@@ -77,63 +81,6 @@ class Chunk:
             yield Output("rejects", pa.concat_tables(self.rejects))
         if self.spellings:
             yield Output(staged, _together(self.spellings), STAGED_ROW_GROUP)
-
-    def _spell(
-        self,
-        texts: pa.StringArray,
-        is_reference: bool,
-        reasons: dict[int, str],
-        canonical: Canonical,
-    ) -> pa.StringArray:
-        """Add the spellings of captions without a reason against; the ids, null where there is one.
-
-        Captions that turn out to be empty get a reason.
-        """
-        good = np.ones(len(texts), bool)
-        good[list(reasons)] = False
-        encoded = texts.filter(pa.array(good)).dictionary_encode()
-        which = encoded.indices.to_numpy()
-        # Each spelling in a batch is normalised once.
-        canon = [canonical(text) for text in encoded.dictionary.to_pylist()]
-        full = np.array([bool(text) for text in canon], bool)
-        ids = caption_ids(canon)
-        places = np.flatnonzero(good)
-        for place in places[~full[which]].tolist():
-            reasons[place] = "empty caption"
-        table = pa.table(
-            [
-                ids,
-                encoded.dictionary,
-                pa.array(canon, pa.string()),
-                pa.repeat(pa.scalar(is_reference), len(ids)),
-                pa.array(np.bincount(which, minlength=len(ids))),
-            ],
-            schema=SPELLINGS,
-        )
-        self.spellings.append(table.filter(pa.array(full)))
-        chosen = np.zeros(len(texts), np.int32)
-        chosen[places] = which
-        none = np.ones(len(texts), bool)
-        none[places] = ~full[which]
-        return ids.take(pa.array(chosen, mask=none))
-
-    def _reject(
-        self,
-        piece: Piece,
-        batch: Batch,
-        reasons: dict[int, str],
-        text: dict[str, pa.StringArray],
-    ) -> None:
-        assert piece.columns is not None
-        keys = text[piece.columns.key] if piece.columns.key else None
-        rows: list[tuple[int | None, str | None, str]] = [
-            (batch.rows[place], keys[place].as_py() if keys is not None else None, reason)
-            for place, reason in sorted(reasons.items())
-        ]
-        rows += [(row, None, reason) for row, reason in batch.bad]
-        if rows:
-            numbers, names, why = zip(*rows, strict=True)
-            self.rejects.append(rejects_table("plan", why, piece.url, row=numbers, key=names))
 
     def _sampled(
         self,
@@ -162,6 +109,84 @@ class Chunk:
         return table if ids.null_count == 0 else table.filter(ids.is_valid())
 
 
+def _spell(
+    texts: pa.StringArray,
+    is_reference: bool,
+    reasons: dict[int, str],
+    canonical: Canonical,
+) -> tuple[pa.StringArray, pa.Table]:
+    """Return the ids of captions, null where there is a reason against one, and the spellings of
+    the others.
+
+    Captions that turn out to be empty get a reason.
+    """
+    good = np.ones(len(texts), bool)
+    good[list(reasons)] = False
+    encoded = texts.filter(pa.array(good)).dictionary_encode()
+    which = encoded.indices.to_numpy()
+    # Each spelling in a batch is normalised once.
+    canon = [canonical(text) for text in encoded.dictionary.to_pylist()]
+    full = np.array([bool(text) for text in canon], bool)
+    ids = caption_ids(canon)
+    places = np.flatnonzero(good)
+    for place in places[~full[which]].tolist():
+        reasons[place] = "empty caption"
+    table = pa.table(
+        [
+            ids,
+            encoded.dictionary,
+            pa.array(canon, pa.string()),
+            pa.repeat(pa.scalar(is_reference), len(ids)),
+            pa.array(np.bincount(which, minlength=len(ids))),
+        ],
+        schema=SPELLINGS,
+    )
+    chosen = np.zeros(len(texts), np.int32)
+    chosen[places] = which
+    none = np.ones(len(texts), bool)
+    none[places] = ~full[which]
+    return ids.take(pa.array(chosen, mask=none)), table.filter(pa.array(full))
+
+
+def _rejected(
+    piece: Piece, batch: Batch, reasons: dict[int, str], text: dict[str, pa.StringArray]
+) -> list[pa.Table]:
+    """Return the rejects of a batch, if there are any, in one table."""
+    assert piece.columns is not None
+    keys = text[piece.columns.key] if piece.columns.key else None
+    rows: list[tuple[int | None, str | None, str]] = [
+        (batch.rows[place], keys[place].as_py() if keys is not None else None, reason)
+        for place, reason in sorted(reasons.items())
+    ]
+    rows += [(row, None, reason) for row, reason in batch.bad]
+    if not rows:
+        return []
+    numbers, names, why = zip(*rows, strict=True)
+    return [rejects_table("plan", why, piece.url, row=numbers, key=names)]
+
+
+def _captions(batch: Batch, columns: Columns) -> tuple[pa.StringArray, dict[int, str]]:
+    """Return the captions of a batch, and why rows have none or may not be taken, by place."""
+    values = batch.columns[columns.caption]
+    if columns.fallback:
+        values = first_valid(values, batch.columns[columns.fallback])
+    texts, reasons = captions(values)
+    for place, (name, why) in batch.over.items():
+        if name == columns.fallback and place not in reasons:
+            continue  # the row has a caption without it
+        is_caption = name in (columns.caption, columns.fallback)
+        reasons[place] = f"{'caption' if is_caption else name} {why}"
+    return texts, reasons
+
+
+def _leave_out_long(name: str, text: pa.StringArray, reasons: dict[int, str]) -> None:
+    """Give a reason to rows whose value is too long once it is written as text."""
+    long = pc.greater(pc.binary_length(text), CAPTION_BYTES).fill_null(False)
+    if pc.any(long).as_py():
+        for place in np.flatnonzero(long.to_numpy(zero_copy_only=False)).tolist():
+            reasons.setdefault(place, f"{name} {OVER}")
+
+
 def _not_downloaded(batch: Batch, columns: Columns) -> dict[int, str]:
     """The rows that img2dataset got no image for, which no model was trained on."""
     if columns.status is None:
@@ -169,7 +194,10 @@ def _not_downloaded(batch: Batch, columns: Columns) -> dict[int, str]:
     status = as_text(batch.columns[columns.status])
     failed = pc.not_equal(status, "success").fill_null(True)
     places = np.flatnonzero(failed.to_numpy(zero_copy_only=False)).tolist()
-    return {place: f"not downloaded: {status[place].as_py()}" for place in places}
+    return {
+        place: f"not downloaded: {str(status[place].as_py())[:STATUS_CHARACTERS]}"
+        for place in places
+    }
 
 
 def _together(spellings: list[pa.Table]) -> pa.Table:
