@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import fsspec
+
 from scanner.errors import UserError
 from scanner.storage.urls import is_http, is_local, url_of
 
 _SHOWN = 200
+# ``simplecache::name`` is a chain, ``a::b`` a name.
+_CHAINED = set(fsspec.available_protocols())
 
 
 class UnsafeName(UserError):
@@ -26,7 +30,7 @@ def why_unsafe(name: str) -> str:
         return "it holds a NUL character"
     if "\\" in name:
         return "it holds a backslash"
-    if "://" in name or "::" in name:
+    if "://" in name or _CHAINED & set(name.split("::")[:-1]):
         return "it is a URL, or a chain of them"
     if name.startswith("/"):
         return "it is absolute"
