@@ -40,7 +40,7 @@ def reads_table(table: str, columns: Iterable[str], tar: str) -> bool | None:
         return None
     try:
         first = _first_keys(tar)
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
         if is_transient(error):
             raise
         # A tar that cannot be read says nothing against the table.
