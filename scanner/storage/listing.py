@@ -15,6 +15,7 @@ from scanner.storage.urls import is_http, is_local, missing_bucket, split_url, u
 from scanner.storage.walking import NOT_REGULAR, SAME, Pattern, Skipped, skipped_lines, walk
 
 EARLIER = "already in this run"
+NO_SUCH_PAGE = 404
 _MAGIC = re.compile(r"[*?[]")
 # Why a file of this name is not read, "" if it is; the second argument: the user named it.
 Judge = Callable[[str, bool], str]
@@ -94,7 +95,8 @@ def _named(
     elif _MAGIC.search(urlsplit(path).path if is_http(fs) else path):
         yield from _matched(fs, path, url, judge, skipped)
     else:
-        why = missing_bucket(fs, path) or "no such file, directory or object"
+        why = missing_bucket(fs, path) or _unanswered(fs, path)
+        why = why or "no such file, directory or object"
         raise UserError(f"{url}: {why}; check the path and the bucket")
 
 
@@ -116,6 +118,19 @@ def _kind(fs: Any, path: str) -> tuple[str, int]:
     except FileNotFoundError:
         return "", 0
     return info["type"], info.get("size") or 0
+
+
+def _unanswered(fs: Any, path: str) -> str:
+    """What else than that a file is missing an HTTP server says, or that none answers; or ""."""
+    if not is_http(fs):
+        return ""
+    try:
+        fs.info(path)
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        if cause is not None and getattr(cause, "status", None) != NO_SUCH_PAGE:
+            return f"{type(cause).__name__}: {cause}"
+    return ""
 
 
 def _matched(

@@ -252,3 +252,15 @@ def test_a_data_set_without_captions_is_a_clear_error(tmp_path: Path, text, mess
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         _plan(tmp_path, captions=(str(tmp_path / "a.csv"),))
+
+
+def test_columns_of_an_earlier_plan_may_be_missing_in_added_files(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"caption": "a", "no": 1, "md": "x", "lang": "en"}\n')
+    (tmp_path / "b.jsonl").write_text('{"caption": "b"}\n')
+    options = {"key_column": "no", "image_key": "md", "keep": ("lang",)}
+    earlier = _plan(tmp_path, captions=(str(tmp_path / "a.jsonl"),), **options)
+    added = ScanConfig(out="", captions=(str(tmp_path / "b.jsonl"),), extend=True, **options)
+    (file,) = choose_inputs(added, [earlier]).files
+    assert file.columns
+    with pytest.raises(UserError, match="no column 'no'"):
+        choose_inputs(added)

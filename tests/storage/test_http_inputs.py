@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scanner.captions.formats import inspect, read, why_not_read
+from scanner.errors import UserError
 from scanner.storage import Listing
 
 ROWS = 40_000
@@ -95,3 +96,13 @@ def test_text_files_are_read(name: str, server, tmp_path: Path) -> None:
     assert Listing().add([url], why_not_read) == [url]
     (batch,) = read(url, ["caption"])
     assert list(batch.columns["caption"])[-1] == "a cat"
+
+
+def test_a_server_that_does_not_answer_is_no_missing_file(server: http.server.HTTPServer) -> None:
+    here = f"http://127.0.0.1:{server.server_port}/a.csv"
+    with pytest.raises(UserError, match=r"a\.csv: no such file"):
+        Listing().add([here], why_not_read)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(UserError, match="Cannot connect to host"):
+        Listing().add([here], why_not_read)

@@ -61,7 +61,9 @@ def choose_inputs(config: ScanConfig, earlier: Sequence[Plan] = ()) -> Inputs:
     listing = Listing()
     listing.leave_out(item["url"] for plan in earlier for item in plan.inputs if "url" in item)
     # A column that an earlier file had may be missing in all later ones.
-    known = {name for plan in earlier for one in plan.columns.values() for name in one["keep"]}
+    earlier_columns = [one for plan in earlier for one in plan.columns.values()]
+    named = ((one["key"], one["image_key"], *one["keep"]) for one in earlier_columns)
+    known = {name for names in named for name in names if name}
     options = ColumnOptions(
         config.caption_column, config.key_column, config.image_key, config.keep, frozenset(known)
     )
