@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from scanner.errors import UserError
 from scanner.storage.urls import is_http, is_local, missing_bucket, split_url, url_of
@@ -67,6 +67,8 @@ class Listing:
 
 def _identity(url: str) -> Any:
     """What is equal for all names of one file: links, hard links and ``..`` resolved."""
+    if url.startswith(("http://", "https://")):
+        return unquote(url.partition("#")[0])
     if "://" in url and not url.startswith("file://"):
         return url
     _, path = split_url(url)

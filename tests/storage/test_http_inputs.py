@@ -93,7 +93,7 @@ def test_text_files_are_read(name: str, server, tmp_path: Path) -> None:
     else:
         (tmp_path / name).write_bytes(data)
     url = f"http://127.0.0.1:{server.server_port}/{name}"
-    assert Listing().add([url], why_not_read) == [url]
+    assert Listing().add([url, f"{url}#x", url.replace("a.", "%61.")], why_not_read) == [url]
     (batch,) = read(url, ["caption"])
     assert list(batch.columns["caption"])[-1] == "a cat"
 
