@@ -23,12 +23,17 @@ SECRETS = {
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):
-    """Redirects to a signed URL, and answers with what it was sent."""
+    """Has one file, which it redirects to a signed URL, and answers with what it was sent."""
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path.startswith("/bad.parquet"):
-            self.send_response(302)
+            self.send_response(200 if self.command == "HEAD" else 302)
+            if self.command == "HEAD":
+                self.send_header("Content-Length", "1000")
+                self.send_header("Accept-Ranges", "bytes")
+                self.end_headers()
+                return
             self.send_header("Location", f"/signed/x.parquet?X-Amz-Signature={CANARY}")
             self.send_header("Content-Length", "0")
             self.end_headers()
