@@ -32,6 +32,7 @@ ROOMS = {
         *("models", "scoring"),  # a caption's words, as the model reads them
     },
     "evidence": {
+        "credentials",
         *("errors", "storage", "captions", "run", "signals", "models", "probe", "scoring"),
         *("cluster", "scan", "query", "pages"),
         "mitigation",  # verify --mitigate

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import secrets
 import signal
 import socket
 import tempfile
@@ -17,11 +16,8 @@ from scanner.cluster.resources import Resources, nodes  # first: it prepares the
 # isort: split
 import grpc
 import ray
-from ray._raylet import (  # type: ignore[attr-defined]
-    AuthenticationTokenLoader,
-    Config,
-)
 
+from scanner.cluster.ray_token import has_token_or_place, require_token
 from scanner.cores import usable_cores
 from scanner.errors import UserError
 
@@ -55,7 +51,7 @@ def check_ray(address: str | None) -> list[str]:
         lines.append(
             f"{name}={folder}: too long a path for Ray's sockets; its files go to {short}/ray"
         )
-    if not _has_token_or_place():
+    if not has_token_or_place():
         lines.append(
             f"HOME={os.environ.get('HOME', '')}: cannot be written; Ray's token stays in memory"
         )
@@ -78,7 +74,7 @@ def start_ray(address: str | None) -> None:
     folder = _temporary_folder()
     if folder:
         options["_temp_dir"] = f"{folder}/ray"
-    _require_token()
+    require_token()
     _init(address, lambda: ray.init(**options))
 
 
@@ -252,33 +248,3 @@ def _check_room(folder: str, said: str) -> None:
             f"{said}: {free >> 20} MiB are free there, and Ray needs {ROOM_BYTES >> 20} MiB for "
             f"its files; {mend}"
         )
-
-
-def _require_token() -> None:
-    """Have a local Ray serve only who knows its token, whatever the environment says: it listens on
-    the machine's address, and runs any code that it is given.
-
-    Where the home directory, in which Ray keeps the token, is of no use, it gets one here.
-    """
-    os.environ["RAY_AUTH_MODE"] = "token"
-    if not _has_token_or_place():
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    # Ray has read the variables already, as it was imported, or for an earlier local Ray.
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-
-
-def _has_token_or_place() -> bool:
-    if any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
-        return True
-    try:
-        token = Path.home() / ".ray" / "auth_token"
-        return os.access(token, os.R_OK) if token.exists() else _can_write(token.parent)
-    except (OSError, RuntimeError):  # RuntimeError: no HOME, and no such user
-        return False
-
-
-def _can_write(folder: Path) -> bool:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        return True

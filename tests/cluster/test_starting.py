@@ -107,6 +107,25 @@ def test_ray_starts_with_a_long_temporary_path_and_no_home(
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.parametrize("left", [None, "x" * 32])
+def test_ray_s_token_is_readable_by_its_owner_alone(
+    left: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    if left:
+        token.write_text(left)
+        token.chmod(0o644)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.setattr(ray, "init", lambda **options: None)
+    start_ray(None)
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert left in (None, token.read_text())
+    assert len(token.read_text()) >= 32
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+
+
 JOIN = """
 import sys
 from ray._raylet import GcsClient

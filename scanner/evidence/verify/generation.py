@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from scanner.cluster import Result
+from scanner.credentials import without_secrets
 from scanner.evidence.verify.drawing import Recipe, draw
 from scanner.evidence.verify.embedding import Embedding
 from scanner.evidence.verify.measures import Agreement, agreement, as_image, likeness
@@ -140,9 +141,12 @@ class Generator:
                     **self._measure(images, noise, found),
                 }
             )
+        problems: Counter[str] = Counter()
+        for why, count in computed.problems.items():
+            problems[without_secrets(why)] += count
         notes = {
             "images": computed.images_GKCHW.shape[:2].numel(),
-            "problems": dict(computed.problems),
+            "problems": dict(problems),
             "rejects": rejects,
         }
         return Result([Output("measures", pa.Table.from_pylist(rows, schema=MEASURES))], notes)
