@@ -31,6 +31,19 @@ one file of this directory, and plain SQL over the views `samples`, `captions`, 
 `ranked`, `signals`, `thresholds`, `flagged`, `verdicts` and `mitigated`: copy one, change it, and
 ask it by `--file`. `SHOW TABLES` also shows the views that these are made of. Times are in UTC.
 
+A query is exactly one SELECT that only reads, and a predicate (`--where`, a policy's `when`) one
+expression, both judged by DuckDB's own parse tree. It sees the run's views and
+`information_schema`; functions that read files, settings or the environment are refused, as is
+`PIVOT` without an `IN` list. The connection is locked before any of the run's tables is opened: it
+reads the files that the run's manifest and verdicts list and no other, in transactions in which
+DuckDB refuses to write. A run whose scores have a column that no scan could have named is refused;
+columns that a scan kept of the input may have any name.
+
+Ctrl-C stops a query, and so does `--timeout SECONDS`. A query uses as many threads as the process
+has cores, half of the machine's memory, and beyond that up to half of the free disk space of the
+temporary directory (`TMPDIR`), in a directory of its own that only you can read and that is removed
+at the end.
+
 The decision signal, by which `ranked` is ordered, is the combination of a calibration; without one,
 of the run's signals the one that separates best on the testbed: `noise_norm_first`, or `bos_mass`
 after `--profile triage` ([why](../scanner/signals/README.md#what-ranks-without-a-calibration)).

@@ -3,6 +3,7 @@
 It is made and written by the calibration room; here it becomes SQL.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,17 +74,20 @@ class Calibration:
 
     def logit(self, schema: pa.Schema) -> str:
         """The combination as SQL over the view scores, whose schema this is. Raises UserError."""
+        numbers = [self.intercept, *(value for values in self.weights.values() for value in values)]
+        if not all(map(math.isfinite, numbers)):
+            raise UserError(f"{self.source}: its weights must be finite numbers; make it again")
         terms = [f"{self.intercept:.17e}"]
         for name, values in self.weights.items():
             if name not in schema.names:
                 raise UserError(f"{self.source}: the run has no column {name}")
-            numbers = [f"{value:.17e}::DOUBLE" for value in values]
+            weights = [f"{value:.17e}::DOUBLE" for value in values]
             column = f"scores.{identifier(name)}"
             if pa.types.is_list(schema.field(name).type):
-                listed = ", ".join(numbers)
+                listed = ", ".join(weights)
                 terms.append(f"list_inner_product({column}::DOUBLE[], [{listed}])")
             else:
-                terms.append(f"{column} * {numbers[0]}")
+                terms.append(f"{column} * {weights[0]}")
         return " + ".join(terms)
 
     def thresholds_table(self) -> pa.Table:

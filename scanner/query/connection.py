@@ -66,12 +66,16 @@ class RunTables:
         self._database = database
         self._reader = Reader(database.connection)
         self._timeout = timeout
-        self.connection = database.connection
         self.url = url
         self.schema = schema
         self.rows = rows
         self.fingerprint = fingerprint
         self.calibration = calibration
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection that the views are made on."""
+        return self._database.connection
 
     def decide(self, by: str | None = None, where: str = "true") -> str:
         """Choose the decision signal of ``ranked``, and keep only rows of a predicate; its name.
@@ -243,9 +247,13 @@ def _attach(
         _add_table(connection, f"no_{kind}", schema.empty_table())
         written = files.tables.get(kind)
         tables[kind] = f"(FROM {nothing} UNION ALL BY NAME FROM {written})" if written else nothing
-    with files.store.open(files.first_scores) as file:
-        schema = pq.read_schema(file)
-    check_columns(schema, f"{files.url}: {files.first_scores}")
+    where = f"{files.url}: {files.first_scores}"
+    try:
+        with files.store.open(files.first_scores) as file:
+            schema = pq.read_schema(file)
+    except pa.ArrowException as error:
+        raise UserError(f"{where}: not a Parquet file: {error}; scan again") from error
+    check_columns(schema, where)
     views = TABLES | {"reference_captions": EXTENDED if files.is_extended else REFERENCES}
     try:
         for view, definition in views.items():

@@ -10,7 +10,7 @@ import pytest
 
 from scanner.curation import read_policy
 from scanner.errors import UserError
-from scanner.query import ask, identifier, library, open_run
+from scanner.query import Calibration, ask, binding_of, identifier, library, open_run
 from scanner.query.quoting import literal
 from scanner.report import gather
 from scanner.run.schema import column
@@ -109,3 +109,28 @@ def test_another_run_is_attached_by_a_plain_free_name(tmp_path: Path, name: str)
     run = run_of(tmp_path)
     with pytest.raises(UserError, match="cannot name a run"):
         open_run(run, {name: run})
+
+
+def test_scores_that_are_no_parquet_are_one_line(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run")
+    for part in (tmp_path / "run" / "scores").iterdir():
+        part.write_bytes(b"PAR1 nothing")
+    done = called("rank", run, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "not a Parquet file" in done.stderr
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_a_calibration_s_weights_are_numbers(tmp_path: Path, weight: float) -> None:
+    run = run_of(tmp_path)
+    binding = binding_of({"id": "f"})
+    calibration = Calibration("file", binding, {"bos_mass": (weight,)}, 0.0, ())
+    with pytest.raises(UserError, match="file: its weights must be finite"):
+        open_run(run, calibration=calibration)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_calibration_names_columns_of_the_run(tmp_path: Path, name: str) -> None:
+    calibration = Calibration("file", binding_of({"id": "f"}), {name: (1.0,)}, 0.0, ())
+    with pytest.raises(UserError, match="file: the run has no column"):
+        open_run(run_of(tmp_path), calibration=calibration)
