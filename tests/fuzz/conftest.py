@@ -12,7 +12,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.internal.conjecture import providers
 from hypothesis.strategies import SearchStrategy
 
-SHORT = 15
+SHORT = 10
 LONG = int(os.environ.get("FUZZ_EXAMPLES", "2000"))
 # Far above what an example takes on a busy machine: only what does not end is over it.
 DEADLINE = timedelta(seconds=30)
