@@ -66,7 +66,7 @@ def test_links_out_of_a_store_are_refused_inside_it_followed(tmp_path: Path) -> 
     ],
 )
 def test_other_kinds_of_location_are_refused_with_the_list(scheme: str) -> None:
-    with pytest.raises(UserError, match="no kind of location .* s3://, .*https://"):
+    with pytest.raises(UserError, match=r"no kind of location .* s3://, .*https://"):
         split_url(f"{scheme}://host/x")
 
 

@@ -19,8 +19,8 @@ from scanner.models.diffusion_model import score_scheduler
 from scanner.models.pipeline import load_pipeline
 from scanner.run.directory import recorded_roots
 from scanner.scan.config import MODEL
-from scanner.scan.resources import choose_resources
 from scanner.scan.inherited import refuse_urls
+from scanner.scan.resources import choose_resources
 from scanner.scan.setting import from_anywhere
 from scanner.storage import Roots, Store
 
