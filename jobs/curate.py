@@ -98,7 +98,9 @@ def _curate(config: CurateConfig) -> int:
     if config.diff:
         remember(tables, config.diff, config.run)
     if config.apply:
-        check_place(config.run, config.apply, config.input_root)  # before the list in --out is replaced
+        check_place(
+            config.run, config.apply, config.input_root
+        )  # before the list in --out is replaced
     try:
         summary = curate(config.run, tables, policy, config.out, config.force, config.csv_safe)
     except OverLimit as error:

@@ -41,7 +41,7 @@ class ReportConfig:
     """Of how many verified captions small pictures are shown."""
     input_root: tuple[str, ...] = ()
     """Also show pictures below this directory or URL: of verify --out, and training images in a
-    store. By default only those in the run and local training images below the scan's --captions."""
+    store; by default those in the run, and local training images below the scan's --captions."""
     json: bool = False
     """Print where the page is and its size as JSON."""
 

@@ -24,7 +24,9 @@ def read_calibration(url: str) -> Calibration:
     return Calibration(
         source=url,
         binding=dict(record["binding"]),
-        weights={str(name): tuple(map(float, values)) for name, values in record["weights"].items()},
+        weights={
+            str(name): tuple(map(float, values)) for name, values in record["weights"].items()
+        },
         intercept=float(record["intercept"]),
         thresholds=tuple(Threshold(**item) for item in record["thresholds"]),
         references=record["references"],

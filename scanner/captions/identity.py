@@ -20,7 +20,7 @@ def caption_id(canonical: str) -> str:
 
 
 def is_caption_id(text: object) -> bool:
-    """Whether a value is what :func:`caption_id` returns, which may become part of a file's name."""
+    """Whether a value is an id of :func:`caption_id`, which may become part of a file's name."""
     return isinstance(text, str) and re.fullmatch(rf"[0-9a-f]{{{DIGITS}}}", text) is not None
 
 

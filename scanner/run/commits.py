@@ -129,4 +129,6 @@ class Commits:
 
     def _read(self, slice_id: str, generation: int) -> Commit:
         name = self._name(slice_id, generation)
-        return Commit.from_json(self.store.location(name), self.store.read(name, LARGEST_BYTES), self.mend)
+        return Commit.from_json(
+            self.store.location(name), self.store.read(name, LARGEST_BYTES), self.mend
+        )

@@ -148,8 +148,6 @@ class RunRecord(TypedDict):
     asked: NotRequired[AskedRecord]
     model: NotRequired[ModelRecord]
     fingerprint: FingerprintRecord
-    versions: NotRequired[dict[str, str]]
-    created_at: NotRequired[str]
 
 
 class PartOfManifest(TypedDict):
@@ -176,7 +174,6 @@ class ManifestRecord(TypedDict):
     scores: list[PartOfManifest]
     quarantined: list[QuarantinedSlice]
     counts: Counts
-    sealed_at: NotRequired[str]
 
 
 class ProgressRecord(TypedDict, total=False):
@@ -215,7 +212,6 @@ class NotesRecord(TypedDict, total=False):
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     began: float
-    worker: str
     files: list[InputRecord]  # of planning
     images: Count  # of verify, up to out
     problems: Counts

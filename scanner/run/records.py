@@ -4,7 +4,7 @@ import functools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import pydantic
 
@@ -182,7 +182,7 @@ def decode(name: str, data: bytes, kind: type[Record], mend: str = AGAIN) -> Rec
     if len(data) > LARGEST_BYTES:
         raise DamagedFile(name, f"over {LARGEST_BYTES >> 20} MiB", mend)
     try:
-        return _adapter(kind).validate_json(data, strict=True)
+        return _adapter(cast(Any, kind)).validate_json(data, strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))

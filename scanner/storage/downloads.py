@@ -30,9 +30,7 @@ def files_at(fs: Any, path: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
     return files, refused
 
 
-def download(
-    fs: Any, files: dict[str, dict[str, Any]], folder: Path, own_name: str = ""
-) -> None:
+def download(fs: Any, files: dict[str, dict[str, Any]], folder: Path, own_name: str = "") -> None:
     """Copy files of :func:`files_at` below a folder; ``own_name``: of a file that is alone."""
     local, _ = split_url(str(folder))
     folder.mkdir(parents=True, exist_ok=True)

@@ -83,7 +83,11 @@ def fetch(url: str, cache: Path) -> Path:
         raise UserError(f"{url}: no such file or directory, or it is empty")
     own_name = Path(path).name if list(files) == [""] else ""
     state = [
-        (info["name"], info.get("size"), str(info.get("ETag") or info.get("mtime") or info.get("created")))
+        (
+            info["name"],
+            info.get("size"),
+            str(info.get("ETag") or info.get("mtime") or info.get("created")),
+        )
         for _, info in sorted(files.items())
     ]
     copy = cache / hashlib.sha256(repr((url, state)).encode()).hexdigest()[:32]

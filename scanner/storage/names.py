@@ -95,8 +95,5 @@ def refused_links(fs: Any, root: str) -> list[str]:
     pages = fs.refused.items() if is_http(fs) else ()
     top = root.rstrip("/")
     return sorted(
-        link
-        for page, links in pages
-        if page == top or page.startswith(f"{top}/")
-        for link in links
+        link for page, links in pages if page == top or page.startswith(f"{top}/") for link in links
     )

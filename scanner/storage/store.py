@@ -60,11 +60,6 @@ class Store:
             )
 
     @property
-    def filesystem(self) -> Any:
-        """The fsspec filesystem, for readers that bring their own file handling."""
-        return self._fs
-
-    @property
     def is_remote(self) -> bool:
         return not is_local(self._fs)
 

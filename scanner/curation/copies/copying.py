@@ -34,8 +34,9 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Applied:
     """Rows of all shards: ``rows`` = ``kept`` + ``removed``. ``unscanned``: files that the scan
-    had left out whole, copied as they are. ``names_refused``: names beside img2dataset's tables that lead
-    out of their folder (links, and what a server lists), which were not copied."""
+    had left out whole, copied as they are. ``names_refused``: names beside img2dataset's tables
+    that lead out of their folder (links, and what a server lists), which were not copied.
+    """
 
     out: str
     shards: int

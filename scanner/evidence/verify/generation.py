@@ -42,7 +42,9 @@ class GenerateWork:
     """How to make the work in an actor; picklable, and loads nothing until it is called.
 
     ``out``: where pictures and measures go; ``place`` is written before a picture's name in the
-    tables. ``roots``: where samples' files may lie. ``make_pipeline`` is called with the model's files, precision and device.
+    tables. ``roots``: where samples' files may lie.
+
+    ``make_pipeline`` is called with the model's files, precision and device.
     """
 
     out: Store

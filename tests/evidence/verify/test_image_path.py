@@ -61,7 +61,9 @@ def test_values_that_climb_once_joined_are_refused(template: str, values: dict[s
         filled(template, values)
 
 
-@pytest.mark.parametrize("template", ["{a}{b}", "{url}?size=1", "{scheme}://x/{key}", "{a}/{b}.jpg"])
+@pytest.mark.parametrize(
+    "template", ["{a}{b}", "{url}?size=1", "{scheme}://x/{key}", "{a}/{b}.jpg"]
+)
 def test_columns_do_not_make_up_the_store(template: str) -> None:
     with pytest.raises(UsageError, match="begins with a column"):
         names_of(template)
