@@ -50,6 +50,6 @@ class HeldRanges(io.RawIOBase):
     def _from_memory(self, size: int) -> bytes | None:
         for start, held in self._held.items():
             at = self._place - start
-            if size >= 0 and 0 <= at and at + size <= len(held):
+            if size >= 0 and at >= 0 and at + size <= len(held):
                 return held if size == len(held) else held[at : at + size]
         return None

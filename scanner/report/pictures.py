@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from scanner.captions.pictures import NotAPicture, open_picture
 from scanner.evidence.verify.references import References, Sample
 from scanner.storage import Store, is_transient, open_input
 
@@ -42,8 +43,9 @@ def _open(store: Store, name: str) -> Image.Image | None:
     """A picture that verify kept in the run, or elsewhere by its URL, if it is still there."""
     try:
         data = open_input(name).read() if "://" in name else store.read(name)
-        with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB")
+        return open_picture(data)
+    except NotAPicture:
+        return None
     except OSError as error:
         if is_transient(error):
             raise

@@ -7,7 +7,7 @@ from typing import Any
 
 from scanner.errors import UsageError
 
-_WEB = ("http://", "https://")
+WEB = ("http://", "https://")
 
 
 class UnsafeValue(ValueError):
@@ -47,7 +47,7 @@ def filled(template: str, sample: Mapping[str, Any]) -> str:
         if value is None:
             raise UnsafeValue(f"the sample has no {name}")
         if text == "":
-            if not str(value).startswith(_WEB):
+            if not str(value).startswith(WEB):
                 raise UnsafeValue(f"{name} is no web address, and the template names no store")
         elif _leads_away(str(value), text):
             raise UnsafeValue(f"{name} would lead out of what the template names")
