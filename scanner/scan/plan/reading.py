@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from scanner.captions.batch import Batch
+from scanner.captions.batch import Batch, Values
 from scanner.captions.formats import UnreadableFile, read
 from scanner.cluster.work import Result
 from scanner.run import Output
@@ -79,7 +79,7 @@ class ReadWork:
                 return
             reason = f"bad row: {type(error).__name__}: {str(error)[:REASON_CHARACTERS]}"
             bad = [*batch.bad, (batch.rows[0], reason)]
-            nothing = {name: [] for name in batch.columns}
+            nothing: dict[str, Values] = {name: [] for name in batch.columns}
             chunk.take(piece, Batch([], nothing, bad), counts, self.canonical)
 
 
