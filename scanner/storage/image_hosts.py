@@ -56,7 +56,7 @@ async def _fetch(url: str, most_bytes: int) -> bytes:
                 return await _try(session, url, most_bytes)
             except TimeoutError as error:
                 raise Missing("its host is silent or too slow") from error
-            except (aiohttp.InvalidURL, ValueError) as error:
+            except (aiohttp.InvalidURL, aiohttp.TooManyRedirects, ValueError) as error:
                 raise Missing(f"no valid address: {type(error).__name__}") from None
             except aiohttp.ClientResponseError as error:
                 if error.status not in _BUSY:

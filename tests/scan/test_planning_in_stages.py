@@ -225,9 +225,9 @@ def test_a_value_that_cannot_be_converted_rejects_its_row(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def odd(values: pa.Array) -> pa.StringArray:
-        if "0-77" in values.to_pylist():
+        if "0-77" in list(map(str, values)):
             raise OverflowError("year 36535 is out of range")
-        return values.cast(pa.string())
+        return pa.array(list(values), pa.string())
 
     monkeypatch.setattr("scanner.scan.plan.chunk.as_text", odd)
     run = tmp_path / "run"
