@@ -24,8 +24,8 @@ class Missing(Exception):
 class ImageHosts:
     """Fetch linked files over HTTP, without waiting for hosts that do not answer.
 
-    A file is tried ``ATTEMPTS`` times if its host is busy or breaks off, once if it is silent or
-    slow. Redirects lead to http and https only.
+    A file is tried twice if its host is busy or breaks off, once if it is silent, slow or refuses.
+    Redirects lead to http and https only.
     """
 
     def __init__(self) -> None:
@@ -64,8 +64,8 @@ async def _fetch(url: str, most_bytes: int) -> bytes:
                 if attempt + 1 == ATTEMPTS:
                     raise Missing(f"HTTP status {error.status}") from error
             except (aiohttp.ClientError, OSError) as error:
-                if attempt + 1 == ATTEMPTS:
-                    raise Missing(f"its host cannot be reached: {type(error).__name__}") from error
+                # aiohttp itself tries a connection that breaks off once more.
+                raise Missing(f"its host cannot be reached: {type(error).__name__}") from error
     raise AssertionError("the last attempt returns or raises")
 
 
