@@ -30,6 +30,7 @@ ROOMS = {
         "calibration",
         *("errors", "storage", "run", "query", "curation", "evidence", "pages"),
         *("models", "scoring"),  # a caption's words, as the model reads them
+        "captions",  # pictures, as every room opens them
     },
     "evidence": {
         "credentials",

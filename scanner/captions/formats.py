@@ -4,15 +4,10 @@ Rows are counted from 0 in the order of the file, bad ones included, so that (so
 a row for good.
 """
 
-import csv
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
-
-import pyarrow as pa
 
 from scanner.captions.batch import Batch, Contents, Extent
 from scanner.captions.lines import csv_batches, csv_contents, jsonl_batches, jsonl_contents
@@ -23,17 +18,6 @@ from scanner.captions.webdataset import tar_batches, tar_contents
 from scanner.credentials import without_secrets
 from scanner.errors import UserError, encodable
 from scanner.storage import bare_name, is_transient
-
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    RecursionError,
-    zlib.error,
-    csv.Error,
-    tarfile.TarError,
-    pa.ArrowException,
-)
 
 
 class UnreadableFile(Exception):
@@ -77,7 +61,9 @@ def inspect(url: str, quoting: QuotingOption = "auto") -> Contents:
         contents = partial(csv_contents, quoting=quoting)
     try:
         return contents(url)
-    except _DAMAGE as error:
+    except UserError:
+        raise
+    except Exception as error:  # parsers raise errors of any kind on damaged data
         # A store that does not answer says nothing of the file: whoever reads it may try again.
         if is_transient(error):
             raise
@@ -97,7 +83,9 @@ def read(
         batches = partial(csv_batches, quoting=quoting)
     try:
         yield from batches(url, columns, extent)
-    except _DAMAGE as error:
+    except UserError:
+        raise
+    except Exception as error:  # as above
         if is_transient(error):
             raise
         raise UnreadableFile(_brief(error)) from error

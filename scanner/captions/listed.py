@@ -1,13 +1,18 @@
 """A list of captions that a user names: a table's column, or text with one a line."""
 
+import io
 from collections.abc import Sequence
 
 import pyarrow as pa
 
+from scanner.captions.bounded_lines import LongLine, bounded_lines
 from scanner.captions.formats import ENDINGS, UnreadableFile, inspect, read
+from scanner.captions.limits import LIST_BYTES, OVER, is_over
 from scanner.captions.values import captions
 from scanner.errors import UserError
 from scanner.storage import is_transient, open_input
+
+CHECKED_EVERY = 256
 
 
 def read_listed(url: str, option: str, columns: Sequence[str]) -> tuple[str, list[str]]:
@@ -21,7 +26,7 @@ def read_listed(url: str, option: str, columns: Sequence[str]) -> tuple[str, lis
         if url.lower().endswith(ENDINGS):
             name, values = _of_table(url, where, columns)
         else:
-            name, values = "caption", _lines(url)
+            name, values = "caption", _lines(url, where)
     except (OSError, UnicodeDecodeError, UnreadableFile) as error:
         if is_transient(error):
             raise
@@ -31,11 +36,27 @@ def read_listed(url: str, option: str, columns: Sequence[str]) -> tuple[str, lis
     return name, values
 
 
-def _lines(url: str) -> list[str]:
-    with open_input(url, compression="infer") as file:
-        # At line feeds alone: a caption may hold what Python takes for the end of a line.
-        lines = file.read().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    return [line for line in lines if line.strip()]
+def _lines(url: str, where: str) -> list[str]:
+    found: list[str] = []
+    raw = open_input(url, compression="infer")
+    # At line feeds alone: a caption may hold what Python takes for the end of a line.
+    with io.TextIOWrapper(raw, "utf-8-sig", newline="\n") as text:
+        for number, line in enumerate(bounded_lines(text, "\n"), 1):
+            line = line if isinstance(line, LongLine) else line.rstrip("\n").removesuffix("\r")
+            if isinstance(line, LongLine) or is_over(line):
+                raise UserError(f"{where}, line {number}: caption {OVER}; leave it out")
+            if line.strip():
+                found.append(line)
+                _check_size(found, where)
+    return found
+
+
+def _check_size(values: list[str], where: str) -> None:
+    """Raise UserError if a list is too long to be held, looking now and then."""
+    if len(values) % CHECKED_EVERY == 0 and sum(map(len, values)) > LIST_BYTES:
+        raise UserError(
+            f"{where}: captions of more than {LIST_BYTES >> 20} MiB in a list; scan them instead"
+        )
 
 
 def _of_table(url: str, where: str, columns: Sequence[str]) -> tuple[str, list[str]]:
@@ -52,8 +73,11 @@ def _of_table(url: str, where: str, columns: Sequence[str]) -> tuple[str, list[s
             row, reason = batch.bad[0]
             raise UserError(f"{where}, row {row}: {reason}")
         texts, bad = captions(batch.columns[there[name]])
+        bad |= {place: f"caption {why}" for place, (_, why) in batch.over.items()}
         if bad:
             place, reason = next(iter(sorted(bad.items())))
             raise UserError(f"{where}, row {batch.rows[place]}: {reason}")
-        values += pa.array(texts).to_pylist()
+        for value in pa.array(texts).to_pylist():
+            values.append(value)
+            _check_size(values, where)
     return name, values

@@ -1,6 +1,7 @@
 """Arrow columns without the values that exceed a limit, in parts of bounded size."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +32,7 @@ def within_limits(columns: dict[str, pa.Array], rows: range) -> Iterator[Batch]:
     # Parts end where another BATCH_BYTES is full.
     which = np.cumsum(sizes) // BATCH_BYTES
     bounds = [0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), len(rows)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         yield Batch(
             rows[start:end],
             {name: _decoded(values[start:end]) for name, values in columns.items()},

@@ -96,7 +96,8 @@ def _longest(page: bytes, size: int, count: int, codec: str) -> int:
     """Return the bytes of the longest value of a dictionary page of texts."""
     if codec != "UNCOMPRESSED":
         try:
-            page = pa.decompress(page, size, codec.lower(), asbytes=True)
+            name = "lz4_raw" if codec == "LZ4" else codec.lower()
+            page = pa.decompress(page, size, name, asbytes=True)
         except (pa.ArrowException, ValueError, OSError):
             return size  # LZ4 as Hadoop frames it, for one; damage is found by whoever decodes it
     longest = place = 0

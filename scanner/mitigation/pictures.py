@@ -1,32 +1,27 @@
 """Pictures and captions of a data set, ready to train on."""
 
-import io
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from scanner.captions.columns import ColumnOptions, resolve
-from scanner.captions.pictures import PICTURE_NAMES, fitted, picture_bytes
+from scanner.captions.parquet import Lost, bounded_batches, open_parquet
+from scanner.captions.pictures import (
+    PICTURE_NAMES,
+    NotAPicture,
+    fitted,
+    open_picture,
+    picture_bytes,
+)
 from scanner.errors import UserError
 from scanner.storage import is_transient, open_input
 
-# What Pillow raises for files that are not images, or broken ones, by their kinds.
-NOT_AN_IMAGE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 SHOWN = 3
 
 
@@ -105,7 +100,7 @@ def _read(
     """Keys, captions and pictures of a parquet file's rows."""
     try:
         with open_input(url) as file:
-            parquet = pq.ParquetFile(file)
+            parquet = open_parquet(file)
             have = list(parquet.schema_arrow.names)
             columns = resolve(have, url, ColumnOptions(caption_column, key_column, keep=()))
             image = image_column or next((h for h in have if h.lower() in PICTURE_NAMES), None)
@@ -115,8 +110,8 @@ def _read(
                     "name it with --image-column"
                 )
             names = list(dict.fromkeys(filter(None, (columns.caption, columns.key, image))))
-            table = parquet.read(columns=names)
-    except (OSError, pa.ArrowException) as error:
+            table = _columns(url, file, parquet, names)
+    except (OSError, ValueError, pa.ArrowException) as error:
         if is_transient(error):
             raise
         why = "no such file" if isinstance(error, FileNotFoundError) else str(error).split("\n")[0]
@@ -124,20 +119,30 @@ def _read(
             f"{url}: cannot be read as parquet ({why}); name a parquet file with captions and the "
             "bytes of their pictures"
         ) from error
-    captions, pictures = (table[name].to_pylist() for name in (columns.caption, image))
-    keys = table[columns.key].to_pylist() if columns.key else range(len(captions))
+    captions, pictures = (table[name] for name in (columns.caption, image))
+    keys = table[columns.key] if columns.key else range(len(captions))
     return keys, captions, pictures
+
+
+def _columns(
+    url: str, file: IO[bytes], parquet: pq.ParquetFile, names: list[str]
+) -> dict[str, list[Any]]:
+    """The values of some columns, read in bounded batches. Raises UserError over a limit."""
+    values: dict[str, list[Any]] = {name: [] for name in names}
+    for batch in bounded_batches(file, parquet, range(parquet.metadata.num_row_groups), names):
+        if isinstance(batch, Lost):
+            raise UserError(f"{url}: {batch.reason}; write it with smaller pages")
+        for name in names:
+            values[name] += batch.column(name).to_pylist()
+    return values
 
 
 def _problem(data: bytes) -> str:
     """Why a picture cannot be read, or nothing."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.convert("RGB")
-    except UnidentifiedImageError:
-        return "not an image"
-    except NOT_AN_IMAGE as error:
-        return f"a damaged image: {str(error).splitlines()[0] if str(error) else type(error)}"
+        open_picture(data)
+    except NotAPicture as error:
+        return str(error)
     return ""
 
 
@@ -146,8 +151,8 @@ def decode(png: Sequence[bytes], height: int, width: int) -> Tensor:
     found = []
     for number, data in enumerate(png):
         try:
-            picture = fitted(Image.open(io.BytesIO(data)), height, width)
-        except NOT_AN_IMAGE as error:
+            picture = fitted(open_picture(data), height, width)
+        except NotAPicture as error:
             raise UserError(f"picture {number} of the data set cannot be read: {error}") from error
         found.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
     return torch.stack(found).float() / 127.5 - 1

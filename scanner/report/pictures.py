@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from scanner.captions.pictures import NotAPicture, open_picture
 from scanner.evidence.verify.references import References, Sample
 from scanner.run.directory import recorded_roots
 from scanner.storage import Roots, Store, UnsafeName, is_transient, open_input
@@ -80,9 +81,9 @@ def _is_elsewhere(name: str) -> bool:
 def _open(store: Store, name: str) -> Image.Image | None:
     """A picture that verify kept in the run, or elsewhere by its URL, if it is still there."""
     try:
-        data = open_input(name).read() if _is_elsewhere(name) else store.read(name)
-        with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB")
+        return open_picture(open_input(name).read() if _is_elsewhere(name) else store.read(name))
+    except NotAPicture:
+        return None
     except OSError as error:
         if is_transient(error):
             raise

@@ -8,7 +8,7 @@ from scanner.run.progress import PlanningProgress, Watch
 from scanner.scan.plan.cascade import plan_from_run
 from scanner.scan.plan.inputs import Input, Inputs
 from scanner.scan.plan.make_plan import make_plan
-from scanner.scan.plan.stages import DoItems, run_here
+from scanner.scan.plan.stages import APART, DoItems, run_here
 from scanner.scan.setting import Say, Setting
 from scanner.storage import Store, skipped_lines
 
@@ -78,7 +78,10 @@ def say_notes(plan: Plan, say: Say) -> None:
 
 
 def on_the_pool(address: str | None, say: Say, progress: Watch) -> DoItems:
-    """A few items are planned in this process, many by a pool that uses every core."""
+    """A few items are planned in this process, many by a pool that uses every core.
+
+    What failed in the pool stays there: it may have ended its process.
+    """
 
     def plan(
         commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
@@ -88,7 +91,7 @@ def on_the_pool(address: str | None, say: Say, progress: Watch) -> DoItems:
         state = PlanningProgress(commits.folder.rsplit("/", 1)[1], len(items))
         state.done = len(items) - len(left)
         progress(state)
-        if len(left) < POOL_FROM:
+        if len(left) < POOL_FROM and not commits.folder.endswith(APART):
             return run_here(commits, items, make_work)
         progress(PlanningProgress("start", 0))
         start_ray(address)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from scanner.captions.identity import caption_id
+from scanner.captions.limits import OVER, is_over
 from scanner.errors import UserError
 from scanner.models import Conditioning, DiffusionModel, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
@@ -150,13 +151,15 @@ class Scorer:
     def read(self, captions: list[str], ids: list[str] | None = None) -> "ReadCaptions":
         """Tokenize captions; ``ids`` are their caption ids, computed where they are not given.
 
-        Raises TypeError for what is no text.
+        Raises TypeError for what is no text, ValueError for captions over the limit.
         """
         if isinstance(captions, str):
             raise TypeError(f"one caption, {captions!r}, where a list of them is wanted")
         for number, caption in enumerate(captions):
             if not isinstance(caption, str):
                 raise TypeError(f"caption {number} is no text but {caption!r}; leave it out")
+            if is_over(caption):
+                raise ValueError(f"caption {number} is {OVER}; leave it out")
         if ids is None:
             ids = [caption_id(canonical(self.model.tokenizer, caption)) for caption in captions]
         return ReadCaptions(captions, ids, self.model.tokenize(captions) if captions else None)

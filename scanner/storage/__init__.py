@@ -1,6 +1,7 @@
 """Every byte that is read or written goes through here: local paths and any fsspec URL."""
 
 from scanner.storage.downloads import download, files_at
+from scanner.storage.image_hosts import ImageHosts, Missing
 from scanner.storage.inputs import bare_name, compression_of, fetch, open_input
 from scanner.storage.listing import Listing
 from scanner.storage.literal_files import LiteralFiles
@@ -12,8 +13,10 @@ from scanner.storage.urls import full_url, local_path, split_url
 from scanner.storage.walking import Skipped, skipped_lines
 
 __all__ = [
+    "ImageHosts",
     "Listing",
     "LiteralFiles",
+    "Missing",
     "Roots",
     "Skipped",
     "Store",

@@ -22,7 +22,7 @@ from scanner.scan.config import ScanConfig
 from scanner.scan.plan import stages, units
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
-from scanner.scan.plan.stages import run_here
+from scanner.scan.plan.stages import APART, run_here
 from scanner.storage import Store
 from tests.scan.test_inputs_and_plan import normalisation
 
@@ -180,28 +180,67 @@ def test_the_stages_work_can_be_sent_to_other_processes(tmp_path: Path, data: Pa
     assert _shape(tmp_path / "b", _plan(tmp_path / "b", data, do_items=elsewhere)) == here
 
 
-def _failing(stage: str, which: str) -> Callable:
-    """As a pool does it that gives one item of a stage up."""
+def _failing(stage: str, *which: str) -> Callable:
+    """As a pool does it that gives some items up, those of a stage and of pieces read apart."""
 
     def do_items(
         commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
     ) -> dict[str, str]:
-        if not commits.folder.endswith(stage):
+        if not commits.folder.endswith((stage, APART)):
             return run_here(commits, items, make_work)
-        run_here(commits, [item for item in items if item.id != which], make_work)
-        return {which: "OutOfMemory: no room"}
+        run_here(commits, [item for item in items if item.id not in which], make_work)
+        return {item.id: "OutOfMemory: no room" for item in items if item.id in which}
 
     return do_items
 
 
 def test_a_unit_that_fails_for_good_is_unreadable_files(tmp_path: Path, data: Path) -> None:
     run = tmp_path / "run"
-    plan = _plan(run, data, do_items=_failing("read", "000000"))
+    plan = _plan(run, data, do_items=_failing("read", "000000", "000000-00"))
     (reason,) = {row["reason"] for row in _table(run, plan.rejects)}
     assert reason == "unreadable file: OutOfMemory: no room"
     assert plan.counts["rejected_files"] == 1
     assert [file["unreadable"] for file in plan.inputs] == [True, False]
-    assert plan.counts["rows"] == plan.counts["samples"] == 550 + 50 - 160
+    assert plan.counts["rows"] == plan.counts["samples"] == 550 + 50 - 80
+
+
+def test_a_file_that_fails_takes_no_other_of_its_unit_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "UNIT_PIECES", 64)
+    monkeypatch.setattr(units, "UNIT_BYTES", 1 << 20)
+    for number in range(40):
+        table = pa.table({"caption": [f"caption {number}"]})
+        pq.write_table(table, tmp_path / f"{number:02d}.parquet")
+    run = tmp_path / "run"
+    lost = _failing("read", "000000", "000000-07")
+    plan = _plan(run, *sorted(tmp_path.glob("*.parquet")), do_items=lost)
+    (reject,) = _table(run, plan.rejects)
+    assert reject["source"].endswith("07.parquet")
+    assert plan.counts["samples"] == 39
+    assert [file["url"] for file in plan.inputs] == sorted(map(str, tmp_path.glob("*.parquet")))
+    shape = _shape(run, plan)
+    (run / "planning/0000/apart/000000-03.0.json").unlink()
+    again = _plan(run, *sorted(tmp_path.glob("*.parquet")), do_items=lost)
+    assert _shape(run, again) == shape, "resumed in the middle of what is read apart"
+
+
+def test_a_value_that_cannot_be_converted_rejects_its_row(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(values: pa.Array) -> pa.StringArray:
+        if "0-77" in list(map(str, values)):
+            raise OverflowError("year 36535 is out of range")
+        return pa.array(list(values), pa.string())
+
+    monkeypatch.setattr("scanner.scan.plan.chunk.as_text", odd)
+    run = tmp_path / "run"
+    plan = _plan(run, data)
+    (reject,) = _table(run, plan.rejects)
+    assert (reject["row"], reject["reason"]) == (
+        77, "bad row: OverflowError: year 36535 is out of range",
+    )  # fmt: skip
+    assert plan.counts["samples"] == 599
 
 
 def test_captions_that_cannot_be_grouped_are_an_error_and_nothing_is_lost(

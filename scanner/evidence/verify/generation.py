@@ -23,7 +23,7 @@ from scanner.models.pipeline import load_pipeline
 from scanner.run import Output
 from scanner.run.verdicts import MEASURES
 from scanner.scan.work import find_same_model, telling_broken_devices
-from scanner.storage import Roots, Store
+from scanner.storage import ImageHosts, Roots, Store
 
 PICTURE = 8
 
@@ -91,9 +91,11 @@ class Generator:
     pipe: Any
     embedding: Embedding | None
     batch_size: int
+    hosts: ImageHosts = field(default_factory=ImageHosts)
 
     def prepare(self, item: Group) -> _Drawn:
-        finder = References(self.how.images, self.how.image_column, self.how.roots)
+        how = self.how
+        finder = References(how.images, how.image_column, how.roots, self.hosts)
         # All at once, so that a file that several captions come from is read once.
         images = iter(finder.images([sample for mine in item.samples for sample in mine]))
         return _Drawn(

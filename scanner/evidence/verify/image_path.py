@@ -8,7 +8,7 @@ from typing import Any
 from scanner.errors import UsageError
 from scanner.storage import why_unsafe
 
-_WEB = ("http://", "https://")
+WEB = ("http://", "https://")
 
 
 class UnsafeValue(ValueError):
@@ -60,7 +60,7 @@ def filled(template: str, sample: Mapping[str, Any]) -> str:
     if not text.isprintable():
         raise UnsafeValue("a value holds control characters")
     if not beginning:
-        if not text.startswith(_WEB):
+        if not text.startswith(WEB):
             raise UnsafeValue("a value is no web address, and the template names no store")
         return text
     store = beginning.partition("://")[1] and "/".join(beginning.split("/", 3)[:3])

@@ -1,37 +1,33 @@
 """The training images of samples: from an image column, from tars, or by a path template."""
 
-import io
-import struct
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from scanner.captions.formats import ending_of
-from scanner.captions.pictures import PICTURE_NAMES, picture_bytes
+from scanner.captions.limits import IMAGE_BYTES
+from scanner.captions.parquet import Lost, bounded_batches, open_parquet
+from scanner.captions.pictures import (
+    PICTURE_NAMES,
+    TOO_LONG,
+    NotAPicture,
+    open_picture,
+    picture_bytes,
+)
 from scanner.captions.webdataset import tar_files
 from scanner.errors import UserError
-from scanner.evidence.verify.image_path import UnsafeValue, filled
-from scanner.storage import Roots, is_transient, open_input
+from scanner.evidence.verify.image_path import WEB, UnsafeValue, filled
+from scanner.storage import ImageHosts, Missing, Roots, is_transient, open_input
 
 IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "gif")
-LARGEST_BYTES = 64 << 20
 LARGEST_PIXELS = 1024
 BATCH_ROWS = 256
 _DAMAGE = (OSError, ValueError, EOFError, tarfile.TarError, pa.ArrowException)
-# What Pillow raises for files that are no images or broken ones, by their kinds.
-_NO_IMAGE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 Sample = Mapping[str, Any]
 
 
@@ -43,16 +39,21 @@ class References:
     use), or in the tar that the sample or, as img2dataset writes them, its parquet belongs to.
     ``roots``: where the files of samples may lie, since a run names them; by default anywhere.
     Whatever cannot be had is None, and ``problems`` counts why. Only a store that does not answer
-    raises.
+    raises; ``hosts`` that a template leads to by http get a short try.
     """
 
     def __init__(
-        self, template: str | None, column: str | None, roots: Roots | None = None
+        self,
+        template: str | None,
+        column: str | None,
+        roots: Roots | None = None,
+        hosts: ImageHosts | None = None,
     ) -> None:
         self.template = template
         self.column = column
         self.roots = roots
         self.problems: Counter[str] = Counter()
+        self._hosts = hosts or ImageHosts()
 
     def images(self, samples: list[Sample]) -> list[Image.Image | None]:
         """The image of each sample, at most ``LARGEST_PIXELS`` wide and high."""
@@ -70,9 +71,12 @@ class References:
 
     def _file(self, sample: Sample) -> bytes | None:
         try:
-            with open_input(filled(str(self.template), sample)) as file:
+            url = filled(str(self.template), sample)
+            if url.startswith(WEB):
+                return self._bounded(lambda most: self._hosts.fetch(url, most))
+            with open_input(url) as file:
                 return self._bounded(file.read)
-        except UnsafeValue as error:
+        except (UnsafeValue, Missing) as error:
             self.problems[f"--images: {error}"] += 1
         except (OSError, ValueError, UserError) as error:
             if is_transient(error):
@@ -98,10 +102,10 @@ class References:
 
     def _from_parquet(self, source: str, samples: list[Sample]) -> list[bytes | None]:
         with open_input(source, cache_type="none") as file:
-            parquet = pq.ParquetFile(file)
+            parquet = open_parquet(file)
             column = self._image_column(parquet.schema_arrow.names)
             if column:
-                found = _rows_of(parquet, column, {sample["row"] for sample in samples})
+                found = _rows_of(file, parquet, column, {sample["row"] for sample in samples})
                 return [picture_bytes(found.get(sample["row"])) for sample in samples]
         if self.column:
             return self._miss_all(samples, f"no column {self.column} in {source}")
@@ -135,24 +139,19 @@ class References:
         return [found.get(sample[by]) for sample in samples]
 
     def _bounded(self, read: Callable[[int], bytes]) -> bytes | None:
-        data = read(LARGEST_BYTES + 1)
-        if len(data) <= LARGEST_BYTES:
+        data = read(IMAGE_BYTES + 1)
+        if len(data) <= IMAGE_BYTES:
             return data
-        self.problems[f"an image of more than {LARGEST_BYTES >> 20} MiB"] += 1
+        self.problems[TOO_LONG] += 1
         return None
 
     def _decode(self, data: bytes | None) -> Image.Image | None:
         if data is None:
             return None
         try:
-            with Image.open(io.BytesIO(data)) as image:
-                # A huge JPEG is decoded small; anything is kept small.
-                image.draft("RGB", (LARGEST_PIXELS, LARGEST_PIXELS))
-                small = image.convert("RGB")
-                small.thumbnail((LARGEST_PIXELS, LARGEST_PIXELS))
-                return small
-        except _NO_IMAGE as error:
-            self.problems[f"no image: {type(error).__name__}"] += 1
+            return open_picture(data, LARGEST_PIXELS)
+        except NotAPicture as error:
+            self.problems[f"no image: {error.kind}"] += 1
             return None
 
     def _miss_all(self, samples: list[Sample], why: str) -> list[bytes | None]:
@@ -160,15 +159,22 @@ class References:
         return [None] * len(samples)
 
 
-def _rows_of(parquet: pq.ParquetFile, column: str, rows: set[int]) -> dict[int, Any]:
-    """A column's values in some rows; only their row groups are read, a batch at a time."""
+def _rows_of(
+    file: IO[bytes], parquet: pq.ParquetFile, column: str, rows: set[int]
+) -> dict[int, Any]:
+    """A column's values in some rows; only their row groups are read, a batch at a time.
+
+    Raises ValueError for a row group that exceeds a limit.
+    """
     found: dict[int, Any] = {}
     start = 0
     for group in range(parquet.metadata.num_row_groups):
         end = start + parquet.metadata.row_group(group).num_rows
         if any(start <= row < end for row in rows):
             place = start
-            for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=[column]):
+            for batch in bounded_batches(file, parquet, [group], [column], BATCH_ROWS):
+                if isinstance(batch, Lost):
+                    raise ValueError(batch.reason)
                 inside = [row for row in rows if place <= row < place + len(batch)]
                 found |= {row: batch.column(0)[row - place].as_py() for row in inside}
                 place += len(batch)

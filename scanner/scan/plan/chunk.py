@@ -17,9 +17,10 @@ from scanner.run.schema import CAPTIONS, column, rejects_table, samples_schema
 from scanner.scan.plan.units import Piece
 
 CHUNK_ROWS = 1 << 19
-CHUNK_BYTES = 1 << 28
+CHUNK_BYTES = 1 << 27
 # Small, so that a range of ids, which is spread over all parts, costs little more than itself.
 STAGED_ROW_GROUP = 4096
+STAGED_GROUP_BYTES = 16 << 20
 SPELLINGS = pa.schema([*CAPTIONS, column("n", pa.int64(), "how many samples spell the caption so")])
 STATUS_CHARACTERS = 200
 COUNTED = ("rows", "samples", "rejects", "not_downloaded")
@@ -80,7 +81,9 @@ class Chunk:
         if self.rejects:
             yield Output("rejects", pa.concat_tables(self.rejects))
         if self.spellings:
-            yield Output(staged, _together(self.spellings), STAGED_ROW_GROUP)
+            table = _together(self.spellings)
+            rows = len(table) * STAGED_GROUP_BYTES // max(1, table.nbytes)
+            yield Output(staged, table, max(1, min(STAGED_ROW_GROUP, rows)))
 
     def _sampled(
         self,

@@ -14,6 +14,8 @@ from scanner.scan.plan.ranges import IdRange, read_range
 from scanner.storage import Store
 
 ROW_GROUPS_PER_PART = 64
+# Captions near their limit make smaller slices, and smaller parts.
+GROUP_BYTES, PART_BYTES = 64 << 20, 256 << 20
 _IDS = pa.schema([CAPTION_ID])
 
 
@@ -58,7 +60,8 @@ class GroupWork:
             self.row_group,
         )
         for table in exactly(batches, self.row_group * ROW_GROUPS_PER_PART):
-            yield Output("captions", table, self.row_group)
+            rows = len(table) * GROUP_BYTES // max(1, table.nbytes)
+            yield Output("captions", table, max(1, min(self.row_group, rows)))
 
 
 def cutoff(
@@ -97,7 +100,8 @@ def _as(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Rec
 
 
 def exactly(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """The same captions in tables of exactly ``rows``, the last one shorter."""
+    """The same captions in tables of exactly ``rows``, the last one, and those of PART_BYTES,
+    shorter."""
     held: list[pa.Table] = []
     count = 0
     for batch in batches:
@@ -109,5 +113,8 @@ def exactly(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
         if len(table):
             held.append(table)
             count += len(table)
+        if sum(one.nbytes for one in held) >= PART_BYTES:
+            yield pa.concat_tables(held)
+            held, count = [], 0
     if held:
         yield pa.concat_tables(held)

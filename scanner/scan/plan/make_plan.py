@@ -17,7 +17,7 @@ from scanner.run.directory import planning_folder
 from scanner.scan.plan.chunk import COUNTED, Canonical
 from scanner.scan.plan.inputs import Input, Inputs
 from scanner.scan.plan.ranges import id_bounds
-from scanner.scan.plan.stages import DoItems, group_ranges, read_units, run_here
+from scanner.scan.plan.stages import APART, DoItems, group_ranges, read_units, run_here
 from scanner.scan.plan.units import Reading, cut
 from scanner.storage import Store
 
@@ -137,6 +137,7 @@ def _first_reason(store: Store, read: Sequence[Commit]) -> str:
 
 def _forget(store: Store, folder: str) -> None:
     """Begin anew next time: the user is going to mend the input files."""
-    for name in store.names(f"{folder}/read"):
-        store.remove(name)
+    for stage in ("read", APART):
+        for name in store.names(f"{folder}/{stage}"):
+            store.remove(name)
     store.remove(f"{folder}/inputs.json")

@@ -4,11 +4,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from scanner.captions.batch import Batch, Values
 from scanner.captions.formats import UnreadableFile, read
 from scanner.cluster.work import Result
 from scanner.run import Output
 from scanner.scan.plan.chunk import COUNTED, Canonical, Chunk, unreadable
-from scanner.scan.plan.units import Unit
+from scanner.scan.plan.units import Piece, Unit
+from scanner.storage import is_transient
+
+REASON_CHARACTERS = 200
 
 
 class ReadWork:
@@ -50,7 +54,7 @@ class ReadWork:
                 for batch in read(piece.url, names, piece.extent, quoting) if columns else ():
                     notes.update(batch.notes)
                     if batch.rows or batch.bad:
-                        chunk.take(piece, batch, counts, self.canonical)
+                        self._take(chunk, piece, batch, counts)
                     if chunk.full:
                         yield from chunk.outputs(self.staged)
                         chunk = Chunk(self.keep)
@@ -61,6 +65,22 @@ class ReadWork:
             record = {"url": piece.url, "is_reference": piece.is_reference, **counts}
             files.append({**record, "unreadable": bool(problem), "notes": dict(notes)})
         yield from chunk.outputs(self.staged)
+
+    def _take(self, chunk: Chunk, piece: Piece, batch: Batch, counts: dict[str, int]) -> None:
+        """Have a chunk take a batch; a row whose values cannot be converted becomes a reject."""
+        try:
+            chunk.take(piece, batch, counts, self.canonical)
+        except Exception as error:
+            if is_transient(error) or not batch.rows:
+                raise
+            if len(batch.rows) > 1:
+                for half in batch.halves():
+                    self._take(chunk, piece, half, counts)
+                return
+            reason = f"bad row: {type(error).__name__}: {str(error)[:REASON_CHARACTERS]}"
+            bad = [*batch.bad, (batch.rows[0], reason)]
+            nothing: dict[str, Values] = {name: [] for name in batch.columns}
+            chunk.take(piece, Batch([], nothing, bad), counts, self.canonical)
 
 
 def spellings_kind(folder: str) -> str:

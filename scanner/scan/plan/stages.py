@@ -10,10 +10,12 @@ from scanner.scan.plan.chunk import COUNTED, Canonical, unreadable
 from scanner.scan.plan.grouping import GroupWork, cutoff
 from scanner.scan.plan.ranges import id_ranges
 from scanner.scan.plan.reading import ReadWork, spellings_kind
-from scanner.scan.plan.units import Reading, Unit
+from scanner.scan.plan.units import Reading, Unit, apart
 from scanner.storage import Store
 
 RANGE_ROWS = 1 << 20
+# The folder of pieces that are read apart, since their unit has failed.
+APART = "apart"
 # Does the items that have no commit yet; returns why some failed for good, by id.
 DoItems = Callable[[Commits, Sequence[Item], Callable[[], Work]], dict[str, str]]
 
@@ -39,14 +41,36 @@ def read_units(
     do_items: DoItems,
     folder: str,
 ) -> list[Commit]:
-    """The commits of all units; one that could not be read counts as unreadable files."""
+    """The commits of all units. One that fails is read again piece by piece, so that only a piece
+    that fails by itself counts as unreadable."""
     commits = Commits(store, f"{folder}/read")
     make_work = partial(ReadWork, make_canonical, reading.keep, folder)
     failed = do_items(commits, reading.units, make_work)
     for unit in reading.units:
-        if unit.id in failed:
+        if unit.id in failed and len(unit.pieces) > 1:
+            commits.commit(unit.id, (), notes={"files": [], "apart": True})
+        elif unit.id in failed:
             _give_up(commits, unit, failed[unit.id])
-    return commits.of(unit.id for unit in reading.units)
+    found = commits.of(unit.id for unit in reading.units)
+    pieces = {
+        unit.id: apart(unit)
+        for unit, commit in zip(reading.units, found, strict=True)
+        if commit.notes.get("apart")
+    }
+    if not pieces:
+        return found
+    commits = Commits(store, f"{folder}/{APART}")
+    every = [piece for of_unit in pieces.values() for piece in of_unit]
+    failed = do_items(commits, every, make_work)
+    for piece in every:
+        if piece.id in failed:
+            _give_up(commits, piece, failed[piece.id])
+    by_id = {commit.slice: commit for commit in commits.of(piece.id for piece in every)}
+    return [
+        one
+        for commit in found
+        for one in [by_id[piece.id] for piece in pieces.get(commit.slice, ())] or [commit]
+    ]
 
 
 def _give_up(commits: Commits, unit: Unit, reason: str) -> None:

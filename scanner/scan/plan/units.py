@@ -68,6 +68,13 @@ def cut(inputs: Sequence[Input]) -> tuple[Unit, ...]:
     return tuple(Unit(f"{number:06d}", tuple(unit)) for number, unit in enumerate(units))
 
 
+def apart(unit: Unit) -> tuple[Unit, ...]:
+    """The pieces of a unit, each in a unit of its own."""
+    return tuple(
+        Unit(f"{unit.id}-{number:02d}", (piece,)) for number, piece in enumerate(unit.pieces)
+    )
+
+
 def _pieces(item: Input) -> Iterator[tuple[Piece, int]]:
     """The pieces of a file, with about how many bytes each takes of it."""
     total = sum(item.row_groups)

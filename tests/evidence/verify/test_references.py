@@ -1,8 +1,15 @@
 """Training images are found wherever data sets keep them; what is no image is counted."""
 
+import contextlib
 import io
 import tarfile
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from scanner.captions.limits import IMAGE_BYTES
 from scanner.evidence.verify.references import LARGEST_PIXELS, References
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
+from scanner.storage import image_hosts
+from tests.servers import free_port
 
 
 def png(red: int, size: int = 8) -> bytes:
@@ -117,3 +127,93 @@ def test_a_huge_image_is_kept_small(tmp_path: Path) -> None:
     (image,) = References(None, None).images(samples(path, 0))
     assert image is not None
     assert image.size == (LARGEST_PIXELS, LARGEST_PIXELS)
+
+
+def test_an_image_is_judged_by_its_declared_size_and_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huge = bytearray(png(1))
+    huge[16:24] = (1 << 14).to_bytes(4, "big") * 2
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
+    path = tmp_path / "a.parquet"
+    images = [bytes(huge), script, b"II*\0" + bytes(99), bytes(IMAGE_BYTES + 1), png(5)]
+    pq.write_table(pa.table({"caption": ["c"] * 5, "image": images}), path)
+    finder = References(None, None)
+    assert reds(finder.images(samples(path, *range(5)))) == [None] * 4 + [5]
+    assert finder.problems == {
+        "no image: an image of more than 64 Mi pixels": 1,
+        "no image: not an image": 2,
+        "no image: an image of more than 64 MiB": 1,
+    }
+
+
+class Host(BaseHTTPRequestHandler):
+    """Answers by the first part of a path."""
+
+    def do_GET(self) -> None:
+        kind = self.path.split("/")[1]
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        if kind == "good":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(png(7))
+        elif kind == "drip":
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(100):
+                    self.wfile.write(b"x")
+                    time.sleep(0.05)
+        elif kind == "away":
+            self.send_response(302)
+            self.send_header("Location", "file:///etc/hostname")
+            self.end_headers()
+        elif kind == "hang":
+            time.sleep(1)
+        elif kind != "close":
+            self.send_error(int(kind))
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("kind", ["503", "429", "500", "close", "hang", "drip", "refused"])
+def test_a_dead_image_host_is_tried_shortly_and_then_no_more(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_hosts, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(image_hosts, "TOTAL_SECONDS", 0.6)
+    with hosts() as good, hosts() as bad:
+        port = 9 if kind == "refused" else bad.server_port
+        urls = [f"http://127.0.0.1:{port}/{kind}/{n}.png" for n in range(9)]
+        urls.insert(5, f"http://127.0.0.1:{good.server_port}/good/x.png")
+        finder = References("{url}", None)
+        began = time.monotonic()
+        images = finder.images([{"url": url} for url in urls])
+    assert reds(images) == [None] * 5 + [7] + [None] * 4
+    assert time.monotonic() - began < 4
+    assert sum(finder.problems.values()) == 9
+    assert finder.problems["--images: its host failed before and is not asked again"] == 7
+    assert len(bad.asked) <= 4
+
+
+def test_what_a_living_host_lacks_says_nothing_of_the_host() -> None:
+    with hosts() as host:
+        kinds = ["404", "404", "403", "away", "good"]
+        urls = [f"http://127.0.0.1:{host.server_port}/{kind}/x.png" for kind in kinds]
+        finder = References("{url}", None)
+        assert reds(finder.images([{"url": url} for url in urls])) == [None] * 4 + [7]
+    assert "--images: its host failed before and is not asked again" not in finder.problems
+
+
+@contextlib.contextmanager
+def hosts() -> Iterator[Any]:
+    server: Any = ThreadingHTTPServer(("127.0.0.1", free_port()), Host)
+    server.asked = []
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()

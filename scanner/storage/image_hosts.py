@@ -1,0 +1,79 @@
+"""Files that a data set links to, on hosts that nobody vouches for: a short try each, or none."""
+
+import asyncio
+from collections import Counter
+from urllib.parse import urlsplit
+
+import aiohttp
+
+CONNECT_SECONDS = 5.0
+SILENT_SECONDS = 5.0
+TOTAL_SECONDS = 20.0
+REDIRECTS = 5
+ATTEMPTS = 2
+# A host that failed so many times in a row is not asked again.
+FAILURES = 2
+_BUSY = {408, 425, 429, 500, 502, 503, 504}
+_CHUNK = 1 << 16
+
+
+class Missing(Exception):
+    """A linked file cannot be had; the message says why, the same for all of a kind."""
+
+
+class ImageHosts:
+    """Fetch linked files over HTTP, without waiting for hosts that do not answer.
+
+    A file is tried twice if its host is busy or breaks off, once if it is silent, slow or refuses.
+    Redirects lead to http and https only.
+    """
+
+    def __init__(self) -> None:
+        self._failures: Counter[str] = Counter()
+
+    def fetch(self, url: str, most_bytes: int) -> bytes:
+        """Return a file, cut off behind ``most_bytes`` + 1. Raises Missing."""
+        host = urlsplit(url).netloc
+        if self._failures[host] >= FAILURES:
+            raise Missing("its host failed before and is not asked again")
+        try:
+            data = asyncio.run(_fetch(url, most_bytes + 1))
+        except Missing as error:
+            self._failures[host] = self._failures[host] + 1 if error.__cause__ else 0
+            raise
+        self._failures[host] = 0
+        return data
+
+
+async def _fetch(url: str, most_bytes: int) -> bytes:
+    """Raises Missing, with a cause where it is the host that fails."""
+    limits = aiohttp.ClientTimeout(TOTAL_SECONDS, connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
+    async with aiohttp.ClientSession(
+        timeout=limits, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
+        for attempt in range(ATTEMPTS):
+            try:
+                return await _try(session, url, most_bytes)
+            except TimeoutError as error:
+                raise Missing("its host is silent or too slow") from error
+            except (aiohttp.InvalidURL, aiohttp.TooManyRedirects, ValueError) as error:
+                raise Missing(f"no valid address: {type(error).__name__}") from None
+            except aiohttp.ClientResponseError as error:
+                if error.status not in _BUSY:
+                    raise Missing(f"HTTP status {error.status}") from None
+                if attempt + 1 == ATTEMPTS:
+                    raise Missing(f"HTTP status {error.status}") from error
+            except (aiohttp.ClientError, OSError) as error:
+                # aiohttp itself tries a connection that breaks off once more.
+                raise Missing(f"its host cannot be reached: {type(error).__name__}") from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+async def _try(session: aiohttp.ClientSession, url: str, most_bytes: int) -> bytes:
+    async with session.get(url, max_redirects=REDIRECTS, raise_for_status=True) as answer:
+        data = bytearray()
+        async for chunk in answer.content.iter_chunked(_CHUNK):
+            data += chunk
+            if len(data) >= most_bytes:
+                break
+        return bytes(data[:most_bytes])

@@ -1,0 +1,215 @@
+"""Hostile files end as counted rejects in bounded memory; the good rows around them are kept."""
+
+import gzip
+import io
+import json
+import resource
+import subprocess
+import sys
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scanner.captions import parquet_pages
+from scanner.captions.formats import read
+from scanner.captions.limits import CAPTION_BYTES, JSON_DEPTH, LINE_CHARACTERS, TAR_HEADER_BYTES
+from scanner.captions.listed import read_listed
+from scanner.errors import UserError
+from scanner.run import Plan
+from scanner.scan.config import ScanConfig
+from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.plan.make_plan import make_plan
+from scanner.storage import Store
+
+MEBIBYTE = b"a" * (1 << 20)
+PEAK_MIB = 280
+
+
+def same() -> object:
+    return str.strip
+
+
+def plan(run: Path, *captions: Path, keep: tuple[str, ...] | None = None) -> tuple[Plan, Counter]:
+    config = ScanConfig(captions=tuple(map(str, captions)), keep=keep)
+    made = make_plan(choose_inputs(config), Store(str(run)), same, lambda rows: 99)  # type: ignore[arg-type]
+    rows = [row for name in made.rejects for row in pq.read_table(run / name).to_pylist()]
+    return made, Counter(row["reason"] for row in rows)
+
+
+def tar_of(members: list[tuple[str, bytes]]) -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return sink.getvalue()
+
+
+def write(path: Path, captions: list[str]) -> None:
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table({"caption": captions}), path)
+    elif path.suffix == ".tar":
+        path.write_bytes(tar_of([(f"{n}.txt", one.encode()) for n, one in enumerate(captions)]))
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps({"caption": one}) + "\n" for one in captions))
+    else:
+        head = (
+            ""
+            if path.suffix == ".txt"
+            else "caption\tx\n"
+            if path.suffix == ".tsv"
+            else "caption\n"
+        )
+        end = "\t1\n" if path.suffix == ".tsv" else "\n"
+        path.write_text(head + "".join(one + end for one in captions))
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "txt", "tar", "parquet"])
+def test_the_limit_of_a_caption_is_the_same_in_every_format(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{ending}"
+    most = "é" * (CAPTION_BYTES // 2)
+    write(path, ["good", most, "e" + most, "b" * (CAPTION_BYTES + 1), "after"])
+    made, reasons = plan(tmp_path / "run", path)
+    assert made.counts["samples"] == 3
+    assert reasons == {"caption over 1 MiB": 2}
+
+
+def test_a_list_with_a_caption_over_the_limit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.list"
+    path.write_bytes(b"good\n" + MEBIBYTE + b"\n")
+    assert len(read_listed(str(path), "--captions", ["caption"])[1]) == 2
+    path.write_bytes(b"good\n" + MEBIBYTE + b"a\n")
+    with pytest.raises(UserError, match="line 2: caption over 1 MiB"):
+        read_listed(str(path), "--captions", ["caption"])
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "tail"),
+    [
+        ("a.jsonl", b'{"caption": "good"}\n{"caption": "', b'"}\n{"caption": "after"}\n'),
+        ("a.csv", b"caption\ngood\n", b"\nafter\n"),
+        ("a.csv", b'caption\ngood\n"', b'"\nafter\n'),
+        ("a.tsv", b"caption\tx\ngood\t1\n", b"\t1\nafter\t1\n"),
+        ("a.txt", b"good\n", b"\nafter\n"),
+    ],
+)
+def test_a_line_over_the_limit_is_one_reject(
+    name: str, head: bytes, tail: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(head + b"a" * (LINE_CHARACTERS + 5) + tail)
+    made, reasons = plan(tmp_path / "run", tmp_path / name)
+    assert (made.counts["samples"], made.counts["rejects"]) == (2, 1)
+    assert f"a line of more than {LINE_CHARACTERS} characters" in next(iter(reasons))
+
+
+def test_json_nested_too_deep_is_one_reject(tmp_path: Path) -> None:
+    rows = [f'{{"caption": "{n}", "url": {"[" * n}{"]" * n}}}' for n in (1, 63, 64, 900, 100_000)]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    made, reasons = plan(tmp_path / "run", tmp_path / "a.jsonl")
+    assert made.counts["samples"] == 2
+    assert reasons[f"bad row: JSON nested more than {JSON_DEPTH} deep"] == 2
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_tar_header_over_the_limit_costs_one_row(
+    kind: bytes, first: bool, tmp_path: Path
+) -> None:
+    header = tarfile.TarInfo("x")
+    header.size, header.type = TAR_HEADER_BYTES + 1, kind
+    data = header.tobuf(tarfile.GNU_FORMAT) + bytes(header.size - 1 + 512)
+    good = b"" if first else tar_of([("0.txt", b"good")])[:1024]
+    (tmp_path / "a.tar").write_bytes(
+        good + data + tar_of([("1.txt", b"lost"), ("2.txt", b"after")])
+    )
+    (batch,) = read(str(tmp_path / "a.tar"), ["txt"])
+    assert batch.columns["txt"] == (["after"] if first else ["good", "after"])
+    assert batch.bad == [(1 - first, f"bad row: headers of more than {TAR_HEADER_BYTES} bytes")]
+
+
+def test_a_page_over_the_limit_costs_its_row_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pa.table({"caption": ["a", "b", "long " * 1000, "c", "d"]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1, use_dictionary=False)
+    monkeypatch.setattr(parquet_pages, "PAGE_BYTES", 1000)
+    made, reasons = plan(tmp_path / "run", tmp_path / "a.parquet")
+    assert made.counts["samples"] == 4
+    assert list(reasons.values()) == [1]
+    assert "column caption: a page of 50" in next(iter(reasons))
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("codec", ["none", "snappy", "gzip", "zstd", "lz4", "brotli"])
+def test_pages_are_read_as_their_writer_wrote_them(
+    version: str, codec: str, tmp_path: Path
+) -> None:
+    values = [None if n % 7 == 0 else "x" * (n % 5) + str(n % 50) for n in range(5000)]
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        pa.table({"caption": values}), path, compression=codec, data_page_version=version,
+        data_page_size=1000, write_page_index=True,
+    )  # fmt: skip
+    with path.open("rb") as file:
+        chunk = pq.ParquetFile(file).metadata.row_group(0).column(0)
+        pages = parquet_pages.pages_of(file, chunk, 0)
+    assert (pages.values, pages.longest, pages.all_refer) == (5000, 6, True)
+    texts = [one for batch in read(str(path), ["caption"]) for one in batch.columns["caption"]]
+    assert [one.as_py() for one in texts] == values
+
+
+def bombs(folder: Path) -> None:
+    """Small files that unpack to far more than PEAK_MIB, each with two good rows."""
+    for name, head, tail in (
+        ("a.jsonl.gz", b'{"caption": "g1"}\n{"caption": "', b'"}\n{"caption": "a1"}\n'),
+        ("b.csv.gz", b'caption\ng2\n"', b'"\na2\n'),
+    ):
+        with gzip.open(folder / name, "wb", 1) as file:
+            file.write(head)
+            for _ in range(300):
+                file.write(MEBIBYTE)
+            file.write(tail)
+    header = tarfile.TarInfo("x")
+    header.size, header.type = 300 << 20, tarfile.XHDTYPE
+    with gzip.open(folder / "c.tar.gz", "wb", 1) as file:
+        file.write(tar_of([("0.txt", b"g3")])[:1024] + header.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(300):
+            file.write(MEBIBYTE)
+        file.write(tar_of([("1.txt", b"lost"), ("2.txt", b"a3")]))
+    places = pa.array([1, *[0] * 3000, 2], pa.int32())
+    text = pa.DictionaryArray.from_arrays(places, pa.array(["b" * (1 << 20), "g4", "a4"]))
+    pq.write_table(pa.table({"caption": text}), folder / "d.parquet", compression="zstd")
+    kept = pa.DictionaryArray.from_arrays(places, pa.array([b"\xff" * (8 << 20), b"u", b"v"]))
+    captions = ["g5", *(f"c{n}" for n in range(3000)), "a5"]
+    pq.write_table(
+        pa.table({"caption": captions, "url": kept}), folder / "e.parquet", compression="zstd"
+    )
+    shared = pa.table({"caption": ["g6", *["c" * (1 << 20)] * 200, "a6"]})
+    pq.write_table(
+        shared, folder / "f.parquet", compression="zstd", use_dictionary=False,
+        column_encoding={"caption": "DELTA_BYTE_ARRAY"},
+    )  # fmt: skip
+
+
+def measured(folder: Path) -> None:
+    """Plan a folder in this process and print the growth of its peak in MiB, and the counts."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    made, _ = plan(folder / "run", folder / "data")
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
+    print(json.dumps({"grown": grown, **made.counts}))
+
+
+def test_bombs_are_rejects_in_bounded_memory(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    bombs(tmp_path / "data")
+    code = "import sys, pathlib; from tests.captions.test_limits import measured; "
+    command = [sys.executable, "-c", code + "measured(pathlib.Path(sys.argv[1]))", str(tmp_path)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = json.loads(said.splitlines()[-1])
+    assert found["grown"] < PEAK_MIB, found
+    assert (found["rejects"], found["captions"]) == (3 + 3000 + 3000, 13)
