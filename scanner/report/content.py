@@ -109,14 +109,8 @@ def gather(
     manifest, record = directory.manifest(), directory.record()
     assert manifest is not None, "open_run has looked"
     assert record is not None, "a sealed run has one"
-    signal = tables.decide()
-    if labels:
-        found = match(tables, labels)
-        memorized = found.table["caption_id"].filter(pa.array(found.memorized))
-        tables.materialize("truth", _LABELS, {"ids": memorized.to_pylist()})
-    else:
-        copies = [*COPIES, *([SEED_CONSISTENT] if count_seed_consistent else [])]
-        tables.materialize("truth", _VERDICTS, {"copies": copies})
+    signal, counts = tables.decide(), manifest["counts"]
+    _take_truth(tables, labels, count_seed_consistent)
     expected, judged = likely(tables), verified(tables)
     covered = scanned(tables, record["inputs"].get("limit"))
     listed = null and Null(null["null"], null["fdr"], null["length"], beyond_threshold(tables))
@@ -125,7 +119,7 @@ def gather(
     return Content(
         run=run,
         record=record,
-        counts=manifest["counts"],
+        counts=counts,
         signal=signal,
         headline=headline(
             expected,
@@ -133,7 +127,7 @@ def gather(
             covered,
             listed or None,
             doubtful,
-            (manifest["counts"]["rejects"], manifest["counts"]["rows"]),
+            (counts["rejects"], counts["rows"]),
         ),
         doubtful=doubtful,
         likely=expected,
@@ -157,6 +151,17 @@ def gather(
         rules=rule_rows(policy, summary),
         evaluation=evaluation,
     )
+
+
+def _take_truth(tables: RunTables, labels: Labels | None, count_seed_consistent: bool) -> None:
+    """Make the table of the captions that are memorized, by labels or else by verdicts."""
+    if labels:
+        found = match(tables, labels)
+        memorized = found.table["caption_id"].filter(pa.array(found.memorized))
+        tables.materialize("truth", _LABELS, {"ids": memorized.to_pylist()})
+        return
+    copies = [*COPIES, *([SEED_CONSISTENT] if count_seed_consistent else [])]
+    tables.materialize("truth", _VERDICTS, {"copies": copies})
 
 
 def _ask(tables: RunTables, name: str, **given: Any) -> list[Row]:

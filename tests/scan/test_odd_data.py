@@ -104,3 +104,22 @@ def test_notes_on_many_files_are_cut_short(tmp_path: Path) -> None:
         (data / f"{k}.csv").write_text('caption,key\na,1\n"b,2\n')
     plan, _ = _planned(tmp_path, captions=(str(data),))
     assert _said(plan)[5:] == ["… and 3 more such notes; plan.json has them all"]
+
+
+def test_a_value_that_cannot_be_converted_rejects_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(values: pa.Array) -> pa.StringArray:
+        if "k77" in values.to_pylist():
+            raise OverflowError("year 36535 is out of range")
+        return values
+
+    monkeypatch.setattr("scanner.scan.plan.chunk.as_text", odd)
+    rows = {"caption": [f"c{n}" for n in range(200)], "key": [f"k{n}" for n in range(200)]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    plan, samples = _planned(tmp_path, captions=(str(tmp_path / "a.parquet"),))
+    (reject,) = pq.read_table(tmp_path / "run" / plan.rejects[0]).to_pylist()
+    assert (reject["row"], reject["reason"]) == (
+        77, "bad row: OverflowError: year 36535 is out of range",
+    )  # fmt: skip
+    assert len(samples) == 199

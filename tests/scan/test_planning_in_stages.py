@@ -225,24 +225,6 @@ def test_a_file_that_fails_takes_no_other_of_its_unit_along(
     assert _shape(run, again) == shape, "resumed in the middle of what is read apart"
 
 
-def test_a_value_that_cannot_be_converted_rejects_its_row(
-    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def odd(values: pa.Array) -> pa.StringArray:
-        if "0-77" in list(map(str, values)):
-            raise OverflowError("year 36535 is out of range")
-        return pa.array(list(values), pa.string())
-
-    monkeypatch.setattr("scanner.scan.plan.chunk.as_text", odd)
-    run = tmp_path / "run"
-    plan = _plan(run, data)
-    (reject,) = _table(run, plan.rejects)
-    assert (reject["row"], reject["reason"]) == (
-        77, "bad row: OverflowError: year 36535 is out of range",
-    )  # fmt: skip
-    assert plan.counts["samples"] == 599
-
-
 def test_captions_that_cannot_be_grouped_are_an_error_and_nothing_is_lost(
     tmp_path: Path, data: Path
 ) -> None:
