@@ -105,8 +105,7 @@ def gather(
     (:func:`scanner.calibration.read_null`). ``count_seed_consistent``: take seed-consistent
     captions for copies. Raises UserError for a policy or labels that do not fit it.
     """
-    directory = Run.existing(run)
-    manifest, record = directory.manifest(), directory.record()
+    manifest, record = Run.existing(run).manifest(), Run.existing(run).record()
     assert manifest is not None, "open_run has looked"
     assert record is not None, "a sealed run has one"
     signal, counts = tables.decide(), manifest["counts"]
@@ -114,7 +113,7 @@ def gather(
     expected, judged = likely(tables), verified(tables)
     covered = scanned(tables, record["inputs"].get("limit"))
     listed = null and Null(null["null"], null["fdr"], null["length"], beyond_threshold(tables))
-    doubtful = evaluation is not None and differ_in_style(evaluation)
+    doubtful = bool(evaluation and differ_in_style(evaluation))
     summary = summarize(make_list(run, tables, policy), run, "")
     return Content(
         run=run,

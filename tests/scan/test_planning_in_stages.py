@@ -289,15 +289,12 @@ def test_status_shows_what_is_read_and_grouped_before_there_is_a_plan(
 
     with pytest.raises(KeyboardInterrupt):
         _plan(tmp_path / "run", data, do_items=stops_after_one_range)
-    units = len(list((tmp_path / "run/planning/0000/read").iterdir()))
-    assert units > 2
+    assert (units := len(list((tmp_path / "run/planning/0000/read").iterdir()))) > 2
     planning = status(run)["planning"]
     assert planning == {"units": units, "units_read": units, "ranges_grouped": 1}
     assert status_command([run.store.url]) == 0
-    said = capsys.readouterr().out
-    assert f"planning   {units} of {units} parts of the input read, 1 ranges" in said
+    assert f"planning   {units} of {units} parts of the input" in capsys.readouterr().out
     run.adopt(_plan(tmp_path / "run", data))
     assert status(run)["planning"] is None
     run.store.write("planning/0001/inputs.json", encode({"units": [{}, {}]}))
-    extended = status(run)["planning"]
-    assert extended == {"units": 2, "units_read": 0, "ranges_grouped": 0}, "of what --extend adds"
+    assert status(run)["planning"] == {"units": 2, "units_read": 0, "ranges_grouped": 0}

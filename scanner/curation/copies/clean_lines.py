@@ -15,7 +15,7 @@ def clean_lines(source: Path, target: Path, removed: Set[int], quoting: Quoting 
     """Write ``target``; rows are counted as the scan counts them, with quotes read as planned."""
     with open_input(str(source), compression="infer") as raw, write_packed(target) as out:
         newline = "\n" if ending_of(source.name) == ".txt" else ""
-        text = io.TextIOWrapper(raw, "utf-8", errors="surrogateescape", newline=newline)
+        text = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline=newline)
         found = bounded_lines(text, newline or "\r\n", keep=True)
         for row, lines in _rows(str(source), found, quoting or "standard"):
             for line in () if row in removed else lines:
