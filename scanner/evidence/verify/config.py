@@ -30,7 +30,8 @@ class VerifyConfig(ActorOptions):
     """A SQL predicate on the view ranked, as in memscan rank."""
     out: str | None = None
     """Where pictures and measures are kept; RUN/verdicts/ID (with --mitigate RUN/mitigated/ID) by
-    default, where ID names captions and settings. The verdicts themselves always join the run."""
+    default, where ID names captions and settings. The verdicts themselves always join the run;
+    a report shows pictures kept elsewhere only with its --input-root."""
     seeds: int = 4
     """Pictures a caption, each from its own initial noise; at least 2."""
     steps: int | None = None
