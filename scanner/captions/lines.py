@@ -42,7 +42,8 @@ def lines_of(url: str, newline: str = "") -> Iterator[Iterator[str]]:
     """Open a file's lines, each in bounded memory; ``newline`` as of :func:`open`."""
     raw = open_input(url, compression="infer")
     # Bytes that are no UTF-8 become surrogates, by which planning rejects the row.
-    with io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline=newline) as text:
+    text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+    with text:
         yield bounded_lines(text, newline or "\r\n")
 
 

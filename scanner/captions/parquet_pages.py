@@ -68,28 +68,42 @@ def pages_of(file: Readable, chunk: Any, fixed: int) -> Pages:
     densest, all_refer, shares = 0.0, True, False
     while place < end and values < chunk.num_values:
         header, length = _header(file, place, end)
-        size, stored = header.get(_SIZE, 0), header.get(_STORED, 0)
+        size, stored = _number(header, _SIZE), _number(header, _STORED)
         if size < 0 or stored < 0:
             raise ValueError(f"column {name}: a page of negative size")
         if size > PAGE_BYTES or stored > PAGE_BYTES:
             raise OverLimit(f"column {name}: a page of {size} bytes, more than {PAGE_BYTES}")
         largest = max(largest, size)
-        kind = header.get(_TYPE)
+        kind = _number(header, _TYPE)
         if kind == _DICTIONARY_PAGE:
-            dictionary = header.get(_DICTIONARY, {})
+            dictionary = _fields(header, _DICTIONARY)
             file.seek(place + length)
             page = file.read(stored) if size and not fixed else b""
-            longest = fixed or _longest(page, size, dictionary.get(1, 0), chunk.compression)
+            longest = fixed or _longest(page, size, _number(dictionary, 1), chunk.compression)
         elif kind in _DATA_PAGES:
-            page_header = header.get(_DATA_PAGES[kind], {})
-            count = page_header.get(1, 0)
-            encoding = page_header.get(2 if kind == 0 else 4, 0)
+            page_header = _fields(header, _DATA_PAGES[kind])
+            count = _number(page_header, 1)
+            encoding = _number(page_header, 2 if kind == 0 else 4)
             values, total = values + count, total + size
             densest = max(densest, size / max(count, 1), fixed)
             all_refer &= encoding in _REFERS
             shares |= encoding == _SHARES
         place += length + stored
     return Pages(values, total, largest, densest, longest, all_refer, shares)
+
+
+def _number(fields: dict[int, Any], name: int) -> int:
+    value = fields.get(name, 0)
+    if not isinstance(value, int):
+        raise ValueError("a damaged page header")
+    return value
+
+
+def _fields(fields: dict[int, Any], name: int) -> dict[int, Any]:
+    value = fields.get(name, {})
+    if not isinstance(value, dict):
+        raise ValueError("a damaged page header")
+    return value
 
 
 def _longest(page: bytes, size: int, count: int, codec: str) -> int:

@@ -212,6 +212,9 @@ class _Files:
             )
         if not manifest["scores"]:
             raise UserError(f"{url}: this run has no scores; memscan status {url} says why")
+        for kind in ("samples", "captions"):
+            if not manifest[kind]:
+                raise UserError(f"{url}: this run's manifest lists no {kind}; seal the run anew")
         names = {
             "samples": manifest["samples"],
             "captions": manifest["captions"],

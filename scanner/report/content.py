@@ -114,20 +114,14 @@ def gather(
     covered = scanned(tables, record["inputs"].get("limit"))
     listed = null and Null(null["null"], null["fdr"], null["length"], beyond_threshold(tables))
     doubtful = bool(evaluation and differ_in_style(evaluation))
+    rejected = (counts["rejects"], counts["rows"])
     summary = summarize(make_list(run, tables, policy), run, "")
     return Content(
         run=run,
         record=record,
         counts=counts,
         signal=signal,
-        headline=headline(
-            expected,
-            judged,
-            covered,
-            listed or None,
-            doubtful,
-            (counts["rejects"], counts["rows"]),
-        ),
+        headline=headline(expected, judged, covered, listed or None, doubtful, rejected),
         doubtful=doubtful,
         likely=expected,
         verified=judged,

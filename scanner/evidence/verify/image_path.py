@@ -25,7 +25,7 @@ def names_of(template: str) -> list[str]:
     for _, name, form, conversion in parts:
         if name is not None and (not re.fullmatch(r"\w+", name) or form or conversion):
             raise UsageError(f"--images {template}: only plain column names go into the braces")
-    starts = not parts[0][0]
+    starts = bool(parts) and not parts[0][0]
     if names and starts and template != f"{{{names[0]}}}":
         raise UsageError(
             f"--images {template}: begins with a column, whose value would name the store; write "
