@@ -40,7 +40,7 @@ def _lines(url: str, where: str) -> list[str]:
     found: list[str] = []
     raw = open_input(url, compression="infer")
     # At line feeds alone: a caption may hold what Python takes for the end of a line.
-    with io.TextIOWrapper(raw, "utf-8-sig", newline="\n") as text:
+    with io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n") as text:
         for number, line in enumerate(bounded_lines(text, "\n"), 1):
             line = line if isinstance(line, LongLine) else line.rstrip("\n").removesuffix("\r")
             if isinstance(line, LongLine) or is_over(line):
