@@ -38,6 +38,10 @@ class DamagedFile(UserError):
     def __init__(self, name: str, why: str, mend: str) -> None:
         super().__init__(f"{name} is damaged ({why}); {mend}")
         self.why = why
+        self._made_of = name, why, mend
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_of  # an actor's error is pickled
 
 
 class MissingField(DamagedFile, KeyError):
