@@ -59,6 +59,13 @@ class Batch:
     notes: dict[str, int] = field(default_factory=dict)
     over: dict[int, tuple[str, str]] = field(default_factory=dict)
 
+    def is_all_null(self, name: str) -> bool:
+        """Return whether a column has no value."""
+        values = self.columns[name]
+        if isinstance(values, pa.Array):
+            return values.null_count == len(values)
+        return all(value is None for value in values)
+
     def halves(self) -> "tuple[Batch, Batch]":
         """Return the rows in two batches; what is not of single rows is in the first."""
         middle = len(self.rows) // 2

@@ -41,6 +41,11 @@ class Columns:
     fallback: str | None = None
 
     @property
+    def carried(self) -> list[str]:
+        """The columns that the samples table takes over, once."""
+        return list(dict.fromkeys(filter(None, (self.key, self.image_key, *self.keep))))
+
+    @property
     def names(self) -> list[str]:
         """Every column that has to be read, once."""
         chosen = (self.caption, self.key, self.image_key, *self.keep, self.status)

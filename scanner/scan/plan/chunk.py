@@ -55,8 +55,7 @@ class Chunk:
         columns = piece.columns
         assert columns is not None
         texts, reasons = _captions(batch, columns)
-        carried = {*filter(None, (columns.key, columns.image_key)), *columns.keep}
-        text = {name: as_text(batch.columns[name]) for name in carried}
+        text = {name: as_text(batch.columns[name]) for name in columns.carried}
         for name, values in text.items():
             _leave_out_long(name, values, reasons)
         lost = _not_downloaded(batch, columns)

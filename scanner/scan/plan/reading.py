@@ -46,6 +46,7 @@ class ReadWork:
         for piece in unit.pieces:
             counts = dict.fromkeys(COUNTED, 0)
             notes: Counter[str] = Counter()
+            unfilled = set(piece.columns.carried) if piece.columns else set()
             problem = piece.problem
             try:
                 columns = piece.columns
@@ -53,6 +54,7 @@ class ReadWork:
                 quoting = columns.quoting if columns else None
                 for batch in read(piece.url, names, piece.extent, quoting) if columns else ():
                     notes.update(batch.notes)
+                    unfilled = {name for name in unfilled if batch.is_all_null(name)}
                     if batch.rows or batch.bad:
                         self._take(chunk, piece, batch, counts)
                     if chunk.full:
@@ -60,6 +62,10 @@ class ReadWork:
                         chunk = Chunk(self.keep)
             except UnreadableFile as error:
                 problem = str(error)
+            if counts["samples"] and piece.extent is None:
+                # A mistyped name, say, of a column that later rows might have had.
+                nulls = "rows, in all of which {} is null (or no column at all)"
+                notes.update({nulls.format(name): counts["rows"] for name in unfilled})
             if problem:
                 chunk.rejects.append(unreadable(piece.url, problem))
             record = {"url": piece.url, "is_reference": piece.is_reference, **counts}
