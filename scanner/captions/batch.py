@@ -18,7 +18,7 @@ Values: TypeAlias = pa.Array | list
 
 @dataclass(frozen=True)
 class Contents:
-    """A file without its rows: its columns, its size, and, of parquet, its row groups' rows.
+    """A file without its rows: its columns and, of parquet, its row groups' rows.
 
     ``is_open``: a row may have other columns; of a file that ``is_whole`` all rows were looked at.
     A file that has no columns and is not open has no rows. ``quoting``: how the quotes of a csv or
@@ -27,7 +27,6 @@ class Contents:
     """
 
     columns: list[str]
-    bytes: int
     row_groups: tuple[int, ...] = ()
     is_open: bool = False
     is_whole: bool = False

@@ -47,12 +47,6 @@ def lines_of(url: str, newline: str = "") -> Iterator[Iterator[str]]:
         yield bounded_lines(text, newline or "\r\n")
 
 
-def stored_bytes(url: str) -> int:
-    """The size of a file as it is stored."""
-    with open_input(url) as file:
-        return file.seek(0, 2)
-
-
 def csv_contents(url: str, quoting: QuotingOption = "auto") -> Contents:
     """The names in the first line, none of a file without one. Raises ValueError."""
     with lines_of(url) as file:
@@ -61,7 +55,7 @@ def csv_contents(url: str, quoting: QuotingOption = "auto") -> Contents:
         header = next((fields for fields, _ in records(url, lines, chosen) if fields), [])
     if isinstance(header, str):
         raise ValueError(header)
-    return Contents(header, stored_bytes(url), quoting=chosen)
+    return Contents(header, quoting=chosen)
 
 
 def csv_batches(
@@ -99,7 +93,7 @@ def jsonl_contents(url: str) -> Contents:
     with lines_of(url) as file:
         objects = (json_row(line) for line in file if line.strip())
         found = first_names(objects)
-    return Contents(found.names, stored_bytes(url), is_open=found.any_rows, is_whole=found.is_whole)
+    return Contents(found.names, is_open=found.any_rows, is_whole=found.is_whole)
 
 
 class FirstNames(NamedTuple):

@@ -49,11 +49,11 @@ def open_parquet(file: IO[bytes], **options: Any) -> pq.ParquetFile:
 def parquet_contents(url: str) -> Contents:
     with _open(url) as file:
         if not file.seek(0, 2):
-            return Contents([], 0)
+            return Contents([])
         parquet = open_parquet(file)
         groups = range(parquet.metadata.num_row_groups)
         rows = tuple(parquet.metadata.row_group(group).num_rows for group in groups)
-        return Contents(list(parquet.schema_arrow.names), file.seek(0, 2), rows)
+        return Contents(list(parquet.schema_arrow.names), rows)
 
 
 def parquet_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 
 from scanner.captions.batch import Batch, Contents, Extent, collect
 from scanner.captions.bounded_lines import LongLine
-from scanner.captions.lines import lines_of, stored_bytes
+from scanner.captions.lines import lines_of
 
 COLUMN = "caption"
 
 
 def text_contents(url: str) -> Contents:
     """One column. Raises ValueError for what is no UTF-8 text."""
-    size = stored_bytes(url)
     with lines_of(url, "\n") as lines:
-        if "\0" in next(iter(lines), ""):
+        first = next(iter(lines), "")
+        if "\0" in first:
             raise ValueError("zero bytes in its first line, as in UTF-16; save it as UTF-8")
-    return Contents([COLUMN] if size else [], size)
+    return Contents([COLUMN] if first else [])
 
 
 def text_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:

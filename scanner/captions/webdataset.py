@@ -21,7 +21,7 @@ from typing import IO
 
 from scanner.captions.batch import Batch, Contents, Extent, collect
 from scanner.captions.limits import LINE_CHARACTERS, SAMPLE_FILES, TAR_HEADER_BYTES, TAR_SAMPLES
-from scanner.captions.lines import first_names, json_row, stored_bytes
+from scanner.captions.lines import first_names, json_row
 from scanner.captions.tar_headers import next_member, open_tar
 from scanner.storage import open_input
 
@@ -52,7 +52,6 @@ def tar_contents(url: str) -> Contents:
         found = first_names(_samples(tar, Counter()), lambda: tar.offset > FIRST_BYTES)
     return Contents(
         found.names,
-        stored_bytes(url),
         is_open=found.any_rows,
         is_whole=found.is_whole,
         fallback=FALLBACK,

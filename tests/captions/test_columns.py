@@ -65,7 +65,7 @@ def test_a_missing_column_lists_what_is_there() -> None:
     with pytest.raises(UserError, match=r"a.csv: no caption column among x, y.*--caption-column"):
         resolve(["x", "y"], "a.csv")
     with pytest.raises(UserError, match="no column 'z'"):
-        resolve_all({"a.csv": Contents(["caption"], 0)}, ColumnOptions(keep=("z",)))
+        resolve_all({"a.csv": Contents(["caption"])}, ColumnOptions(keep=("z",)))
 
 
 def test_without_a_key_or_url_there_is_none() -> None:
@@ -84,7 +84,7 @@ def test_a_status_is_the_download_s_only_where_img2dataset_wrote_the_file() -> N
 
 
 def _all(*files: list[str], is_open: bool = False, **options) -> list[Columns | UserError]:
-    contents = {str(n): Contents(names, 0, (), is_open) for n, names in enumerate(files)}
+    contents = {str(n): Contents(names, (), is_open) for n, names in enumerate(files)}
     return list(resolve_all(contents, ColumnOptions(**options)).values())
 
 
