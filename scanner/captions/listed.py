@@ -6,7 +6,13 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from scanner.captions.bounded_lines import LongLine, bounded_lines
-from scanner.captions.formats import ENDINGS, UnreadableFile, inspect, read
+from scanner.captions.formats import (
+    UnreadableFile,
+    ending_of,
+    inspect,
+    read,
+    why_not_read,
+)
 from scanner.captions.limits import LIST_BYTES, OVER, is_over
 from scanner.captions.values import captions
 from scanner.errors import UserError
@@ -23,7 +29,7 @@ def read_listed(url: str, option: str, columns: Sequence[str]) -> tuple[str, lis
     """
     where = f"{option} {url}"
     try:
-        if url.lower().endswith(ENDINGS):
+        if not why_not_read(url, True) and ending_of(url) != ".txt":
             name, values = _of_table(url, where, columns)
         else:
             name, values = "caption", _lines(url, where)
@@ -60,7 +66,11 @@ def _check_size(values: list[str], where: str) -> None:
 
 
 def _of_table(url: str, where: str, columns: Sequence[str]) -> tuple[str, list[str]]:
-    there = {column.lower(): column for column in inspect(url).columns}
+    try:
+        contents = inspect(url)
+    except UserError as error:
+        raise UserError(f"{where.removesuffix(url)}{error}") from error
+    there = {column.lower(): column for column in contents.columns}
     if not there:
         return columns[0], []
     name = next((name for name in columns if name in there), None)

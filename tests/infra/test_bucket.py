@@ -13,7 +13,7 @@ import requests
 
 from jobs.scan import main
 from scanner.captions.formats import why_not_read
-from scanner.storage import Listing, Store, open_input
+from scanner.storage import Listing, Store, open_input, split_url
 from tests.local_ray import local_ray
 from tests.servers import Server, free_port, point_to
 from tests.whole_scans import scores
@@ -139,7 +139,8 @@ def _denied() -> list[str]:
 def _refused_upload(store: Store) -> None:
     """An upload in parts of a file that is there: refused at its end, and so aborted."""
     with pytest.raises(OSError) as refusal:  # noqa: PT011
-        store.filesystem.pipe_file("bucket/runs/two/there", BIG, chunksize=PART, mode="create")
+        fs, path = split_url(f"{store.url}/there")
+        fs.pipe_file(path, BIG, chunksize=PART, mode="create")
     if isinstance(refusal.value, PermissionError):
         raise refusal.value
 

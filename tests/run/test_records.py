@@ -17,7 +17,16 @@ from scanner.run.records import DamagedFile
 from tests.curation.runs import loudness, make_run
 
 WRONG: list[Any] = [None, 7, "x", [1], {"a": 1}, -1, 1.5, True]
-OUTSIDE = ["../../x", "/etc/passwd", "file:///etc/passwd", "a::b", "%2e%2e/x", "a\\b", "a//b", ".."]
+OUTSIDE = [
+    "../../x",
+    "/etc/passwd",
+    "file:///etc/passwd",
+    "simplecache::b",
+    "%2e%2e/x",
+    "a\\b",
+    "a//b",
+    "..",
+]
 RECORDS = ("run.json", "plan.json", "manifest-0001.json", "commits/000000.0.json", "progress.json")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from scanner.storage import Listing, Store, is_transient, open_input, patient_s3
+from scanner.storage import Listing, Store, is_transient, open_input, patient_s3, split_url
 from scanner.storage.patient_s3 import PatientS3
 from tests import servers
 from tests.servers import Server
@@ -237,7 +237,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error_not_an_empty_one(
 
 
 def test_a_failed_multipart_upload_is_aborted(server: Server, tmp_path: Path) -> None:
-    fs = Store("s3://bucket/run").filesystem
+    fs, _ = split_url("s3://bucket/run")
     assert isinstance(fs, PatientS3)
     big, part = os.urandom(11 << 20), 5 << 20
     fs.pipe_file("bucket/run/x", big, chunksize=part)

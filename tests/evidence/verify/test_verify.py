@@ -228,10 +228,10 @@ def test_a_model_whose_output_is_not_finite_gives_no_verdict() -> None:
 
     from scanner.evidence.verify.drawing import Recipe
     from scanner.evidence.verify.generation import GenerateWork, Generator, Group, _Drawn
-    from scanner.storage import Store
+    from scanner.storage import Roots, Store
 
     recipe = Recipe("testbed", None, {}, "", "float32", 2, 1, 2.0, None, None)
-    how = GenerateWork(Store("/nonexistent"), "", recipe, "cpu", 1, 4, None, None, None)
+    how = GenerateWork(Store("/nonexistent"), "", recipe, "cpu", 1, 4, None, None, None, Roots())
     group = Group("000000", (("a", "a caption"),), ((),))
     broken = torch.full((1, 2, 3, 32, 32), torch.nan)
     result = Generator(how, None, None, 4).finish(
