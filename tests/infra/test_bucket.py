@@ -138,8 +138,8 @@ def _denied() -> list[str]:
 
 def _refused_upload(store: Store) -> None:
     """An upload in parts of a file that is there: refused at its end, and so aborted."""
+    fs, path = split_url(f"{store.url}/there")
     with pytest.raises(OSError) as refusal:  # noqa: PT011
-        fs, path = split_url(f"{store.url}/there")
         fs.pipe_file(path, BIG, chunksize=PART, mode="create")
     if isinstance(refusal.value, PermissionError):
         raise refusal.value
