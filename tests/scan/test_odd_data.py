@@ -13,6 +13,7 @@ from scanner.captions.lines import UNCLOSED_ROWS
 from scanner.captions.webdataset import SKIPPED
 from scanner.run import Plan
 from scanner.scan.config import ScanConfig
+from scanner.scan.plan import stages
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan_scan import say_notes
@@ -95,6 +96,25 @@ def test_keys_and_kept_columns_of_any_type_are_text(tmp_path: Path) -> None:
         {"key": None, "when": None, "box": None, "raw": "ok"},
     ]
     assert len({row["url"] for row in samples}) == 2
+
+
+def test_long_captions_are_grouped_in_more_ranges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"{n} {'long ' * 200}" for n in range(100)]
+    (tmp_path / "a.txt").write_text("\n".join(texts * 2))
+    found = []
+    for size in (1 << 20, 10_000):
+        monkeypatch.setattr(stages, "RANGE_BYTES", size)
+        run = tmp_path / str(size)
+        plan, _ = _planned(run, captions=(str(tmp_path / "a.txt"),))
+        tables = [pq.read_table(run / "run" / name) for name in plan.captions]
+        found.append(pa.concat_tables(tables).sort_by("caption_id"))
+        assert len(list((run / "run/planning/0000/group").iterdir())) == (
+            1 if size > 10_000 else 11
+        )
+    assert found[0].equals(found[1])
+    assert found[0].num_rows == 100
 
 
 def test_a_named_column_that_no_row_has_is_said(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ class ReadWork:
 
     Tables: ``samples``, ``rejects``, and ``FOLDER/spellings``, one row a way to write a caption in
     a chunk of rows, sorted by caption_id. Notes: ``files``, what was counted in each piece, with
-    ``unreadable`` where its end could not be read, and ``notes`` on its data. ``make_canonical``
-    makes the model's normalisation.
+    ``unreadable`` where its end could not be read, and ``notes`` on its data; ``staged_bytes``,
+    of the spellings in memory. ``make_canonical`` makes the model's normalisation.
     """
 
     def __init__(
@@ -38,8 +38,13 @@ class ReadWork:
         return prepared
 
     def finish(self, computed: Unit) -> Result:
-        files: list[dict[str, Any]] = []
-        return Result(self._outputs(computed, files), {"files": files})
+        notes: dict[str, Any] = {"files": [], "staged_bytes": 0}
+        return Result(self._counted(computed, notes), notes)
+
+    def _counted(self, unit: Unit, notes: dict[str, Any]) -> Iterator[Output]:
+        for output in self._outputs(unit, notes["files"]):
+            notes["staged_bytes"] += output.table.nbytes if output.kind == self.staged else 0
+            yield output
 
     def _outputs(self, unit: Unit, files: list[dict[str, Any]]) -> Iterator[Output]:
         chunk = Chunk(self.keep)
