@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from scanner.captions.batch import Batch, Values
 from scanner.captions.formats import UnreadableFile, read
 from scanner.cluster.work import Result
@@ -13,6 +16,7 @@ from scanner.scan.plan.units import Piece, Unit
 from scanner.storage import is_transient
 
 REASON_CHARACTERS = 200
+LONG_BYTES = 4096
 
 
 class ReadWork:
@@ -20,8 +24,8 @@ class ReadWork:
 
     Tables: ``samples``, ``rejects``, and ``FOLDER/spellings``, one row a way to write a caption in
     a chunk of rows, sorted by caption_id. Notes: ``files``, what was counted in each piece, with
-    ``unreadable`` where its end could not be read, and ``notes`` on its data; ``staged_bytes``,
-    of the spellings in memory. ``make_canonical`` makes the model's normalisation.
+    ``unreadable`` where its end could not be read, and ``notes`` on its data; ``long_bytes``,
+    of captions that are longer than usual. ``make_canonical`` makes the model's normalisation.
     """
 
     def __init__(
@@ -38,12 +42,12 @@ class ReadWork:
         return prepared
 
     def finish(self, computed: Unit) -> Result:
-        notes: dict[str, Any] = {"files": [], "staged_bytes": 0}
+        notes: dict[str, Any] = {"files": [], "long_bytes": 0}
         return Result(self._counted(computed, notes), notes)
 
     def _counted(self, unit: Unit, notes: dict[str, Any]) -> Iterator[Output]:
         for output in self._outputs(unit, notes["files"]):
-            notes["staged_bytes"] += output.table.nbytes if output.kind == self.staged else 0
+            notes["long_bytes"] += _long_bytes(output.table) if output.kind == self.staged else 0
             yield output
 
     def _outputs(self, unit: Unit, files: list[dict[str, Any]]) -> Iterator[Output]:
@@ -92,6 +96,11 @@ class ReadWork:
             bad = [*batch.bad, (batch.rows[0], reason)]
             nothing: dict[str, Values] = {name: [] for name in batch.columns}
             chunk.take(piece, Batch([], nothing, bad), counts, self.canonical)
+
+
+def _long_bytes(spellings: pa.Table) -> int:
+    lengths = pc.binary_length(spellings["caption"])
+    return 2 * (pc.sum(lengths.filter(pc.greater(lengths, LONG_BYTES))).as_py() or 0)
 
 
 def spellings_kind(folder: str) -> str:

@@ -13,9 +13,9 @@ from scanner.scan.plan.reading import ReadWork, spellings_kind
 from scanner.scan.plan.units import Reading, Unit, apart
 from scanner.storage import Store
 
-# A range of ids is read whole: by rows where captions are short, by bytes where they are long.
+# A range of ids is read whole: by rows, and by the bytes of what is longer than usual.
 RANGE_ROWS = 1 << 20
-RANGE_BYTES = 256 << 20
+RANGE_BYTES = 64 << 20
 # The folder of pieces that are read apart, since their unit has failed.
 APART = "apart"
 # Does the items that have no commit yet; returns why some failed for good, by id.
@@ -100,7 +100,7 @@ def group_ranges(
     rows = sum(part.rows for part in parts)
     known = [name for plan in earlier for name in plan.captions]
     known_rows = sum(plan.counts["captions"] for plan in earlier)
-    size = sum(commit.notes.get("staged_bytes", 0) for commit in read)
+    size = sum(commit.notes.get("long_bytes", 0) for commit in read)
     ranges = id_ranges(1 + max((rows + known_rows) // RANGE_ROWS, size // RANGE_BYTES))
     highest = None if limit is None else cutoff(store, staged, known, ranges, limit)
     if highest and not any(
