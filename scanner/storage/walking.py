@@ -84,6 +84,10 @@ class Pattern:
         self._spelt = {part[0] for part in glob.split("/") if part[:1] in ("_", ".")}
 
     @property
+    def is_everything(self) -> bool:
+        return self._whole is None
+
+    @property
     def depth(self) -> int | None:
         """How many levels it spells; None: any number."""
         return None if not self._glob or "**" in self._glob else len(self._parts)
@@ -117,7 +121,8 @@ def walk(fs: Any, root: str, pattern: Pattern, skipped: Skipped) -> Iterable[tup
     (walker.local if is_local(fs) else walker.remote)()
     live = {table: live_files(fs, table) for table in walker.tables}
     for table, names in live.items():
-        if missing := names - {name for name, _ in walker.files} if not pattern.depth else set():
+        missing = names - {name for name, _ in walker.files}
+        if missing and pattern.is_everything:
             raise UserError(
                 f"{url_of(fs, table)}: {len(missing):,} current files of this Delta table are not "
                 f"in its directory, such as {min(missing)}; write it out as plain Parquet"
