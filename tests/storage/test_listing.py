@@ -187,6 +187,7 @@ def test_of_a_delta_table_the_current_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "t").rename(table)
     found, skipped = _list(tmp_path)
     assert (len(found), skipped) == (2, {REMOVED: 2})
+    assert _list(f"{table}/**/{found[0]}") == ([found[0]], {})
     Path(table).rename(tmp_path / "t")
     live = [Path(url) for url in deltalake.DeltaTable(tmp_path / "t").file_uris()]
     assert {path.name for path in live} == set(found)
