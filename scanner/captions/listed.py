@@ -1,6 +1,7 @@
 """A list of captions that a user names: a table's column, or text with one a line."""
 
 import io
+import zlib
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -33,7 +34,7 @@ def read_listed(url: str, option: str, columns: Sequence[str]) -> tuple[str, lis
             name, values = _of_table(url, where, columns)
         else:
             name, values = "caption", _lines(url, where)
-    except (OSError, UnicodeDecodeError, UnreadableFile) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, UnreadableFile) as error:
         if is_transient(error):
             raise
         raise UserError(f"{where}: cannot be read: {error}") from error

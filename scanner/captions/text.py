@@ -141,7 +141,7 @@ def _json(values: pa.Array) -> pa.StringArray:
         names = [kind.field(at).name for at in range(kind.num_fields)]
         texts = _json_struct(len(values), names, values.flatten())
     elif pa.types.is_nested(kind) and not pa.types.is_union(kind):
-        texts = _joined(values, _json(values.flatten()), "[", "]")
+        texts = _joined(values, _json(_children(values)), "[", "]")
     elif _bare(kind):
         texts = text_of(values)
         if pa.types.is_floating(kind):
@@ -149,6 +149,16 @@ def _json(values: pa.Array) -> pa.StringArray:
     else:
         texts = _quoted(_cast(values) if pa.types.is_union(kind) else text_of(values))
     return pc.if_else(values.is_valid(), texts, "null")
+
+
+def _children(lists: _Lists) -> pa.Array:
+    """Return the values of all lists, in order."""
+    try:
+        return lists.flatten()
+    except pa.ArrowNotImplementedError:
+        # Arrow cannot gather the values of extension types, such as uuid, from list views.
+        found = [one.values for one in lists if one.is_valid and len(one.values)]
+        return pa.concat_arrays(found) if found else pa.array([], pa.string())
 
 
 def _bare(kind: pa.DataType) -> bool:

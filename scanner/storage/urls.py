@@ -78,8 +78,19 @@ def local_path(name: str) -> Path:
 def _decoded(path: str) -> str:
     """The path of a file:// URL; percent-encoded only if no file has the literal name."""
     literal = _absolute(path)
-    decoded = os.fsdecode(unquote_to_bytes(literal))
-    return decoded if not os.path.lexists(literal) and os.path.lexists(decoded) else literal
+    decoded = os.fsdecode(unquote_to_bytes(os.fsencode(literal)))
+    if os.path.lexists(literal):
+        return literal
+    # What is not UTF-8 has been encoded by url_of, be it there or not.
+    return decoded if os.path.lexists(decoded) or not _is_utf8(decoded) else literal
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def refuse_credentials(url: str, where: str = "") -> None:
@@ -105,11 +116,7 @@ def url_of(fs: Any, path: str) -> str:
     """
     if not is_local(fs):
         return fs.unstrip_protocol(path)
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return "file://" + quote(os.fsencode(path))
-    return path
+    return path if _is_utf8(path) else "file://" + quote(os.fsencode(path))
 
 
 def is_local(fs: Any) -> bool:

@@ -71,3 +71,14 @@ def test_values_of_json_are_text_by_the_same_rules() -> None:
 def test_numbers_are_the_same_text_in_json_and_arrow() -> None:
     numbers = [0.1, 1 / 3, 12345.678, 1e16, 1e17 + 2, 5e-324, -2.5e20, 123456789012345680.0]
     assert as_text(numbers).to_pylist() == as_text(pa.array(numbers)).to_pylist()
+
+
+def test_list_views_of_uuids_are_json_even_where_arrow_cannot_flatten_them() -> None:
+    ids = pa.array([bytes(15) + b"\x01"], pa.binary(16))
+    values = pa.ExtensionArray.from_storage(pa.uuid(), ids)
+    for sizes, texts in (
+        ([1, 0], ['["00000000-0000-0000-0000-000000000001"]', "[]"]),
+        ([0], ["[]"]),
+    ):
+        lists = pa.ListViewArray.from_arrays([0] * len(sizes), sizes, values)
+        assert text_of(lists).to_pylist() == texts

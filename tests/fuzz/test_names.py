@@ -1,5 +1,6 @@
 """Names by others: every file is listed once, and no name leads out of its place."""
 
+import contextlib
 import os
 import posixpath
 from pathlib import Path
@@ -99,7 +100,8 @@ def test_a_template_is_refused_or_plain(explore: Explore) -> None:
             names = names_of(template)
         except UserError:
             return
-        assert filled(template, dict.fromkeys(names, "https://h/x"))[:1] if names else True
+        with contextlib.suppress(UnsafeValue):
+            filled(template, dict.fromkeys(names, "https://h/x"))
 
     pieces = (
         "{key}",
@@ -127,8 +129,11 @@ def test_no_value_leads_out_of_a_template(explore: Explore) -> None:
         if template.startswith("{"):
             assert found.startswith(("http://", "https://"))
         else:
-            root = template.partition("{")[0].rpartition("/")[0]
-            assert posixpath.normpath(f"{found}/x").startswith(f"{root}/")
+            begins = template.partition("{")[0].rpartition("/")[0]
+            root, place = (
+                posixpath.normpath(text.replace("s3://", "/")) for text in (begins, f"{found}/x")
+            )
+            assert place.startswith(f"{root}/")
             assert not set(found) & set("\x00\n")
 
     value = st.lists(st.sampled_from(VALUES), max_size=3).map("".join)

@@ -68,8 +68,8 @@ def test_a_parquet_column_is_read_the_same_in_batches(explore: Explore, place: P
         sink = io.BytesIO()
         try:
             pq.write_table(pa.table([values], ["caption"]), sink, row_group_size=2)
-        except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
-            return  # of a type or a value that Parquet does not have
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid, OSError):
+            return  # of a type or a value that Parquet does not have, such as a negative scale
         url = place("a.parquet", sink.getvalue())
         whole = _column(url)
         with pytest.MonkeyPatch.context() as patch:
