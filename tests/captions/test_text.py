@@ -81,4 +81,4 @@ def test_list_views_of_uuids_are_json_even_where_arrow_cannot_flatten_them() -> 
         ([0], ["[]"]),
     ):
         lists = pa.ListViewArray.from_arrays([0] * len(sizes), sizes, values)
-        assert text_of(lists).to_pylist() == texts
+        assert as_text(lists).to_pylist() == texts
