@@ -10,7 +10,7 @@
 -- column captions: how many captions are in it
 -- column flagged: how many of them are flagged
 -- column flagged_share: the same as a share
--- column median_decision: of the decision signal, its sign turned where lower means memorized
+-- column median_decision: of the decision signal, negated if lower means memorized
 -- column p90_decision: what a tenth of them exceeds
 -- column flagged_examples: the two flagged captions with the highest decisions
 -- column other_examples: the two other captions with the most samples

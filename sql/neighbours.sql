@@ -8,7 +8,7 @@
 -- column caption: its commonest spelling
 -- column jaccard: shared words over all words of the two
 -- column n_samples: how many samples of the training set share it
--- column decision: the decision signal, its sign turned where lower means memorized
+-- column decision: the decision signal, negated if lower means memorized
 -- column probability: of being memorized, null without a calibration
 --
 -- example 'caption=vector drawing of fax machine, phone' limit=3

@@ -9,7 +9,7 @@
 -- column cluster: the caption_id of its centre
 -- column captions: how many captions it has
 -- column samples: how many samples of the training set these are
--- column mean_decision: mean of the decision signal, its sign turned where lower means memorized
+-- column mean_decision: mean of the decision signal, negated if lower means memorized
 -- column template: the centre's words; … stands for those that not all share
 -- column varies: the commonest words that not all share
 -- column examples: three of the captions
