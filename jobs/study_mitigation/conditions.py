@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scanner.mitigation.edit import AttentionEdit, padding_bias, scale_beginning
-from scanner.mitigation.listening import Rows
+from scanner.mitigation.edit import AttentionEdit, padding_bias, scale_bos
+from scanner.mitigation.prompt_hook import PromptRows
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,16 @@ def places(token_mass: list[list[float]], seed: int) -> Places:
     return Places(triggers, others, one)
 
 
-def edit_of(condition: Condition, where: Places) -> Callable[[Rows], AttentionEdit]:
+def edit_of(condition: Condition, where: Places) -> Callable[[PromptRows], AttentionEdit]:
     """The edit for a batch of these captions, one image each."""
 
-    def build(rows: Rows) -> AttentionEdit:
+    def build(rows: PromptRows) -> AttentionEdit:
         assert rows.n_N is not None
         dose, target = condition.dose, condition.target
         padding_NL = padding_bias(rows.n_N, rows.length)
         if target in ("mitigation", "beginning"):
             bias_NL = padding_NL if condition.mask else None
-            return AttentionEdit(rows.count, bias_NL, bias_NL, lambda k: scale_beginning(k, dose))
+            return AttentionEdit(rows.count, bias_NL, bias_NL, lambda k: scale_bos(k, dose))
         if target == "beginning sham":
             one_N = torch.tensor(where.one)
             return AttentionEdit(rows.count, key=lambda k: _change_as_much(k, one_N, dose))

@@ -10,7 +10,7 @@ from jobs.study_mitigation.conditions import NONE, Condition, edit_of, places
 from jobs.study_mitigation.setting import Subject, setting
 from scanner.mitigation.edit import AttentionEdit
 from scanner.mitigation.intervention import intervene
-from scanner.mitigation.limit import Limit
+from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold
 from scanner.scoring import Scorer
 from scanner.testbed import reproduction
 
@@ -34,9 +34,9 @@ def _batch(condition: Condition, seed: int, part: Sequence[Subject]) -> pa.Table
     here = setting()
     captions = [one.caption for one in part]
     if condition == NONE:
-        # A limit that no caption reaches: the first step is looked at, and nothing changed.
-        nothing, never = (lambda rows: AttentionEdit(rows.count)), Limit(math.inf)
-        context = intervene(here.pipe, nothing, limit=never)
+        # A threshold that no caption reaches: the first step is looked at, and nothing changed.
+        nothing, never = (lambda rows: AttentionEdit(rows.count)), NoiseNormThreshold(math.inf)
+        context = intervene(here.pipe, nothing, threshold=never)
     else:
         scorer = Scorer(here.model, "triage", batch_size=len(part), seeds=1)
         mass = scorer.score(captions)["token_mass"].to_pylist()

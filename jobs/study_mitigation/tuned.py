@@ -16,9 +16,9 @@ import torch
 from jobs.study_mitigation.setting import LOW_TIMES, Setting, setting
 from scanner.mitigation.finetune import finetune, make_guard
 from scanner.mitigation.guard import Guard, Signal
-from scanner.mitigation.pictures import Pictures
 from scanner.mitigation.threshold import RunningQuantile
-from scanner.mitigation.tuning import Tuning
+from scanner.mitigation.training_images import TrainingImages
+from scanner.mitigation.training_options import TrainingOptions
 from scanner.testbed import files, reproduction
 
 DRAW = 5
@@ -64,7 +64,7 @@ def tune(run: Run) -> pa.Table:
     is to its own, features; and the step's validation loss and share left out."""
     here = Setting(setting().bank_NF)  # of its own: the U-Net learns
     repeated, once, unseen = _split()
-    how = Tuning(run.steps, BATCH, RATE)
+    how = TrainingOptions(run.steps, BATCH, RATE)
     guard = None if run.signal == "off" else _guard(here, run, how, unseen)
     roles = [("repeated", caption) for caption, _ in repeated]
     roles += [("once", caption) for caption, _ in once[:SHOWN_ONCE]]
@@ -80,15 +80,15 @@ def tune(run: Run) -> pa.Table:
     rows = [(f"repeated {n}.{k}", *pair) for n, pair in enumerate(repeated) for k in range(REPEATS)]
     rows += [(f"once {n}", *pair) for n, pair in enumerate(once)]
     with guard or nullcontext():
-        finetune(here.model, here.pipe.vae, Pictures.of(rows), how, guard, after)
+        finetune(here.model, here.pipe.vae, TrainingImages.from_rows(rows), how, guard, after)
     return pa.concat_tables(measured)
 
 
-def _guard(here: Setting, run: Run, how: Tuning, unseen: list) -> Guard:
+def _guard(here: Setting, run: Run, how: TrainingOptions, unseen: list) -> Guard:
     signal: Signal = run.signal  # type: ignore[assignment]
     usual, clean = RunningQuantile(run.quantile, bins=BINS), None
     if run.calibrated:
-        clean = Pictures.of((f"unseen {n}", *pair) for n, pair in enumerate(unseen))
+        clean = TrainingImages.from_rows((f"unseen {n}", *pair) for n, pair in enumerate(unseen))
     return make_guard(here.model, here.pipe.vae, signal, run.layers, usual, how, clean=clean)
 
 
@@ -110,7 +110,7 @@ def _measure(
     images = reproduction.generate(here.pipe, captions, seed=0)
     rmse, copied = here.judge(images, captions)
     count = len(roles)
-    share = None if guard is None else guard.left_out.share
+    share = None if guard is None else guard.exclusions.share
     return pa.table(
         {
             "run": [run.name] * count,

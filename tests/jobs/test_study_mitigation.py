@@ -14,7 +14,7 @@ import torch
 from jobs.study_mitigation import analysis, findings, frechet
 from jobs.study_mitigation.conditions import Condition, Places, edit_of, places
 from jobs.study_mitigation.pieces import Piece, read_pieces, run_pieces
-from scanner.mitigation.listening import Rows
+from scanner.mitigation.prompt_hook import PromptRows
 
 PIXELS = 12
 WEAK, STRONG = "mitigation 1.25", "mitigation 3 masked"
@@ -22,7 +22,7 @@ WEAK, STRONG = "mitigation 1.25", "mitigation 3 masked"
 
 def test_a_sham_changes_another_token_s_key_by_as_much_and_no_other() -> None:
     key_NLD = torch.randn(2, 9, 6, generator=torch.manual_seed(0))
-    rows = Rows(count=2, length=9, images=1, n_N=torch.tensor([5, 7]), negative=False)
+    rows = PromptRows(count=2, length=9, images=1, n_N=torch.tensor([5, 7]), negative=False)
     where = Places([[1], [2]], [[3], [4]], [3, 5])
     size = {}
     for target, touched in (("beginning", [0, 0]), ("beginning sham", [3, 5])):

@@ -10,7 +10,7 @@ from scanner.evidence.explain.trace import Trace
 from scanner.models import DiffusionModel
 from scanner.signals.attention import (
     attention_entropy,
-    beginning_mass,
+    bos_mass,
     prompt_mass,
     summary_mass,
 )
@@ -88,7 +88,7 @@ _FOLLOWED: dict[str, tuple[str, Callable[[DiffusionModel, Trace], Tensor]]] = {
     ),
     "bos_mass": (
         "attention on the beginning token (share)",
-        _early(lambda abar_BL, _: beginning_mass(abar_BL)),
+        _early(lambda abar_BL, _: bos_mass(abar_BL)),
     ),
     "prompt_mass": ("attention on the words (share)", _early(prompt_mass)),
     "summary_mass": ("attention on the end and padding (share)", _early(summary_mass)),
