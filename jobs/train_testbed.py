@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from jobs.terminal import command, say
 from scanner.errors import UserError
-from scanner.testbed.recipe import Recipe
+from scanner.testbed.recipe import TestbedRecipe
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,8 +32,8 @@ class TrainConfig:
     """Build the data set anew from this unpacked npm package."""
     clip_merges: Path | None = None
     """Build the tokenizer anew from CLIP's merges file."""
-    recipe: Recipe = dataclasses.field(default_factory=Recipe)
-    """How long and how fast each part learns."""
+    recipe: TestbedRecipe = dataclasses.field(default_factory=TestbedRecipe)
+    """Steps and learning rates of each network."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

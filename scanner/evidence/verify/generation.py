@@ -1,4 +1,4 @@
-"""Generate from captions with several seeds, measure, and keep the pictures: the pool's work."""
+"""Generate images from captions with several seeds, and measure and store them in an actor."""
 
 import io
 import json
@@ -30,7 +30,7 @@ PICTURE = 8
 
 @dataclass(frozen=True)
 class Group:
-    """Captions that are generated and committed together, with samples to take images from."""
+    """Captions that are generated and committed together, with samples for training images."""
 
     id: str
     captions: tuple[tuple[str, str], ...]
@@ -39,12 +39,11 @@ class Group:
 
 @dataclass(frozen=True)
 class GenerateWork:
-    """How to make the work in an actor; picklable, and loads nothing until it is called.
+    """Picklable factory of an actor's work; loads nothing until it is called.
 
-    ``out``: where pictures and measures go; ``place`` is written before a picture's name in the
-    tables. ``roots``: where samples' files may lie.
-
-    ``make_pipeline`` is called with the model's files, precision and device.
+    ``out``: store for images and measures; ``place``: prefix of image names in the tables.
+    ``roots``: where files of samples may be stored. ``make_pipeline``: called with the model's
+    files, dtype and device.
     """
 
     out: Store
@@ -74,7 +73,7 @@ class GenerateWork:
 
 @dataclass
 class _Drawn:
-    """A group on its way: G captions, K seeds; images and noise are there once it is drawn."""
+    """A group in progress: G captions, K seeds; images and noise are empty until generated."""
 
     group: Group
     references: list[list[Image.Image | None]]
@@ -96,7 +95,7 @@ class Generator:
     def prepare(self, item: Group) -> _Drawn:
         how = self.how
         finder = References(how.images, how.image_column, how.roots, self.hosts)
-        # All at once, so that a file that several captions come from is read once.
+        # All at once, to read a file with samples of several captions only once.
         images = iter(finder.images([sample for mine in item.samples for sample in mine]))
         return _Drawn(
             item, [[next(images) for _ in mine] for mine in item.samples], finder.problems
@@ -184,7 +183,7 @@ class Generator:
         }
 
     def _keep(self, caption_id: str, caption: str, images: Tensor) -> list[str]:
-        """Write a caption's pictures, with what they were made of as PNG text."""
+        """Write a caption's images, with their settings as PNG text chunks; return their names."""
         recipe, names = self.how.recipe, []
         for seed, picture in enumerate(images):
             about = PngInfo()
