@@ -46,7 +46,7 @@ at the end.
 
 The decision signal, by which `ranked` is ordered, is the combination of a calibration; without one,
 of the run's signals the one that separates best on the testbed: `noise_norm_first`, or `bos_mass`
-after `--profile triage` ([why](../scanner/signals/README.md#what-ranks-without-a-calibration)).
+after `--profile triage` ([why](../scanner/signals/README.md#ranking-without-a-calibration)).
 
 The examples were run on `memscan demo`, its calibration and what `memscan verify` drew of it as in
 [jobs/README.md](../jobs/README.md#prove-it) (`python -m jobs.cookbook demo/run-standard` then

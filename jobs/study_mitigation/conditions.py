@@ -57,7 +57,7 @@ DOSES = (
 
 
 @dataclass(frozen=True)
-class Places:
+class TokenPositions:
     """For each caption: the positions of its trigger tokens, as many random others, and one random
     prompt token."""
 
@@ -66,7 +66,7 @@ class Places:
     one: list[int]
 
 
-def places(token_mass: list[list[float]], seed: int) -> Places:
+def places(token_mass: list[list[float]], seed: int) -> TokenPositions:
     """``token_mass``: for each caption ā at positions 0 … n−1, of an unchanged first step."""
     triggers, others, one = [], [], []
     for number, mass in enumerate(token_mass):
@@ -78,10 +78,10 @@ def places(token_mass: list[list[float]], seed: int) -> Places:
         rest = by_mass[count:]
         others.append(random.permutation(rest)[:count].tolist())
         one.append(int(random.choice(prompt)))
-    return Places(triggers, others, one)
+    return TokenPositions(triggers, others, one)
 
 
-def edit_of(condition: Condition, where: Places) -> Callable[[PromptRows], AttentionEdit]:
+def edit_of(condition: Condition, where: TokenPositions) -> Callable[[PromptRows], AttentionEdit]:
     """The edit for a batch of these captions, one image each."""
 
     def build(rows: PromptRows) -> AttentionEdit:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 
 from jobs.study_mitigation.conditions import NONE, Condition, edit_of, places
-from jobs.study_mitigation.setting import Subject, setting
+from jobs.study_mitigation.setting import StudyCaption, setting
 from scanner.mitigation.edit import AttentionEdit
 from scanner.mitigation.intervention import intervene
 from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold
@@ -17,7 +17,7 @@ from scanner.testbed import reproduction
 BATCH = 48
 
 
-def generate(condition: Condition, seed: int, chosen: Sequence[Subject]) -> pa.Table:
+def generate(condition: Condition, seed: int, chosen: Sequence[StudyCaption]) -> pa.Table:
     """A row a caption: how near its image is to what it was trained with, and how good it is.
 
     ``image``: the picture as bytes, RGB by rows; ``noise_norm``: of the generation's own first
@@ -30,7 +30,7 @@ def generate(condition: Condition, seed: int, chosen: Sequence[Subject]) -> pa.T
     return pa.concat_tables(tables)
 
 
-def _batch(condition: Condition, seed: int, part: Sequence[Subject]) -> pa.Table:
+def _batch(condition: Condition, seed: int, part: Sequence[StudyCaption]) -> pa.Table:
     here = setting()
     captions = [one.caption for one in part]
     if condition == NONE:

@@ -16,14 +16,14 @@ from jobs.terminal import say
 
 
 @dataclass(frozen=True)
-class Piece:
+class StudyTask:
     """``name``: of its file; ``make``: what computes its table, to be sent to a process."""
 
     name: str
     make: Callable[[], pa.Table]
 
 
-def run_pieces(folder: Path, pieces: Sequence[Piece], workers: int) -> None:
+def run_pieces(folder: Path, pieces: Sequence[StudyTask], workers: int) -> None:
     """Compute those pieces that have no file yet, ``workers`` at once, a core each."""
     folder.mkdir(parents=True, exist_ok=True)
     left = [piece for piece in pieces if not _path(folder, piece).exists()]
@@ -43,16 +43,16 @@ def run_pieces(folder: Path, pieces: Sequence[Piece], workers: int) -> None:
             raise
 
 
-def read_pieces(folder: Path, pieces: Sequence[Piece]) -> pa.Table:
+def read_pieces(folder: Path, pieces: Sequence[StudyTask]) -> pa.Table:
     """All of their rows."""
     return pa.concat_tables(pq.read_table(_path(folder, piece)) for piece in pieces)
 
 
-def _path(folder: Path, piece: Piece) -> Path:
+def _path(folder: Path, piece: StudyTask) -> Path:
     return folder / f"{piece.name.replace(' ', '-')}.parquet"
 
 
-def _keep(piece: Piece, folder: Path) -> None:
+def _keep(piece: StudyTask, folder: Path) -> None:
     path = _path(folder, piece)
     partly = path.with_suffix(f".{os.getpid()}.part")
     pq.write_table(piece.make(), partly, compression="zstd")

@@ -22,7 +22,7 @@ LOW_TIMES = (201, 401, 601, 801)
 
 
 @dataclass(frozen=True)
-class Subject:
+class StudyCaption:
     """A caption of the study. half: 0 to choose settings on, 1 to report; family: what is drawn
     together when intervals are made (captions of one image)."""
 
@@ -33,7 +33,7 @@ class Subject:
     family: str
 
 
-class Setting:
+class StudyModel:
     """The model and everything that a generation is compared with.
 
     ``bank_NF``: the pictures as the VAE gives them back, where they are known already.
@@ -94,20 +94,20 @@ class Setting:
 
 
 @functools.cache
-def setting() -> Setting:
+def setting() -> StudyModel:
     """The setting of this process, made once."""
     torch.set_num_threads(1)
-    return Setting()
+    return StudyModel()
 
 
-def subjects(memorized: int, others: int) -> list[Subject]:
+def subjects(memorized: int, others: int) -> list[StudyCaption]:
     """As many captions of each kind in each half, drawn by a fixed seed, families kept together.
 
     Others are of the groups once, repeated and heldout, a third each, none of them memorized.
     """
     rows = labels().to_pylist()
     random = np.random.default_rng(SEED)
-    chosen: list[Subject] = []
+    chosen: list[StudyCaption] = []
 
     def draw(pool: list[dict], count: int) -> None:
         """Families in random order, to one half after the other, until both are full."""
@@ -123,7 +123,9 @@ def subjects(memorized: int, others: int) -> list[Subject]:
                 if filled[half] < count:
                     filled[half] += 1
                     chosen.append(
-                        Subject(row["caption"], row["group"], row["memorized"], half, names[place])
+                        StudyCaption(
+                            row["caption"], row["group"], row["memorized"], half, names[place]
+                        )
                     )
 
     draw([row for row in rows if row["memorized"]], memorized)

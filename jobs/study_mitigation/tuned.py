@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from jobs.study_mitigation.setting import LOW_TIMES, Setting, setting
+from jobs.study_mitigation.setting import LOW_TIMES, StudyModel, setting
 from scanner.mitigation.finetune import finetune, make_guard
 from scanner.mitigation.guard import Guard, Signal
 from scanner.mitigation.threshold import RunningQuantile
@@ -33,7 +33,7 @@ BINS = 5
 
 
 @dataclass(frozen=True)
-class Run:
+class FinetuneRun:
     """A fine-tuning. ``signal`` off: without a guard; ``calibrated``: its quantile is of unseen
     pairs by the model at the start, not of the last samples."""
 
@@ -52,17 +52,17 @@ class Run:
 
 
 RUNS = (
-    Run("off"),
-    Run("noise_norm"),
-    Run("noise_norm", quantile=0.95, calibrated=True),
-    Run("bos_mass", layers=tuple(range(16))),
+    FinetuneRun("off"),
+    FinetuneRun("noise_norm"),
+    FinetuneRun("noise_norm", quantile=0.95, calibrated=True),
+    FinetuneRun("bos_mass", layers=tuple(range(16))),
 )
 
 
-def tune(run: Run) -> pa.Table:
+def tune(run: FinetuneRun) -> pa.Table:
     """A row a measured step and caption, generated at seed 0: run, step, role, how near its image
     is to its own, features; and the step's validation loss and share left out."""
-    here = Setting(setting().bank_NF)  # of its own: the U-Net learns
+    here = StudyModel(setting().bank_NF)  # of its own: the U-Net learns
     repeated, once, unseen = _split()
     how = TrainingOptions(run.steps, BATCH, RATE)
     guard = None if run.signal == "off" else _guard(here, run, how, unseen)
@@ -84,7 +84,7 @@ def tune(run: Run) -> pa.Table:
     return pa.concat_tables(measured)
 
 
-def _guard(here: Setting, run: Run, how: TrainingOptions, unseen: list) -> Guard:
+def _guard(here: StudyModel, run: FinetuneRun, how: TrainingOptions, unseen: list) -> Guard:
     signal: Signal = run.signal  # type: ignore[assignment]
     usual, clean = RunningQuantile(run.quantile, bins=BINS), None
     if run.calibrated:
@@ -104,7 +104,7 @@ def _split() -> tuple[list, list, list]:
 
 @torch.no_grad()
 def _measure(
-    here: Setting, run: Run, step: int, roles: Any, unseen: Any, guard: Guard | None
+    here: StudyModel, run: FinetuneRun, step: int, roles: Any, unseen: Any, guard: Guard | None
 ) -> pa.Table:
     captions = [caption for _, caption in roles]
     images = reproduction.generate(here.pipe, captions, seed=0)
@@ -127,7 +127,7 @@ def _measure(
     )
 
 
-def _unseen_loss(here: Setting, captions: list[str]) -> float:
+def _unseen_loss(here: StudyModel, captions: list[str]) -> float:
     """Mean squared error of the predicted noise on pairs that were never trained on."""
     own = [min(here.own[caption]) for caption in captions]
     latents = here.pipe.vae.encode(here.bank_NCHW[own]).latent_dist.mean

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from jobs.study_mitigation import analysis, findings, frechet
-from jobs.study_mitigation.conditions import Condition, Places, edit_of, places
-from jobs.study_mitigation.pieces import Piece, read_pieces, run_pieces
+from jobs.study_mitigation.conditions import Condition, TokenPositions, edit_of, places
+from jobs.study_mitigation.pieces import StudyTask, read_pieces, run_pieces
 from scanner.mitigation.prompt_hook import PromptRows
 
 PIXELS = 12
@@ -23,7 +23,7 @@ WEAK, STRONG = "mitigation 1.25", "mitigation 3 masked"
 def test_a_sham_changes_another_token_s_key_by_as_much_and_no_other() -> None:
     key_NLD = torch.randn(2, 9, 6, generator=torch.manual_seed(0))
     rows = PromptRows(count=2, length=9, images=1, n_N=torch.tensor([5, 7]), negative=False)
-    where = Places([[1], [2]], [[3], [4]], [3, 5])
+    where = TokenPositions([[1], [2]], [[3], [4]], [3, 5])
     size = {}
     for target, touched in (("beginning", [0, 0]), ("beginning sham", [3, 5])):
         edit = edit_of(Condition(target, 2.5), where)(rows)
@@ -169,9 +169,9 @@ def test_what_is_found_is_written_as_tables_figures_and_a_page(
 
 
 def test_pieces_are_kept_and_not_computed_again(tmp_path: Path) -> None:
-    pieces = [Piece(f"piece {n}", partial(pa.table, {"n": [n]})) for n in range(3)]
+    pieces = [StudyTask(f"piece {n}", partial(pa.table, {"n": [n]})) for n in range(3)]
     pq.write_table(pa.table({"n": [100]}), tmp_path / "piece-0.parquet")
-    broken = Piece("broken", partial(json.loads, "{"))
+    broken = StudyTask("broken", partial(json.loads, "{"))
     with pytest.raises(ValueError, match="Expecting"):
         run_pieces(tmp_path, [*pieces, broken], workers=1)
     run_pieces(tmp_path, pieces, workers=1)
