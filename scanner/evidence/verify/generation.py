@@ -133,15 +133,15 @@ class Generator:
                 rejects[caption_id] = "the model's output is not finite"
                 continue
             samples, references = computed.group.samples[number], computed.references[number]
-            found = [(s, r) for s, r in zip(samples, references, strict=True) if r is not None]
+            matched = [(s, r) for s, r in zip(samples, references, strict=True) if r is not None]
             rows.append(
                 {
                     "caption_id": caption_id,
                     "caption": caption,
                     "seeds": len(images),
-                    "n_references": len(found),
+                    "n_references": len(matched),
                     "images": self._keep(caption_id, caption, images),
-                    **self._measure(images, noise, found),
+                    **self._measure(images, noise, matched),
                 }
             )
         problems: Counter[str] = Counter()
@@ -155,7 +155,7 @@ class Generator:
         return Result([Output("measures", pa.Table.from_pylist(rows, schema=MEASURES))], notes)
 
     def _measure(
-        self, images: Tensor, noise: Tensor, found: list[tuple[dict[str, Any], Image.Image]]
+        self, images: Tensor, noise: Tensor, matched: list[tuple[dict[str, Any], Image.Image]]
     ) -> dict[str, Any]:
         alike = agreement(images, noise)
         small = torch.nn.functional.adaptive_avg_pool2d(images.mean(0), PICTURE)
@@ -165,14 +165,14 @@ class Generator:
             "tile_distance": alike.tile_distance,
             "agreeing_share": alike.share,
             "picture": small.flatten().tolist(),
-            **(self._compare(images, alike, found) if found else {}),
+            **(self._compare(images, alike, matched) if matched else {}),
         }
 
     def _compare(
-        self, images: Tensor, alike: Agreement, found: list[tuple[dict[str, Any], Image.Image]]
+        self, images: Tensor, alike: Agreement, matched: list[tuple[dict[str, Any], Image.Image]]
     ) -> dict[str, Any]:
-        near = likeness(images, [reference for _, reference in found], alike.cells)
-        sample, reference = found[near.reference]
+        near = likeness(images, [reference for _, reference in matched], alike.cells)
+        sample, reference = matched[near.reference]
         return {
             "likeness": near.whole,
             "likeness_part": near.part,
