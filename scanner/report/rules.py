@@ -51,5 +51,5 @@ def rule_rows(policy: Policy, summary: Summary) -> list[RuleRow]:
 
 def _effect(rule: Rule) -> str:
     if rule.action == "cap":
-        return f"cap: keeps {counted(rule.keep, 'sample')} per {rule.of}, removes the rest"
+        return f"cap: keeps {counted(rule.keep, 'sample')} per {rule.of}"
     return _EFFECTS[rule.action]

@@ -107,5 +107,5 @@ def test_the_policy_table_describes_each_rule(run: str, tmp_path: Path) -> None:
     first, loud = found.rules
     assert (first.when, first.captions, first.recaption) == ("caption LIKE 'first%'", 1, 1)
     assert first.effect.startswith("recaption: keeps all samples")
-    assert loud.effect == "cap: keeps 2 samples per caption, removes the rest"
+    assert loud.effect == "cap: keeps 2 samples per caption"
     assert (loud.captions, loud.removed, loud.recaption) == (2, 0, 0)
