@@ -49,7 +49,7 @@ of the run's signals the one that separates best on the testbed: `noise_norm_fir
 after `--profile triage` ([why](../scanner/signals/README.md#what-ranks-without-a-calibration)).
 
 The examples were run on `memscan demo`, its calibration and what `memscan verify` drew of it as in
-[jobs/README.md](../jobs/README.md#prove-it) (`python -m jobs.cookbook demo/run-standard` then
+[jobs/README.md](../jobs/README.md#verify) (`python -m jobs.cookbook demo/run-standard` then
 writes this page); at most three rows are shown.
 """
 
