@@ -21,36 +21,36 @@ from scanner.query.library import FOLDER
 from scanner.run import Run
 
 SHOWN = 3
-OPENING = """# The queries
+OPENING = """# Named queries
 
-`memscan sql RUN --name NAME` asks one; `--param name=value` sets a parameter (repeat it for
-several), `--format` and `--out FILE` keep the rows, `--calibration FILE` brings thresholds and
-probabilities, `--with other=RUN` attaches another run. `memscan sql --list` lists them. Where a run
-lacks what a query is about, such as verdicts, the error names the command that makes it. Each is
-one file of this directory, and plain SQL over the views `samples`, `captions`, `scores`, `rejects`,
-`ranked`, `signals`, `thresholds`, `flagged`, `verdicts` and `mitigated`: copy one, change it, and
-ask it by `--file`. `SHOW TABLES` also shows the views that these are made of. Times are in UTC.
+`memscan sql RUN --name NAME` runs a query; `--param name=value` sets a parameter (repeat it for
+more), `--format` and `--out FILE` save the rows, `--calibration FILE` adds thresholds and
+probabilities, and `--with other=RUN` attaches another run. `memscan sql --list` lists the queries.
+If a run lacks what a query needs, such as verdicts, the error names the command that adds it. Each
+query is one file in this directory, in plain SQL over the views `samples`, `captions`, `scores`,
+`rejects`, `ranked`, `signals`, `thresholds`, `flagged`, `verdicts` and `mitigated`: copy one, edit
+it, and run it with `--file`. `SHOW TABLES` also lists the views that these are built on. Times are
+in UTC.
 
-A query is exactly one SELECT that only reads, and a predicate (`--where`, a policy's `when`) one
-expression, both judged by DuckDB's own parse tree. It sees the run's views and
+A query must be exactly one read-only SELECT, and a predicate (`--where`, a policy's `when`) one
+expression; both are checked on DuckDB's parse tree. A query can read the run's views and
 `information_schema`; functions that read files, settings or the environment are refused, as is
 `PIVOT` without an `IN` list. The connection is locked before any of the run's tables is opened: it
-reads the files that the run's manifest and verdicts list and no other, in transactions in which
-DuckDB refuses to write. A run whose scores have a column that no scan could have named is refused;
-columns that a scan kept of the input may have any name.
+reads only the files that the run's manifest and verdicts list, in read-only transactions. A run
+whose scores have a column that no scan can produce is refused; columns kept from the input may
+have any name.
 
-Ctrl-C stops a query, and so does `--timeout SECONDS`. A query uses as many threads as the process
-has cores, half of the machine's memory, and beyond that up to half of the free disk space of the
-temporary directory (`TMPDIR`), in a directory of its own that only you can read and that is removed
-at the end.
+Ctrl-C and `--timeout SECONDS` stop a query. A query uses as many threads as the process has cores,
+half of the machine's memory, and beyond that up to half of the free disk space of the temporary
+directory (`TMPDIR`), in a private directory that is removed afterwards.
 
-The decision signal, by which `ranked` is ordered, is the combination of a calibration; without one,
-of the run's signals the one that separates best on the testbed: `noise_norm_first`, or `bos_mass`
-after `--profile triage` ([why](../scanner/signals/README.md#what-ranks-without-a-calibration)).
+The decision signal, which orders `ranked`, is the combination of a calibration; without one, the
+signal of the run that separates best on the testbed: `noise_norm_first`, or `bos_mass` after
+`--profile triage` ([why](../scanner/signals/README.md#what-ranks-without-a-calibration)).
 
-The examples were run on `memscan demo`, its calibration and what `memscan verify` drew of it as in
-[jobs/README.md](../jobs/README.md#verify) (`python -m jobs.cookbook demo/run-standard` then
-writes this page); at most three rows are shown.
+The examples come from `memscan demo`, its calibration and the verdicts of `memscan verify` as in
+[jobs/README.md](../jobs/README.md#verify) (`python -m jobs.cookbook demo/run-standard` then writes
+this page); at most three rows are shown.
 """
 
 

@@ -1,21 +1,22 @@
--- What becomes of each sample that the flagged captions touch: dropped, capped, kept of a cap, or
--- to be captioned anew; samples of other captions go with an image that is removed. Samples that
--- are not listed are kept. By `memscan curate`, flagged holds what a policy's rules match; until
--- then, the top 1 % of the decision signal, each caption capped at one sample.
+-- What happens to each sample that the flagged captions touch: dropped, capped, kept by a cap, or
+-- marked for recaptioning; samples of other captions are removed with a removed image. Samples not
+-- listed are kept. In `memscan curate`, flagged holds the captions that a policy's rules match;
+-- otherwise the top 1 % of the decision signal, each caption capped at one sample.
 --
 -- column source: input file
 -- column row: row in the file, from 0
 -- column key: the sample's key
 -- column caption_id: the sample's caption
--- column action: drop or cap (both remove it), keep (it is what a cap leaves), recaption
--- column reasons: the rules that hold, the deciding one first; same-image: it goes with an image
+-- column action: drop or cap (both remove the sample), keep (kept by a cap), recaption
+-- column reasons: the rules that match, the deciding one first; same-image: removed with its image
 -- column rule: the deciding rule's number
--- column via: the flagged caption that the image was removed with, where the sample goes with it
--- column cluster: near-duplicate cluster of the flagged caption, null where there is none
--- column probability: that the flagged caption is memorized, null without a calibration
+-- column via: the flagged caption that the image was removed with, if the sample is removed with
+-- its image
+-- column cluster: near-duplicate cluster of the flagged caption; null if it has none
+-- column probability: probability that the flagged caption is memorized; null without a calibration
 -- column signal: the decision signal
 -- column score: its value for the flagged caption
--- column image_key: tells that two samples are the same image
+-- column image_key: identifies the image: samples with equal values share one image
 WITH trained AS NOT MATERIALIZED (
     -- What the scan kept under a name that the list has itself, or that begins with kept_, becomes
     -- kept_ and that name. is_reference is among them so that one always is; it is left out below.

@@ -99,7 +99,8 @@ def test_the_guide_leads_to_a_removal_list(account: Path) -> None:
 def test_storage_is_what_the_demo_s_run_takes(testbed_run: str) -> None:
     words = " ".join(GUIDE.split())
     (stated,) = re.findall(
-        r"\(([\d,]+) samples, ([\d,]+) captions, `standard`\): (\d+) bytes per sample in `samples/`, "
+        r"\(([\d,]+) samples, ([\d,]+) captions, `standard`\): "
+        r"(\d+) bytes per sample in `samples/`, "
         r"(\d+) per distinct caption in `captions/` and (\d+) in `scores/`",
         words,
     )
