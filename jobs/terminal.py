@@ -77,9 +77,9 @@ def _foreseen(error: Exception) -> str | None:
             f"{text} cannot be said in this locale's encoding ({error.encoding}); set "
             "LC_ALL=C.UTF-8 or PYTHONUTF8=1"
         )
-    from scanner.storage.complaints import complaint
+    from scanner.storage.error_messages import storage_error_message
 
-    return complaint(error)
+    return storage_error_message(error)
 
 
 @contextlib.contextmanager

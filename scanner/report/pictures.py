@@ -65,7 +65,7 @@ def pictures(
 def _why_not(store: Store, name: str, roots: Roots) -> str:
     """Why a verdict's picture is not read, "" if it is in the run, or where the user says."""
     if _is_elsewhere(name):
-        return roots.why_not(name) and "not in the run; --input-root allows its directory"
+        return roots.why_refused(name) and "not in the run; --input-root allows its directory"
     try:
         store.location(name)
     except UnsafeName:

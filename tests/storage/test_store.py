@@ -142,7 +142,7 @@ def test_an_uploaded_file_is_whole_and_files_are_opened_for_reading_only(
     store.upload(tmp_path / "local", "scores/part")
     assert store.read("scores/part") == b"part"
     assert store.sizes("scores") == {"scores/part": 4}
-    with pytest.raises(ValueError, match="for reading only"):
+    with pytest.raises(ValueError, match="read-only"):
         store.open("scores/part", "wb")
 
 

@@ -55,7 +55,7 @@ def clean_beside(
 
 
 def _refuse_link(roots: Roots, url: str) -> None:
-    if why := roots.why_not_beside(url):
+    if why := roots.why_sidecar_refused(url):
         raise UserError(f"{url} is refused: {why}; to allow it, name its directory by --input-root")
 
 

@@ -86,7 +86,7 @@ class References:
         return None
 
     def _beside(self, source: str, samples: list[Sample]) -> list[bytes | None]:
-        if why := self.roots and self.roots.why_not(source):
+        if why := self.roots and self.roots.why_refused(source):
             return self._miss_all(samples, f"{source} is refused: {why}; see --input-root")
         ending = ending_of(source)
         try:
@@ -110,7 +110,7 @@ class References:
         if self.column:
             return self._miss_all(samples, f"no column {self.column} in {source}")
         tar = source.removesuffix(".parquet") + ".tar"
-        if why := self.roots and self.roots.why_not_beside(tar):
+        if why := self.roots and self.roots.why_sidecar_refused(tar):
             return self._miss_all(samples, f"{tar} is refused: {why}; see --input-root")
         try:
             return self._from_tar(tar, samples, "key")

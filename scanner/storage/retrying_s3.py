@@ -1,4 +1,4 @@
-"""s3fs with patience: every request, whoever makes it, waits an outage out."""
+"""s3fs with retries: every request waits for an outage to end."""
 
 import asyncio
 import io
@@ -12,63 +12,63 @@ from botocore.exceptions import HTTPClientError
 from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 
-from scanner.storage.complaints import mark_storage
-from scanner.storage.outages import answered, is_transient, mark_transient
+from scanner.storage.error_messages import attach_store_url
+from scanner.storage.outages import got_response, is_transient, mark_transient
 
-PATIENCE_SECONDS = 120.0
+RETRY_SECONDS = 120.0
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 10.0
 
 
-class PatientS3(S3FileSystem):
-    """S3 whose requests are retried for PATIENCE_SECONDS after their first transient failure.
+class RetryingS3(S3FileSystem):
+    """Retry S3 requests for RETRY_SECONDS after their first transient failure.
 
-    A request is one call of the store's interface together with the body of its answer: a page of
-    a listing, a range of a file, a part of an upload. So an opened file, a long upload and DuckDB
-    are patient too. Within each attempt botocore makes its own, five in about 8 seconds
-    (AWS_MAX_ATTEMPTS); an endpoint that this process has never had an answer from gets these only,
-    since it is most likely misspelt.
+    A request is one call of the store's interface including the body of its response: a page of a
+    listing, a range of a file, a part of an upload. Open files, long uploads and DuckDB therefore
+    retry too. Within each attempt botocore makes its own, five in about 8 seconds
+    (AWS_MAX_ATTEMPTS). An endpoint that has never responded to this process gets only these, since
+    it is most likely misspelled.
     """
 
-    # s3fs would multiply our attempts by its own, which give up after a second in all.
+    # s3fs would multiply our attempts by its own, which give up after a second in total.
     retries = 1
-    _answering: ClassVar[set[str]] = set()
+    _responding: ClassVar[set[str]] = set()
 
     async def _call_s3(self, method: str, *options: Any, **arguments: Any) -> Any:
         deadline = 0.0
         for attempt in itertools.count():
             try:
                 answer = await self._request(method, *options, **arguments)
-                self._answering.add(self._endpoint())
+                self._responding.add(self._endpoint())
                 return answer
             except Exception as error:
                 failure = error
-            mark_storage(failure, _place(arguments))
-            # Outside of the clause above, so that a later error does not name this as its context.
-            # The request's headers can hold a session token, and Ray pickles errors with all of it.
+            attach_store_url(failure, _location(arguments))
+            # Outside the except clause, so that this error is not the context of a later one.
+            # The request's headers can contain a session token, and Ray pickles errors with them.
             if isinstance(failure, HTTPClientError):
                 failure.request = None
-            if answered(failure):
-                self._answering.add(self._endpoint())
+            if got_response(failure):
+                self._responding.add(self._endpoint())
             if not is_transient(failure):
                 raise failure
             wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**attempt)
-            wait *= random.uniform(0.5, 1)  # workers that failed together shall not return together
+            wait *= random.uniform(0.5, 1)  # workers that failed together must not retry together
             now = time.monotonic()
-            deadline = deadline or now + PATIENCE_SECONDS
-            if self._endpoint() not in self._answering or now + wait > deadline:
+            deadline = deadline or now + RETRY_SECONDS
+            if self._endpoint() not in self._responding or now + wait > deadline:
                 mark_transient(failure)
                 raise failure
             await asyncio.sleep(wait)
 
-    # The parent's is bound to the parent's _call_s3.
+    # The parent's attribute is bound to the parent's _call_s3.
     call_s3 = sync_wrapper(_call_s3)
 
     async def _request(self, method: str, *options: Any, **arguments: Any) -> Any:
         answer = await super()._call_s3(method, *options, **arguments)
         if method == "get_object":
-            # What s3fs reads in one go is read here, where a broken connection is retried; it
-            # drops the body of a longer object, to get that in ranges.
+            # Read the body here, where a broken connection is retried, if s3fs would read it at
+            # once; it drops the body of a longer object to read that by ranges.
             length = answer.get("ContentLength") or 0
             if "Range" in arguments or length <= self.default_block_size:
                 body = answer["Body"]
@@ -84,21 +84,21 @@ class PatientS3(S3FileSystem):
     async def _walk(
         self, path: str, maxdepth: int | None = None, on_error: Any = None, **options: Any
     ) -> AsyncIterator[Any]:
-        """As the parent's, but a folder that cannot be listed is an error, not an empty one."""
+        """Walk like the parent, but raise for a folder that cannot be listed."""
         walk = super()._walk(path, maxdepth, on_error=on_error or _raise_unless_missing, **options)
         async for found in walk:
             yield found
 
 
-def _place(arguments: dict[str, Any]) -> str:
-    """What a request is about, as a URL."""
+def _location(arguments: dict[str, Any]) -> str:
+    """Return the bucket and key of a request as a URL."""
     return "s3://" + "/".join(
         str(arguments[name]) for name in ("Bucket", "Key") if name in arguments
     )
 
 
 class _Body:
-    """The body of an answer, read already."""
+    """A response body that has been read."""
 
     def __init__(self, data: bytes) -> None:
         self._data = io.BytesIO(data)
