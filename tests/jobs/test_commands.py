@@ -186,7 +186,7 @@ def test_a_query_says_what_it_needs(run: str) -> None:
     asked = ("sql", run, "--name", "neighbours")
     done = called(*asked, check=False)
     assert done.returncode == 2
-    assert "query neighbours needs --param caption=…: its caption_id, or any text" in done.stderr
+    assert "query neighbours needs --param caption=…: a caption_id, or any text" in done.stderr
     assert "bird" in called(*asked, "--param", "caption=bird").stdout
 
 
