@@ -1,4 +1,4 @@
-"""Find a model by its name, and check that it is one that can be scored."""
+"""Find a model by name, and check that it can be scored."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Full-size models with random weights: for speed and FLOPs, where weights cannot be had."""
+"""Full-size models with random weights, to measure speed and FLOPs without downloads."""
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -11,14 +11,14 @@ from scanner.models.stable_diffusion import StableDiffusion
 
 
 def unet_14() -> UNet2DConditionModel:
-    """Stable Diffusion 1.4's U-Net, of 860 million parameters."""
+    """Return Stable Diffusion 1.4's U-Net (860 million parameters)."""
     return UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
 
 
 def stable_diffusion_14() -> StableDiffusion:
-    """Stable Diffusion 1.4's architecture at 512 px, with the text encoder of ViT-L/14.
+    """Return Stable Diffusion 1.4's architecture at 512 px, with the text encoder of ViT-L/14.
 
-    The tokenizer is the testbed's, cut from the same vocabulary; token ids beyond it never occur.
+    The tokenizer is the testbed's, a subset of the same vocabulary.
     """
     device = choose_device("auto")
     dtype = DTYPES[choose_dtype("auto", device)]

@@ -1,4 +1,4 @@
-"""Captions as a CLIP text encoder reads them, with the place of every token in the original."""
+"""Tokenize captions for a CLIP text encoder, with each token's span in the original caption."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,10 @@ from torch import Tensor
 class Tokens:
     """A batch of B captions at L text positions.
 
-    ids_BL: token ids, padded. n_B: tokens with the beginning and the first end token, after
-    truncation. spans, words: for each caption and position the character span in the original
-    caption, and the number of the word (None for special tokens). truncated: the caption was
-    longer than L positions. second_ids_BL: the ids of a second tokenizer, where a family has one.
+    ids_BL: padded token ids. n_B: token counts including the beginning and the first end token,
+    after truncation. spans, words: for each caption and position, the character span in the
+    original caption and the word number (None for special tokens). truncated: whether the caption
+    exceeds L positions. second_ids_BL: ids of a second tokenizer, if the family has one.
     """
 
     ids_BL: Tensor
@@ -36,10 +36,10 @@ class Tokens:
 
 
 def tokenize(tokenizer: Any, captions: list[str]) -> Tokens:
-    """Tokenize, pad and truncate to the tokenizer's length.
+    """Tokenize, pad and truncate to the tokenizer's maximum length.
 
-    The first end token ends the caption, also one that the caption itself spells out; the padding
-    token may be another one (Stable Diffusion 2).
+    The first end token ends the caption, even one spelled out in the caption; the padding token may
+    differ from it (Stable Diffusion 2).
     """
     batch = tokenizer(
         captions, padding="max_length", truncation=True, max_length=tokenizer.model_max_length
@@ -56,6 +56,6 @@ def tokenize(tokenizer: Any, captions: list[str]) -> Tokens:
 
 
 def canonical(tokenizer: Any, caption: str) -> str:
-    """The text that the tokenizer sees: what two captions have in common if it reads them alike."""
+    """Return the canonical text: equal for captions that the tokenizer reads alike."""
     normalizer = tokenizer.backend_tokenizer.normalizer
     return (normalizer.normalize_str(caption) if normalizer else caption).strip()

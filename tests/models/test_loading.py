@@ -63,7 +63,7 @@ def test_a_name_that_names_nothing_says_what_it_could_be(name: str) -> None:
 
 
 def test_a_hub_id_that_is_not_cached_is_a_clear_error_without_network(monkeypatch) -> None:
-    with pytest.raises(UserError, match="not to be had from the hub"):
+    with pytest.raises(UserError, match="cannot be downloaded from the hub"):
         find_model("nobody/no-such-model")
 
 

@@ -233,7 +233,7 @@ def test_what_is_no_lora_in_safetensors_is_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (several / f"{name}.safetensors").write_bytes(b"")
     for place, message in (
-        (pickle, "can run code"),
+        (pickle, "can execute code"),
         (dora, "DoRA"),
         (several, "2 .safetensors files"),
         (tmp_path / "absent", "no such file"),
@@ -245,14 +245,14 @@ def test_what_is_no_lora_in_safetensors_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda w: dict(list(w.items())[1:]), "1 of a pair of weights missing .* is partial"),
+        (lambda w: dict(list(w.items())[1:]), "1 weights of a pair are missing .* is incomplete"),
         (lambda w: {f"module.{key}": value for key, value in w.items()}, "0 of its 5 layers"),
         (
             lambda w: w | {"bundle_emb.x": torch.ones(1)},
             r"1 of its 11 weights .*bundle_emb",
         ),
-        (lambda w: {"conv_in.weight": torch.ones(1)}, "1 of its 1 weights are not of a LoRA"),
-        (lambda w: {}, "0 of its 0 weights are not of a LoRA"),
+        (lambda w: {"conv_in.weight": torch.ones(1)}, "1 of its 1 weights do not belong to a LoRA"),
+        (lambda w: {}, "0 of its 0 weights do not belong to a LoRA"),
     ],
     ids=["partial", "prefixed", "more", "another model", "empty"],
 )

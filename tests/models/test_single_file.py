@@ -97,7 +97,7 @@ def test_without_a_configuration_to_be_had_the_error_names_the_usual_one_and_the
     checkpoints: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"stable-diffusion-v1-5 cannot be had.*--model-config"):
+    with pytest.raises(UserError, match=r"stable-diffusion-v1-5 is unavailable.*--model-config"):
         find_model(checkpoints["sd1"])
 
 
@@ -121,7 +121,7 @@ def test_a_configuration_of_another_architecture_is_a_clear_error(
     random_models: dict[str, Path], checkpoints: dict[str, str], file: str, config: str
 ) -> None:
     files = find_model(checkpoints[file], model_config=str(random_models[config]))
-    with pytest.raises(UserError, match="does not fit the configuration"):
+    with pytest.raises(UserError, match="does not match the configuration"):
         load_model(files)
 
 
@@ -131,7 +131,7 @@ def test_weights_that_the_configuration_has_no_place_for_are_an_error(
     more = {"model.diffusion_model.input_blocks.1.1.transformer_blocks.1.norm1.bias": torch.ones(1)}
     file = _with(checkpoints["sd1"], tmp_path / "deeper.safetensors", **more)
     files = find_model(file, model_config=str(random_models["sd1"]))
-    with pytest.raises(UserError, match="does not fit the configuration"):
+    with pytest.raises(UserError, match="does not match the configuration"):
         load_model(files)
 
 
@@ -171,8 +171,8 @@ def test_files_that_are_no_whole_checkpoint_are_refused(tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not safetensors")
     for path, message in (
-        (part, "no whole Stable Diffusion checkpoint"),
-        (pickle, "can run code"),
+        (part, "not a complete Stable Diffusion checkpoint"),
+        (pickle, "can execute code"),
         (broken, "damaged"),
         (tmp_path / "absent.safetensors", "no such file"),
     ):
@@ -204,9 +204,9 @@ def _change(weights: dict[str, torch.Tensor], kind: str, what: str) -> dict[str,
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("partial", "text_encoder(_2)?: 1 weights? missing|does not fit the configuration"),
+        ("partial", "text_encoder(_2)?: 1 weights? missing|does not match the configuration"),
         ("deeper", "the file has .* of text_encoder"),
-        ("prefixed", "no whole Stable Diffusion checkpoint.* but module"),
+        ("prefixed", "not a complete Stable Diffusion checkpoint.* but module"),
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
