@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scanner.captions.columns import ColumnOptions, resolve
-from scanner.captions.parquet import Lost, bounded_batches, open_parquet
+from scanner.captions.parquet import SkippedRows, bounded_batches, open_parquet
 from scanner.captions.pictures import (
     PICTURE_NAMES,
     NotAPicture,
@@ -130,7 +130,7 @@ def _columns(
     """The values of some columns, read in bounded batches. Raises UserError over a limit."""
     values: dict[str, list[Any]] = {name: [] for name in names}
     for batch in bounded_batches(file, parquet, range(parquet.metadata.num_row_groups), names):
-        if isinstance(batch, Lost):
+        if isinstance(batch, SkippedRows):
             raise UserError(f"{url}: {batch.reason}; write it with smaller pages")
         for name in names:
             values[name] += batch.column(name).to_pylist()

@@ -59,7 +59,7 @@ DAMAGED: dict[str, tuple[Change, str]] = {
     ),
     "attention of the hub": (
         set_json(TEXT_CONFIG, attn_implementation="kernels-community/x"),
-        r"text_encoder/config\.json: attention implementation kernels-community/x, which can be remote code",
+        r"text_encoder/config\.json: attention implementation kernels-community/x, which can be",
     ),
     "attention within": (
         set_json(TEXT_CONFIG, text_config={"_attn_implementation": "mine/x"}),
@@ -130,7 +130,10 @@ DAMAGED: dict[str, tuple[Change, str]] = {
         edit_weights(TEXT, prefixed("base_model.model.")),
         "an unmerged LoRA",
     ),
-    "partial text": (edit_weights(TEXT, partial), "text_encoder/: 2 weights missing.* is incomplete"),
+    "partial text": (
+        edit_weights(TEXT, partial),
+        "text_encoder/: 2 weights missing.* is incomplete",
+    ),
     "partial unet": (edit_weights(UNET, partial), "unet/: 2 weights missing .* is incomplete"),
     "more in text": (edit_weights(TEXT, with_another), r"1 weight in the file .*adapter\.weight"),
     "more in unet": (edit_weights(UNET, with_another), r"1 weight in the file .*adapter\.weight"),

@@ -160,7 +160,12 @@ def test_the_cost_of_every_family_is_counted(random_models: dict[str, Path], kin
     ("kind", "file", "values", "message"),
     [
         ("sd1", "model_index.json", {"_class_name": "StableDiffusion3Pipeline"}, "joint attention"),
-        ("sd1", "model_index.json", {"_class_name": "FluxPipeline"}, "FluxPipeline.*joint attention"),
+        (
+            "sd1",
+            "model_index.json",
+            {"_class_name": "FluxPipeline"},
+            "FluxPipeline.*joint attention",
+        ),
         ("sd1", "model_index.json", {"_class_name": "StableDiffusionInpaintPipeline"}, "masked"),
         ("sd1", "model_index.json", {"_class_name": "LatentConsistencyModelPipeline"}, "distilled"),
         ("sd1", "model_index.json", {"_class_name": "PixArtAlphaPipeline"}, "supported are"),

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from scanner.captions.caption_list import read_caption_list
 from scanner.captions.columns import CAPTION_NAMES
-from scanner.captions.listed import read_listed
 
 PLAIN = Path(__file__).with_name("held_out.txt")
 
 
 def read_captions(file: str) -> list[str]:
     """The captions of a file. Raises UserError where it cannot be read or holds none."""
-    return read_listed(file, "--band", CAPTION_NAMES[0])[1]
+    return read_caption_list(file, "--band", CAPTION_NAMES[0])[1]
 
 
 def spread(captions: Sequence[str], most: int, without: str) -> list[str]:

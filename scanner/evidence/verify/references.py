@@ -11,7 +11,7 @@ from PIL import Image
 
 from scanner.captions.formats import ending_of
 from scanner.captions.limits import IMAGE_BYTES
-from scanner.captions.parquet import Lost, bounded_batches, open_parquet
+from scanner.captions.parquet import SkippedRows, bounded_batches, open_parquet
 from scanner.captions.pictures import (
     PICTURE_NAMES,
     TOO_LONG,
@@ -173,7 +173,7 @@ def _rows_of(
         if any(start <= row < end for row in rows):
             place = start
             for batch in bounded_batches(file, parquet, [group], [column], BATCH_ROWS):
-                if isinstance(batch, Lost):
+                if isinstance(batch, SkippedRows):
                     raise ValueError(batch.reason)
                 inside = [row for row in rows if place <= row < place + len(batch)]
                 found |= {row: batch.column(0)[row - place].as_py() for row in inside}

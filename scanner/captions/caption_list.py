@@ -1,4 +1,4 @@
-"""A list of captions that a user names: a table's column, or text with one a line."""
+"""Read a list of captions: a column of a table, or text with one caption per line."""
 
 import io
 import zlib
@@ -22,11 +22,11 @@ from scanner.storage import is_transient, open_input
 CHECKED_EVERY = 256
 
 
-def read_listed(url: str, option: str, columns: Sequence[str]) -> tuple[str, list[str]]:
-    """The first of ``columns`` that a table has, whatever its case, and its values; of any other
-    file, its lines as ``caption``.
+def read_caption_list(url: str, option: str, columns: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the first of ``columns`` that a table has (case-insensitive) and its values.
 
-    Raises UserError, naming ``option``, where the file cannot be read or holds none.
+    Other files are read as text, one ``caption`` per line. Raises UserError, with ``option`` in the
+    message, if the file is unreadable or empty.
     """
     where = f"{option} {url}"
     try:
@@ -39,14 +39,14 @@ def read_listed(url: str, option: str, columns: Sequence[str]) -> tuple[str, lis
             raise
         raise UserError(f"{where}: cannot be read: {error}") from error
     if not values:
-        raise UserError(f"{where}: there are no captions in it")
+        raise UserError(f"{where}: it contains no captions")
     return name, values
 
 
 def _lines(url: str, where: str) -> list[str]:
     found: list[str] = []
     raw = open_input(url, compression="infer")
-    # At line feeds alone: a caption may hold what Python takes for the end of a line.
+    # Split at line feeds only: a caption may contain other characters that end lines in Python.
     with io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n") as text:
         for number, line in enumerate(bounded_lines(text, "\n"), 1):
             line = line if isinstance(line, LongLine) else line.rstrip("\n").removesuffix("\r")
@@ -59,10 +59,10 @@ def _lines(url: str, where: str) -> list[str]:
 
 
 def _check_size(values: list[str], where: str) -> None:
-    """Raise UserError if a list is too long to be held, looking now and then."""
+    """Raise UserError if a list is too long for memory, checking periodically."""
     if len(values) % CHECKED_EVERY == 0 and sum(map(len, values)) > LIST_BYTES:
         raise UserError(
-            f"{where}: captions of more than {LIST_BYTES >> 20} MiB in a list; scan them instead"
+            f"{where}: a list of captions over {LIST_BYTES >> 20} MiB; scan them instead"
         )
 
 
@@ -71,19 +71,19 @@ def _of_table(url: str, where: str, columns: Sequence[str]) -> tuple[str, list[s
         contents = inspect(url)
     except UserError as error:
         raise UserError(f"{where.removesuffix(url)}{error}") from error
-    there = {column.lower(): column for column in contents.columns}
-    if not there:
+    present = {column.lower(): column for column in contents.columns}
+    if not present:
         return columns[0], []
-    name = next((name for name in columns if name in there), None)
+    name = next((name for name in columns if name in present), None)
     if name is None:
-        have = ", ".join(there.values())
+        have = ", ".join(present.values())
         raise UserError(f"{where}: no column {', '.join(columns)}; it has {have}")
     values: list[str] = []
-    for batch in read(url, [there[name]]):
+    for batch in read(url, [present[name]]):
         if batch.bad:
             row, reason = batch.bad[0]
             raise UserError(f"{where}, row {row}: {reason}")
-        texts, bad = captions(batch.columns[there[name]])
+        texts, bad = captions(batch.columns[present[name]])
         bad |= {place: f"caption {why}" for place, (_, why) in batch.over.items()}
         if bad:
             place, reason = next(iter(sorted(bad.items())))
