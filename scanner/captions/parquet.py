@@ -127,7 +127,7 @@ def bounded_batches(
 
 @dataclass(frozen=True)
 class _ReadPlan:
-    """How to read row groups: rows per batch, columns kept as dictionaries, chunks in pieces or not.
+    """How to read row groups: rows per batch, columns kept as dictionaries, chunk pieces.
 
     ``total``: rows; ``largest``: bytes of pages in memory at a time; ``stored``, ``starts``: bytes
     and offsets of the column chunks; ``problem``: the exceeded limit.
