@@ -128,7 +128,7 @@ def test_a_tar_whose_samples_are_apart_is_refused(tmp_path: Path, beside: bool) 
         with tarfile.open(data / "a.tar", "w") as tar:
             for name in names:
                 tar.addfile(tarfile.TarInfo(name), io.BytesIO())
-    with pytest.raises(UserError, match=r"sample 0 do not follow one another"):
+    with pytest.raises(UserError, match=r"sample 0 are not adjacent"):
         apply(run, str(tmp_path / "list"), str(tmp_path / "copies"), print)
     assert not (tmp_path / "copies" / "a.tar").exists()
 
