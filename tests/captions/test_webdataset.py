@@ -127,7 +127,7 @@ def test_a_sample_whose_files_are_apart_refuses_the_tar(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(_tar(members))
     with pytest.raises(UserError, match=r"files of sample 0 are not adjacent .* --sort=name"):
         inspect(str(tmp_path / "a.tar"))
-    with pytest.raises(UnreadableFile, match="files of sample 0 do not follow"):
+    with pytest.raises(UnreadableFile, match="files of sample 0 are not adjacent"):
         list(read(str(tmp_path / "a.tar"), ["txt"]))
 
 
