@@ -1,5 +1,6 @@
 """Plan a scan: say what was chosen, and do the items of planning here or on the pool."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 from scanner.cluster import Item, Resources, Task, Work, run_items, start_ray
@@ -9,8 +10,10 @@ from scanner.scan.plan.cascade import plan_from_run
 from scanner.scan.plan.inputs import Input, Inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.stages import APART, DoItems, run_here
-from scanner.scan.setting import Say, Setting
+from scanner.scan.setting import Setting
 from scanner.storage import Store, skipped_lines
+
+log = logging.getLogger("memscan.scan")
 
 SHOWN = 5
 POOL_FROM = 4
@@ -21,7 +24,6 @@ def plan_scan(
     setting: Setting,
     inputs: Inputs,
     store: Store,
-    say: Say,
     earlier: Sequence[Plan] = (),
     do_items: DoItems = run_here,
 ) -> Plan:
@@ -33,18 +35,18 @@ def plan_scan(
     if config.captions_from:
         rows = setting.slice_rows
         plan = plan_from_run(config.captions_from, config.where, store, rows, config.limit)
-        say(f"planned: {plan.counts['captions']:,} captions flagged by {config.captions_from}")
+        log.info(f"planned: {plan.counts['captions']:,} captions flagged by {config.captions_from}")
         return plan
     files = inputs.files
     for item in files[:SHOWN]:
-        say(f"{item.url}: {_choice(item)}")
+        log.info(f"{item.url}: {_choice(item)}")
     if len(files) > SHOWN:
-        say(f"… and {len(files) - SHOWN} more files")
+        log.info(f"… and {len(files) - SHOWN} more files")
     rejected = sum(bool(item.problem) for item in files)
     if rejected:
-        say(f"{rejected:,} of {len(files):,} files are left out; the rejects say why")
+        log.info(f"{rejected:,} of {len(files):,} files are left out; the rejects say why")
     for line in skipped_lines(inputs.skipped.to_json()):
-        say(line)
+        log.info(line)
     plan = make_plan(
         inputs,
         store,
@@ -54,9 +56,9 @@ def plan_scan(
         do_items,
         earlier,
     )
-    say_notes(plan, say)
+    log_notes(plan)
     counts = plan.counts
-    say(
+    log.info(
         f"planned: {counts['rows']:,} rows, {counts['rejects']:,} rejected, "
         f"{counts['captions']:,} distinct captions in {len(plan.slices):,} slices"
         f"{' (as many as --limit takes)' if config.limit else ''}"
@@ -64,20 +66,20 @@ def plan_scan(
     return plan
 
 
-def say_notes(plan: Plan, say: Say) -> None:
-    """Say what reading noted of files' data, of the worst of them by name."""
+def log_notes(plan: Plan) -> None:
+    """Log what reading noted of files' data, of the worst of them by name."""
     found = [
         (number, note, file["url"])
         for file in plan.inputs
         for note, number in file.get("notes", {}).items()
     ]
     for number, note, url in sorted(found, reverse=True)[:SHOWN]:
-        say(f"{url}: {number:,} {note}")
+        log.info(f"{url}: {number:,} {note}")
     if len(found) > SHOWN:
-        say(f"… and {len(found) - SHOWN} more such notes; plan.json has them all")
+        log.info(f"… and {len(found) - SHOWN} more such notes; plan.json has them all")
 
 
-def on_the_pool(address: str | None, say: Say, progress: Watch) -> DoItems:
+def on_the_pool(address: str | None, progress: Watch) -> DoItems:
     """A few items are planned in this process, many by a pool that uses every core.
 
     What failed in the pool stays there: it may have ended its process.
@@ -104,7 +106,7 @@ def on_the_pool(address: str | None, say: Say, progress: Watch) -> DoItems:
             if event.kind == "quarantine":
                 failed[event.item.id] = event.reason
             if event.kind in ("retry", "note", "quarantine"):
-                say(f"planning: {event.item.id if event.item else ''} {event.reason}")
+                log.warning(f"planning: {event.item.id if event.item else ''} {event.reason}")
             progress(state)
         return failed
 

@@ -1,5 +1,6 @@
 """What a scan's options come to on this machine."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,7 @@ from scanner.storage import Store, full_url, local_path
 SLICE_CAPTIONS = {"cpu": 512, "cuda": 4096}
 SLICES_PER_ACTOR = 4
 
-Say = Callable[[str], None]
+log = logging.getLogger("memscan.scan")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Setting:
         return max(1, min(SLICE_CAPTIONS[self.config.device], spread))
 
 
-def prepare(config: ScanConfig, say: Say, on: str | None = None) -> Setting:
+def prepare(config: ScanConfig, on: str | None = None) -> Setting:
     """Resolve what was left to default: device, precision, model revision, actors.
 
     ``on``: the device that this process loads the model on, its cpu by default.
@@ -75,7 +76,7 @@ def prepare(config: ScanConfig, say: Say, on: str | None = None) -> Setting:
     actors = resources.count()
     chosen = f"signals {', '.join(config.signals)}" if config.signals else config.profile
     lora = f" with LoRA {config.lora} times {config.lora_scale:g}" if config.lora else ""
-    say(
+    log.info(
         f"model {config.model}{lora} ({files.pipeline}, {dtype} on {device}), {chosen}, "
         f"{scorer.seeds} seed{'s' * (scorer.seeds > 1)}, {actors} actor{'s' * (actors > 1)}"
     )

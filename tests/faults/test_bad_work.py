@@ -37,7 +37,7 @@ def test_bad_work_costs_only_the_captions_that_have_no_finite_score(
     monkeypatch.setattr(score_plan, "run_items", partial(run_items, hang_seconds=20.0))
     config = ScanConfig(captions=(str(path),), out=out, model="testbed", slice_captions=20)
     try:
-        result = drive.scan(config, print, lambda _: None)
+        result = drive.scan(config, lambda _: None)
     finally:
         ray.shutdown()
     assert sorted(note.name for note in (tmp_path / "notes").iterdir()) == [

@@ -87,7 +87,7 @@ def test_planning_on_the_pool_gives_the_same_run(
     monkeypatch.setattr("scanner.scan.plan_scan.POOL_FROM", 1)
     out = str(tmp_path / "run")
     options = ScanConfig(captions=(str(data),), out=out, model="testbed", device="cpu")
-    scan(options, print, lambda _: None)
+    scan(options, lambda _: None)
     planned = Run.existing(out).store.names("planning/0000/read")
     read = json.loads(Run.existing(out).store.read(planned[0]))
     assert ":" in read["notes"]["worker"]  # an actor's

@@ -1,8 +1,9 @@
 """Cleaned copies of the input shards: every one made, checked and committed by itself."""
 
 import hashlib
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from scanner.run import Commit, Commits, Run
 from scanner.run.records import encode
 from scanner.storage import Store
 
+log = logging.getLogger("memscan.curate")
+
 # Not among the names that a training set is read by.
 FOLDER = ".memscan"
 POOL_FROM = 4
@@ -27,8 +30,6 @@ CPUS = 1.0
 SAY_SECONDS = 10.0
 NAMED = 10
 MEND = "remove it and run the same memscan curate again: its shard is copied again"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,6 @@ def apply(
     run: str,
     removals: str,
     copies: str,
-    say: Say,
     actors: int | None = None,
     address: str | None = None,
     single_writer: bool = False,
@@ -91,9 +91,11 @@ def apply(
     commits = Commits(store, f"{FOLDER}/commits", digest, MEND)
     left = _left(commits, shards)
     if len(left) < len(shards):
-        say(f"going on: {len(shards) - len(left):,} of {counted(len(shards), 'shard')} are there")
-    say(f"apply: {counted(len(left), 'shard')} to copy")
-    failed = _run(commits, left, CleanWork(listed, store, roots), say, actors, address)
+        log.info(
+            f"going on: {len(shards) - len(left):,} of {counted(len(shards), 'shard')} are there"
+        )
+    log.info(f"apply: {counted(len(left), 'shard')} to copy")
+    failed = _run(commits, left, CleanWork(listed, store, roots), actors, address)
     if failed:
         raise UserError(_not_copied(copies, len(shards), list(failed.values())))
     found = _result(commits, shards, copies)
@@ -161,7 +163,6 @@ def _run(
     commits: Commits,
     tasks: list[Task],
     work: CleanWork,
-    say: Say,
     actors: int | None,
     address: str | None,
 ) -> dict[str, str]:
@@ -179,9 +180,10 @@ def _run(
         elif event.kind == "quarantine":
             failed[event.item.id] = f"{event.item.source}: {event.reason}"
         elif event.kind in ("retry", "note"):
-            say(f"apply: {event.item.source if event.item else ''} {event.reason}")
+            source = event.item.source if event.item else ""
+            log.warning(f"apply: {source} {event.reason}")
         if finished > told and time.monotonic() - last > SAY_SECONDS:
-            say(f"apply: {finished:,} of {counted(len(tasks), 'shard')} copied")
+            log.info(f"apply: {finished:,} of {counted(len(tasks), 'shard')} copied")
             told, last = finished, time.monotonic()
     return failed
 

@@ -1,6 +1,7 @@
 """Drive a verification: generate on the pool, judge, and add the verdicts to the run."""
 
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -33,11 +34,12 @@ from scanner.run.verdicts import (
 )
 from scanner.storage import Store, full_url
 
+log = logging.getLogger("memscan.verify")
+
 # A pool takes an actor for hanging that needs longer than this a picture.
 HANG_SECONDS = {"cpu": 1800.0, "cuda": 120.0}
 SHOWN = 3
 MEND = "remove it and run the same memscan verify again: what it held is made again"
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Drawn:
         return self.images / self.seconds if self.seconds > 0 else 0.0
 
 
-def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) -> Verification:
+def verify(config: VerifyConfig, progress: Callable[[Drawn], None]) -> Verification:
     """Generate from the chosen captions, and add their verdicts to the run.
 
     The same captions and settings go on where an earlier call stopped; other thresholds judge
@@ -114,20 +116,20 @@ def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) ->
     out = Store(config.out or f"{config.run.rstrip('/')}/{folder}/{name}", config.single_writer)
     out.preflight()
     _begin(out, about)
-    say(
+    log.info(
         f"verifying {len(chosen):,} captions with {config.seeds} seeds, "
         f"{setting.recipe.steps} steps, guidance {setting.recipe.guidance:g}"
         f"{', mitigated' if config.mitigate else ''}, into {out.url}"
     )
     commits = Commits(out, "commits", name, MEND)
     place = f"{full_url(config.out)}/" if config.out else f"{folder}/{name}/"
-    drawn, lost = _generate(setting, commits, groups, place, say, progress)
+    drawn, lost = _generate(setting, commits, groups, place, progress)
     found = commits.of(group.id for group in groups if group.id not in lost)
     table = judge(measures_of(out, found), config.thresholds, name)
     store = Store(config.run, config.single_writer)
     if len(table):
         _join(verdict_commits(store, folder), name, table, about.get("mitigation"), out.url)
-    _tell_problems(found, say)
+    _log_problems(found)
     counted = Counter(table["verdict"].to_pylist())
     plain = identity({key: value for key, value in about.items() if key != "mitigation"})
     return Verification(
@@ -160,7 +162,6 @@ def _generate(
     commits: Commits,
     groups: list[Group],
     place: str,
-    say: Say,
     progress: Callable[[Drawn], None],
 ) -> tuple[Drawn, dict[str, str]]:
     """Do the groups that have no commit; what was drawn, and why groups were given up."""
@@ -170,10 +171,10 @@ def _generate(
     drawn.captions_done = drawn.captions - sum(len(task.item.captions) for task in left)
     lost: dict[str, str] = {}
     if not left:
-        say("all pictures are there already")
+        log.info("all pictures are there already")
         return drawn, lost
     if len(left) < len(groups):
-        say(f"going on: {drawn.captions_done:,} of {drawn.captions:,} captions are drawn")
+        log.info(f"going on: {drawn.captions_done:,} of {drawn.captions:,} captions are drawn")
     start_for(setting.resources, setting.config.address)
     work = setting.work(commits.store, place)
     images = max(len(group.captions) for group in groups) * setting.config.seeds
@@ -187,20 +188,21 @@ def _generate(
             drawn.seconds = time.time() - began
         elif event.kind == "quarantine":
             lost[event.item.id] = event.reason
-        _tell(event, say)
+        _log_event(event, commits.store.url)
         progress(drawn)
     return drawn, lost
 
 
-def _tell(event: Event, say: Say) -> None:
+def _log_event(event: Event, out: str) -> None:
     what = {
         "retry": "failed and goes back in line: ",
         "quarantine": "is given up: ",
     }
     if event.kind in what:
-        say(f"group {event.item.id} {what[event.kind]}{event.reason}")
+        line = f"group {event.item.id} {what[event.kind]}{event.reason}"
+        log.warning(line, extra={"run": out, "slice": event.item.id})
     elif event.reason:
-        say(event.reason)
+        log.info(event.reason, extra={"run": out})
 
 
 def _join(
@@ -227,12 +229,12 @@ def _join(
     commits.commit(name, [Output(f"{folder}/{TABLES}", table)], generation, notes=notes)
 
 
-def _tell_problems(commits: list[Commit], say: Say) -> None:
+def _log_problems(commits: list[Commit]) -> None:
     problems: Counter[str] = Counter()
     for commit in commits:
         problems.update(commit.notes["problems"])
     for why, count in problems.most_common(SHOWN):
-        say(f"{count:,} training images could not be had: {why}")
+        log.warning(f"{count:,} training images could not be had: {why}")
 
 
 def _outside(groups: list[Group], table: pa.Table) -> int:

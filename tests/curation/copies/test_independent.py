@@ -25,7 +25,7 @@ DROP = policy(rule("loud", LOUD, "drop"))
 def applied(tmp_path: Path, data: Path, **options) -> Applied:
     run = make_run(tmp_path / "run", loudness, captions=(str(data),), **options)
     curate(run, open_run(run), DROP, str(tmp_path / "list"), force=True)
-    return apply(run, str(tmp_path / "list"), str(tmp_path / "copies"), print)
+    return apply(run, str(tmp_path / "list"), str(tmp_path / "copies"))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -129,7 +129,7 @@ def test_a_tar_whose_samples_are_apart_is_refused(tmp_path: Path, beside: bool) 
             for name in names:
                 tar.addfile(tarfile.TarInfo(name), io.BytesIO())
     with pytest.raises(UserError, match=r"sample 0 do not follow one another"):
-        apply(run, str(tmp_path / "list"), str(tmp_path / "copies"), print)
+        apply(run, str(tmp_path / "list"), str(tmp_path / "copies"))
     assert not (tmp_path / "copies" / "a.tar").exists()
 
 
