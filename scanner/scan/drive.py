@@ -4,15 +4,15 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from scanner.cluster import check_ray, start_ray
+from scanner.cluster import check_ray, may_run_in_process
 from scanner.errors import UserError
 from scanner.run import Plan, Run
 from scanner.run.directory import planning_folder
-from scanner.run.progress import PlanningProgress, Watch
+from scanner.run.progress import Watch
 from scanner.scan.config import ScanConfig
 from scanner.scan.inherited import log_inherited, refuse_other_weights, with_model
 from scanner.scan.plan.inputs import Inputs, choose_inputs, unread_inputs
-from scanner.scan.plan_scan import on_the_pool, plan_scan
+from scanner.scan.plan_scan import plan_scan, planning_executor
 from scanner.scan.record import asked_of, record_of, what_is_scanned
 from scanner.scan.result import ScanResult, finished, result_of
 from scanner.scan.score_plan import score_plan
@@ -49,17 +49,14 @@ def scan(config: ScanConfig, progress: Watch, inputs: Inputs | None = None) -> S
     if config.extend and not inputs.files and run.is_finished() and not config.repair:
         log.info(f"{config.out} has read these files already")
         return result_of(run, run.manifest() or {}, config)
-    for line in check_ray(config.address):
-        log.info(line)
+    if not may_run_in_process(config.actors, config.address):
+        for line in check_ray(config.address):  # before what takes long, so that errors show early
+            log.info(line)
     setting = prepare(config)
     refuse_other_weights(given, setting.scorer.model.weights)
     run.store.preflight()
     run.begin(record_of(setting, asked, wanted, inputs.skipped))
-    if inputs.files or not plans or not run.is_finished():
-        # Before planning, which may take long, so that errors show early.
-        progress(PlanningProgress("start", 0))
-        start_ray(config.address)
-    planner = on_the_pool(config.address, progress)
+    planner = planning_executor(config.address, progress)
     while not plans or inputs.files:
         try:
             plan = plan_scan(setting, inputs, run.store, plans, planner)

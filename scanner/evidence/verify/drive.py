@@ -11,7 +11,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scanner.cluster import Event, Task, run_items, start_for
+from scanner.cluster import (
+    Committed,
+    Event,
+    Execution,
+    Notice,
+    Quarantined,
+    Requeued,
+    RetryLimits,
+    Started,
+    execute,
+)
 from scanner.errors import UserError
 from scanner.evidence.verify.changes import Changes, compare
 from scanner.evidence.verify.chosen import check_images, choose, grouped
@@ -165,44 +175,57 @@ def _generate(
     progress: Callable[[Drawn], None],
 ) -> tuple[Drawn, dict[str, str]]:
     """Do the groups that have no commit; what was drawn, and why groups were given up."""
-    done = commits.done()
-    left = [Task(group) for group in groups if group.id not in done]
-    drawn = Drawn(sum(len(group.captions) for group in groups), setting.config.seeds)
-    drawn.captions_done = drawn.captions - sum(len(task.item.captions) for task in left)
-    lost: dict[str, str] = {}
-    if not left:
-        log.info("all pictures are there already")
-        return drawn, lost
-    if len(left) < len(groups):
-        log.info(f"going on: {drawn.captions_done:,} of {drawn.captions:,} captions are drawn")
-    start_for(setting.resources, setting.config.address)
-    work = setting.work(commits.store, place)
+    drawing = _Drawing(commits.store.url, groups, setting.config.seeds, progress)
     images = max(len(group.captions) for group in groups) * setting.config.seeds
     hang = HANG_SECONDS.get(setting.device, HANG_SECONDS["cuda"]) * images
-    began = float("inf")
-    for event in run_items(commits, left, work, setting.resources, hang_seconds=hang):
-        if event.kind == "commit" and event.commit:
-            began = min(began, event.commit.notes["began"])
+    outcome = execute(
+        commits,
+        groups,
+        setting.work(commits.store, place),
+        setting.resources,
+        address=setting.config.address,
+        execution=Execution(limits=RetryLimits(hang_seconds=hang)),
+        on_event=drawing,
+    )
+    return drawing.drawn, outcome.failed
+
+
+class _Drawing:
+    """Follows the events of generating: in the log, and for whoever watches."""
+
+    def __init__(
+        self, out: str, groups: list[Group], seeds: int, progress: Callable[[Drawn], None]
+    ) -> None:
+        self.out, self.progress = out, progress
+        self.drawn = Drawn(sum(len(group.captions) for group in groups), seeds)
+        self._began = float("inf")
+
+    def __call__(self, event: Event[Group]) -> None:
+        drawn = self.drawn
+        if isinstance(event, Started):
+            self._start(event)
+            return
+        if isinstance(event, Committed):
+            self._began = min(self._began, event.commit.notes["began"])
             drawn.captions_done += len(event.item.captions)
             drawn.images += event.commit.notes["images"]
-            drawn.seconds = time.time() - began
-        elif event.kind == "quarantine":
-            lost[event.item.id] = event.reason
-        _log_event(event, commits.store.url)
-        progress(drawn)
-    return drawn, lost
+            drawn.seconds = time.time() - self._began
+        elif isinstance(event, Requeued | Quarantined):
+            fate = "failed, requeued" if isinstance(event, Requeued) else "is quarantined"
+            fields = {"run": self.out, "slice": event.item.id, **event.location.fields()}
+            log.warning(f"group {event.item.id} {fate}: {event.reason}", extra=fields)
+        elif isinstance(event, Notice):
+            log.info(event.message, extra={"run": self.out})
+        self.progress(drawn)
 
-
-def _log_event(event: Event, out: str) -> None:
-    what = {
-        "retry": "failed and goes back in line: ",
-        "quarantine": "is given up: ",
-    }
-    if event.kind in what:
-        line = f"group {event.item.id} {what[event.kind]}{event.reason}"
-        log.warning(line, extra={"run": out, "slice": event.item.id})
-    elif event.reason:
-        log.info(event.reason, extra={"run": out})
+    def _start(self, event: Started[Group]) -> None:
+        drawn = self.drawn
+        drawn.captions_done = drawn.captions - sum(len(item.captions) for item in event.items)
+        if not event.items:
+            log.info("all pictures are there already")
+        elif drawn.captions_done:
+            done = f"{drawn.captions_done:,} of {drawn.captions:,}"
+            log.info(f"resuming: {done} captions are drawn")
 
 
 def _join(

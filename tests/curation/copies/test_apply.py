@@ -119,10 +119,9 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
     stray.parent.mkdir(exist_ok=True)
     stray.write_bytes(b"half a f")
     os.utime(stray, (0, 0))
-    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
     with logged() as lines:
-        found = apply(run, undisturbed[0], str(copies))
-    assert lines == ["going on: 1 of 5 shards are there", "apply: 4 shards to copy"]
+        found = apply(run, undisturbed[0], str(copies), pool_from=1000)
+    assert lines == ["resuming: 1 of 5 shards are copied already", "apply: 4 shards to copy"]
     assert files_of(copies) == undisturbed[2]
     assert found.rows == found.kept + found.removed == 5 * ROWS
 
@@ -130,8 +129,7 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
 def test_copies_on_an_object_store_are_the_same(
     run: str, undisturbed: tuple[str, Path, dict[str, bytes]], s3: str, monkeypatch
 ) -> None:
-    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
-    found = apply(run, undisturbed[0], f"{s3}/copies")
+    found = apply(run, undisturbed[0], f"{s3}/copies", pool_from=1000)
     assert found.rows == 5 * ROWS
     from scanner.storage import Store
 

@@ -108,7 +108,7 @@ def test_killed_and_started_again_goes_on(
 ) -> None:
     result, lines = found
     assert killed == 1
-    assert any(line.startswith("going on: 8 of 16") for line in lines)
+    assert any(line.startswith("resuming: 8 of 16") for line in lines)
     assert result.images == 2 * len(chosen) - 16
     assert result.images_per_second > 0
     assert not result.complaints
