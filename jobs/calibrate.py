@@ -15,7 +15,7 @@ import tyro
 from jobs.calibrations import evaluation_of, named_calibration, named_labels, say_doubt
 from jobs.escaping import printable
 from jobs.findings import print_discovery, print_findings, print_thresholds
-from jobs.terminal import command, print_json, say, show
+from jobs.terminal import command, print_json, show, warn
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def _by_labels(config: CalibrateConfig) -> int:
         return 0
     _print_labelled(labelled, found)
     if config.labels == "verdicts":
-        say(
-            "memscan: verdicts are of captions that were chosen to be verified; what is said here "
+        warn(
+            "verdicts are of captions that were chosen to be verified; what is said here "
             "holds for captions chosen alike, not for all"
         )
     print_findings(found, given=config.prevalence is not None)
@@ -129,8 +129,8 @@ def _by_null(config: CalibrateConfig) -> int:
     if config.null == "reference":
         _say_overlap(tables)
     if calibration and calibration.references and found.kind == "reference":
-        say(
-            f"memscan: {calibration.source} was fitted on {calibration.references:,} reference "
+        warn(
+            f"{calibration.source} was fitted on {calibration.references:,} reference "
             "captions of its run; if they are these, the list is wronger than it says"
         )
     if config.out:
@@ -150,7 +150,7 @@ def _say_overlap(tables: "RunTables") -> None:
         WHERE is_reference"""
     both = tables.query(query)["n"][0].as_py()
     if both:
-        say(f"memscan: reference captions that are in the training set too, and left out: {both:,}")
+        warn(f"reference captions that are in the training set too, and left out: {both:,}")
 
 
 def _with_list(tables: "RunTables", found: "Discovery") -> "Calibration":
@@ -170,9 +170,9 @@ def _print_labelled(labelled: "Labelled", found: "Findings") -> None:
         f"{found.clusters:,} clusters of near-copies"
     )
     if labelled.unknown:
-        say(f"memscan: {labelled.unknown:,} labels name no caption that this run has scored")
+        warn(f"{labelled.unknown:,} labels name no caption that this run has scored")
     if labelled.contradicted:
-        say(f"memscan: {labelled.contradicted:,} captions left out: the labels say both of them")
+        warn(f"{labelled.contradicted:,} captions left out: the labels say both of them")
 
 
 def _print_next(config: CalibrateConfig) -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jobs.terminal import say
+from jobs.terminal import warn
 from scanner.query import Calibration, RunTables
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def say_doubt(evaluation: dict[str, Any] | None, prefix: str = "") -> None:
     from scanner.calibration import differ_in_style
 
     if evaluation and differ_in_style(evaluation):
-        say(
-            f"memscan: {prefix}the words alone (text_combination) tell the labelled captions "
+        warn(
+            f"{prefix}the words alone (text_combination) tell the labelled captions "
             "apart, and the signals not surely better: the labels differ in style, and nothing "
             "here shows that it is memorization; label captions of one style"
         )
@@ -62,10 +62,10 @@ def named_labels(name: str, tables: RunTables, count_seed_consistent: bool) -> "
     else:
         found = read_labels(name, count_seed_consistent)
     if found.unlabelled:
-        say(f"memscan: {found.unlabelled:,} rows without a label are left out")
+        warn(f"{found.unlabelled:,} rows without a label are left out")
     if found.seed_consistent:
-        say(
-            f"memscan: {found.seed_consistent:,} seed-consistent verdicts are left out: no "
+        warn(
+            f"{found.seed_consistent:,} seed-consistent verdicts are left out: no "
             "training image shows a copy; --count-seed-consistent takes them for memorized"
         )
     return found

@@ -9,6 +9,7 @@ becomes of its samples, and of others with the same image. The list's directory 
 policy.toml, the default one too: copy it and change it. Nothing is scored again.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +18,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jobs.calibrations import named_calibration
+from jobs.logs import LogOptions
 from jobs.options import pairs
 from jobs.tables import print_table
-from jobs.terminal import command, print_json, say, show
+from jobs.terminal import command, print_json, show
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
     from scanner.curation.copies.copying import Applied
 
+log = logging.getLogger("memscan")
+
 
 @dataclass(frozen=True)
-class CurateConfig:
+class CurateConfig(LogOptions):
     """What to curate, by which policy, and where to."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -92,7 +96,7 @@ def _curate(config: CurateConfig) -> int:
 
     policy = read_policy(config.policy)
     calibration = named_calibration(config.calibration)
-    say(f"reading {config.run}")
+    log.info(f"reading {config.run}")
     tables = open_run(config.run, pairs("--with", config.with_), calibration)
     choose_image_key(tables, config.image_key)
     if config.diff:
@@ -105,7 +109,7 @@ def _curate(config: CurateConfig) -> int:
         summary = curate(config.run, tables, policy, config.out, config.force, config.csv_safe)
     except OverLimit as error:
         for line in error.summary.to_text().splitlines():
-            say(line)
+            log.warning(line)
         raise
     record: dict[str, Any] = summary.to_json()
     if not config.json:
@@ -152,7 +156,6 @@ def _apply(config: CurateConfig, place: str) -> "Applied":
         config.run,
         config.out,
         place,
-        say,
         config.actors,
         config.address,
         config.single_writer,

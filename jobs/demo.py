@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.escaping import printable
 from jobs.findings import print_heading, print_separation, print_separations
 from jobs.progress import ScanProgress
-from jobs.terminal import command, print_json, quiet_libraries, say, show
+from jobs.terminal import command, print_json, quiet_libraries, show, warn
 from scanner.scan.config import ProfileName
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _demo(config: DemoConfig) -> int:
         f"memscan report {place} --calibration {written} --labels {labels} --out {page}",
     )
     for complaint in result.complaints:
-        say(f"memscan: {complaint}")
+        warn(complaint)
     samples = result.manifest["counts"]["samples"]
     if config.json:
         record = {"run": place, "samples": samples, "calibration": written, "report": str(page)}
@@ -128,7 +128,7 @@ def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":
         actors=ACTORS,
     )
     with ScanProgress() as progress:
-        return scan(options, say, progress), place
+        return scan(options, progress), place
 
 
 def _records(found: "dict[str, Separation]") -> dict[str, Any]:

@@ -28,9 +28,9 @@ def escaped(text: str) -> str:
     )
 
 
-def json_text(record: Any, ascii_only: bool = False, **options: Any) -> str:
+def json_text(record: Any, ascii_only: bool = False, indent: int | None = 1, **options: Any) -> str:
     """Return JSON that any terminal can show: the same values, with what could steer it escaped."""
-    text = json.dumps(record, indent=1, ensure_ascii=ascii_only, default=str, **options)
+    text = json.dumps(record, indent=indent, ensure_ascii=ascii_only, default=str, **options)
     if text.isascii() and "\x7f" not in text:
         return text
     # Outside of strings, where an escape means the same, JSON is ASCII.

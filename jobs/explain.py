@@ -15,7 +15,7 @@ import tyro
 from jobs.calibrations import evaluation_of, named_calibration
 from jobs.escaping import printable
 from jobs.output import write_out
-from jobs.terminal import command, print_json, quiet_libraries, say, show
+from jobs.terminal import command, print_json, quiet_libraries, show
 from scanner.errors import UsageError, UserError
 from scanner.scan.options import DEFAULT_MODEL, ModelOptions
 
@@ -89,7 +89,6 @@ def _explain(config: ExplainConfig) -> int:
         Setting(config.seed, config.steps, config.guidance, config.height, config.width),
         directions,
         directions_from,
-        say,
     )
     text = page(found, config.model).encode()
     write_out(config.out, lambda file: file.write(text))

@@ -9,6 +9,7 @@ Example: memscan finetune --model testbed --data pictures.parquet --out tuned --
 """
 
 import dataclasses
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.escaping import printable
+from jobs.logs import LogOptions
 from jobs.progress import Ticker
-from jobs.terminal import command, print_json, quiet_libraries, say, show
+from jobs.terminal import command, print_json, quiet_libraries, show
 from scanner.errors import UsageError
 from scanner.mitigation.tuning import Tuning
 
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
     from scanner.mitigation.pictures import Pictures
     from scanner.models import DiffusionModel
 
+log = logging.getLogger("memscan")
+
 SHOWN = 5
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(LogOptions):
     """What is trained on what."""
 
     data: str
@@ -88,7 +92,7 @@ def _finetune(config: FinetuneConfig) -> int:
     if files.checkpoint:
         raise UsageError(f"--model {config.model}: fine-tuning takes a diffusers directory only")
     pictures = _pictures(config, config.data)
-    say(f"{len(pictures):,} samples, {len(pictures.png):,} distinct pictures")
+    log.info(f"{len(pictures):,} samples, {len(pictures.png):,} distinct pictures")
     model = load_model(files, dtype="float32", device=config.device)
     pipe = pipeline_of(files, model)
     with ExitStack() as stack:
@@ -114,9 +118,9 @@ def _pictures(config: FinetuneConfig, url: str) -> "Pictures":
 
     found = read_pictures(url, config.caption_column, config.image_column, config.key_column)
     for one in found.skipped[:SHOWN]:
-        say(f"{url}: row {one.row:,} (key {printable(one.key)}) is skipped: {one.reason}")
+        log.warning(f"{url}: row {one.row:,} (key {printable(one.key)}) is skipped: {one.reason}")
     if len(found.skipped) > SHOWN:
-        say(f"{url}: {len(found.skipped):,} rows are skipped in all; --json lists them")
+        log.warning(f"{url}: {len(found.skipped):,} rows are skipped in all; --json lists them")
     return found
 
 
@@ -128,7 +132,7 @@ def _guard(config: FinetuneConfig, model: "DiffusionModel", vae: Any) -> "Guard"
     threshold = RunningQuantile(config.quantile) if config.threshold is None else config.threshold
     clean = _pictures(config, config.clean) if config.clean else None
     if clean:
-        say(f"{len(clean):,} clean samples tell what is usual")
+        log.info(f"{len(clean):,} clean samples tell what is usual")
     how, softness = config.tuning, config.softness
     return make_guard(model, vae, config.guard, config.layers, threshold, how, softness, clean)
 

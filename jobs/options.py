@@ -94,7 +94,9 @@ def _as_it_reads_best(info: StructTypeInfo) -> StructConstructorSpec | None:
     kind: Any = info.type
     hints = get_type_hints(kind, include_extras=True)
     fields = [field for field in dataclasses.fields(kind) if field.init]
-    fields.sort(key=lambda field: field.name not in inspect.get_annotations(kind))
+    # A command's class may only join a scan's options with those of commands.
+    own: dict[str, Any] = next(filter(None, map(inspect.get_annotations, kind.__mro__)), {})
+    fields.sort(key=lambda field: field.name not in own)
     return StructConstructorSpec(
         instantiate=kind,
         fields=tuple(

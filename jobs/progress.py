@@ -1,5 +1,6 @@
 """How far a long command is: a bar on a terminal, a line now and then elsewhere."""
 
+import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Self
@@ -9,11 +10,13 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from jobs.escaping import printable
-from jobs.terminal import say
+from jobs.logs import is_json
 from scanner.run.progress import PlanningProgress, Progress
 
 if TYPE_CHECKING:
     from scanner.evidence.verify.drive import Drawn
+
+log = logging.getLogger("memscan")
 
 PLAIN_SECONDS = 10.0
 
@@ -24,7 +27,7 @@ class ProgressLine:
     def __init__(self) -> None:
         self._last = 0.0
         self._bar: Bar | None = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not is_json():
             columns = (BarColumn(), TextColumn("{task.description}", markup=False))
             self._bar = Bar(*columns, console=Console(stderr=True))
             self._task = self._bar.add_task("starting", total=None)
@@ -35,7 +38,7 @@ class ProgressLine:
             shown = printable(description)
             self._bar.update(self._task, total=total, completed=done, description=shown)
         elif time.monotonic() - self._last > PLAIN_SECONDS:
-            say(description)
+            log.info(description)
             self._last = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -73,7 +76,7 @@ class Ticker:
         now = time.monotonic()
         if now - self._last > PLAIN_SECONDS or step == self.steps:
             left = (now - self._began) / step * (self.steps - step)
-            say(f"step {step:,} of {self.steps:,}, loss {loss:.4f}, {duration(left)} left")
+            log.info(f"step {step:,} of {self.steps:,}, loss {loss:.4f}, {duration(left)} left")
             self._last = now
 
 

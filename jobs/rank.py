@@ -7,6 +7,7 @@ result, and in each row's column signal.
 Example: memscan rank RUN --top 20 --where "n_samples > 10"
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ import tyro
 from jobs.calibrations import named_calibration
 from jobs.options import pairs
 from jobs.tables import Written
-from jobs.terminal import command, say
+from jobs.terminal import command
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
     from scanner.query import RunTables
+
+log = logging.getLogger("memscan")
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,10 @@ def _rank(config: RankConfig) -> int:
     tables = open_run(config.run, others, calibration)
     table = rank(tables, config.top, config.by, config.min_samples, config.where)
     if len(table):
-        say(f"ranked by {_basis(tables, table['signal'][0].as_py(), config.by)}")
+        log.info(f"ranked by {_basis(tables, table['signal'][0].as_py(), config.by)}")
     config.write(table, ("rank", "n_samples", _decided_by(table, config), "caption", "reasons"))
     if not config.calibration and config.out is None and not config.json and sys.stdout.isatty():
-        say(
+        log.info(
             "an order, not a verdict: memscan verify draws pictures of the first ones, memscan "
             "calibrate gives probabilities"
         )

@@ -3,6 +3,7 @@
 Example: memscan report RUN --calibration calibration.json --out report.html
 """
 
+import logging
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ import tyro
 
 from jobs.calibrations import evaluation_of, named_calibration, named_labels, null_of
 from jobs.output import write_out
-from jobs.terminal import command, print_json, say, show
+from jobs.terminal import command, print_json, show
 from scanner.errors import UsageError, UserError
+
+log = logging.getLogger("memscan")
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def write_report(config: ReportConfig, made_by: str) -> int:
     from scanner.report.pictures import pictures, roots_of
     from scanner.run import Run
 
-    say(f"reading {config.run}")
+    log.info(f"reading {config.run}")
     tables = open_run(config.run, calibration=named_calibration(config.calibration))
     evaluation = evaluation_of(config.calibration)
     counting = config.count_seed_consistent
@@ -87,7 +90,7 @@ def write_report(config: ReportConfig, made_by: str) -> int:
         null_of(config.calibration),
         counting,
     )
-    say(f"drawing {config.out}")
+    log.info(f"drawing {config.out}")
     tokenizer = None
     try:
         model = found.record["model"]
@@ -95,10 +98,10 @@ def write_report(config: ReportConfig, made_by: str) -> int:
             model["name"], model["revision"], found.record["asked"]["model_config"]
         )
     except UserError as error:
-        say(f"words are not shaded, only triggers marked: {error}")
+        log.info(f"words are not shaded, only triggers marked: {error}")
     roots = roots_of(found.record, config.input_root)
     store = Run.existing(config.run).store
-    shown = pictures(store, found.rows, config.pictures, roots, say)
+    shown = pictures(store, found.rows, config.pictures, roots)
     text = page(found, tokenizer, shown, made_by).encode()
     return write_out(config.out, lambda file: file.write(text))
 

@@ -9,7 +9,9 @@ be read, or was rejected beyond --max-reject-fraction.
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from jobs.logs import LogOptions
 from jobs.progress import ScanProgress, duration, limited, samples_read
 from jobs.terminal import (
     command,
@@ -17,22 +19,27 @@ from jobs.terminal import (
     print_rejects,
     print_skipped,
     quiet_libraries,
-    say,
     show,
+    warn,
 )
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import unread_inputs
 from scanner.scan.result import finished
 
 
+@dataclass(frozen=True)
+class ScanCommand(ScanConfig, LogOptions):
+    """What to scan, and how messages are written."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command(ScanConfig, "scan", __doc__, scan_command, arguments)
+    return command(ScanCommand, "scan", __doc__, scan_command, arguments)
 
 
 def scan_command(config: ScanConfig) -> int:
     # Before the libraries load, which takes seconds: what is wrong should show at once.
     config.check()
-    result = finished(config, say)
+    result = finished(config)
     if result is None:
         inputs = unread_inputs(config)
         from scanner.scan.describe import describe
@@ -40,10 +47,10 @@ def scan_command(config: ScanConfig) -> int:
 
         quiet_libraries()
         if config.dry_run:
-            _print_description(describe(config, inputs, say), config.json)
+            _print_description(describe(config, inputs), config.json)
             return 0
         with ScanProgress() as progress:
-            result = scan(config, say, progress, inputs)
+            result = scan(config, progress, inputs)
     counts = result.manifest["counts"]
     if config.json:
         record = {"run": result.run, "counts": counts, "rejects": result.rejects}
@@ -55,7 +62,7 @@ def scan_command(config: ScanConfig) -> int:
         print_skipped(result.skipped)
         show(f"next: memscan rank {shlex.quote(result.run)}")
     for complaint in result.complaints:
-        say(f"memscan: {complaint}")
+        warn(complaint)
     return 3 if result.complaints else 0
 
 

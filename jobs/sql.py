@@ -6,6 +6,7 @@ Examples: memscan sql RUN "SELECT count(*) FROM scores WHERE truncated"
           memscan sql --list
 """
 
+import logging
 import sys
 import threading
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ from jobs.calibrations import named_calibration
 from jobs.list_options import OMITTED_BESIDE
 from jobs.options import pairs
 from jobs.tables import Written
-from jobs.terminal import command, say
+from jobs.terminal import command
 from scanner.errors import UsageError, UserError
+
+log = logging.getLogger("memscan")
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def _answer(config: SqlConfig) -> pa.Table:
     found = tables.query(sql, parameters)
     if not len(found):
         for name, remedy in empty_tables(tables, sql).items():
-            say(f"this run has no {name}: {remedy}")
+            log.info(f"this run has no {name}: {remedy}")
     return found
 
 

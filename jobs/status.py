@@ -73,8 +73,8 @@ def _print(found: dict[str, Any]) -> None:
     print_skipped(found["skipped"])
     for name, reason in found["quarantined"].items():
         show(f"quarantine {printable(name)}: {printable(reason)}")
-    for line in found["happened"][-SHOWN:]:
-        show(f"happened   {printable(line)}")
+    for line in found["events"][-SHOWN:]:
+        show(f"event      {printable(line)}")
     show(f"sealed     {'yes' if found['sealed'] else 'no'}")
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from jobs.escaping import escaped, json_text, printable
 from jobs.output import write_out
 from jobs.plain_values import plain_rows
 from jobs.streams import escapes_json
-from jobs.terminal import say
 from scanner.errors import UsageError
+
+log = logging.getLogger("memscan")
 
 SHOWN = 1000
 FORMS = ("csv", "json", "parquet")
@@ -66,15 +68,15 @@ def write_table(
     table = _distinct_names(table)
     if out is not None:
         _to_file(table, form, out, csv_safe)
-        say(f"{len(table):,} rows into {out}")
+        log.info(f"{len(table):,} rows into {out}")
     elif form == "parquet":
         raise UsageError("parquet is no text: name a file with --out")
     elif form == "table":
         print_table(plain_rows(table.slice(0, SHOWN)), table.column_names, first)
         if not len(table):
-            say("no rows")
+            log.info("no rows")
         if len(table) > SHOWN:
-            say(f"… and {len(table) - SHOWN:,} more rows; --out FILE or --format csv has all")
+            log.info(f"… and {len(table) - SHOWN:,} more rows; --out FILE or --format csv has all")
     elif form == "json":
         sys.stdout.write(json_text(plain_rows(table), escapes_json(), allow_nan=False) + "\n")
     else:
@@ -147,7 +149,7 @@ def print_table(
     cells = {name: [cell(row[name]) for row in rows] for name in columns}
     if first and not _fits(console, cells):
         left = ", ".join(name for name in columns if name not in first)
-        say(f"not shown for want of room: {left}; --format csv has all")
+        log.info(f"not shown for want of room: {left}; --format csv has all")
         cells = {name: cells[name] for name in first}
     if not _fits(console, cells):
         _print_records(console, cells)

@@ -1,6 +1,7 @@
 """What every command does alike: errors, exit codes, what it says."""
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -9,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from jobs.escaping import escaped, json_text, printable
+from jobs.logs import LogOptions, logging_to_stderr, set_format
 from jobs.options import parse
 from jobs.streams import as_text, escape_messages, escapes_json, prepare_streams
-from scanner.credentials import without_secrets
 from scanner.errors import UsageError, UserError
 from scanner.storage import skipped_lines
+
+log = logging.getLogger("memscan")
 
 Config = TypeVar("Config")
 
@@ -28,7 +31,14 @@ def command(
     """A command's main: what it does with its options; see :func:`run`. By default the options
     are the process's own words."""
     words = [as_text(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    return run(lambda: do(parse(config, name, str(purpose), words)))
+
+    def body() -> int:
+        options = parse(config, name, str(purpose), words)
+        if isinstance(options, LogOptions):
+            set_format(options.log_format)
+        return do(options)
+
+    return run(body)
 
 
 def run(command: Callable[[], int]) -> int:
@@ -39,6 +49,11 @@ def run(command: Callable[[], int]) -> int:
     """
     prepare_streams()
     escape_messages()
+    with logging_to_stderr():
+        return _run(command)
+
+
+def _run(command: Callable[[], int]) -> int:
     try:
         with _terminated_as_interrupted():
             return command()
@@ -104,14 +119,14 @@ def show(text: str) -> None:
     print(escaped(text), flush=True)
 
 
-def say(line: str) -> None:
-    """One line of progress or log, to standard error, whatever is in it."""
-    print(printable(without_secrets(line)), file=sys.stderr, flush=True)
+def warn(line: str) -> None:
+    """Log what the user should know besides the result, in one line."""
+    log.warning(line, extra={"complaint": True})
 
 
 def complain(problem: object) -> None:
-    """An error, of several lines where it quotes a query, to standard error."""
-    print(escaped(without_secrets(f"memscan: {problem}")), file=sys.stderr, flush=True)
+    """Log an error, of several lines where it quotes a query."""
+    log.error(str(problem), extra={"complaint": True, "multiline": True})
 
 
 def quiet_libraries() -> None:

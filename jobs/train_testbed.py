@@ -8,18 +8,21 @@ of the PyPI package open_clip_torch.
 """
 
 import dataclasses
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.terminal import command, say
+from jobs.terminal import command
 from scanner.errors import UserError
 from scanner.testbed.recipe import Recipe
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+log = logging.getLogger("memscan")
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def _train(config: TrainConfig) -> int:
     labels = reproduction.measure(pipe, groups, images, own)
     pyarrow.csv.write_csv(labels, data / "labels.csv")
     for group, share in _by_group(labels):
-        say(f"{group}: {share:.1%} memorized")
+        log.info(f"{group}: {share:.1%} memorized")
     return 0
 
 

@@ -1,5 +1,6 @@
 """Time the profiles of one model against a guided pair, the seed's code and the bare forward."""
 
+import logging
 import resource
 import statistics
 import time
@@ -10,13 +11,14 @@ from typing import Any
 import torch
 
 from jobs.bench.captions import caption
-from jobs.terminal import say
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.models.random_weights import stable_diffusion_14
 from scanner.probe import watch_attention
 from scanner.scoring import PROFILES, Scorer
 from scanner.scoring.cost import cost
 from scanner.scoring.scorer import STEPS
+
+log = logging.getLogger("memscan")
 
 TRIED_STEPS = 2
 TRIED_TRAJECTORY = 3
@@ -38,7 +40,7 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
             if round_number:
                 seconds[way].append(time.perf_counter() - began)
             memory[way] = _peak(model)
-        say(f"{name}: round {round_number} of {rounds}")
+        log.info(f"{name}: round {round_number} of {rounds}")
     seconds["seed"] = [s * batch * STEPS / TRIED_STEPS for s in seconds["seed"]]
     one_seed = seconds["thorough"]
     seconds["thorough"] = [s * PROFILES["thorough"].seeds for s in seconds["thorough"]]

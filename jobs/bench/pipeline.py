@@ -4,6 +4,7 @@ Each figure is a whole scan on a local Ray, two actors with a core each, into a 
 Scanning is timed from the first slice's start, since loading a model once is no part of a rate.
 """
 
+import logging
 import statistics
 import tempfile
 import time
@@ -16,19 +17,20 @@ import torch
 
 from jobs.bench.captions import caption, write_captions
 from jobs.bench.stubs import STUB_SLICE, StubSetting, resident_bytes
-from jobs.terminal import say
 from scanner.cluster import start_ray
 from scanner.models import load_model
 from scanner.run import Commit, Run
 from scanner.run.progress import PlanningProgress, Progress
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
-from scanner.scan.plan_scan import on_the_pool, plan_scan
+from scanner.scan.plan_scan import plan_scan, planning_executor
 from scanner.scan.record import asked_of, record_of, what_is_scanned
 from scanner.scan.score_plan import score_plan
 from scanner.scan.setting import prepare
 from scanner.scoring import Scorer
 from scanner.storage import Store
+
+log = logging.getLogger("memscan")
 
 ACTORS = 2
 FILES = 8
@@ -64,7 +66,7 @@ def measure(captions: int) -> dict[str, Any]:
             found[f"captions_per_second_{stub}"] = timed.captions_per_second
             found[f"seconds_{stub}"] = {"planning": timed.planning, "scanning": timed.scanning}
             found[f"memory_{stub}"] = memory_of(timed)
-            say(
+            log.info(
                 f"{stub}: {timed.captions_per_second:,.0f} captions/s, planning "
                 f"{timed.planning:.1f} s, scanning {timed.scanning:.1f} s"
             )
@@ -85,7 +87,7 @@ def scan_with(files: str, out: Path, slice_captions: int, stub: str | None = Non
         batch_size=BATCH,
         slice_captions=slice_captions,
     )
-    setting = prepare(config, say)
+    setting = prepare(config)
     if stub:
         setting = StubSetting(**vars(setting), stub=stub)
     run = Run(Store(config.out))
@@ -96,10 +98,10 @@ def scan_with(files: str, out: Path, slice_captions: int, stub: str | None = Non
         driver_bytes.append(resident_bytes())
 
     began = time.perf_counter()
-    planner = on_the_pool(config.address, say, progress)
-    plan = run.adopt(plan_scan(setting, choose_inputs(config), run.store, say, do_items=planner))
+    planner = planning_executor(config.address, progress)
+    plan = run.adopt(plan_scan(setting, choose_inputs(config), run.store, run_items=planner))
     planning = time.perf_counter() - began
-    score_plan(setting, run, plan, say, progress)
+    score_plan(setting, run, plan, progress)
     run.seal()
     ended, commits = time.time(), run.commits.all()
     scanning = ended - min(commit.notes["began"] for commit in commits)
@@ -135,7 +137,7 @@ def _against_bare(files: str, folder: Path) -> dict[str, float]:
         first = min(commit.notes["began"] for commit in timed.commits)
         actors.append(timed.captions / (max(ends) - first))
         busy.append(_busy_fraction(timed.commits))
-        say(
+        log.info(
             f"round {number + 1} of {ROUNDS}: two actors {actors[-1]:,.0f} captions/s, "
             f"two bare processes {bare[-1]:,.0f}, busy {busy[-1]:.3f}"
         )

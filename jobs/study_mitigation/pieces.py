@@ -1,5 +1,6 @@
 """The study in pieces: each is computed in a process of its own, kept as a file, never redone."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.progress import duration
-from jobs.terminal import say
+
+log = logging.getLogger("memscan")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ def run_pieces(folder: Path, pieces: Sequence[Piece], workers: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     left = [piece for piece in pieces if not _path(folder, piece).exists()]
     if len(left) < len(pieces):
-        say(f"{len(pieces) - len(left)} of {len(pieces)} pieces are there already")
+        log.info(f"{len(pieces) - len(left)} of {len(pieces)} pieces are there already")
     began = time.monotonic()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started: a core each
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
@@ -37,7 +39,7 @@ def run_pieces(folder: Path, pieces: Sequence[Piece], workers: int) -> None:
             for done, future in enumerate(as_completed(running), start=1):
                 future.result()
                 rest = (time.monotonic() - began) / done * (len(left) - done)
-                say(f"{done} of {len(left)}: {running[future].name}, {duration(rest)} left")
+                log.info(f"{done} of {len(left)}: {running[future].name}, {duration(rest)} left")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

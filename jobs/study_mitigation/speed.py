@@ -1,6 +1,7 @@
 """What mitigation costs on Stable Diffusion 1.4's full-size U-Net: operations and time."""
 
 import functools
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,10 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from jobs.terminal import say
 from scanner.mitigation import mitigate
 from scanner.models.random_weights import stable_diffusion_14, unet_14
 from scanner.testbed.files import MODEL
+
+log = logging.getLogger("memscan")
 
 CAPTIONS = ("a red fox on a hill", "the quick brown fox, twice: the quick brown fox " * 9)
 LATENT = 32  # 256 px
@@ -88,7 +90,7 @@ def time_ratio(rounds: int) -> dict[str, Any]:
                     torch.cuda.synchronize()
                 if number >= 0:
                     took[on].append(time.perf_counter() - began)
-        say(f"time: pair {number + 1} of {rounds}")
+        log.info(f"time: pair {number + 1} of {rounds}")
     ratios = np.array(took[True]) / np.array(took[False])
     drawn = np.random.default_rng(0).choice(ratios, (DRAWS, len(ratios)))
     return {

@@ -6,14 +6,6 @@ import secrets
 import tempfile
 from pathlib import Path
 
-import scanner.cluster.resources  # noqa: F401 (first: it prepares the environment for ray)
-
-# isort: split
-from ray._raylet import (  # type: ignore[attr-defined]
-    AuthenticationTokenLoader,
-    Config,
-)
-
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 TOKEN_FILE = ".ray/auth_token"
 
@@ -29,6 +21,11 @@ def require_token() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     elif not any(os.environ.get(name) for name in TOKEN_VARIABLES):
         _make_private(Path.home() / TOKEN_FILE)
+    from ray._raylet import (  # type: ignore[attr-defined]
+        AuthenticationTokenLoader,
+        Config,
+    )
+
     # Ray has read the variables already, as it was imported, or for an earlier local Ray.
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()

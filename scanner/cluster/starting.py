@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scanner.cluster.resources import Resources, nodes  # first: it prepares the environment for ray
-
-# isort: split
-import grpc
-import ray
-
+from scanner.cluster.address import (
+    is_connected,
+    joins_cluster,
+    name_address,
+    resolve_address,
+)
 from scanner.cluster.ray_token import has_token_or_place, require_token
+from scanner.cluster.resources import Resources, nodes
 from scanner.cores import usable_cores
 from scanner.errors import UserError
 
@@ -32,15 +33,10 @@ ROOM_BYTES = 32 << 20
 TRIAL_BYTES = 1 << 20
 
 
-def joins_cluster(address: str | None) -> bool:
-    """Whether a running Ray is meant: by address, or by RAY_ADDRESS as in a cluster's job."""
-    return _address(address) not in ("", "local")
-
-
 def check_ray(address: str | None) -> list[str]:
     """Raise UserError, within seconds, for a cluster that does not answer, or for a place where a
     local Ray cannot start; else say what is going to be worked around, a line each."""
-    if ray.is_initialized():
+    if is_connected():
         return []
     if joins_cluster(address):
         _check_answers(address)
@@ -63,8 +59,10 @@ def start_ray(address: str | None) -> None:
 
     Raises UserError that names the variable and its value, or the address, where neither can be.
     """
-    if ray.is_initialized():
+    if is_connected():
         return
+    import ray
+
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if joins_cluster(address):
         _check_answers(address)
@@ -91,15 +89,6 @@ def start_for(resources: Resources, address: str | None) -> None:
     )
 
 
-def _address(address: str | None) -> str:
-    return address or os.environ.get("RAY_ADDRESS") or ""
-
-
-def _named(address: str | None) -> str:
-    """An address as the user gave it."""
-    return f"--address {address}" if address else f"RAY_ADDRESS={_address(address)}"
-
-
 def _init(address: str | None, init: Callable[[], Any]) -> None:
     try:
         with _own_signals():
@@ -109,8 +98,8 @@ def _init(address: str | None, init: Callable[[], Any]) -> None:
     except Exception as error:  # Ray raises OSError, ValueError, RuntimeError, its own and gRPC's
         if joins_cluster(address):
             raise UserError(
-                f"{_named(address)}: no Ray to connect to: {error} (a cluster with tokens wants "
-                "its own in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
+                f"{name_address(address)}: no Ray to connect to: {error} (a cluster with tokens "
+                "needs its own in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
             ) from error
         raise UserError(
             f"a local Ray cannot start: {type(error).__name__}: {error} (its files go to "
@@ -134,7 +123,7 @@ def _own_signals() -> Iterator[None]:
 
 def _check_answers(address: str | None) -> None:
     """Raise UserError where nothing that speaks gRPC, as every Ray does, answers at an address."""
-    wanted = _address(address)
+    wanted = resolve_address(address)
     target = _current_cluster() if wanted == "auto" else wanted
     place, is_client = target.removeprefix(CLIENT), target.startswith(CLIENT)
     host, colon, port = place.partition("?")[0].rpartition(":")
@@ -145,20 +134,25 @@ def _check_answers(address: str | None) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
         _check_grpc(f"{host}:{port}")
-    except (OSError, grpc.FutureTimeoutError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "no answer"
+    except OSError as error:
+        why = error.strerror or "no answer"
         raise UserError(
-            f"{_named(address)}: no Ray answers at {host}:{port} ({why}); start one there (ray "
-            "start --head), name another, or leave --address and RAY_ADDRESS out: then a local "
-            "Ray starts"
+            f"{name_address(address)}: no Ray answers at {host}:{port} ({why}); start one there "
+            "(ray start --head), name another, or leave out --address and RAY_ADDRESS to start a "
+            "local Ray"
         ) from error
 
 
 def _check_grpc(target: str) -> None:
     if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
         return
+    import grpc
+
     with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        grpc.channel_ready_future(channel).result(ANSWER_SECONDS)
+        try:
+            grpc.channel_ready_future(channel).result(ANSWER_SECONDS)
+        except grpc.FutureTimeoutError as error:
+            raise TimeoutError from error
 
 
 def _current_cluster() -> str:
@@ -172,6 +166,8 @@ def _current_cluster() -> str:
 
 def _within(seconds: float, address: str | None, options: dict[str, Any]) -> None:
     """Join a cluster. Raises UserError where that takes longer."""
+    import ray
+
     failures: list[Exception] = []
     named: dict[str, Any] = {"address": address} if address else {}
 
@@ -188,9 +184,9 @@ def _within(seconds: float, address: str | None, options: dict[str, Any]) -> Non
         raise failures[0]
     if joining.is_alive():
         raise UserError(
-            f"{_named(address)}: something answers there, but no Ray lets this process join within "
-            f"{seconds:.0f} seconds; is it a Ray of this version ({ray.__version__}), and does a "
-            "node of it run on this machine (else: --address ray://host:10001)?"
+            f"{name_address(address)}: something answers there, but no Ray lets this process join "
+            f"within {seconds:.0f} seconds; is it a Ray of this version ({ray.__version__}), and "
+            "does a node of it run on this machine (else: --address ray://host:10001)?"
         )
 
 

@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -11,6 +12,8 @@ from scanner.captions.pictures import NotAPicture, open_picture
 from scanner.evidence.verify.references import References, Sample
 from scanner.run.directory import recorded_roots
 from scanner.storage import Roots, Store, UnsafeName, is_transient, open_input
+
+log = logging.getLogger("memscan.report")
 
 SIDE = 72
 SEEDS = 2
@@ -26,12 +29,12 @@ def roots_of(record: dict[str, Any], input_roots: Sequence[str]) -> Roots:
 
 
 def pictures(
-    store: Store, rows: Sequence[Row], most: int, roots: Roots, say: Callable[[str], None]
+    store: Store, rows: Sequence[Row], most: int, roots: Roots
 ) -> dict[str, dict[str, Any]]:
     """By caption id, ``drawn`` (a data URL a seed) and ``trained`` (one, or None).
 
-    Of the first ``most`` rows that have a verdict, so that the page stays small. ``say`` hears
-    which pictures are refused: those outside of the run that are not below ``roots``.
+    Of the first ``most`` rows that have a verdict, so that the page stays small. Logs which
+    pictures are refused: those outside of the run that are not below ``roots``.
     """
     chosen = [row for row in rows if row["images"]][:most]
     samples: list[Sample] = [
@@ -56,9 +59,9 @@ def pictures(
             "trained": _data_url(image) if image else None,
         }
     if refused:
-        say(f"{len(refused):,} pictures of verdicts refused, such as {refused[0]}")
+        log.warning(f"{len(refused):,} pictures of verdicts refused, such as {refused[0]}")
     for why, count in references.problems.most_common(SHOWN):
-        say(f"{count:,} training images not shown: {why}")
+        log.warning(f"{count:,} training images not shown: {why}")
     return found
 
 

@@ -11,31 +11,32 @@ import torch
 from scanner.models.loading import choose_device
 from scanner.run.status import count_reasons
 from scanner.scan.config import ScanConfig
-from scanner.scan.inherited import refuse_other_weights, with_model
+from scanner.scan.inherited import log_inherited, refuse_other_weights, with_model
 from scanner.scan.plan.inputs import Inputs
 from scanner.scan.plan_scan import plan_scan
-from scanner.scan.setting import Say, prepare
+from scanner.scan.setting import prepare
 from scanner.scan.trial import try_speed
 from scanner.scoring.cost import cost
 from scanner.storage import Store
 from scanner.storage.local import LOCK
 
 
-def describe(config: ScanConfig, inputs: Inputs, say: Say) -> dict[str, Any]:
+def describe(config: ScanConfig, inputs: Inputs) -> dict[str, Any]:
     """What a scan with these options would do; in the store it leaves nothing.
 
     The inputs are read and grouped, in a temporary directory, so that the counts are true; the
     speed is tried on captions of theirs.
     """
     config.check()
-    given, config = config, with_model(config, say)
-    setting = prepare(config, say, on=choose_device(config.device))
+    given, config = config, with_model(config)
+    log_inherited(given, config)
+    setting = prepare(config, on=choose_device(config.device))
     refuse_other_weights(given, setting.scorer.model.weights)
     actors = setting.resources.count()
     racers = _preflight(config) if config.out else 0
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
-        plan = plan_scan(setting, inputs, store, say)
+        plan = plan_scan(setting, inputs, store)
         rejects = count_reasons(store, plan.rejects)
         with store.open(plan.captions[0]) as file:
             captions = pq.read_table(file, columns=["caption"])["caption"].to_pylist()

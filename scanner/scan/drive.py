@@ -1,35 +1,39 @@
 """Drive a scan from its options to a sealed run."""
 
+import logging
 from dataclasses import replace
 from typing import Any
 
-from scanner.cluster import check_ray, start_ray
+from scanner.cluster import check_ray, may_run_in_process
 from scanner.errors import UserError
 from scanner.run import Plan, Run
 from scanner.run.directory import planning_folder
-from scanner.run.progress import PlanningProgress, Watch
+from scanner.run.progress import Watch
 from scanner.scan.config import ScanConfig
-from scanner.scan.inherited import refuse_other_weights, with_model
+from scanner.scan.inherited import log_inherited, refuse_other_weights, with_model
 from scanner.scan.plan.inputs import Inputs, choose_inputs, unread_inputs
-from scanner.scan.plan_scan import on_the_pool, plan_scan
+from scanner.scan.plan_scan import plan_scan, planning_executor
 from scanner.scan.record import asked_of, record_of, what_is_scanned
 from scanner.scan.result import ScanResult, finished, result_of
 from scanner.scan.score_plan import score_plan
-from scanner.scan.setting import Say, prepare
+from scanner.scan.setting import prepare
 from scanner.storage import Store
 
+log = logging.getLogger("memscan.scan")
 
-def scan(config: ScanConfig, say: Say, progress: Watch, inputs: Inputs | None = None) -> ScanResult:
+
+def scan(config: ScanConfig, progress: Watch, inputs: Inputs | None = None) -> ScanResult:
     """Plan, score and seal; goes on where an earlier call on the same directory stopped.
 
     ``inputs``: the files to read, where :func:`unread_inputs` has been called already.
-    ``say`` hears what is chosen and what goes wrong, a line at a time; ``progress`` hears how far
-    it is, at least every second. Raises UserError for what the user has to mend.
+    What is chosen and what goes wrong is logged; ``progress`` is called with how far it is, at
+    least every second. Raises UserError for what the user has to mend.
     """
     config.check()
-    if done := finished(config, say):
+    if done := finished(config):
         return done
-    given, config = config, with_model(config, say)
+    given, config = config, with_model(config)
+    log_inherited(given, config)
     run = Run(Store(config.out, config.single_writer))
     wanted = what_is_scanned(config)
     there = run.record()
@@ -43,29 +47,26 @@ def scan(config: ScanConfig, say: Say, progress: Watch, inputs: Inputs | None = 
     if inputs is None:
         inputs = unread_inputs(config)
     if config.extend and not inputs.files and run.is_finished() and not config.repair:
-        say(f"{config.out} has read these files already")
+        log.info(f"{config.out} has read these files already")
         return result_of(run, run.manifest() or {}, config)
-    for line in check_ray(config.address):
-        say(line)
-    setting = prepare(config, say)
+    if not may_run_in_process(config.actors, config.address):
+        for line in check_ray(config.address):  # before what takes long, so that errors show early
+            log.info(line)
+    setting = prepare(config)
     refuse_other_weights(given, setting.scorer.model.weights)
     run.store.preflight()
     run.begin(record_of(setting, asked, wanted, inputs.skipped))
-    if inputs.files or not plans or not run.is_finished():
-        # Before planning, which may take long, so that errors show early.
-        progress(PlanningProgress("start", 0))
-        start_ray(config.address)
-    planner = on_the_pool(config.address, say, progress)
+    planner = planning_executor(config.address, progress)
     while not plans or inputs.files:
         try:
-            plan = plan_scan(setting, inputs, run.store, say, plans, planner)
+            plan = plan_scan(setting, inputs, run.store, plans, planner)
         except UserError:
             run.abandon()
             raise
         plans.append(run.adopt(plan, len(plans)))
         # Another driver, or this one before it was killed, may have planned other files.
         inputs = choose_inputs(config, plans) if config.extend else Inputs()
-    score_plan(setting, run, Plan.joined(plans), say, progress)
+    score_plan(setting, run, Plan.joined(plans), progress)
     manifest = run.seal()
     for number in range(len(plans)):
         run.store.remove_folder(f"{planning_folder(number)}/spellings")

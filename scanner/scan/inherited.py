@@ -3,7 +3,7 @@
 Light to import: a finished run is to be seen before the libraries load.
 """
 
-from collections.abc import Callable
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,10 @@ from scanner.scan.config import MODEL, ScanConfig
 from scanner.scan.options import DEFAULT_MODEL
 
 OWN = ("revision", *MODEL)
-Say = Callable[[str], None]
+log = logging.getLogger("memscan.scan")
 
 
-def with_model(config: ScanConfig, say: Say) -> ScanConfig:
+def with_model(config: ScanConfig) -> ScanConfig:
     """Return the options with a model: as they are if they name one.
 
     With ``captions_from``, the model of that run, and what changes it (revision, configuration,
@@ -33,10 +33,16 @@ def with_model(config: ScanConfig, say: Say) -> ScanConfig:
         taken["lora"] = own["lora"]
         if config.lora_scale == ScanConfig.lora_scale:
             taken["lora_scale"] = own["lora_scale"]
-    config = replace(config, model=own["name"], **taken)
-    lora = f", LoRA {config.lora} times {config.lora_scale:g}" if config.lora else ""
-    say(f"model {config.model}{lora}: that of {config.captions_from} (another one by --model)")
-    return config
+    return replace(config, model=own["name"], **taken)
+
+
+def log_inherited(given: ScanConfig, config: ScanConfig) -> None:
+    """Log the model that :func:`with_model` has taken from an earlier run, if it has."""
+    if config.captions_from and not given.model:
+        lora = f", LoRA {config.lora} times {config.lora_scale:g}" if config.lora else ""
+        log.info(
+            f"model {config.model}{lora}: that of {config.captions_from} (another one by --model)"
+        )
 
 
 def refuse_other_weights(given: ScanConfig, weights: str) -> None:

@@ -3,7 +3,7 @@
 Light to import: a finished run is to be seen before the libraries load.
 """
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from scanner.scan.config import ScanConfig
 from scanner.scan.inherited import with_model
 from scanner.scan.record import asked_of, what_is_scanned
 from scanner.storage import Store
+
+log = logging.getLogger("memscan.scan")
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class ScanResult:
     complaints: tuple[str, ...]
 
 
-def finished(config: ScanConfig, say: Callable[[str], None]) -> ScanResult | None:
+def finished(config: ScanConfig) -> ScanResult | None:
     """The result, where a run with these options is sealed and nothing is to be added or mended."""
     if not config.out or config.extend or config.repair or config.dry_run:
         return None
-    config = with_model(config, lambda _: None)
+    config = with_model(config)
     run = Run(Store(config.out, config.single_writer))
     there = run.record()
     wanted = {"inputs": what_is_scanned(config), "asked": asked_of(config)}
@@ -39,7 +41,7 @@ def finished(config: ScanConfig, say: Callable[[str], None]) -> ScanResult | Non
         return None
     if not run.is_finished():
         return None
-    say(f"{config.out} is finished already")
+    log.info(f"{config.out} is finished already")
     return result_of(run, run.manifest() or {}, config)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scanner.cluster import BrokenDevice, Result, report
-from scanner.models import ModelFiles, find_model, load_model
+from scanner.models import DiffusionModel, ModelFiles, find_model, load_model
 from scanner.run import Output, Slice
 from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json
@@ -38,10 +38,15 @@ class ScanWork:
     threads: int
 
     def __call__(self) -> "SliceScorer":
-        if self.device == "cpu":
-            torch.set_num_threads(self.threads)
         files = find_same_model(self.model, self.revision, self.model_options, self.weights)
         model = load_model(files, dtype=self.dtype, device=self.device, weights=self.weights)
+        return self.with_model(model)
+
+    def with_model(self, model: DiffusionModel) -> "SliceScorer":
+        """Return the work with a model that is loaded already, moved to the device."""
+        model.to(self.device)
+        if self.device == "cpu":
+            torch.set_num_threads(self.threads)
         remembered = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
         scoring = self.scoring
         if scoring["batch_size"] is None and self.store.exists(remembered):

@@ -38,12 +38,12 @@ def test_damaged_and_missing_parts_and_commits_are_scored_again(
     assert "--repair" in refused
     memscan(*command, "--repair")
     told = assert_nothing_lost(str(out), scores(undisturbed))
-    happened = "\n".join(told["happened"])
+    events = "\n".join(told["events"])
     for commit, problem in zip(
         commits, ("is damaged", "is missing", "its commit is damaged"), strict=False
     ):
-        assert f"slice {commit.slice} is scored again" in happened
-        assert problem in happened
+        assert f"slice {commit.slice} is scored again" in events
+        assert problem in events
 
 
 def test_what_a_message_says_to_remove_is_worked_out_again_by_the_same_command(

@@ -15,9 +15,10 @@ import pytest
 
 import jobs
 from jobs.escaping import escaped, json_text, printable
+from jobs.logs import logging_to_stderr
 from jobs.progress import ProgressLine
 from jobs.tables import write_table
-from jobs.terminal import print_rejects, say
+from jobs.terminal import print_rejects, warn
 from scanner.run import Run
 from tests.memscan import called
 from tests.query.runs import make_run, trigger
@@ -126,7 +127,8 @@ def test_no_command_lets_a_hostile_run_steer(
 
 def test_a_reason_makes_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     print_rejects({"bad\nsealed     yes": 1})
-    say("one\nmemscan: two")
+    with logging_to_stderr():
+        warn("one\nmemscan: two")
     shown = capsys.readouterr()
     assert shown.out.count("\n") == shown.err.count("\n") == 1
 
@@ -174,15 +176,15 @@ def test_logs_warnings_and_tracebacks_steer_nothing() -> None:
 
 
 def test_only_the_escaping_functions_write_to_the_terminal() -> None:
-    """What a command shows goes through show, say, complain or the tables."""
-    allowed = {"terminal.py": 4, "cli.py": 1}
+    """What a command shows goes through show, the log or the tables."""
+    allowed = {"terminal.py": 2, "logs.py": 1, "cli.py": 1}
     for path in Path(jobs.__file__).parent.rglob("*.py"):
         calls = [
             node
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
         ]
-        assert len(calls) <= allowed.get(path.name, 0), f"{path}: show(), say() or complain()"
+        assert len(calls) <= allowed.get(path.name, 0), f"{path}: show() or log"
 
 
 def test_a_progress_bar_takes_no_markup_and_no_controls(

@@ -9,6 +9,9 @@ import sys
 SHOW = """
 from jobs.progress import ScanProgress
 from scanner.run.progress import PlanningProgress, Progress
+from jobs.logs import logging_to_stderr
+logs = logging_to_stderr()
+logs.__enter__()
 progress = ScanProgress()
 progress(PlanningProgress("start", 0))
 progress._last = 0.0

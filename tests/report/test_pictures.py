@@ -11,6 +11,7 @@ from scanner.errors import UserError
 from scanner.models.loading import tokenizer_of
 from scanner.report.pictures import pictures, roots_of
 from scanner.storage import Store
+from tests.logs import logged
 
 
 def picture(path: Path) -> Path:
@@ -21,10 +22,10 @@ def picture(path: Path) -> Path:
 
 def drawn(run: Path, name: str, *input_roots: str, source: str | None = None) -> tuple[dict, str]:
     row = {"caption_id": "c", "images": [name], "reference_source": source, "reference_row": 0}
-    said: list[str] = []
     roots = roots_of({"inputs": {"captions": [str(run.parent / "data")]}}, input_roots)
-    shown = pictures(Store(str(run)), [row], 1, roots, said.append)
-    return shown["c"], " ".join(said)
+    with logged() as lines:
+        shown = pictures(Store(str(run)), [row], 1, roots)
+    return shown["c"], " ".join(lines)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked = {"model": "testbed", "model_config": None, "steps": 50, "dtype": "float32"}
     record = {"asked": asked, "model": {"name": "testbed", "weights": "w"}}
     run = make_run(top / "run", loudness, captions=(str(top / "d"),), record=record)
-    progress = Progress(1, 2, running={"000000": 1}, happened=["x"])
+    progress = Progress(1, 2, running={"000000": 1}, events=["x"])
     progress.save(Run.existing(run))
     return Path(run)
 

@@ -17,6 +17,6 @@ def test_rows_that_were_never_downloaded_are_no_rejects_in_the_complaint(tmp_pat
     counts = {"rows": 100, "samples": 30, "rejects": 70, "not_downloaded": 50, "captions": 0}
     run.adopt(Plan((), (), (), (), (), counts | {"rejected_files": 0}, {}))
     run.seal()
-    assert [one.split(";")[0] for one in scan(config, print, print).complaints] == [
+    assert [one.split(";")[0] for one in scan(config, print).complaints] == [
         "20 of 50 rows were rejected"
     ]

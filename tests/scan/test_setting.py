@@ -11,6 +11,7 @@ from scanner.scan.config import ScanConfig
 from scanner.scan.record import asked_of
 from scanner.scan.setting import prepare
 from scanner.storage import Store
+from tests.logs import logged
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +28,16 @@ def test_an_actor_scores_with_the_lora_that_the_scan_was_given(
     random_models: dict[str, Path], lora: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)  # of an actor's own process
-    said: list[str] = []
     config = ScanConfig(model=str(random_models["sd1"]), lora=lora, lora_scale=0.5, device="cpu")
-    setting = prepare(config, said.append)
+    with logged() as lines:
+        setting = prepare(config)
+        plain = prepare(ScanConfig(model=str(random_models["sd1"]), device="cpu"))
     scorer = pickle.loads(pickle.dumps(setting.work(Store(str(tmp_path)))))().scorer
     assert scorer.model.weights == setting.scorer.model.weights
     assert scorer.score(["a cat"]).equals(setting.scorer.score(["a cat"]))
-    plain = prepare(ScanConfig(model=str(random_models["sd1"]), device="cpu"), said.append)
     assert not scorer.score(["a cat"]).equals(plain.scorer.score(["a cat"]))
-    assert f"with LoRA {lora} times 0.5" in said[0]
-    assert "LoRA" not in said[1]
+    assert f"with LoRA {lora} times 0.5" in lines[0]
+    assert "LoRA" not in lines[1]
 
 
 def test_what_changes_the_model_is_part_of_what_was_asked(lora: str) -> None:

@@ -1,8 +1,9 @@
 """Cleaned copies of the input shards: every one made, checked and committed by itself."""
 
 import hashlib
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scanner.cluster import Resources, Task, run_items, start_ray
+from scanner.cluster import (
+    Committed,
+    Event,
+    Execution,
+    InProcess,
+    Notice,
+    Requeued,
+    Resources,
+    Started,
+    execute,
+)
 from scanner.curation.copies.cleaning import REFUSED, CleanWork
 from scanner.curation.copies.shards import Shard, roots_of, shards_of
 from scanner.curation.removals import PARQUET, REMOVED
@@ -20,15 +31,15 @@ from scanner.run import Commit, Commits, Run
 from scanner.run.records import encode
 from scanner.storage import Store
 
+log = logging.getLogger("memscan.curate")
+
 # Not among the names that a training set is read by.
 FOLDER = ".memscan"
 POOL_FROM = 4
 CPUS = 1.0
-SAY_SECONDS = 10.0
+LOG_SECONDS = 10.0
 NAMED = 10
 MEND = "remove it and run the same memscan curate again: its shard is copied again"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -68,18 +79,19 @@ def apply(
     run: str,
     removals: str,
     copies: str,
-    say: Say,
     actors: int | None = None,
     address: str | None = None,
     single_writer: bool = False,
     input_roots: Sequence[str] = (),
+    pool_from: int = POOL_FROM,
 ) -> Applied:
     """Copy the shards that a run scanned to ``copies``, without the rows that a list removes.
 
     ``removals``: the directory with the list. Goes on where an earlier call stopped. Raises
     UserError where a shard is not the one scanned, where rows do not add up, or where the copies
     there are those of another list. ``single_writer``: no other call copies to the same place.
-    ``input_roots``: where shards may lie besides what the scan's --captions named.
+    ``input_roots``: where shards may lie besides what the scan's --captions named. ``pool_from``:
+    how many shards are worth a pool; fewer are copied in this process, unless ``actors`` is given.
     """
     opened = Run.existing(run)
     plan = opened.plan()
@@ -89,11 +101,23 @@ def apply(
     listed, store = Store(removals, single_writer=True), Store(copies, single_writer)
     digest = _begin(listed, store, copies, plan.counts["samples"])
     commits = Commits(store, f"{FOLDER}/commits", digest, MEND)
-    left = _left(commits, shards)
-    if len(left) < len(shards):
-        say(f"going on: {len(shards) - len(left):,} of {counted(len(shards), 'shard')} are there")
-    say(f"apply: {counted(len(left), 'shard')} to copy")
-    failed = _run(commits, left, CleanWork(listed, store, roots), say, actors, address)
+    copying = _Copying(len(shards))
+    work = CleanWork(listed, store, roots)
+    here = InProcess[Shard](lambda left: len(left) < pool_from and not actors)
+    outcome = execute(
+        commits,
+        shards,
+        work,
+        Resources(actors, CPUS, 0),
+        address=address,
+        in_process=here,
+        generations=_generations(commits, shards),
+        execution=Execution(in_flight=1),
+        on_event=copying,
+    )
+    sources = {shard.id: shard.source for shard in shards}
+    given_up = {name: f"{sources[name]}: {why}" for name, why in outcome.failed.items()}
+    failed = copying.refused | given_up
     if failed:
         raise UserError(_not_copied(copies, len(shards), list(failed.values())))
     found = _result(commits, shards, copies)
@@ -128,20 +152,15 @@ def _begin(listed: Store, store: Store, copies: str, samples: int) -> str:
     return digest
 
 
-def _left(commits: Commits, shards: list[Shard]) -> list[Task]:
-    """The shards without a copy. One that was refused is looked at again: its file may be back."""
+def _generations(commits: Commits, shards: list[Shard]) -> dict[str, int]:
+    """Return the generation that each refused shard needs: its file may be back."""
     done = commits.done()
-    found = commits.look({shard.id: done[shard.id] for shard in shards if shard.id in done})
-    refused = {
-        name
-        for name, commit in found.items()
+    existing = commits.look({shard.id: done[shard.id] for shard in shards if shard.id in done})
+    return {
+        name: done[name] + 1
+        for name, commit in existing.items()
         if isinstance(commit, Commit) and REFUSED in commit.notes
     }
-    return [
-        Task(shard, done[shard.id] + 1 if shard.id in refused else 0)
-        for shard in shards
-        if shard.id not in done or shard.id in refused
-    ]
 
 
 def _not_copied(copies: str, shards: int, reasons: list[str]) -> str:
@@ -157,45 +176,37 @@ def _not_copied(copies: str, shards: int, reasons: list[str]) -> str:
     return "\n  ".join(lines)
 
 
-def _run(
-    commits: Commits,
-    tasks: list[Task],
-    work: CleanWork,
-    say: Say,
-    actors: int | None,
-    address: str | None,
-) -> dict[str, str]:
-    """Do the shards, few in this process, many by a pool; why some failed, by id."""
-    if len(tasks) < POOL_FROM and not actors:
-        return _run_here(commits, tasks, work)
-    start_ray(address)
-    failed: dict[str, str] = {}
-    finished, told, last = 0, 0, time.monotonic()
-    for event in run_items(commits, tasks, work, Resources(actors, CPUS, 0), in_flight=1):
-        if event.commit and REFUSED in event.commit.notes:
-            failed[event.item.id] = event.commit.notes[REFUSED]
-        elif event.kind == "commit":
-            finished += 1
-        elif event.kind == "quarantine":
-            failed[event.item.id] = f"{event.item.source}: {event.reason}"
-        elif event.kind in ("retry", "note"):
-            say(f"apply: {event.item.source if event.item else ''} {event.reason}")
-        if finished > told and time.monotonic() - last > SAY_SECONDS:
-            say(f"apply: {finished:,} of {counted(len(tasks), 'shard')} copied")
-            told, last = finished, time.monotonic()
-    return failed
+class _Copying:
+    """Follows the events of copying, in the log; ``refused``: why shards were, by id."""
 
+    def __init__(self, shards: int) -> None:
+        self.shards = shards
+        self.refused: dict[str, str] = {}
+        self._left = self._copied = self._logged = 0
+        self._logged_at = time.monotonic()
 
-def _run_here(commits: Commits, tasks: list[Task], work: CleanWork) -> dict[str, str]:
-    failed = {}
-    cleaner = work()
-    for task in tasks:
-        shard = task.item
-        notes = cleaner.finish(cleaner.compute(cleaner.prepare(shard))).notes
-        commit = commits.commit(shard.id, [], task.generation, notes=notes)
-        if REFUSED in commit.notes:
-            failed[shard.id] = commit.notes[REFUSED]
-    return failed
+    def __call__(self, event: Event[Shard]) -> None:
+        if isinstance(event, Started):
+            self._start(event)
+        elif isinstance(event, Committed) and REFUSED in event.commit.notes:
+            self.refused[event.item.id] = event.commit.notes[REFUSED]
+        elif isinstance(event, Committed):
+            self._copied += 1
+        elif isinstance(event, Requeued):
+            fields = {"slice": event.item.id, **event.location.fields()}
+            log.warning(f"apply: {event.item.source} {event.reason}", extra=fields)
+        elif isinstance(event, Notice):
+            log.info(f"apply: {event.message}")
+        if self._copied > self._logged and time.monotonic() - self._logged_at > LOG_SECONDS:
+            log.info(f"apply: {self._copied:,} of {counted(self._left, 'shard')} copied")
+            self._logged, self._logged_at = self._copied, time.monotonic()
+
+    def _start(self, event: Started[Shard]) -> None:
+        self._left = len(event.items)
+        if self._left < self.shards:
+            existing = f"{self.shards - self._left:,} of {counted(self.shards, 'shard')}"
+            log.info(f"resuming: {existing} are copied already")
+        log.info(f"apply: {counted(self._left, 'shard')} to copy")
 
 
 def _result(commits: Commits, shards: list[Shard], copies: str) -> Applied:

@@ -1,5 +1,6 @@
 """Explain one caption: follow it beside held-out captions, and score it without each word."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 from scanner.errors import UserError
 from scanner.evidence.explain.curves import Curve, beginning_band, curves
 from scanner.evidence.explain.scores import RESCORED, Score, count_evidence, scores_of
-from scanner.evidence.explain.trace import Say, trace, trace_all
+from scanner.evidence.explain.trace import trace, trace_all
 from scanner.evidence.explain.words import (
     WordEvidence,
     evidence,
@@ -20,6 +21,8 @@ from scanner.evidence.explain.words import (
 from scanner.models import Decode, DiffusionModel, Tokens
 from scanner.scoring import ScoreError, Scorer
 from scanner.scoring.scorer import GUIDANCE, STEPS
+
+log = logging.getLogger("memscan.explain")
 
 PUBLISHED = "the signals' publications"
 
@@ -101,7 +104,6 @@ def explain(
     setting: Setting | None = None,
     directions: Mapping[str, int] | None = None,
     directions_from: str = PUBLISHED,
-    say: Say = lambda _: None,
 ) -> Explanation:
     """Explain what a model does with a caption.
 
@@ -114,15 +116,17 @@ def explain(
     tokens = model.tokenize([caption])
     words = words_of(tokens)
     scorer = _scorer(model, asked, RESCORED)
-    say(f"scoring: the caption, {len(words)} times with a word left out, {len(held_out)} held out")
+    log.info(
+        f"scoring: the caption, {len(words)} times with a word left out, {len(held_out)} held out"
+    )
     try:
         table = scorer.score([caption, *(left_out(caption, word) for word in words), *held_out])
         slopes = _scorer(model, asked, ("token_gradient",)).score([caption])
     except ScoreError as error:
         raise UserError(f"the model gives no finite score: {error}") from error
-    say(f"following the caption over {asked.steps} steps")
+    log.info(f"following the caption over {asked.steps} steps")
     one = trace(scorer.forwards, tokens, asked.seed, heat=True)
-    others = trace_all(scorer.forwards, held_out, asked.seed, scorer.batch_size, say)
+    others = trace_all(scorer.forwards, held_out, asked.seed, scorer.batch_size)
     row, gradient = table.slice(0, 1).to_pylist()[0], slopes["token_gradient"][0].as_py()
     n = int(tokens.n_B[0])
     abar_SNL = one.abar_SNBL[:, :, 0]

@@ -4,7 +4,8 @@ Shapes: S steps, N cross-attention layers in run order, B captions, L text posit
 pixels.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from scanner.probe import AttentionRecord, watch_attention
 from scanner.scoring.forwards import Forwards, at_latent_size
 from scanner.signals.noise import difference_norm
 
-Say = Callable[[str], None]
+log = logging.getLogger("memscan.explain")
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ def trace(forwards: Forwards, tokens: Tokens, seed: int, heat: bool = False) -> 
 
 
 def trace_all(
-    forwards: Forwards, captions: Sequence[str], seed: int, batch_size: int, say: Say
+    forwards: Forwards, captions: Sequence[str], seed: int, batch_size: int
 ) -> Trace | None:
     """The traces of many captions as one, in batches; None for no captions."""
     if not captions:
         return None
     parts = []
     for start in range(0, len(captions), batch_size):
-        say(f"following held-out captions: {start} of {len(captions)} done")
+        log.info(f"following held-out captions: {start} of {len(captions)} done")
         batch = list(captions[start : start + batch_size])
         parts.append(trace(forwards, forwards.model.tokenize(batch), seed))
     return Trace(

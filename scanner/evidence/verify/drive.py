@@ -1,6 +1,7 @@
 """Drive a verification: generate on the pool, judge, and add the verdicts to the run."""
 
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +11,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scanner.cluster import Event, Task, run_items, start_for
+from scanner.cluster import (
+    Committed,
+    Event,
+    Execution,
+    Notice,
+    Quarantined,
+    Requeued,
+    RetryLimits,
+    Started,
+    execute,
+)
 from scanner.errors import UserError
 from scanner.evidence.verify.changes import Changes, compare
 from scanner.evidence.verify.chosen import check_images, choose, grouped
@@ -33,11 +44,12 @@ from scanner.run.verdicts import (
 )
 from scanner.storage import Store, full_url
 
+log = logging.getLogger("memscan.verify")
+
 # A pool takes an actor for hanging that needs longer than this a picture.
 HANG_SECONDS = {"cpu": 1800.0, "cuda": 120.0}
 SHOWN = 3
 MEND = "remove it and run the same memscan verify again: what it held is made again"
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -92,7 +104,7 @@ class Drawn:
         return self.images / self.seconds if self.seconds > 0 else 0.0
 
 
-def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) -> Verification:
+def verify(config: VerifyConfig, progress: Callable[[Drawn], None]) -> Verification:
     """Generate from the chosen captions, and add their verdicts to the run.
 
     The same captions and settings go on where an earlier call stopped; other thresholds judge
@@ -114,20 +126,20 @@ def verify(config: VerifyConfig, say: Say, progress: Callable[[Drawn], None]) ->
     out = Store(config.out or f"{config.run.rstrip('/')}/{folder}/{name}", config.single_writer)
     out.preflight()
     _begin(out, about)
-    say(
+    log.info(
         f"verifying {len(chosen):,} captions with {config.seeds} seeds, "
         f"{setting.recipe.steps} steps, guidance {setting.recipe.guidance:g}"
         f"{', mitigated' if config.mitigate else ''}, into {out.url}"
     )
     commits = Commits(out, "commits", name, MEND)
     place = f"{full_url(config.out)}/" if config.out else f"{folder}/{name}/"
-    drawn, lost = _generate(setting, commits, groups, place, say, progress)
+    drawn, lost = _generate(setting, commits, groups, place, progress)
     found = commits.of(group.id for group in groups if group.id not in lost)
     table = judge(measures_of(out, found), config.thresholds, name)
     store = Store(config.run, config.single_writer)
     if len(table):
         _join(verdict_commits(store, folder), name, table, about.get("mitigation"), out.url)
-    _tell_problems(found, say)
+    _log_problems(found)
     counted = Counter(table["verdict"].to_pylist())
     plain = identity({key: value for key, value in about.items() if key != "mitigation"})
     return Verification(
@@ -160,47 +172,60 @@ def _generate(
     commits: Commits,
     groups: list[Group],
     place: str,
-    say: Say,
     progress: Callable[[Drawn], None],
 ) -> tuple[Drawn, dict[str, str]]:
     """Do the groups that have no commit; what was drawn, and why groups were given up."""
-    done = commits.done()
-    left = [Task(group) for group in groups if group.id not in done]
-    drawn = Drawn(sum(len(group.captions) for group in groups), setting.config.seeds)
-    drawn.captions_done = drawn.captions - sum(len(task.item.captions) for task in left)
-    lost: dict[str, str] = {}
-    if not left:
-        say("all pictures are there already")
-        return drawn, lost
-    if len(left) < len(groups):
-        say(f"going on: {drawn.captions_done:,} of {drawn.captions:,} captions are drawn")
-    start_for(setting.resources, setting.config.address)
-    work = setting.work(commits.store, place)
+    drawing = _Drawing(commits.store.url, groups, setting.config.seeds, progress)
     images = max(len(group.captions) for group in groups) * setting.config.seeds
     hang = HANG_SECONDS.get(setting.device, HANG_SECONDS["cuda"]) * images
-    began = float("inf")
-    for event in run_items(commits, left, work, setting.resources, hang_seconds=hang):
-        if event.kind == "commit" and event.commit:
-            began = min(began, event.commit.notes["began"])
+    outcome = execute(
+        commits,
+        groups,
+        setting.work(commits.store, place),
+        setting.resources,
+        address=setting.config.address,
+        execution=Execution(limits=RetryLimits(hang_seconds=hang)),
+        on_event=drawing,
+    )
+    return drawing.drawn, outcome.failed
+
+
+class _Drawing:
+    """Follows the events of generating: in the log, and for whoever watches."""
+
+    def __init__(
+        self, out: str, groups: list[Group], seeds: int, progress: Callable[[Drawn], None]
+    ) -> None:
+        self.out, self.progress = out, progress
+        self.drawn = Drawn(sum(len(group.captions) for group in groups), seeds)
+        self._began = float("inf")
+
+    def __call__(self, event: Event[Group]) -> None:
+        drawn = self.drawn
+        if isinstance(event, Started):
+            self._start(event)
+            return
+        if isinstance(event, Committed):
+            self._began = min(self._began, event.commit.notes["began"])
             drawn.captions_done += len(event.item.captions)
             drawn.images += event.commit.notes["images"]
-            drawn.seconds = time.time() - began
-        elif event.kind == "quarantine":
-            lost[event.item.id] = event.reason
-        _tell(event, say)
-        progress(drawn)
-    return drawn, lost
+            drawn.seconds = time.time() - self._began
+        elif isinstance(event, Requeued | Quarantined):
+            fate = "failed, requeued" if isinstance(event, Requeued) else "is quarantined"
+            fields = {"run": self.out, "slice": event.item.id, **event.location.fields()}
+            log.warning(f"group {event.item.id} {fate}: {event.reason}", extra=fields)
+        elif isinstance(event, Notice):
+            log.info(event.message, extra={"run": self.out})
+        self.progress(drawn)
 
-
-def _tell(event: Event, say: Say) -> None:
-    what = {
-        "retry": "failed and goes back in line: ",
-        "quarantine": "is given up: ",
-    }
-    if event.kind in what:
-        say(f"group {event.item.id} {what[event.kind]}{event.reason}")
-    elif event.reason:
-        say(event.reason)
+    def _start(self, event: Started[Group]) -> None:
+        drawn = self.drawn
+        drawn.captions_done = drawn.captions - sum(len(item.captions) for item in event.items)
+        if not event.items:
+            log.info("all pictures are there already")
+        elif drawn.captions_done:
+            done = f"{drawn.captions_done:,} of {drawn.captions:,}"
+            log.info(f"resuming: {done} captions are drawn")
 
 
 def _join(
@@ -227,12 +252,12 @@ def _join(
     commits.commit(name, [Output(f"{folder}/{TABLES}", table)], generation, notes=notes)
 
 
-def _tell_problems(commits: list[Commit], say: Say) -> None:
+def _log_problems(commits: list[Commit]) -> None:
     problems: Counter[str] = Counter()
     for commit in commits:
         problems.update(commit.notes["problems"])
     for why, count in problems.most_common(SHOWN):
-        say(f"{count:,} training images could not be had: {why}")
+        log.warning(f"{count:,} training images could not be had: {why}")
 
 
 def _outside(groups: list[Group], table: pa.Table) -> int:

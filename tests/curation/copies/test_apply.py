@@ -16,6 +16,7 @@ from scanner.curation.copies.copying import apply
 from scanner.errors import UserError
 from scanner.query import open_run
 from tests.curation.runs import LOUD, loudness, make_run, policy, rule
+from tests.logs import logged
 from tests.sessions import kill_session, start_held
 from tests.waiting import wait_until
 
@@ -81,7 +82,7 @@ def undisturbed(
     out = listed(run, folder / "list")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
-        apply(run, out, str(folder / "copies"), print)
+        apply(run, out, str(folder / "copies"))
     return out, folder / "copies", files_of(folder / "copies")
 
 
@@ -102,7 +103,7 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
     """A pool of actors is killed; whoever goes on may be another process without one."""
     copies, commits = tmp_path / "copies", tmp_path / "copies" / ".memscan" / "commits"
     copying = "scanner.curation.copies.copying"
-    call = "module.apply(*sys.argv[2:], print, 1)"
+    call = "module.apply(*sys.argv[2:], 1)"
     driver = start_held(copying, call, run, undisturbed[0], str(copies))
 
     def done() -> int:
@@ -118,10 +119,9 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
     stray.parent.mkdir(exist_ok=True)
     stray.write_bytes(b"half a f")
     os.utime(stray, (0, 0))
-    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
-    said: list[str] = []
-    found = apply(run, undisturbed[0], str(copies), said.append)
-    assert said == ["going on: 1 of 5 shards are there", "apply: 4 shards to copy"]
+    with logged() as lines:
+        found = apply(run, undisturbed[0], str(copies), pool_from=1000)
+    assert lines == ["resuming: 1 of 5 shards are copied already", "apply: 4 shards to copy"]
     assert files_of(copies) == undisturbed[2]
     assert found.rows == found.kept + found.removed == 5 * ROWS
 
@@ -129,8 +129,7 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
 def test_copies_on_an_object_store_are_the_same(
     run: str, undisturbed: tuple[str, Path, dict[str, bytes]], s3: str, monkeypatch
 ) -> None:
-    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
-    found = apply(run, undisturbed[0], f"{s3}/copies", print)
+    found = apply(run, undisturbed[0], f"{s3}/copies", pool_from=1000)
     assert found.rows == 5 * ROWS
     from scanner.storage import Store
 
@@ -161,22 +160,22 @@ def test_a_shard_that_is_not_the_one_scanned_is_refused(
     out = listed(run, tmp_path / "list")
     small(tmp_path / "d", changed)
     with pytest.raises(UserError, match=message):
-        apply(run, out, str(tmp_path / "copies"), print)
+        apply(run, out, str(tmp_path / "copies"))
     assert not files_of(tmp_path / "copies")
     small(tmp_path / "d")
-    assert apply(run, out, str(tmp_path / "copies"), print).kept == 1
+    assert apply(run, out, str(tmp_path / "copies")).kept == 1
 
 
 def test_a_damaged_commit_of_a_copy_says_how_it_is_mended(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", loudness, captions=(str(small(tmp_path / "d")),))
     out, copies = listed(run, tmp_path / "list"), tmp_path / "copies"
-    found = apply(run, out, str(copies), print)
+    found = apply(run, out, str(copies))
     commit = copies / ".memscan/commits/000000.0.json"
     commit.write_text("{")
     with pytest.raises(UserError, match="remove it and run the same memscan curate again"):
-        apply(run, out, str(copies), print)
+        apply(run, out, str(copies))
     commit.unlink()
-    assert apply(run, out, str(copies), print) == found
+    assert apply(run, out, str(copies)) == found
 
 
 def test_copies_of_another_list_or_over_the_sources_are_refused(tmp_path: Path) -> None:
@@ -184,12 +183,12 @@ def test_copies_of_another_list_or_over_the_sources_are_refused(tmp_path: Path) 
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     out = listed(run, tmp_path / "list")
     with pytest.raises(UserError, match="would be replaced by its own copy"):
-        apply(run, out, str(data), print)
-    apply(run, out, str(tmp_path / "copies"), print)
+        apply(run, out, str(data))
+    apply(run, out, str(tmp_path / "copies"))
     listed(run, tmp_path / "list", policy(rule("loud", LOUD, "recaption")))
     with pytest.raises(UserError, match="made by another removal list"):
-        apply(run, out, str(tmp_path / "copies"), print)
-    assert apply(run, out, str(tmp_path / "others"), print).removed == 0
+        apply(run, out, str(tmp_path / "copies"))
+    assert apply(run, out, str(tmp_path / "others")).removed == 0
 
 
 @pytest.mark.parametrize(("rejects", "kept"), [("keep", 3), ("drop", 1)])
@@ -200,7 +199,7 @@ def test_rows_that_planning_rejected_stay_unless_the_policy_says_otherwise(
     data = small(tmp_path / "d", rows)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     out = listed(run, tmp_path / "list", policy(rule("loud", LOUD, "drop"), rejects=rejects))
-    found = apply(run, out, str(tmp_path / "copies"), print)
+    found = apply(run, out, str(tmp_path / "copies"))
     assert (found.rows, found.kept) == (4, kept)
     assert "2 rows that planning rejected" in (tmp_path / "list" / "summary.txt").read_text()
 
@@ -209,7 +208,7 @@ def test_a_file_that_the_scan_left_out_is_copied_as_it_is(tmp_path: Path) -> Non
     data = small(tmp_path / "d")
     (data / "b.csv").write_text("no,known,column\n1,2,3\n")
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
-    found = apply(run, listed(run, tmp_path / "list"), str(tmp_path / "copies"), print)
+    found = apply(run, listed(run, tmp_path / "list"), str(tmp_path / "copies"))
     assert (found.shards, found.unscanned) == (2, 1)
     assert files_of(tmp_path / "copies")["b.csv"] == (data / "b.csv").read_bytes()
 
@@ -235,7 +234,7 @@ def test_img2dataset_loses_images_with_their_rows(tmp_path: Path, form: str) -> 
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
-    found = apply(run, listed(run, tmp_path / "list"), str(tmp_path / "copies"), print)
+    found = apply(run, listed(run, tmp_path / "list"), str(tmp_path / "copies"))
     assert (found.rows, found.removed) == (4, 2)
     copies = tmp_path / "copies"
     assert pq.read_table(copies / "00000.parquet")["key"].to_pylist() == [keys[1], keys[2]]

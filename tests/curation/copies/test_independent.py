@@ -25,7 +25,7 @@ DROP = policy(rule("loud", LOUD, "drop"))
 def applied(tmp_path: Path, data: Path, **options) -> Applied:
     run = make_run(tmp_path / "run", loudness, captions=(str(data),), **options)
     curate(run, open_run(run), DROP, str(tmp_path / "list"), force=True)
-    return apply(run, str(tmp_path / "list"), str(tmp_path / "copies"), print)
+    return apply(run, str(tmp_path / "list"), str(tmp_path / "copies"))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -44,7 +44,6 @@ def test_a_copy_has_the_other_rows_and_their_files(tmp_path: Path, name: str, se
 def test_apply_removes_what_the_list_names_and_counts_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
     data = tmp_path / "d"
     kept = {}
     for name in FORMATS:
@@ -129,7 +128,7 @@ def test_a_tar_whose_samples_are_apart_is_refused(tmp_path: Path, beside: bool) 
             for name in names:
                 tar.addfile(tarfile.TarInfo(name), io.BytesIO())
     with pytest.raises(UserError, match=r"sample 0 are not adjacent"):
-        apply(run, str(tmp_path / "list"), str(tmp_path / "copies"), print)
+        apply(run, str(tmp_path / "list"), str(tmp_path / "copies"))
     assert not (tmp_path / "copies" / "a.tar").exists()
 
 

@@ -28,6 +28,7 @@ from scanner.testbed import labels
 from scanner.testbed.files import TRAIN
 from tests.curation.runs import loudness, make_run
 from tests.local_ray import local_ray
+from tests.logs import logged
 from tests.sessions import kill_session, start_held
 from tests.waiting import wait_until
 
@@ -84,29 +85,30 @@ def killed(run: str) -> int:
     return commits()
 
 
-def again(run: str, said: list[str], **options: object) -> Verification:
+def again(run: str, lines: list[str], **options: object) -> Verification:
     config = VerifyConfig(
         run=run, captions=str(Path(run).parent / "captions.jsonl"), seeds=2, steps=20, guidance=2,
         actors=1,
     )  # fmt: skip
-    heard: list[Drawn] = []
-    return verify(replace(config, **options), said.append, heard.append)
+    drawn: list[Drawn] = []
+    with logged(lines):
+        return verify(replace(config, **options), drawn.append)
 
 
 @pytest.fixture(scope="module")
 def found(run: str, killed: int) -> Iterator[tuple[Verification, list[str]]]:
     """The same again, to its end."""
-    said: list[str] = []
+    lines: list[str] = []
     with local_ray():
-        yield again(run, said), said
+        yield again(run, lines), lines
 
 
 def test_killed_and_started_again_goes_on(
     found: tuple[Verification, list[str]], killed: int, chosen: list[dict]
 ) -> None:
-    result, said = found
+    result, lines = found
     assert killed == 1
-    assert any(line.startswith("going on: 8 of 16") for line in said)
+    assert any(line.startswith("resuming: 8 of 16") for line in lines)
     assert result.images == 2 * len(chosen) - 16
     assert result.images_per_second > 0
     assert not result.complaints
@@ -156,15 +158,15 @@ def test_a_damaged_commit_says_how_it_is_mended(
 def test_other_thresholds_judge_again_without_drawing(
     run: str, found: tuple[Verification, list[str]]
 ) -> None:
-    said: list[str] = []
-    result = again(run, said, thresholds=Thresholds(agreement=1, likeness=1, part=1))
+    lines: list[str] = []
+    result = again(run, lines, thresholds=Thresholds(agreement=1, likeness=1, part=1))
     assert result.images == 0
-    assert "all pictures are there already" in said
+    assert "all pictures are there already" in lines
     assert result.verdicts["none"] > found[0].verdicts["none"]
     tables = len(list((Path(run) / "verdicts" / "tables").iterdir()))
-    again(run, said, thresholds=Thresholds(agreement=1, likeness=1, part=1))
+    again(run, lines, thresholds=Thresholds(agreement=1, likeness=1, part=1))
     assert len(list((Path(run) / "verdicts" / "tables").iterdir())) == tables
-    assert again(run, said).verdicts == found[0].verdicts
+    assert again(run, lines).verdicts == found[0].verdicts
 
 
 def test_mitigated_verdicts_stand_beside_the_plain_ones_and_tell_what_changes(
