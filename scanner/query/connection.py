@@ -12,6 +12,7 @@ from scanner.errors import UserError
 from scanner.query.bounded import Bounded, interruptible
 from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
+from scanner.query.constants import constant
 from scanner.query.quoting import identifier
 from scanner.query.sources import Sources
 from scanner.query.statements import Reader, run_one
@@ -136,7 +137,10 @@ class RunTables:
 
     def keep(self, table: str, rows: pa.Table | pa.RecordBatchReader) -> None:
         """Keep Arrow data as a table that later queries see."""
-        _add_table(self.connection, table, rows)
+        self.connection.register("given", rows)
+        statement = f"CREATE OR REPLACE TABLE main.{identifier(table)} AS FROM given"
+        run_one(self.connection, statement)
+        self.connection.unregister("given")
 
     def define(self, view: str, definition: str) -> None:
         """Make a view that later queries see, or replace it, by SQL of ours."""
@@ -183,7 +187,7 @@ def open_run(
     database.lock(sources.paths)
     schema, rows = _attach(connection, "main", runs.pop("main"), calibration)
     thresholds = calibration.thresholds_table() if calibration else THRESHOLDS.empty_table()
-    _add_table(connection, "thresholds", thresholds)
+    _create_view(connection, "main", "thresholds", constant(connection, thresholds))
     for name, files in runs.items():
         run_one(connection, f"CREATE SCHEMA {identifier(name)}")
         _attach(connection, name, files)
@@ -246,10 +250,9 @@ def _attach(
     """Create a run's views in the schema ``name``; return the scores' schema and row count."""
     tables = dict(files.tables)
     for kind, schema in _EMPTY.items():
-        nothing = f"main.no_{kind}"
-        _add_table(connection, f"no_{kind}", schema.empty_table())
         written = files.tables.get(kind)
-        tables[kind] = f"(FROM {nothing} UNION ALL BY NAME FROM {written})" if written else nothing
+        more = f" UNION ALL BY NAME FROM {written}" if written else ""
+        tables[kind] = f"({constant(connection, schema.empty_table())}{more})"
     where = f"{files.url}: {files.first_scores}"
     try:
         with files.store.open(files.first_scores) as file:
@@ -273,11 +276,3 @@ def _create_view(
     connection: duckdb.DuckDBPyConnection, name: str, view: str, definition: str
 ) -> None:
     run_one(connection, f"CREATE VIEW {identifier(name)}.{identifier(view)} AS {definition}")
-
-
-def _add_table(
-    connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | pa.RecordBatchReader
-) -> None:
-    connection.register("given", rows)
-    run_one(connection, f"CREATE OR REPLACE TABLE main.{identifier(name)} AS FROM given")
-    connection.unregister("given")
