@@ -16,6 +16,9 @@ from scanner.errors import UsageError, UserError
 from scanner.storage import skipped_lines
 
 Config = TypeVar("Config")
+# Of a message.
+LONGEST_LINE = 3000
+MOST_LINES = 40
 
 
 def command(
@@ -106,12 +109,20 @@ def show(text: str) -> None:
 
 def say(line: str) -> None:
     """One line of progress or log, to standard error, whatever is in it."""
-    print(printable(without_secrets(line)), file=sys.stderr, flush=True)
+    print(_shortened(printable(without_secrets(line))), file=sys.stderr, flush=True)
 
 
 def complain(problem: object) -> None:
     """An error, of several lines where it quotes a query, to standard error."""
-    print(escaped(without_secrets(f"memscan: {problem}")), file=sys.stderr, flush=True)
+    lines = escaped(without_secrets(f"memscan: {problem}")).split("\n")
+    shown = [*lines[:MOST_LINES], *(["…"] if len(lines) > MOST_LINES else [])]
+    print("\n".join(map(_shortened, shown)), file=sys.stderr, flush=True)
+
+
+def _shortened(line: str) -> str:
+    """A line without its middle, where a name in it from someone's file has made it endless."""
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} … {line[-half:]}"
 
 
 def quiet_libraries() -> None:

@@ -13,6 +13,7 @@ from scanner.query.bounded import Bounded, interruptible
 from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
 from scanner.query.constants import constant
+from scanner.query.predicates import Predicate, binding, parse
 from scanner.query.quoting import identifier
 from scanner.query.sources import Sources
 from scanner.query.statements import Reader, run_one
@@ -86,10 +87,11 @@ class RunTables:
         UserError where ``by`` is no number column, or the predicate no expression over ranked.
         """
         all_scored, by = scored("main", self.schema, by, self.calibration)
-        if where != "true":
-            self.expression(where, f"--where {where}")
         views = deciding("main", all_scored, self.rows, where)
         if where != "true":
+            self.parse_predicate(where, f"--where {where}")
+            every = deciding("main", all_scored, self.rows)["ranked"]
+            self.bind_predicate(where, every, f"--where {where}")
             self.query(f"SELECT * FROM ({views['ranked']}) LIMIT 0")
         for view, definition in views.items():
             self.define(view, definition)
@@ -146,10 +148,18 @@ class RunTables:
         """Make a view that later queries see, or replace it, by SQL of ours."""
         run_one(self.connection, f"CREATE OR REPLACE VIEW {identifier(view)} AS {definition}")
 
-    def expression(self, text: str, where: str) -> dict[str, Any]:
-        """The parse tree of a predicate. Raises UserError, beginning with ``where``, for a text
-        that is anything else than one expression that only reads."""
-        return self._reader.expression(text, where)
+    def parse_predicate(self, text: str, where: str) -> Predicate:
+        """What a predicate reads. Raises UserError, beginning with ``where``, for a text that is
+        anything else than one expression of one column that only reads."""
+        return parse(self._reader, text, where)
+
+    def bind_predicate(self, text: str, view: str, where: str) -> None:
+        """Raises UserError unless a predicate that was parsed holds or not for each row of a view,
+        given as SQL."""
+        try:
+            self.query(binding(text, view))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
 
     def _reading(self) -> duckdb.DuckDBPyConnection:
         """A connection for one query, in a transaction in which DuckDB itself refuses to write."""
