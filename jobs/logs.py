@@ -14,6 +14,9 @@ from scanner.credentials import without_secrets
 LogFormat = Literal["text", "json"]
 # Attributes of a record, set through ``extra``, that JSON shows where they are known.
 FIELDS = ("run", "slice", "node", "device")
+# Maximum size of a message in text: a name from an untrusted file can be endless.
+LINE_CHARACTERS = 3000
+LINES = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,9 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         name = "memscan: " if getattr(record, "complaint", False) else ""
         escape = escaped if getattr(record, "multiline", False) else printable
-        return escape(name + _message(record))
+        lines = escape(name + _message(record)).split("\n")
+        shown = [*lines[:LINES], *(["…"] if len(lines) > LINES else [])]
+        return "\n".join(map(_shortened, shown))
 
 
 class JsonFormatter(logging.Formatter):
@@ -92,3 +97,9 @@ def is_json() -> bool:
 def _message(record: logging.LogRecord) -> str:
     """Return the message as it was logged: the process's record class escapes it for terminals."""
     return without_secrets(logging.LogRecord.getMessage(record))
+
+
+def _shortened(line: str) -> str:
+    """Return a line without its middle if it is too long."""
+    half = LINE_CHARACTERS // 2
+    return line if len(line) <= LINE_CHARACTERS else f"{line[:half]} … {line[-half:]}"

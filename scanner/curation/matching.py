@@ -5,10 +5,8 @@ from collections.abc import Sequence, Set
 import pyarrow as pa
 
 from scanner.curation.policy import Policy, Rule
-from scanner.curation.predicates import columns_of
 from scanner.curation.significance import Significance, significance
 from scanner.curation.wording import counted, joined
-from scanner.errors import UserError
 from scanner.query import RunTables, near_duplicate_clusters
 
 # What a predicate may ask for and not every run has; then it is null.
@@ -34,8 +32,10 @@ class Matching:
         """Raises UserError where a predicate is no SQL expression over ranked."""
         self.tables, self.policy = tables, policy
         self.calibrated = bool(tables.calibration and tables.calibration.weights)
-        asked = {rule.reason: columns_of(tables, rule.when, _where(rule)) for rule in policy.rules}
-        surprising = any({"p_value", "q_value"} & each.names for each in asked.values())
+        asked = {
+            rule.reason: tables.parse_predicate(rule.when, _where(rule)) for rule in policy.rules
+        }
+        surprising = any({"p_value", "q_value"} & each.columns for each in asked.values())
         self.significance: Significance | None = None
         if surprising or not self.calibrated:
             self.significance = significance(tables)
@@ -45,14 +45,7 @@ class Matching:
         }
         view = self._judged(surprising)
         for rule in policy.rules:
-            try:
-                # Unlike SELECT, QUALIFY takes nothing that makes several rows of one (unnest).
-                tables.query(
-                    f"SELECT 1 FROM ({view}) QUALIFY ({rule.when}\n)::BOOLEAN "
-                    "AND row_number() OVER () > 0 LIMIT 0"
-                )
-            except UserError as error:
-                raise UserError(f"{_where(rule)}: {error}") from error
+            tables.bind_predicate(rule.when, view, _where(rule))
         reasons = [rule.reason for rule in policy.rules]
         tables.materialize("matched", _matched(view, policy.rules), {"reasons": reasons})
         tables.keep("policy_rules", _rules(policy.rules))

@@ -2,18 +2,33 @@
 
 import hashlib
 import json
-import re
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from scanner.errors import UserError
+from scanner.query import shown
 
-ACTIONS = ("keep", "drop", "cap", "recaption")
-UNITS = ("caption", "cluster", "image")
-REJECTS = ("keep", "drop")
 DEFAULT = Path(__file__).parent / "default.toml"
+_CLOSED = ConfigDict(extra="forbid")
+# A field's description is what an error says that its value must be.
+Text = Annotated[str, Field(strict=True, pattern=r"\S", description="a text that is not empty")]
+Count = Annotated[
+    int, Field(strict=True, ge=1, lt=1 << 63, description="a whole number from 1 on, below 2^63")
+]
+Share = Annotated[float, Field(strict=True, gt=0, le=1, description="a share above 0, up to 1")]
+Code = Annotated[
+    str,
+    Field(
+        strict=True,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="a code of letters, digits, dashes and dots",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -26,11 +41,12 @@ class Rule:
     the caption). ``reason`` is the code that each sample gets.
     """
 
-    reason: str
-    when: str
-    action: str
-    keep: int = 1
-    of: str = "caption"
+    __pydantic_config__ = _CLOSED
+    reason: Code
+    when: Text
+    action: Literal["keep", "drop", "cap", "recaption"]
+    keep: Count = 1
+    of: Literal["caption", "cluster", "image"] = "caption"
 
 
 @dataclass(frozen=True)
@@ -41,23 +57,36 @@ class Limits:
     one cluster of near-duplicate captions may lose.
     """
 
-    source: float = 0.5
-    cluster: float = 0.1
+    __pydantic_config__ = _CLOSED
+    source: Share = 0.5
+    cluster: Share = 0.1
 
 
 @dataclass(frozen=True)
-class Policy:
+class _Document:
+    """A policy's file."""
+
+    __pydantic_config__ = _CLOSED
+    name: Text
+    version: Count
+    rules: Annotated[
+        tuple[Rule, ...],
+        Field(alias="rule", min_length=1, description="at least one table, as [[rule]]"),
+    ]
+    limits: Annotated[Limits, Field(description="a table, as [limits]")] = field(
+        default_factory=Limits
+    )
+    rejects: Literal["keep", "drop"] = "keep"
+
+
+@dataclass(frozen=True)
+class Policy(_Document):
     """Rules in order; the first one that holds for a caption decides.
 
     ``rejects``: whether rows that planning could not use are kept or dropped in cleaned copies.
     ``text``: the file as it was read, comments and all.
     """
 
-    name: str
-    version: int
-    rules: tuple[Rule, ...]
-    limits: Limits = field(default_factory=Limits)
-    rejects: str = "keep"
     text: str = field(default="", compare=False, repr=False)
 
     @property
@@ -81,93 +110,66 @@ def read_policy(name: str) -> Policy:
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{where}: not TOML: {error}") from error
-    return replace(policy_of(record, where), text=text)
+    return policy_of(record, where, text)
 
 
-def policy_of(record: dict[str, Any], where: str) -> Policy:
+def policy_of(record: dict[str, Any], where: str, text: str = "") -> Policy:
     """The policy that a TOML document says. Raises UserError that names key, value and choices."""
-    _check_keys(record, ("name", "version", "rejects", "limits", "rule"), where)
-    rules = record.get("rule")
-    if (
-        not rules
-        or not isinstance(rules, list)
-        or not all(isinstance(rule, dict) for rule in rules)
-    ):
-        raise UserError(f"{where}: rule = {rules!r}: must be at least one table, as [[rule]]")
-    limits = record.get("limits", {})
-    if not isinstance(limits, dict):
-        raise UserError(f"{where}: limits = {limits!r}: must be a table, as [limits]")
-    _check_keys(limits, [item.name for item in fields(Limits)], f"{where}: limits")
-    policy = Policy(
-        name=_text(record, "name", where),
-        version=_count(record, "version", where),
-        rules=tuple(_rule(rule, f"{where}: rule {k}") for k, rule in enumerate(rules, 1)),
-        limits=Limits(**{key: _share(limits, key, f"{where}: limits") for key in limits}),
-        rejects=_choice({"rejects": Policy.rejects, **record}, "rejects", REJECTS, where),
-    )
-    reasons = [rule.reason for rule in policy.rules]
+    try:
+        found = TypeAdapter(_Document).validate_python(record)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise UserError(f"{where}: {_problem(record, first)}") from error
+    for number, (rule, given) in enumerate(zip(found.rules, record["rule"], strict=True), 1):
+        extra = [key for key in ("keep", "of") if key in given]
+        if rule.action != "cap" and extra:
+            raise UserError(
+                f"{where}: rule {number} ({rule.reason}): {extra[0]} = {given[extra[0]]!r}: only "
+                "action = 'cap' takes it"
+            )
+    reasons = [rule.reason for rule in found.rules]
     for reason in reasons:
         if reasons.count(reason) > 1:
             raise UserError(
                 f"{where}: reason = {reason!r} in {reasons.count(reason)} rules: each rule needs "
                 "a reason of its own, so that a listed sample tells which one it was"
             )
-    return policy
+    return Policy(**vars(found), text=text)
 
 
-def _rule(record: dict[str, Any], where: str) -> Rule:
-    _check_keys(record, [item.name for item in fields(Rule)], where)
-    reason = _text(record, "reason", where)
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", reason):
-        raise UserError(
-            f"{where}: reason = {reason!r}: must be a code of letters, digits, dashes and dots"
-        )
-    where = f"{where} ({reason})"
-    action = _choice(record, "action", ACTIONS, where)
-    extra = [key for key in ("keep", "of") if key in record]
-    if action != "cap" and extra:
-        raise UserError(f"{where}: {extra[0]} = {record[extra[0]]!r}: only action = 'cap' takes it")
-    given = {"keep": Rule.keep, "of": Rule.of, **record}
-    return Rule(
-        reason=reason,
-        when=_text(record, "when", where),
-        action=action,
-        keep=_count(given, "keep", where),
-        of=_choice(given, "of", UNITS, where),
-    )
+def _problem(record: dict[str, Any], error: Any) -> str:
+    """An error of pydantic's in the words of the file: where, which key, its value, what else."""
+    place, prefix = list(error["loc"]), ""
+    kind: type[_Document | Rule | Limits] = _Document
+    if len(place) > 2 and place[0] == "rule":
+        reason = record["rule"][place[1]].get("reason")
+        named = f" ({reason})" if isinstance(reason, str) and len(reason) < 100 else ""
+        kind, prefix = Rule, f"rule {place[1] + 1}{named}: "
+    elif len(place) > 1 and place[0] == "limits":
+        kind, prefix = Limits, "limits: "
+    key = str(place[-1] if kind is not _Document else place[0])
+    known = _fields(kind)
+    if key not in known:
+        keys = ", ".join(known)
+        return f"{prefix}{shown(key)[1:-1]} = {_value(error)}: no such key; there are {keys}"
+    if error["type"] == "missing":
+        return f"{prefix}{key} is missing: must be {known[key]}"
+    return f"{prefix}{key} = {_value(error)}: must be {known[key]}"
 
 
-def _check_keys(record: dict[str, Any], known: Any, where: str) -> None:
-    for key, value in record.items():
-        if key not in known:
-            raise UserError(
-                f"{where}: {key} = {value!r}: no such key; there are {', '.join(known)}"
-            )
+def _value(error: Any) -> str:
+    text = repr(error["input"])
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
-def _text(record: dict[str, Any], key: str, where: str) -> str:
-    value = record.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where}: {key} = {value!r}: must be a text that is not empty")
-    return value
-
-
-def _count(record: dict[str, Any], key: str, where: str) -> int:
-    value = record.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{where}: {key} = {value!r}: must be a whole number from 1 on")
-    return value
-
-
-def _share(record: dict[str, Any], key: str, where: str) -> float:
-    value = record.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
-        raise UserError(f"{where}: {key} = {value!r}: must be a share above 0, up to 1")
-    return float(value)
-
-
-def _choice(record: dict[str, Any], key: str, allowed: tuple[str, ...], where: str) -> str:
-    value = record.get(key)
-    if value not in allowed:
-        raise UserError(f"{where}: {key} = {value!r}: must be one of {', '.join(allowed)}")
-    return str(value)
+def _fields(kind: Any) -> dict[str, str]:
+    """By the keys of a table of the file, what their values must be."""
+    hints = get_type_hints(kind, include_extras=True)
+    found = {}
+    for item in fields(kind):
+        marks = getattr(hints[item.name], "__metadata__", ())
+        about = next((mark for mark in marks if isinstance(mark, FieldInfo)), None)
+        choices = ", ".join(map(str, get_args(hints[item.name])))
+        name = (about and about.alias) or item.name
+        found[name] = str(about.description) if about else f"one of {choices}"
+    return found

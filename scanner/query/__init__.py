@@ -5,7 +5,7 @@ from scanner.query.calibrated import COMBINATION, Calibration, Threshold, bindin
 from scanner.query.clusters import near_duplicate_clusters
 from scanner.query.connection import RunTables, open_run
 from scanner.query.library import Query, library
-from scanner.query.quoting import identifier
+from scanner.query.quoting import identifier, shown
 from scanner.query.ranking import rank
 from scanner.query.scanned import Scanned, scanned
 from scanner.query.spreadsheets import text_cell, text_cells
@@ -26,6 +26,7 @@ __all__ = [
     "open_run",
     "rank",
     "scanned",
+    "shown",
     "text_cell",
     "text_cells",
 ]

@@ -12,6 +12,8 @@ from scanner.errors import UserError
 from scanner.query.bounded import Bounded, interruptible
 from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
+from scanner.query.constants import constant
+from scanner.query.predicates import Predicate, binding, parse
 from scanner.query.quoting import identifier
 from scanner.query.sources import Sources
 from scanner.query.statements import Reader, run_one
@@ -85,10 +87,11 @@ class RunTables:
         UserError where ``by`` is no number column, or the predicate no expression over ranked.
         """
         all_scored, by = scored("main", self.schema, by, self.calibration)
-        if where != "true":
-            self.expression(where, f"--where {where}")
         views = deciding("main", all_scored, self.rows, where)
         if where != "true":
+            self.parse_predicate(where, f"--where {where}")
+            every = deciding("main", all_scored, self.rows)["ranked"]
+            self.bind_predicate(where, every, f"--where {where}")
             self.query(f"SELECT * FROM ({views['ranked']}) LIMIT 0")
         for view, definition in views.items():
             self.define(view, definition)
@@ -136,16 +139,27 @@ class RunTables:
 
     def keep(self, table: str, rows: pa.Table | pa.RecordBatchReader) -> None:
         """Keep Arrow data as a table that later queries see."""
-        _add_table(self.connection, table, rows)
+        self.connection.register("given", rows)
+        statement = f"CREATE OR REPLACE TABLE main.{identifier(table)} AS FROM given"
+        run_one(self.connection, statement)
+        self.connection.unregister("given")
 
     def define(self, view: str, definition: str) -> None:
         """Make a view that later queries see, or replace it, by SQL of ours."""
         run_one(self.connection, f"CREATE OR REPLACE VIEW {identifier(view)} AS {definition}")
 
-    def expression(self, text: str, where: str) -> dict[str, Any]:
-        """The parse tree of a predicate. Raises UserError, beginning with ``where``, for a text
-        that is anything else than one expression that only reads."""
-        return self._reader.expression(text, where)
+    def parse_predicate(self, text: str, where: str) -> Predicate:
+        """What a predicate reads. Raises UserError, beginning with ``where``, for a text that is
+        anything else than one expression of one column that only reads."""
+        return parse(self._reader, text, where)
+
+    def bind_predicate(self, text: str, view: str, where: str) -> None:
+        """Raises UserError unless a predicate that was parsed holds or not for each row of a view,
+        given as SQL."""
+        try:
+            self.query(binding(text, view))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
 
     def _reading(self) -> duckdb.DuckDBPyConnection:
         """A connection for one query, in a transaction in which DuckDB itself refuses to write."""
@@ -183,7 +197,7 @@ def open_run(
     database.lock(sources.paths)
     schema, rows = _attach(connection, "main", runs.pop("main"), calibration)
     thresholds = calibration.thresholds_table() if calibration else THRESHOLDS.empty_table()
-    _add_table(connection, "thresholds", thresholds)
+    _create_view(connection, "main", "thresholds", constant(connection, thresholds))
     for name, files in runs.items():
         run_one(connection, f"CREATE SCHEMA {identifier(name)}")
         _attach(connection, name, files)
@@ -246,10 +260,9 @@ def _attach(
     """Create a run's views in the schema ``name``; return the scores' schema and row count."""
     tables = dict(files.tables)
     for kind, schema in _EMPTY.items():
-        nothing = f"main.no_{kind}"
-        _add_table(connection, f"no_{kind}", schema.empty_table())
         written = files.tables.get(kind)
-        tables[kind] = f"(FROM {nothing} UNION ALL BY NAME FROM {written})" if written else nothing
+        more = f" UNION ALL BY NAME FROM {written}" if written else ""
+        tables[kind] = f"({constant(connection, schema.empty_table())}{more})"
     where = f"{files.url}: {files.first_scores}"
     try:
         with files.store.open(files.first_scores) as file:
@@ -273,11 +286,3 @@ def _create_view(
     connection: duckdb.DuckDBPyConnection, name: str, view: str, definition: str
 ) -> None:
     run_one(connection, f"CREATE VIEW {identifier(name)}.{identifier(view)} AS {definition}")
-
-
-def _add_table(
-    connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | pa.RecordBatchReader
-) -> None:
-    connection.register("given", rows)
-    run_one(connection, f"CREATE OR REPLACE TABLE main.{identifier(name)} AS FROM given")
-    connection.unregister("given")

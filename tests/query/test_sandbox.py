@@ -15,7 +15,7 @@ FOREIGN = "is no table of the run"
 HOSTILE = {
     # It changes something.
     "WITH d AS (DELETE FROM thresholds RETURNING *) SELECT * FROM d": CHANGES,
-    "WITH d AS (INSERT INTO no_rejects FROM no_rejects RETURNING *) FROM d": CHANGES,
+    "WITH d AS (INSERT INTO rejects FROM rejects RETURNING *) FROM d": CHANGES,
     "WITH d AS (UPDATE thresholds SET signal = 'x' RETURNING *) FROM d": CHANGES,
     "FROM (WITH d AS (DELETE FROM thresholds RETURNING *) FROM d)": CHANGES,
     "WITH d AS (COPY scores TO 'PLACE/planted') FROM d": CHANGES,
@@ -148,7 +148,8 @@ def test_duckdb_itself_refuses_to_write_or_to_open_other_files(
 ) -> None:
     (tmp_path / "x.csv").write_text("a\n1\n")
     for sql, reason in {
-        "DELETE FROM thresholds": "read-only",
+        "CREATE TABLE planted AS SELECT 1": "read-only",
+        "DELETE FROM thresholds": "base table",
         f"FROM read_csv('{tmp_path}/x.csv')": "disabled by configuration",
         f"COPY (SELECT 1) TO '{tmp_path}/planted'": "disabled by configuration",
         "SET enable_external_access = true": "configuration has been locked",

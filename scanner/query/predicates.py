@@ -1,33 +1,41 @@
-"""A policy's predicates: one SQL expression each, checked before anything runs."""
+"""Predicates that people write: ``--where``, and ``when`` in a policy's rule."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from scanner.errors import UserError
-from scanner.query import RunTables
+from scanner.query.statements import Reader
 
 _IS_NULL = "OPERATOR_IS_NULL"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The ``names`` of the columns that a predicate reads; ``needed``: those of which it does not
-    only ask whether they are null."""
+class Predicate:
+    """A text that is one SQL expression that only reads, of one value a row.
 
-    names: frozenset[str]
+    ``columns``: the names that it reads; ``needed``: those of which it does not only ask whether
+    they are null.
+    """
+
+    columns: frozenset[str]
     needed: frozenset[str]
 
 
-def columns_of(tables: RunTables, predicate: str, where: str) -> Asked:
-    """The columns that a predicate reads.
-
-    Raises UserError where the text is anything else than one SQL expression: it is going to stand
-    inside a longer statement.
-    """
-    tree = tables.expression(predicate, where)
+def parse(reader: Reader, text: str, where: str) -> Predicate:
+    """Parse a predicate. Raises UserError, beginning with ``where``, for any other text: it is
+    going to stand inside a longer statement."""
+    tree = reader.expression(text, where)
     if _has_star(tree):
         raise UserError(f"{where}: must be one column, not several as by COLUMNS(*)")
-    return Asked(frozenset(_names(tree)), frozenset(_names(tree, _IS_NULL)))
+    return Predicate(frozenset(_names(tree)), frozenset(_names(tree, _IS_NULL)))
+
+
+def binding(text: str, view: str) -> str:
+    """SQL that fails unless a parsed predicate is true or false for each row of a view's SQL."""
+    # Unlike SELECT, QUALIFY takes nothing that makes several rows of one (unnest).
+    return (
+        f"SELECT 1 FROM ({view}) QUALIFY ({text}\n)::BOOLEAN AND row_number() OVER () > 0 LIMIT 0"
+    )
 
 
 def _has_star(tree: Any) -> bool:
