@@ -1,5 +1,8 @@
-"""How well each signal and their combination tell memorized captions, by labels, and a file for
-rank, sql and curate; or, without labels, the list that a wanted share of false ones allows.
+"""Fit a calibration on labels, or select captions at an FDR.
+
+With --labels: measures how well each signal and their combination separate memorized captions, and
+fits a calibration for rank, sql, curate and report. Without labels: selects the captions that a
+false discovery rate allows (Benjamini-Hochberg), against reference captions.
 
 Examples: memscan calibrate RUN --labels labels.csv --out calibration.json
           memscan calibrate RUN --calibration calibration.json --fdr 0.05
@@ -12,46 +15,47 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from jobs.calibrations import evaluation_of, named_calibration, named_labels, say_doubt
+from jobs.calibration_output import print_discovery, print_evaluation, print_thresholds
+from jobs.calibrations import evaluation_of, named_calibration, named_labels, warn_of_style
 from jobs.escaping import printable
-from jobs.findings import print_discovery, print_findings, print_thresholds
 from jobs.terminal import command, print_json, show, warn
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
-    from scanner.calibration import Discovery, Findings, Labelled
+    from scanner.calibration import Discovery, LabelEvaluation, LabelledCaptions
     from scanner.query import Calibration, RunTables
 
 
 @dataclass(frozen=True)
 class CalibrateConfig:
-    """Which run, which labels, which error rates."""
+    """Run, labels and error rates."""
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
     labels: str | None = None
-    """A csv, tsv, jsonl or parquet file with caption, caption_id or key, and memorized, label or
-    verdict (true or false, 1 or 0, verbatim, template or none); or verdicts, those of the run."""
+    """Labels: a csv, tsv, jsonl or parquet file with a column caption, caption_id or key and a
+    column memorized, label or verdict (true or false, 1 or 0, verbatim, template or none); or
+    "verdicts" for those of the run."""
     count_seed_consistent: bool = False
-    """With labels that are verdicts: take seed-consistent captions for memorized; by default they
-    are left out, since no training image shows that they are copies."""
+    """With labels that are verdicts: count seed-consistent captions as memorized. By default they
+    are skipped, since no training image shows that they are copies."""
     out: str | None = None
     """Write the calibration to this file or URL."""
     prevalence: float | None = None
-    """With labels: the share of the captions to be ranked that is memorized, which a probability
-    depends on; by default the share among the labels."""
+    """With --labels: share of memorized captions in the data to rank, which probabilities depend on
+    (for example 0.001); by default the share among the labels."""
     fpr: float = 0.01
-    """With labels: false-positive rate of the thresholds in the file."""
+    """With --labels: false-positive rate of the thresholds in the calibration."""
     fdr: float = 0.1
-    """The share of the list that may be false; with labels, one more rate at which the promise is
-    put to the test."""
+    """Target false discovery rate of the selection; with --labels, an additional target for the
+    empirical check."""
     by: str | None = None
-    """Without labels: the signal that the list goes by; the run's decision signal by default."""
+    """Without --labels: the signal to select by; by default the run's decision signal."""
     calibration: str | None = None
-    """Without labels: the list goes by this calibration's combination (a file, or testbed)."""
+    """Without --labels: select by the combination of this calibration (a file, or testbed)."""
     null: Literal["reference", "bulk"] = "reference"
-    """Without labels: what the list is compared with. reference, the captions of scan --reference;
-    bulk, the run's own, an assumption."""
+    """Without --labels: the null. "reference": the captions of scan --reference; "bulk": a normal
+    distribution fitted to the run's own scores, which is an assumption."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -69,51 +73,51 @@ def _check(config: CalibrateConfig) -> None:
     for name in ("prevalence", "fpr", "fdr"):
         value = getattr(config, name)
         if value is not None and not 0 < value < 1:
-            raise UsageError(f"--{name} {value}: must lie between 0 and 1")
-    alone = [name for name in ("by", "calibration") if getattr(config, name)]
-    alone += ["null"] if config.null != "reference" else []
-    if config.labels and alone:
-        raise UsageError(f"--{alone[0]} is for lists without --labels; leave one of them out")
+            raise UsageError(f"--{name} {value}: must be between 0 and 1")
+    unlabelled_only = [name for name in ("by", "calibration") if getattr(config, name)]
+    unlabelled_only += ["null"] if config.null != "reference" else []
+    if config.labels and unlabelled_only:
+        raise UsageError(f"--{unlabelled_only[0]} cannot be used with --labels; drop one of them")
     if config.count_seed_consistent and not config.labels:
-        raise UsageError("--count-seed-consistent is for --labels verdicts; add that")
+        raise UsageError("--count-seed-consistent needs --labels, for example --labels verdicts")
     if config.prevalence is not None and not config.labels:
-        raise UsageError("--prevalence: what is fitted by it needs --labels FILE")
+        raise UsageError("--prevalence needs --labels FILE, which the probabilities are fitted on")
 
 
 def _by_labels(config: CalibrateConfig) -> int:
     from scanner.calibration import (
         calibrate,
-        findings_record,
-        match,
+        evaluation_record,
+        match_labels,
         write_calibration,
     )
     from scanner.query import open_run
 
     tables = open_run(config.run)
     labels = named_labels(str(config.labels), tables, config.count_seed_consistent)
-    labelled = match(tables, labels)
-    found, calibration = calibrate(tables, labelled, config.prevalence, config.fpr, config.fdr)
-    record = findings_record(found)
+    labelled = match_labels(tables, labels)
+    evaluation, calibration = calibrate(tables, labelled, config.prevalence, config.fpr, config.fdr)
+    record = evaluation_record(evaluation)
     if config.out:
         write_calibration(config.out, calibration, record)
     if config.json:
-        dropped = {
+        skipped = {
             "unknown": labelled.unknown,
             "contradicted": labelled.contradicted,
             "unlabelled": labels.unlabelled,
             "seed_consistent": labels.seed_consistent,
         }
-        print_json({**record, "labels": dropped, "out": config.out})
+        print_json({**record, "labels": skipped, "out": config.out})
         return 0
-    _print_labelled(labelled, found)
+    _print_labelled(labelled, evaluation)
     if config.labels == "verdicts":
         warn(
-            "verdicts are of captions that were chosen to be verified; what is said here "
-            "holds for captions chosen alike, not for all"
+            "only some captions were chosen for verification, so these figures hold for "
+            "captions chosen the same way, not for all"
         )
-    print_findings(found, given=config.prevalence is not None)
+    print_evaluation(evaluation, prior_given=config.prevalence is not None)
     print_thresholds(calibration)
-    say_doubt(record)
+    warn_of_style(record)
     _print_next(config)
     return 0
 
@@ -124,55 +128,57 @@ def _by_null(config: CalibrateConfig) -> int:
 
     calibration = named_calibration(config.calibration)
     tables = open_run(config.run, calibration=calibration)
-    found = discover(tables, config.by, config.fdr, config.null)
-    record = discovery_record(found)
+    discovery = discover(tables, config.by, config.fdr, config.null)
+    record = discovery_record(discovery)
     if config.null == "reference":
-        _say_overlap(tables)
-    if calibration and calibration.references and found.kind == "reference":
+        _report_overlap(tables)
+    if calibration and calibration.references and discovery.kind == "reference":
         warn(
             f"{calibration.source} was fitted on {calibration.references:,} reference "
-            "captions of its run; if they are these, the list is wronger than it says"
+            "captions of its run; if this run has the same ones, the realised FDR exceeds the "
+            "target"
         )
     if config.out:
         earlier = evaluation_of(config.calibration) or {}
-        write_calibration(config.out, _with_list(tables, found), {**earlier, "null": record})
+        updated = _with_threshold(tables, discovery)
+        write_calibration(config.out, updated, {**earlier, "null": record})
     if config.json:
         print_json({"null": record, "out": config.out})
         return 0
-    print_discovery(found, record["assumption"])
+    print_discovery(discovery, record["assumption"])
     _print_next(config)
     return 0
 
 
-def _say_overlap(tables: "RunTables") -> None:
+def _report_overlap(tables: "RunTables") -> None:
     query = """SELECT count(DISTINCT caption_id) AS n
         FROM samples SEMI JOIN (FROM captions WHERE NOT is_reference) USING (caption_id)
         WHERE is_reference"""
     both = tables.query(query)["n"][0].as_py()
     if both:
-        warn(f"reference captions that are in the training set too, and left out: {both:,}")
+        warn(f"{both:,} reference captions excluded: they are also in the training set")
 
 
-def _with_list(tables: "RunTables", found: "Discovery") -> "Calibration":
-    """What was fitted before, if anything, with the list's threshold for its signal."""
-    from scanner.calibration import list_threshold
+def _with_threshold(tables: "RunTables", discovery: "Discovery") -> "Calibration":
+    """Return the run's calibration, if any, with the selection's threshold for its signal."""
+    from scanner.calibration import selection_threshold
     from scanner.query import Calibration, binding_of
 
     before = tables.calibration or Calibration("", binding_of(tables.fingerprint), {}, 0.0, ())
-    kept = tuple(one for one in before.thresholds if one.signal != found.signal)
-    own = list_threshold(found, tables.schema)
-    return replace(before, thresholds=kept + ((own,) if own else ()))
+    others = tuple(one for one in before.thresholds if one.signal != discovery.signal)
+    threshold = selection_threshold(discovery, tables.schema)
+    return replace(before, thresholds=others + ((threshold,) if threshold else ()))
 
 
-def _print_labelled(labelled: "Labelled", found: "Findings") -> None:
+def _print_labelled(labelled: "LabelledCaptions", evaluation: "LabelEvaluation") -> None:
     show(
-        f"{found.captions:,} labelled captions, {found.memorized:,} of them memorized, in "
-        f"{found.clusters:,} clusters of near-copies"
+        f"{evaluation.captions:,} labelled captions, {evaluation.memorized:,} of them memorized, "
+        f"in {evaluation.clusters:,} clusters of near-duplicates"
     )
     if labelled.unknown:
-        warn(f"{labelled.unknown:,} labels name no caption that this run has scored")
+        warn(f"{labelled.unknown:,} labels match no caption that this run has scored")
     if labelled.contradicted:
-        warn(f"{labelled.contradicted:,} captions left out: the labels say both of them")
+        warn(f"{labelled.contradicted:,} captions with contradictory labels excluded")
 
 
 def _print_next(config: CalibrateConfig) -> None:
@@ -180,7 +186,7 @@ def _print_next(config: CalibrateConfig) -> None:
         show(f"\ncalibration  {printable(config.out)}")
         show(f"next         memscan rank {config.run} --calibration {printable(config.out)}")
     else:
-        show("\nnothing written; --out FILE keeps the calibration")
+        show("\nnothing written; add --out FILE to save the calibration")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The calibration that --calibration names, and the labels that --labels names."""
+"""Open what the options --calibration and --labels name."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,68 +10,68 @@ if TYPE_CHECKING:
 
 
 def evaluation_of(name: str | None) -> dict[str, Any] | None:
-    """How well that calibration did on labelled captions, as it says itself; None where it was
-    made without. Raises UserError."""
+    """Return the calibration's stored evaluation on labelled captions; None if it was made without
+    labels. Raises UserError."""
     if name is None:
         return None
     from scanner.calibration import read_evaluation
 
-    return read_evaluation(_place(name))
+    return read_evaluation(_url(name))
 
 
 def null_of(name: str | None) -> dict[str, Any] | None:
-    """What that calibration records of a list without labels, or None. Raises UserError."""
+    """Return the calibration's stored selection without labels, or None. Raises UserError."""
     if name is None:
         return None
     from scanner.calibration import read_null
 
-    return read_null(_place(name))
+    return read_null(_url(name))
 
 
 def named_calibration(name: str | None) -> Calibration | None:
-    """A file's or URL's, or, for ``testbed``, the one in this package; says on standard error where
-    its labels make it doubtful. Raises UserError."""
+    """Read a calibration from a file or URL, or, for ``testbed``, the one in this package. Warns if
+    its labels may differ in style. Raises UserError."""
     if name is None:
         return None
     from scanner.calibration import read_calibration
 
-    found = read_calibration(_place(name))
-    say_doubt(evaluation_of(name), f"{name}: ")
-    return found
+    calibration = read_calibration(_url(name))
+    warn_of_style(evaluation_of(name), f"{name}: ")
+    return calibration
 
 
-def say_doubt(evaluation: dict[str, Any] | None, prefix: str = "") -> None:
-    """Where labels differ in style, what is learnt of them may be the style."""
-    from scanner.calibration import differ_in_style
+def warn_of_style(evaluation: dict[str, Any] | None, prefix: str = "") -> None:
+    """Warn if the labels may differ in style rather than in memorization."""
+    from scanner.calibration import labels_differ_in_style
 
-    if evaluation and differ_in_style(evaluation):
+    if evaluation and labels_differ_in_style(evaluation):
         warn(
-            f"{prefix}the words alone (text_combination) tell the labelled captions "
-            "apart, and the signals not surely better: the labels differ in style, and nothing "
-            "here shows that it is memorization; label captions of one style"
+            f"{prefix}text features alone (text_combination) predict the labels, and the "
+            "signals are not significantly better: the two groups of labelled captions differ in "
+            "style, so this is no evidence of memorization; label captions of one style"
         )
 
 
 def named_labels(name: str, tables: RunTables, count_seed_consistent: bool) -> "Labels":
-    """A file's or URL's, or, for ``verdicts``, what verification of the run found; says on standard
-    error which rows are left out. Raises UserError."""
-    from scanner.calibration import labels_of_verdicts, read_labels
+    """Read labels from a file or URL, or, for ``verdicts``, from the run's verdicts. Reports how
+    many rows are skipped. Raises UserError."""
+    from scanner.calibration import read_labels, verdict_labels
 
     if name == "verdicts":
-        found = labels_of_verdicts(tables, count_seed_consistent)
+        labels = verdict_labels(tables, count_seed_consistent)
     else:
-        found = read_labels(name, count_seed_consistent)
-    if found.unlabelled:
-        warn(f"{found.unlabelled:,} rows without a label are left out")
-    if found.seed_consistent:
+        labels = read_labels(name, count_seed_consistent)
+    if labels.unlabelled:
+        warn(f"{labels.unlabelled:,} rows without a label skipped")
+    if labels.seed_consistent:
         warn(
-            f"{found.seed_consistent:,} seed-consistent verdicts are left out: no "
-            "training image shows a copy; --count-seed-consistent takes them for memorized"
+            f"{labels.seed_consistent:,} seed-consistent verdicts skipped: no training "
+            "image shows a copy; --count-seed-consistent counts them as memorized"
         )
-    return found
+    return labels
 
 
-def _place(name: str) -> str:
+def _url(name: str) -> str:
     from scanner.testbed.files import CALIBRATION
 
     return str(CALIBRATION) if name == "testbed" else name

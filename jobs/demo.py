@@ -1,5 +1,7 @@
-"""All of it on the small model in this package: write its data set, scan it, compare the scores
-with what the model has truly memorized, calibrate by that, and rank.
+"""Run the whole pipeline on the small model in this package.
+
+Writes its data set, scans it, compares the scores with what the model has memorized, fits a
+calibration, ranks, and writes a report.
 
 Example: memscan demo --out memscan-demo
 """
@@ -10,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.calibration_output import print_heading, print_separation, print_separations
 from jobs.escaping import printable
-from jobs.findings import print_heading, print_separation, print_separations
 from jobs.progress import ScanProgress
 from jobs.terminal import command, print_json, quiet_libraries, show, warn
 from scanner.scan.config import ProfileName
 
 if TYPE_CHECKING:
-    from scanner.calibration import Findings, Layers, Separation
+    from scanner.calibration import LabelEvaluation, LayerEvaluation, Separation
     from scanner.query import RunTables
     from scanner.scan.drive import ScanResult
 
@@ -27,14 +29,14 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """Where to, and how thorough."""
+    """Output directory and scan profile."""
 
     out: Path = Path("memscan-demo")
-    """The directory for the data set and the run."""
+    """Directory for the data set, the run, the calibration and the report."""
     profile: ProfileName = "standard"
-    """Which signals are computed; trajectory has every one, and takes its time."""
+    """Signals to compute; trajectory computes all of them and takes about ten minutes."""
     seeds: int | None = None
-    """How many initial noises are averaged; the profile's by default."""
+    """Number of initial noises to average over; by default the profile's."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -47,66 +49,72 @@ def _demo(config: DemoConfig) -> int:
     from jobs.report import ReportConfig, write_report
     from scanner.calibration import (
         Labels,
-        by_layer,
         calibrate,
-        findings_record,
-        match,
+        evaluate_layers,
+        evaluation_record,
+        match_labels,
         write_calibration,
     )
     from scanner.query import open_run
     from scanner.testbed import files
 
-    result, place = _scan(config)
-    tables = open_run(place)
-    labelled = match(tables, Labels.of(files.labels()))
-    found, calibration = calibrate(tables, labelled)
-    layers = by_layer(tables, labelled)
+    result, run = _scan(config)
+    tables = open_run(run)
+    labelled = match_labels(tables, Labels.from_table(files.labels()))
+    evaluation, calibration = calibrate(tables, labelled)
+    layers = evaluate_layers(tables, labelled)
     written = str(config.out / f"calibration-{config.profile}.json")
-    write_calibration(written, calibration, findings_record(found))
+    write_calibration(written, calibration, evaluation_record(evaluation))
     labels = str(config.out / "data" / "labels.csv")
     page, removal = config.out / f"report-{config.profile}.html", config.out / "removal"
     write_report(
-        ReportConfig(place, str(page), written, labels),
-        f"memscan report {place} --calibration {written} --labels {labels} --out {page}",
+        ReportConfig(run, str(page), written, labels),
+        f"memscan report {run} --calibration {written} --labels {labels} --out {page}",
     )
     for complaint in result.complaints:
         warn(complaint)
     samples = result.manifest["counts"]["samples"]
     if config.json:
-        record = {"run": place, "samples": samples, "calibration": written, "report": str(page)}
-        print_json(record | _evaluation_record(found, layers))
+        record = {"run": run, "samples": samples, "calibration": written, "report": str(page)}
+        print_json(record | _evaluation_record(evaluation, layers))
     else:
         show(
-            f"\n{samples:,} samples, {found.captions:,} distinct captions (held-out ones among "
-            f"them), {found.memorized} truly memorized\n"
+            f"\n{samples:,} samples, {evaluation.captions:,} distinct captions (including held-out "
+            f"ones), {evaluation.memorized} memorized\n"
         )
-        _print_evaluation(found, layers)
-        _print_ranking(open_run(place, calibration=calibration))
-        show(f"\ndata set     {config.out / 'data'}\nrun          {place}")
+        _print_evaluation(evaluation, layers)
+        _print_ranking(open_run(run, calibration=calibration))
+        show(f"\ndata set     {config.out / 'data'}\nrun          {run}")
         show(f"calibration  {written}\nreport       {page}")
-        show(f"next         memscan rank {place} --calibration {written}")
-        show(f"             memscan verify {place} --top 20 --steps 20 --guidance 2")
-        show(f"             memscan curate {place} --calibration {written} --out {removal}")
+        show(f"next         memscan rank {run} --calibration {written}")
+        show(f"             memscan verify {run} --top 20 --steps 20 --guidance 2")
+        show(f"             memscan curate {run} --calibration {written} --out {removal}")
     return 3 if result.complaints else 0
 
 
-def _evaluation_record(found: "Findings", layers: "Layers") -> dict[str, Any]:
+def _evaluation_record(evaluation: "LabelEvaluation", layers: "LayerEvaluation") -> dict[str, Any]:
     return {
-        "captions": found.captions,
-        "memorized": found.memorized,
-        "signals": _records(found.signals),
-        "combined": _records(found.combined),
-        "layers": {name: [_record(one) for one in each] for name, each in layers.each.items()},
-        "picked": {
-            name: {"layer": one.layer, "way": one.way, "separation": _record(one.separation)}
-            for name, one in layers.picked.items()
+        "captions": evaluation.captions,
+        "memorized": evaluation.memorized,
+        "signals": _records(evaluation.signals),
+        "combined": _records(evaluation.combined),
+        "layers": {
+            name: [_record(layer) for layer in each] for name, each in layers.all_layers.items()
         },
-        "text_only": _records(found.text_only),
+        "selected_layers": {
+            name: {
+                "layer": selected.layer,
+                "direction": selected.direction,
+                "separation": _record(selected.separation),
+            }
+            for name, selected in layers.selected.items()
+        },
+        "text_only": _records(evaluation.text_only),
     }
 
 
 def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":
-    """Write the data set, scan it; the result and the run's place."""
+    """Write the data set and scan it; return the result and the run's path."""
     import shutil
 
     from scanner.scan.config import ScanConfig
@@ -114,55 +122,56 @@ def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":
     from scanner.testbed import files
 
     quiet_libraries()
-    data, place = config.out / "data", str(config.out / f"run-{config.profile}")
+    data, run = config.out / "data", str(config.out / f"run-{config.profile}")
     data.mkdir(parents=True, exist_ok=True)
     for source in (files.TRAIN, files.HELDOUT, files.LABELS):
         shutil.copyfile(source, data / source.name)
     options = ScanConfig(
         captions=(str(data / files.TRAIN.name),),
         reference=(str(data / files.HELDOUT.name),),
-        out=place,
+        out=run,
         model="testbed",
         profile=config.profile,
         seeds=config.seeds,
         actors=ACTORS,
     )
     with ScanProgress() as progress:
-        return scan(options, progress), place
+        return scan(options, progress), run
 
 
-def _records(found: "dict[str, Separation]") -> dict[str, Any]:
-    return {name: _record(one) for name, one in found.items()}
+def _records(separations: "dict[str, Separation]") -> dict[str, Any]:
+    return {name: _record(separation) for name, separation in separations.items()}
 
 
-def _record(one: "Separation") -> dict[str, float]:
-    at = one.at[0.01]
+def _record(separation: "Separation") -> dict[str, float]:
+    point = separation.at_fpr[0.01]
     return {
-        "auc": one.auc,
-        "auc_low": one.auc_low,
-        "auc_high": one.auc_high,
-        "tpr_at_1pct_fpr": at.tpr,
-        "tpr_low": at.tpr_low,
-        "tpr_high": at.tpr_high,
+        "auc": separation.auc,
+        "auc_low": separation.auc_low,
+        "auc_high": separation.auc_high,
+        "tpr_at_1pct_fpr": point.tpr,
+        "tpr_low": point.tpr_low,
+        "tpr_high": point.tpr_high,
     }
 
 
-def _print_evaluation(found: "Findings", layers: "Layers") -> None:
+def _print_evaluation(evaluation: "LabelEvaluation", layers: "LayerEvaluation") -> None:
     print_heading()
-    print_separations("signals", found.signals)
+    print_separations("signals", evaluation.signals)
     print_separations(
-        "all signals combined, each caption by a model that saw none like it (memscan calibrate)",
-        found.combined,
+        "combined, each caption scored by a model fitted without its cluster", evaluation.combined
     )
-    print_separations("without the model", found.text_only)
+    print_separations("baselines without the model", evaluation.text_only)
     show(
-        "a layer picked on half of the captions, reported on the other half (-5: lower in layer 5)"
+        "best layer, selected on half of the captions and reported on the other half (-5: lower "
+        "in layer 5)"
     )
-    for name, best in layers.picked.items():
-        print_separation(f"{name} {'+' if best.way > 0 else '-'}{best.layer}", best.separation)
-    show("AUC by layer, in the order in which the U-Net runs them")
-    for name, each in layers.each.items():
-        show(f"  {name:22}" + " ".join(f"{one.auc:.2f}" for one in each))
+    for name, selected in layers.selected.items():
+        sign = "+" if selected.direction > 0 else "-"
+        print_separation(f"{name} {sign}{selected.layer}", selected.separation)
+    show("AUC by layer, in execution order")
+    for name, each in layers.all_layers.items():
+        show(f"  {name:22}" + " ".join(f"{layer.auc:.2f}" for layer in each))
 
 
 def _print_ranking(tables: "RunTables") -> None:
@@ -170,8 +179,8 @@ def _print_ranking(tables: "RunTables") -> None:
     from scanner.testbed import files
 
     show(
-        f"\nThe first {SHOWN} by the combination's log odds, fitted on these very captions, with "
-        "the words\nthat carry the attention in [ ]\n"
+        f"\nTop {SHOWN} by the combination's log odds (fitted on these same captions), trigger "
+        "words in [ ]\n"
     )
     memorized = dict(
         zip(*(files.labels()[name].to_pylist() for name in ("caption", "memorized")), strict=True)
@@ -183,7 +192,7 @@ def _print_ranking(tables: "RunTables") -> None:
 
 
 def _marked(row: dict[str, Any]) -> str:
-    """The caption with its trigger words in brackets."""
+    """Return the caption with its trigger words in brackets."""
     text, done, pieces = row["caption"], 0, []
     for word in sorted(row["triggers"], key=lambda word: word["start"]):
         pieces += [text[done : word["start"]], "[", text[word["start"] : word["end"]], "]"]

@@ -1,8 +1,7 @@
-"""The captions most likely memorized, first.
+"""Rank captions, most likely memorized first.
 
-Without a calibration one signal decides, in its published direction: of those that the run has,
-the one that separates best on the testbed (scanner/signals/README.md). It is named with the
-result, and in each row's column signal.
+Without a calibration, ranks by one signal in its published direction: of the run's signals the one
+that separates best on the testbed (scanner/signals/README.md). The column signal names it.
 
 Example: memscan rank RUN --top 20 --where "n_samples > 10"
 """
@@ -30,25 +29,25 @@ log = logging.getLogger("memscan")
 
 @dataclass(frozen=True)
 class RankConfig(Written):
-    """What to rank and how to show it."""
+    """Run, ranking signal and filters."""
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
     top: int = 100
-    """How many rows."""
+    """Number of rows."""
     by: str | None = None
-    """The signal that decides; by default the combination of --calibration, else noise_norm_first
-    where the run has it, else, after --profile triage say, bos_mass: the order in which signals
+    """Signal to rank by; by default the combination of --calibration, else noise_norm_first if the
+    run has it, else (for example after --profile triage) bos_mass: the order in which signals
     separate on the testbed."""
     calibration: str | None = None
     """Rank by the probability of this calibration (a file of memscan calibrate, or testbed)."""
     min_samples: int = 0
-    """Leave out captions that fewer samples of the training set share."""
+    """Exclude captions with fewer samples in the training set."""
     where: str = "true"
-    """A SQL predicate on the view ranked."""
+    """SQL predicate on the view ranked, for example "n_samples > 10"."""
     with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
-    """Attach another run: name=RUN gives the views name.scores, name.captions and so on; repeat
-    it, or list several."""
+    """Attach another run: name=RUN adds the views name.scores, name.captions and so on; repeat the
+    option, or list several."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,24 +67,24 @@ def _rank(config: RankConfig) -> int:
     config.write(table, ("rank", "n_samples", _decided_by(table, config), "caption", "reasons"))
     if not config.calibration and config.out is None and not config.json and sys.stdout.isatty():
         log.info(
-            "an order, not a verdict: memscan verify draws pictures of the first ones, memscan "
-            "calibrate gives probabilities"
+            "a ranking is not a verdict: memscan verify generates images from the top captions, "
+            "memscan calibrate gives probabilities"
         )
     return 0
 
 
 def _basis(tables: "RunTables", signal: str, by: str | None) -> str:
-    """Which signal decides, which end of it comes first, and why."""
+    """Describe the ranking: signal, direction, and why it was chosen."""
     if signal not in tables.schema.names:
         return f"the calibration's {signal}"
     metadata = tables.schema.field(signal).metadata or {}
     first = "lowest" if metadata.get(b"memorized") == b"lower" else "highest"
-    why = "" if by else ": of this run's signals the one that separates best on the testbed"
+    why = "" if by else ": of this run's signals, it separates best on the testbed"
     return f"{signal}, {first} first{why}"
 
 
 def _decided_by(table: pa.Table, config: RankConfig) -> str:
-    """The column that says most about the order."""
+    """Return the column to show for the ranking."""
     if config.calibration:
         return "probability"
     (signal,) = set(table["signal"].to_pylist()) or {"score"}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scanner.calibration import Separation
-    from scanner.calibration.labelled import Labelled
+    from scanner.calibration.labelled_captions import LabelledCaptions
 
 DIRECTION = {1: "higher", -1: "lower", 0: "–"}
 BASE = "bos_mass"
@@ -46,16 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _study(config: StudyConfig) -> int:
-    from scanner.calibration import Labels, match
+    from scanner.calibration import Labels, match_labels
     from scanner.query import open_run
     from scanner.testbed import files
 
-    labelled = match(open_run(config.run), Labels.of(files.labels()))
+    labelled = match_labels(open_run(config.run), Labels.from_table(files.labels()))
     show("\n".join([*directions(labelled), "", *candidates(labelled)]))
     return 0
 
 
-def directions(labelled: "Labelled") -> list[str]:
+def directions(labelled: "LabelledCaptions") -> list[str]:
     """A Markdown table: each signal's direction in the catalog, and its AUC in that direction."""
     from scanner.calibration.separation import separation
     from scanner.scoring.catalog import SIGNALS
@@ -75,9 +75,9 @@ def directions(labelled: "Labelled") -> list[str]:
     return lines
 
 
-def candidates(labelled: "Labelled") -> list[str]:
+def candidates(labelled: "LabelledCaptions") -> list[str]:
     """A Markdown table: triage's signals and combinations of them that need no labels."""
-    from scanner.calibration.separation import gain, separation
+    from scanner.calibration.separation import auc_gain, separation
 
     base = _oriented(labelled, BASE)
     lines = [
@@ -86,15 +86,15 @@ def candidates(labelled: "Labelled") -> list[str]:
     ]
     for name, scores in _candidates(labelled).items():
         one = separation(scores, labelled.memorized, labelled.clusters)
-        more = gain(scores, base, labelled.memorized, labelled.clusters)
+        more = auc_gain(scores, base, labelled.memorized, labelled.clusters)
         lines.append(
-            f"| {name} | {_interval(one)} | {one.at[0.01].tpr:.3f} | "
+            f"| {name} | {_interval(one)} | {one.at_fpr[0.01].tpr:.3f} | "
             f"{more.auc:+.3f}, {more.low:+.3f} – {more.high:+.3f} |"
         )
     return lines
 
 
-def _candidates(labelled: "Labelled") -> "dict[str, NDArray[np.float64]]":
+def _candidates(labelled: "LabelledCaptions") -> "dict[str, NDArray[np.float64]]":
     import numpy as np
 
     alone = {name: _oriented(labelled, name) for name in COMBINED[-1]}
@@ -106,14 +106,14 @@ def _candidates(labelled: "Labelled") -> "dict[str, NDArray[np.float64]]":
     return found
 
 
-def _columns(labelled: "Labelled", name: str) -> "NDArray[np.float64]":
+def _columns(labelled: "LabelledCaptions", name: str) -> "NDArray[np.float64]":
     """A signal's values (K, N): of a list column, one row for each layer."""
-    from scanner.calibration.features import matrix
+    from scanner.calibration.features import feature_matrix
 
-    return matrix(labelled.table, [name])[0].T
+    return feature_matrix(labelled.table, [name])[0].T
 
 
-def _oriented(labelled: "Labelled", name: str) -> "NDArray[np.float64]":
+def _oriented(labelled: "LabelledCaptions", name: str) -> "NDArray[np.float64]":
     from scanner.scoring.catalog import SIGNALS
 
     return SIGNALS[name].memorized * _columns(labelled, name)[0]

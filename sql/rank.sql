@@ -78,7 +78,7 @@ bars AS MATERIALIZED (
            ) AS reason
     FROM thresholds
     UNION ALL
-    SELECT signal, quantile_cont(turned, 0.99), 0.01, signal || ' in the top 1 %'
+    SELECT signal, quantile_cont(oriented, 0.99), 0.01, signal || ' in the top 1 %'
     FROM (SELECT unnest(by_signal, recursive := true) FROM sampled)
     WHERE (SELECT count(*) FROM thresholds) = 0
     GROUP BY signal
@@ -90,7 +90,7 @@ crossed AS (
         SELECT caption_id, decision_signal, unnest(by_signal, recursive := true) FROM first_rows
     )
     JOIN bars USING (signal)
-    WHERE turned >= bar
+    WHERE oriented >= bar
     GROUP BY caption_id, decision_signal, signal
 ),
 explained AS (

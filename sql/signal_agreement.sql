@@ -13,14 +13,14 @@ WITH chosen AS (
 ),
 placed AS (
     SELECT signal, caption_id,
-           rank() OVER (PARTITION BY signal ORDER BY turned)
-           + (count(*) OVER (PARTITION BY signal, turned) - 1) / 2 AS place
+           rank() OVER (PARTITION BY signal ORDER BY oriented)
+           + (count(*) OVER (PARTITION BY signal, oriented) - 1) / 2 AS place
     FROM signals SEMI JOIN chosen USING (caption_id)
 ),
 firsts AS (
     SELECT signal, caption_id
     FROM signals
-    QUALIFY row_number() OVER (PARTITION BY signal ORDER BY turned DESC, caption_id)
+    QUALIFY row_number() OVER (PARTITION BY signal ORDER BY oriented DESC, caption_id)
             <= ceil($share * count(*) OVER (PARTITION BY signal))
 ),
 in_both AS (

@@ -1,45 +1,51 @@
-"""Labels and nulls → thresholds, probabilities, error rates."""
+"""Turn labels and reference captions into thresholds, probabilities and error rates."""
 
-from scanner.calibration.calibrate import Findings, calibrate
-from scanner.calibration.discovery import Counted, Discovery, Promise, discover, list_threshold
+from scanner.calibration.calibrate import LabelEvaluation, calibrate
+from scanner.calibration.discovery import (
+    Discovery,
+    FdrCheck,
+    FdrOutcome,
+    discover,
+    selection_threshold,
+)
 from scanner.calibration.file import (
     confirmed_directions,
-    differ_in_style,
     discovery_record,
-    findings_record,
+    evaluation_record,
+    labels_differ_in_style,
     read_calibration,
     read_evaluation,
     read_null,
     write_calibration,
 )
-from scanner.calibration.labelled import Labelled, match
-from scanner.calibration.labels import Labels, labels_of_verdicts, read_labels
-from scanner.calibration.layers import Layers, by_layer
-from scanner.calibration.separation import RATES, Separation
+from scanner.calibration.labelled_captions import LabelledCaptions, match_labels
+from scanner.calibration.labels import Labels, read_labels, verdict_labels
+from scanner.calibration.layers import LayerEvaluation, evaluate_layers
+from scanner.calibration.separation import FPRS, Separation
 
 __all__ = [
-    "RATES",
-    "Counted",
+    "FPRS",
     "Discovery",
-    "Findings",
-    "Labelled",
+    "FdrCheck",
+    "FdrOutcome",
+    "LabelEvaluation",
+    "LabelledCaptions",
     "Labels",
-    "Layers",
-    "Promise",
+    "LayerEvaluation",
     "Separation",
-    "by_layer",
     "calibrate",
     "confirmed_directions",
-    "differ_in_style",
     "discover",
     "discovery_record",
-    "findings_record",
-    "labels_of_verdicts",
-    "list_threshold",
-    "match",
+    "evaluate_layers",
+    "evaluation_record",
+    "labels_differ_in_style",
+    "match_labels",
     "read_calibration",
     "read_evaluation",
     "read_labels",
     "read_null",
+    "selection_threshold",
+    "verdict_labels",
     "write_calibration",
 ]

@@ -1,4 +1,4 @@
-"""Labels and a run → how well each signal and their combination separate, and a calibration."""
+"""Evaluate signals and their combination on labels, and fit a calibration."""
 
 import math
 from dataclasses import dataclass
@@ -7,27 +7,41 @@ import numpy as np
 import pyarrow as pa
 
 from scanner.calibration.combination import check_clusters, cross_fit, fit
-from scanner.calibration.discovery import Promise, check
-from scanner.calibration.features import ATTENTION, TEXT_ONLY, inputs, matrix, scalar_signals
-from scanner.calibration.labelled import Labelled
+from scanner.calibration.discovery import FdrCheck, check_fdr
+from scanner.calibration.features import (
+    ATTENTION_SIGNALS,
+    TEXT_ONLY,
+    combination_inputs,
+    feature_matrix,
+    scalar_signals,
+)
+from scanner.calibration.labelled_captions import LabelledCaptions
 from scanner.calibration.probability import Bin, prior_shift, reliability
-from scanner.calibration.separation import Floats, Gain, Separation, gain, separation, threshold
+from scanner.calibration.separation import (
+    AucGain,
+    Floats,
+    Separation,
+    auc_gain,
+    separation,
+    threshold_at_fpr,
+)
 from scanner.errors import UserError
-from scanner.query import COMBINATION, Calibration, RunTables, Threshold, binding_of
+from scanner.query import COMBINATION, Calibration, RunTables, SignalThreshold, binding_of
 
 TEXT_COMBINATION = "text_combination"
 FDRS = (0.05, 0.1, 0.2, 0.3)
 
 
 @dataclass(frozen=True)
-class Findings:
-    """Everything that labels tell of a run.
+class LabelEvaluation:
+    """How well a run's scores separate labelled captions.
 
-    Of ``combination`` (all signals), ``attention_only`` (one step's cross-attention alone; None
-    where the run has none) and ``text_only[text_combination]`` the scores are cross-fitted.
-    ``gains``: of the combination over the best signal and what needs no model. ``prior``: the
-    share of memorized captions that probabilities are for. ``promises``: by signal, what the null
-    procedure promised and kept; empty without labelled reference captions.
+    The scores of ``combination`` (all signals), ``attention_only`` (cross-attention of one step;
+    None if the run has none) and ``text_only[text_combination]`` are cross-fitted. ``gains``: AUC
+    of the combination minus that of the best signal and of each baseline without a model.
+    ``prior``: the share of memorized captions that probabilities assume. ``fdr_checks``: per
+    signal, the empirical check of Benjamini–Hochberg selection; empty without labelled reference
+    captions.
     """
 
     captions: int
@@ -39,52 +53,53 @@ class Findings:
     attention_only: Separation | None
     text_only: dict[str, Separation]
     best_signal: str | None
-    gains: dict[str, Gain]
+    gains: dict[str, AucGain]
     prior: float
     reliability: list[Bin]
-    promises: dict[str, list[Promise]]
+    fdr_checks: dict[str, list[FdrCheck]]
 
     @property
     def combined(self) -> dict[str, Separation]:
-        """The cross-fitted combinations of signals."""
-        both = {COMBINATION: self.combination, "attention_only": self.attention_only}
-        return {name: one for name, one in both.items() if one}
+        """Return the cross-fitted combinations of signals by name."""
+        combined = {COMBINATION: self.combination, "attention_only": self.attention_only}
+        return {name: result for name, result in combined.items() if result}
 
 
 def calibrate(
     tables: RunTables,
-    labelled: Labelled,
+    labelled: LabelledCaptions,
     prevalence: float | None = None,
     fpr: float = 0.01,
     fdr: float = 0.1,
-) -> tuple[Findings, Calibration]:
-    """Evaluate on the labels, and fit what ranks other captions.
+) -> tuple[LabelEvaluation, Calibration]:
+    """Evaluate the signals on the labels, and fit the combination that ranks other captions.
 
-    ``prevalence``: the share of captions that is memorized, by default that of the labels.
-    ``fpr``: of the calibration's thresholds; ``fdr``: of the promises. Raises UserError where the
-    labels are too few or say nothing.
+    ``prevalence``: share of captions that are memorized, by default that of the labels. ``fpr``:
+    false-positive rate of the calibration's thresholds; ``fdr``: an additional target for the FDR
+    checks. Raises UserError if there are too few labels or they are no better than chance.
     """
     known = labelled.memorized
     check_clusters(known, labelled.clusters)
-    _check_rate(labelled, fpr)
+    _check_fpr(labelled, fpr)
     prior = float(known.mean()) if prevalence is None else prevalence
-    way = scalar_signals(tables.schema)
-    scores = {name: _column(labelled, name) for name in way}
-    names = inputs(tables.schema)
-    values, widths = matrix(labelled.table, names)
+    directions = scalar_signals(tables.schema)
+    scores = {name: _column(labelled, name) for name in directions}
+    names = combination_inputs(tables.schema)
+    values, widths = feature_matrix(labelled.table, names)
     shift = prior_shift(known, prior)
     logits = cross_fit(values, known, labelled.clusters) + shift
     combination = separation(logits, known, labelled.clusters)
     if combination.auc_low <= 0.5:
         raise UserError(
-            "on captions that it has not seen, the combination is no better than chance (AUC "
-            f"{combination.auc:.2f}, interval from {combination.auc_low:.2f}): check the labels, "
-            "or label more captions"
+            "the combination is no better than chance on held-out captions (AUC "
+            f"{combination.auc:.2f}, 95 % interval from {combination.auc_low:.2f}): check the "
+            "labels, or label more captions"
         )
     model = fit(values, known, labelled.clusters)
     decisions = {**scores, COMBINATION: logits}
-    starts = {
-        name: threshold(each, known, fpr, way.get(name, 1)) for name, each in decisions.items()
+    thresholds = {
+        name: threshold_at_fpr(values, known, fpr, directions.get(name, 1))
+        for name, values in decisions.items()
     }
     calibration = Calibration(
         source="this calibration",
@@ -92,76 +107,76 @@ def calibrate(
         weights=_by_column(names, widths, model.weights),
         intercept=model.intercept + shift,
         thresholds=tuple(
-            Threshold(name, start, way.get(name, 1) > 0, fpr)
-            for name, start in starts.items()
-            if start is not None
+            SignalThreshold(name, threshold, directions.get(name, 1) > 0, fpr)
+            for name, threshold in thresholds.items()
+            if threshold is not None
         ),
-        references=int(labelled.reference.sum()),
+        references=int(labelled.is_reference.sum()),
     )
-    found = _findings(tables.schema, labelled, logits, combination, prior, fdr)
-    return found, calibration
+    evaluation = _evaluate(tables.schema, labelled, logits, combination, prior, fdr)
+    return evaluation, calibration
 
 
-def _findings(
+def _evaluate(
     schema: pa.Schema,
-    labelled: Labelled,
+    labelled: LabelledCaptions,
     logits: Floats,
     combination: Separation,
     prior: float,
     fdr: float,
-) -> Findings:
+) -> LabelEvaluation:
     known, clusters = labelled.memorized, labelled.clusters
-    way = scalar_signals(schema)
+    directions = scalar_signals(schema)
     signals = {
-        name: separation(_column(labelled, name), known, clusters, sign)
-        for name, sign in way.items()
+        name: separation(_column(labelled, name), known, clusters, direction)
+        for name, direction in directions.items()
     }
     best = max(signals, key=lambda name: signals[name].auc, default=None)
-    first = {best: way[best] * _column(labelled, best)} if best else {}
+    best_scores = {best: directions[best] * _column(labelled, best)} if best else {}
     baselines = {name: _column(labelled, name) for name in (*TEXT_ONLY, "n_samples")}
     baselines[TEXT_COMBINATION] = _cross_fitted(labelled, list(TEXT_ONLY))
-    attention = [name for name in inputs(schema) if name in ATTENTION]
+    attention = [name for name in combination_inputs(schema) if name in ATTENTION_SIGNALS]
     by_attention = _cross_fitted(labelled, attention) if attention else None
-    promises = {
-        name: check(each, known, labelled.reference, sorted({*FDRS, fdr}))
-        for name, each in {**first, COMBINATION: logits}.items()
+    fdr_checks = {
+        name: check_fdr(scores, known, labelled.is_reference, sorted({*FDRS, fdr}))
+        for name, scores in {**best_scores, COMBINATION: logits}.items()
     }
-    return Findings(
+    return LabelEvaluation(
         captions=len(known),
         memorized=int(known.sum()),
         clusters=len(np.unique(clusters)),
-        references=int(labelled.reference.sum()),
+        references=int(labelled.is_reference.sum()),
         signals=signals,
         combination=combination,
         attention_only=None if by_attention is None else separation(by_attention, known, clusters),
-        text_only={name: separation(each, known, clusters) for name, each in baselines.items()},
+        text_only={name: separation(scores, known, clusters) for name, scores in baselines.items()},
         best_signal=best,
         gains={
-            name: gain(logits, each, known, clusters)
-            for name, each in {**first, **baselines}.items()
+            name: auc_gain(logits, scores, known, clusters)
+            for name, scores in {**best_scores, **baselines}.items()
         },
         prior=prior,
         reliability=reliability(1 / (1 + np.exp(-logits)), known, prior),
-        promises={name: each for name, each in promises.items() if each},
+        fdr_checks={name: checks for name, checks in fdr_checks.items() if checks},
     )
 
 
-def _check_rate(labelled: Labelled, fpr: float) -> None:
+def _check_fpr(labelled: LabelledCaptions, fpr: float) -> None:
     negative = len(np.unique(labelled.clusters[~labelled.memorized]))
     if fpr * negative < 1:
         raise UserError(
-            f"--fpr {fpr:g}: {negative} clusters of captions that are not memorized cannot tell a "
-            f"rate below {1 / negative:.2g}; label more, or repeat with "
+            f"--fpr {fpr:g}: {negative} clusters of captions that are not memorized cannot resolve "
+            f"a rate below {1 / negative:.2g}; label more captions, or rerun with "
             f"--fpr {math.ceil(1000 / negative) / 1000:g}"
         )
 
 
-def _column(labelled: Labelled, name: str) -> Floats:
-    return matrix(labelled.table, [name])[0][:, 0]
+def _column(labelled: LabelledCaptions, name: str) -> Floats:
+    return feature_matrix(labelled.table, [name])[0][:, 0]
 
 
-def _cross_fitted(labelled: Labelled, names: list[str]) -> Floats:
-    values, _ = matrix(labelled.table, names)
+def _cross_fitted(labelled: LabelledCaptions, names: list[str]) -> Floats:
+    values, _ = feature_matrix(labelled.table, names)
     return cross_fit(values, labelled.memorized, labelled.clusters)
 
 

@@ -1,7 +1,7 @@
-"""One score from many: log odds by logistic regression, cross-fitted.
+"""Combine signals into one score: log odds from a cross-fitted logistic regression.
 
-Everything that is fitted or chosen (the standardisation, the strength of the regularisation, the
-scale of the odds) sees only the captions of the training folds; near-copies stay in one fold.
+Everything that is fitted or chosen (standardisation, regularisation strength, scale of the odds)
+uses only the captions of the training folds; near-duplicates stay in one fold.
 """
 
 from collections.abc import Callable
@@ -21,14 +21,14 @@ from scanner.calibration.separation import Bools, Floats
 from scanner.errors import UserError
 
 FOLDS = 5
-CLUSTERS = 10
+MIN_CLUSTERS = 10
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 @dataclass(frozen=True)
-class Linear:
-    """A score: values (N, K) @ weights (K,) + intercept."""
+class LinearModel:
+    """Scores as values (N, K) @ weights (K,) + intercept."""
 
     weights: Floats
     intercept: float
@@ -38,39 +38,39 @@ class Linear:
 
 
 def check_clusters(memorized: Bools, clusters: NDArray) -> None:
-    """Raises UserError where too few independent captions of a kind are labelled."""
+    """Raise UserError unless both classes have enough clusters of near-duplicates."""
     for kind, name in ((True, "memorized"), (False, "not memorized")):
         count = len(np.unique(clusters[memorized == kind]))
-        if count < CLUSTERS:
+        if count < MIN_CLUSTERS:
             raise UserError(
-                f"the labels name {count} clusters of near-duplicate captions that are {name}; "
-                f"at least {CLUSTERS} of either kind are needed: label more captions"
+                f"the labels cover {count} clusters of near-duplicate captions that are {name}; "
+                f"at least {MIN_CLUSTERS} of each kind are needed: label more captions"
             )
 
 
 def cross_fit(values: Floats, memorized: Bools, clusters: NDArray) -> Floats:
-    """For each caption the log odds (N,) by a model that has seen nothing of its fold."""
-    with threadpool_limits(1):  # the matrices are small: threads cost ten times what they give
+    """Return log odds (N,), each from a model fitted without the caption's fold."""
+    with threadpool_limits(1):  # the matrices are small: threads cost ten times what they save
         return _out_of_fold(values, memorized, clusters, _fit, _folds(memorized, clusters))
 
 
-def fit(values: Floats, memorized: Bools, clusters: NDArray) -> Linear:
-    """The model of all captions, for others than these."""
+def fit(values: Floats, memorized: Bools, clusters: NDArray) -> LinearModel:
+    """Fit a model on all captions, to score captions without labels."""
     with threadpool_limits(1):
         return _fit(values, memorized, clusters)
 
 
 def platt(scores: Floats, memorized: Bools) -> tuple[float, float]:
-    """Slope and offset that make scores log odds, among captions as they are labelled.
+    """Return the slope and offset that turn scores into log odds at the labels' prevalence.
 
-    Targets are smoothed as Platt (1999) does, so that a perfect separation stays finite.
+    Targets are smoothed as in Platt (1999), to keep the slope finite for perfect separation.
     """
     positive, negative = memorized.sum(), (~memorized).sum()
     target = np.where(memorized, (positive + 1) / (positive + 2), 1 / (negative + 2))
     doubled = np.concatenate([scores, scores])[:, None]
-    kinds = np.repeat([True, False], len(scores))
+    classes = np.repeat([True, False], len(scores))
     model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
-    model.fit(doubled, kinds, sample_weight=np.concatenate([target, 1 - target]))
+    model.fit(doubled, classes, sample_weight=np.concatenate([target, 1 - target]))
     return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
@@ -78,54 +78,55 @@ def _out_of_fold(
     values: Floats,
     memorized: Bools,
     clusters: NDArray,
-    fitted: Callable[[Floats, Bools, NDArray], Linear],
+    fit_fold: Callable[[Floats, Bools, NDArray], LinearModel],
     folds: list[Fold],
 ) -> Floats:
     scores = np.empty(len(values))
     for train, test in folds:
-        scores[test] = fitted(values[train], memorized[train], clusters[train])(values[test])
+        scores[test] = fit_fold(values[train], memorized[train], clusters[train])(values[test])
     return scores
 
 
 def _folds(memorized: Bools, clusters: NDArray) -> list[Fold]:
-    """Whole clusters, those with a memorized caption spread evenly.
+    """Split whole clusters into folds, spreading those with a memorized caption evenly.
 
-    sklearn's StratifiedGroupKFold is the same in its purpose, and a thousand times slower.
+    sklearn's StratifiedGroupKFold has the same purpose but is a thousand times slower.
     """
     _, cluster = np.unique(clusters, return_inverse=True)
-    kinds = np.bincount(cluster, weights=memorized) > 0
+    has_memorized = np.bincount(cluster, weights=memorized) > 0
     splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     folds = []
-    for _, chosen in splitter.split(kinds, kinds):
-        left_out = np.isin(cluster, chosen)
-        kept = memorized[~left_out]
-        if kept.all() or not kept.any():
+    for _, test_clusters in splitter.split(has_memorized, has_memorized):
+        held_out = np.isin(cluster, test_clusters)
+        training = memorized[~held_out]
+        if training.all() or not training.any():
             raise UserError(
-                "one cluster of near-duplicate captions holds all that are labelled alike; label "
-                "captions of other clusters too"
+                "all captions with one of the two labels are in one cluster of near-duplicates; "
+                "label captions of other clusters too"
             )
-        folds.append((np.flatnonzero(~left_out), np.flatnonzero(left_out)))
+        folds.append((np.flatnonzero(~held_out), np.flatnonzero(held_out)))
     return folds
 
 
-def _fit(values: Floats, memorized: Bools, clusters: NDArray) -> Linear:
-    """The strength with the least loss on captions that a fold left out; with it a model of all,
-    on the scale of log odds as the left-out ones have shown it."""
+def _fit(values: Floats, memorized: Bools, clusters: NDArray) -> LinearModel:
+    """Choose the strength with the lowest held-out loss, fit all captions with it, and rescale to
+    log odds on the held-out scores."""
     folds = _folds(memorized, clusters)
-    left_out = {
+    held_out = {
         strength: _out_of_fold(values, memorized, clusters, partial(_regression, strength), folds)
         for strength in STRENGTHS
     }
-    best = min(STRENGTHS, key=lambda one: log_loss(memorized, expit(left_out[one])))
-    slope, offset = platt(left_out[best], memorized)
+    best = min(STRENGTHS, key=lambda strength: log_loss(memorized, expit(held_out[strength])))
+    slope, offset = platt(held_out[best], memorized)
     model = _regression(best, values, memorized, clusters)
-    return Linear(slope * model.weights, slope * model.intercept + offset)
+    return LinearModel(slope * model.weights, slope * model.intercept + offset)
 
 
-def _regression(strength: float, values: Floats, memorized: Bools, _: NDArray) -> Linear:
-    """L2-regularised logistic regression on standardised values, in the values' own units."""
+def _regression(strength: float, values: Floats, memorized: Bools, _: NDArray) -> LinearModel:
+    """Fit an L2-regularised logistic regression on standardised values; return the weights in the
+    original units."""
     scaler = StandardScaler().fit(values)
     model = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8)
     model.fit(scaler.transform(values), memorized)
     weights = model.coef_[0] / scaler.scale_
-    return Linear(weights, float(model.intercept_[0] - weights @ scaler.mean_))
+    return LinearModel(weights, float(model.intercept_[0] - weights @ scaler.mean_))

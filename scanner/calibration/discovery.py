@@ -1,9 +1,10 @@
-"""The list that a wanted false discovery rate lets through, of a whole run, and its promise kept.
+"""Benjamini–Hochberg selection on a whole run at a target FDR, with an empirical check.
 
-Which captions are exchangeable with the null set? Only captions that are not memorized for the
-same reason: never trained on, of the same source. A caption that was trained on and yet is not
-memorized may score higher (the list is then wronger than promised) or lower (shorter than it might
-be); where labels say which ones those are, :func:`check` counts.
+The guarantee needs candidates that are not memorized to be exchangeable with the null captions.
+That holds only for captions of the same source that were never trained on. If captions that were
+trained on but are not memorized score higher, the realised FDR exceeds the target; if they score
+lower, the selection is shorter than it could be. Where labels identify those captions,
+:func:`check_fdr` measures the realised FDR.
 """
 
 from collections.abc import Sequence
@@ -13,22 +14,22 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from scanner.calibration.features import way
+from scanner.calibration.features import direction
 from scanner.calibration.nulls import (
     Bulk,
     Conformal,
     Levels,
-    Listed,
     Null,
+    Selection,
+    benjamini_hochberg,
     count_levels,
-    list_discoveries,
 )
 from scanner.calibration.separation import SEED, Bools, Floats
-from scanner.query import RunTables, Threshold
+from scanner.query import RunTables, SignalThreshold
 
 ROWS = 1 << 18
 SAMPLE = 1_000_000
-SPLITS = (20, 500)  # fewer where there are so many captions that each tells more
+SPLITS = (20, 500)  # fewer splits for more captions, each of which then says more
 WORK = 5_000_000
 HEX = 16**8
 
@@ -37,47 +38,51 @@ Kind = Literal["reference", "bulk"]
 
 @dataclass(frozen=True)
 class Discovery:
-    """The list of a run: by which signal, from which null of how many captions."""
+    """Captions selected in a run: by which signal, against which null of how many captions."""
 
     signal: str
     kind: Kind
     null_captions: int
-    listed: Listed
+    selection: Selection
 
 
 @dataclass(frozen=True)
-class Counted:
-    """A kind of candidates, over the splits: the share of them that is not memorized, which the
-    promise is multiplied by (Benjamini–Hochberg's rate is q · m₀ / m); the false discovery rate
-    found; the mean length of the list; the share of memorized captions on it; how often it was
-    empty, its rate then counting as 0."""
+class FdrOutcome:
+    """Means over the splits, for one set of candidates.
 
-    others: float
-    found: float
-    length: float
-    caught: float
-    empty: float
-
-
-@dataclass(frozen=True)
-class Promise:
-    """Over random halves of the reference captions, one the null and the other among the
-    candidates: the false discovery rate that was promised, and what the labels found.
-
-    ``exchangeable``: the candidates are the memorized captions and that other half; ``all``: the
-    trained captions that are not memorized too, which nothing makes exchangeable.
+    ``null_share``: m₀ / m, the share of candidates that are not memorized; Benjamini–Hochberg
+    attains an FDR of q · m₀ / m. ``fdr``: realised; an empty selection counts as 0. ``length``: of
+    the selection; ``tpr``: share of memorized captions in it; ``empty_share``: share of splits with
+    an empty selection.
     """
 
-    promised: float
+    null_share: float
+    fdr: float
+    length: float
+    tpr: float
+    empty_share: float
+
+
+@dataclass(frozen=True)
+class FdrCheck:
+    """Realised FDR at a target, over random halves of the reference captions: one half is the null,
+    the other joins the candidates.
+
+    ``exchangeable``: the candidates are the memorized captions and the other half; ``all``: also
+    the trained captions that are not memorized, for which exchangeability is not guaranteed.
+    """
+
+    target: float
     splits: int
-    exchangeable: Counted
-    all: Counted
+    exchangeable: FdrOutcome
+    all: FdrOutcome
 
 
 def discover(tables: RunTables, by: str | None, fdr: float, kind: Kind = "reference") -> Discovery:
-    """The list of a run by a signal, by default its decision signal.
+    """Select the captions of a run by a signal, by default its decision signal.
 
-    ``kind``: the null are the run's reference captions, or the bulk of its own. Raises UserError.
+    ``kind``: the null is the run's reference captions, or a normal distribution fitted to the bulk
+    of the scores. Raises UserError.
     """
     null: Null
     signal = tables.decide(by)
@@ -87,73 +92,80 @@ def discover(tables: RunTables, by: str | None, fdr: float, kind: Kind = "refere
     else:
         sample = _sample(tables)
         null, size = Bulk(sample), len(sample)
-    return Discovery(signal, kind, size, list_discoveries(null, count_ranked(tables, null), fdr))
+    selection = benjamini_hochberg(null, count_run_levels(tables, null), fdr)
+    return Discovery(signal, kind, size, selection)
 
 
-def count_ranked(tables: RunTables, null: Null) -> Levels:
-    """How many of the run's decisions there are at each level of a null."""
+def count_run_levels(tables: RunTables, null: Null) -> Levels:
+    """Count the run's decisions at each level of a null."""
     counts: Levels = np.zeros(len(null.p), np.int64)
     for batch in tables.batches("SELECT decision::DOUBLE AS decision FROM ranked", ROWS):
         counts += count_levels(null, batch.column(0).to_numpy())
     return counts
 
 
-def list_threshold(found: Discovery, schema: pa.Schema) -> Threshold | None:
-    """Where the list begins, in the signal's own values; None for an empty list."""
-    if found.listed.threshold is None:
+def selection_threshold(discovery: Discovery, schema: pa.Schema) -> SignalThreshold | None:
+    """Return the selection's threshold in the signal's original sign; None if it is empty."""
+    signal, selection = discovery.signal, discovery.selection
+    if selection.threshold is None:
         return None
-    sign = -1 if found.signal in schema.names and way(schema.field(found.signal)) < 0 else 1
-    return Threshold(found.signal, sign * found.listed.threshold, sign > 0, found.listed.p)
+    sign = -1 if signal in schema.names and direction(schema.field(signal)) < 0 else 1
+    return SignalThreshold(signal, sign * selection.threshold, sign > 0, selection.p)
 
 
-def check(
-    scores: Floats, memorized: Bools, reference: Bools, rates: Sequence[float]
-) -> list[Promise]:
-    """Count, on labelled captions, how far the null of the reference captions keeps its promise.
+def check_fdr(
+    scores: Floats, memorized: Bools, is_reference: Bools, targets: Sequence[float]
+) -> list[FdrCheck]:
+    """Measure the realised FDR on labelled captions, with reference captions as the null.
 
-    Higher scores are more suspicious. Empty where there are fewer than two reference captions, or
-    memorized ones among them.
+    Higher scores are more suspicious. Returns an empty list for fewer than two reference captions,
+    or if any of them is labelled memorized.
     """
-    fresh = np.flatnonzero(reference)
-    if len(fresh) < 2 or memorized[fresh].any():
+    references = np.flatnonzero(is_reference)
+    if len(references) < 2 or memorized[references].any():
         return []
     splits = int(np.clip(WORK // len(scores), *SPLITS))
     random = np.random.default_rng(SEED)
-    halves = [np.array_split(random.permutation(fresh), 2) for _ in range(splits)]
-    positive, trained = np.flatnonzero(memorized), np.flatnonzero(~reference)
-    promises = []
-    for rate in rates:
+    halves = [np.array_split(random.permutation(references), 2) for _ in range(splits)]
+    positive, trained = np.flatnonzero(memorized), np.flatnonzero(~is_reference)
+    checks = []
+    for target in targets:
         exchangeable, everything = (
-            _count(scores, memorized, [(null, np.append(rest, own)) for null, rest in halves], rate)
-            for own in (positive, trained)
+            _realise(
+                scores,
+                memorized,
+                [(null, np.append(rest, candidates)) for null, rest in halves],
+                target,
+            )
+            for candidates in (positive, trained)
         )
-        promises.append(Promise(rate, splits, exchangeable, everything))
-    return promises
+        checks.append(FdrCheck(target, splits, exchangeable, everything))
+    return checks
 
 
-def _count(
-    scores: Floats, memorized: Bools, splits: list[tuple[Levels, Levels]], rate: float
-) -> Counted:
-    """Each split's list, of its null and candidates (row numbers), against the truth."""
+def _realise(
+    scores: Floats, memorized: Bools, splits: list[tuple[Levels, Levels]], target: float
+) -> FdrOutcome:
+    """Compare each split's selection, from row numbers of (null, candidates), with the labels."""
     rows = []
-    for null_rows, chosen in splits:
+    for null_rows, candidates in splits:
         null = Conformal(scores[null_rows])
-        listed = list_discoveries(null, count_levels(null, scores[chosen]), rate)
-        start = np.inf if listed.threshold is None else listed.threshold
-        on_it = memorized[chosen][scores[chosen] >= start]
-        false = 1 - on_it.mean() if len(on_it) else 0.0
-        caught = on_it.sum() / memorized[chosen].sum()
-        rows.append((false, len(on_it), caught, len(on_it) == 0))
-    others = 1 - memorized[splits[0][1]].mean()
-    return Counted(float(others), *map(float, np.mean(rows, axis=0)))
+        selection = benjamini_hochberg(null, count_levels(null, scores[candidates]), target)
+        threshold = np.inf if selection.threshold is None else selection.threshold
+        selected = memorized[candidates][scores[candidates] >= threshold]
+        fdr = 1 - selected.mean() if len(selected) else 0.0
+        tpr = selected.sum() / memorized[candidates].sum()
+        rows.append((fdr, len(selected), tpr, len(selected) == 0))
+    null_share = 1 - memorized[splits[0][1]].mean()
+    return FdrOutcome(float(null_share), *map(float, np.mean(rows, axis=0)))
 
 
 def _sample(tables: RunTables) -> Floats:
-    """The decisions of about a million captions at most: those with the smallest ids, which are
-    hashes and so have nothing to do with the scores."""
+    """Return the decisions of at most about a million captions: those with the smallest ids, which
+    are hashes and so independent of the scores."""
     count = tables.query("SELECT count(*) AS n FROM ranked")["n"][0].as_py()
     last = f"{min(HEX - 1, int(HEX * SAMPLE / max(count, 1))):08x}" + "f" * 24
-    found = tables.query(
+    sample = tables.query(
         "SELECT decision::DOUBLE AS decision FROM ranked WHERE caption_id <= $last", {"last": last}
     )
-    return found["decision"].to_numpy()
+    return sample["decision"].to_numpy()

@@ -1,4 +1,4 @@
-"""Which columns of the scores a combination looks at, and their numbers."""
+"""Select the score columns that a combination uses, and read them as a matrix."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,8 +6,8 @@ import pyarrow as pa
 from scanner.calibration.separation import Floats
 
 TEXT_ONLY = ("n_tokens", "title_case_fraction", "digit_fraction")
-# What is read off the cross-attention of one step; tests hold it to the catalogue.
-ATTENTION = (
+# Signals read from the cross-attention of one step; a test compares the list with the catalog.
+ATTENTION_SIGNALS = (
     "entropy_e",
     "entropy_layers",
     "bos_mass",
@@ -18,32 +18,32 @@ ATTENTION = (
 )
 
 
-def way(field: pa.Field) -> int:
-    """+1 if memorized captions have higher values, −1 if lower, 0 if the column is no signal."""
+def direction(field: pa.Field) -> int:
+    """Return +1 if memorized captions have higher values, −1 if lower, 0 if not a signal."""
     documented = (field.metadata or {}).get(b"memorized", b"")
     return {b"higher": 1, b"lower": -1}.get(documented, 0)
 
 
 def scalar_signals(schema: pa.Schema) -> dict[str, int]:
-    """Signals with one number a caption, and which way memorized captions lie."""
-    return {f.name: way(f) for f in schema if pa.types.is_floating(f.type) and way(f)}
+    """Return the direction of each signal with one value per caption."""
+    return {f.name: direction(f) for f in schema if pa.types.is_floating(f.type) and direction(f)}
 
 
 def layer_signals(schema: pa.Schema) -> list[str]:
-    """Signals with a number a layer."""
-    return [f.name for f in schema if f.name.endswith("_layers") and way(f)]
+    """Return the signals with one value per layer."""
+    return [f.name for f in schema if f.name.endswith("_layers") and direction(f)]
 
 
-def inputs(schema: pa.Schema) -> list[str]:
-    """What a combination is made of: never the text controls nor n_samples, by which labelled
-    sets are often chosen."""
+def combination_inputs(schema: pa.Schema) -> list[str]:
+    """Return the columns of a combination: all signals, but neither text controls nor n_samples,
+    since labelled sets are often chosen by those."""
     taken = {*scalar_signals(schema), *layer_signals(schema)}
     return [name for name in schema.names if name in taken]
 
 
-def matrix(table: pa.Table, names: list[str]) -> tuple[Floats, list[int]]:
-    """The columns side by side, (N, K), a list column as one for each element; and how many of
-    the K each name has."""
+def feature_matrix(table: pa.Table, names: list[str]) -> tuple[Floats, list[int]]:
+    """Return the columns as a matrix (N, K), one per element of a list column, and the number of
+    the K columns that each name contributes."""
     parts = []
     for name in names:
         values = np.array(table[name].to_pylist(), dtype=float)

@@ -1,25 +1,25 @@
-"""A calibration as a file: JSON, with a version, the settings it holds for and its evaluation."""
+"""Read and write calibration files: JSON with version, binding, model and evaluation."""
 
 import json
 from dataclasses import asdict
 from typing import Any
 
-from scanner.calibration.calibrate import TEXT_COMBINATION, Findings
+from scanner.calibration.calibrate import TEXT_COMBINATION, LabelEvaluation
 from scanner.calibration.discovery import Discovery
 from scanner.calibration.json_file import CalibrationRecord, VersionRecord
-from scanner.calibration.separation import RATES, Separation
+from scanner.calibration.separation import FPRS, Separation
 from scanner.errors import UserError
-from scanner.query import Calibration, Threshold
+from scanner.query import Calibration, SignalThreshold
 from scanner.run.records import LARGEST_BYTES, decode, named_fields
 from scanner.storage import Store, full_url, open_input
 
 FORMAT = "memscan calibration"
 VERSION = 1
-MEND = "make it again with memscan calibrate"
+REMEDY = "recreate it with memscan calibrate"
 
 
 def read_calibration(url: str) -> Calibration:
-    """Read a file that :func:`encode` made. Raises UserError for any other."""
+    """Read a calibration file. Raises UserError if it is not one, or of another version."""
     record = _read(url)
     return Calibration(
         source=url,
@@ -28,51 +28,50 @@ def read_calibration(url: str) -> Calibration:
             str(name): tuple(map(float, values)) for name, values in record["weights"].items()
         },
         intercept=float(record["intercept"]),
-        thresholds=tuple(Threshold(**item) for item in record["thresholds"]),
+        thresholds=tuple(SignalThreshold(**item) for item in record["thresholds"]),
         references=record["references"],
     )
 
 
 def read_evaluation(url: str) -> dict[str, Any] | None:
-    """How well that calibration did on labelled captions (:func:`findings_record`); None for one
-    that was made without labels. Raises UserError as :func:`read_calibration`."""
-    found = _read(url)["evaluation"]
-    return found if "combination" in found else None
+    """Return the file's evaluation on labelled captions (:func:`evaluation_record`), or None if it
+    was made without labels. Raises UserError like :func:`read_calibration`."""
+    evaluation = _read(url)["evaluation"]
+    return evaluation if "combination" in evaluation else None
 
 
 def read_null(url: str) -> dict[str, Any] | None:
-    """The list without labels that a calibration's thresholds come from (:func:`discovery_record`),
-    or None. Raises UserError as :func:`read_calibration`."""
-    found = _read(url)["evaluation"].get("null")
-    return found and {name: found[name] for name in ("null", "fdr", "length")}
+    """Return the selection without labels that the file's thresholds come from
+    (:func:`discovery_record`), or None. Raises UserError like :func:`read_calibration`."""
+    null = _read(url)["evaluation"].get("null")
+    return null and {name: null[name] for name in ("null", "fdr", "length")}
 
 
 def _read(url: str) -> dict[str, Any]:
-    """The file's record, of this version."""
     try:
         with open_input(url) as file:
             data = file.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise UserError(f"--calibration {url}: cannot be read: {error}") from error
-    found = decode(url, data, VersionRecord, MEND)
-    if found.get("format") != FORMAT:
-        raise UserError(f"{url}: no calibration; memscan calibrate makes one")
-    if found.get("version") != VERSION:
+    header = decode(url, data, VersionRecord, REMEDY)
+    if header.get("format") != FORMAT:
+        raise UserError(f"{url}: not a calibration file; create one with memscan calibrate")
+    if header.get("version") != VERSION:
         raise UserError(
-            f"{url}: version {found.get('version')} of a calibration, and this program reads "
-            f"{VERSION}; make it again with memscan calibrate, or update the program"
+            f"{url}: calibration file version {header.get('version')}, but this program reads "
+            f"version {VERSION}; recreate it with memscan calibrate, or update the program"
         )
-    return named_fields(decode(url, data, CalibrationRecord, MEND), url, MEND)
+    return named_fields(decode(url, data, CalibrationRecord, REMEDY), url, REMEDY)
 
 
 def write_calibration(url: str, calibration: Calibration, evaluation: dict[str, Any]) -> None:
-    """Write the file whole, or leave what is there."""
+    """Write a calibration file atomically: an existing file stays whole until it is replaced."""
     folder, _, name = full_url(url).rpartition("/")
     Store(folder, single_writer=True).write(name, encode(calibration, evaluation))
 
 
 def encode(calibration: Calibration, evaluation: dict[str, Any]) -> bytes:
-    """A file's bytes; ``evaluation`` is kept for whoever reads it."""
+    """Return the bytes of a calibration file, with ``evaluation`` stored for its readers."""
     record = {
         "format": FORMAT,
         "version": VERSION,
@@ -86,76 +85,80 @@ def encode(calibration: Calibration, evaluation: dict[str, Any]) -> bytes:
     return (json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def findings_record(found: Findings) -> dict[str, Any]:
-    """The evaluation as programs rely on it (``memscan calibrate --json``)."""
+def evaluation_record(evaluation: LabelEvaluation) -> dict[str, Any]:
+    """Return the evaluation as JSON, as ``memscan calibrate --json`` prints and the file stores."""
+    attention = evaluation.attention_only
     return {
-        "captions": found.captions,
-        "memorized": found.memorized,
-        "clusters": found.clusters,
-        "references": found.references,
-        "signals": {name: _separation(one) for name, one in found.signals.items()},
-        "combination": _separation(found.combination),
-        "attention_only": found.attention_only and _separation(found.attention_only),
-        "text_only": {name: _separation(one) for name, one in found.text_only.items()},
-        "best_signal": found.best_signal,
-        "gains": {name: asdict(one) for name, one in found.gains.items()},
-        "prevalence": found.prior,
-        "reliability": [asdict(one) for one in found.reliability],
-        "promises": {name: [asdict(one) for one in each] for name, each in found.promises.items()},
+        "captions": evaluation.captions,
+        "memorized": evaluation.memorized,
+        "clusters": evaluation.clusters,
+        "references": evaluation.references,
+        "signals": {name: _separation(result) for name, result in evaluation.signals.items()},
+        "combination": _separation(evaluation.combination),
+        "attention_only": attention and _separation(attention),
+        "text_only": {name: _separation(result) for name, result in evaluation.text_only.items()},
+        "best_signal": evaluation.best_signal,
+        "gains": {name: asdict(gain) for name, gain in evaluation.gains.items()},
+        "prevalence": evaluation.prior,
+        "reliability": [asdict(bin) for bin in evaluation.reliability],
+        "fdr_checks": {
+            name: [asdict(check) for check in checks]
+            for name, checks in evaluation.fdr_checks.items()
+        },
     }
 
 
-def differ_in_style(evaluation: dict[str, Any]) -> bool:
-    """Whether the words alone tell the labels apart, and the signals not surely better (by the 95 %
-    intervals of both): then what separates them need not be memorization.
+def labels_differ_in_style(evaluation: dict[str, Any]) -> bool:
+    """Whether text features alone predict the labels and the combination is not significantly
+    better (95 % intervals of AUC and gain): the labels may then differ in style, not memorization.
 
-    ``evaluation``: :func:`findings_record`.
+    ``evaluation``: :func:`evaluation_record`.
     """
-    alone = evaluation["text_only"].get(TEXT_COMBINATION)
+    text = evaluation["text_only"].get(TEXT_COMBINATION)
     return (
-        alone is not None
-        and alone["auc_low"] > 0.5
+        text is not None
+        and text["auc_low"] > 0.5
         and evaluation["gains"][TEXT_COMBINATION]["low"] <= 0
     )
 
 
 def confirmed_directions(evaluation: dict[str, Any]) -> dict[str, int]:
-    """By signal, +1 where the labels confirm its documented direction, -1 where they reverse it, 0
-    where they show neither (the 95 % interval of its AUC holds one half).
+    """Return +1 per signal if the labels confirm its documented direction, −1 if they reverse it,
+    0 if they show neither (the 95 % interval of its AUC contains 0.5).
 
-    ``evaluation``: :func:`findings_record`.
+    ``evaluation``: :func:`evaluation_record`.
     """
     return {
-        name: int(one["auc_low"] > 0.5) - int(one["auc_high"] < 0.5)
-        for name, one in evaluation["signals"].items()
+        name: int(result["auc_low"] > 0.5) - int(result["auc_high"] < 0.5)
+        for name, result in evaluation["signals"].items()
     }
 
 
-def discovery_record(found: Discovery) -> dict[str, Any]:
-    """The list without labels, the null's nature said."""
-    assumed = {
+def discovery_record(discovery: Discovery) -> dict[str, Any]:
+    """Return a selection without labels as JSON, with the assumption that its null makes."""
+    assumption = {
         "reference": "the reference captions are exchangeable with captions that are not memorized",
-        "bulk": "few captions are memorized, and the others' scores have a normal tail",
+        "bulk": "few captions are memorized, and the scores of the others have a normal tail",
     }
     return {
-        "signal": found.signal,
-        "null": found.kind,
-        "null_captions": found.null_captions,
-        "assumption": assumed[found.kind],
-        **asdict(found.listed),
+        "signal": discovery.signal,
+        "null": discovery.kind,
+        "null_captions": discovery.null_captions,
+        "assumption": assumption[discovery.kind],
+        **asdict(discovery.selection),
     }
 
 
-def _separation(one: Separation) -> dict[str, Any]:
-    """A rate that the labels are too few for is null."""
-    at = {f"{rate:g}": one.at.get(rate) for rate in RATES}
+def _separation(result: Separation) -> dict[str, Any]:
+    """Rates that need more labels are null."""
+    points = {f"{fpr:g}": result.at_fpr.get(fpr) for fpr in FPRS}
     return {
-        "auc": one.auc,
-        "auc_low": one.auc_low,
-        "auc_high": one.auc_high,
-        "tpr_at": {rate: each and each.tpr for rate, each in at.items()},
+        "auc": result.auc,
+        "auc_low": result.auc_low,
+        "auc_high": result.auc_high,
+        "tpr_at": {fpr: point and point.tpr for fpr, point in points.items()},
         "tpr_interval_at": {
-            rate: each and [each.tpr_low, each.tpr_high] for rate, each in at.items()
+            fpr: point and [point.tpr_low, point.tpr_high] for fpr, point in points.items()
         },
-        "threshold_at": {rate: each and each.threshold for rate, each in at.items()},
+        "threshold_at": {fpr: point and point.threshold for fpr, point in points.items()},
     }

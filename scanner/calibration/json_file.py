@@ -1,4 +1,4 @@
-"""What a calibration's file holds, field by field; a calibration may come from anyone."""
+"""Fields of a calibration file, for validation: a calibration may come from an untrusted source."""
 
 from typing import Annotated, Any, NotRequired
 
@@ -69,7 +69,7 @@ class ThresholdRecord(TypedDict):
 
 
 class VersionRecord(TypedDict, total=False):
-    """What any version of the file has."""
+    """Fields that every version of the file has."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     format: Any
@@ -77,7 +77,7 @@ class VersionRecord(TypedDict, total=False):
 
 
 class CalibrationRecord(TypedDict):
-    """The whole file, of today's version."""
+    """The whole file, in the current version."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     binding: BindingRecord

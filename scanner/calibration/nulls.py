@@ -1,7 +1,7 @@
-"""Without labels: how surprising a score is among captions that are not memorized.
+"""P-values against a null of captions that are not memorized, and Benjamini–Hochberg selection.
 
-A null gives each score a level, and each level a p-value; candidates are counted by level, so that
-a billion of them take no memory.
+A null assigns each score a level and each level a p-value. Candidates are counted per level, so
+memory does not grow with their number.
 """
 
 from dataclasses import dataclass
@@ -16,61 +16,66 @@ from scanner.errors import UserError
 
 Levels = NDArray[np.int64]
 SIGMAS = 40
-STEPS = 256  # a standard deviation
-# m · p = q · length is as often an equality as not: the fractions' last digit must not decide.
+STEPS = 256  # per standard deviation
+# m · p = q · length often holds with equality: rounding must not decide.
 ROUNDING = 1e-12
 
 
 class Null(Protocol):
-    """``p``: the p-value of each level, rising; ``starts``: the lowest score of each level."""
+    """``p``: p-value of each level, ascending; ``thresholds``: lowest score of each level."""
 
     p: Floats
-    starts: Floats
+    thresholds: Floats
 
     def levels(self, scores: Floats) -> Levels:
-        """The level of each score, 0 the most surprising."""
+        """Return the level of each score; 0 has the smallest p-value."""
 
 
 class Conformal:
-    """p = (1 + #{null ≥ score}) / (1 + n₀), from n₀ captions that are exchangeable with the
-    candidates that are not memorized: then P(p ≤ u) ≤ u for each of those, whatever the scores'
-    distribution (Vovk et al. 2005; Bates et al. 2023 for Benjamini–Hochberg on them).
+    """Conformal p-values, p = (1 + #{null ≥ score}) / (1 + n₀).
+
+    If the n₀ null captions are exchangeable with the candidates that are not memorized, those
+    satisfy P(p ≤ u) ≤ u whatever the distribution of the scores (Vovk et al. 2005; Bates et al.
+    2023 for Benjamini–Hochberg on such p-values).
     """
 
     def __init__(self, null: Floats) -> None:
         if not len(null):
             raise UserError(
-                "no reference captions to compare with: scan with --reference FILE, captions that "
-                "the model was not trained on; or --null bulk, which assumes that the run's own "
-                "scores are normal but for a few"
+                "the run has no reference captions: scan with --reference FILE (captions that the "
+                "model was not trained on), or use --null bulk, which assumes that the run's "
+                "scores are normally distributed except for a few"
             )
         self._null = np.sort(null)
         self.p = (1 + np.arange(len(null) + 1)) / (1 + len(null))
-        # Just above a null score, since an equal one counts as at least as high.
-        self.starts = np.append(np.nextafter(self._null[::-1], np.inf), -np.inf)
+        # Just above a null score, since ties count as at least as high.
+        self.thresholds = np.append(np.nextafter(self._null[::-1], np.inf), -np.inf)
 
     def levels(self, scores: Floats) -> Levels:
         return len(self._null) - np.searchsorted(self._null, scores, side="left")
 
 
 class Bulk:
-    """p of a normal distribution fitted to the middle half of the candidates themselves.
+    """P-values of a normal distribution fitted to the middle half of the candidates' own scores.
 
-    An assumption, twice: that few candidates are memorized, and that the others' tail is normal
-    (Efron 2004 calls it the empirical null). ``sample``: scores it is fitted to.
+    Assumes that few candidates are memorized and that the scores of the others have a normal tail
+    (the empirical null of Efron 2004). ``sample``: the scores to fit.
     """
 
     def __init__(self, sample: Floats) -> None:
         if not len(sample):
-            raise UserError("the run ranks no captions: there is no bulk to compare them with")
+            raise UserError("--null bulk: the run has no ranked captions to fit a null to")
         low, self.centre, high = np.quantile(sample, [0.25, 0.5, 0.75])
         self.spread = float((high - low) / (norm.ppf(0.75) - norm.ppf(0.25)))
         if not self.spread > 0:
-            raise UserError("half of the captions have one and the same score; no null can be fit")
-        # Whole steps below 40 standard deviations: each level has the p-value of its lowest score.
+            raise UserError(
+                "--null bulk: half of the captions have the same score, so no null can be fitted; "
+                "choose another signal with --by"
+            )
+        # Levels in steps from +40 to −40 standard deviations, with the p-value of the lowest score.
         self._heights = SIGMAS - np.arange(2 * SIGMAS * STEPS + 1) / STEPS
         self.p = np.maximum(norm.sf(self._heights), np.finfo(float).tiny)
-        self.starts = self.centre + self.spread * self._heights
+        self.thresholds = self.centre + self.spread * self._heights
 
     def levels(self, scores: Floats) -> Levels:
         steps = np.ceil((SIGMAS - (scores - self.centre) / self.spread) * STEPS)
@@ -78,12 +83,12 @@ class Bulk:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """The candidates that a wanted false discovery rate lets through.
+class Selection:
+    """Candidates selected at a target FDR.
 
-    ``length`` of ``candidates`` have p ≤ ``p``, that is a score of at least ``threshold`` (None for
-    an empty list); ``expected_false``, candidates · p, is how many of them are not memorized at
-    most, on average. ``smallest``: no shorter list can be supported, m / (q (n₀ + 1)).
+    ``length`` of ``candidates`` have a p-value ≤ ``p``, that is a score of at least ``threshold``
+    (None for an empty selection). ``expected_false`` = candidates · p bounds the expected number of
+    them that are not memorized. ``smallest``: the shortest selection possible, m / (q (n₀ + 1)).
     """
 
     fdr: float
@@ -95,23 +100,23 @@ class Listed:
     smallest: int
 
 
-def list_discoveries(null: Null, counts: Levels, fdr: float) -> Listed:
-    """Benjamini and Hochberg's (1995) longest list at a false discovery rate.
+def benjamini_hochberg(null: Null, counts: Levels, fdr: float) -> Selection:
+    """Return the longest selection at a target FDR (Benjamini and Hochberg 1995).
 
-    ``counts``: candidates at each level of the null.
+    ``counts``: number of candidates at each level of the null.
     """
     total = int(counts.sum())
-    listed = np.cumsum(counts)
-    supported = np.flatnonzero((counts > 0) & (total * null.p <= fdr * listed * (1 + ROUNDING)))
+    lengths = np.cumsum(counts)
+    supported = np.flatnonzero((counts > 0) & (total * null.p <= fdr * lengths * (1 + ROUNDING)))
     smallest = int(np.ceil(total * null.p[0] / fdr * (1 - ROUNDING)))
     if not len(supported):
-        return Listed(fdr, total, 0, 0.0, None, 0.0, smallest)
+        return Selection(fdr, total, 0, 0.0, None, 0.0, smallest)
     level = supported[-1]
     p = float(null.p[level])
-    threshold = float(null.starts[level])
-    return Listed(fdr, total, int(listed[level]), p, threshold, total * p, smallest)
+    threshold = float(null.thresholds[level])
+    return Selection(fdr, total, int(lengths[level]), p, threshold, total * p, smallest)
 
 
 def count_levels(null: Null, scores: Floats) -> Levels:
-    """How many scores there are at each level."""
+    """Count the scores at each level."""
     return np.bincount(null.levels(scores), minlength=len(null.p)).astype(np.int64)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from scanner.calibration.discovery import count_ranked
+from scanner.calibration.discovery import count_run_levels
 from scanner.calibration.nulls import Conformal
 from scanner.query import RunTables
 
@@ -47,10 +47,10 @@ def significance(tables: RunTables) -> Significance | None:
     if not len(reference):
         return None
     null = Conformal(reference)
-    counts = count_ranked(tables, null)
+    counts = count_run_levels(tables, null)
     listed, total = np.cumsum(counts), int(counts.sum())
     with np.errstate(divide="ignore"):
         rates = np.where(listed > 0, total * null.p / np.maximum(listed, 1), np.inf)
     q = np.minimum(np.minimum.accumulate(rates[::-1])[::-1], 1.0)
     reached = int(np.argmax(counts > 0))
-    return Significance(null.starts, null.p, q, total, len(reference), reached)
+    return Significance(null.thresholds, null.p, q, total, len(reference), reached)

@@ -1,7 +1,7 @@
 """DuckDB over a run: views, named queries, safe user SQL."""
 
 from scanner.query.asking import ask, empty_tables
-from scanner.query.calibrated import COMBINATION, Calibration, Threshold, binding_of
+from scanner.query.calibrated import COMBINATION, Calibration, SignalThreshold, binding_of
 from scanner.query.clusters import near_duplicate_clusters
 from scanner.query.connection import RunTables, open_run
 from scanner.query.library import Query, library
@@ -16,7 +16,7 @@ __all__ = [
     "Query",
     "RunTables",
     "Scanned",
-    "Threshold",
+    "SignalThreshold",
     "ask",
     "binding_of",
     "empty_tables",

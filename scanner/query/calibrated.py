@@ -1,6 +1,6 @@
-"""A calibration as queries need it: numbers, for columns of the scores table.
+"""A calibration as queries use it: weights and thresholds for columns of the scores table.
 
-It is made and written by the calibration room; here it becomes SQL.
+scanner.calibration fits and stores it; this module turns it into SQL.
 """
 
 import math
@@ -13,8 +13,8 @@ from scanner.errors import UserError
 from scanner.query.quoting import identifier
 
 COMBINATION = "combination"
-# What a calibration depends on, by its name in a run's fingerprint: not on the precision or the
-# release, so that a new one does not void it.
+# The entries of a run's fingerprint that a calibration depends on: not dtype or release, so a new
+# one does not invalidate it.
 BOUND = ("weights", "signals_version", "signals", "seeds", "steps", "guidance", "latent_shape")
 THRESHOLDS = pa.schema(
     [
@@ -27,10 +27,10 @@ THRESHOLDS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """From where on a signal flags a caption: at or above it if ``higher``, else at or below.
+class SignalThreshold:
+    """A signal's threshold: flags captions at or above it if ``higher``, else at or below.
 
-    ``signal`` is a column of the scores, or ``combination`` with the logit of the probability.
+    ``signal``: a column of the scores, or ``combination`` for the logit of the probability.
     """
 
     signal: str
@@ -41,42 +41,43 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was fitted, and where it holds.
+    """A fitted combination and thresholds, with the settings that they hold for.
 
-    ``binding``: the values of BOUND that it was made with. ``weights``: per column of the scores
-    one number, or one for each element of a list; with ``intercept`` they give the logit of the
-    probability of being memorized. No weights: thresholds only. ``references``: how many reference
-    captions it was fitted on, which are no null set for it any more. ``source`` names it in errors.
+    ``source``: names the calibration in errors. ``binding``: the values of BOUND that it was made
+    with. ``weights``: per column of the scores one number, or one per element of a list; with
+    ``intercept`` they give the logit of the probability of being memorized. Without weights:
+    thresholds only. ``references``: number of reference captions that it was fitted on, which can
+    no longer serve as its null.
     """
 
     source: str
     binding: dict[str, Any]
     weights: dict[str, tuple[float, ...]]
     intercept: float
-    thresholds: tuple[Threshold, ...]
+    thresholds: tuple[SignalThreshold, ...]
     references: int = 0
 
     def check(self, fingerprint: dict[str, Any], url: str) -> None:
-        """Raises UserError, naming what differs, unless the run was scored alike."""
-        here = binding_of(fingerprint)
+        """Raise UserError, naming what differs, unless the run has the same settings."""
+        run = binding_of(fingerprint)
         changed = [
-            f"{name} ({_shown(self.binding.get(name))} in the calibration, {_shown(here[name])} "
+            f"{name} ({_shown(self.binding.get(name))} in the calibration, {_shown(run[name])} "
             "in the run)"
             for name in BOUND
-            if self.binding.get(name) != here[name]
+            if self.binding.get(name) != run[name]
         ]
         if changed:
             raise UserError(
-                f"{self.source}: this calibration does not fit the run {url}; different are: "
-                f"{', '.join(changed)}. Scan with its settings, or make one for this run with "
-                "memscan calibrate"
+                f"{self.source}: the calibration does not match the run {url}; these differ: "
+                f"{', '.join(changed)}. Scan with its settings, or create a calibration for this "
+                "run with memscan calibrate"
             )
 
     def logit(self, schema: pa.Schema) -> str:
-        """The combination as SQL over the view scores, whose schema this is. Raises UserError."""
+        """Return the combination as SQL over the view scores with this schema. Raises UserError."""
         numbers = [self.intercept, *(value for values in self.weights.values() for value in values)]
         if not all(map(math.isfinite, numbers)):
-            raise UserError(f"{self.source}: its weights must be finite numbers; make it again")
+            raise UserError(f"{self.source}: weights must be finite numbers; recreate the file")
         terms = [f"{self.intercept:.17e}"]
         for name, values in self.weights.items():
             if name not in schema.names:
@@ -84,20 +85,20 @@ class Calibration:
             weights = [f"{value:.17e}::DOUBLE" for value in values]
             column = f"scores.{identifier(name)}"
             if pa.types.is_list(schema.field(name).type):
-                listed = ", ".join(weights)
-                terms.append(f"list_inner_product({column}::DOUBLE[], [{listed}])")
+                elements = ", ".join(weights)
+                terms.append(f"list_inner_product({column}::DOUBLE[], [{elements}])")
             else:
                 terms.append(f"{column} * {weights[0]}")
         return " + ".join(terms)
 
     def thresholds_table(self) -> pa.Table:
-        """The view thresholds."""
+        """Return the thresholds as a table, for the view thresholds."""
         rows = [vars(threshold) for threshold in self.thresholds]
         return pa.Table.from_pylist(rows, schema=THRESHOLDS)
 
 
 def binding_of(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """What a calibration binds to of a run; the order of the signals does not matter."""
+    """Return the fingerprint entries that a calibration depends on, with signals sorted."""
     bound = {name: fingerprint.get(name) for name in BOUND}
     return bound | {"signals": sorted(bound["signals"] or ())}
 

@@ -45,7 +45,7 @@ class RunTables:
 
     ``ranked`` is scores joined with captions, reference captions left out, with
     ``decision_signal``, the name of the signal that decides, ``decision_value``, and ``decision``,
-    the same with its sign turned where lower means memorized. With a calibration, ``probability``
+    the same, negated if lower means memorized. With a calibration, ``probability``
     (else null) is that of being memorized, its logit, ``combination``, decides, and ``thresholds``
     (else empty) says from where on a signal flags. ``signals`` holds each signal of ``ranked`` in a
     row of its own. The views of further runs are ``NAME.scores`` and so on.

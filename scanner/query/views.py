@@ -167,8 +167,8 @@ def _ranked(name: str, scored: str) -> str:
 
 
 def _by_signal(schema: pa.Schema, logit: str | None) -> str:
-    """The signals of a row as a list of signal, value, and ``turned``, the value with its sign
-    turned where lower means memorized."""
+    """Return a row's signals as a list of signal, value and ``oriented``, the value negated if
+    lower means memorized."""
     pairs = [
         (field.name, f"scores.{identifier(field.name)}", "-" if _is_lower(field) else "")
         for field in schema
@@ -177,10 +177,10 @@ def _by_signal(schema: pa.Schema, logit: str | None) -> str:
     if logit:
         pairs.append((COMBINATION, f"({logit})", ""))
     listed = ", ".join(
-        f"{{signal: {literal(signal)}, value: {value}::DOUBLE, turned: {sign}{value}::DOUBLE}}"
+        f"{{signal: {literal(signal)}, value: {value}::DOUBLE, oriented: {sign}{value}::DOUBLE}}"
         for signal, value, sign in pairs
     )
-    return f"[{listed}]::STRUCT(signal VARCHAR, value DOUBLE, turned DOUBLE)[]"
+    return f"[{listed}]::STRUCT(signal VARCHAR, value DOUBLE, oriented DOUBLE)[]"
 
 
 def _is_lower(field: pa.Field) -> bool:

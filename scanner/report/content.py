@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.calibration import Labels, differ_in_style, match
+from scanner.calibration import Labels, labels_differ_in_style, match_labels
 from scanner.curation import Policy, Summary, make_list, summarize
 from scanner.query import RunTables, Scanned, library, rank, scanned
 from scanner.report.headline import (
@@ -113,7 +113,7 @@ def gather(
     expected, judged = likely(tables), verified(tables)
     covered = scanned(tables, record["inputs"].get("limit"))
     listed = null and Null(null["null"], null["fdr"], null["length"], beyond_threshold(tables))
-    doubtful = bool(evaluation and differ_in_style(evaluation))
+    doubtful = bool(evaluation and labels_differ_in_style(evaluation))
     rejected = (counts["rejects"], counts["rows"])
     summary = summarize(make_list(run, tables, policy), run, "")
     return Content(
@@ -149,7 +149,7 @@ def gather(
 def _take_truth(tables: RunTables, labels: Labels | None, count_seed_consistent: bool) -> None:
     """Make the table of the captions that are memorized, by labels or else by verdicts."""
     if labels:
-        found = match(tables, labels)
+        found = match_labels(tables, labels)
         memorized = found.table["caption_id"].filter(pa.array(found.memorized))
         tables.materialize("truth", _LABELS, {"ids": memorized.to_pylist()})
         return

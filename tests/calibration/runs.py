@@ -1,4 +1,4 @@
-"""Sealed runs of captions whose scores a test decides."""
+"""Sealed runs of captions with scores set by the test."""
 
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def write_run(
     reference: np.ndarray,
     fingerprint: dict[str, Any],
 ) -> str:
-    """A sealed run; caption k stands in k % 3 + 1 samples with key ``k<k>``, or is a reference."""
+    """Write a sealed run; caption k has k % 3 + 1 samples with key ``k<k>``, or is a reference."""
     ids = [caption_id(caption.lower()) for caption in captions]
     samples = [
         {"caption_id": ids[k], "row": k, "key": f"k{k}", "is_reference": bool(held)}
@@ -59,10 +59,10 @@ def write_run(
 
 
 def synthetic_run(folder: Path, captions: int = 300, seed: int = 0, **changed: Any) -> str:
-    """Captions ``Word k``, the first fifth memorized, the last third reference captions.
+    """Write a run of captions ``Word k``: the first fifth memorized, the last third references.
 
-    Memorized ones have a noise norm 2 higher and a beginning mass 1 lower, in standard deviations,
-    and 1.5 more in the second of three layers. ``changed``: of the fingerprint.
+    Memorized captions have a noise norm 2 standard deviations higher, a BOS mass 1 lower, and 1.5
+    more in the second of three layers. ``changed``: entries of the fingerprint to override.
     """
     random = np.random.default_rng(seed)
     memorized = np.arange(captions) < captions // 5
@@ -84,7 +84,7 @@ def synthetic_run(folder: Path, captions: int = 300, seed: int = 0, **changed: A
 
 
 def synthetic_labels(path: Path, captions: int = 300) -> str:
-    """The truth of a synthetic run as a csv of captions, spelled another way."""
+    """Write the labels of a synthetic run as a csv of captions in another spelling."""
     lines = [
         f"WORD{'ABCDEFGHIJ'[k % 10]}   {k:04d},{str(k < captions // 5).lower()}"
         for k in range(captions)

@@ -8,14 +8,14 @@ from sklearn.metrics import roc_auc_score
 
 from scanner.calibration import (
     calibrate,
-    findings_record,
-    match,
+    evaluation_record,
+    match_labels,
     read_calibration,
     read_labels,
     write_calibration,
 )
 from scanner.calibration.combination import fit
-from scanner.calibration.features import ATTENTION, inputs, matrix
+from scanner.calibration.features import ATTENTION_SIGNALS, combination_inputs, feature_matrix
 from scanner.errors import UserError
 from scanner.query import open_run
 from scanner.scoring.catalog import SIGNALS
@@ -28,51 +28,52 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("calibrate")
     run = synthetic_run(folder / "run")
     tables = open_run(run)
-    labelled = match(tables, read_labels(synthetic_labels(folder / "labels.csv")))
-    found, calibration = calibrate(tables, labelled, prevalence=0.01)
+    labelled = match_labels(tables, read_labels(synthetic_labels(folder / "labels.csv")))
+    evaluation, calibration = calibrate(tables, labelled, prevalence=0.01)
     path = str(folder / "calibration.json")
-    write_calibration(path, calibration, findings_record(found))
-    return {"run": run, "labelled": labelled, "found": found, "path": path}
+    write_calibration(path, calibration, evaluation_record(evaluation))
+    return {"run": run, "labelled": labelled, "evaluation": evaluation, "path": path}
 
 
 def test_only_signals_and_their_layers_are_combined() -> None:
-    assert inputs(SCORES) == ["noise_norm_first", "bos_mass", "entropy_layers"]
+    assert combination_inputs(SCORES) == ["noise_norm_first", "bos_mass", "entropy_layers"]
     assert {name for name, one in SIGNALS.items() if one.needs == Needs(attention=True)} == {
-        *ATTENTION,
+        *ATTENTION_SIGNALS,
         "token_mass",
     }
 
 
-def test_the_combination_is_judged_beside_signals_and_baselines(made: dict) -> None:
-    found = made["found"]
+def test_the_combination_is_compared_with_signals_and_baselines(made: dict) -> None:
+    found = made["evaluation"]
     best = found.signals[found.best_signal]
     assert found.best_signal == "noise_norm_first"
-    assert found.signals["bos_mass"].auc > 0.6  # lower is memorized, and counts so
+    assert found.signals["bos_mass"].auc > 0.6  # in its direction: lower is memorized
     assert found.combination.auc > best.auc
     assert found.gains["noise_norm_first"].low > 0
     assert 0.6 < found.attention_only.auc < found.combination.auc
     assert found.text_only.keys() >= {"n_tokens", "n_samples", "text_combination"}
     assert abs(found.text_only["text_combination"].auc - 0.5) < 0.2
     assert (found.captions, found.memorized, found.references) == (300, 60, 100)
-    assert found.promises.keys() == {"noise_norm_first", "combination"}
+    assert found.fdr_checks.keys() == {"noise_norm_first", "combination"}
 
 
 def test_sql_gives_the_odds_that_were_fitted_under_the_prior(made: dict) -> None:
-    """The file's weights in SQL are scikit-learn's model: its log odds, shifted to one memorized
-    caption in a hundred."""
+    """The file's weights in SQL give the log odds of scikit-learn's model, shifted to a prior of
+    1 %."""
     labelled = made["labelled"]
-    values, _ = matrix(labelled.table, inputs(SCORES))
+    values, _ = feature_matrix(labelled.table, combination_inputs(SCORES))
     expected = fit(values, labelled.memorized, labelled.clusters)(values)
     expected += np.log(0.01 / 0.99) - np.log(60 / 240)
     tables = open_run(made["run"], calibration=read_calibration(made["path"]))
     rows = tables.query("SELECT * FROM ranked ORDER BY caption_id")
     assert set(rows["decision_signal"].to_pylist()) == {"combination"}
-    np.testing.assert_allclose(rows["decision"], expected[~labelled.reference], rtol=1e-9)
+    np.testing.assert_allclose(rows["decision"], expected[~labelled.is_reference], rtol=1e-9)
     np.testing.assert_allclose(
-        rows["probability"], 1 / (1 + np.exp(-expected[~labelled.reference])), rtol=1e-9
+        rows["probability"], 1 / (1 + np.exp(-expected[~labelled.is_reference])), rtol=1e-9
     )
     reference = tables.reference_decisions()
-    np.testing.assert_allclose(np.sort(reference), np.sort(expected[labelled.reference]), rtol=1e-9)
+    expected_reference = np.sort(expected[labelled.is_reference])
+    np.testing.assert_allclose(np.sort(reference), expected_reference, rtol=1e-9)
 
 
 def test_thresholds_keep_the_false_positive_rate(made: dict) -> None:
@@ -83,20 +84,20 @@ def test_thresholds_keep_the_false_positive_rate(made: dict) -> None:
     norm, mass = (table[name].to_numpy() for name in ("noise_norm_first", "bos_mass"))
     assert rows["noise_norm_first"]["higher"]
     assert not rows["bos_mass"]["higher"]
-    # 240 negatives, one per cent: two of them, not three
+    # 1 % of 240 negatives: two, not three
     assert (norm[~known] >= rows["noise_norm_first"]["threshold"]).sum() == 2
     assert (mass[~known] <= rows["bos_mass"]["threshold"]).sum() == 2
 
 
-def test_reliability_weighs_captions_by_the_prior(made: dict) -> None:
-    found = made["found"]
+def test_reliability_is_weighted_to_the_prior(made: dict) -> None:
+    found = made["evaluation"]
     assert found.prior == 0.01
     assert sum(one.captions for one in found.reliability) == 300
     assert found.reliability[0].predicted < 0.01
     assert found.reliability[0].captions > 150
 
 
-def test_another_signal_decides_when_asked_and_the_probability_stays(made: dict) -> None:
+def test_ranking_by_a_signal_keeps_the_probability(made: dict) -> None:
     tables = open_run(made["run"], calibration=read_calibration(made["path"]))
     assert tables.decide("bos_mass") == "bos_mass"
     (row,) = tables.query("SELECT * FROM ranked LIMIT 1").to_pylist()
@@ -105,7 +106,7 @@ def test_another_signal_decides_when_asked_and_the_probability_stays(made: dict)
     assert tables.decide() == "combination"
 
 
-def test_without_a_calibration_the_probability_is_null_and_thresholds_empty(made: dict) -> None:
+def test_without_a_calibration_there_is_no_probability(made: dict) -> None:
     tables = open_run(made["run"])
     found = tables.query("SELECT count(*) AS n, count(probability) AS p FROM ranked").to_pylist()
     assert found == [{"n": 200, "p": 0}]
@@ -126,7 +127,7 @@ def test_without_a_calibration_the_probability_is_null_and_thresholds_empty(made
         {"latent_shape": [4, 16, 16]},
     ],
 )
-def test_a_run_that_was_scored_otherwise_is_refused_with_what_differs(
+def test_a_run_with_other_settings_is_refused_naming_them(
     made: dict, changed: dict, tmp_path: Path
 ) -> None:
     other = synthetic_run(tmp_path / "run", captions=30, **changed)
@@ -134,20 +135,20 @@ def test_a_run_that_was_scored_otherwise_is_refused_with_what_differs(
     shown = (
         " ".join(sorted(value)) if name == "signals" else str(value).strip("[]").replace(",", "")
     )
-    with pytest.raises(UserError, match=f"different are: {name} .* in the calibration, {shown}"):
+    with pytest.raises(UserError, match=f"these differ: {name} .* in the calibration, {shown}"):
         open_run(other, calibration=read_calibration(made["path"]))
 
 
-def test_another_precision_or_order_of_signals_does_not_void_it(made: dict, tmp_path: Path) -> None:
-    turned = FINGERPRINT["signals"][::-1]
-    other = synthetic_run(tmp_path / "r", captions=30, dtype="float16", signals=turned, id="g")
+def test_dtype_and_order_of_signals_do_not_invalidate_it(made: dict, tmp_path: Path) -> None:
+    signals = FINGERPRINT["signals"][::-1]
+    other = synthetic_run(tmp_path / "r", captions=30, dtype="float16", signals=signals, id="g")
     tables = open_run(other, calibration=read_calibration(made["path"]))
     rows = tables.query("SELECT * FROM ranked").to_pylist()
     memorized = [int(row["caption"].split()[1]) < 6 for row in rows]
     assert roc_auc_score(memorized, [row["probability"] for row in rows]) > 0.9
 
 
-def test_a_file_that_cannot_be_used_says_why(made: dict, tmp_path: Path) -> None:
+def test_an_unusable_file_is_refused_with_the_reason(made: dict, tmp_path: Path) -> None:
     record = json.loads(Path(made["path"]).read_text())
     path = tmp_path / "c.json"
 
@@ -157,8 +158,8 @@ def test_a_file_that_cannot_be_used_says_why(made: dict, tmp_path: Path) -> None
             read_calibration(str(path))
 
     refused("not json", "damaged")
-    refused("{}", "no calibration; memscan calibrate makes one")
-    refused(json.dumps(record | {"version": 2}), "version 2 of a calibration")
+    refused("{}", "not a calibration file; create one with memscan calibrate")
+    refused(json.dumps(record | {"version": 2}), "calibration file version 2")
     refused(json.dumps(record | {"weights": {"bos_mass": ["a"]}}), "damaged")
     refused(json.dumps(record | {"thresholds": [{"signal": 1}]}), "damaged")
     with pytest.raises(UserError, match="cannot be read"):
@@ -168,9 +169,9 @@ def test_a_file_that_cannot_be_used_says_why(made: dict, tmp_path: Path) -> None
         open_run(made["run"], calibration=read_calibration(str(path)))
 
 
-def test_too_few_labels_for_a_rate_and_meaningless_ones_are_refused(made: dict) -> None:
+def test_too_few_or_random_labels_are_refused(made: dict) -> None:
     tables, labelled = open_run(made["run"]), made["labelled"]
-    with pytest.raises(UserError, match="cannot tell a rate below"):
+    with pytest.raises(UserError, match="cannot resolve a rate below"):
         calibrate(tables, labelled, fpr=0.001)
     shuffled = np.random.default_rng(0).permutation(labelled.memorized)
     with pytest.raises(UserError, match="no better than chance"):

@@ -20,60 +20,60 @@ KNOWN = np.arange(300) < 60
 VALUES = RANDOM.normal([5, -3, 0.1, 100], [1, 0.1, 0.01, 30], (300, 4))
 VALUES[:, 0] += 1.5 * KNOWN
 VALUES[:, 2] -= 0.01 * KNOWN
-ALONE = np.arange(300)
+SINGLETONS = np.arange(300)
 
 
-def test_a_regression_is_scikit_learns_in_the_values_own_units() -> None:
+def test_weights_in_original_units_match_scikit_learn() -> None:
     pipe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=1e-10)).fit(VALUES, KNOWN)
     expected = pipe.decision_function(VALUES)
-    found = _regression(0.1, VALUES, KNOWN, ALONE)(VALUES)
+    found = _regression(0.1, VALUES, KNOWN, SINGLETONS)(VALUES)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_what_is_combined_separates_better_than_the_best_column() -> None:
-    scores = cross_fit(VALUES, KNOWN, ALONE)
+def test_the_combination_separates_better_than_the_best_column() -> None:
+    scores = cross_fit(VALUES, KNOWN, SINGLETONS)
     best = roc_auc_score(KNOWN, VALUES[:, 0])
     assert roc_auc_score(KNOWN, scores) > best + 0.02
-    assert roc_auc_score(KNOWN, fit(VALUES, KNOWN, ALONE)(VALUES)) > best + 0.02
+    assert roc_auc_score(KNOWN, fit(VALUES, KNOWN, SINGLETONS)(VALUES)) > best + 0.02
 
 
-def test_labels_that_mean_nothing_give_chance() -> None:
-    """Thirty columns of noise fit 60 of 300 labels well, and no caption that was left out."""
+def test_random_labels_give_chance_when_cross_fitted() -> None:
+    """Thirty columns of noise fit 60 of 300 labels well, but predict no held-out caption."""
     noise = np.random.default_rng(1).normal(size=(300, 30))
     known = np.random.default_rng(2).permutation(KNOWN)
-    assert roc_auc_score(known, fit(noise, known, ALONE)(noise)) > 0.6
-    assert abs(roc_auc_score(known, cross_fit(noise, known, ALONE)) - 0.5) < 0.12
+    assert roc_auc_score(known, fit(noise, known, SINGLETONS)(noise)) > 0.6
+    assert abs(roc_auc_score(known, cross_fit(noise, known, SINGLETONS)) - 0.5) < 0.12
 
 
-def test_near_copies_do_not_leak_between_folds() -> None:
-    """Thirty clusters of ten, each with a place of its own in the values: by neighbours one could
-    tell every label, and by what was learnt of other clusters none."""
+def test_near_duplicates_do_not_leak_between_folds() -> None:
+    """Thirty clusters of ten captions with equal values: a caption's neighbours reveal its label,
+    other clusters do not."""
     clusters = np.repeat(np.arange(30), 10)
     known = clusters % 2 == 0
     codes = np.random.default_rng(3).normal(size=(30, 30))[clusters]
-    assert roc_auc_score(known, fit(codes, known, ALONE)(codes)) > 0.95
-    split = roc_auc_score(known, cross_fit(codes, known, ALONE))
+    assert roc_auc_score(known, fit(codes, known, SINGLETONS)(codes)) > 0.95
+    split = roc_auc_score(known, cross_fit(codes, known, SINGLETONS))
     kept = roc_auc_score(known, cross_fit(codes, known, clusters))
     assert split > 0.95
     assert kept < 0.75
 
 
-def test_nothing_of_a_caption_reaches_the_model_that_scores_its_fold() -> None:
-    """The standardisation neither: a value a million times as large moves the scores of captions
-    in other folds, and of none in its own."""
-    before = cross_fit(VALUES, KNOWN, ALONE)
+def test_a_caption_does_not_influence_the_scores_of_its_fold() -> None:
+    """Nor does its standardisation: an outlier changes the scores in other folds, and none in its
+    own."""
+    before = cross_fit(VALUES, KNOWN, SINGLETONS)
     changed = VALUES.copy()
     changed[299, 3] *= 1e6
-    moved = cross_fit(changed, KNOWN, ALONE) != before
+    moved = cross_fit(changed, KNOWN, SINGLETONS) != before
     assert 200 < moved.sum() < 260
     again = VALUES.copy()
     again[299, 3] *= 2e6
     kept = ~moved
-    np.testing.assert_array_equal(cross_fit(again, KNOWN, ALONE)[kept], before[kept])
+    np.testing.assert_array_equal(cross_fit(again, KNOWN, SINGLETONS)[kept], before[kept])
 
 
 def test_scores_are_log_odds() -> None:
-    """Drawn from known odds, captions get these odds back."""
+    """Captions with labels drawn from known odds get these odds as scores."""
     random = np.random.default_rng(4)
     values = random.normal(size=(4000, 2))
     odds = 2 * values[:, 0] - values[:, 1] - 1
@@ -93,7 +93,7 @@ def test_a_perfect_separation_keeps_finite_odds() -> None:
     assert offset - slope == pytest.approx(-np.log(21), abs=1e-3)
 
 
-def test_too_few_clusters_are_refused_whatever_the_number_of_captions() -> None:
-    check_clusters(KNOWN, ALONE)
+def test_too_few_clusters_are_refused_despite_many_captions() -> None:
+    check_clusters(KNOWN, SINGLETONS)
     with pytest.raises(UserError, match="1 clusters of near-duplicate captions that are memorized"):
-        check_clusters(KNOWN, np.where(KNOWN, 0, ALONE))
+        check_clusters(KNOWN, np.where(KNOWN, 0, SINGLETONS))

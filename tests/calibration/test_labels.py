@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.calibration import Labels, labels_of_verdicts, match, read_labels
+from scanner.calibration import Labels, match_labels, read_labels, verdict_labels
 from scanner.captions.identity import caption_id
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
@@ -20,7 +20,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> RunTables:
     return open_run(synthetic_run(tmp_path_factory.mktemp("labels") / "run", captions=30))
 
 
-def test_every_format_column_and_word_for_a_label_is_read(tmp_path: Path) -> None:
+def test_all_formats_columns_and_label_values_are_read(tmp_path: Path) -> None:
     csv, jsonl, parquet = (tmp_path / name for name in ("a.csv", "a.jsonl", "a.parquet"))
     csv.write_text('Caption,Label\n"a, b",TRUE\nc,0\nd,\ne,No\n')
     assert read_labels(str(csv)) == Labels(
@@ -37,45 +37,48 @@ def test_every_format_column_and_word_for_a_label_is_read(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("text,memorized\na,1\n", "no column says which caption"),
-        ("caption,truth\na,1\n", "no column says whether it is memorized"),
+        ("text,memorized\na,1\n", "no column that identifies the caption: expected caption_id or"),
+        ("caption,truth\na,1\n", "no column with the label: expected memorized or"),
         (
             "caption,memorized\na,maybe\n",
-            r"row 0 \(the first is 0\), memorized: 'maybe' is no label; write one of true",
+            r"row 0 \(counting from 0\), memorized: 'maybe' is not a label; use one of true",
         ),
-        ("caption,memorized\na\n", r"row 0 \(the first is 0\): bad row"),
-        ("caption,memorized\na,\nb,\n", "no row is labelled; fill the column memorized"),
+        ("caption,memorized\na\n", r"row 0 \(counting from 0\): bad row"),
+        ("caption,memorized\na,\nb,\n", "no row has a label; fill in the column memorized"),
     ],
 )
-def test_a_file_that_is_no_label_file_says_where(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_label_file_is_refused_naming_the_row(
+    tmp_path: Path, text: str, message: str
+) -> None:
     path = tmp_path / "labels.csv"
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         read_labels(str(path))
 
 
-def test_captions_are_found_however_they_are_spelled(tables: RunTables, tmp_path: Path) -> None:
-    found = match(tables, read_labels(synthetic_labels(tmp_path / "l.csv", 30)))
+def test_captions_match_in_any_equivalent_spelling(tables: RunTables, tmp_path: Path) -> None:
+    found = match_labels(tables, read_labels(synthetic_labels(tmp_path / "l.csv", 30)))
     assert (len(found.table), found.memorized.sum(), found.unknown) == (30, 6, 0)
-    assert found.reference.sum() == 10
+    assert found.is_reference.sum() == 10
     for name, memorized in zip(
         found.table["caption"].to_pylist(), found.memorized.tolist(), strict=True
     ):
         assert memorized == (int(name.split()[1]) < 6)
 
 
-def test_keys_and_ids_name_captions_too(tables: RunTables) -> None:
+def test_keys_and_ids_identify_captions_too(tables: RunTables) -> None:
     keys = Labels("key", ["k0", "k29", "nobody"], [True, False, True], [None] * 3)
-    found = match(tables, keys)
+    found = match_labels(tables, keys)
     assert set(found.table["caption"].to_pylist()) == {"Worda 0000", "Wordj 0029"}
     assert found.unknown == 1
     ids = [caption_id("worda 0000"), caption_id("wordj 0029")]
-    assert len(match(tables, Labels("caption_id", ids, [True, False], [None] * 2)).table) == 2
+    by_id = match_labels(tables, Labels("caption_id", ids, [True, False], [None] * 2))
+    assert len(by_id.table) == 2
 
 
 @pytest.mark.parametrize("labels", [[3, 29], [3.0, 29.0], ["3", "29"], ["3.0", "29.00"]])
 @pytest.mark.parametrize("keys", ["integers", "integers as floats"])
-def test_an_integer_key_is_the_same_however_it_is_stored(
+def test_an_integer_key_matches_however_it_is_stored(
     tmp_path: Path, labels: list, keys: str
 ) -> None:
     ending = ".0" if keys == "integers as floats" else ""
@@ -83,18 +86,18 @@ def test_an_integer_key_is_the_same_however_it_is_stored(
     for path in (Path(run) / "samples").glob("*.parquet"):
         samples = pq.read_table(path)
         renamed = [key.removeprefix("k") + ending for key in samples["key"].to_pylist()]
-        place = samples.column_names.index("key")
-        pq.write_table(samples.set_column(place, samples.field("key"), [renamed]), path)
+        index = samples.column_names.index("key")
+        pq.write_table(samples.set_column(index, samples.field("key"), [renamed]), path)
     table = pa.table({"key": labels, "memorized": [True, False]})
     pq.write_table(table, tmp_path / "labels.parquet")
-    found = match(open_run(run), read_labels(str(tmp_path / "labels.parquet")))
+    found = match_labels(open_run(run), read_labels(str(tmp_path / "labels.parquet")))
     assert set(found.table["caption"].to_pylist()) == {"Wordd 0003", "Wordj 0029"}
     assert found.unknown == 0
 
 
-def test_a_caption_that_is_labelled_both_ways_is_left_out(tables: RunTables) -> None:
+def test_a_caption_with_contradictory_labels_is_excluded(tables: RunTables) -> None:
     names = ["Worda 0000", "WORDA 0000", "Wordb 0001", "Wordc 0002"]
-    found = match(tables, Labels("caption", names, [True, False, True, False], [None] * 4))
+    found = match_labels(tables, Labels("caption", names, [True, False, True, False], [None] * 4))
     assert set(found.table["caption"].to_pylist()) == {"Wordb 0001", "Wordc 0002"}
     assert (found.contradicted, found.unknown) == (1, 0)
 
@@ -102,30 +105,30 @@ def test_a_caption_that_is_labelled_both_ways_is_left_out(tables: RunTables) -> 
 @pytest.mark.parametrize(
     ("names", "memorized", "message"),
     [
-        (["x", "y"], [True, False], "2 labels by caption: none of them names a caption that this"),
-        (["Worda 0000", "x"], [True, False], r"all that can be used \(1\) are memorized"),
-        (["Worda 0000", "x"], [False, True], r"all that can be used \(1\) are not memorized"),
+        (["x", "y"], [True, False], "2 labels by caption: none matches a caption that this run"),
+        (["Worda 0000", "x"], [True, False], r"usable captions \(1\) are labelled memorized"),
+        (["Worda 0000", "x"], [False, True], r"usable captions \(1\) are labelled not memorized"),
         (
             ["Worda 0000"] * 2,
             [True, False],
-            "none can be used: left out, since the labels say both",
+            "no usable captions: 1 captions with contradictory labels excluded",
         ),
         (
             ["Worda 0000", "Worda 0000", "Wordb 0001"],
             [True, False, True],
-            "some of each are needed; left out, since the labels say both of a caption: 1",
+            "label some of each; 1 captions with contradictory labels excluded",
         ),
     ],
 )
-def test_labels_that_cannot_be_used_are_refused_with_the_reason(
+def test_unusable_labels_are_refused_with_the_reason(
     names: list[str], memorized: list[bool], message: str, tables: RunTables
 ) -> None:
     with pytest.raises(UserError, match=message):
-        match(tables, Labels("caption", names, memorized, [None] * len(names)))
+        match_labels(tables, Labels("caption", names, memorized, [None] * len(names)))
 
 
-def test_near_copies_and_groups_make_clusters_together(tmp_path: Path) -> None:
-    """a and b are near-copies, b and c one group, d is alone."""
+def test_near_duplicates_and_groups_form_clusters(tmp_path: Path) -> None:
+    """The first two captions are near-duplicates, the second and third share a group."""
     long = "the small brown fox that jumps over a lazy dog in the green garden near the old house"
     captions = [long, long + " today", "something else altogether", "a fourth caption of its own"]
     scores = pa.table(
@@ -136,18 +139,18 @@ def test_near_copies_and_groups_make_clusters_together(tmp_path: Path) -> None:
     )
     url = write_run(tmp_path / "run", captions, scores, np.zeros(4, bool), FINGERPRINT)
     labels = Labels("caption", captions, [True, True, False, False], [None, "g", "g", None])
-    found = match(open_run(url), labels)
+    found = match_labels(open_run(url), labels)
     number = dict(zip(found.table["caption"].to_pylist(), found.clusters.tolist(), strict=True))
     assert number[captions[0]] == number[captions[1]] == number[captions[2]]
     assert number[captions[3]] != number[captions[0]]
 
 
-def test_a_run_without_verdicts_says_which_command_makes_them(tables: RunTables) -> None:
+def test_a_run_without_verdicts_names_the_command_to_run(tables: RunTables) -> None:
     with pytest.raises(UserError, match="memscan verify"):
-        labels_of_verdicts(tables)
+        verdict_labels(tables)
 
 
-def test_seed_consistent_is_no_label_unless_counted(tmp_path: Path) -> None:
+def test_seed_consistent_rows_are_skipped_unless_counted(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("caption,verdict\na,verbatim\nb,seed-consistent\nc,none\n")
     found = read_labels(str(path))
@@ -156,21 +159,21 @@ def test_seed_consistent_is_no_label_unless_counted(tmp_path: Path) -> None:
     assert (counted.memorized, counted.seed_consistent) == ([True, True, False], 0)
 
 
-def test_verdicts_without_a_training_image_label_no_copy(tmp_path: Path) -> None:
-    """The verdicts are as earlier releases wrote them: a copy, and no image was compared."""
+def test_old_verdicts_without_a_training_image_are_not_labels(tmp_path: Path) -> None:
+    """Earlier releases wrote a copy verdict even if no image was compared."""
     run = synthetic_run(tmp_path / "run", captions=4)
     ids = [caption_id(f"worda {number:04}") for number in range(3)]
     rows = [{"caption_id": one, "verdict": "verbatim", "n_references": 0} for one in ids]
 
-    def join(rows: list[dict], generation: int) -> None:
+    def commit(rows: list[dict], generation: int) -> None:
         table = pa.Table.from_pylist([row | {"verified_at": 1.0} for row in rows], VERDICTS)
         output = Output(f"{FOLDER}/{TABLES}", table)
         verdict_commits(Store(run)).commit("one", [output], generation)
 
-    join(rows, 0)
+    commit(rows, 0)
     with pytest.raises(UserError, match=r"all verdicts \(3\) are seed-consistent"):
-        labels_of_verdicts(open_run(run))
-    assert labels_of_verdicts(open_run(run), count_seed_consistent=True).memorized == [True] * 3
-    join([rows[0] | {"n_references": 1}, *rows[1:]], 1)
-    found = labels_of_verdicts(open_run(run))
+        verdict_labels(open_run(run))
+    assert verdict_labels(open_run(run), count_seed_consistent=True).memorized == [True] * 3
+    commit([rows[0] | {"n_references": 1}, *rows[1:]], 1)
+    found = verdict_labels(open_run(run))
     assert (found.names, found.memorized, found.seed_consistent) == ([ids[0]], [True], 2)

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, norm
 
-from scanner.calibration.nulls import Bulk, Conformal, count_levels, list_discoveries
+from scanner.calibration.nulls import Bulk, Conformal, benjamini_hochberg, count_levels
 from scanner.errors import UserError
 
 
-def test_conformal_p_counts_null_captions_at_least_as_high() -> None:
+def test_conformal_p_counts_null_scores_at_least_as_high() -> None:
     null = Conformal(np.array([1.0, 2.0, 2.0, 5.0]))
     scores = np.array([0.0, 1.0, 2.0, 2.5, 5.0, 6.0])
     # (1 + #{null ≥ score}) / (1 + 4); equal ones count
@@ -14,39 +14,39 @@ def test_conformal_p_counts_null_captions_at_least_as_high() -> None:
     np.testing.assert_allclose(null.p[null.levels(scores)], expected)
 
 
-def test_a_level_begins_at_its_lowest_score() -> None:
+def test_the_threshold_of_a_level_is_its_lowest_score() -> None:
     null = Conformal(np.array([1.0, 2.0, 5.0]))
-    np.testing.assert_array_equal(null.levels(null.starts), [0, 1, 2, 3])
+    np.testing.assert_array_equal(null.levels(null.thresholds), [0, 1, 2, 3])
     np.testing.assert_array_equal(null.levels(np.array([5.0, 2.0, 1.0])), [1, 2, 3])
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_list_is_that_of_benjamini_and_hochberg(seed: int) -> None:
+def test_the_selection_matches_scipys_benjamini_hochberg(seed: int) -> None:
     random = np.random.default_rng(seed)
     null = Conformal(random.normal(size=200).round(1))
     scores = np.concatenate([random.normal(size=100), random.normal(3, 1, 60)]).round(1)
     p = null.p[null.levels(scores)]
     for fdr in (0.02, 0.1, 0.3):
         chosen = false_discovery_control(p, method="bh") <= fdr * (1 + 1e-12)
-        found = list_discoveries(null, count_levels(null, scores), fdr)
+        found = benjamini_hochberg(null, count_levels(null, scores), fdr)
         assert found.length == chosen.sum()
         if found.threshold is not None:
             np.testing.assert_array_equal(scores >= found.threshold, chosen)
             assert found.expected_false == pytest.approx(160 * p[chosen].max())
 
 
-def test_no_list_is_shorter_than_the_null_set_can_support() -> None:
-    """99 null captions, 1,000 candidates, 10 %: p is at least 1/100, so 100 have to beat all."""
+def test_no_selection_is_shorter_than_the_null_supports() -> None:
+    """99 null captions, 1,000 candidates, 10 %: p is at least 1/100, so 100 must exceed all."""
     null = Conformal(np.zeros(99))
     above = np.repeat([1.0, -1.0], [99, 901])
-    found = list_discoveries(null, count_levels(null, above), 0.1)
+    found = benjamini_hochberg(null, count_levels(null, above), 0.1)
     assert (found.smallest, found.length, found.threshold) == (100, 0, None)
     above = np.repeat([1.0, -1.0], [100, 900])
-    found = list_discoveries(null, count_levels(null, above), 0.1)
+    found = benjamini_hochberg(null, count_levels(null, above), 0.1)
     assert (found.length, found.expected_false) == (100, pytest.approx(10))
 
 
-def test_the_bulk_is_a_normal_of_the_middle_half() -> None:
+def test_the_bulk_null_is_normal_fitted_to_the_middle_half() -> None:
     random = np.random.default_rng(0)
     scores = np.concatenate([random.normal(10, 2, 20000), np.full(100, 30.0)])
     null = Bulk(scores)
@@ -56,12 +56,12 @@ def test_the_bulk_is_a_normal_of_the_middle_half() -> None:
     expected = norm.sf((np.array([10, 14, 16]) - null.centre) / null.spread)
     assert np.all(p >= expected)  # a level has the p of its lowest score
     np.testing.assert_allclose(p, expected, rtol=0.02)
-    found = list_discoveries(null, count_levels(null, scores), 0.05)
+    found = benjamini_hochberg(null, count_levels(null, scores), 0.05)
     assert 100 <= found.length <= 110
 
 
-def test_a_null_of_nothing_says_what_to_do() -> None:
+def test_an_empty_or_constant_null_is_refused_with_a_remedy() -> None:
     with pytest.raises(UserError, match="--reference"):
         Conformal(np.array([]))
-    with pytest.raises(UserError, match="one and the same score"):
+    with pytest.raises(UserError, match="have the same score"):
         Bulk(np.ones(10))

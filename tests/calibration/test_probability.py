@@ -4,15 +4,15 @@ import pytest
 from scanner.calibration.probability import prior_shift, reliability
 
 
-def test_the_prior_shifts_log_odds_by_its_own() -> None:
+def test_the_prior_shifts_log_odds_from_the_labels_share() -> None:
     known = np.array([True, False, False, False])  # odds 1 : 3
     assert prior_shift(known, 0.25) == pytest.approx(0)
     assert prior_shift(known, 0.01) == pytest.approx(np.log((1 / 99) / (1 / 3)))
 
 
-def test_reliability_counts_captions_by_what_the_prior_makes_them() -> None:
-    """Two of four at .8, one of four at .2, with half of the labels memorized; if a tenth were, a
-    memorized caption would count a fifth and another 1.8."""
+def test_reliability_weights_captions_to_the_prior() -> None:
+    """Half of the labels are memorized; under a prior of 0.1 a memorized caption has weight 0.2,
+    another 1.8."""
     probability = np.array([0.8, 0.8, 0.2, 0.8, 0.2, 0.2])
     known = np.array([True, True, True, False, False, False])
     low, high = reliability(probability, known, 0.5)
@@ -24,6 +24,6 @@ def test_reliability_counts_captions_by_what_the_prior_makes_them() -> None:
     assert high.observed == pytest.approx(0.4 / (0.4 + 1.8))
 
 
-def test_certain_captions_have_a_bin() -> None:
+def test_probabilities_of_0_and_1_have_a_bin() -> None:
     bins = reliability(np.array([0.0, 1.0]), np.array([False, True]), 0.5)
     assert [one.captions for one in bins] == [1, 1]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.calibration import Labels, calibrate, match
+from scanner.calibration import Labels, calibrate, match_labels
 from scanner.curation import Summary, curate, read_policy
 from scanner.query import open_run
 from scanner.testbed import files, labels
@@ -59,7 +59,7 @@ def judged(
     both = halves()
     for mine, other in (both, both[::-1]):
         plain = open_run(testbed_run)
-        _, calibration = calibrate(plain, match(plain, Labels.of(other)))
+        _, calibration = calibrate(plain, match_labels(plain, Labels.from_table(other)))
         out = tmp_path_factory.mktemp("curated")
         tables = open_run(testbed_run, calibration=calibration)
         summary = curate(testbed_run, tables, read_policy("default"), str(out), force=True)

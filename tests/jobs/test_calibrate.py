@@ -1,4 +1,4 @@
-"""The command, as its user runs it, in this process: the libraries take seconds to load."""
+"""memscan calibrate, run in this process because loading the libraries takes seconds."""
 
 import importlib
 import json
@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     return synthetic_run(tmp_path_factory.mktemp("calibrate") / "run")
 
 
-def test_labels_make_a_calibration_that_ranks(memscan: Memscan, run: str, tmp_path: Path) -> None:
+def test_a_calibration_fitted_on_labels_ranks(memscan: Memscan, run: str, tmp_path: Path) -> None:
     labels, out = synthetic_labels(tmp_path / "labels.csv"), tmp_path / "calibration.json"
     done = memscan("calibrate", run, "--labels", labels, "--out", str(out), "--json")
     assert done.returncode == 0, done.stderr
@@ -53,12 +53,12 @@ def test_labels_make_a_calibration_that_ranks(memscan: Memscan, run: str, tmp_pa
     assert {row["signal"] for row in rows} == {"combination"}
     assert sum(int(row["caption"].split()[1]) < 60 for row in rows[:30]) >= 28
     query = "SELECT count(*) AS n FROM ranked JOIN thresholds ON signal = decision_signal"
-    asked = f"{query} WHERE decision_value >= threshold"
-    (row,) = json.loads(memscan("sql", run, asked, "--calibration", str(out), "--json").stdout)
+    above = f"{query} WHERE decision_value >= threshold"
+    (row,) = json.loads(memscan("sql", run, above, "--calibration", str(out), "--json").stdout)
     assert 30 < row["n"] < 70
 
 
-def test_people_read_the_same(memscan: Memscan, run: str, tmp_path: Path) -> None:
+def test_the_text_output_has_the_same_figures(memscan: Memscan, run: str, tmp_path: Path) -> None:
     labels = synthetic_labels(tmp_path / "labels.csv")
     with Path(labels).open("a") as file:
         file.write("a caption of another run,true\n")
@@ -67,16 +67,16 @@ def test_people_read_the_same(memscan: Memscan, run: str, tmp_path: Path) -> Non
     for part in (
         "300 labelled captions, 60 of them memorized",
         "attention_only",
-        "what the combination adds to the AUC of",
+        "AUC gained by the combination over",
         "if 0.10% of the captions are memorized (as given)",
-        "promised",
+        "target q",
         "nothing written",
     ):
         assert part in done.stdout
-    assert "1 labels name no caption" in done.stderr
+    assert "1 labels match no caption" in done.stderr
 
 
-def test_without_labels_the_list_is_what_the_null_supports(
+def test_without_labels_captions_are_selected_at_an_fdr(
     memscan: Memscan, run: str, tmp_path: Path
 ) -> None:
     record = json.loads(memscan("calibrate", run, "--fdr", "0.2", "--json").stdout)["null"]
@@ -85,17 +85,17 @@ def test_without_labels_the_list_is_what_the_null_supports(
     out = tmp_path / "list.json"
     shown = memscan("calibrate", run, "--fdr", "0.2", "--out", str(out)).stdout
     assert "exchangeable" in shown
-    assert "the smallest list that the null set can support: 10 captions" in shown
+    assert "shortest selection possible with these captions: 10" in shown
     query = "SELECT count(*) AS n FROM ranked, thresholds WHERE noise_norm_first >= threshold"
     (row,) = json.loads(memscan("sql", run, query, "--calibration", str(out), "--json").stdout)
     assert row["n"] == record["length"]
     bulk = memscan("calibrate", run, "--null", "bulk").stdout
-    assert "of their own: AN ASSUMPTION" in bulk
-    assert "how many of them falsely is not known" in bulk
-    assert "on average" not in bulk
+    assert "compared with a normal distribution fitted to the run's own scores" in bulk
+    assert "holds only if the assumption does" in bulk
+    assert "expected false discoveries" not in bulk
 
 
-def test_a_reference_caption_that_was_trained_on_is_no_null_and_that_is_said(
+def test_a_reference_caption_in_the_training_set_is_excluded(
     memscan: Memscan, tmp_path: Path
 ) -> None:
     captions = [
@@ -108,27 +108,27 @@ def test_a_reference_caption_that_was_trained_on_is_no_null_and_that_is_said(
     made = seal_run(tmp_path / "run", samples, captions, scores)
     done = memscan("calibrate", made)
     assert "2 captions by noise_norm_first, compared with 1" in done.stdout
-    assert "that are in the training set too, and left out: 1" in done.stderr
+    assert "1 reference captions excluded: they are also in the training set" in done.stderr
 
 
-def test_a_calibration_whose_labels_differ_in_style_is_doubted_wherever_it_is_used(
+def test_labels_that_differ_in_style_cause_a_warning(
     memscan: Memscan, run: str, tmp_path: Path
 ) -> None:
     labels, out = synthetic_labels(tmp_path / "labels.csv"), tmp_path / "c.json"
-    doubt = "the labels differ in style"
-    assert doubt not in memscan("calibrate", run, "--labels", labels, "--out", str(out)).stderr
-    assert doubt not in memscan("rank", run, "--calibration", str(out)).stderr
+    warning = "differ in style"
+    assert warning not in memscan("calibrate", run, "--labels", labels, "--out", str(out)).stderr
+    assert warning not in memscan("rank", run, "--calibration", str(out)).stderr
     made = json.loads(out.read_text())
     made["evaluation"]["gains"]["text_combination"]["low"] = -0.01
     out.write_text(json.dumps(made))
-    told = memscan("rank", run, "--calibration", str(out)).stderr
-    assert doubt not in told, "words that tell nothing are no style, however wide the interval"
+    errors = memscan("rank", run, "--calibration", str(out)).stderr
+    assert warning not in errors, "text features at chance are no sign of style"
     made["evaluation"]["text_only"]["text_combination"]["auc_low"] = 0.6
     out.write_text(json.dumps(made))
-    assert f"{out}: the words alone" in memscan("rank", run, "--calibration", str(out)).stderr
+    assert f"{out}: text features alone" in memscan("rank", run, "--calibration", str(out)).stderr
 
 
-def test_a_list_can_go_by_a_calibration_made_elsewhere(
+def test_a_selection_can_use_a_calibration_of_another_run(
     memscan: Memscan, run: str, tmp_path: Path
 ) -> None:
     other = synthetic_run(tmp_path / "other", seed=1)
@@ -142,8 +142,8 @@ def test_a_list_can_go_by_a_calibration_made_elsewhere(
     made = json.loads(Path(both).read_text())
     assert made["evaluation"].keys() >= {"combination", "null"}
     assert made["weights"] == json.loads(Path(out).read_text())["weights"]
-    (start,) = [one for one in made["thresholds"] if one["signal"] == "combination"]
-    assert start["false_positive_rate"] == record["p"]
+    (threshold,) = [row for row in made["thresholds"] if row["signal"] == "combination"]
+    assert threshold["false_positive_rate"] == record["p"]
 
 
 @pytest.mark.parametrize(
@@ -153,15 +153,15 @@ def test_a_list_can_go_by_a_calibration_made_elsewhere(
         (("--labels", "verdicts"), 1, "memscan verify"),
         (("--fdr", "0"), 2, "between 0 and 1"),
         (("--prevalence", "1.5", "--labels", "x.csv"), 2, "between 0 and 1"),
-        (("--labels", "x.csv", "--by", "bos_mass"), 2, "--by is for lists without --labels"),
-        (("--labels", "x.csv", "--null", "bulk"), 2, "--null is for lists without --labels"),
+        (("--labels", "x.csv", "--by", "bos_mass"), 2, "--by cannot be used with --labels"),
+        (("--labels", "x.csv", "--null", "bulk"), 2, "--null cannot be used with --labels"),
         (("--prevalence", "0.1"), 2, "needs --labels FILE"),
         (("--by", "n_tokens"), 1, "no signal of this run"),
-        (("--calibration", "testbed"), 1, "different are: weights"),
+        (("--calibration", "testbed"), 1, "these differ: weights"),
         (("--calibration", "missing.json"), 1, "cannot be read"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
+def test_an_invalid_request_is_a_one_line_error(
     memscan: Memscan, run: str, arguments: tuple[str, ...], status: int, message: str
 ) -> None:
     done = memscan("calibrate", run, *arguments)

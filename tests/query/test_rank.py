@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scanner.query import RunTables, open_run
-from scanner.query.calibrated import Calibration, Threshold, binding_of
+from scanner.query.calibrated import Calibration, SignalThreshold, binding_of
 from scanner.scoring.catalog import SIGNALS
 from tests.memscan import called
 from tests.query.questions import ask
@@ -22,7 +22,10 @@ CALIBRATION = Calibration(
     binding_of({}),
     {"noise_norm_first": (1.0,)},
     -8.0,
-    (Threshold("combination", 0.5, True, 0.01), Threshold("bos_mass", 0.2, False, 0.03)),
+    (
+        SignalThreshold("combination", 0.5, True, 0.01),
+        SignalThreshold("bos_mass", 0.2, False, 0.03),
+    ),
 )
 
 

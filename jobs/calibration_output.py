@@ -1,0 +1,109 @@
+"""Print what memscan calibrate computed, as tables for people."""
+
+from typing import TYPE_CHECKING
+
+from jobs.terminal import show
+
+if TYPE_CHECKING:
+    from scanner.calibration import Discovery, FdrCheck, FdrOutcome, LabelEvaluation, Separation
+    from scanner.query import Calibration
+
+
+def print_heading() -> None:
+    show(f"{'':26}{'AUC':>6}  {'95 % interval':>14}  {'TPR at':>7} 0.1 %   1 %   3 % FPR")
+
+
+def print_separation(name: str, separation: "Separation") -> None:
+    from scanner.calibration import FPRS
+
+    interval = f"{separation.auc_low:.3f} – {separation.auc_high:.3f}"
+    points = separation.at_fpr
+    tprs = "".join(f"{points[fpr].tpr:6.3f}" if fpr in points else f"{'–':>6}" for fpr in FPRS)
+    show(f"  {name:24}{separation.auc:6.3f}  {interval:>14}         {tprs}")
+
+
+def print_separations(title: str, group: "dict[str, Separation]") -> None:
+    show(title)
+    for name, separation in group.items():
+        print_separation(name, separation)
+
+
+def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
+    """Print the evaluation on labels. ``prior_given``: the user set the prior."""
+    show("")
+    print_heading()
+    print_separations("signals", evaluation.signals)
+    print_separations(
+        "combined, each caption scored by a model fitted without its cluster", evaluation.combined
+    )
+    print_separations("baselines without the model", evaluation.text_only)
+    show("AUC gained by the combination over")
+    for name, gain in evaluation.gains.items():
+        show(f"  {name:24}{gain.auc:+6.3f}  {gain.low:+.3f} – {gain.high:+.3f}")
+    source = "as given" if prior_given else "the share of the labels; change it with --prevalence"
+    show(f"\nprobabilities if {evaluation.prior:.2%} of the captions are memorized ({source})")
+    show(f"  {'from – to':14}{'captions':>9}{'predicted':>11}{'memorized':>11}")
+    for row in evaluation.reliability:
+        edges = f"{row.low:.2f} – {row.high:.2f}"
+        show(f"  {edges:14}{row.captions:9,}{row.predicted:11.3f}{row.observed:11.3f}")
+    for name, checks in evaluation.fdr_checks.items():
+        _print_fdr_checks(name, evaluation.references, checks)
+
+
+def _print_fdr_checks(name: str, references: int, checks: "list[FdrCheck]") -> None:
+    columns = f"{'q·m₀/m':>7}{'FDR':>7}{'length':>8}{'TPR':>8}"
+    show(
+        f"\nrealised false discovery rate of selections by {name}, with half of the {references:,} "
+        f"reference captions\nas the null, mean over {checks[0].splits} random halves; candidates: "
+        "the memorized captions and the other half,\nor also the trained captions that are not "
+        "memorized\n"
+        f"  {'':12}other half                         all\n"
+        f"  {'target q':12}{columns}     {columns}"
+    )
+    for check in checks:
+        cells = "     ".join(
+            _fdr_cells(outcome, check.target) for outcome in (check.exchangeable, check.all)
+        )
+        show(f"  {check.target:<12g}{cells}")
+
+
+def _fdr_cells(outcome: "FdrOutcome", target: float) -> str:
+    bound = f"{target * outcome.null_share:7.3f}"
+    return f"{bound}{outcome.fdr:7.3f}{outcome.length:8.0f}{outcome.tpr:8.2f}"
+
+
+def print_thresholds(calibration: "Calibration") -> None:
+    show("\nthresholds")
+    for threshold in calibration.thresholds:
+        sign = "≥" if threshold.higher else "≤"
+        rate = f"{threshold.false_positive_rate:.2%} false positives"
+        show(f"  {threshold.signal:24}{sign} {threshold.threshold:.4g}   {rate}")
+
+
+def print_discovery(discovery: "Discovery", assumption: str) -> None:
+    selection = discovery.selection
+    bulk = discovery.kind == "bulk"
+    null = f"{discovery.null_captions:,} reference captions"
+    if bulk:
+        null = "a normal distribution fitted to the run's own scores"
+    show(
+        f"{selection.candidates:,} captions by {discovery.signal}, compared with {null}\n"
+        f"assumption: {assumption}\n"
+    )
+    if selection.threshold is None:
+        show(f"no caption can be selected at a false discovery rate of {selection.fdr:g}")
+    else:
+        show(
+            f"{selection.length:,} captions at a false discovery rate of {selection.fdr:g}: "
+            f"p ≤ {selection.p:.3g}, decision ≥ {selection.threshold:.6g}"
+        )
+        if not bulk:
+            show(f"expected false discoveries: at most {selection.expected_false:.1f}")
+    if bulk:
+        show(
+            "the false discovery rate holds only if the assumption does; scan with --reference to "
+            "avoid it"
+        )
+    else:
+        smallest = f"shortest selection possible with these captions: {selection.smallest:,}"
+        show(f"{smallest} (m / (q (n₀ + 1)))")

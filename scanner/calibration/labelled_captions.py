@@ -1,0 +1,136 @@
+"""Match labels to a run's scored captions, and group near-duplicates into clusters."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from scanner.calibration.labels import Labels
+from scanner.calibration.separation import Bools
+from scanner.captions.identity import caption_ids
+from scanner.errors import UserError
+from scanner.query import RunTables, near_duplicate_clusters
+
+# An integer key that was stored as a float, such as 12.0.
+_WHOLE = re.compile(r"^(-?[0-9]+)\.0+$")
+_BY_KEY = """
+    SELECT DISTINCT regexp_replace(key, $whole, '\\1') AS key, caption_id FROM samples
+    WHERE regexp_replace(key, $whole, '\\1') IN (SELECT unnest($keys))
+"""
+
+
+@dataclass(frozen=True)
+class LabelledCaptions:
+    """N labelled captions sorted by caption_id: scores with caption, n_samples and is_reference;
+    whether each is memorized; its cluster number.
+
+    ``unknown``: labels for captions that the run has not scored; ``contradicted``: captions
+    excluded because their labels contradict each other.
+    """
+
+    table: pa.Table
+    memorized: Bools
+    clusters: NDArray[np.int64]
+    unknown: int
+    contradicted: int
+
+    @property
+    def is_reference(self) -> Bools:
+        """Return whether each caption is a reference caption, (N,)."""
+        return self.table["is_reference"].to_numpy(zero_copy_only=False)
+
+
+def match_labels(tables: RunTables, labels: Labels) -> LabelledCaptions:
+    """Look up the labelled captions in a run, including reference captions.
+
+    Captions share a cluster if they are near-duplicates or if the labels group them. Raises
+    UserError unless the captions that match include both memorized and other ones.
+    """
+    ids = _ids(tables, labels)
+    verdict: dict[str, bool] = {}
+    group: dict[str, str | None] = {}
+    contradicted = set()
+    for name, memorized, label_group in zip(
+        labels.names, labels.memorized, labels.groups, strict=True
+    ):
+        for caption_id in ids.get(name, ()):
+            if verdict.setdefault(caption_id, memorized) != memorized:
+                contradicted.add(caption_id)
+            group[caption_id] = group.get(caption_id) or label_group
+    table = tables.query(
+        "SELECT scores.*, captions.caption, captions.n_samples, captions.is_reference "
+        "FROM scores JOIN captions USING (caption_id) "
+        "WHERE caption_id IN (SELECT unnest($ids)) ORDER BY caption_id",
+        {"ids": [caption_id for caption_id in verdict if caption_id not in contradicted]},
+    )
+    matched = table["caption_id"].to_pylist()
+    known = np.array([verdict[caption_id] for caption_id in matched], bool)
+    if not known.any() or known.all():
+        raise UserError(_unusable(labels, known, len(contradicted)))
+    scored = set(matched) | contradicted
+    unknown = sum(not scored.intersection(ids.get(name, ())) for name in labels.names)
+    clusters = _merge_clusters(
+        near_duplicate_clusters(table.select(["caption_id", "caption"])).to_pylist(),
+        [group[caption_id] for caption_id in matched],
+    )
+    return LabelledCaptions(table, known, clusters, unknown, len(contradicted))
+
+
+def _unusable(labels: Labels, known: Bools, contradicted: int) -> str:
+    """Explain why the labels cannot be used. ``known``: labels of the captions that remain."""
+    subject = f"{len(labels.names):,} labels by {labels.by}"
+    conflict = f"{contradicted:,} captions with contradictory labels excluded"
+    if len(known):
+        only = "memorized" if known.all() else "not memorized"
+        why = f"all usable captions ({len(known):,}) are labelled {only}; label some of each"
+        return f"{subject}: {why}{'; ' + conflict if contradicted else ''}"
+    if contradicted:
+        return f"{subject}: no usable captions: {conflict}"
+    return f"{subject}: none matches a caption that this run has scored"
+
+
+def _ids(tables: RunTables, labels: Labels) -> dict[str, set[str]]:
+    """Return the caption ids that each label refers to; a key can refer to several."""
+    if labels.by == "caption_id":
+        return {name: {name} for name in labels.names}
+    if labels.by == "key":
+        keys = {name: _WHOLE.sub(r"\1", name) for name in labels.names}
+        rows = tables.query(_BY_KEY, {"keys": list(keys.values()), "whole": _WHOLE.pattern})
+        by_key: dict[str, set[str]] = {}
+        ids = rows["caption_id"].to_pylist()
+        for key, caption_id in zip(rows["key"].to_pylist(), ids, strict=True):
+            by_key.setdefault(key, set()).add(caption_id)
+        return {name: by_key[key] for name, key in keys.items() if key in by_key}
+    # The spelling in the run, or any that the tokenizer normalizes to the same text.
+    rows = tables.query(
+        "SELECT caption, caption_id FROM captions WHERE caption IN (SELECT unnest($names))",
+        {"names": labels.names},
+    )
+    exact = dict(zip(rows["caption"].to_pylist(), rows["caption_id"].to_pylist(), strict=True))
+    normalized = caption_ids(map(_normalize_like_clip, labels.names)).to_pylist()
+    return {
+        name: {exact.get(name, caption_id)}
+        for name, caption_id in zip(labels.names, normalized, strict=True)
+    }
+
+
+def _normalize_like_clip(caption: str) -> str:
+    """Normalize a caption as CLIP's tokenizers do before they split it into tokens."""
+    return " ".join(unicodedata.normalize("NFC", caption).split()).lower()
+
+
+def _merge_clusters(near: list[str], groups: list[str | None]) -> NDArray[np.int64]:
+    """Return cluster numbers: the connected components of rows that share a near-duplicate cluster
+    or a group."""
+    edges = [(row, f"near {cluster}") for row, cluster in enumerate(near)]
+    edges += [(row, f"group {group}") for row, group in enumerate(groups) if group is not None]
+    nodes = {node: k + len(near) for k, node in enumerate(dict.fromkeys(n for _, n in edges))}
+    rows, columns = [row for row, _ in edges], [nodes[node] for _, node in edges]
+    size = len(near) + len(nodes)
+    links = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
+    return connected_components(links, directed=False)[1][: len(near)].astype(np.int64)
