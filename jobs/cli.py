@@ -20,9 +20,7 @@ COMMANDS = {
     "sql": "one SELECT over a run's tables",
     "explain": "where a model looks for one caption: per token, layer, step, and on the picture",
     "finetune": "train a model on captioned pictures, with a guard against memorization",
-    "study_mitigation": "mitigation put to the test on the small model of the demo",
     "bench": "speed and FLOPs on this machine, against the plain way",
-    "train_testbed": "train the small model of the demo again, from scratch",
 }
 
 
