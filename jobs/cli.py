@@ -4,8 +4,8 @@ import contextlib
 import difflib
 import importlib
 import sys
-from importlib.metadata import version
 
+import scanner
 from jobs.terminal import complain, run, show
 
 COMMANDS = {
@@ -46,7 +46,7 @@ def _main() -> int:
         show(usage())
         return 0 if len(sys.argv) > 1 else 2
     if sys.argv[1] == "--version":
-        show(f"memscan {version('memorization-scanner')}")
+        show(f"memscan {scanner.__version__}")
         return 0
     command = sys.argv[1].replace("-", "_")
     if command not in COMMANDS:
