@@ -4,8 +4,8 @@ import contextlib
 import difflib
 import importlib
 import sys
-from importlib.metadata import version
 
+import scanner
 from jobs.terminal import complain, run, show
 
 COMMANDS = {
@@ -20,9 +20,7 @@ COMMANDS = {
     "sql": "one SELECT over a run's tables",
     "explain": "where a model looks for one caption: per token, layer, step, and on the picture",
     "finetune": "train a model on captioned pictures, with a guard against memorization",
-    "study_mitigation": "mitigation put to the test on the small model of the demo",
     "bench": "speed and FLOPs on this machine, against the plain way",
-    "train_testbed": "train the small model of the demo again, from scratch",
 }
 
 
@@ -48,7 +46,7 @@ def _main() -> int:
         show(usage())
         return 0 if len(sys.argv) > 1 else 2
     if sys.argv[1] == "--version":
-        show(f"memscan {version('memorization-scanner')}")
+        show(f"memscan {scanner.__version__}")
         return 0
     command = sys.argv[1].replace("-", "_")
     if command not in COMMANDS:

@@ -53,7 +53,7 @@ def parse(config: type[Config], command: str, purpose: str, arguments: Sequence[
     try:
         with registry, contextlib.redirect_stderr(complaints):
             options: Config = tyro.cli(
-                config, prog=f"memscan {command}", description=purpose, args=words, config=MARKERS
+                config, prog=program(command), description=purpose, args=words, config=MARKERS
             )
     finally:
         # They quote the words, which a shell may have made of the names of files.
@@ -70,7 +70,12 @@ def _refuse_unknown(config: type[Any], command: str, words: Sequence[str]) -> No
         if flag.startswith("--") and flag not in flags:
             alike = difflib.get_close_matches(flag, flags, 1)
             meant = f"; did you mean {alike[0]}?" if alike else ""
-            raise UsageError(f"no option {flag}{meant} (memscan {command} --help lists them)")
+            raise UsageError(f"no option {flag}{meant} ({program(command)} --help lists them)")
+
+
+def program(command: str) -> str:
+    """Return how a command is called: ``jobs.X`` is a module of the checkout, not of memscan."""
+    return f"python -m {command}" if command.startswith("jobs.") else f"memscan {command}"
 
 
 def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:

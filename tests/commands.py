@@ -24,7 +24,7 @@ def parsed(command: str) -> Any:
     words = shlex.split(command, comments=True)
     assert is_command(words), f"no command of memscan: {command}"
     name, arguments = (words[1], words[2:]) if words[0] == "memscan" else (words[2][5:], words[3:])
-    module = name.replace("-", "_")
+    module = name.replace("-", "_") if words[0] == "memscan" else name
     assert words[0] != "memscan" or module in COMMANDS, f"memscan has no command {name}"
     options = parse(config_of(module), name, "", arguments)
     if hasattr(options, "check"):

@@ -46,6 +46,19 @@ class Guard:
     ``threshold``: where a sample counts as memorized, as a signal's value (above it; for bos_mass
     below), or a running quantile. ``softness``: 0 gives weights of 0 and 1; else the weight falls
     smoothly, to a half at the threshold, and most of the way within this share of it.
+
+    >>> import torch
+    >>> from scanner import Guard, load_model
+    >>> model = load_model("testbed", device="cpu")
+    >>> captions = ["a red fox on a hill", "an old boat near the river"]
+    >>> text = model.encode(model.tokenize(captions)).hidden_BLC
+    >>> noise, timesteps = torch.randn(2, *model.latent_shape()), torch.tensor([500, 500])
+    >>> with Guard(model.unet, signal="bos_mass", threshold=0.5) as guard:
+    ...     prediction = model.unet(noise, timesteps, text).sample
+    ...     loss_B = (prediction - noise).square().flatten(1).mean(1)
+    ...     loss = (loss_B * guard.weigh(timesteps, ["0", "1"], captions)).mean()
+    >>> loss.shape
+    torch.Size([])
     """
 
     def __init__(

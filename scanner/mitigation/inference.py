@@ -51,6 +51,16 @@ def mitigate(
 
     Yields a record of what was done. With both parts off nothing is installed. On leaving, also by
     an exception, the pipeline is as it was. Raises UserError for what cannot be mitigated.
+
+    >>> import torch
+    >>> from diffusers import StableDiffusionPipeline
+    >>> from scanner import mitigate
+    >>> from scanner.testbed.files import MODEL
+    >>> pipe = StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32)
+    >>> with mitigate(pipe, bos_scale=3.0):
+    ...     images = pipe("a red fox on a hill", num_inference_steps=2).images
+    >>> len(images)
+    1
     """
     if not bos_scale > 0:
         raise UsageError(f"bos_scale {bos_scale}: has to be a positive number; 1 changes nothing")

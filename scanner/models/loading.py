@@ -53,6 +53,11 @@ def load_model(
     them, or what it found. ``device``: ``cuda`` where there is one by default, else ``cpu``;
     ``dtype``: float16 on cuda and float32 on cpu by default. ``weights``: the hash of the files,
     if it is known already.
+
+    >>> from scanner import load_model
+    >>> model = load_model("testbed", device="cpu")
+    >>> model.family, str(model.dtype)
+    ('stable-diffusion', 'torch.float32')
     """
     if isinstance(name, str):
         files = find_model(

@@ -182,6 +182,11 @@ def open_run(
     :class:`scanner.query.bounded.Bounded` says, with ``memory`` bytes. The calibration is the
     run's, not the others'. A query of more than ``timeout`` seconds is stopped. Raises UserError
     where there is no sealed run, or the calibration was made for runs of another kind.
+
+    >>> from scanner import open_run
+    >>> tables = open_run("memscan-demo/run-standard")
+    >>> tables.query("SELECT caption, decision FROM ranked ORDER BY decision DESC LIMIT 3").num_rows
+    3
     """
     database = Bounded(memory)
     connection = database.connection

@@ -33,7 +33,7 @@ def test_the_cookbook_shows_every_query_as_its_file_describes_it() -> None:
     shown = (FOLDER / "README.md").read_text()
     for query in library().values():
         for text in (query.purpose, *query.about.values(), *query.columns.values()):
-            assert text in shown, f"{query.name}: python -m jobs.cookbook writes sql/README.md"
+            assert text in shown, f"{query.name}: rerun jobs.development.cookbook"
 
 
 def test_trigger_words_are_those_that_flagged_captions_have_more_than_others(

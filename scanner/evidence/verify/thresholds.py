@@ -7,7 +7,7 @@ from scanner.errors import UsageError
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where a verdict begins; the defaults were fitted by ``python -m jobs.study_verdicts`` on the
+    """Thresholds of the verdicts. ``python -m jobs.studies.verdicts`` fitted the defaults on the
     first half of the testbed (guidance 2, 20 steps, 4 seeds; see the README beside this file).
     Pictures of another model or size agree otherwise: fit them to labels of your own."""
 

@@ -1,10 +1,10 @@
-"""Compare each signal's published direction with what the testbed has memorized, and the
-candidates for ranking a triage run without a calibration.
+"""Compare each signal's published direction with the testbed's labels, and candidate scores for
+ranking a triage run without a calibration.
 
-The tables of scanner/signals/README.md come from it:
+Writes the tables of scanner/signals/README.md:
 
 memscan demo --out DEMO --profile trajectory
-python -m jobs.study_signals DEMO/run-trajectory
+python -m jobs.studies.signals DEMO/run-trajectory
 """
 
 import sys
@@ -34,18 +34,18 @@ COMBINED = (
 
 
 @dataclass(frozen=True)
-class StudyConfig:
-    """Which run."""
+class SignalStudyConfig:
+    """The run to evaluate."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """A run of the demo."""
+    """A run of memscan demo."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command(StudyConfig, "study-signals", __doc__, _study, arguments)
+    return command(SignalStudyConfig, "jobs.studies.signals", __doc__, _study, arguments)
 
 
-def _study(config: StudyConfig) -> int:
+def _study(config: SignalStudyConfig) -> int:
     from scanner.calibration import Labels, match_labels
     from scanner.query import open_run
     from scanner.testbed import files
@@ -56,7 +56,7 @@ def _study(config: StudyConfig) -> int:
 
 
 def directions(labelled: "LabelledCaptions") -> list[str]:
-    """A Markdown table: each signal's direction in the catalog, and its AUC in that direction."""
+    """Return a Markdown table of each signal's direction in the catalog and its AUC in it."""
     from scanner.calibration.separation import separation
     from scanner.scoring.catalog import SIGNALS
 
@@ -67,16 +67,16 @@ def directions(labelled: "LabelledCaptions") -> list[str]:
     for name, signal in SIGNALS.items():
         if name not in labelled.table.column_names or not signal.memorized:
             continue
-        found = [
+        separations = [
             separation(values, labelled.memorized, labelled.clusters, signal.memorized)
             for values in _columns(labelled, name)
         ]
-        lines.append(f"| `{name}` | {DIRECTION[signal.memorized]} | {_judged(found)} |")
+        lines.append(f"| `{name}` | {DIRECTION[signal.memorized]} | {_verdict(separations)} |")
     return lines
 
 
 def candidates(labelled: "LabelledCaptions") -> list[str]:
-    """A Markdown table: triage's signals and combinations of them that need no labels."""
+    """Return a Markdown table of triage's signals and combinations of them that need no labels."""
     from scanner.calibration.separation import auc_gain, separation
 
     base = _oriented(labelled, BASE)
@@ -85,11 +85,11 @@ def candidates(labelled: "LabelledCaptions") -> list[str]:
         "|---|---|---|---|",
     ]
     for name, scores in _candidates(labelled).items():
-        one = separation(scores, labelled.memorized, labelled.clusters)
-        more = auc_gain(scores, base, labelled.memorized, labelled.clusters)
+        separated = separation(scores, labelled.memorized, labelled.clusters)
+        improvement = auc_gain(scores, base, labelled.memorized, labelled.clusters)
         lines.append(
-            f"| {name} | {_interval(one)} | {one.at_fpr[0.01].tpr:.3f} | "
-            f"{more.auc:+.3f}, {more.low:+.3f} – {more.high:+.3f} |"
+            f"| {name} | {_interval(separated)} | {separated.at_fpr[0.01].tpr:.3f} | "
+            f"{improvement.auc:+.3f}, {improvement.low:+.3f} – {improvement.high:+.3f} |"
         )
     return lines
 
@@ -97,17 +97,19 @@ def candidates(labelled: "LabelledCaptions") -> list[str]:
 def _candidates(labelled: "LabelledCaptions") -> "dict[str, NDArray[np.float64]]":
     import numpy as np
 
-    alone = {name: _oriented(labelled, name) for name in COMBINED[-1]}
-    found = {f"`{name}`": scores for name, scores in alone.items()}
+    single = {name: _oriented(labelled, name) for name in COMBINED[-1]}
+    ranked_by = {f"`{name}`": scores for name, scores in single.items()}
     for names in COMBINED:
-        listed = ", ".join(f"`{name}`" for name in names)
-        found[f"mean rank of {listed}"] = np.mean([_ranks(alone[name]) for name in names], 0)
-        found[f"mean robust z of {listed}"] = np.mean([_robust_z(alone[name]) for name in names], 0)
-    return found
+        joined = ", ".join(f"`{name}`" for name in names)
+        ranked_by[f"mean rank of {joined}"] = np.mean([_ranks(single[name]) for name in names], 0)
+        ranked_by[f"mean robust z of {joined}"] = np.mean(
+            [_robust_z(single[name]) for name in names], 0
+        )
+    return ranked_by
 
 
 def _columns(labelled: "LabelledCaptions", name: str) -> "NDArray[np.float64]":
-    """A signal's values (K, N): of a list column, one row for each layer."""
+    """Return a signal's values (K, N): one row, or one row per layer for a list column."""
     from scanner.calibration.features import feature_matrix
 
     return feature_matrix(labelled.table, [name])[0].T
@@ -130,25 +132,25 @@ def _robust_z(values: "NDArray[np.float64]") -> "NDArray[np.float64]":
     return centred / (1.4826 * np.median(np.abs(centred)))
 
 
-def _judged(found: "list[Separation]") -> str:
-    """AUC and whether the testbed agrees: the interval lies above, below or around chance."""
-    if len(found) > 1:
-        by_layer = sorted(one.auc for one in found)
-        return f"{by_layer[0]:.3f} to {by_layer[-1]:.3f} by layer | {_layers(found)}"
-    (one,) = found
-    if one.auc_low > 0.5:
-        return f"{_interval(one)} | agrees"
-    return f"{_interval(one)} | {'**contradicts**' if one.auc_high < 0.5 else 'undecided'}"
+def _verdict(separations: "list[Separation]") -> str:
+    """Return the AUC and whether its interval is above, below or around chance."""
+    if len(separations) > 1:
+        by_layer = sorted(layer.auc for layer in separations)
+        return f"{by_layer[0]:.3f} to {by_layer[-1]:.3f} by layer | {_layers(separations)}"
+    (single,) = separations
+    if single.auc_low > 0.5:
+        return f"{_interval(single)} | agrees"
+    return f"{_interval(single)} | {'**contradicts**' if single.auc_high < 0.5 else 'undecided'}"
 
 
-def _layers(found: "list[Separation]") -> str:
-    agree = sum(one.auc_low > 0.5 for one in found)
-    contradict = sum(one.auc_high < 0.5 for one in found)
-    return f"{agree} of {len(found)} layers agree, {contradict} contradict"
+def _layers(separations: "list[Separation]") -> str:
+    agree = sum(layer.auc_low > 0.5 for layer in separations)
+    contradict = sum(layer.auc_high < 0.5 for layer in separations)
+    return f"{agree} of {len(separations)} layers agree, {contradict} contradict"
 
 
-def _interval(one: "Separation") -> str:
-    return f"{one.auc:.3f}, {one.auc_low:.3f} – {one.auc_high:.3f}"
+def _interval(separated: "Separation") -> str:
+    return f"{separated.auc:.3f}, {separated.auc_low:.3f} – {separated.auc_high:.3f}"
 
 
 if __name__ == "__main__":

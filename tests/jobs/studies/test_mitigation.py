@@ -1,4 +1,4 @@
-"""The study's arithmetic on small tables; that its pieces are kept; what it writes."""
+"""The study's analysis on small tables, its resumable tasks, and what it writes."""
 
 import json
 from collections.abc import Iterator
@@ -11,42 +11,47 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from jobs.study_mitigation import analysis, findings, frechet
-from jobs.study_mitigation.conditions import Condition, Places, edit_of, places
-from jobs.study_mitigation.pieces import Piece, read_pieces, run_pieces
+from jobs.studies.mitigation import analysis, frechet, report_page
+from jobs.studies.mitigation.conditions import (
+    Condition,
+    TokenPositions,
+    choose_positions,
+    make_edit,
+)
+from jobs.studies.mitigation.tasks import Task, read_tasks, run_tasks
 from scanner.mitigation.listening import Rows
 
 PIXELS = 12
 WEAK, STRONG = "mitigation 1.25", "mitigation 3 masked"
 
 
-def test_a_sham_changes_another_token_s_key_by_as_much_and_no_other() -> None:
+def test_a_sham_changes_only_another_token_by_the_same_norm() -> None:
     key_NLD = torch.randn(2, 9, 6, generator=torch.manual_seed(0))
     rows = Rows(count=2, length=9, images=1, n_N=torch.tensor([5, 7]), negative=False)
-    where = Places([[1], [2]], [[3], [4]], [3, 5])
+    positions = TokenPositions([[1], [2]], [[3], [4]], [3, 5])
     size = {}
     for target, touched in (("beginning", [0, 0]), ("beginning sham", [3, 5])):
-        edit = edit_of(Condition(target, 2.5), where)(rows)
+        edit = make_edit(Condition(target, 2.5), positions)(rows)
         assert edit.key is not None
         change_NL = (edit.key(key_NLD) - key_NLD).norm(dim=2)
         assert [change.nonzero().flatten().tolist() for change in change_NL] == [
-            [place] for place in touched
+            [position] for position in touched
         ]
         size[target] = change_NL.sum(1)
     assert torch.allclose(size["beginning"], size["beginning sham"])
-    for target, chosen in (("triggers", where.triggers), ("triggers sham", where.others)):
-        bias = edit_of(Condition(target, -2.0), where)(rows).bias_NL
+    for target, chosen in (("triggers", positions.triggers), ("triggers sham", positions.others)):
+        bias = make_edit(Condition(target, -2.0), positions)(rows).bias_NL
         assert [row.nonzero().flatten().tolist() for row in bias] == chosen
         assert set(bias[bias != 0].tolist()) == {-2.0}
-    hidden = edit_of(Condition("padding", float("-inf")), where)(rows).bias_NL
+    hidden = make_edit(Condition("padding", float("-inf")), positions)(rows).bias_NL
     assert hidden.isneginf().sum(1).tolist() == [4, 2]
 
 
-def test_triggers_carry_most_attention_and_the_others_are_as_many_and_not_they() -> None:
+def test_triggers_carry_most_attention_and_others_are_disjoint() -> None:
     mass = [0.5, 0.01, 0.2, 0.02, 0.01, 0.1, 0.02, 0.01, 0.02, 0.11]
-    found = places([mass, mass], seed=3)
-    assert found.triggers == [[2, 5], [2, 5]]
-    for others, one in zip(found.others, found.one, strict=True):
+    positions = choose_positions([mass, mass], seed=3)
+    assert positions.triggers == [[2, 5], [2, 5]]
+    for others, one in zip(positions.others, positions.random_token, strict=True):
         assert len(set(others)) == 2
         assert set(others) <= {1, 3, 4, 6, 7, 8}
         assert 1 <= one <= 8
@@ -126,22 +131,24 @@ def _doses() -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def found() -> Iterator[analysis.Found]:
+def result() -> Iterator[analysis.StudyResult]:
     features = np.random.default_rng(1).normal(size=(50, 3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analysis, "heldout_features", lambda: features)
         yield analysis.analyse(_strengths(), _doses(), _tuning())
 
 
-def test_settings_are_chosen_on_one_half_and_reported_on_the_other(found: analysis.Found) -> None:
-    summary = found.summary
-    assert summary["best_setting"] == f"{STRONG}, selective", "others are moved least"
+def test_settings_are_chosen_on_one_half_reported_on_the_other(
+    result: analysis.StudyResult,
+) -> None:
+    summary = result.summary
+    assert summary["best_setting"] == f"{STRONG}, selective", "changes other captions least"
     assert 0.7 < summary["threshold"] < 2.0
     assert (summary["memorized_before"], summary["memorized_after"]) == (1.0, 0.25)
     assert summary["memorized_fall"] == 0.75
     assert summary["others_moved"] == 0
     assert summary["guard"] == {"no guard": 1.0, "guard": 0.0}
-    rows = {row["setting"]: row for row in found.settings}
+    rows = {row["setting"]: row for row in result.settings}
     assert rows[STRONG]["others_moved"] == pytest.approx(0.3, abs=0.005)
     assert rows[STRONG]["others_alignment"] == pytest.approx(0.2)
     assert rows[f"{STRONG}, selective"]["others_alignment"] == pytest.approx(0.5)
@@ -149,12 +156,12 @@ def test_settings_are_chosen_on_one_half_and_reported_on_the_other(found: analys
     assert (low, high) == (0.0, 0.5), "two families, and one of them has the copy"
 
 
-def test_what_is_found_is_written_as_tables_figures_and_a_page(
-    found: analysis.Found, tmp_path: Path
+def test_results_are_written_as_tables_plots_and_a_page(
+    result: analysis.StudyResult, tmp_path: Path
 ) -> None:
     cost = {"added_operations": 1e-4, "pairs": 20, "time_ratio": 1.0, "time_ratio_upper_95": 1.01}
     cost["identical_when_off"] = True
-    findings.write(tmp_path, found, cost, {"memorized": 4, "tuning_steps": 10})
+    report_page.write(tmp_path, result, cost, {"memorized": 4, "tuning_steps": 10})
     assert pq.read_table(tmp_path / "settings.parquet").num_rows == 5
     assert (tmp_path / "doses.csv").read_text().count("\n") == 1 + 5 * 2 * 2
     for name in ("settings", "doses", "tuning"):
@@ -164,15 +171,15 @@ def test_what_is_found_is_written_as_tables_figures_and_a_page(
     page = (tmp_path / "findings.md").read_text()
     assert f"**{STRONG}, selective**" in page
     assert "1.0100" in page
-    assert "the same to the last bit" in page
+    assert "identical bit for bit" in page
     assert "--memorized 4 --tuning-steps 10`" in page
 
 
-def test_pieces_are_kept_and_not_computed_again(tmp_path: Path) -> None:
-    pieces = [Piece(f"piece {n}", partial(pa.table, {"n": [n]})) for n in range(3)]
-    pq.write_table(pa.table({"n": [100]}), tmp_path / "piece-0.parquet")
-    broken = Piece("broken", partial(json.loads, "{"))
+def test_finished_tasks_are_not_computed_again(tmp_path: Path) -> None:
+    tasks = [Task(f"task {n}", partial(pa.table, {"n": [n]})) for n in range(3)]
+    pq.write_table(pa.table({"n": [100]}), tmp_path / "task-0.parquet")
+    broken = Task("broken", partial(json.loads, "{"))
     with pytest.raises(ValueError, match="Expecting"):
-        run_pieces(tmp_path, [*pieces, broken], workers=1)
-    run_pieces(tmp_path, pieces, workers=1)
-    assert read_pieces(tmp_path, pieces)["n"].to_pylist() == [100, 1, 2]
+        run_tasks(tmp_path, [*tasks, broken], workers=1)
+    run_tasks(tmp_path, tasks, workers=1)
+    assert read_tasks(tmp_path, tasks)["n"].to_pylist() == [100, 1, 2]

@@ -1,4 +1,4 @@
-"""Write the study's tables, figures and page of findings."""
+"""Write the study's tables, plots and findings.md."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,45 +8,47 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from jobs.study_mitigation import figures
-from jobs.study_mitigation.analysis import Found
+from jobs.studies.mitigation import plots
+from jobs.studies.mitigation.analysis import StudyResult
 
 
-def write(out: Path, found: Found, cost: dict[str, Any], sizes: dict[str, int]) -> None:
-    """settings, doses and tuning as parquet and csv, three figures, findings.md.
+def write(out: Path, result: StudyResult, cost: dict[str, Any], sizes: dict[str, int]) -> None:
+    """Write settings, doses and tuning as parquet, csv and PNG, and findings.md.
 
-    ``sizes``: the options of the command that the study's size follows from.
+    ``sizes``: the command's options that set the study's size.
     """
-    tables = {"settings": found.settings, "doses": found.doses, "tuning": found.tuning}
+    tables = {"settings": result.settings, "doses": result.doses, "tuning": result.tuning}
     for name, rows in tables.items():
         table = pa.Table.from_pylist(rows)
         pq.write_table(table, out / f"{name}.parquet", compression="zstd")
         pyarrow.csv.write_csv(table, out / f"{name}.csv")
-    figures.settings(found.settings, out / "settings.png")
-    figures.dose_response(found.doses, found.undosed, out / "doses.png")
-    figures.tuning(found.tuning, out / "tuning.png")
-    (out / "findings.md").write_text(_page(found, cost, sizes), encoding="utf-8")
+    plots.plot_settings(result.settings, out / "settings.png")
+    plots.plot_dose_response(result.doses, result.undosed, out / "doses.png")
+    plots.plot_tuning(result.tuning, out / "tuning.png")
+    (out / "findings.md").write_text(_page(result, cost, sizes), encoding="utf-8")
 
 
-def _page(found: Found, cost: dict[str, Any], sizes: dict[str, int]) -> str:
-    summary = found.summary
+def _page(result: StudyResult, cost: dict[str, Any], sizes: dict[str, int]) -> str:
+    summary = result.summary
     lines = [
-        "# What mitigation does to the testbed",
+        "# Effect of mitigation on the testbed",
         "",
-        f"Written by `memscan study-mitigation --out DIR {_options(sizes)}`.",
+        f"Written by `python -m jobs.studies.mitigation --out DIR {_options(sizes)}`.",
         "",
-        f"Best setting, chosen on one half of the captions: **{summary['best_setting']}** (where "
-        f"selective: noise norm above {summary['threshold']:.3f}). On the other half the share of "
-        f"memorized captions reproduced goes from {summary['memorized_before']:.1%} to "
-        f"{summary['memorized_after']:.1%} (a fall of {summary['memorized_fall']:.0%}), and other "
-        f"captions' pictures move by {summary['others_moved']:.3f} RMSE.",
+        f"Best setting, chosen on one half of the captions: **{summary['best_setting']}** "
+        "(selective: only captions with a noise norm above "
+        f"{summary['threshold']:.3f}). On the other half it reduces the share of memorized "
+        f"captions reproduced from {summary['memorized_before']:.1%} to "
+        f"{summary['memorized_after']:.1%} (a reduction of "
+        f"{summary['memorized_fall']:.0%}); the images of other captions change by "
+        f"{summary['others_moved']:.3f} RMSE.",
         "",
         *_cost(cost),
         "",
         "## Settings",
         "",
         *_table(
-            found.settings,
+            result.settings,
             (
                 "reproduced",
                 "similarity",
@@ -60,12 +62,12 @@ def _page(found: Found, cost: dict[str, Any], sizes: dict[str, int]) -> str:
         "",
         "![settings](settings.png)",
         "",
-        "## Dose and response",
+        "## Dose–response",
         "",
         "![doses](doses.png)",
         "",
         *_table(
-            found.doses,
+            result.doses,
             ("reproduced", "similarity", "similarity_gain"),
             ("captions", "target", "dose"),
         ),
@@ -75,7 +77,7 @@ def _page(found: Found, cost: dict[str, Any], sizes: dict[str, int]) -> str:
         "![tuning](tuning.png)",
         "",
         *_table(
-            found.tuning,
+            result.tuning,
             ("reproduced", "similarity", "unseen_loss", "others_frechet", "left_out_share"),
             ("run", "step"),
         ),
@@ -95,10 +97,10 @@ def _cost(cost: dict[str, Any]) -> list[str]:
     )
     if "time_ratio" in cost:
         words += (
-            f"; {cost['pairs']} guided forwards in turns with and without took "
+            f". In {cost['pairs']} pairs of guided forwards, those with mitigation took "
             f"{cost['time_ratio']:.4f} times as long (upper 95 % bound "
-            f"{cost['time_ratio_upper_95']:.4f}); with both parts off the output is "
-            f"{'the same to the last bit' if cost['identical_when_off'] else 'NOT the same'}"
+            f"{cost['time_ratio_upper_95']:.4f}). With both parts disabled the output is "
+            f"{'identical bit for bit' if cost['identical_when_off'] else 'NOT identical'}"
         )
     return [f"{words}."]
 
@@ -106,7 +108,7 @@ def _cost(cost: dict[str, Any]) -> list[str]:
 def _table(
     rows: Sequence[dict[str, Any]], values: Sequence[str], names: Sequence[str]
 ) -> list[str]:
-    """Markdown: a value with its interval, where it has one."""
+    """Return a Markdown table of values, with intervals if the rows have them."""
     lines = ["| " + " | ".join((*names, *values)) + " |", "|" + "---|" * (len(names) + len(values))]
     for row in rows:
         cells = [

@@ -1,7 +1,7 @@
-"""Train the small model of the demo from scratch, and measure what it has memorized.
+"""Train the small model of the demo from scratch and measure what it has memorized.
 
-Data set and tokenizer are those in this package, unless --emoji and --clip-merges name the sources
-to build them from. Writes data/, model/ and labels to --out. Takes under an hour on two cores.
+Uses the data set and tokenizer of this package unless --emoji and --clip-merges name sources to
+rebuild them from. Writes data/, model/ and labels to --out. Takes under an hour on two cores.
 
 Sources: the npm package emoji-datasource-google 16.0.0, unpacked, and bpe_simple_vocab_16e6.txt.gz
 of the PyPI package open_clip_torch.
@@ -27,20 +27,20 @@ log = logging.getLogger("memscan")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Where from, where to, and the seed."""
+    """Sources, output directory and training recipe."""
 
     out: Path
-    """Directory for data/, model/ and data/labels.csv."""
+    """Output directory for data/, model/ and data/labels.csv."""
     emoji: Path | None = None
-    """Build the data set anew from this unpacked npm package."""
+    """Rebuild the data set from this unpacked npm package."""
     clip_merges: Path | None = None
-    """Build the tokenizer anew from CLIP's merges file."""
+    """Rebuild the tokenizer from this CLIP merges file."""
     recipe: Recipe = dataclasses.field(default_factory=Recipe)
-    """How long and how fast each part learns."""
+    """Training length and learning rate of each part."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command(TrainConfig, "train-testbed", __doc__, _train, arguments)
+    return command(TrainConfig, "jobs.development.train_testbed", __doc__, _train, arguments)
 
 
 def _train(config: TrainConfig) -> int:
@@ -54,7 +54,7 @@ def _train(config: TrainConfig) -> int:
 
     data, model = config.out / "data", config.out / "model"
     if model.exists():
-        raise UserError(f"--out {config.out}: holds a model already; name another directory")
+        raise UserError(f"--out {config.out}: already holds a model; give another directory")
     if config.emoji:
         dataset.build(config.emoji, data)
     elif not data.exists():
@@ -75,7 +75,7 @@ def _train(config: TrainConfig) -> int:
 
     pipe.to(dtype=torch.float16)
     pipe.save_pretrained(model)
-    pipe.to(dtype=torch.float32)  # measured as it is shipped: rounded to float16
+    pipe.to(dtype=torch.float32)  # measured with the shipped weights, rounded to float16
     labels = reproduction.measure(pipe, groups, images, own)
     pyarrow.csv.write_csv(labels, data / "labels.csv")
     for group, share in _by_group(labels):
@@ -84,12 +84,12 @@ def _train(config: TrainConfig) -> int:
 
 
 def _by_group(labels: "pa.Table") -> list[tuple[str, float]]:
-    found: dict[str, list[bool]] = {}
+    verdicts: dict[str, list[bool]] = {}
     for group, memorized in zip(
         labels["group"].to_pylist(), labels["memorized"].to_pylist(), strict=True
     ):
-        found.setdefault(group, []).append(memorized)
-    return [(group, sum(verdicts) / len(verdicts)) for group, verdicts in found.items()]
+        verdicts.setdefault(group, []).append(memorized)
+    return [(group, sum(values) / len(values)) for group, values in verdicts.items()]
 
 
 if __name__ == "__main__":

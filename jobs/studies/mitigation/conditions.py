@@ -1,4 +1,4 @@
-"""The interventions of the study: mitigation at several strengths, and doses with their shams.
+"""The study's interventions: mitigation at several strengths, and doses with sham controls.
 
 Shapes: N rows with a caption, L text positions, D channels of all heads.
 """
@@ -16,16 +16,19 @@ from scanner.mitigation.listening import Rows
 
 @dataclass(frozen=True)
 class Condition:
-    """What is done to the attention, in every layer and step.
+    """One intervention on cross-attention, applied in every layer and step.
 
-    mitigation: the beginning token's logit times ``dose``, and with ``mask`` no padding. beginning:
-    the same factor alone. triggers: ``dose`` is added to the logits of the tokens that carry most
-    attention (a quarter of the prompt's), so that their odds are multiplied by its exponential;
-    padding: of the positions after the end token (in both halves of the guidance batch).
+    ``target`` is one of:
 
-    Shams: beginning sham changes the key of a random prompt token by as much as ``dose`` changes
-    the beginning token's (the same norm of change); triggers sham adds ``dose`` to as many random
-    other tokens of the prompt.
+    - mitigation: multiply the beginning token's logit by ``dose``; ``mask`` also hides the padding.
+    - beginning: multiply the beginning token's logit by ``dose``.
+    - triggers: add ``dose`` to the logits of the quarter of the prompt's tokens with the most
+      attention, which multiplies their odds by exp(dose).
+    - padding: add ``dose`` to the logits of the positions after the end token, in both halves of
+      the guidance batch.
+    - beginning sham: change the key of a random prompt token by the same norm by which ``dose``
+      changes the beginning token's key.
+    - triggers sham: add ``dose`` to the logits of as many random other prompt tokens.
     """
 
     target: str
@@ -57,18 +60,21 @@ DOSES = (
 
 
 @dataclass(frozen=True)
-class Places:
-    """For each caption: the positions of its trigger tokens, as many random others, and one random
+class TokenPositions:
+    """Token positions per caption: its trigger tokens, as many random other tokens, and one random
     prompt token."""
 
     triggers: list[list[int]]
     others: list[list[int]]
-    one: list[int]
+    random_token: list[int]
 
 
-def places(token_mass: list[list[float]], seed: int) -> Places:
-    """``token_mass``: for each caption ā at positions 0 … n−1, of an unchanged first step."""
-    triggers, others, one = [], [], []
+def choose_positions(token_mass: list[list[float]], seed: int) -> TokenPositions:
+    """Choose the positions to intervene on.
+
+    ``token_mass``: per caption, ā at positions 0 … n−1 of the first step without intervention.
+    """
+    triggers, others, random_token = [], [], []
     for number, mass in enumerate(token_mass):
         random = np.random.default_rng([seed, number])
         prompt = np.arange(1, len(mass) - 1)
@@ -77,12 +83,12 @@ def places(token_mass: list[list[float]], seed: int) -> Places:
         triggers.append(by_mass[:count].tolist())
         rest = by_mass[count:]
         others.append(random.permutation(rest)[:count].tolist())
-        one.append(int(random.choice(prompt)))
-    return Places(triggers, others, one)
+        random_token.append(int(random.choice(prompt)))
+    return TokenPositions(triggers, others, random_token)
 
 
-def edit_of(condition: Condition, where: Places) -> Callable[[Rows], AttentionEdit]:
-    """The edit for a batch of these captions, one image each."""
+def make_edit(condition: Condition, positions: TokenPositions) -> Callable[[Rows], AttentionEdit]:
+    """Return the attention edit for a batch of the captions of ``positions``, one image each."""
 
     def build(rows: Rows) -> AttentionEdit:
         assert rows.n_N is not None
@@ -92,22 +98,22 @@ def edit_of(condition: Condition, where: Places) -> Callable[[Rows], AttentionEd
             bias_NL = padding_NL if condition.mask else None
             return AttentionEdit(rows.count, bias_NL, bias_NL, lambda k: scale_beginning(k, dose))
         if target == "beginning sham":
-            one_N = torch.tensor(where.one)
-            return AttentionEdit(rows.count, key=lambda k: _change_as_much(k, one_N, dose))
+            token_N = torch.tensor(positions.random_token)
+            return AttentionEdit(rows.count, key=lambda k: _change_by_same_norm(k, token_N, dose))
         if target == "padding":
             bias_NL = torch.where(padding_NL.isneginf(), dose, 0.0)
             return AttentionEdit(rows.count, bias_NL, bias_NL)
-        chosen = where.triggers if target == "triggers" else where.others
+        chosen = positions.triggers if target == "triggers" else positions.others
         bias_NL = torch.zeros(rows.count, rows.length)
-        for row, positions in enumerate(chosen):
-            bias_NL[row, positions] = dose
+        for row, tokens in enumerate(chosen):
+            bias_NL[row, tokens] = dose
         return AttentionEdit(rows.count, bias_NL)
 
     return build
 
 
-def _change_as_much(key_NLD: Tensor, position_N: Tensor, factor: float) -> Tensor:
-    """A token's key made longer or shorter by what ``factor`` changes the beginning token's key."""
+def _change_by_same_norm(key_NLD: Tensor, position_N: Tensor, factor: float) -> Tensor:
+    """Change each token's key by the norm by which ``factor`` changes the beginning token's key."""
     rows = torch.arange(len(key_NLD))
     mine_ND, first_ND = key_NLD[rows, position_N], key_NLD[:, 0]
     ratio_N1 = first_ND.norm(dim=1, keepdim=True) / mine_ND.norm(dim=1, keepdim=True)

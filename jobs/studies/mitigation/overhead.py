@@ -1,4 +1,4 @@
-"""What mitigation costs on Stable Diffusion 1.4's full-size U-Net: operations and time."""
+"""Operations and time that mitigation adds to Stable Diffusion 1.4's full-size U-Net."""
 
 import functools
 import logging
@@ -26,8 +26,8 @@ LATENT = 32  # 256 px
 DRAWS = 2000
 
 
-class _Elements(TorchDispatchMode):
-    """Counts one operation an element of whatever any operator puts out, copies and views too."""
+class _ElementCount(TorchDispatchMode):
+    """Count one operation per output element of every operator, including copies and views."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,33 +40,33 @@ class _Elements(TorchDispatchMode):
 
 
 def added_operations(captions: Sequence[str] = CAPTIONS) -> float:
-    """Share of a guided forward's operations that mitigation adds, both parts on.
+    """Return the relative increase of a guided forward's operations with both parts of mitigation.
 
-    Counted on the meta device, where nothing is computed (on a CPU the counter sees no fused
-    attention): products by the FLOP counter, and an operation an element for all else, which
-    counts even views and so bounds from above. Negative where hidden padding saves more.
+    Counted on the meta device, since on the CPU the FLOP counter counts fused attention as zero:
+    products by the FLOP counter, plus one operation per output element of every operator. Counting
+    views makes this an upper bound. Negative if hiding the padding saves more than it costs.
     """
-    pipe = _without_weights()
+    pipe = _meta_pipeline()
     with torch.device("meta"):
         forward = _forward(pipe, captions, torch.empty(2 * len(captions), 4, LATENT, LATENT))
     plain = _operations(forward)
     with mitigate(pipe):
-        _tell(pipe, captions)
+        _encode(pipe, captions)
         return _operations(forward) / plain - 1
 
 
 def _operations(run: Callable[[], object]) -> int:
-    with _Elements() as elements, FlopCounterMode(display=False) as products:
+    with _ElementCount() as elements, FlopCounterMode(display=False) as products:
         run()
     return products.get_total_flops() + elements.total
 
 
 def time_ratio(rounds: int) -> dict[str, Any]:
-    """Guided forwards at 256 px with mitigation against without, in turns, on random weights.
+    """Time guided forwards at 256 px with and without mitigation, alternating, on random weights.
 
-    time_ratio: the median over ``rounds`` pairs of the ratio within a pair; time_ratio_upper_95:
-    its upper bound, by a bootstrap over the pairs. identical_when_off: whether with both parts off
-    the output is the same to the last bit.
+    time_ratio: median over ``rounds`` pairs of the ratio within a pair; time_ratio_upper_95: its
+    upper bootstrap bound over the pairs; identical_when_off: whether the output with both parts
+    disabled equals the plain output bit for bit.
     """
     model = stable_diffusion_14()
     pipe = _pipeline(model.unet)
@@ -76,26 +76,26 @@ def time_ratio(rounds: int) -> dict[str, Any]:
     forward = torch.inference_mode()(_forward(pipe, captions, latents))
     plain = forward()[0]
     with mitigate(pipe, 1.0, False):
-        _tell(pipe, captions)
+        _encode(pipe, captions)
         identical = torch.equal(forward()[0], plain)
-    took: dict[bool, list[float]] = {False: [], True: []}
-    for number in range(-1, rounds):  # the first warms up
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(-1, rounds):  # the first round is a warm-up
         for on in (False, True) if number % 2 else (True, False):
             context: AbstractContextManager[object] = mitigate(pipe) if on else nullcontext()
             with context:
-                _tell(pipe, captions)
+                _encode(pipe, captions)
                 began = time.perf_counter()
                 forward()
                 if model.device.type == "cuda":
                     torch.cuda.synchronize()
                 if number >= 0:
-                    took[on].append(time.perf_counter() - began)
+                    seconds[on].append(time.perf_counter() - began)
         log.info(f"time: pair {number + 1} of {rounds}")
-    ratios = np.array(took[True]) / np.array(took[False])
+    ratios = np.array(seconds[True]) / np.array(seconds[False])
     drawn = np.random.default_rng(0).choice(ratios, (DRAWS, len(ratios)))
     return {
         "pairs": rounds,
-        "seconds_plain": float(np.median(took[False])),
+        "seconds_plain": float(np.median(seconds[False])),
         "identical_when_off": identical,
         "time_ratio": float(np.median(ratios)),
         "time_ratio_upper_95": float(np.quantile(np.median(drawn, axis=1), 0.95)),
@@ -103,14 +103,14 @@ def time_ratio(rounds: int) -> dict[str, Any]:
 
 
 @functools.cache
-def _without_weights() -> Any:
+def _meta_pipeline() -> Any:
     with torch.device("meta"):
         unet = unet_14()
     return _pipeline(unet)
 
 
 def _pipeline(unet: UNet2DConditionModel) -> Any:
-    """A full-size U-Net behind the testbed's tokenizer and text encoder."""
+    """Return a pipeline of the testbed's tokenizer and text encoder with another U-Net."""
     pipe = StableDiffusionPipeline.from_pretrained(
         MODEL,
         unet=None,
@@ -124,13 +124,13 @@ def _pipeline(unet: UNet2DConditionModel) -> Any:
     return pipe
 
 
-def _tell(pipe: Any, captions: Sequence[str]) -> None:
-    """Mitigation hears which captions come; what the testbed's encoder says of them is dropped."""
+def _encode(pipe: Any, captions: Sequence[str]) -> None:
+    """Encode captions, from which mitigation learns their lengths; the embeddings are unused."""
     with torch.no_grad():
         pipe.encode_prompt(list(captions), "cpu", 1, True)
 
 
 def _forward(pipe: Any, captions: Sequence[str], x_RCHW: Tensor) -> Callable[[], Any]:
     width = pipe.unet.config.cross_attention_dim
-    told_RLC = torch.randn(len(x_RCHW), 77, width, device=x_RCHW.device, dtype=x_RCHW.dtype)
-    return lambda: pipe.unet(x_RCHW, 981, told_RLC, return_dict=False)
+    text_RLC = torch.randn(len(x_RCHW), 77, width, device=x_RCHW.device, dtype=x_RCHW.dtype)
+    return lambda: pipe.unet(x_RCHW, 981, text_RLC, return_dict=False)

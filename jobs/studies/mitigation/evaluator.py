@@ -1,4 +1,4 @@
-"""What the study is about: the testbed's model, its captions in two halves, and how it is judged.
+"""The testbed's model with its image metrics, and the captions of the study in two halves.
 
 Shapes: B captions, N images of the bank, F features.
 """
@@ -22,9 +22,12 @@ LOW_TIMES = (201, 401, 601, 801)
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A caption of the study. half: 0 to choose settings on, 1 to report; family: what is drawn
-    together when intervals are made (captions of one image)."""
+class StudyCaption:
+    """A caption of the study.
+
+    ``half``: 0 to choose settings, 1 to report; ``family``: captions of one image, resampled
+    together in the bootstrap.
+    """
 
     caption: str
     group: str
@@ -33,10 +36,10 @@ class Subject:
     family: str
 
 
-class Setting:
-    """The model and everything that a generation is compared with.
+class Evaluator:
+    """The testbed's pipeline, and metrics that compare its generations with the training images.
 
-    ``bank_NF``: the pictures as the VAE gives them back, where they are known already.
+    ``bank_NF``: the VAE's reconstructions of the images, computed if not given.
     """
 
     def __init__(self, bank_NF: Tensor | None = None) -> None:
@@ -58,8 +61,8 @@ class Setting:
         self.own = dict(zip(captions, own, strict=True))
 
     def judge(self, images_BCHW: Tensor, captions: list[str]) -> tuple[list[float], list[bool]]:
-        """RMSE to the nearest image that each caption was trained with, and whether it is a copy
-        by the testbed's own rule."""
+        """Return per image the RMSE to the nearest training image of its caption, and whether it
+        is a copy by the testbed's rule."""
         rows = distances(images_BCHW, self.bank_NF)
         own = [self.own[caption] for caption in captions]
         nearest = [float(row[list(mine)].min()) for row, mine in zip(rows, own, strict=True)]
@@ -67,50 +70,54 @@ class Setting:
 
     @torch.no_grad()
     def features(self, images_BCHW: Tensor) -> Tensor:
-        """(B, F): the VAE encoder's latents, averaged over quarters of the picture."""
+        """Return features (B, F): the VAE's latents averaged over each quarter of the image."""
         latents = self.pipe.vae.encode(images_BCHW * 2 - 1).latent_dist.mean
         return adaptive_avg_pool2d(latents, 2).flatten(1)
 
     @torch.no_grad()
     def alignment(self, images_BCHW: Tensor, captions: list[str]) -> Tensor:
-        """(B,): how much better the noise in an image is predicted with its caption than without.
+        """Return a text-image score (B,): how much the caption improves the noise prediction.
 
-        (loss without − loss with) / loss without, each summed over a few noise levels, by the
-        model as it is, without mitigation: its own text-image score. Higher is closer.
+        (loss without − loss with) / loss without, each summed over a few noise levels, computed by
+        the same model without mitigation. Higher is closer.
         """
         latents = self.pipe.vae.encode(images_BCHW * 2 - 1).latent_dist.mean
         x0_BCHW = latents * self.pipe.vae.config.scaling_factor
         text, empty = self.model.encode(self.model.tokenize(captions)), self.model.encode_empty()
         random = torch.Generator().manual_seed(0)
-        told, bare = torch.zeros(len(captions)), torch.zeros(len(captions))
+        conditional, unconditional = torch.zeros(len(captions)), torch.zeros(len(captions))
         for time in LOW_TIMES:
             alpha = self.model.alpha(time)
             noise = torch.randn((1, *x0_BCHW.shape[1:]), generator=random)
             noisy = alpha**0.5 * x0_BCHW + (1 - alpha) ** 0.5 * noise
-            for total, what in ((told, text), (bare, empty.expand(len(captions)))):
-                guess = self.model.predict_noise(noisy, time, what)
+            for total, conditioning in (
+                (conditional, text),
+                (unconditional, empty.expand(len(captions))),
+            ):
+                guess = self.model.predict_noise(noisy, time, conditioning)
                 total += (guess - noise).square().flatten(1).mean(1)
-        return (bare - told) / bare
+        return (unconditional - conditional) / unconditional
 
 
 @functools.cache
-def setting() -> Setting:
-    """The setting of this process, made once."""
+def shared_evaluator() -> Evaluator:
+    """Return this process's evaluator, created on the first call."""
     torch.set_num_threads(1)
-    return Setting()
+    return Evaluator()
 
 
-def subjects(memorized: int, others: int) -> list[Subject]:
-    """As many captions of each kind in each half, drawn by a fixed seed, families kept together.
+def sample_captions(memorized: int, others: int) -> list[StudyCaption]:
+    """Sample captions for each half with a fixed seed; a family never spans both halves.
 
-    Others are of the groups once, repeated and heldout, a third each, none of them memorized.
+    ``memorized``, ``others``: per half. Others are not memorized: a third each of the groups once,
+    repeated and heldout.
     """
     rows = labels().to_pylist()
     random = np.random.default_rng(SEED)
-    chosen: list[Subject] = []
+    sample: list[StudyCaption] = []
 
     def draw(pool: list[dict], count: int) -> None:
-        """Families in random order, to one half after the other, until both are full."""
+        """Assign families in random order to the emptier half until both hold ``count``."""
         families: dict[str, list[dict]] = {}
         for row in pool:
             name = row["caption"] if row["family"] is None else f"family {row['family']}"
@@ -122,11 +129,13 @@ def subjects(memorized: int, others: int) -> list[Subject]:
             for row in families[names[place]]:
                 if filled[half] < count:
                     filled[half] += 1
-                    chosen.append(
-                        Subject(row["caption"], row["group"], row["memorized"], half, names[place])
+                    sample.append(
+                        StudyCaption(
+                            row["caption"], row["group"], row["memorized"], half, names[place]
+                        )
                     )
 
     draw([row for row in rows if row["memorized"]], memorized)
     for group in ("once", "repeated", "heldout"):
         draw([row for row in rows if row["group"] == group and not row["memorized"]], others // 3)
-    return chosen
+    return sample

@@ -1,9 +1,9 @@
-"""From the pieces' rows to the study's tables and figures of merit.
+"""Compute the study's tables and summary from the tasks' rows.
 
-Intervals are 95 % bootstrap percentiles over families of captions (captions of one image are drawn
-together). A selective setting is the composition of two: captions whose noise norm at the first
-step is above a threshold have the mitigated image, the others the unmitigated one, which is what
-``mitigate(threshold=…)`` gives (its tests show it).
+Intervals are 95 % bootstrap percentiles over families of captions (captions of one image are
+resampled together). A selective setting combines two conditions: captions whose noise norm at the
+first step is above a threshold take the mitigated image, the others the unmitigated one, as
+``mitigate(threshold=…)`` does (tested with it).
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.study_mitigation.frechet import frechet_distance, heldout_features
-from jobs.study_mitigation.rows import Rows, collect
+from jobs.studies.mitigation.frechet import frechet_distance, heldout_features
+from jobs.studies.mitigation.results import ConditionResults, by_condition
 
 DRAWS = 2000
 FRECHET_DRAWS = 200
@@ -22,10 +22,10 @@ Interval = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Found:
-    """The study's tables, a dictionary a row, and the figures of its best setting.
+class StudyResult:
+    """The study's tables as one dictionary per row, and a summary of its best setting.
 
-    undosed: the row of ``doses`` without intervention, for memorized captions.
+    undosed: the row without intervention for memorized captions, which ``doses`` lacks.
     """
 
     settings: list[dict[str, Any]]
@@ -35,14 +35,14 @@ class Found:
     summary: dict[str, Any]
 
 
-def analyse(strengths: pa.Table, doses: pa.Table, tuning: pa.Table) -> Found:
-    """Choose on half 0, report on half 1."""
-    halves = [collect(strengths, half) for half in (0, 1)]
+def analyse(strengths: pa.Table, doses: pa.Table, tuning: pa.Table) -> StudyResult:
+    """Choose the best setting on half 0 and report half 1."""
+    halves = [by_condition(strengths, half) for half in (0, 1)]
     threshold = _threshold(halves[0]["none"])
     tables = [_settings(half, threshold) for half in halves]
     best = _best(tables[0])
     reported = {row["setting"]: row for row in tables[1]}
-    mine, none = reported[best], reported["none"]
+    chosen, none = reported[best], reported["none"]
     runs = _tuning(tuning)
     last = max(row["step"] for row in runs)
     end = {row["run"]: row for row in runs if row["step"] == last}
@@ -50,42 +50,41 @@ def analyse(strengths: pa.Table, doses: pa.Table, tuning: pa.Table) -> Found:
         "best_setting": best,
         "threshold": threshold,
         "memorized_before": none["reproduced"],
-        "memorized_after": mine["reproduced"],
-        "memorized_fall": 1 - mine["reproduced"] / none["reproduced"],
-        "others_moved": mine["others_moved"],
+        "memorized_after": chosen["reproduced"],
+        "memorized_fall": 1 - chosen["reproduced"] / none["reproduced"],
+        "others_moved": chosen["others_moved"],
         "guard": {name: row["reproduced"] for name, row in end.items()},
     }
     dosed, undosed = _doses(doses)
-    return Found(tables[1], dosed, undosed, runs, summary)
+    return StudyResult(tables[1], dosed, undosed, runs, summary)
 
 
-def _threshold(rows: Rows) -> float:
-    """The noise norm that tells memorized captions from others with the fewest errors, each kind
-    counted alike."""
+def _threshold(rows: ConditionResults) -> float:
+    """Return the noise norm with the highest balanced accuracy for memorized captions."""
     norm, memorized = rows.noise_norm, rows.memorized
     candidates = np.sort(norm)
     errors = [
-        (norm[memorized] <= limit).mean() + (norm[~memorized] > limit).mean()
-        for limit in candidates
+        (norm[memorized] <= threshold).mean() + (norm[~memorized] > threshold).mean()
+        for threshold in candidates
     ]
-    place = int(np.argmin(errors))
-    return float(candidates[place : place + 2].mean())
+    best = int(np.argmin(errors))
+    return float(candidates[best : best + 2].mean())
 
 
-def _settings(half: dict[str, Rows], threshold: float) -> list[dict[str, Any]]:
+def _settings(half: dict[str, ConditionResults], threshold: float) -> list[dict[str, Any]]:
     none = half["none"]
-    found = [_measures(none, none, "none")]
+    table = [_measures(none, none, "none")]
     for name, rows in half.items():
         if name == "none":
             continue
-        found.append(_measures(rows, none, name))
+        table.append(_measures(rows, none, name))
         selective = rows.where(none.noise_norm > threshold, none)
-        found.append(_measures(selective, none, f"{name}, selective"))
-    return found
+        table.append(_measures(selective, none, f"{name}, selective"))
+    return table
 
 
-def _measures(rows: Rows, none: Rows, name: str) -> dict[str, Any]:
-    """One row of the table of settings."""
+def _measures(rows: ConditionResults, none: ConditionResults, name: str) -> dict[str, Any]:
+    """Return one row of the table of settings."""
     memorized, others = rows.memorized, ~rows.memorized
     row: dict[str, Any] = {"setting": name}
     for column, values, chosen in (
@@ -100,8 +99,8 @@ def _measures(rows: Rows, none: Rows, name: str) -> dict[str, Any]:
     return row | _named("others_frechet", _frechet(rows, others, heldout_features()))
 
 
-def mean(rows: Rows, chosen: np.ndarray, values_R: np.ndarray) -> Interval:
-    """The mean of the chosen rows' values, and its interval."""
+def mean(rows: ConditionResults, chosen: np.ndarray, values_R: np.ndarray) -> Interval:
+    """Return the mean of the chosen rows' values with its interval."""
     groups = _families(rows, chosen)
     total = np.array([values_R[group].sum() for group in groups])
     size = np.array([len(group) for group in groups])
@@ -110,23 +109,23 @@ def mean(rows: Rows, chosen: np.ndarray, values_R: np.ndarray) -> Interval:
     return float(values_R[chosen].mean()), float(low), float(high)
 
 
-def _frechet(rows: Rows, chosen: np.ndarray, reference_NF: np.ndarray) -> Interval:
-    """The distance of the chosen rows' features to those of a reference, and its interval."""
+def _frechet(rows: ConditionResults, chosen: np.ndarray, reference_NF: np.ndarray) -> Interval:
+    """Return the Fréchet distance of the chosen rows to a reference, with its interval."""
     groups = _families(rows, chosen)
     random = np.random.default_rng(0)
     drawn = [
-        frechet_distance(rows.features[np.concatenate([groups[n] for n in some])], reference_NF)
-        for some in random.integers(0, len(groups), (FRECHET_DRAWS, len(groups)))
+        frechet_distance(rows.features[np.concatenate([groups[n] for n in sample])], reference_NF)
+        for sample in random.integers(0, len(groups), (FRECHET_DRAWS, len(groups)))
     ]
     low, high = np.quantile(drawn, (0.025, 0.975))
     return frechet_distance(rows.features[chosen], reference_NF), float(low), float(high)
 
 
-def _families(rows: Rows, chosen: np.ndarray) -> list[np.ndarray]:
-    """The places of the chosen rows, family by family."""
-    places = np.flatnonzero(chosen)
-    _, number = np.unique(rows.family[places], return_inverse=True)
-    return [places[number == n] for n in range(number.max() + 1)]
+def _families(rows: ConditionResults, chosen: np.ndarray) -> list[np.ndarray]:
+    """Return the indices of the chosen rows per family."""
+    indices = np.flatnonzero(chosen)
+    _, family = np.unique(rows.family[indices], return_inverse=True)
+    return [indices[family == number] for number in range(family.max() + 1)]
 
 
 def _named(column: str, interval: Interval) -> dict[str, float]:
@@ -135,58 +134,61 @@ def _named(column: str, interval: Interval) -> dict[str, float]:
 
 
 def _best(settings: Sequence[dict[str, Any]]) -> str:
-    """Of the settings that fell by 70 % or more, the one that moved other captions least; if none
-    did, the one that fell furthest."""
+    """Return the setting that changes other captions least among those that reduce copying by at
+    least 70 %, or the one that reduces it most if none does."""
     before = settings[0]["reproduced"]
-    enough = [row for row in settings[1:] if row["reproduced"] <= 0.3 * before]
-    if enough:
-        return str(min(enough, key=lambda row: (row["others_moved"], row["reproduced"]))["setting"])
+    sufficient = [row for row in settings[1:] if row["reproduced"] <= 0.3 * before]
+    if sufficient:
+        return str(
+            min(sufficient, key=lambda row: (row["others_moved"], row["reproduced"]))["setting"]
+        )
     return str(
         min(settings[1:], key=lambda row: (row["reproduced"], row["others_moved"]))["setting"]
     )
 
 
 def _doses(table: pa.Table) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """A row a target, dose and kind of caption (memorized, or trained once); and none's."""
-    conditions = collect(table, 1)
+    """Return one row per target, dose and kind of caption (memorized or trained once), and the row
+    without intervention for memorized captions."""
+    conditions = by_condition(table, 1)
     none = conditions["none"]
     names = {
         row["condition"]: row for row in table.select(["condition", "target", "dose"]).to_pylist()
     }
-    found = []
+    summary = []
     for name, rows in conditions.items():
         for kind, chosen in (("memorized", rows.memorized), ("once", ~rows.memorized)):
             row = {"target": names[name]["target"], "dose": names[name]["dose"], "captions": kind}
             row |= _named("reproduced", mean(rows, chosen, rows.copied))
             row |= _named("similarity", mean(rows, chosen, 1 - rows.rmse))
             row |= _named("similarity_gain", mean(rows, chosen, none.rmse - rows.rmse))
-            found.append(row)
-    return found[2:], found[0]
+            summary.append(row)
+    return summary[2:], summary[0]
 
 
 def _tuning(table: pa.Table) -> list[dict[str, Any]]:
-    """A row a run and step: what the repeated captions reproduce, and quality on the others."""
+    """Return one row per run and step: copying of repeated captions, and quality on the others."""
     rows = table.to_pylist()
     reference = heldout_features()
-    found = []
+    summary = []
     for run, step in dict.fromkeys((row["run"], row["step"]) for row in rows):
-        here = [row for row in rows if (row["run"], row["step"]) == (run, step)]
-        repeated = [row for row in here if row["role"] == "repeated"]
-        others = [row for row in here if row["role"] != "repeated"]
+        measured = [row for row in rows if (row["run"], row["step"]) == (run, step)]
+        repeated = [row for row in measured if row["role"] == "repeated"]
+        others = [row for row in measured if row["role"] != "repeated"]
         copied = np.array([row["copied"] for row in repeated], float)
         drawn = np.random.default_rng(0).choice(copied, (DRAWS, len(copied))).mean(1)
         low, high = np.quantile(drawn, (0.025, 0.975))
-        found.append(
+        summary.append(
             {
                 "run": run,
                 "step": step,
                 **_named("reproduced", (float(copied.mean()), float(low), float(high))),
                 "similarity": float(1 - np.mean([row["rmse"] for row in repeated])),
-                "unseen_loss": here[0]["unseen_loss"],
+                "unseen_loss": measured[0]["unseen_loss"],
                 "others_frechet": frechet_distance(
                     np.array([row["features"] for row in others]), reference
                 ),
-                "left_out_share": here[0]["left_out_share"],
+                "left_out_share": measured[0]["left_out_share"],
             }
         )
-    return found
+    return summary

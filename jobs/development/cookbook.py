@@ -1,6 +1,6 @@
-"""Write sql/README.md: every query of sql/ with an example and what it gives on a run.
+"""Write sql/README.md: every query of sql/ with an example and its result on a run.
 
-Example: memscan demo --out demo && python -m jobs.cookbook demo/run-standard
+Example: memscan demo --out demo && python -m jobs.development.cookbook demo/run-standard
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from scanner.query import Query, RunTables, ask, library, open_run
 from scanner.query.library import FOLDER
 from scanner.run import Run
 
-SHOWN = 3
+MAX_ROWS = 3
 OPENING = """# Named queries
 
 `memscan sql RUN --name NAME` runs a query; `--param name=value` sets a parameter (repeat it for
@@ -49,23 +49,23 @@ signal of the run that separates best on the testbed: `noise_norm_first`, or `bo
 `--profile triage` ([why](../scanner/signals/README.md#what-ranks-without-a-calibration)).
 
 The examples come from `memscan demo`, its calibration and the verdicts of `memscan verify` as in
-[jobs/README.md](../jobs/README.md#verify) (`python -m jobs.cookbook demo/run-standard` then writes
-this page); at most three rows are shown.
+[jobs/README.md](../jobs/README.md#verify); at most three rows are shown. From a checkout,
+`python -m jobs.development.cookbook demo/run-standard` writes this page.
 """
 
 
 @dataclass(frozen=True)
 class CookbookConfig:
-    """On which run the examples are asked."""
+    """The run and calibration of the examples."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """The run's directory or URL; it is attached as other too."""
+    """Directory or URL of the run; also attached as ``other``."""
     calibration: str = "testbed"
-    """The calibration of the examples."""
+    """Calibration of the examples: a file, or testbed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command(CookbookConfig, "cookbook", __doc__, _cookbook, arguments)
+    return command(CookbookConfig, "jobs.development.cookbook", __doc__, _cookbook, arguments)
 
 
 def _cookbook(config: CookbookConfig) -> int:
@@ -74,41 +74,41 @@ def _cookbook(config: CookbookConfig) -> int:
 
 
 def cookbook(run: str, calibration: str) -> str:
-    """The page, with every query asked of a run and its calibration."""
+    """Return the page, with every query executed on a run with a calibration."""
     from jobs.calibrations import named_calibration
 
     tables = open_run(run, {"other": run}, named_calibration(calibration))
     (train,) = Run.existing(run).record()["inputs"]["captions"]  # type: ignore[index]
-    made_in = str(Path(train).parents[2]) + "/"  # where the demo put its folder
-    sections = [_section(query, tables, made_in) for query in library().values()]
+    prefix = str(Path(train).parents[2]) + "/"  # removed from paths in the results
+    sections = [_section(query, tables, prefix) for query in library().values()]
     return "\n".join([OPENING, *sections])
 
 
-def _section(query: Query, tables: RunTables, made_in: str) -> str:
-    """A query's purpose, parameters, columns and an example with its first rows."""
-    given = dict(word.split("=", 1) for word in query.example)
+def _section(query: Query, tables: RunTables, prefix: str) -> str:
+    """Return a query's section: purpose, parameters, an example with its first rows, columns."""
+    parameters = dict(word.split("=", 1) for word in query.example)
     words = [f"--param {shlex.quote(word)}" for word in query.example]
     attached = ["--with other=OTHER"] if "other." in query.sql else []
     command = " ".join(["memscan sql RUN --name", query.name, *words, *attached])
-    found = ask(tables, query, given)
+    result = ask(tables, query, parameters)
     rows = [
         {
-            name: value.removeprefix(made_in) if isinstance(value, str) else value
+            name: value.removeprefix(prefix) if isinstance(value, str) else value
             for name, value in row.items()
         }
-        for row in found.slice(0, SHOWN).to_pylist()
+        for row in result.slice(0, MAX_ROWS).to_pylist()
     ]
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
-        print_table(rows, found.column_names)
-    shown = "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+        print_table(rows, result.column_names)
+    printed = "\n".join(line.rstrip() for line in text.getvalue().splitlines())
     lines = [f"## {query.name}\n", f"{query.purpose}\n"]
     for name, about in query.about.items():
         default = query.parameters[name]
         lines.append(f"- `{name}`{'' if default is None else f' = {default}'}: {about}")
     lines += [
         "",
-        f"```\n{command}\n\n{shown}\n```\n",
+        f"```\n{command}\n\n{printed}\n```\n",
         "| column | |",
         "|---|---|",
     ]

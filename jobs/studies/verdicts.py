@@ -1,14 +1,14 @@
-"""Find the thresholds of verdicts on one half of a run's labelled captions, and tell how well the
-verdicts of the other half agree with the labels, with and without training images. Without them
-no caption can be called a copy: there, seed-consistent captions are taken for memorized.
+"""Fit the verdict thresholds on one half of a run's labelled captions, and measure agreement
+with the labels on the other half, with and without training images. Without images no caption can
+be called a copy, so seed-consistent captions count as memorized.
 
-The halves are told by the hash of a caption's family (else of the caption), so they are the same
-everywhere. How clean the labels are taken to be is chosen inside the first half, by
-cross-validation. The thresholds that ship come from the testbed:
+The halves depend on the hash of a caption's family (or of the caption), so they are the same on
+every machine. The assumed share of wrong labels is chosen within the first half by
+cross-validation. The default thresholds come from the testbed:
 
 memscan demo --out DEMO
 memscan verify DEMO/run-standard --captions DEMO/data/labels.csv --steps 20 --guidance 2
-python -m jobs.study_verdicts DEMO/run-standard --labels DEMO/data/labels.csv \\
+python -m jobs.studies.verdicts DEMO/run-standard --labels DEMO/data/labels.csv \\
     --looked-at scanner/evidence/verify/looked_at.txt
 """
 
@@ -23,7 +23,7 @@ from jobs.terminal import command, print_json, show
 from scanner.errors import UserError
 
 WITH = "with training images"
-WITHOUT = "without, seed-consistent taken for memorized"
+WITHOUT = "without, seed-consistent counts as memorized"
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class StudyConfig:
-    """Which verdicts, and what is known of their captions."""
+class VerdictStudyConfig:
+    """The run with verdicts, and the labels of its captions."""
 
     run: Annotated[str, tyro.conf.Positional]
     """A run with verdicts."""
     labels: str
-    """A csv with caption, memorized (true or false) and, if there are any, family (captions of one
-    picture) and group (which the result is broken down by)."""
+    """A csv with the columns caption, memorized (true or false) and optionally family (captions of
+    one image) and group (to break the result down by)."""
     looked_at: str | None = None
-    """A file of captions, one a line, that somebody had looked at when the method was made; the
-    agreement is also told without them."""
+    """A file of captions, one per line, that were inspected during development; agreement is also
+    reported without them."""
     json: bool = False
     """Print the result as JSON."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command(StudyConfig, "study-verdicts", __doc__, _study, arguments)
+    return command(VerdictStudyConfig, "jobs.studies.verdicts", __doc__, _study, arguments)
 
 
-def _study(config: StudyConfig) -> int:
+def _study(config: VerdictStudyConfig) -> int:
     import numpy as np
 
     from scanner.evidence.verify.fitting import cross_validate, first_half, fit
@@ -64,28 +64,29 @@ def _study(config: StudyConfig) -> int:
         )
     ]
     half = first_half(families)
-    own = [family for family, here in zip(families, half, strict=True) if here]
+    first_families = [family for family, chosen in zip(families, half, strict=True) if chosen]
     first = table.filter(half)
-    found = cross_validate(first, memorized[half], own)
-    tail = max(found, key=lambda one: found[one])  # of equal ones the smallest
-    thresholds = fit(first, memorized[half], own, tail)
+    agreement = cross_validate(first, memorized[half], first_families)
+    tail = max(agreement, key=lambda share: agreement[share])  # the smallest of equals
+    thresholds = fit(first, memorized[half], first_families, tail)
     record: dict[str, Any] = {
         "captions": len(table),
         "fitted_on": int(half.sum()),
-        "cross_validated_agreement": found,
+        "cross_validated_agreement": agreement,
         "tail": tail,
         "thresholds": asdict(thresholds),
     }
     other, labels = table.filter(~half), memorized[~half]
-    judged = _both_ways(other, thresholds)
+    judged = _judge_with_and_without(other, thresholds)
     record["agreement_with_labels"] = {
-        way: _agreement(verdicts, labels, way == WITH, np) for way, verdicts in judged.items()
+        images: _agreement(verdicts, labels, images == WITH, np)
+        for images, verdicts in judged.items()
     }
     if config.looked_at:
         new = ~np.isin(other["caption"].to_pylist(), _lines(config.looked_at))
         record["agreement_on_new_captions"] = {
-            way: _agreement(verdicts.filter(new), labels[new], way == WITH, np)
-            for way, verdicts in judged.items()
+            images: _agreement(verdicts.filter(new), labels[new], images == WITH, np)
+            for images, verdicts in judged.items()
         }
     if config.json:
         print_json(record)
@@ -104,8 +105,8 @@ def _lines(url: str) -> list[str]:
         raise UserError(f"--looked-at {url}: cannot be read: {error}") from error
 
 
-def _labelled(config: StudyConfig) -> "pa.Table":
-    """The measures of the captions that have both a verdict and a label."""
+def _labelled(config: VerdictStudyConfig) -> "pa.Table":
+    """Return the measures of captions that have both a verdict and a label."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.csv
@@ -122,35 +123,37 @@ def _labelled(config: StudyConfig) -> "pa.Table":
         if name not in labels.column_names:
             raise UserError(f"--labels {config.labels}: no column {name}")
     measures = open_run(config.run).query("FROM verdicts ORDER BY caption_id")
-    place = pc.index_in(measures["caption"], labels["caption"].combine_chunks())
-    there = pc.is_valid(place)
-    labels, table = labels.take(pc.drop_null(place)), measures.filter(there)
+    index = pc.index_in(measures["caption"], labels["caption"].combine_chunks())
+    labels, table = labels.take(pc.drop_null(index)), measures.filter(pc.is_valid(index))
     if not len(table):
-        raise UserError(f"{config.run}: none of its verdicts is of a labelled caption")
+        raise UserError(
+            f"--labels {config.labels}: labels no caption with a verdict in {config.run}; label "
+            "captions of this run"
+        )
     for name in ("memorized", "family", "group"):
-        nothing = pa.nulls(len(table), pa.string())
-        found = labels[name] if name in labels.column_names else nothing
-        table = table.append_column(name, found)
+        missing = pa.nulls(len(table), pa.string())
+        values = labels[name] if name in labels.column_names else missing
+        table = table.append_column(name, values)
     return table
 
 
-def _both_ways(table: "pa.Table", thresholds: Any) -> dict[str, "pa.Table"]:
-    """Verdicts by all that is known, and as if no training image could be had."""
+def _judge_with_and_without(table: "pa.Table", thresholds: Any) -> dict[str, "pa.Table"]:
+    """Return verdicts with all measures, and as if no training image were available."""
     import pyarrow as pa
 
     from scanner.evidence.verify.verdicts import judge
     from scanner.run.verdicts import MEASURES
 
     measures = table.select(MEASURES.names)
-    blind = measures
+    without = measures
     for field in MEASURES:
         if field.name.startswith(("likeness", "reference")):
-            place = blind.schema.get_field_index(field.name)
-            blind = blind.set_column(place, field, pa.nulls(len(blind), field.type))
+            index = without.schema.get_field_index(field.name)
+            without = without.set_column(index, field, pa.nulls(len(without), field.type))
     groups = table["group"]
     return {
         WITH: judge(measures, thresholds).append_column("group", groups),
-        WITHOUT: judge(blind, thresholds).append_column("group", groups),
+        WITHOUT: judge(without, thresholds).append_column("group", groups),
     }
 
 
@@ -177,28 +180,29 @@ def _agreement(
 
 
 _PARTS = {
-    "agreement_with_labels": "the other",
-    "agreement_on_new_captions": "of these, those that nobody had looked at,",
+    "agreement_with_labels": "the other half",
+    "agreement_on_new_captions": "of these, those never inspected",
 }
 
 
 def _print(record: dict[str, Any]) -> None:
     from scanner.run.verdicts import KINDS
 
-    show(f"fitted on {record['fitted_on']:,} of {record['captions']:,} captions; of them agree,")
-    show("judged by thresholds fitted without them, when so many labels may be wrong:")
+    show(f"fitted on {record['fitted_on']:,} of {record['captions']:,} captions")
+    show("cross-validated agreement by assumed share of wrong labels:")
     show("  " + "".join(f"{tail:>8.0%}" for tail in record["cross_validated_agreement"]))
-    show("  " + "".join(f"{one:>8.1%}" for one in record["cross_validated_agreement"].values()))
-    show(f"thresholds, by {record['tail']:.0%}")
+    show("  " + "".join(f"{share:>8.1%}" for share in record["cross_validated_agreement"].values()))
+    show(f"thresholds at {record['tail']:.0%}")
     for name, value in record["thresholds"].items():
         show(f"  {name:14}{'-' if value is None else f'{value:.4f}':>8}")
     for key, which in _PARTS.items():
-        for way, found in record.get(key, {}).items():
+        for images, result in record.get(key, {}).items():
             show(
-                f"{which} {found['captions']:,}, {way}: {found['agree']:.1%} agree with the labels"
+                f"{which} ({result['captions']:,}), {images}: {result['agree']:.1%} agree with the "
+                "labels"
             )
             show(f"  {'':12}{'captions':>9}{'agree':>8}" + "".join(f"{k:>17}" for k in KINDS))
-            for name, row in found["by_group"].items():
+            for name, row in result["by_group"].items():
                 counts = "".join(f"{row[kind]:>17}" for kind in KINDS)
                 show(f"  {name:12}{row['captions']:>9}{row['agree']:>8.1%}{counts}")
 
