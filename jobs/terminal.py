@@ -17,7 +17,7 @@ from scanner.storage import skipped_lines
 
 Config = TypeVar("Config")
 # Of a message.
-LONGEST_LINE = 3000
+LONGEST_LINE = 2000
 MOST_LINES = 40
 
 
