@@ -126,6 +126,18 @@ def test_verdicts_with_a_column_that_sql_cannot_name_are_one_line(
         assert done.stderr.count("\n") <= 4
 
 
+@pytest.mark.parametrize("name", ["reference_source", "images", "verdict", "verified_at"])
+def test_verdicts_of_other_types_are_refused_or_cast(tmp_path: Path, name: str) -> None:
+    run = run_of(tmp_path / "run", scores=("noise_norm_first", "entropy_e"))
+    columns = {"caption_id": ["a"], "verdict": ["none"], "verified_at": [1.0], name: [{"a": 1}]}
+    commits = verdict_commits(Store(run))
+    commits.commit("v", [Output(f"{FOLDER}/tables", pa.table(columns))])
+    for command in ("rank", "report"):
+        done = called(command, run, "--out", str(tmp_path / "out.csv"), check=False)
+        assert done.returncode in (0, 1)
+        assert done.stderr.count("\n") < 12
+
+
 def test_quoting_gives_back_every_name_that_sql_can_hold() -> None:
     choose = random.Random(0)
     letters = "\"'\\;-/*$%{}()[] \n\t\x01aA1_é漢😀\u202e"
