@@ -15,7 +15,7 @@ LogFormat = Literal["text", "json"]
 # Attributes of a record, set through ``extra``, that JSON shows where they are known.
 FIELDS = ("run", "slice", "node", "device")
 # Maximum size of a message in text: a name from an untrusted file can be endless.
-LINE_CHARACTERS = 3000
+LINE_CHARACTERS = 2000
 LINES = 40
 
 

@@ -19,7 +19,8 @@
 WITH placed AS (
     SELECT row_number() OVER (ORDER BY decision DESC, caption_id) AS place, verdict,
            verdict IS NOT NULL AND n_references IS DISTINCT FROM 0 AS is_compared
-    FROM ranked LEFT JOIN verdicts USING (caption_id)
+    FROM ranked
+    LEFT JOIN (SELECT caption_id, verdict, n_references FROM verdicts) USING (caption_id)
 ),
 deepest AS (
     SELECT max(place) AS place FROM placed WHERE verdict IS NOT NULL

@@ -92,7 +92,9 @@ class Matching:
         """ranked with all that a predicate may ask for."""
         self.tables.keep("clusters", _clusters(self.tables))
         columns, joins = "ranked.*, cluster", "LEFT JOIN clusters USING (caption_id)"
-        columns, joins = f"{columns}, verdict", f"{joins} LEFT JOIN verdicts USING (caption_id)"
+        # A run's verdicts may have further columns, of any name.
+        verdicts = "(SELECT caption_id, verdict FROM verdicts) AS verdicts"
+        columns, joins = f"{columns}, verdict", f"{joins} LEFT JOIN {verdicts} USING (caption_id)"
         if surprising and self.significance:
             self.tables.keep("surprises", self.significance.table())
             columns = f"{columns}, p_value, q_value"

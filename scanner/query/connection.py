@@ -12,7 +12,7 @@ from scanner.errors import UserError
 from scanner.query.bounded import Bounded, interruptible
 from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
-from scanner.query.constants import constant
+from scanner.query.constants import cast, constant
 from scanner.query.predicates import Predicate, binding, parse
 from scanner.query.quoting import identifier
 from scanner.query.sources import Sources
@@ -267,7 +267,8 @@ def _attach(
     for kind, schema in _EMPTY.items():
         written = files.tables.get(kind)
         more = f" UNION ALL BY NAME FROM {written}" if written else ""
-        tables[kind] = f"({constant(connection, schema.empty_table())}{more})"
+        rows = f"{constant(connection, schema.empty_table())}{more}"
+        tables[kind] = f"({cast(connection, schema, rows)})"
     where = f"{files.url}: {files.first_scores}"
     try:
         with files.store.open(files.first_scores) as file:

@@ -13,8 +13,8 @@ def constant(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> str:
 
     Raises UserError where SQL cannot hold a value.
     """
-    kinds = [str(kind) for kind in connection.from_arrow(table.slice(0, 0)).dtypes]
-    columns = list(zip(map(identifier, table.column_names), kinds, strict=True))
+    columns = _columns(connection, table.schema)
+    kinds = [kind for _, kind in columns]
     if not len(table):
         nulls = ", ".join(f"CAST(NULL AS {kind}) AS {name}" for name, kind in columns)
         return f"SELECT {nulls} WHERE false"
@@ -23,6 +23,20 @@ def constant(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> str:
         for row in zip(*(column.to_pylist() for column in table.columns), strict=True)
     )
     return f"FROM (VALUES {rows}) AS given({', '.join(name for name, _ in columns)})"
+
+
+def cast(connection: duckdb.DuckDBPyConnection, schema: pa.Schema, rows: str) -> str:
+    """Return a SELECT of the rows of a SELECT, in which a schema's columns have its types."""
+    casts = ", ".join(
+        f"CAST({name} AS {kind}) AS {name}" for name, kind in _columns(connection, schema)
+    )
+    return f"SELECT * REPLACE ({casts}) FROM ({rows})"
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> list[tuple[str, str]]:
+    """The quoted name and DuckDB's type of each column."""
+    kinds = map(str, connection.from_arrow(schema.empty_table()).dtypes)
+    return list(zip(map(identifier, schema.names), kinds, strict=True))
 
 
 def _value(value: Any, kind: str) -> str:

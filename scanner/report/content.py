@@ -48,7 +48,9 @@ _EXTRA = """
             ['caption_id', 'caption', 'probability', 'token_mass'], name
         ))
         FROM ranked
-    ) AS ranked LEFT JOIN verdicts USING (caption_id)
+    ) AS ranked LEFT JOIN (
+        SELECT caption_id, verdict, images, reference_source, reference_row FROM verdicts
+    ) AS verdicts USING (caption_id)
     WHERE list_contains($ids, caption_id)"""
 
 

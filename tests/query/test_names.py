@@ -13,7 +13,10 @@ from scanner.errors import UserError
 from scanner.query import Calibration, ask, binding_of, identifier, library, open_run
 from scanner.query.quoting import literal
 from scanner.report import gather
+from scanner.run import Output
 from scanner.run.schema import column
+from scanner.run.verdicts import FOLDER, MITIGATED, MITIGATED_FOLDER, VERDICTS, verdict_commits
+from scanner.storage import Store
 from tests.memscan import called
 from tests.query.runs import HIGHER
 from tests.query.test_asking import run_of
@@ -84,6 +87,55 @@ def test_samples_may_keep_columns_of_any_name(tmp_path: Path) -> None:
     called("calibrate", run, "--null", "bulk", "--json", check=False)
     gather(run, tables, read_policy("default"), None, 10)
     assert {path.name for path in tmp_path.iterdir()} == {"run", "list"}
+
+
+@pytest.mark.parametrize("folder", [FOLDER, MITIGATED_FOLDER])
+def test_verdicts_with_columns_of_any_name_do_nothing(tmp_path: Path, folder: str) -> None:
+    names = [spoken(name, tmp_path) for name in HOSTILE if name != "caption_id_1"]
+    taken = ["VERDICT", "Caption_ID", "cluster", "decision", "probability", "p_value", "rank"]
+    run = run_of(tmp_path / "run", scores=("noise_norm_first", "entropy_e"))
+    schema = MITIGATED if folder == MITIGATED_FOLDER else VERDICTS
+    row = {"caption_id": "a", "verdict": "verbatim", "n_references": 1, "verified_at": 1.0}
+    table = pa.Table.from_pylist([row], schema)
+    for name in [*names, *taken, "x" * 10_000]:
+        table = table.append_column(name, pa.array(["other"]))
+    commits = verdict_commits(Store(run), folder)
+    commits.commit("v", [Output(f"{folder}/tables", table)], notes={"verified_at": 1.0})
+    view = folder if folder == "mitigated" else "verdicts"
+    assert open_run(run).query(f"SELECT verdict FROM {view}").to_pylist() == [
+        {"verdict": "verbatim"}
+    ]
+    for command in (("rank", run), ("sql", run, f"FROM {view}", "--json")):
+        called(*command)
+    called("curate", run, "--out", str(tmp_path / "list"), "--force")
+    tables = open_run(run)
+    gather(run, tables, read_policy("default"), None, 10)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "list"}
+
+
+@pytest.mark.parametrize("name", ["a\0b", ""])
+def test_verdicts_with_a_column_that_sql_cannot_name_are_one_line(
+    tmp_path: Path, name: str
+) -> None:
+    run = run_of(tmp_path)
+    table = pa.table({"caption_id": ["a"], "verdict": ["none"], "verified_at": [1.0], name: ["x"]})
+    verdict_commits(Store(run)).commit("v", [Output(f"{FOLDER}/tables", table)])
+    for command in (("rank", run), ("sql", run, "FROM verdicts")):
+        done = called(*command, check=False)
+        assert done.returncode in (0, 1)
+        assert done.stderr.count("\n") <= 4
+
+
+@pytest.mark.parametrize("name", ["reference_source", "images", "verdict", "verified_at"])
+def test_verdicts_of_other_types_are_refused_or_cast(tmp_path: Path, name: str) -> None:
+    run = run_of(tmp_path / "run", scores=("noise_norm_first", "entropy_e"))
+    columns = {"caption_id": ["a"], "verdict": ["none"], "verified_at": [1.0], name: [{"a": 1}]}
+    commits = verdict_commits(Store(run))
+    commits.commit("v", [Output(f"{FOLDER}/tables", pa.table(columns))])
+    for command in ("rank", "report"):
+        done = called(command, run, "--out", str(tmp_path / "out.csv"), check=False)
+        assert done.returncode in (0, 1)
+        assert done.stderr.count("\n") < 12
 
 
 def test_quoting_gives_back_every_name_that_sql_can_hold() -> None:
