@@ -27,9 +27,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_an_address_that_refuses_is_named(
-    form: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_that_refuses_is_named(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     address = form.format(port)
