@@ -42,13 +42,14 @@ def scan_command(config: ScanConfig) -> int:
     result = finished(config)
     if result is None:
         inputs = unread_inputs(config)
-        from scanner.scan.describe import describe
-        from scanner.scan.drive import scan
-
         quiet_libraries()
         if config.dry_run:
+            from scanner.scan.describe import describe
+
             _print_description(describe(config, inputs), config.json)
             return 0
+        from scanner.scan.drive import scan
+
         with ScanProgress() as progress:
             result = scan(config, progress, inputs)
     counts = result.manifest["counts"]

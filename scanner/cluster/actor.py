@@ -1,4 +1,4 @@
-"""The Ray actor of a pool: runs items in overlapping steps."""
+"""The Ray actor that runs items, whose steps overlap."""
 
 import os
 from collections.abc import Callable

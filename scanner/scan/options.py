@@ -54,8 +54,8 @@ class ActorOptions:
     """Cores an actor takes and computes on; by default the cores that this process may use, shared
     among the actors."""
     address: str | None = None
-    """A Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default; without one a local Ray is
-    started."""
+    """A Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. Starts a local Ray if
+    unset; a small scan needs none."""
 
     def check_actors(self) -> None:
         """Raises UsageError for shares that are none."""

@@ -43,7 +43,7 @@ def _failing_start(
     return [event.message for event in pool.finish_start("reference")]
 
 
-def test_starts_on_a_node_that_is_lost_are_tried_again_without_end(
+def test_starts_on_a_lost_node_are_retried_without_limit(
     pool: ActorPool[Slice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray starts actors on a node that was killed until its heartbeats are missed."""
@@ -52,7 +52,7 @@ def test_starts_on_a_node_that_is_lost_are_tried_again_without_end(
         assert notices == ["a node was lost before its actor was ready"]
 
 
-def test_starts_that_fail_by_themselves_are_given_up_with_the_reason(
+def test_starts_that_keep_failing_abort_with_the_reason(
     pool: ActorPool[Slice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = RayActorError(error_msg="The actor died.\nMemoryError: no room")

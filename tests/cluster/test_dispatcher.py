@@ -95,7 +95,7 @@ def _quarantined(events: list[Event[Slice]]) -> list[Quarantined[Slice]]:
     return [event for event in events if isinstance(event, Quarantined)]
 
 
-def test_every_slice_is_committed_once_by_several_processes(tmp_path: Path) -> None:
+def test_every_item_is_committed_once_by_several_processes(tmp_path: Path) -> None:
     class Together(Work):
         def compute(self, item: Slice) -> Slice:
             done = super().compute(item)
@@ -111,7 +111,7 @@ def test_every_slice_is_committed_once_by_several_processes(tmp_path: Path) -> N
     assert len({note.read_text() for note in (tmp_path / "notes").iterdir()}) == 2
 
 
-def test_a_failing_slice_is_tried_again_then_quarantined_and_the_others_go_on(
+def test_a_failing_item_is_retried_then_quarantined(
     tmp_path: Path,
 ) -> None:
     run, events = _drive(tmp_path, fails={"000001": 1, "000003": 99})
@@ -122,7 +122,7 @@ def test_a_failing_slice_is_tried_again_then_quarantined_and_the_others_go_on(
     assert quarantined.location.node
 
 
-def test_a_killed_process_is_replaced_and_its_slice_done(tmp_path: Path) -> None:
+def test_a_killed_process_is_replaced_and_its_item_done(tmp_path: Path) -> None:
     run, events = _drive(tmp_path, kills={"000000": 1, "000002": 1})
     assert sorted(run.commits.done()) == [item.id for item in SLICES]
     assert sum(isinstance(event, Requeued) for event in events) >= 2
@@ -137,7 +137,7 @@ def test_work_that_cannot_be_made_ends_with_its_reason(tmp_path: Path) -> None:
         _drive(tmp_path, make=Broken)
 
 
-def test_an_item_that_fails_again_and_again_is_not_blamed_on_its_neighbours(
+def test_an_item_that_kills_its_process_costs_no_other_item(
     tmp_path: Path,
 ) -> None:
     run, events = _drive(tmp_path, actors=1, kills={"000001": 99})
@@ -145,7 +145,7 @@ def test_an_item_that_fails_again_and_again_is_not_blamed_on_its_neighbours(
     assert [event.item.id for event in _quarantined(events)] == ["000001"]
 
 
-def test_work_that_hangs_loses_its_process_and_only_that_item_is_given_up(tmp_path: Path) -> None:
+def test_work_that_hangs_costs_only_its_own_item(tmp_path: Path) -> None:
     class Hangs(Work):
         def compute(self, item: Slice) -> Slice:
             if item.id == "000002":
@@ -172,7 +172,7 @@ def test_a_broken_device_means_a_new_process(tmp_path: Path) -> None:
     assert len({note.read_text() for note in (tmp_path / "notes").iterdir()}) == 2
 
 
-def test_an_outage_of_the_store_is_waited_for_and_counts_for_no_one(tmp_path: Path) -> None:
+def test_an_outage_of_the_store_is_waited_for_uncounted(tmp_path: Path) -> None:
     class Away(Work):
         def prepare(self, item: Slice) -> Slice:
             tries = len(list(self.notes.glob("try-*")))
@@ -186,7 +186,7 @@ def test_an_outage_of_the_store_is_waited_for_and_counts_for_no_one(tmp_path: Pa
     assert not _quarantined(events)
 
 
-def test_results_that_wait_for_a_reader_who_paused_are_not_taken_for_hanging(
+def test_uncollected_results_are_not_taken_for_a_hang(
     tmp_path: Path,
 ) -> None:
     paused = 0.0
@@ -232,7 +232,7 @@ def test_ticks_say_how_much_of_an_item_is_computed(tmp_path: Path) -> None:
     assert max(seen["000001 before"]) > 1
 
 
-def test_the_next_item_is_prepared_and_the_last_written_while_one_computes(tmp_path: Path) -> None:
+def test_preparing_and_writing_overlap_computing(tmp_path: Path) -> None:
     class Overlapping(Work):
         """The first item computes until the second was prepared in the meantime, which then
         computes until the first was finished in the meantime."""
@@ -269,7 +269,7 @@ def test_the_next_item_is_prepared_and_the_last_written_while_one_computes(tmp_p
     assert len(list((tmp_path / "notes").iterdir())) == 4
 
 
-def test_an_item_that_someone_else_has_committed_is_not_done_again(tmp_path: Path) -> None:
+def test_an_item_committed_by_another_driver_is_not_redone(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "run"))
     Commits(store).commit("000003", [Output("scores", pa.table({"x": [1]}))])
     _drive(tmp_path)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,21 @@ from scanner.cluster import (
     Result,
     RetryLimits,
     Started,
+    Task,
     Tick,
     Timing,
     execute,
     report,
 )
+from scanner.cluster.in_process import run_in_process
 from scanner.errors import UserError
 from scanner.run import Commits, Output, Slice
 from scanner.storage import Store
+from tests.waiting import wait_until
 
 SLICES = [Slice(f"{number:06d}", "", "", "", 1) for number in range(4)]
 HERE = InProcess[Slice](lambda _: True)
-EXECUTION = Execution(limits=RetryLimits(delays=(0.01,)), timing=Timing(tick_seconds=0.0))
+EXECUTION = Execution(limits=RetryLimits(delays=(0.01,)), timing=Timing(tick_seconds=0.01))
 
 
 class Work:
@@ -45,7 +49,6 @@ class Work:
         return item
 
     def compute(self, item: Slice) -> Slice:
-        report(7)
         if self.errors.get(item.id):
             raise self.errors[item.id].pop(0)
         return item
@@ -74,8 +77,46 @@ def test_every_item_is_committed_and_reported(tmp_path: Path) -> None:
     assert events[0] == Started(tuple(SLICES), in_process=True)
     committed = [event.item for event in events if isinstance(event, Committed)]
     assert committed == SLICES
-    assert Tick({"000002": 7}, 1) in events
     assert run(tmp_path) == (Outcome(0, {}), [Started((), False)])
+
+
+def test_ticks_say_how_much_of_an_item_is_computed(tmp_path: Path) -> None:
+    events: list[Event[Slice]] = []
+
+    class Slow(Work):
+        def compute(self, item: Slice) -> Slice:
+            report(7)
+            wait_until(lambda: Tick({item.id: 7}, 1) in events, "no tick while it computes")
+            return item
+
+    commits = Commits(Store(str(tmp_path)))
+    run_in_process(
+        commits, [Task(SLICES[0])], lambda: Slow({}), events.append, timing=EXECUTION.timing
+    )
+    assert isinstance(events[-1], Committed)
+
+
+def test_an_error_in_reporting_a_tick_ends_the_execution(tmp_path: Path) -> None:
+    def on_event(event: Event[Slice]) -> None:
+        if isinstance(event, Tick) and threading.current_thread().name == "progress":
+            raise OSError("progress.json cannot be written")
+
+    class Slow(Work):
+        def compute(self, item: Slice) -> Slice:
+            wait_until(lambda: not _reports(), "the thread has not ended")
+            return item
+
+    def _reports() -> bool:
+        return any(thread.name == "progress" for thread in threading.enumerate())
+
+    with pytest.raises(OSError, match="cannot be written"):
+        run_in_process(
+            Commits(Store(str(tmp_path))),
+            [Task(SLICES[0])],
+            lambda: Slow({}),
+            on_event,
+            timing=EXECUTION.timing,
+        )
 
 
 def test_a_failed_item_is_retried_then_quarantined(tmp_path: Path) -> None:

@@ -66,9 +66,7 @@ def cluster() -> Iterator[Cluster]:
         cluster.shutdown()
 
 
-def test_actors_join_with_a_node_and_its_loss_costs_nothing(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_actors_join_with_a_node_whose_loss_costs_nothing(cluster: Cluster, tmp_path: Path) -> None:
     commits = Commits(Store(str(tmp_path / "run")))
     notes = tmp_path / "notes"
     notes.mkdir()

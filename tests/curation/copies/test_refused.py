@@ -27,7 +27,7 @@ def write(folder: Path, shards: int, first: str = "a") -> Path:
     return folder
 
 
-def test_a_pool_tells_of_each_refused_shard_once_and_goes_on_when_it_is_back(
+def test_a_pool_reports_refused_shards_once_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write(tmp_path / "d", 5)
@@ -37,7 +37,7 @@ def test_a_pool_tells_of_each_refused_shard_once_and_goes_on_when_it_is_back(
     with local_ray(), logged() as lines:
         with pytest.raises(UserError) as error:
             apply(run, out, str(copies))
-        assert lines == ["apply: 5 shards to copy"]
+        assert lines[0] == "apply: 5 shards to copy"
         first, *reasons = str(error.value).splitlines()
         assert "4 of 5 shards could not be copied; the other 1 is there. Once this is" in first
         assert len(reasons) == 4
@@ -45,7 +45,9 @@ def test_a_pool_tells_of_each_refused_shard_once_and_goes_on_when_it_is_back(
             assert reason.startswith(f"  {data}/{number:02d}.csv: not the file that was scanned")
         write(data, 4)
         found = apply(run, out, str(copies))
-    assert lines[1:] == ["resuming: 1 of 5 shards are copied already", "apply: 4 shards to copy"]
+    # Between them, every ten seconds, how many are copied.
+    others = [line for line in lines[1:] if not line.endswith("shards copied")]
+    assert others == ["resuming: 1 of 5 shards are copied already", "apply: 4 shards to copy"]
     assert (found.kept, found.removed) == (5, 5)
     assert len(files_of(copies)) == 5
 
