@@ -1,5 +1,7 @@
-"""Show where a model looks for one caption: per token, layer and step, and on the picture, beside
-captions that it was not trained on; and which words are to blame.
+"""Explain one caption: attention, scores and trigger words.
+
+Writes a page with the model's attention per token, layer, step and image region, the caption's
+scores compared with held-out captions, and the words that they are attributed to.
 
 Example: memscan explain "a caption" --model testbed --out explain.html
 """
@@ -22,39 +24,39 @@ from scanner.scan.options import DEFAULT_MODEL, ModelOptions
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainConfig(ModelOptions):
-    """The caption, what to compare it with, and where to."""
+    """Caption, held-out captions and output."""
 
     caption: Annotated[str, tyro.conf.Positional]
-    """The caption, as the training set has it."""
+    """The caption, as in the training set."""
     out: str = "explain.html"
-    """The page, a file or URL: one HTML file that needs no network."""
+    """Path or URL of the page, one self-contained HTML file."""
     png: Path | None = None
-    """Also write every chart and heat map as PNG files into this directory."""
+    """Also write every chart and heat map as a PNG file to this directory."""
     seed: int = 0
-    """The initial noise of the picture and of what is followed over the steps; scores are those of
-    a scan with one seed."""
+    """Seed of the initial noise, for the image and the traces; scores are those of a scan with one
+    seed."""
     band: str | None = None
-    """A file or URL of captions that the model was not trained on, to compare with: a table with a
-    column of captions, in a format that scan reads, or text with one a line. By default the
-    testbed's own held-out captions, or forty plain ones that come with this package."""
+    """File or URL of held-out captions to compare with: a table in a format that scan reads, or
+    text with one caption per line. By default the testbed's held-out captions, or forty plain
+    captions in this package."""
     band_size: int = 40
-    """How many of them are followed, each of which costs what the caption costs; 0 for none."""
+    """Number of held-out captions to trace, each at the cost of the caption itself; 0 for none."""
     calibration: str | None = None
-    """Take each signal's direction from this calibration of the model (a file of memscan calibrate,
-    or testbed), by its labels; by default the direction that the signal was published with."""
+    """Take each signal's direction from the labels of this calibration of the model (a file of
+    memscan calibrate, or testbed); by default the published direction."""
     json: bool = False
-    """Print what the page shows, but for the pictures, as JSON."""
+    """Print the content of the page except images as JSON."""
 
     def check(self) -> None:
-        """Raises UsageError for what no default can mend."""
+        """Raise UsageError for invalid options."""
         if self.band_size < 0:
-            raise UsageError(f"--band-size {self.band_size}: 0 for none, or more")
+            raise UsageError(f"--band-size {self.band_size}: must be at least 0")
         if self.steps < 1:
             raise UsageError(f"--steps {self.steps}: must be at least 1")
         try:
             self.caption.encode()
         except UnicodeEncodeError as error:
-            raise UsageError("the caption is not UTF-8 text") from error
+            raise UsageError("the caption is not valid UTF-8") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +67,12 @@ def _explain(config: ExplainConfig) -> int:
     config.check()
     config = replace(config, model=config.model or DEFAULT_MODEL)
 
-    from scanner.evidence.explain import Setting, explain, page, write_pictures
+    from scanner.evidence.explain import (
+        ExplainOptions,
+        explain,
+        render_explanation,
+        write_png_files,
+    )
     from scanner.models import find_model, load_decoder, load_model
 
     quiet_libraries()
@@ -81,35 +88,35 @@ def _explain(config: ExplainConfig) -> int:
     )
     model = load_model(files, dtype=config.dtype, device=config.device)
     directions, directions_from = _directions(config, model.weights)
-    found = explain(
+    explanation = explain(
         model,
         load_decoder(files, str(model.device)),
         config.caption,
         held_out,
-        Setting(config.seed, config.steps, config.guidance, config.height, config.width),
+        ExplainOptions(config.seed, config.steps, config.guidance, config.height, config.width),
         directions,
         directions_from,
     )
-    text = page(found, config.model).encode()
+    text = render_explanation(explanation, config.model).encode()
     write_out(config.out, lambda file: file.write(text))
-    written = write_pictures(found, config.png) if config.png else []
+    written = write_png_files(explanation, config.png) if config.png else []
     if config.json:
-        record = found.record()
+        record = explanation.record()
         print_json({**record, "out": config.out, "pictures": [str(path) for path in written]})
         return 0
-    for score in found.scores:
-        place = f"{score.place}: {score.evidence}" if score.evidence else ""
-        show(f"{score.name:18}{score.value:8.4g}  {printable(place)}".rstrip())
-    if found.evidence:
-        show(f"evidence          {printable(found.evidence)}")
+    for score in explanation.scores:
+        position = f"{score.position}: {score.evidence}" if score.evidence else ""
+        show(f"{score.name:18}{score.value:8.4g}  {printable(position)}".rstrip())
+    if explanation.evidence:
+        show(f"evidence          {printable(explanation.evidence)}")
     show(f"page              {config.out}")
     if config.png:
-        show(f"pictures          {len(written)} in {config.png}")
+        show(f"images            {len(written)} in {config.png}")
     return 0
 
 
 def _directions(config: ExplainConfig, weights: str) -> tuple[dict[str, int] | None, str]:
-    """The directions of signals by --calibration, and whose they are. Raises UserError."""
+    """Return the signals' directions by --calibration, and their source. Raises UserError."""
     from scanner.calibration import confirmed_directions
     from scanner.evidence.explain import PUBLISHED
     from scanner.scoring.catalog import SIGNALS
@@ -118,12 +125,15 @@ def _directions(config: ExplainConfig, weights: str) -> tuple[dict[str, int] | N
     if calibration is None:
         return None, PUBLISHED
     if calibration.binding.get("weights") != weights:
-        raise UserError(f"--calibration {config.calibration}: was made for another model's weights")
+        raise UserError(
+            f"--calibration {config.calibration}: was made for other weights than --model has; "
+            "use a calibration of this model"
+        )
     evaluation = evaluation_of(config.calibration)
     if evaluation is None:
         raise UserError(
             f"--calibration {config.calibration}: was made without labels, so it has no "
-            "directions; leave it out, or name one of memscan calibrate --labels"
+            "directions; omit it, or use one of memscan calibrate --labels"
         )
     directions = {
         name: confirmed * SIGNALS[name].memorized
@@ -133,7 +143,7 @@ def _directions(config: ExplainConfig, weights: str) -> tuple[dict[str, int] | N
 
 
 def _held_out(config: ExplainConfig) -> list[str]:
-    from scanner.evidence.explain import PLAIN, read_captions, spread
+    from scanner.evidence.explain import DEFAULT_CAPTIONS, pick_held_out, read_captions
 
     if config.band is None and config.model == "testbed":
         from scanner.testbed import labels
@@ -141,15 +151,15 @@ def _held_out(config: ExplainConfig) -> list[str]:
         rows = labels().to_pylist()
         captions = [row["caption"] for row in rows if row["group"] == "heldout"]
     else:
-        captions = read_captions(config.band or str(PLAIN))
-    return spread(captions, config.band_size, without=config.caption)
+        captions = read_captions(config.band or str(DEFAULT_CAPTIONS))
+    return pick_held_out(captions, config.band_size, exclude=config.caption)
 
 
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--png {folder}: cannot be made: {error}") from error
+        raise UserError(f"--png {folder}: cannot be created: {error}") from error
 
 
 if __name__ == "__main__":

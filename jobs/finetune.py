@@ -1,9 +1,9 @@
-"""Fine-tune a model on captioned pictures, with or without a guard against memorization.
+"""Fine-tune a model, optionally guarded against memorization.
 
-The U-Net learns, in float32; text encoder and VAE stay as they are. With --guard, samples that look
-memorized (by their attention, or by the noise norm) weigh nothing in a step's loss, and are listed
-in OUT/left-out.parquet with how often that was so. Samples without a caption or a readable picture
-are skipped and counted; --json lists them. Not resumable: what is killed starts anew.
+Trains the U-Net in float32; the text encoder and the VAE are frozen. With --guard, samples that
+look memorized (by their attention or their noise norm) are excluded from a step's loss, and listed
+in OUT/left-out.parquet with the number of steps. Samples without a caption or a readable image are
+skipped and counted; --json lists them. A run that is killed cannot be resumed.
 
 Example: memscan finetune --model testbed --data pictures.parquet --out tuned --guard bos_mass
 """
@@ -22,11 +22,11 @@ from jobs.logs import LogOptions
 from jobs.progress import Ticker
 from jobs.terminal import command, print_json, quiet_libraries, show
 from scanner.errors import UsageError
-from scanner.mitigation.tuning import Tuning
+from scanner.mitigation.training_options import TrainingOptions
 
 if TYPE_CHECKING:
     from scanner.mitigation.guard import Guard
-    from scanner.mitigation.pictures import Pictures
+    from scanner.mitigation.training_images import TrainingImages
     from scanner.models import DiffusionModel
 
 log = logging.getLogger("memscan")
@@ -36,39 +36,40 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class FinetuneConfig(LogOptions):
-    """What is trained on what."""
+    """Data, model, training and guard."""
 
     data: str
-    """A parquet file with captions and the bytes of their pictures; a path or URL."""
+    """Parquet file with captions and image bytes; a path or URL."""
     out: Path
-    """Directory for the fine-tuned pipeline; must be new."""
+    """Directory for the fine-tuned pipeline; must be new or empty."""
     model: str = "testbed"
-    """A hub id, directory or URL in the diffusers layout, or testbed."""
-    tuning: Tuning = dataclasses.field(default_factory=Tuning)
-    """How long and how fast."""
+    """Model to fine-tune: a hub id, directory or URL in the diffusers layout, or testbed."""
+    training: TrainingOptions = dataclasses.field(default_factory=TrainingOptions)
+    """Length, batch size and learning rate."""
     guard: Literal["off", "entropy", "bos_mass", "noise_norm"] = "off"
-    """Leave out of the loss what looks memorized by this signal of the training forward itself;
-    noise_norm takes one more forward a step."""
+    """Exclude samples that look memorized by this signal of the training forward; noise_norm costs
+    one extra forward per step."""
     layers: tuple[int, ...] = (3,)
-    """Cross-attention layers that the guard reads, in the order in which they run."""
+    """Cross-attention layers that the guard reads, in execution order, for example 3 5."""
     threshold: float | None = None
-    """The signal's value from which a sample is left out; without it, --quantile."""
+    """Value of the signal beyond which a sample is excluded; by default set by --quantile."""
     clean: str | None = None
-    """A parquet file like --data, of pairs that are not memorized: --quantile is then of these,
-    measured once on the model as it is before it learns."""
+    """Parquet file like --data, of pairs that are not memorized, to measure --quantile on, once
+    before training."""
     quantile: float = 0.9
-    """Leave out what is above this quantile, at a like noise level, of the last samples, or of
-    --clean."""
+    """Exclude samples beyond this quantile of recent samples (or of --clean) at a similar noise
+    level."""
     softness: float = 0.0
-    """0: left out or not; else the weight falls smoothly within this share of the threshold."""
+    """Width of a smooth fall of the weight around the threshold, as a fraction of it; 0 excludes a
+    sample or not."""
     caption_column: str | None = None
-    """The column of captions, if not found by name."""
+    """Column of captions, if not detected by name."""
     image_column: str | None = None
-    """The column of pictures, if not found by name."""
+    """Column of images, if not detected by name."""
     key_column: str | None = None
-    """The column of keys, if not found by name."""
+    """Column of keys, if not detected by name."""
     device: str = "auto"
-    """cuda or cpu; cuda where there is one."""
+    """Device: cuda or cpu; auto uses cuda if available."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -84,44 +85,51 @@ def _finetune(config: FinetuneConfig) -> int:
 
     guarded = config.guard != "off"
     if config.clean and (config.threshold is not None or not guarded):
-        raise UsageError("--clean is for a --guard without --threshold; leave one out")
+        raise UsageError("--clean needs a --guard, and no --threshold; drop one of them")
     if config.out.exists() and any(config.out.iterdir()):
-        raise UsageError(f"--out {config.out}: is not empty; name another directory")
+        raise UsageError(f"--out {config.out}: is not empty; choose another directory")
     quiet_libraries()
     files = find_model(config.model)
     if files.checkpoint:
-        raise UsageError(f"--model {config.model}: fine-tuning takes a diffusers directory only")
-    pictures = _pictures(config, config.data)
-    log.info(f"{len(pictures):,} samples, {len(pictures.png):,} distinct pictures")
+        raise UsageError(
+            f"--model {config.model}: a single-file checkpoint cannot be fine-tuned; give a "
+            "diffusers directory"
+        )
+    images = _read_images(config, config.data)
+    log.info(f"{len(images):,} samples, {len(images.files):,} distinct images")
     model = load_model(files, dtype="float32", device=config.device)
     pipe = pipeline_of(files, model)
+    steps = config.training.steps
     with ExitStack() as stack:
         guard = stack.enter_context(_guard(config, model, pipe.vae)) if guarded else None
-        finetune(model, pipe.vae, pictures, config.tuning, guard, Ticker(config.tuning.steps))
+        finetune(model, pipe.vae, images, config.training, guard, Ticker(steps))
     pipe.save_pretrained(config.out)
-    found: dict[str, Any] = {"steps": config.tuning.steps, "samples": len(pictures)}
-    found |= {"skipped": len(pictures.skipped), "out": str(config.out)}
+    record: dict[str, Any] = {"steps": steps, "samples": len(images)}
+    record |= {"skipped": len(images.skipped), "out": str(config.out)}
     if guard:
-        listed = guard.removal_list(config.out / "left-out.parquet")
-        found |= {"left_out_share": guard.left_out.share, "left_out_samples": listed}
-        found |= {"extra_forwards": guard.extra_forwards}
+        excluded = guard.removal_list(config.out / "left-out.parquet")
+        record |= {"left_out_share": guard.exclusions.share, "left_out_samples": excluded}
+        record |= {"extra_forwards": guard.extra_forwards}
     if config.json:
-        skipped = [dataclasses.asdict(one) for one in pictures.skipped]
-        print_json({**found, "skipped_samples": skipped})
+        skipped = [dataclasses.asdict(sample) for sample in images.skipped]
+        print_json({**record, "skipped_samples": skipped})
     else:
-        show("\n".join(f"{name:18}{value}" for name, value in found.items()))
+        show("\n".join(f"{name:18}{value}" for name, value in record.items()))
     return 0
 
 
-def _pictures(config: FinetuneConfig, url: str) -> "Pictures":
-    from scanner.mitigation.pictures import read_pictures
+def _read_images(config: FinetuneConfig, url: str) -> "TrainingImages":
+    from scanner.mitigation.training_images import read_training_images
 
-    found = read_pictures(url, config.caption_column, config.image_column, config.key_column)
-    for one in found.skipped[:SHOWN]:
-        log.warning(f"{url}: row {one.row:,} (key {printable(one.key)}) is skipped: {one.reason}")
-    if len(found.skipped) > SHOWN:
-        log.warning(f"{url}: {len(found.skipped):,} rows are skipped in all; --json lists them")
-    return found
+    columns = config.caption_column, config.image_column, config.key_column
+    images = read_training_images(url, *columns)
+    for sample in images.skipped[:SHOWN]:
+        log.warning(
+            f"{url}: row {sample.row:,} (key {printable(sample.key)}) skipped: {sample.reason}"
+        )
+    if len(images.skipped) > SHOWN:
+        log.warning(f"{url}: {len(images.skipped):,} rows skipped in total; --json lists them")
+    return images
 
 
 def _guard(config: FinetuneConfig, model: "DiffusionModel", vae: Any) -> "Guard":
@@ -130,11 +138,11 @@ def _guard(config: FinetuneConfig, model: "DiffusionModel", vae: Any) -> "Guard"
 
     assert config.guard != "off"
     threshold = RunningQuantile(config.quantile) if config.threshold is None else config.threshold
-    clean = _pictures(config, config.clean) if config.clean else None
+    clean = _read_images(config, config.clean) if config.clean else None
     if clean:
-        log.info(f"{len(clean):,} clean samples tell what is usual")
-    how, softness = config.tuning, config.softness
-    return make_guard(model, vae, config.guard, config.layers, threshold, how, softness, clean)
+        log.info(f"measuring thresholds on {len(clean):,} clean samples")
+    options, softness = config.training, config.softness
+    return make_guard(model, vae, config.guard, config.layers, threshold, options, softness, clean)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write a run's report: one HTML page that needs no network.
+"""Write a report about a run as one self-contained HTML page.
 
 Example: memscan report RUN --calibration calibration.json --out report.html
 """
@@ -22,31 +22,31 @@ log = logging.getLogger("memscan")
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """Which run, and what the page has."""
+    """Run, calibration, labels and limits of the page."""
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
     out: str = "report.html"
-    """The page: a file or URL."""
+    """Path or URL of the page."""
     calibration: str | None = None
-    """A calibration of memscan calibrate (a file or URL, or testbed)."""
+    """Calibration of memscan calibrate (a file or URL, or testbed)."""
     labels: str | None = None
-    """Labels as memscan calibrate takes them: histograms show the memorized captions apart. By
-    default those that verification found copied."""
+    """Labels as for memscan calibrate, to show memorized captions separately in histograms; by
+    default the captions with a copy verdict."""
     count_seed_consistent: bool = False
-    """Take seed-consistent verdicts for copies, in the precision and the labels; by default only
-    pictures that are like a training image are."""
+    """Count seed-consistent verdicts as copies, in the precision and the labels; by default only
+    images that match a training image are counted."""
     policy: str = "default"
-    """The policy whose effect is shown: a TOML file, or default."""
+    """Policy to evaluate: a TOML file, or default."""
     top: int = 1000
-    """How many captions of the ranking are listed."""
+    """Number of ranked captions to list."""
     pictures: int = 100
-    """Of how many verified captions small pictures are shown."""
+    """Number of verified captions to show thumbnails for."""
     input_root: tuple[str, ...] = ()
-    """Also show pictures below this directory or URL: of verify --out, and training images in a
-    store; by default those in the run, and local training images below the scan's --captions."""
+    """Also show images below this directory or URL: those of verify --out, and training images in a
+    store. By default those in the run, and local training images below the scan's --captions."""
     json: bool = False
-    """Print where the page is and its size as JSON."""
+    """Print the page's location and size as JSON."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(config: ReportConfig, made_by: str) -> int:
     if config.top < 1 or config.pictures < 0:
-        raise UsageError("--top: at least 1; --pictures: 0 or more")
+        raise UsageError("--top must be at least 1, --pictures at least 0")
     written = write_report(config, made_by)
     if config.json:
         print_json({"out": config.out, "bytes": written})
@@ -67,12 +67,12 @@ def _report(config: ReportConfig, made_by: str) -> int:
 
 
 def write_report(config: ReportConfig, made_by: str) -> int:
-    """Write the page, which says the command that it was made by; its size in bytes."""
+    """Write the page, which names the command ``made_by``; return its size in bytes."""
     from scanner.curation import read_policy
     from scanner.models.loading import tokenizer_of
     from scanner.query import open_run
-    from scanner.report import gather, page
-    from scanner.report.pictures import pictures, roots_of
+    from scanner.report import gather, render_report
+    from scanner.report.thumbnails import image_roots, make_thumbnails
     from scanner.run import Run
 
     log.info(f"reading {config.run}")
@@ -80,7 +80,7 @@ def write_report(config: ReportConfig, made_by: str) -> int:
     evaluation = evaluation_of(config.calibration)
     counting = config.count_seed_consistent
     labels = named_labels(config.labels, tables, counting) if config.labels else None
-    found = gather(
+    content = gather(
         config.run,
         tables,
         read_policy(config.policy),
@@ -90,19 +90,19 @@ def write_report(config: ReportConfig, made_by: str) -> int:
         null_of(config.calibration),
         counting,
     )
-    log.info(f"drawing {config.out}")
+    log.info(f"rendering {config.out}")
     tokenizer = None
     try:
-        model = found.record["model"]
+        model = content.record["model"]
         tokenizer = tokenizer_of(
-            model["name"], model["revision"], found.record["asked"]["model_config"]
+            model["name"], model["revision"], content.record["asked"]["model_config"]
         )
     except UserError as error:
-        log.info(f"words are not shaded, only triggers marked: {error}")
-    roots = roots_of(found.record, config.input_root)
+        log.info(f"words are not shaded, only trigger words are marked: {error}")
+    roots = image_roots(content.record, config.input_root)
     store = Run.existing(config.run).store
-    shown = pictures(store, found.rows, config.pictures, roots)
-    text = page(found, tokenizer, shown, made_by).encode()
+    thumbnails = make_thumbnails(store, content.rows, config.pictures, roots)
+    text = render_report(content, tokenizer, thumbnails, made_by).encode()
     return write_out(config.out, lambda file: file.write(text))
 
 

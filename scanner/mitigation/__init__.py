@@ -1,4 +1,4 @@
-"""Make a model stop reproducing what it has memorized: while it generates, and while it learns."""
+"""Reduce memorization in a diffusion model, during generation and during training."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ __all__ = ["Guard", "mitigate"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when asked for: the options of a command show without torch.
+    # Lazy imports: a command's --help must not load torch.
     if name == "Guard":
         from scanner.mitigation.guard import Guard
 

@@ -1,4 +1,4 @@
-"""Fine-tune a model's U-Net on captioned pictures, with or without a guard."""
+"""Fine-tune a model's U-Net on captioned images, with or without a guard."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -8,53 +8,53 @@ import torch
 from torch import Tensor
 
 from scanner.mitigation.guard import Guard, Signal
-from scanner.mitigation.pictures import Pictures, decode
 from scanner.mitigation.threshold import Threshold
-from scanner.mitigation.tuning import Tuning
+from scanner.mitigation.training_images import TrainingImages, decode_images
+from scanner.mitigation.training_options import TrainingOptions
 from scanner.models import DiffusionModel
 
-ENCODED_AT_ONCE = 16
-CALIBRATED_ON = 2048  # two hundred in each of ten noise levels
+ENCODE_BATCH = 16
+CALIBRATION_SAMPLES = 2048  # two hundred for each of ten noise levels
 
 
-def empty_caption(model: DiffusionModel) -> dict[str, Tensor]:
-    """What the U-Net is told without a caption, as the guard's noise_norm wants it."""
-    told = model.encode_empty()
-    return {"encoder_hidden_states": told.hidden_BLC, **told.added}
+def encode_empty_caption(model: DiffusionModel) -> dict[str, Tensor]:
+    """Return the U-Net's inputs for the empty caption by argument name, as a noise_norm guard needs
+    them."""
+    empty = model.encode_empty()
+    return {"encoder_hidden_states": empty.hidden_BLC, **empty.added}
 
 
 def finetune(
     model: DiffusionModel,
     vae: Any,
-    pictures: Pictures,
-    how: Tuning,
+    images: TrainingImages,
+    options: TrainingOptions,
     guard: Guard | None = None,
     after_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
-    """Train ``model.unet`` in place, in its own prediction type and at its own noise levels.
+    """Train ``model.unet`` in place, with the model's prediction type and noise schedule.
 
-    ``guard``: entered by the caller around this call. ``after_step`` is told the number of steps
-    done and the loss.
+    ``guard``: already entered by the caller. ``after_step``: called with the number of completed
+    steps and the loss.
     """
-    latents_NCHW = _encode(model, vae, pictures)
-    random = torch.Generator().manual_seed(how.seed)
+    latents_NCHW = _encode(model, vae, images)
+    random = torch.Generator().manual_seed(options.seed)
     unet = model.unet.requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(unet.parameters(), how.rate, weight_decay=0.0)
-    warmup = max(1, how.steps // 20)
-    batches = _batches(len(pictures), how.batch, random)
-    for step in range(how.steps):
+    optimizer = torch.optim.AdamW(unet.parameters(), options.rate, weight_decay=0.0)
+    warmup = max(1, options.steps // 20)
+    batches = _batches(len(images), options.batch, random)
+    for step in range(options.steps):
         for group in optimizer.param_groups:
-            group["lr"] = how.rate * min(1.0, (step + 1) / warmup)
+            group["lr"] = options.rate * min(1.0, (step + 1) / warmup)
         rows = next(batches)
-        dropped = (torch.rand(len(rows), generator=random) < how.caption_dropout).tolist()
+        dropped = (torch.rand(len(rows), generator=random) < options.caption_dropout).tolist()
         captions = [
-            "" if empty else pictures.captions[row]
-            for row, empty in zip(rows, dropped, strict=True)
+            "" if empty else images.captions[row] for row, empty in zip(rows, dropped, strict=True)
         ]
-        x0_BCHW = latents_NCHW[[pictures.number[row] for row in rows]].to(model.device)
+        x0_BCHW = latents_NCHW[[images.index[row] for row in rows]].to(model.device)
         loss_B, times_B = _losses(model, x0_BCHW, captions, random)
         if guard:
-            loss_B = loss_B * guard.weigh(times_B, [pictures.keys[row] for row in rows], captions)
+            loss_B = loss_B * guard.weigh(times_B, [images.keys[row] for row in rows], captions)
         loss = loss_B.mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -70,49 +70,49 @@ def make_guard(
     signal: Signal,
     layers: tuple[int, ...],
     threshold: Threshold | float,
-    how: Tuning,
+    options: TrainingOptions,
     softness: float = 0.0,
-    clean: Pictures | None = None,
+    clean: TrainingImages | None = None,
 ) -> Guard:
-    """A guard of a fine-tuning; arguments as Guard has them.
+    """Create a guard for a fine-tuning run, with arguments as for :class:`Guard`.
 
-    ``clean``: pairs that are not memorized: the threshold, a RunningQuantile, is then measured on
-    them once, before the model learns.
+    ``clean``: pairs that are not memorized; ``threshold``, a RunningQuantile, is then measured on
+    them once, before training.
     """
 
     def guard(threshold: Threshold | float) -> Guard:
-        empty = empty_caption(model) if signal == "noise_norm" else None
+        empty = encode_empty_caption(model) if signal == "noise_norm" else None
         return Guard(model.unet, signal, layers, threshold, softness, empty)
 
     if clean is None:
         return guard(threshold)
-    return guard(usual_thresholds(model, vae, clean, guard(threshold), how))
+    return guard(measure_thresholds(model, vae, clean, guard(threshold), options))
 
 
-def usual_thresholds(
-    model: DiffusionModel, vae: Any, clean: Pictures, guard: Guard, how: Tuning
+def measure_thresholds(
+    model: DiffusionModel, vae: Any, clean: TrainingImages, guard: Guard, options: TrainingOptions
 ) -> Threshold:
-    """Where a guard's signal begins to be unusual, by noise level, for good.
+    """Measure fixed thresholds per noise level on samples known not to be memorized.
 
-    Measured by the model as it is now on samples that are known not to be memorized, each at
-    several noise levels. ``guard``: made with a RunningQuantile, and used for this alone.
+    Uses the model in its current state, with each sample at several noise levels. ``guard``:
+    created with a RunningQuantile, and used only for this.
     """
     latents_NCHW = _encode(model, vae, clean)
-    random = torch.Generator().manual_seed(how.seed)
-    batches = _batches(len(clean), how.batch, random)
+    random = torch.Generator().manual_seed(options.seed)
+    batches = _batches(len(clean), options.batch, random)
     with guard:
-        for rows in itertools.islice(batches, -(-CALIBRATED_ON // how.batch)):
-            x0_BCHW = latents_NCHW[[clean.number[row] for row in rows]].to(model.device)
+        for rows in itertools.islice(batches, -(-CALIBRATION_SAMPLES // options.batch)):
+            x0_BCHW = latents_NCHW[[clean.index[row] for row in rows]].to(model.device)
             captions = [clean.captions[row] for row in rows]
             _, times_B = _losses(model, x0_BCHW, captions, random)
             guard.weigh(times_B, [clean.keys[row] for row in rows], captions)
-    return guard.threshold.fixed()
+    return guard.threshold.freeze()
 
 
 def _losses(
     model: DiffusionModel, x0_BCHW: Tensor, captions: list[str], random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Each sample's squared error (B,) at a random timestep and noise, and the timesteps."""
+    """Return each sample's squared error (B,) at a random timestep and noise, and the timesteps."""
     alphas = model.scheduler.alphas_cumprod
     times_B = torch.randint(len(alphas), (len(x0_BCHW),), generator=random)
     alpha_B111 = alphas[times_B].view(-1, 1, 1, 1).to(x0_BCHW.device)
@@ -131,23 +131,23 @@ def _losses(
 
 
 @torch.no_grad()
-def _encode(model: DiffusionModel, vae: Any, pictures: Pictures) -> Tensor:
-    """Scaled mean latents of the distinct pictures (N, C, h, w), kept on the CPU."""
+def _encode(model: DiffusionModel, vae: Any, images: TrainingImages) -> Tensor:
+    """Return scaled mean latents of the distinct images (N, C, h, w), on the CPU."""
     _, *size = model.latent_shape()
     height, width = (side * model.pixels_per_latent for side in size)
-    found = []
-    for start in range(0, len(pictures.png), ENCODED_AT_ONCE):
-        images = decode(pictures.png[start : start + ENCODED_AT_ONCE], height, width)
-        mean = vae.encode(images.to(vae.device, vae.dtype)).latent_dist.mean
-        found.append(mean.float().cpu() * vae.config.scaling_factor)
-    return torch.cat(found)
+    latents = []
+    for start in range(0, len(images.files), ENCODE_BATCH):
+        batch = decode_images(images.files[start : start + ENCODE_BATCH], height, width)
+        mean = vae.encode(batch.to(vae.device, vae.dtype)).latent_dist.mean
+        latents.append(mean.float().cpu() * vae.config.scaling_factor)
+    return torch.cat(latents)
 
 
 def _batches(count: int, batch: int, random: torch.Generator) -> Iterator[list[int]]:
-    """Every row once in a random order, again and again; a batch may span two rounds."""
-    left: list[int] = []
+    """Yield row numbers, reshuffled every epoch; a batch may span two epochs."""
+    pending: list[int] = []
     while True:
-        while len(left) < batch:
-            left += torch.randperm(count, generator=random).tolist()
-        yield left[:batch]
-        left = left[batch:]
+        while len(pending) < batch:
+            pending += torch.randperm(count, generator=random).tolist()
+        yield pending[:batch]
+        pending = pending[batch:]

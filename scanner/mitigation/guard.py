@@ -1,8 +1,8 @@
-"""Keep a training step from learning by heart what it is about to memorize.
+"""Exclude samples that look memorized from a training step's loss.
 
-Ren et al. (ECCV 2024) leave captions whose attention is conspicuous out of a step's loss, the
-attention being that of the training forward itself. The guard watches that forward, and gives each
-sample the weight of its loss. Plain PyTorch and accelerate use it alike:
+Ren et al. (ECCV 2024) exclude captions with unusual attention from the loss, reading the attention
+of the training forward itself. The guard records that forward, and returns a loss weight per
+sample. It works the same in plain PyTorch and with accelerate:
 
     with Guard(unet, signal="bos_mass") as guard:
         for batch in loader:
@@ -24,28 +24,28 @@ import torch
 from torch import Tensor, nn
 
 from scanner.errors import UsageError, UserError
-from scanner.mitigation.left_out import LeftOut
+from scanner.mitigation.exclusion_log import ExclusionLog
 from scanner.mitigation.threshold import RunningQuantile, Threshold
 from scanner.models.diffusion_model import cross_attention_layers
 from scanner.probe import AttentionRecord, watch_attention
-from scanner.signals.attention import attention_entropy, beginning_mass
+from scanner.signals.attention import attention_entropy, bos_mass
 from scanner.signals.noise import noise_norm
 
 Signal = Literal["entropy", "bos_mass", "noise_norm"]
 
 
 class Guard:
-    """A context in which the U-Net's forwards are watched; the U-Net's own outputs stay the same.
+    """Context manager that records the U-Net's training forwards without changing their outputs.
 
-    Forwards without gradients (a validation between two steps) are passed over.
+    Ignores forwards without gradients, such as validation between steps.
 
-    ``signal``: entropy or bos_mass of the attention (the mean over ``layers``, numbers in the order
-    in which they run), or noise_norm, which costs one more forward a step, without gradients, with
-    the empty caption: ``empty`` holds what the U-Net is then told, by argument name, for one row
-    (``{"encoder_hidden_states": (1, L, C)}``, for SDXL also ``added_cond_kwargs``' entries).
-    ``threshold``: where a sample counts as memorized, as a signal's value (above it; for bos_mass
-    below), or a running quantile. ``softness``: 0 gives weights of 0 and 1; else the weight falls
-    smoothly, to a half at the threshold, and most of the way within this share of it.
+    ``signal``: "entropy" or "bos_mass" of the attention, averaged over ``layers`` (in execution
+    order), or "noise_norm", which costs one extra forward per step, without gradients, with the
+    empty caption. ``empty``: the U-Net's inputs for that forward by argument name, for one row
+    (``{"encoder_hidden_states": (1, L, C)}``; for SDXL also the entries of ``added_cond_kwargs``).
+    ``threshold``: value of the signal above which (for bos_mass: below which) a sample counts as
+    memorized; by default a running quantile. ``softness``: 0 gives weights 0 and 1; otherwise the
+    weight falls smoothly, to 0.5 at the threshold, over about this fraction of it.
 
     >>> import torch
     >>> from scanner import Guard, load_model
@@ -72,23 +72,23 @@ class Guard:
     ) -> None:
         if signal == "noise_norm" and empty is None:
             raise UsageError(
-                "guard: noise_norm compares with the empty caption; give empty="
-                '{"encoder_hidden_states": …}, what the text encoder says of ""'
+                "guard: noise_norm compares with the empty caption; pass empty="
+                '{"encoder_hidden_states": …}, the text encoder\'s output for ""'
             )
         if softness < 0:
-            raise UsageError(f"guard: softness {softness}: 0 or a positive number")
+            raise UsageError(f"guard: softness {softness}: must not be negative")
         self.unet, self.signal, self.empty, self.softness = unet, signal, empty, softness
         self.sign = -1.0 if signal == "bos_mass" else 1.0
         names = cross_attention_layers(unet)
         if not all(0 <= number < len(names) for number in layers) or not layers:
-            raise UsageError(f"guard: layers {layers}: this U-Net has 0 to {len(names) - 1}")
+            raise UsageError(f"guard: layers {layers}: this U-Net has layers 0 to {len(names) - 1}")
         self.layers = [names[number] for number in sorted(set(layers))]
         if threshold is None:
             threshold = RunningQuantile()
         self.threshold: Threshold = (
             threshold if isinstance(threshold, Threshold) else Threshold((float(threshold),))
         )
-        self.left_out = LeftOut()
+        self.exclusions = ExclusionLog()
         self.extra_forwards = 0
         self._stack = ExitStack()
         self._record: AttentionRecord | None = None
@@ -97,13 +97,13 @@ class Guard:
     def __enter__(self) -> "Guard":
         with ExitStack() as stack:
             if self.signal == "noise_norm":
-                hook = self.unet.register_forward_hook(self._compare, with_kwargs=True)
+                hook = self.unet.register_forward_hook(self._compare_with_empty, with_kwargs=True)
                 stack.callback(hook.remove)
             else:
                 self._record = stack.enter_context(watch_attention(self.unet, self.layers))
                 for hook in (
-                    self.unet.register_forward_pre_hook(self._forget),
-                    self.unet.register_forward_hook(self._read),
+                    self.unet.register_forward_pre_hook(self._clear_record),
+                    self.unet.register_forward_hook(self._read_record),
                 ):
                     stack.callback(hook.remove)
             self._stack = stack.pop_all()
@@ -113,59 +113,64 @@ class Guard:
         self._stack.close()
 
     def weigh(self, timesteps: Tensor, keys: Sequence[str], captions: Sequence[str]) -> Tensor:
-        """The weight of each sample's loss (B,), on the U-Net's device; call it after the forward.
+        """Return the loss weight of each sample (B,), on the device of ``timesteps``. Call it after
+        the forward.
 
-        Samples with an empty caption (as caption dropout makes them) weigh 1 and are not counted.
+        Samples with an empty caption (from caption dropout) get weight 1 and are not logged. Raises
+        UserError unless a forward with these samples has run since the last call.
         """
         statistic_B, self._statistic_B = self._statistic_B, None
         if statistic_B is None:
-            raise UserError("guard: no forward has run since the last weights; call it after one")
+            raise UserError("guard: no forward has run since the last weigh(); call it after one")
         if not len(statistic_B) == len(timesteps) == len(keys) == len(captions):
             raise UserError(
-                f"guard: {len(statistic_B)} rows ran, and {len(timesteps)} timesteps, {len(keys)} "
-                f"keys and {len(captions)} captions were given"
+                f"guard: the forward had {len(statistic_B)} rows, but weigh() was given "
+                f"{len(timesteps)} timesteps, {len(keys)} keys and {len(captions)} captions; pass "
+                "one of each per row"
             )
-        named_B = torch.tensor([bool(caption.strip()) for caption in captions])
+        captioned_B = torch.tensor([bool(caption.strip()) for caption in captions])
         statistic_B = statistic_B.float().cpu()
         risk_B, times_B = self.sign * statistic_B, timesteps.flatten().cpu()
-        limit_B = self.sign * self.threshold.at(times_B)
+        threshold_B = self.sign * self.threshold.at(times_B)
         if self.softness:
-            width_B = (self.softness * limit_B.abs()).clamp(min=1e-12)
-            weight_B = torch.sigmoid(4 * (limit_B - risk_B) / width_B)
+            width_B = (self.softness * threshold_B.abs()).clamp(min=1e-12)
+            weight_B = torch.sigmoid(4 * (threshold_B - risk_B) / width_B)
         else:
-            weight_B = (risk_B <= limit_B).float()
-        weight_B = torch.where(named_B & ~limit_B.isnan(), weight_B, 1.0)
-        self.threshold.see(times_B[named_B], statistic_B[named_B], self.sign)
-        self.left_out.add(keys, captions, weight_B, statistic_B, named_B)
+            weight_B = (risk_B <= threshold_B).float()
+        weight_B = torch.where(captioned_B & ~threshold_B.isnan(), weight_B, 1.0)
+        self.threshold.update(times_B[captioned_B], statistic_B[captioned_B], self.sign)
+        self.exclusions.add(keys, captions, weight_B, statistic_B, captioned_B)
         return weight_B.to(timesteps.device)
 
     def removal_list(self, path: str | Path) -> int:
-        """Write what was left out as Parquet, most often first; returns the number of rows."""
-        return self.left_out.write(path, self.signal)
+        """Write the excluded samples as Parquet, most often excluded first; return the number of
+        rows."""
+        return self.exclusions.write(path, self.signal)
 
-    def _forget(self, *_: object) -> None:
+    def _clear_record(self, *_: object) -> None:
         assert self._record is not None
-        self._record.clear()  # a checkpointed backward runs layers again
+        self._record.clear()  # gradient checkpointing runs layers again in the backward pass
 
-    def _read(self, *_: object) -> None:
+    def _read_record(self, *_: object) -> None:
         assert self._record is not None
         if not torch.is_grad_enabled():
             return
-        of = attention_entropy if self.signal == "entropy" else beginning_mass
-        self._statistic_B = torch.stack([of(abar_BL) for abar_BL in self._record.abar]).mean(0)
+        statistic = attention_entropy if self.signal == "entropy" else bos_mass
+        layers = [statistic(abar_BL) for abar_BL in self._record.abar]
+        self._statistic_B = torch.stack(layers).mean(0)
 
-    def _compare(self, unet: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        """‖ε_c − ε_∅‖, or the same of velocities: one more forward, with the empty caption."""
+    def _compare_with_empty(self, unet: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """Compute ‖ε_c − ε_∅‖ (or of velocities) by a second forward with the empty caption."""
         assert self.empty is not None
         if not torch.is_grad_enabled():
             return
         guess = output[0].detach()
-        told = {name: one.expand(len(guess), *one.shape[1:]) for name, one in self.empty.items()}
-        hidden = told.pop("encoder_hidden_states")
-        added = {**(kwargs.get("added_cond_kwargs") or {}), **told}
-        again = {**kwargs, "encoder_hidden_states": hidden}
+        empty = {name: one.expand(len(guess), *one.shape[1:]) for name, one in self.empty.items()}
+        hidden = empty.pop("encoder_hidden_states")
+        added = {**(kwargs.get("added_cond_kwargs") or {}), **empty}
+        inputs = {**kwargs, "encoder_hidden_states": hidden}
         if added:
-            again["added_cond_kwargs"] = added
+            inputs["added_cond_kwargs"] = added
         self.extra_forwards += 1
         with torch.no_grad():
-            self._statistic_B = noise_norm(guess, unet.forward(*args[:2], **again)[0])
+            self._statistic_B = noise_norm(guess, unet.forward(*args[:2], **inputs)[0])

@@ -1,9 +1,9 @@
-"""Mitigate memorization while a pipeline generates (Ren et al., ECCV 2024).
+"""Mitigate memorization during generation (Ren et al., ECCV 2024).
 
-In a memorized caption attention stays on a few tokens of the prompt and its padding. Two changes
-to cross-attention take it away: positions after the end token are hidden, and the beginning
-token's logit is multiplied. Both are done by hooks around the attention, never inside it, so that
-any attention processor, fused kernels among them, keeps serving.
+For memorized captions, cross-attention concentrates on a few tokens of the prompt and its padding.
+Two edits reduce that: positions after the EOS token are masked, and the BOS token's logit is
+scaled. Hooks apply both around the attention, not inside it, so any attention processor still
+works, including fused kernels.
 """
 
 import functools
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from scanner.errors import UsageError, UserError
-from scanner.mitigation.edit import AttentionEdit, padding_bias, scale_beginning
+from scanner.mitigation.edit import AttentionEdit, padding_bias, scale_bos
 from scanner.mitigation.intervention import Intervention, intervene
-from scanner.mitigation.limit import Limit, calibrated_limit
-from scanner.mitigation.listening import Rows
+from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold, calibrated_threshold
+from scanner.mitigation.prompt_hook import PromptRows
 
 
 @contextmanager
@@ -32,25 +32,25 @@ def mitigate(
     calibration: str | None = None,
     token_counts: Sequence[int] | None = None,
 ) -> Iterator[Intervention]:
-    """Within this context the pipeline generates with less memorization.
+    """Reduce memorization in what the pipeline generates within this context.
 
-    ``pipe``: a diffusers pipeline of Stable Diffusion 1 or 2, or SDXL. ``bos_scale``: what the
-    beginning token's logit is multiplied by, on the rows with a caption (1: not at all);
-    ``mask_padding``: hide what comes after the end token, in both halves of the guidance batch.
-    ``steps``: the sampler's steps that are changed, counted from 0 as the U-Net runs; ``layers``:
-    the cross-attentions, in the order in which they run; both all by default.
+    ``pipe``: a diffusers pipeline of Stable Diffusion 1 or 2, or SDXL. ``bos_scale``: factor on the
+    BOS token's logit, in rows with a caption (1: no change). ``mask_padding``: mask the positions
+    after the EOS token, in both halves of the guidance batch. ``steps``: sampler steps to edit,
+    counting from 0; ``layers``: cross-attention layers to edit, in execution order; by default all.
 
-    ``threshold``: leave captions alone whose noise norm ‖ε_c − ε_∅‖ at the first step is below
-    this. It is read from that step's own forward, which runs once more only if a caption is not
-    below. A batch of which all are below comes out bit for bit as without mitigation.
-    ``calibration``: take the threshold from this file of memscan calibrate, its noise_norm_first's;
-    generations have to begin as that scan did (its steps and size).
+    ``threshold``: edit only captions whose noise norm ‖ε_c − ε_∅‖ at the first step is at least
+    this. The norm comes from that step's regular forward, which is repeated only if a caption is
+    flagged; a batch without flagged captions is bit-identical to one without mitigation.
+    ``calibration``: take the threshold of noise_norm_first from this calibration file; generations
+    must then have the same steps and size as its scan.
 
-    ``token_counts``: for a pipeline that is given embeddings, not captions: how many tokens each
-    caption has, with its beginning and end token.
+    ``token_counts``: for a pipeline called with embeddings: number of tokens per caption, including
+    BOS and EOS.
 
-    Yields a record of what was done. With both parts off nothing is installed. On leaving, also by
-    an exception, the pipeline is as it was. Raises UserError for what cannot be mitigated.
+    Yields an :class:`Intervention`, which records what was edited. Installs no hooks if both edits
+    are off. Restores the pipeline on exit. Raises UserError for pipelines, calls and calibrations
+    that are not supported.
 
     >>> from diffusers import StableDiffusionPipeline
     >>> from scanner import mitigate
@@ -62,39 +62,39 @@ def mitigate(
     1
     """
     if not bos_scale > 0:
-        raise UsageError(f"bos_scale {bos_scale}: has to be a positive number; 1 changes nothing")
+        raise UsageError(f"bos_scale {bos_scale}: must be positive; 1 changes nothing")
     if threshold is not None and calibration is not None:
         raise UsageError("mitigation: give a threshold or a calibration, not both")
-    limit = None if threshold is None else Limit(threshold)
+    norm_threshold = None if threshold is None else NoiseNormThreshold(threshold)
     if calibration is not None:
-        limit = calibrated_limit(calibration)
+        norm_threshold = calibrated_threshold(calibration)
     if bos_scale == 1 and not mask_padding:
-        yield Intervention(None, limit)
+        yield Intervention(None, norm_threshold)
         return
-    key = None if bos_scale == 1 else functools.partial(scale_beginning, factor=bos_scale)
+    key = None if bos_scale == 1 else functools.partial(scale_bos, factor=bos_scale)
 
-    def build(rows: Rows) -> AttentionEdit:
+    def build(rows: PromptRows) -> AttentionEdit:
         bias_NL = None
         if mask_padding:
-            bias_NL = padding_bias(_counted(rows, token_counts), rows.length)
+            bias_NL = padding_bias(_count_tokens(rows, token_counts), rows.length)
         return AttentionEdit(rows.count, bias_NL, bias_NL, key)
 
-    with intervene(pipe, build, steps=steps, layers=layers, limit=limit) as record:
+    with intervene(pipe, build, steps=steps, layers=layers, threshold=norm_threshold) as record:
         yield record
 
 
-def _counted(rows: Rows, token_counts: Sequence[int] | None) -> torch.Tensor:
+def _count_tokens(rows: PromptRows, token_counts: Sequence[int] | None) -> torch.Tensor:
     if rows.n_N is not None:
         return rows.n_N
     if token_counts is None:
         raise UserError(
-            "mitigation: the pipeline was given embeddings, so what is padding cannot be told; "
-            "give mitigate(…, token_counts=[…]), the tokens of each caption with its beginning "
-            "and end token, or mask_padding=False"
+            "mitigation: the pipeline was given embeddings, so the padding is unknown; pass "
+            "mitigate(…, token_counts=[…]), the number of tokens per caption including BOS and "
+            "EOS, or mask_padding=False"
         )
     if len(token_counts) * rows.images != rows.count:
         raise UserError(
-            f"mitigation: token_counts has {len(token_counts)} numbers, and the pipeline was "
-            f"given {rows.count // rows.images} captions; give one for each"
+            f"mitigation: token_counts has {len(token_counts)} entries, but the pipeline was given "
+            f"{rows.count // rows.images} captions; pass one per caption"
         )
     return torch.tensor(token_counts).repeat_interleave(rows.images)

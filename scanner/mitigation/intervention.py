@@ -1,4 +1,4 @@
-"""Put an edit of the attention into a pipeline, and take it out again."""
+"""Install an attention edit in a pipeline for the duration of a context."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,97 +8,101 @@ import torch
 from torch import Tensor, nn
 
 from scanner.errors import UserError
-from scanner.mitigation.edit import AttentionEdit, ForwardEdit, change_keys, prepare
-from scanner.mitigation.limit import Limit, first_noise_norm
-from scanner.mitigation.listening import Rows, listen
+from scanner.mitigation.edit import AttentionEdit, ForwardEdit, edit_keys, prepare_edit
+from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold, first_noise_norm
+from scanner.mitigation.prompt_hook import PromptRows, hook_prompts
 from scanner.models.diffusion_model import cross_attention_layers
 
-Build = Callable[[Rows], AttentionEdit]
+Build = Callable[[PromptRows], AttentionEdit]
 
 
 class Intervention:
-    """What is done to the generation that runs, and a record of it.
+    """State of the running generation, and a record of what was edited.
 
-    flagged_N: of the last generation, which rows are edited (None: all); noise_norm_N: what they
-    were chosen by. extra_forwards: first steps that ran twice, since the context was entered.
+    ``flagged_N``: which rows of the last generation were edited (None: all); ``noise_norm_N``: the
+    norms that they were flagged by. ``extra_forwards``: number of first steps that ran twice.
     """
 
     def __init__(
         self,
         build: Build | None,
-        limit: Limit | None = None,
+        threshold: NoiseNormThreshold | None = None,
         steps: Collection[int] | None = None,
     ) -> None:
-        self.limit = limit
+        self.threshold = threshold
         self.flagged_N: Tensor | None = None
         self.noise_norm_N: Tensor | None = None
         self.extra_forwards = 0
         self._build = build
         self._steps = None if steps is None else set(steps)
-        self._rows: Rows | None = None
+        self._rows: PromptRows | None = None
         self._edit: AttentionEdit | None = None
-        self._ready: ForwardEdit | None = None
+        self._prepared: ForwardEdit | None = None
         self._next_step = 0
 
-    def begin(self, rows: Rows) -> None:
-        """A new generation, told by the pipeline's encode_prompt."""
+    def begin(self, rows: PromptRows) -> None:
+        """Reset for a new generation, when the pipeline encodes its prompt."""
         assert self._build is not None
-        self._rows, self._edit, self._ready = rows, self._build(rows), None
+        self._rows, self._edit, self._prepared = rows, self._build(rows), None
         self.flagged_N, self.noise_norm_N = None, None
         self._next_step = 0
 
     @property
     def active(self) -> bool:
-        """Whether the forward that runs is edited."""
-        now = self._next_step - 1
-        if self._steps is not None and now not in self._steps:
+        """Return whether the current forward is edited."""
+        step = self._next_step - 1
+        if self._steps is not None and step not in self._steps:
             return False
-        return self.limit is None or (self.flagged_N is not None and bool(self.flagged_N.any()))
+        return self.threshold is None or (self.flagged_N is not None and bool(self.flagged_N.any()))
 
-    def ready(self, hidden_RLC: object) -> ForwardEdit:
-        """The edit for the rows of this forward. Raises UserError if they are not the captions'."""
+    def forward_edit(self, hidden_RLC: object) -> ForwardEdit:
+        """Return the edit for this forward. Raises UserError if its rows do not match the captions'
+        rows."""
         if not isinstance(hidden_RLC, Tensor):
             raise UserError("mitigation: image prompts (IP-Adapter) are not supported; unload them")
         if self._edit is None:
             raise UserError(
-                "mitigation: the U-Net runs, but no text was encoded within the context; call the "
+                "mitigation: the U-Net ran, but no prompt was encoded within the context; call the "
                 "pipeline inside `with mitigate(pipe):`"
             )
         if len(hidden_RLC) not in (self._edit.rows, 2 * self._edit.rows):
             raise UserError(
-                f"mitigation: the U-Net runs {len(hidden_RLC)} rows for {self._edit.rows} "
-                "captions; only plain guidance (two rows a caption) and none (one) are supported"
+                f"mitigation: the U-Net ran {len(hidden_RLC)} rows for {self._edit.rows} captions; "
+                "only classifier-free guidance (two rows per caption) or none (one row) is "
+                "supported"
             )
-        if self._ready is None:
+        if self._prepared is None:
             guided = len(hidden_RLC) == 2 * self._edit.rows
-            self._ready = prepare(self._edit, guided, self.flagged_N, hidden_RLC)
-        return self._ready
+            self._prepared = prepare_edit(self._edit, guided, self.flagged_N, hidden_RLC)
+        return self._prepared
 
-    def step(self, *_: object) -> None:
-        """Before every forward of the U-Net."""
+    def count_step(self, *_: object) -> None:
+        """Count a forward of the U-Net before it runs."""
         self._next_step += 1
 
-    def look(self, unet: nn.Module, output: Any, args: Any, kwargs: Any, scheduler: Any) -> Any:
-        """After the first forward: choose rows by it, and run it again with these edited."""
+    def flag_rows(
+        self, unet: nn.Module, output: Any, args: Any, kwargs: Any, scheduler: Any
+    ) -> Any:
+        """Flag rows by the first forward's output, and repeat the forward with these edited."""
         assert self._rows is not None
-        assert self.limit is not None
+        assert self.threshold is not None
         sample = output[0]
         timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
-        self.limit.check(round(float(timestep)), sample.shape[1:], scheduler)
+        self.threshold.check(round(float(timestep)), sample.shape[1:], scheduler)
         self.noise_norm_N = first_noise_norm(self._rows, sample, timestep, scheduler).cpu()
-        self.flagged_N, self._ready = self.noise_norm_N >= self.limit.value, None
+        self.flagged_N, self._prepared = self.noise_norm_N >= self.threshold.value, None
         if not self.active:
             return output
         self.extra_forwards += 1
-        again = unet.forward(*args, **kwargs)
+        edited = unet.forward(*args, **kwargs)
         flagged = self.flagged_N.repeat(2).to(sample.device)[:, None, None, None]
-        chosen = torch.where(flagged, again[0], sample)
-        return (chosen, *output[1:]) if isinstance(output, tuple) else type(output)(sample=chosen)
+        mixed = torch.where(flagged, edited[0], sample)
+        return (mixed, *output[1:]) if isinstance(output, tuple) else type(output)(sample=mixed)
 
     @property
-    def looks(self) -> bool:
-        """Whether the forward that ran is one to choose rows by."""
-        return self.limit is not None and self._next_step == 1
+    def flags_now(self) -> bool:
+        """Return whether rows are to be flagged by the forward that just ran."""
+        return self.threshold is not None and self._next_step == 1
 
 
 @contextmanager
@@ -108,70 +112,75 @@ def intervene(
     *,
     steps: Collection[int] | None = None,
     layers: Collection[int] | None = None,
-    limit: Limit | None = None,
+    threshold: NoiseNormThreshold | None = None,
 ) -> Iterator[Intervention]:
-    """Within this context the pipeline's cross-attentions are edited as ``build`` says.
+    """Edit the pipeline's cross-attention within this context, as ``build`` says.
 
-    ``steps``, ``layers``: as for mitigate; ``limit``: which captions (None: all). On leaving, also
-    by an exception, the pipeline is as it was.
+    ``steps``, ``layers``: as for mitigate; ``threshold``: which captions to edit (None: all).
+    Restores the pipeline on exit.
     """
-    running = Intervention(build, limit, steps)
+    running = Intervention(build, threshold, steps)
 
-    def look(unet: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        return running.look(unet, output, args, kwargs, pipe.scheduler) if running.looks else None
+    def after_forward(unet: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        if not running.flags_now:
+            return None
+        return running.flag_rows(unet, output, args, kwargs, pipe.scheduler)
 
     with ExitStack() as stack:
-        stack.enter_context(listen(pipe, running.begin))
-        for name in _chosen(pipe.unet, layers):
+        stack.enter_context(hook_prompts(pipe, running.begin))
+        for name in _layer_names(pipe.unet, layers):
             attn = pipe.unet.get_submodule(name)
             _check(name, attn)
-            for hook in _edit_attention(attn, running):
+            for hook in _hook_attention(attn, running):
                 stack.callback(hook.remove)
-        stack.callback(pipe.unet.register_forward_pre_hook(running.step).remove)
-        if limit is not None:
-            stack.callback(pipe.unet.register_forward_hook(look, with_kwargs=True).remove)
+        stack.callback(pipe.unet.register_forward_pre_hook(running.count_step).remove)
+        if threshold is not None:
+            hook = pipe.unet.register_forward_hook(after_forward, with_kwargs=True)
+            stack.callback(hook.remove)
         yield running
 
 
-def _edit_attention(attn: nn.Module, running: Intervention) -> list[Any]:
-    """Hooks: fewer text positions and a mask go in, and the keys come out changed."""
+def _hook_attention(attn: nn.Module, running: Intervention) -> list[Any]:
+    """Install hooks that shorten and mask an attention's text input, and edit its keys."""
 
-    def hide(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+    def mask_text(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         if not running.active:
             return None
         hidden_RLC = kwargs["encoder_hidden_states"]
-        ready = running.ready(hidden_RLC)
-        if ready.length is None:
+        edit = running.forward_edit(hidden_RLC)
+        if edit.length is None:
             return None
         mask = kwargs.get("attention_mask")
-        mask = None if mask is None else mask[..., : ready.length]
-        if ready.mask_R1L is not None:
-            mask = ready.mask_R1L if mask is None else mask + ready.mask_R1L
-        changed = {"encoder_hidden_states": hidden_RLC[:, : ready.length], "attention_mask": mask}
-        return args, {**kwargs, **changed}
+        mask = None if mask is None else mask[..., : edit.length]
+        if edit.mask_R1L is not None:
+            mask = edit.mask_R1L if mask is None else mask + edit.mask_R1L
+        edited = {"encoder_hidden_states": hidden_RLC[:, : edit.length], "attention_mask": mask}
+        return args, {**kwargs, **edited}
 
-    def rekey(_: nn.Module, args: Any, key_RLD: Tensor) -> Tensor | None:
+    def replace_keys(_: nn.Module, args: Any, key_RLD: Tensor) -> Tensor | None:
         if not running.active:
             return None
-        ready = running.ready(args[0])
-        return change_keys(ready, key_RLD) if ready.key else None
+        edit = running.forward_edit(args[0])
+        return edit_keys(edit, key_RLD) if edit.key else None
 
     return [
-        attn.register_forward_pre_hook(hide, with_kwargs=True),
-        attn.to_k.register_forward_hook(rekey),
+        attn.register_forward_pre_hook(mask_text, with_kwargs=True),
+        attn.to_k.register_forward_hook(replace_keys),
     ]
 
 
-def _chosen(unet: nn.Module, layers: Collection[int] | None) -> list[str]:
+def _layer_names(unet: nn.Module, layers: Collection[int] | None) -> list[str]:
     names = cross_attention_layers(unet)
     if not names:
         raise UserError(
-            f"mitigation: {type(unet).__name__} has no cross-attention layers; Stable Diffusion 1 "
-            "and 2, and SDXL are supported"
+            f"mitigation: {type(unet).__name__} has no cross-attention layers; use a pipeline of "
+            "Stable Diffusion 1 or 2, or SDXL"
         )
     wrong = [number for number in layers or () if not 0 <= number < len(names)]
     if wrong:
-        raise UserError(f"mitigation: no layer {wrong[0]}; this U-Net has 0 to {len(names) - 1}")
+        raise UserError(
+            f"mitigation: no layer {wrong[0]}; this U-Net has layers 0 to {len(names) - 1}"
+        )
     return names if layers is None else [names[number] for number in sorted(set(layers))]
 
 
@@ -181,4 +190,6 @@ def _check(name: str, attn: nn.Module) -> None:
             f"mitigation: {name} has fused projections; call pipe.unfuse_qkv_projections() first"
         )
     if getattr(attn, "norm_k", None) is not None:
-        raise UserError(f"mitigation: {name} norms its keys, which undoes a factor; not supported")
+        raise UserError(
+            f"mitigation: {name} normalizes its keys, so scaling them has no effect; not supported"
+        )

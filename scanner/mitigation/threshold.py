@@ -1,4 +1,4 @@
-"""Where a training sample counts as memorized: a number, or what is usual at its noise level."""
+"""Thresholds for a guard: fixed, or a running quantile per noise level."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ from torch import Tensor
 
 from scanner.errors import UsageError
 
-TIMESTEPS = 1000  # of the training of every family here
+TIMESTEPS = 1000  # training timesteps of every supported family
 
 
 class Threshold:
-    """Fixed values of the signal: one, or one for each of equal ranges of the timesteps.
+    """Fixed thresholds on the signal: one, or one per equal range of timesteps.
 
-    The signals depend on the noise level, so that several are better than one; ``fixed`` of a
-    running quantile over samples that are known not to be memorized gives them.
+    The signals depend on the noise level, so several are better than one. To measure them, run a
+    :class:`RunningQuantile` over samples known not to be memorized, then ``freeze`` it.
     """
 
     def __init__(self, values: Sequence[float]) -> None:
@@ -24,14 +24,14 @@ class Threshold:
         self.values = torch.tensor(values, dtype=torch.float32)
 
     def at(self, timesteps_B: Tensor) -> Tensor:
-        """(B,): the values at these timesteps; NaN where none is known yet."""
+        """Return the thresholds at these timesteps (B,); NaN if not yet known."""
         return self.values[self._bins(timesteps_B)]
 
-    def see(self, timesteps_B: Tensor, statistic_B: Tensor, sign: float) -> None:
-        """What samples had; a fixed threshold learns nothing from it."""
+    def update(self, timesteps_B: Tensor, statistic_B: Tensor, sign: float) -> None:
+        """Update from the samples of a step; a fixed threshold stays the same."""
 
-    def fixed(self) -> "Threshold":
-        """The thresholds as they are now, for good."""
+    def freeze(self) -> "Threshold":
+        """Return the current thresholds as fixed ones."""
         return Threshold(self.values.tolist())
 
     def _bins(self, timesteps_B: Tensor) -> Tensor:
@@ -40,27 +40,27 @@ class Threshold:
 
 
 class RunningQuantile(Threshold):
-    """The quantile of the signal over the last samples of each range of timesteps.
+    """Quantile of the signal over the most recent samples of each range of timesteps.
 
-    It leaves out about 1 − ``quantile`` of what it sees, memorized or not: choose it above the
-    share of the data that is thought clean. ``bins``: ranges of timesteps; ``window``: samples
-    remembered in each; ``warmup``: how many of them it takes before anything is left out.
+    It excludes about 1 − ``quantile`` of all samples, memorized or not: choose at least the share
+    of the data that you expect to be clean. ``bins``: number of timestep ranges; ``window``:
+    samples remembered per range; ``warmup``: samples per range before any is excluded.
     """
 
     def __init__(
         self, quantile: float = 0.9, bins: int = 10, window: int = 512, warmup: int = 64
     ) -> None:
         if not 0 < quantile < 1:
-            raise UsageError(f"guard: quantile {quantile}: between 0 and 1")
+            raise UsageError(f"guard: quantile {quantile}: must be between 0 and 1")
         super().__init__([float("nan")] * bins)
         self.quantile, self.warmup = quantile, warmup
-        self._seen: list[deque[float]] = [deque(maxlen=window) for _ in range(bins)]
+        self._recent: list[deque[float]] = [deque(maxlen=window) for _ in range(bins)]
 
-    def see(self, timesteps_B: Tensor, statistic_B: Tensor, sign: float) -> None:
-        places = self._bins(timesteps_B).tolist()
-        for place, value in zip(places, statistic_B.tolist(), strict=True):
-            self._seen[place].append(sign * value)
-        for place in set(places):
-            if len(self._seen[place]) >= self.warmup:
-                risk = torch.tensor(self._seen[place]).quantile(self.quantile)
-                self.values[place] = sign * risk
+    def update(self, timesteps_B: Tensor, statistic_B: Tensor, sign: float) -> None:
+        bins = self._bins(timesteps_B).tolist()
+        for number, value in zip(bins, statistic_B.tolist(), strict=True):
+            self._recent[number].append(sign * value)
+        for number in set(bins):
+            if len(self._recent[number]) >= self.warmup:
+                risk = torch.tensor(self._recent[number]).quantile(self.quantile)
+                self.values[number] = sign * risk

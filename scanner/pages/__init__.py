@@ -1,4 +1,4 @@
-"""What every HTML page shares: a shell that needs no network, its colours, its charts."""
+"""Shared parts of HTML pages: a self-contained shell, colours, and charts."""
 
 from scanner.pages.charts import Chart, finish, png
 from scanner.pages.colours import PAPER, THEMED, Colours

@@ -1,4 +1,4 @@
-// A narrow page stacks the panels that stand side by side on a wide one.
+// On narrow screens, stack panels that are otherwise side by side.
 const narrow = matchMedia("(max-width: 40rem)");
 const LABELS = 100;
 const fit = (panel, room) =>
@@ -8,7 +8,7 @@ const stack = (spec, room) => {
   if (spec.vconcat) return { ...spec, vconcat: spec.vconcat.map((one) => fit(one, room)) };
   if (!spec.hconcat) return fit(spec, room);
   const { hconcat, ...rest } = spec;
-  // Side by side, the first panel's labels are those of the others too.
+  // Side by side, the panels share the labels of the first.
   const y = hconcat[0].encoding?.y;
   const labelled = ({ encoding, ...one }) =>
     fit(y && encoding?.y?.axis === null
@@ -20,7 +20,7 @@ for (const place of document.querySelectorAll(".chart")) {
   const spec = JSON.parse(place.querySelector("script").textContent);
   const draw = () => {
     const drawn = narrow.matches ? stack(spec, place.closest("main").clientWidth - 32) : spec;
-    // ast: expressions are interpreted, so that the page's policy can forbid eval.
+    // ast: interpret expressions, since the page's content security policy forbids eval.
     vegaEmbed(place, drawn, { renderer: "svg", actions: false, ast: true });
   };
   narrow.addEventListener("change", draw);

@@ -1,4 +1,4 @@
-"""Charts for pages and pictures: what they look like, and making a PNG of one."""
+"""Style charts for pages, and render them as PNG."""
 
 import io
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from scanner.pages.colours import PAPER, Colours
 
 FONT = "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
 PIXELS_PER_UNIT = 2
-# altair writes charts for this version; whoever draws them has to speak it.
+# The version that altair writes and the renderer must support.
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 PALETTE = 128
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A Vega-Lite chart and what it shows in words, for who does not see it."""
+    """A Vega-Lite chart with its alternative text."""
 
     spec: dict[str, Any]
     alt: str
 
 
 def finish(chart: alt.TopLevelMixin, colours: Colours, description: str) -> Chart:
-    """A chart in the page's colours and type; ``description`` becomes its alternative text."""
+    """Apply the page's colours and font; ``description`` becomes the alternative text."""
     axis = {
         "labelColor": colours.faint,
         "titleColor": colours.faint,
@@ -51,7 +51,7 @@ def finish(chart: alt.TopLevelMixin, colours: Colours, description: str) -> Char
 
 
 def png(chart: Chart) -> bytes:
-    """The chart as a PNG on paper, two pixels a unit, of few colours so that it stays small."""
+    """Render the chart as PNG on white, at two pixels per unit, with a small palette."""
     spec = {**chart.spec, "config": {**chart.spec["config"], "background": PAPER.paper}}
     drawn = vl_convert.vegalite_to_png(spec, VEGA_LITE, scale=PIXELS_PER_UNIT, allowed_base_urls=[])
     with Image.open(io.BytesIO(drawn)) as image, io.BytesIO() as file:

@@ -1,15 +1,15 @@
-"""One set of colours: for the light page and print, the dark page, and charts in either."""
+"""Colour schemes for light pages, dark pages, print and charts."""
 
 from dataclasses import asdict, dataclass, fields
 
 
 @dataclass(frozen=True)
 class Colours:
-    """Colours by what they are for, as CSS writes them.
+    """Colours by role, in CSS notation.
 
-    here: what the page is about, seen against ``others``, the cases it is compared with; band:
-    where most of those lie. mark: behind words that are pointed out. low, high: ends of a scale
-    that is neutral in the middle, where paper shows.
+    ``here``: the subject of the page; ``others``: what it is compared with; ``band``: the range of
+    most of those; ``mark``: background of highlighted words; ``low``, ``high``: ends of a diverging
+    scale.
     """
 
     paper: str
@@ -48,10 +48,10 @@ DARK = Colours(
     low="#4dabf7",
     high="#ff6b9d",
 )
-# In a page, charts name the page's variables: light, dark and print need no second drawing.
+# Charts in a page use its CSS variables, so light, dark and print share one drawing.
 THEMED = Colours(**{field.name: f"var(--{field.name})" for field in fields(Colours)})
 
 
 def variables(colours: Colours) -> str:
-    """The colours as CSS custom properties."""
+    """Return the colours as CSS custom properties."""
     return " ".join(f"--{name}: {value};" for name, value in asdict(colours).items())

@@ -1,4 +1,4 @@
-"""The shell of a page: one file, no network, light and dark, and nothing runs but our scripts."""
+"""Render self-contained pages: one file, no network, light and dark, only our own scripts."""
 
 import base64
 import hashlib
@@ -28,11 +28,11 @@ class _Environment(Environment):
 
 
 def render(template: Path, scripts: Sequence[Path] = (), **values: object) -> str:
-    """A page from a jinja template that extends ``shell.html.j2``; every value is escaped.
+    """Render a Jinja template that extends ``shell.html.j2``; every value is escaped.
 
-    ``scripts``: files that run after those of the shell. Captions are hostile text: beside the
-    escaping, the page's own security policy lets no script run but these (named by their hashes)
-    and nothing load over a network.
+    ``scripts``: files that run after those of the shell. Captions are untrusted: in addition to
+    escaping, the page's content security policy allows only these scripts, by hash, and no network
+    requests.
     """
     environment = _Environment(
         loader=FileSystemLoader([template.parent, HERE]),
@@ -55,7 +55,7 @@ def render(template: Path, scripts: Sequence[Path] = (), **values: object) -> st
 
 @cache
 def _library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, which altair's charts are drawn by."""
+    """Return Vega, Vega-Lite and vega-embed, which draw altair's charts, as one script."""
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
     return script.replace("</script", "<\\/script")
 

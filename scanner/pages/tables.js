@@ -1,4 +1,4 @@
-// On a narrow page a row becomes a block; each of its values then stands behind its heading.
+// On narrow screens each row becomes a block, with the heading in front of each value.
 for (const table of document.querySelectorAll(".wide table")) {
   const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
   for (const body of table.tBodies)

@@ -1,6 +1,6 @@
-"""The report: one page about a run that a curator reads."""
+"""Report a run as one HTML page for a curator."""
 
 from scanner.report.content import gather
-from scanner.report.page import page
+from scanner.report.page import render_report
 
-__all__ = ["gather", "page"]
+__all__ = ["gather", "render_report"]

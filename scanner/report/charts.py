@@ -1,4 +1,4 @@
-"""The charts of a report."""
+"""Charts of the report."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,38 +6,41 @@ from typing import Any
 import altair as alt
 
 from scanner.pages import Chart, Colours, finish
-from scanner.report.content import OTHERS, Content
+from scanner.report.content import OTHERS, ReportContent
 
 WIDE = 620
 PANEL = (260, 110)
 
 
-def charts(found: Content, colours: Colours) -> dict[str, Chart]:
-    """Every chart that there are numbers for, by its name."""
-    made = {
-        "distributions": distributions(found, colours),
-        "repetition": repetition(found, colours),
+def report_charts(content: ReportContent, colours: Colours) -> dict[str, Chart]:
+    """Draw every chart that the content has data for, by name."""
+    charts = {
+        "distributions": distributions(content, colours),
+        "repetition": repetition(content, colours),
     }
-    if found.agreement:
-        made["agreement"] = agreement(found, colours)
-    if found.evaluation:
-        made["reliability"] = reliability(found.evaluation["reliability"], colours)
-    return made
+    if content.agreement:
+        charts["agreement"] = agreement(content, colours)
+    if content.evaluation:
+        charts["reliability"] = reliability(content.evaluation["reliability"], colours)
+    return charts
 
 
-def distributions(found: Content, colours: Colours) -> Chart:
-    """Each signal's histogram; of captions known to be memorized beside the others."""
-    signals = list(dict.fromkeys(row["signal"] for row in found.bins))
-    kinds = sorted({row["kind"] for row in found.bins}, key=lambda kind: kind != OTHERS)
+def distributions(content: ReportContent, colours: Colours) -> Chart:
+    """Draw a histogram per signal, with captions known to be memorized separate from the others."""
+    signals = list(dict.fromkeys(row["signal"] for row in content.bins))
+    kinds = sorted({row["kind"] for row in content.bins}, key=lambda kind: kind != OTHERS)
     totals = {
         (signal, kind): sum(
-            row["captions"] for row in found.bins if (row["signal"], row["kind"]) == (signal, kind)
+            row["captions"]
+            for row in content.bins
+            if (row["signal"], row["kind"]) == (signal, kind)
         )
         for signal in signals
         for kind in kinds
     }
     rows = [
-        {**row, "share": row["captions"] / totals[row["signal"], row["kind"]]} for row in found.bins
+        {**row, "share": row["captions"] / totals[row["signal"], row["kind"]]}
+        for row in content.bins
     ]
     colour = alt.Color(
         "kind:N",
@@ -62,13 +65,13 @@ def distributions(found: Content, colours: Colours) -> Chart:
     return finish(
         alt.concat(*panels, columns=2, spacing=20),
         colours,
-        f"Histograms of {', '.join(signals)} over the ranked captions, as shares of "
-        f"{' and of '.join(kinds)}.",
+        f"Histograms of {', '.join(signals)} over the ranked captions, as shares of the "
+        f"{' and of the '.join(kinds)}.",
     )
 
 
-def repetition(found: Content, colours: Colours) -> Chart:
-    """The decision signal against the number of samples that share a caption."""
+def repetition(content: ReportContent, colours: Colours) -> Chart:
+    """Draw the decision signal against the number of samples per caption."""
     rows = [
         {
             "samples": f"{row['samples_from']}–{row['samples_to']}"
@@ -79,29 +82,29 @@ def repetition(found: Content, colours: Colours) -> Chart:
             "captions": row["captions"],
             "flagged": row["flagged_share"],
         }
-        for row in found.repetition
+        for row in content.repetition
     ]
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("samples:N", sort=None, title="samples that share the caption")
+        x=alt.X("samples:N", sort=None, title="samples per caption")
     )
     tips = ["samples:N", "captions:Q", "median:Q", "p90:Q", alt.Tooltip("flagged:Q", format=".1%")]
     chart = alt.layer(
         base.mark_rule(color=colours.others, strokeWidth=6).encode(
-            y=alt.Y("median:Q", title=f"{found.signal} (memorized is higher)"), y2="p90:Q"
+            y=alt.Y("median:Q", title=f"{content.signal} (memorized is higher)"), y2="p90:Q"
         ),
         base.mark_point(filled=True, size=90, color=colours.here, opacity=1).encode(
             y="median:Q", tooltip=tips
         ),
     ).properties(width=WIDE, height=220)
-    said = "; ".join(
+    values = "; ".join(
         f"{row['samples']} samples: median {row['median']:.3g}, {row['flagged']:.0%} flagged"
         for row in rows
     )
-    return finish(chart, colours, f"{found.signal} by how often a caption is repeated. {said}.")
+    return finish(chart, colours, f"{content.signal} by number of samples per caption. {values}.")
 
 
-def agreement(found: Content, colours: Colours) -> Chart:
-    """Rank correlations of every two signals."""
+def agreement(content: ReportContent, colours: Colours) -> Chart:
+    """Draw the rank correlation of each pair of signals."""
     both = [
         {
             "one": one,
@@ -109,7 +112,7 @@ def agreement(found: Content, colours: Colours) -> Chart:
             "correlation": row["rank_correlation"],
             "size": abs(row["rank_correlation"]),
         }
-        for row in found.agreement
+        for row in content.agreement
         if row["rank_correlation"] is not None
         for one, other in ((row["signal"], row["other"]), (row["other"], row["signal"]))
     ]
@@ -118,7 +121,7 @@ def agreement(found: Content, colours: Colours) -> Chart:
     )
     chart = alt.layer(
         base.mark_rect().encode(
-            # Two colours by sign: a scale cannot blend what the page's variables name.
+            # One colour per sign: a scale cannot interpolate between CSS variables.
             color=alt.condition(
                 alt.datum.correlation > 0, alt.value(colours.high), alt.value(colours.low)
             ),
@@ -128,33 +131,35 @@ def agreement(found: Content, colours: Colours) -> Chart:
         ),
         base.mark_text(fontSize=11).encode(text=alt.Text("correlation:Q", format=".2f")),
     ).properties(width=420, height=34 * len({row["one"] for row in both}))
-    said = "; ".join(
+    values = "; ".join(
         f"{row['signal']} and {row['other']} {row['rank_correlation']:.2f}"
-        for row in found.agreement
+        for row in content.agreement
         if row["rank_correlation"] is not None
     )
-    return finish(chart, colours, f"Spearman's rank correlation of the signals: {said}.")
+    return finish(chart, colours, f"Spearman's rank correlation of the signals: {values}.")
 
 
 def reliability(bins: Sequence[dict[str, Any]], colours: Colours) -> Chart:
-    """Predicted probability against how many of the labelled captions are memorized."""
+    """Draw predicted probability against the share of labelled captions that are memorized."""
     rows = [row for row in bins if row["captions"]]
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("predicted:Q", title="predicted", scale=alt.Scale(domain=[0, 1])),
         y=alt.Y("observed:Q", title="observed", scale=alt.Scale(domain=[0, 1])),
     )
-    even = alt.Chart(alt.Data(values=[{"p": 0}, {"p": 1}])).mark_line(
+    diagonal = alt.Chart(alt.Data(values=[{"p": 0}, {"p": 1}])).mark_line(
         color=colours.others, strokeDash=[4, 4]
     )
     chart = alt.layer(
-        even.encode(x="p:Q", y="p:Q"),
+        diagonal.encode(x="p:Q", y="p:Q"),
         base.mark_line(color=colours.here),
         base.mark_point(filled=True, color=colours.here, opacity=1).encode(
             size=alt.Size("captions:Q", legend=None),
             tooltip=["predicted:Q", "observed:Q", "captions:Q"],
         ),
     ).properties(width=300, height=220)
-    said = "; ".join(
+    values = "; ".join(
         f"{row['predicted']:.0%} predicted, {row['observed']:.0%} observed" for row in rows
     )
-    return finish(chart, colours, f"Reliability of the probabilities on labelled captions: {said}.")
+    return finish(
+        chart, colours, f"Reliability of the probabilities on labelled captions: {values}."
+    )

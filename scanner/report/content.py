@@ -1,4 +1,4 @@
-"""What a report says of a run: numbers and rows, all by queries, none scored again."""
+"""Collect the content of a report by querying a run; nothing is scored again."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,15 +8,15 @@ import pyarrow as pa
 from scanner.calibration import Labels, labels_differ_in_style, match_labels
 from scanner.curation import Policy, Summary, make_list, summarize
 from scanner.query import RunTables, Scanned, library, rank, scanned
+from scanner.report.expected import ExpectedMemorized, expected_memorized
 from scanner.report.headline import (
-    Null,
+    NullSelection,
     Statement,
-    Verified,
-    beyond_threshold,
+    VerdictCounts,
+    count_beyond_threshold,
+    count_verdicts,
     headline,
-    verified,
 )
-from scanner.report.likely import Likely, likely
 from scanner.report.rules import RuleRow, rule_rows
 from scanner.run import Run
 from scanner.run.verdicts import COPIES, SEED_CONSISTENT
@@ -24,19 +24,19 @@ from scanner.run.verdicts import COPIES, SEED_CONSISTENT
 BINS = 40
 OTHERS = "other captions"
 Row = dict[str, Any]
-# Of each signal how many captions fall into each of BINS bins, by what is known of them.
+# Number of captions per signal, bin and kind.
 _BINS = """
     WITH ends AS (
         SELECT signal, min(value) AS low, max(value) AS high FROM signals GROUP BY signal
     ),
-    placed AS (
+    binned AS (
         SELECT signal, low, high, coalesce(truth.kind, $others) AS kind,
                least(floor((value - low) / nullif(high - low, 0) * $bins), $bins - 1) AS bin
         FROM signals JOIN ends USING (signal) LEFT JOIN truth USING (caption_id)
     )
     SELECT signal, kind, low + (high - low) * coalesce(bin, 0) / $bins AS "from",
            low + (high - low) * (coalesce(bin, 0) + 1) / $bins AS "to", count(*) AS captions
-    FROM placed GROUP BY ALL ORDER BY ALL"""
+    FROM binned GROUP BY ALL ORDER BY ALL"""
 _VERDICTS = """
     SELECT caption_id, 'copied, by verdict' AS kind FROM verdicts
     WHERE list_contains($copies, verdict)"""
@@ -55,14 +55,14 @@ _EXTRA = """
 
 
 @dataclass(frozen=True)
-class Content:
-    """Everything on the page but its pictures.
+class ReportContent:
+    """Everything on the page except its images.
 
-    ``headline``: what holds of the run (see :mod:`scanner.report.headline`); ``doubtful``: the
-    labels of the calibration differ in style. ``rows``: the first of the ranking, with verdicts and
-    evidence where there are some. ``policy``: what a policy would remove, ``rules`` rule by rule.
-    ``evaluation``: a calibration's own (see ``memscan calibrate --json``), None without one.
-    ``count_seed_consistent``: whether ``precision`` takes seed-consistent captions for copies.
+    ``headline``: see :mod:`scanner.report.headline`. ``doubtful``: the calibration's labels differ
+    in style. ``rows``: the top of the ranking, with verdicts if any. ``policy``: what a policy
+    would remove; ``rules``: the same per rule. ``evaluation``: of the calibration (see ``memscan
+    calibrate --json``), None without one. ``count_seed_consistent``: whether ``precision`` counts
+    seed-consistent captions as copies.
     """
 
     run: str
@@ -71,8 +71,8 @@ class Content:
     signal: str
     headline: tuple[Statement, ...]
     doubtful: bool
-    likely: Likely
-    verified: Verified
+    expected: ExpectedMemorized
+    verdicts: VerdictCounts
     scanned: Scanned
     bins: list[Row]
     repetition: list[Row]
@@ -100,45 +100,49 @@ def gather(
     labels: Labels | None = None,
     null: Row | None = None,
     count_seed_consistent: bool = False,
-) -> Content:
-    """Ask everything of the run; what is memorized is known by labels, or else by verdicts.
+) -> ReportContent:
+    """Query everything that the report shows. Memorized captions are known by labels, or else by
+    verdicts.
 
-    ``null``: what a calibration without labels records of its list
-    (:func:`scanner.calibration.read_null`). ``count_seed_consistent``: take seed-consistent
-    captions for copies. Raises UserError for a policy or labels that do not fit it.
+    ``null``: a calibration's selection without labels (:func:`scanner.calibration.read_null`).
+    ``count_seed_consistent``: count seed-consistent captions as copies. Raises UserError if the
+    policy or the labels do not match the run.
     """
     manifest, record = Run.existing(run).manifest(), Run.existing(run).record()
-    assert manifest is not None, "open_run has looked"
+    assert manifest is not None, "open_run checked it"
     assert record is not None, "a sealed run has one"
     signal, counts = tables.decide(), manifest["counts"]
-    _take_truth(tables, labels, count_seed_consistent)
-    expected, judged = likely(tables), verified(tables)
+    _materialize_truth(tables, labels, count_seed_consistent)
+    expected, verdicts = expected_memorized(tables), count_verdicts(tables)
     covered = scanned(tables, record["inputs"].get("limit"))
-    listed = null and Null(null["null"], null["fdr"], null["length"], beyond_threshold(tables))
+    selection = None
+    if null:
+        beyond = count_beyond_threshold(tables)
+        selection = NullSelection(null["null"], null["fdr"], null["length"], beyond)
     doubtful = bool(evaluation and labels_differ_in_style(evaluation))
     rejected = (counts["rejects"], counts["rows"])
     summary = summarize(make_list(run, tables, policy), run, "")
-    return Content(
+    return ReportContent(
         run=run,
         record=record,
         counts=counts,
         signal=signal,
-        headline=headline(expected, judged, covered, listed or None, doubtful, rejected),
+        headline=headline(expected, verdicts, covered, selection, doubtful, rejected),
         doubtful=doubtful,
-        likely=expected,
-        verified=judged,
+        expected=expected,
+        verdicts=verdicts,
         scanned=covered,
         bins=tables.query(_BINS, {"bins": BINS, "others": OTHERS}).to_pylist(),
-        repetition=_ask(tables, "duplicates_and_scores"),
-        agreement=_ask(tables, "signal_agreement"),
+        repetition=_run_query(tables, "duplicates_and_scores"),
+        agreement=_run_query(tables, "signal_agreement"),
         rows=_rows(tables, top),
-        templates=_ask(tables, "templates", limit=20),
-        words=_ask(tables, "trigger_words", limit=20),
-        spans=_ask(tables, "trigger_spans", limit=20),
-        sources=_ask(tables, "by_source", limit=20),
+        templates=_run_query(tables, "templates", limit=20),
+        words=_run_query(tables, "trigger_words", limit=20),
+        spans=_run_query(tables, "trigger_spans", limit=20),
+        sources=_run_query(tables, "by_source", limit=20),
         hosts=_hosts(tables),
-        quality=_ask(tables, "run_quality"),
-        precision=_ask(
+        quality=_run_query(tables, "run_quality"),
+        precision=_run_query(
             tables, "precision_at_depth", count_seed_consistent=int(count_seed_consistent)
         ),
         count_seed_consistent=count_seed_consistent,
@@ -148,32 +152,34 @@ def gather(
     )
 
 
-def _take_truth(tables: RunTables, labels: Labels | None, count_seed_consistent: bool) -> None:
-    """Make the table of the captions that are memorized, by labels or else by verdicts."""
+def _materialize_truth(
+    tables: RunTables, labels: Labels | None, count_seed_consistent: bool
+) -> None:
+    """Create the table of memorized captions, by labels or else by verdicts."""
     if labels:
-        found = match_labels(tables, labels)
-        memorized = found.table["caption_id"].filter(pa.array(found.memorized))
+        labelled = match_labels(tables, labels)
+        memorized = labelled.table["caption_id"].filter(pa.array(labelled.memorized))
         tables.materialize("truth", _LABELS, {"ids": memorized.to_pylist()})
         return
     copies = [*COPIES, *([SEED_CONSISTENT] if count_seed_consistent else [])]
     tables.materialize("truth", _VERDICTS, {"copies": copies})
 
 
-def _ask(tables: RunTables, name: str, **given: Any) -> list[Row]:
+def _run_query(tables: RunTables, name: str, **parameters: Any) -> list[Row]:
     query = library()[name]
-    return tables.query(query.sql, {**query.parameters, **given}).to_pylist()
+    return tables.query(query.sql, {**query.parameters, **parameters}).to_pylist()
 
 
 def _hosts(tables: RunTables) -> list[Row]:
-    """By host, where the samples carry a URL."""
+    """Count flagged samples by host, if samples have a URL column."""
     names = tables.query("FROM samples LIMIT 0").column_names
     column = next((name for name in names if name.lower() in ("url", "image_url")), None)
-    return _ask(tables, "by_source", column=column, limit=20) if column else []
+    return _run_query(tables, "by_source", column=column, limit=20) if column else []
 
 
 def _rows(tables: RunTables, top: int) -> list[Row]:
-    """The ranked rows with what verification found."""
+    """Return the ranked rows joined with their verdicts."""
     ranked = rank(tables, top).to_pylist()
-    found = tables.query(_EXTRA, {"ids": [row["caption_id"] for row in ranked]}).to_pylist()
-    extra = {row["caption_id"]: row for row in found}
+    verdicts = tables.query(_EXTRA, {"ids": [row["caption_id"] for row in ranked]}).to_pylist()
+    extra = {row["caption_id"]: row for row in verdicts}
     return [{**extra[row["caption_id"]], **row} for row in ranked]

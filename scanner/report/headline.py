@@ -1,14 +1,14 @@
-"""What a report begins with: only statements that hold, with what they rest on.
+"""The headline of a report: statements with the condition that each depends on.
 
-A number that a caveat would take back is not given: where the calibration is doubtful, or there is
-none, the headline says that the number is not known.
+If the calibration is doubtful or missing, the headline says that the number is unknown rather than
+giving one with a caveat.
 """
 
 from dataclasses import dataclass
 
 from scanner.curation.wording import counted
 from scanner.query import RunTables, Scanned
-from scanner.report.likely import Likely
+from scanner.report.expected import ExpectedMemorized
 
 _VERIFIED = """
     SELECT count(*) AS verified,
@@ -16,14 +16,14 @@ _VERIFIED = """
            count(*) FILTER (verdict IN ('verbatim', 'template')) AS copies,
            count(*) FILTER (verdict = 'seed-consistent') AS seed_consistent
     FROM verdicts"""
-_LISTED = """
+_BEYOND = """
     SELECT count(*) AS n FROM decisions JOIN thresholds ON signal = decision_signal
     WHERE if(higher, decision_value >= threshold, decision_value <= threshold)"""
 
 
 @dataclass(frozen=True)
-class Verified:
-    """Captions with a verdict: ``compared`` with a training image, ``copies`` and
+class VerdictCounts:
+    """Number of captions: ``verified``; ``compared`` with a training image, ``copies``, and
     ``seed_consistent``."""
 
     verified: int
@@ -33,105 +33,108 @@ class Verified:
 
 
 @dataclass(frozen=True)
-class Null:
-    """A list made without labels, as its calibration records it: ``fdr`` is its target, ``length``
-    how many captions it had; ``here``: how many of this run are beyond its threshold.
-
-    ``kind``: reference, or bulk, which is an assumption about the run's own captions.
-    """
+class NullSelection:
+    """A selection without labels, as recorded in a calibration: its null (``kind``: reference, or
+    bulk, which is an assumption), target ``fdr`` and ``length``; ``beyond``: number of captions of
+    this run beyond its threshold."""
 
     kind: str
     fdr: float
     length: int
-    here: int
+    beyond: int
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A sentence; ``number`` is what it begins with, empty where the number is not known."""
+    """A sentence that starts with ``number``, which is empty if unknown."""
 
     number: str
     text: str
 
 
-def verified(tables: RunTables) -> Verified:
+def count_verdicts(tables: RunTables) -> VerdictCounts:
     """Count the run's verdicts."""
-    return Verified(**tables.query(_VERIFIED).to_pylist()[0])
+    return VerdictCounts(**tables.query(_VERIFIED).to_pylist()[0])
 
 
-def beyond_threshold(tables: RunTables) -> int:
-    """How many ranked captions lie beyond the calibration's threshold of the decision signal."""
-    return int(tables.query(_LISTED)["n"][0].as_py())
+def count_beyond_threshold(tables: RunTables) -> int:
+    """Count ranked captions beyond the calibration's threshold of the decision signal."""
+    return int(tables.query(_BEYOND)["n"][0].as_py())
 
 
 def headline(
-    likely: Likely,
-    judged: Verified,
+    expected: ExpectedMemorized,
+    verdicts: VerdictCounts,
     scanned: Scanned,
-    null: Null | None,
+    null: NullSelection | None,
     doubtful: bool,
     rejected: tuple[int, int],
 ) -> tuple[Statement, ...]:
-    """The statements in the order of what they rest on: pictures first, then probabilities.
+    """Return the statements, strongest evidence first: generated images, then probabilities.
 
-    ``doubtful``: the labels of the calibration differ in style; ``null``: of a calibration that was
-    made without labels; ``rejected``: so many of so many rows.
+    ``null``: of a calibration without labels; ``doubtful``: the calibration's labels differ in
+    style; ``rejected``: (rejected rows, all rows).
     """
-    made = [_by_pictures(judged)] if judged.compared else []
-    made.append(_by_scores(likely, null, doubtful))
+    statements = [_by_generation(verdicts)] if verdicts.compared else []
+    statements.append(_by_scores(expected, null, doubtful))
     if scanned.unscored:
-        made.append(
+        statements.append(
             Statement(
                 "",
                 f"Only {scanned.scored:,} of {counted(scanned.captions, 'distinct caption')} of "
-                f"the training set were scored ({'; '.join(scanned.unscored)}): nothing is said of "
-                "the others.",
+                f"the training set were scored ({'; '.join(scanned.unscored)}); this report does "
+                "not cover the others.",
             )
         )
     rejects, rows = rejected
     if rejects:
-        made.append(
+        statements.append(
             Statement(
-                "", f"{rejects:,} of {counted(rows, 'row')} were rejected: they are in no count."
+                "", f"{rejects:,} of {counted(rows, 'row')} were rejected and are not counted."
             )
         )
-    return tuple(made)
+    return tuple(statements)
 
 
-def _by_pictures(judged: Verified) -> Statement:
+def _by_generation(verdicts: VerdictCounts) -> Statement:
+    are = "is a copy" if verdicts.copies == 1 else "are copies"
     return Statement(
-        f"{judged.copies:,}",
-        f"of {counted(judged.compared, 'caption')} whose pictures were compared with their "
-        f"training images {'comes' if judged.copies == 1 else 'come'} out as copies.",
+        f"{verdicts.copies:,}",
+        f"of {counted(verdicts.compared, 'caption')} whose generated images were compared with "
+        f"their training images {are}.",
     )
 
 
-def _by_scores(likely: Likely, null: Null | None, doubtful: bool) -> Statement:
-    scored = counted(likely.of, "scored caption")
-    unknown = f"How many of {scored} are memorized is not known"
-    if likely.captions is not None and likely.samples is not None:
+def _by_scores(
+    expected: ExpectedMemorized, null: NullSelection | None, doubtful: bool
+) -> Statement:
+    scored = counted(expected.scored, "scored caption")
+    unknown = f"The number of memorized captions among {scored} is unknown"
+    if expected.captions is not None and expected.samples is not None:
         if doubtful:
             return Statement("", f"{unknown}: the labels of the calibration differ in style.")
+        share = 100 * expected.captions / max(expected.scored, 1)
         return Statement(
-            f"About {likely.captions:,.0f}",
-            f"of {scored} ({100 * likely.captions / max(likely.of, 1):.1f} %), which about "
-            f"{likely.samples:,.0f} samples have, are expected to be memorized, if the "
-            "probabilities of the calibration hold for this training set.",
+            f"About {expected.captions:,.0f}",
+            f"of {scored} ({share:.1f} %), with about {expected.samples:,.0f} samples, are "
+            "expected to be memorized, if the calibration's probabilities hold for this training "
+            "set.",
         )
-    if null and null.kind == "reference" and null.length and null.here == null.length:
+    if null and null.kind == "reference" and null.length and null.beyond == null.length:
         return Statement(
-            f"{null.here:,}",
-            f"of {scored} are on a list of which, on average, at most {100 * null.fdr:.0f} % are "
-            "not memorized, if the reference captions are exchangeable with captions that are not.",
+            f"{null.beyond:,}",
+            f"of {scored} are selected at a false discovery rate of {100 * null.fdr:.0f} %: on "
+            "average, at most that share of them is not memorized, if the reference captions are "
+            "exchangeable with captions that are not memorized.",
         )
-    return Statement("", f"{unknown}: {_missing(null)}.")
+    return Statement("", f"{unknown}: {_unknown_because(null)}.")
 
 
-def _missing(null: Null | None) -> str:
+def _unknown_because(null: NullSelection | None) -> str:
     if null is None:
         return "there is no calibration"
     if null.kind != "reference":
-        return "the calibration compares captions with the bulk of their own, an assumption"
+        return "the calibration's null is fitted to the run's own scores, which is an assumption"
     if not null.length:
-        return "the reference captions support no list at the calibration's false discovery rate"
-    return "the list of the calibration was made of other captions than these"
+        return "no caption can be selected at the calibration's false discovery rate"
+    return "the calibration was made on other captions"

@@ -1,33 +1,37 @@
-"""The report as one HTML file."""
+"""Render a report as one HTML file."""
 
 from pathlib import Path
 from typing import Any
 
 from scanner.pages import THEMED, render
-from scanner.report.charts import charts
-from scanner.report.content import Content
-from scanner.report.words import pieces
+from scanner.report.charts import report_charts
+from scanner.report.content import ReportContent
+from scanner.report.shading import shade_captions
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 
-def page(
-    found: Content, tokenizer: Any | None, pictures: dict[str, dict[str, Any]], command: str
+def render_report(
+    content: ReportContent,
+    tokenizer: Any | None,
+    thumbnails: dict[str, dict[str, Any]],
+    command: str,
 ) -> str:
-    """One self-contained page. ``tokenizer``: the model's, to shade words; ``pictures``: small
-    ones by caption id; ``command``: what made it."""
-    shown = [
-        {**row, "pieces": cut, "pictures": pictures.get(row["caption_id"])}
-        for row, cut in zip(found.rows, pieces(found.rows, tokenizer), strict=True)
+    """Render one self-contained page. ``tokenizer``: the model's, to shade words; ``thumbnails``:
+    by caption id; ``command``: shown as what created the page."""
+    rows = [
+        {**row, "spans": spans, "thumbnails": thumbnails.get(row["caption_id"])}
+        for row, spans in zip(content.rows, shade_captions(content.rows, tokenizer), strict=True)
     ]
+    extra = [name for name in ("noise_norm_first", "entropy_e") if name != content.signal]
     return render(
-        HERE / "page.html.j2",
-        [HERE / "table.js"],
-        found=found,
-        rows=shown,
-        charts=charts(found, THEMED),
-        unscored="; ".join(found.scanned.unscored),
-        beside=[name for name in ("noise_norm_first", "entropy_e") if name != found.signal],
+        FOLDER / "page.html.j2",
+        [FOLDER / "table.js"],
+        report=content,
+        rows=rows,
+        charts=report_charts(content, THEMED),
+        unscored="; ".join(content.scanned.unscored),
+        extra_signals=extra,
         shaded=tokenizer is not None,
         command=command,
     )

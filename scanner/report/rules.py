@@ -1,4 +1,4 @@
-"""The rules of a policy as a table: what each says, does, and holds for."""
+"""The rules of a policy as a table, with their effects."""
 
 from dataclasses import dataclass
 
@@ -6,22 +6,22 @@ from scanner.curation import Policy, Summary
 from scanner.curation.policy import Rule
 from scanner.curation.wording import counted
 
-_DOES = {
-    "keep": "keep: all samples stay, whatever later rules say",
-    "drop": "drop: all samples go",
-    "recaption": "recaption: all samples stay, with a caption that should be another",
+_EFFECTS = {
+    "keep": "keep: keeps all samples, overriding later rules",
+    "drop": "drop: removes all samples",
+    "recaption": "recaption: keeps all samples, marked for a new caption",
 }
 
 
 @dataclass(frozen=True)
 class RuleRow:
-    """A rule: its predicate ``when``, what it ``does``, for how many ``captions`` it holds, and
-    how many samples it removes and recaptions, as the deciding rule and were it alone; ``note``:
-    why it holds for nothing."""
+    """A rule: its predicate ``when``, its ``effect``, the number of ``captions`` it matches, and
+    the number of samples it removes and recaptions, in the policy and on its own; ``note``: why
+    it cannot match."""
 
     reason: str
     when: str
-    does: str
+    effect: str
     captions: int
     removed: int
     recaption: int
@@ -31,25 +31,25 @@ class RuleRow:
 
 
 def rule_rows(policy: Policy, summary: Summary) -> list[RuleRow]:
-    """The rules in their order, with what came of them."""
+    """Return the rules in order, with their effects."""
     return [
         RuleRow(
             reason=rule.reason,
             when=" ".join(rule.when.split()),
-            does=_does(rule),
-            captions=found.captions,
-            removed=found.removed,
-            recaption=found.recaption,
-            removed_alone=found.alone["drop"] + found.alone["cap"],
-            recaption_alone=found.alone["recaption"],
-            note=found.missing,
+            effect=_effect(rule),
+            captions=counts.captions,
+            removed=counts.removed,
+            recaption=counts.recaption,
+            removed_alone=counts.alone["drop"] + counts.alone["cap"],
+            recaption_alone=counts.alone["recaption"],
+            note=counts.missing,
         )
         for rule in policy.rules
-        for found in [summary.by_rule[rule.reason]]
+        for counts in [summary.by_rule[rule.reason]]
     ]
 
 
-def _does(rule: Rule) -> str:
+def _effect(rule: Rule) -> str:
     if rule.action == "cap":
-        return f"cap: all but {counted(rule.keep, 'sample')} of each {rule.of} go"
-    return _DOES[rule.action]
+        return f"cap: keeps {counted(rule.keep, 'sample')} per {rule.of}, removes the rest"
+    return _EFFECTS[rule.action]

@@ -1,33 +1,33 @@
-// The ranked captions, of which a page shows a few; search and sort go over all of them.
+// Table of ranked captions: shows a few at a time; search and sort cover all of them.
 const STEP = 50;
 const table = document.querySelector("#ranked");
 const [search, count, further, more, all] = ["search", "count", "further", "more", "all"].map(
   (id) => document.getElementById(id));
-// A caption is a tbody: what stands below it goes with it.
+// Each caption is a tbody, to keep its second row with it.
 const captions = [...table.tBodies].map((body) => ({
   body,
   text: [...body.querySelectorAll(".text")].map((cell) => cell.textContent).join(" ").toLowerCase(),
 }));
-let most = STEP;
+let limit = STEP;
 
 const show = () => {
   const words = search.value.toLowerCase().split(/\s+/);
-  const found = captions.filter(({ text }) => words.every((word) => text.includes(word)));
-  const shown = new Set(found.slice(0, most));
+  const matches = captions.filter(({ text }) => words.every((word) => text.includes(word)));
+  const shown = new Set(matches.slice(0, limit));
   for (const caption of captions) caption.body.hidden = !shown.has(caption);
   const number = (value) => value.toLocaleString("en");
-  const of = search.value.trim() ? `${number(found.length)} of ` : "";
-  const first = shown.size < found.length ? `, the first ${number(shown.size)} shown` : "";
+  const of = search.value.trim() ? `${number(matches.length)} of ` : "";
+  const first = shown.size < matches.length ? `, first ${number(shown.size)} shown` : "";
   count.textContent = `${of}${number(captions.length)} captions${first}`;
-  further.hidden = found.length <= STEP;
-  more.textContent = `Show ${number(Math.min(STEP, found.length - shown.size))} more`;
-  more.hidden = shown.size === found.length;
-  all.textContent = more.hidden ? `Show the first ${STEP} only` : `Show all ${number(found.length)}`;
+  further.hidden = matches.length <= STEP;
+  more.textContent = `Show ${number(Math.min(STEP, matches.length - shown.size))} more`;
+  more.hidden = shown.size === matches.length;
+  all.textContent = more.hidden ? `Show only the first ${STEP}` : `Show all ${number(matches.length)}`;
 };
 const showAtMost = (number) => {
-  most = number;
+  limit = number;
   show();
-  // A button that goes would take the keyboard's place with it.
+  // A button that disappears would lose the keyboard focus.
   if (more.hidden) all.focus({ preventScroll: true });
 };
 const sort = (button) => {
@@ -46,7 +46,7 @@ const sort = (button) => {
 };
 
 search.addEventListener("input", show);
-more.addEventListener("click", () => showAtMost(most + STEP));
+more.addEventListener("click", () => showAtMost(limit + STEP));
 all.addEventListener("click", () => {
   const fewer = more.hidden;
   showAtMost(fewer ? STEP : Infinity);

@@ -11,7 +11,7 @@ from scanner.scoring.observation import Signal, there
 from scanner.scoring.schedule import Needs
 from scanner.signals.attention import (
     attention_entropy,
-    beginning_mass,
+    bos_mass,
     entropy_d,
     prompt_mass,
     summary_mass,
@@ -55,7 +55,7 @@ _ALL = (
             f"{_REN}, finding 1",
         ),
         ATTENTION,
-        lambda seen: beginning_mass(seen.early),
+        lambda seen: bos_mass(seen.early),
         memorized=-1,
     ),
     Signal(
@@ -86,7 +86,7 @@ _ALL = (
     Signal(
         column("bos_mass_layers", FLOATS, "bos_mass of each layer in run order", "share", _REN),
         ATTENTION,
-        lambda seen: torch.stack([beginning_mass(abar) for abar in seen.attention], 1),
+        lambda seen: torch.stack([bos_mass(abar) for abar in seen.attention], 1),
         memorized=-1,
     ),
     Signal(

@@ -1,1 +1,1 @@
-"""Pure maths: each function is an equation of the field, tensors in and tensors out."""
+"""Published memorization signals as pure functions on tensors, one equation each."""

@@ -1,4 +1,4 @@
-"""Fine-tuning from the command line, with a guard and without."""
+"""memscan finetune with and without a guard."""
 
 import json
 import shutil
@@ -15,10 +15,10 @@ from scanner.testbed import files
 from tests.memscan import called
 
 
-def test_a_guard_that_leaves_out_everything_keeps_the_weights(
+def test_a_guard_that_excludes_everything_keeps_the_weights(
     random_models: dict[str, Path], tmp_path: Path
 ) -> None:
-    """Saved as a pipeline, whose U-Net moves only where it may learn."""
+    """The saved pipeline's U-Net changes only without the guard."""
     rows = pq.read_table(files.HELDOUT).slice(0, 6)
     data, model = tmp_path / "data.parquet", str(random_models["sd1"])
     pq.write_table(rows.rename_columns(["id", "TEXT", "u", "w", "h", "jpg"]), data)
@@ -36,13 +36,13 @@ def test_a_guard_that_leaves_out_everything_keeps_the_weights(
     listed = pq.read_table(tmp_path / "entropy" / "left-out.parquet").to_pylist()
     assert {row["key"] for row in listed} <= set(rows["key"].to_pylist())
     assert sum(row["left_out"] for row in listed) == 6
-    assert main([*arguments, *tuning]) == 2, "it does not write over a pipeline"
+    assert main([*arguments, *tuning]) == 2, "a pipeline is not overwritten"
 
 
-def test_clean_pairs_set_the_threshold_and_no_other_is_given_beside_them(
+def test_clean_pairs_set_the_threshold(
     random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuned, "CALIBRATED_ON", 8)
+    monkeypatch.setattr(tuned, "CALIBRATION_SAMPLES", 8)
     few = tmp_path / "clean.parquet"
     pq.write_table(pq.read_table(files.HELDOUT).slice(0, 4), few)
     out, start = tmp_path / "out", str(random_models["sd1"])
@@ -53,7 +53,7 @@ def test_clean_pairs_set_the_threshold_and_no_other_is_given_beside_them(
     assert main([*arguments, *tuning, "--threshold", "1"]) == 2, "two thresholds"
 
 
-def test_bad_pictures_are_skipped_counted_and_listed(
+def test_bad_images_are_skipped_counted_and_listed(
     random_models: dict[str, Path], tmp_path: Path
 ) -> None:
     rows = pq.read_table(files.HELDOUT).slice(0, 5).to_pylist()
@@ -68,7 +68,7 @@ def test_bad_pictures_are_skipped_counted_and_listed(
     assert (found["samples"], found["skipped"]) == (3, 2)
     skipped = [(one["row"], one["key"]) for one in found["skipped_samples"]]
     assert skipped == [(1, rows[1]["key"]), (3, "gone")]
-    assert "row 3 (key gone) is skipped: no bytes of a picture" in done.stderr
+    assert "row 3 (key gone) skipped: no image" in done.stderr
 
 
 def test_a_damaged_vae_is_refused_before_training(

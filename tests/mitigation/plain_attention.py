@@ -1,4 +1,4 @@
-"""The mitigated attention, computed step by step."""
+"""The mitigated attention as a plain computation."""
 
 import math
 from typing import Any
@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 class PlainAttention:
-    """The definition (signals.md): positions >= n have no weight, logit 0 of captions times C."""
+    """The definition of Ren et al. 2024: zero weight at positions >= n; the captions' BOS logit
+    times ``factor``."""
 
     def __init__(self, n: list[int], factor: float, mask: bool, guided: bool) -> None:
         self.n, self.factor, self.mask, self.guided = n, factor, mask, guided

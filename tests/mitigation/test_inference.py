@@ -1,4 +1,4 @@
-"""Mitigation against a plain computation: softmax over scaled and masked logits, head by head."""
+"""Mitigation compared with a plain computation: softmax over scaled and masked logits per head."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def sd1(pipelines: dict[str, DiffusionPipeline]) -> Any:
 
 
 def generate(pipe: Any, captions: list[str] | None, steps: int = 2, **options: Any) -> Tensor:
-    """Latents; every image starts from a noise of its own, the same each time."""
+    """Generate latents; each image starts from its own fixed noise."""
     rows = len(captions or options["prompt_embeds"]) * options.get("num_images_per_prompt", 1)
     return pipe(
         captions,
@@ -76,7 +76,7 @@ def plainly(pipe: Any, processor: PlainAttention, run: Callable[[], Tensor]) -> 
         (UNEQUAL, 1, 3.0, 2.0, False),
     ],
 )
-def test_a_generation_is_what_the_plain_computation_gives(
+def test_a_mitigated_generation_equals_the_plain_computation(
     pipe: Any, captions: list[str], images: int, guidance: float, factor: float, mask: bool
 ) -> None:
     n = [count for text in captions for count in [len(_tokens(pipe, text))] * images]
@@ -89,14 +89,14 @@ def test_a_generation_is_what_the_plain_computation_gives(
     with mitigate(pipe, factor, mask):
         mitigated = run()
     assert (mitigated - plain).abs().max() < 1e-4 * plain.abs().max()
-    assert (stock - plain).abs().max() > 1e-2 * plain.abs().max(), "the change has to show"
+    assert (stock - plain).abs().max() > 1e-2 * plain.abs().max(), "the edit has an effect"
 
 
 def _tokens(pipe: Any, caption: str) -> list[int]:
     return pipe.tokenizer(caption)["input_ids"]
 
 
-def test_nothing_is_left_behind_and_nothing_is_installed_with_both_parts_off(pipe: Any) -> None:
+def test_hooks_are_removed_and_not_installed_when_off(pipe: Any) -> None:
     def hooks() -> int:
         return sum(
             len(module._forward_hooks) + len(module._forward_pre_hooks)
@@ -121,11 +121,11 @@ def test_nothing_is_left_behind_and_nothing_is_installed_with_both_parts_off(pip
     assert torch.equal(generate(pipe, UNEQUAL), stock)
 
 
-def test_only_the_chosen_steps_and_layers_are_changed(sd1: Any) -> None:
+def test_only_the_given_steps_and_layers_are_edited(sd1: Any) -> None:
     seen: list[list[int]] = []
 
     def lengths(run: Callable[[], Tensor]) -> list[list[int]]:
-        """Text positions that each layer got, a list a forward."""
+        """Return the number of text positions per layer, one list per forward."""
         seen.clear()
         names = cross_attention_layers(sd1.unet)
         hooks = [sd1.unet.register_forward_pre_hook(lambda *_: seen.append([]))]
@@ -145,10 +145,10 @@ def test_only_the_chosen_steps_and_layers_are_changed(sd1: Any) -> None:
     n = len(_tokens(sd1, EQUAL[0]))
     assert got[1] == [n if layer in (2, 5) else 77 for layer in range(16)]
     assert all(one == [77] * 16 for one in [got[0], *got[2:]])
-    assert again == got, "steps are counted anew in every generation"
+    assert again == got, "every generation counts its steps from 0"
 
 
-def test_a_threshold_leaves_captions_below_it_alone_to_the_last_bit(pipe: Any) -> None:
+def test_captions_below_the_threshold_stay_bit_identical(pipe: Any) -> None:
     stock = generate(pipe, UNEQUAL)
     with mitigate(pipe) as everything:
         whole = generate(pipe, UNEQUAL)
@@ -158,7 +158,7 @@ def test_a_threshold_leaves_captions_below_it_alone_to_the_last_bit(pipe: Any) -
         norms = record.noise_norm_N
     assert record.extra_forwards == 0
     expected = _norms(pipe, UNEQUAL)
-    # The empty caption differs from itself by rounding only.
+    # The empty caption differs from itself only by rounding.
     assert torch.allclose(norms, expected, rtol=1e-4, atol=1e-4)
 
     highest = int(norms.argmax())
@@ -175,9 +175,7 @@ def test_a_threshold_leaves_captions_below_it_alone_to_the_last_bit(pipe: Any) -
     assert record.extra_forwards == 1
 
 
-def test_a_calibration_s_threshold_tells_memorized_captions_where_a_generation_begins_alike() -> (
-    None
-):
+def test_a_calibrated_threshold_flags_memorized_captions() -> None:
     pipe = DiffusionPipeline.from_pretrained(files.MODEL, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     rows = labels().to_pylist()
@@ -188,18 +186,18 @@ def test_a_calibration_s_threshold_tells_memorized_captions_where_a_generation_b
             generate(pipe, memorized, steps=20)
         with pytest.raises(UserError, match="4 x 8 x 8"):
             pipe(memorized[0], num_inference_steps=50, height=64, width=128)
-        stop = {"callback_on_step_end": _stop_after_the_first}
+        stop = {"callback_on_step_end": _stop_after_first_step}
         generate(pipe, memorized + clean, steps=50, **stop)
         flagged = record.flagged_N.tolist()
-        assert sum(flagged[:12]) >= 6, "of memorized ones, by its own evaluation, 77 %"
+        assert sum(flagged[:12]) >= 6, "its TPR is 77 %"
         assert not any(flagged[12:])
     with pytest.raises(UsageError, match="not both"), mitigate(pipe, threshold=1, calibration="x"):
         pass
 
 
-def _stop_after_the_first(pipe: Any, step: int, timestep: Any, told: Any) -> Any:
+def _stop_after_first_step(pipe: Any, step: int, timestep: Any, tensors: Any) -> Any:
     pipe._interrupt = True
-    return told
+    return tensors
 
 
 def test_a_calibration_without_the_signal_is_refused(tmp_path: Path, sd1: Any) -> None:
@@ -215,21 +213,21 @@ def test_a_calibration_without_the_signal_is_refused(tmp_path: Path, sd1: Any) -
 
 
 def _norms(pipe: Any, captions: list[str]) -> Tensor:
-    """‖ε_c − ε_∅‖ at the first step, each caption by itself, from the raw U-Net outputs."""
-    found = []
+    """Compute ‖ε_c − ε_∅‖ at the first step, one caption at a time, from raw U-Net outputs."""
+    first_step = []
 
-    def keep(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if not found:
-            told, empty = output[0][1].double(), output[0][0].double()
-            norm = (told - empty).norm()
+    def measure(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if not first_step:
+            conditional, unconditional = output[0][1].double(), output[0][0].double()
+            norm = (conditional - unconditional).norm()
             if pipe.scheduler.config.prediction_type == "v_prediction":
                 norm = norm * pipe.scheduler.alphas_cumprod[int(args[1])].double().sqrt()
-            found.append(norm)
+            first_step.append(norm)
 
     norms = []
     for row, caption in enumerate(captions):
-        found.clear()
-        hook = pipe.unet.register_forward_hook(keep, with_kwargs=True)
+        first_step.clear()
+        hook = pipe.unet.register_forward_hook(measure, with_kwargs=True)
         size = pipe.unet.config.sample_size * pipe.vae_scale_factor
         pipe(
             caption,
@@ -240,7 +238,7 @@ def _norms(pipe: Any, captions: list[str]) -> Tensor:
             width=size,
         )
         hook.remove()
-        norms.append(found[0])
+        norms.append(first_step[0])
     return torch.stack(norms).float()
 
 
@@ -254,26 +252,26 @@ def test_the_probe_sees_the_mitigated_attention(pipe: Any) -> None:
     assert torch.allclose(watched, mitigated, atol=1e-4 * plain.abs().max())
     for row, caption in enumerate(UNEQUAL):
         after = record.abar[0][row, len(_tokens(pipe, caption)) :]
-        assert not after.any(), "padding that is hidden has no attention"
+        assert not after.any(), "masked padding has no attention"
 
 
 def test_embeddings_need_their_token_counts(sd1: Any) -> None:
     with torch.no_grad():
-        told, _ = sd1.encode_prompt(UNEQUAL, "cpu", 1, False)
+        embeddings, _ = sd1.encode_prompt(UNEQUAL, "cpu", 1, False)
     counts = [len(_tokens(sd1, caption)) for caption in UNEQUAL]
     with mitigate(sd1):
         expected = generate(sd1, UNEQUAL)
         with pytest.raises(UserError, match="token_counts"):
-            generate(sd1, None, prompt_embeds=told)
+            generate(sd1, None, prompt_embeds=embeddings)
     empty = sd1.encode_prompt([""] * 3, "cpu", 1, False)[0]
     with mitigate(sd1, token_counts=counts):
-        given = generate(sd1, None, prompt_embeds=told, negative_prompt_embeds=empty)
-    assert torch.allclose(given, expected, atol=1e-5 * expected.abs().max())
-    with mitigate(sd1, token_counts=[3]), pytest.raises(UserError, match="give one for each"):
-        generate(sd1, None, prompt_embeds=told)
+        images = generate(sd1, None, prompt_embeds=embeddings, negative_prompt_embeds=empty)
+    assert torch.allclose(images, expected, atol=1e-5 * expected.abs().max())
+    with mitigate(sd1, token_counts=[3]), pytest.raises(UserError, match="one per caption"):
+        generate(sd1, None, prompt_embeds=embeddings)
 
 
-def test_what_cannot_be_mitigated_is_refused_with_the_reason(sd1: Any) -> None:
+def test_unsupported_requests_are_refused_with_the_reason(sd1: Any) -> None:
     with pytest.raises(UserError, match="0 to 15"), mitigate(sd1, layers=(16,)):
         pass
     with mitigate(sd1, threshold=1.0), pytest.raises(UserError, match="guidance"):

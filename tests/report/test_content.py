@@ -1,4 +1,4 @@
-"""What a report says is known of the captions."""
+"""The content of a report, from a run's tables."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def run(tmp_path: Path) -> str:
 
 
 def counted(tables: RunTables, run: str, labels: Labels | None) -> dict[str, int]:
-    """Captions by what is known of them, in the histogram of one signal."""
+    """Count captions by kind in the histogram of one signal."""
     found = gather(run, tables, read_policy("default"), None, 10, labels)
     kinds: dict[str, int] = {}
     for row in found.bins:
@@ -42,23 +42,23 @@ def counted(tables: RunTables, run: str, labels: Labels | None) -> dict[str, int
     return kinds
 
 
-def test_labels_set_the_memorized_captions_apart(run: str) -> None:
+def test_labelled_captions_are_shown_separately(run: str) -> None:
     labels = Labels("caption", list(TEXTS), [True, True, False, True], [None] * 4)
     found = counted(open_run(run), run, labels)
     assert found == {"memorized, by label": 2, "other captions": 1}
 
 
-def test_without_labels_and_verdicts_all_captions_are_of_one_kind(run: str) -> None:
+def test_without_labels_and_verdicts_there_is_one_kind(run: str) -> None:
     assert counted(open_run(run), run, None) == {"other captions": 3}
 
 
 def test_labels_of_other_captions_are_refused(run: str) -> None:
     labels = Labels("caption", ["elsewhere"], [True], [None])
-    with pytest.raises(UserError, match="none of them names a caption"):
+    with pytest.raises(UserError, match="none matches a caption"):
         counted(open_run(run), run, labels)
 
 
-def test_captions_without_a_score_are_counted_by_why_they_have_none(tmp_path: Path) -> None:
+def test_unscored_captions_are_counted_by_reason(tmp_path: Path) -> None:
     """Five captions in ten samples: two beyond the limit, one rejected, one quarantined."""
     trained, planned = "abcde", "abcr"
     samples = [{"caption_id": name} for name in trained * 2]
@@ -89,14 +89,14 @@ def test_captions_without_a_score_are_counted_by_why_they_have_none(tmp_path: Pa
     assert found.unscored == ("scan --limit 3", "1 rejected by the scan", "1 quarantined")
 
 
-def test_a_limit_that_leaves_nothing_out_is_no_reason(tmp_path: Path) -> None:
+def test_a_limit_above_the_caption_count_is_not_a_reason(tmp_path: Path) -> None:
     rows = [{"caption_id": "a", "caption": "a", "entropy_e": 1.0}]
     record = {"inputs": {"limit": 9}, "asked": {}, "model": {}}
     run = make_run(tmp_path / "run", rows, record=record)
     assert gather(run, open_run(run), read_policy("default"), None, 10).scanned.unscored == ()
 
 
-def test_the_policys_table_says_what_each_rule_does(run: str, tmp_path: Path) -> None:
+def test_the_policy_table_describes_each_rule(run: str, tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_text(
         'name = "mine"\nversion = 1\n'
@@ -106,6 +106,6 @@ def test_the_policys_table_says_what_each_rule_does(run: str, tmp_path: Path) ->
     found = gather(run, open_run(run), read_policy(str(file)), None, 10)
     first, loud = found.rules
     assert (first.when, first.captions, first.recaption) == ("caption LIKE 'first%'", 1, 1)
-    assert first.does.startswith("recaption: all samples stay")
-    assert loud.does == "cap: all but 2 samples of each caption go"
+    assert first.effect.startswith("recaption: keeps all samples")
+    assert loud.effect == "cap: keeps 2 samples per caption, removes the rest"
     assert (loud.captions, loud.removed, loud.recaption) == (2, 0, 0)

@@ -1,4 +1,4 @@
-"""The report in a real browser: hostile captions, search, sorting, light, dark and print."""
+"""The report in a real browser: hostile captions, search, sorting, dark mode and print."""
 
 import random
 from collections.abc import Iterator
@@ -66,7 +66,7 @@ def test_a_thousand_captions_fit_into_five_megabytes(file: Path) -> None:
     assert file.stat().st_size < 5_000_000
 
 
-def test_a_calibration_without_labels_and_a_bucket_will_do(
+def test_a_report_with_an_unlabelled_calibration_goes_to_a_bucket(
     run: str, s3: str, tmp_path: Path
 ) -> None:
     listed = str(tmp_path / "list.json")
@@ -75,7 +75,7 @@ def test_a_calibration_without_labels_and_a_bucket_will_do(
     written = write_report(config, "memscan report")
     page = Store(f"{s3}/pages").read("report.html")
     assert len(page) == written
-    assert b"The calibration was judged on" not in page
+    assert b"The calibration was evaluated on" not in page
 
 
 def test_hostile_captions_are_text(shown: Page) -> None:
@@ -84,7 +84,7 @@ def test_hostile_captions_are_text(shown: Page) -> None:
     assert cells.nth(0).inner_text().strip() == HOSTILE.strip()
     assert shown.evaluate("window.ran") is None
     assert shown.locator("main script:not([type='application/json']), main img").count() == 0
-    # A caption of ten thousand characters scrolls in its cell, and the page stays in its width.
+    # A caption of ten thousand characters scrolls in its cell without widening the page.
     assert cells.nth(1).bounding_box()["height"] < 200
     assert shown.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
@@ -96,9 +96,9 @@ def test_search_and_sort_work_by_keyboard(shown: Page) -> None:
     assert shown.locator("#count").inner_text() == "1 of 1,000 captions"
     shown.locator("#search").fill("drop noise_norm")
     assert shown.locator(VISIBLE).count() == 1
-    below = shown.locator("#ranked td.caption").nth(700).inner_text()
-    shown.locator("#search").fill(" ".join(reversed(below.split())))
-    assert shown.locator(f"{VISIBLE} td.caption").all_inner_texts() == [below]
+    hidden = shown.locator("#ranked td.caption").nth(700).inner_text()
+    shown.locator("#search").fill(" ".join(reversed(hidden.split())))
+    assert shown.locator(f"{VISIBLE} td.caption").all_inner_texts() == [hidden]
     shown.locator("#search").fill("cat nowhere")
     assert shown.locator("#count").inner_text() == "0 of 1,000 captions"
     shown.locator("#search").fill("")
@@ -115,16 +115,16 @@ def test_search_and_sort_work_by_keyboard(shown: Page) -> None:
     assert shown.locator(VISIBLE).count() == 50
 
 
-def test_fifty_captions_are_shown_and_more_on_demand_by_keyboard(shown: Page) -> None:
+def test_fifty_captions_are_shown_and_more_on_demand(shown: Page) -> None:
     assert shown.locator(VISIBLE).count() == 50
-    assert shown.locator("#count").inner_text() == "1,000 captions, the first 50 shown"
+    assert shown.locator("#count").inner_text() == "1,000 captions, first 50 shown"
     shown.get_by_role("button", name="Show 50 more").press("Enter")
     assert shown.locator(VISIBLE).count() == 100
     shown.get_by_role("button", name="Show all 1,000").press("Enter")
     assert shown.locator(VISIBLE).count() == 1000
     assert shown.locator("#count").inner_text() == "1,000 captions"
     assert not shown.locator("#more").is_visible()
-    fewer = shown.get_by_role("button", name="Show the first 50 only")
+    fewer = shown.get_by_role("button", name="Show only the first 50")
     assert fewer.evaluate("button => button === document.activeElement")
     shown.keyboard.press("Enter")
     assert shown.locator(VISIBLE).count() == 50
@@ -141,14 +141,14 @@ def test_a_narrow_page_shows_every_column_and_the_reasons(shown: Page, width: in
         box = cell.bounding_box()
         assert box is None or 0 <= box["x"] <= box["x"] + box["width"] <= width
     assert shown.locator("#ranked tbody:nth-of-type(3) .why").inner_text().strip() == REASON
-    # The headings stay in view while the captions scroll.
+    # Column headings stay visible while scrolling.
     assert 0 <= shown.get_by_role("button", name="entropy_e").bounding_box()["y"] < 120
 
 
-def test_nothing_is_cut_or_scrolls_sideways_on_a_phone(browser: Browser, file: Path) -> None:
+def test_nothing_overflows_sideways_on_a_phone(browser: Browser, file: Path) -> None:
     with opened(browser, file) as page:
         page.set_viewport_size({"width": 390, "height": 844})
-        page.wait_for_timeout(500)  # charts are drawn again
+        page.wait_for_timeout(500)  # charts are redrawn
         wide = page.evaluate(
             """() => [...document.querySelectorAll("main *")]
             .filter((one) => !one.closest("svg") || one.tagName === "svg")
@@ -159,18 +159,18 @@ def test_nothing_is_cut_or_scrolls_sideways_on_a_phone(browser: Browser, file: P
         )
         assert wide == []
         row = page.locator("#policy ~ .wide tbody tr").first
-        assert "holds when" in row.locator("td").nth(1).evaluate(
+        assert "condition" in row.locator("td").nth(1).evaluate(
             "cell => getComputedStyle(cell, '::before').content"
         )
 
 
-def test_the_contents_lead_to_every_section(shown: Page) -> None:
+def test_the_table_of_contents_links_to_every_section(shown: Page) -> None:
     links = shown.locator("nav a")
     titles = links.all_inner_texts()
     assert titles == shown.locator("h2").all_inner_texts()
-    assert {"What the policy removes", "How sure this is"} <= set(titles[:3])
-    links.nth(titles.index("How sure this is")).press("Enter")
-    assert abs(shown.get_by_role("heading", name="How sure").bounding_box()["y"]) < 2
+    assert {"Effect of the policy", "Reliability of the scores"} <= set(titles[:3])
+    links.nth(titles.index("Reliability of the scores")).press("Enter")
+    assert abs(shown.get_by_role("heading", name="Reliability").bounding_box()["y"]) < 2
 
 
 def test_without_scripts_all_captions_are_shown(browser: Browser, file: Path) -> None:
@@ -182,7 +182,7 @@ def test_without_scripts_all_captions_are_shown(browser: Browser, file: Path) ->
         assert page.locator("thead button:enabled").count() == 0
 
 
-def test_the_page_says_what_was_scored(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_states_how_many_captions_were_scored(browser: Browser, tmp_path: Path) -> None:
     captions = make_captions(4)
     rows = [
         {
@@ -203,11 +203,11 @@ def test_the_page_says_what_was_scored(browser: Browser, tmp_path: Path) -> None
     assert "(1 quarantined)" in facts
     assert "1 caption that the model was not trained on" in facts
     assert "standard, 1 seed, 50 steps" in facts
-    assert "without a score are not judged, which leaves 1 sample in place." in policy
+    assert "does not cover captions without a score, which keeps 1 sample." in policy
 
 
 @pytest.mark.parametrize("style", [True, False])
-def test_labels_that_differ_in_style_are_doubted(
+def test_labels_that_differ_in_style_cause_a_warning(
     browser: Browser, tmp_path: Path, style: bool
 ) -> None:
     choose = random.Random(1)
@@ -235,16 +235,16 @@ def test_labels_that_differ_in_style_are_doubted(
     page_file = tmp_path / "report.html"
     write_report(ReportConfig(run, str(page_file), calibration=out), "memscan report")
     with opened(browser, page_file) as page:
-        said = page.locator("main").inner_text()
+        text = page.locator("main").inner_text()
         headline = page.locator(".big").inner_text()
-    assert ("cannot be trusted" in said) == style
-    # A number that the warning would take back is not given.
-    assert ("is not known: the labels of the calibration differ in style" in headline) == style
+    assert ("cannot be trusted" in text) == style
+    # The headline gives no number that the warning would contradict.
+    assert ("is unknown: the labels of the calibration differ in style" in headline) == style
     assert ("expected to be memorized" in headline) != style
-    assert ("expected not to be memorized" in said) != style
+    assert ("expected not to be memorized" in text) != style
 
 
-def test_triggers_are_marked_and_charts_have_words(shown: Page) -> None:
+def test_triggers_are_marked_and_charts_have_a_description(shown: Page) -> None:
     assert shown.locator("#ranked td.caption .trigger").count() >= 999
     charts = shown.locator(".chart")
     assert charts.count() == 3
@@ -252,7 +252,7 @@ def test_triggers_are_marked_and_charts_have_words(shown: Page) -> None:
         assert len(charts.nth(number).get_attribute("aria-label") or "") > 40
 
 
-def test_dark_and_print_have_their_colours(browser: Browser, file: Path) -> None:
+def test_dark_mode_and_print_have_their_own_colours(browser: Browser, file: Path) -> None:
     colour = "getComputedStyle(document.body).backgroundColor"
     with opened(browser, file, "dark") as page:
         assert page.evaluate(colour) == "rgb(21, 23, 26)"

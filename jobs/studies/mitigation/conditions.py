@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scanner.mitigation.edit import AttentionEdit, padding_bias, scale_beginning
-from scanner.mitigation.listening import Rows
+from scanner.mitigation.edit import AttentionEdit, padding_bias, scale_bos
+from scanner.mitigation.prompt_hook import PromptRows
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,18 @@ def choose_positions(token_mass: list[list[float]], seed: int) -> TokenPositions
     return TokenPositions(triggers, others, random_token)
 
 
-def make_edit(condition: Condition, positions: TokenPositions) -> Callable[[Rows], AttentionEdit]:
+def make_edit(
+    condition: Condition, positions: TokenPositions
+) -> Callable[[PromptRows], AttentionEdit]:
     """Return the attention edit for a batch of the captions of ``positions``, one image each."""
 
-    def build(rows: Rows) -> AttentionEdit:
+    def build(rows: PromptRows) -> AttentionEdit:
         assert rows.n_N is not None
         dose, target = condition.dose, condition.target
         padding_NL = padding_bias(rows.n_N, rows.length)
         if target in ("mitigation", "beginning"):
             bias_NL = padding_NL if condition.mask else None
-            return AttentionEdit(rows.count, bias_NL, bias_NL, lambda k: scale_beginning(k, dose))
+            return AttentionEdit(rows.count, bias_NL, bias_NL, lambda k: scale_bos(k, dose))
         if target == "beginning sham":
             token_N = torch.tensor(positions.random_token)
             return AttentionEdit(rows.count, key=lambda k: _change_by_same_norm(k, token_N, dose))

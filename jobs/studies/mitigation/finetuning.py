@@ -16,9 +16,9 @@ import torch
 from jobs.studies.mitigation.evaluator import LOW_TIMES, Evaluator, shared_evaluator
 from scanner.mitigation.finetune import finetune, make_guard
 from scanner.mitigation.guard import Guard, Signal
-from scanner.mitigation.pictures import Pictures
 from scanner.mitigation.threshold import RunningQuantile
-from scanner.mitigation.tuning import Tuning
+from scanner.mitigation.training_images import TrainingImages
+from scanner.mitigation.training_options import TrainingOptions
 from scanner.testbed import files, reproduction
 
 DRAW = 5
@@ -70,7 +70,7 @@ def finetune_and_measure(run: FinetuneRun) -> pa.Table:
     """
     evaluator = Evaluator(shared_evaluator().bank_NF)  # not shared: training changes the U-Net
     repeated, once, unseen = _split()
-    tuning = Tuning(run.steps, BATCH, RATE)
+    tuning = TrainingOptions(run.steps, BATCH, RATE)
     guard = None if run.signal == "off" else _guard(evaluator, run, tuning, unseen)
     roles = [("repeated", caption) for caption, _ in repeated]
     roles += [("once", caption) for caption, _ in once[:MEASURED_ONCE]]
@@ -86,15 +86,22 @@ def finetune_and_measure(run: FinetuneRun) -> pa.Table:
     rows = [(f"repeated {n}.{k}", *pair) for n, pair in enumerate(repeated) for k in range(REPEATS)]
     rows += [(f"once {n}", *pair) for n, pair in enumerate(once)]
     with guard or nullcontext():
-        finetune(evaluator.model, evaluator.pipe.vae, Pictures.of(rows), tuning, guard, after)
+        finetune(
+            evaluator.model,
+            evaluator.pipe.vae,
+            TrainingImages.from_rows(rows),
+            tuning,
+            guard,
+            after,
+        )
     return pa.concat_tables(measured)
 
 
-def _guard(evaluator: Evaluator, run: FinetuneRun, tuning: Tuning, unseen: list) -> Guard:
+def _guard(evaluator: Evaluator, run: FinetuneRun, tuning: TrainingOptions, unseen: list) -> Guard:
     signal: Signal = run.signal  # type: ignore[assignment]
     running, clean = RunningQuantile(run.quantile, bins=BINS), None
     if run.calibrated:
-        clean = Pictures.of((f"unseen {n}", *pair) for n, pair in enumerate(unseen))
+        clean = TrainingImages.from_rows((f"unseen {n}", *pair) for n, pair in enumerate(unseen))
     return make_guard(
         evaluator.model, evaluator.pipe.vae, signal, run.layers, running, tuning, clean=clean
     )
@@ -120,7 +127,7 @@ def _measure(
     images = reproduction.generate(evaluator.pipe, captions, seed=0)
     rmse, copied = evaluator.judge(images, captions)
     count = len(roles)
-    share = None if guard is None else guard.left_out.share
+    share = None if guard is None else guard.exclusions.share
     return pa.table(
         {
             "run": [run.name] * count,

@@ -10,7 +10,7 @@ from jobs.studies.mitigation.conditions import NONE, Condition, choose_positions
 from jobs.studies.mitigation.evaluator import StudyCaption, shared_evaluator
 from scanner.mitigation.edit import AttentionEdit
 from scanner.mitigation.intervention import intervene
-from scanner.mitigation.limit import Limit
+from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold
 from scanner.scoring import Scorer
 from scanner.testbed import reproduction
 
@@ -35,8 +35,8 @@ def _batch(condition: Condition, seed: int, part: Sequence[StudyCaption]) -> pa.
     captions = [caption.caption for caption in part]
     if condition == NONE:
         # No caption reaches this threshold: the first step is measured and nothing is changed.
-        no_edit, never = (lambda rows: AttentionEdit(rows.count)), Limit(math.inf)
-        context = intervene(evaluator.pipe, no_edit, limit=never)
+        no_edit, never = (lambda rows: AttentionEdit(rows.count)), NoiseNormThreshold(math.inf)
+        context = intervene(evaluator.pipe, no_edit, threshold=never)
     else:
         scorer = Scorer(evaluator.model, "triage", batch_size=len(part), seeds=1)
         mass = scorer.score(captions)["token_mass"].to_pylist()

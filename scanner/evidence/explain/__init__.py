@@ -1,17 +1,17 @@
-"""One caption made visible: where attention goes, when, on what, and which words are to blame."""
+"""Explain one caption: its attention over steps, layers and image, and which words cause it."""
 
-from scanner.evidence.explain.explanation import PUBLISHED, Explanation, Setting, explain
-from scanner.evidence.explain.held_out import PLAIN, read_captions, spread
-from scanner.evidence.explain.page import page, write_pictures
+from scanner.evidence.explain.explanation import PUBLISHED, ExplainOptions, Explanation, explain
+from scanner.evidence.explain.held_out import DEFAULT_CAPTIONS, pick_held_out, read_captions
+from scanner.evidence.explain.page import render_explanation, write_png_files
 
 __all__ = [
-    "PLAIN",
+    "DEFAULT_CAPTIONS",
     "PUBLISHED",
+    "ExplainOptions",
     "Explanation",
-    "Setting",
     "explain",
-    "page",
+    "pick_held_out",
     "read_captions",
-    "spread",
-    "write_pictures",
+    "render_explanation",
+    "write_png_files",
 ]

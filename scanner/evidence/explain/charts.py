@@ -1,4 +1,4 @@
-"""The charts of an explanation, in the colours of a page or of a picture."""
+"""Charts of an explanation, in the colours of a page or a PNG file."""
 
 from typing import Any
 
@@ -15,43 +15,46 @@ ROW = 17
 PICTURE = 330
 
 
-def scores_chart(found: Explanation, colours: Colours) -> Chart:
-    """Each score on a line with those of the held-out captions: a diamond among dots."""
-    chart = _score_rows(found, colours)
-    return finish(
-        chart, colours, "Scores of the caption against held-out captions. " + _said(found)
-    )
+def scores_chart(explanation: Explanation, colours: Colours) -> Chart:
+    """Draw each score as a diamond on a line with ticks for the held-out captions."""
+    chart = _score_rows(explanation, colours)
+    description = "Scores of the caption against held-out captions. " + _describe(explanation)
+    return finish(chart, colours, description)
 
 
-def overview_chart(found: Explanation, colours: Colours, picture: str) -> Chart:
-    """What the page starts with, as one picture; ``picture``: a data URL of what is generated."""
-    place = alt.Chart(_data([{"url": picture}]))
-    image = place.mark_image(width=PICTURE, height=PICTURE, align="left", baseline="top").encode(
+def overview_chart(explanation: Explanation, colours: Colours, picture: str) -> Chart:
+    """Draw the top of the page as one image; ``picture``: a data URL of the generated image."""
+    base = alt.Chart(_data([{"url": picture}]))
+    image = base.mark_image(width=PICTURE, height=PICTURE, align="left", baseline="top").encode(
         url="url:N", x=alt.value(0), y=alt.value(0)
     )
-    beside = [_score_rows(found, colours)] if found.held_out else []
-    lead = [image.properties(width=PICTURE, height=PICTURE), *beside]
+    scores = [_score_rows(explanation, colours)] if explanation.held_out else []
+    lead = [image.properties(width=PICTURE, height=PICTURE), *scores]
     chart = alt.vconcat(
-        alt.hconcat(*lead, spacing=40), _curve_panels(found, colours), spacing=24
+        alt.hconcat(*lead, spacing=40), _curve_panels(explanation, colours), spacing=24
     ).properties(
         title=alt.TitleParams(
-            found.caption, subtitle=found.evidence or "", fontSize=18, limit=WIDE, offset=12
+            explanation.caption,
+            subtitle=explanation.evidence or "",
+            fontSize=18,
+            limit=WIDE,
+            offset=12,
         )
     )
-    return finish(chart, colours, f"The caption and the picture. {_said(found)}")
+    return finish(chart, colours, f"The caption and the image. {_describe(explanation)}")
 
 
-def _score_rows(found: Explanation, colours: Colours) -> alt.VConcatChart:
-    return alt.vconcat(*(_score_chart(score, colours) for score in found.scores), spacing=6)
+def _score_rows(explanation: Explanation, colours: Colours) -> alt.VConcatChart:
+    return alt.vconcat(*(_score_chart(score, colours) for score in explanation.scores), spacing=6)
 
 
 def _score_chart(score: Score, colours: Colours) -> Any:
     dots = alt.Chart(_data({"value": value} for value in score.others))
-    one = alt.Chart(_data([{"value": score.value}]))
-    x = alt.X("value:Q", title=None, scale=alt.Scale(zero=False, nice=True), axis=_few(4))
+    own = alt.Chart(_data([{"value": score.value}]))
+    x = alt.X("value:Q", title=None, scale=alt.Scale(zero=False, nice=True), axis=_axis(4))
     return alt.layer(
         dots.mark_tick(color=colours.others, opacity=0.55, thickness=1.5, height=16).encode(x=x),
-        one.mark_point(
+        own.mark_point(
             shape="diamond", size=170, filled=True, opacity=1, color=colours.here
         ).encode(x=x, tooltip=[alt.Tooltip("value:Q", title=score.name, format=".4g")]),
     ).properties(
@@ -68,44 +71,45 @@ def _score_chart(score: Score, colours: Colours) -> Any:
 
 
 def _direction(score: Score) -> str:
-    """What memorized captions have, and what that makes of this one."""
-    more = {1: "memorized: more", -1: "memorized: less"}.get(score.memorized, "direction unknown")
-    return f"{more} – {score.evidence}" if score.points else more
+    """Describe the direction of memorized captions, and the evidence for this one."""
+    texts = {1: "memorized: higher", -1: "memorized: lower"}
+    direction = texts.get(score.memorized, "direction unknown")
+    return f"{direction} – {score.evidence}" if score.points else direction
 
 
 _TITLES = {
-    "noise_norm_first": "noise_norm_first: how far the caption moves the first step",
-    "bos_mass": "bos_mass: attention on the beginning token",
+    "noise_norm_first": "noise_norm_first: effect of the caption on the first step",
+    "bos_mass": "bos_mass: attention on the BOS token",
     "prompt_mass": "prompt_mass: attention on the words",
-    "summary_mass": "summary_mass: attention on the end and padding",
-    "entropy_e": "entropy_e: how spread out attention is",
+    "summary_mass": "summary_mass: attention on EOS and padding",
+    "entropy_e": "entropy_e: entropy of the attention",
 }
 
 
-def curves_chart(found: Explanation, colours: Colours) -> Chart:
-    """Each curve over the steps, on the band of the held-out captions."""
-    chart = _curve_panels(found, colours)
-    said = [
+def curves_chart(explanation: Explanation, colours: Colours) -> Chart:
+    """Draw each curve over the steps, with the band of the held-out captions."""
+    chart = _curve_panels(explanation, colours)
+    texts = [
         f"{curve.title}: from {curve.values[0]:.3g} to {curve.values[-1]:.3g}"
         + (
             f", above the band at {curve.above:.0%} of the steps, below it at {curve.below:.0%}"
             if curve.low
             else ""
         )
-        for curve in found.curves
+        for curve in explanation.curves
     ]
-    return finish(chart, colours, "Over the steps. " + "; ".join(said) + ".")
+    return finish(chart, colours, "Over the steps. " + "; ".join(texts) + ".")
 
 
-def _curve_panels(found: Explanation, colours: Colours) -> alt.ConcatChart:
-    panels = [_curve_panel(curve, colours) for curve in found.curves]
+def _curve_panels(explanation: Explanation, colours: Colours) -> alt.ConcatChart:
+    panels = [_curve_panel(curve, colours) for curve in explanation.curves]
     return alt.concat(*panels, columns=3, spacing=18)
 
 
 def _curve_panel(curve: Curve, colours: Colours) -> Any:
     steps = range(len(curve.values))
     x = alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5, tickMinStep=1, grid=False))
-    y = alt.Y("value:Q", title=None, axis=_few(4), scale=alt.Scale(zero=False))
+    y = alt.Y("value:Q", title=None, axis=_axis(4), scale=alt.Scale(zero=False))
     line = alt.Chart(_data({"step": s, "value": curve.values[s]} for s in steps))
     layers: list[alt.Chart] = []
     if curve.low:
@@ -131,24 +135,24 @@ def _curve_panel(curve: Curve, colours: Colours) -> Any:
     )
 
 
-def words_chart(found: Explanation, colours: Colours) -> Chart:
-    """Three bars a word: attention, gradient, and what the noise norm loses without it."""
-    whole = next(score.value for score in found.scores if score.name == "noise_norm_first")
-    names = _names([word.text for word in found.words])
+def words_chart(explanation: Explanation, colours: Colours) -> Chart:
+    """Draw three bars per word: attention, gradient, and the drop in noise norm without it."""
+    whole = next(score.value for score in explanation.scores if score.name == "noise_norm_first")
+    names = _names([word.text for word in explanation.words])
     rows = [
         {
             "word": name,
             "attention": word.attention,
             "gradient": word.gradient,
-            "lost": whole - word.without["noise_norm_first"],
+            "drop": whole - word.without["noise_norm_first"],
             "trigger": word.trigger,
         }
-        for name, word in zip(names, found.words, strict=True)
+        for name, word in zip(names, explanation.words, strict=True)
     ]
     titles = {
-        "attention": "attention on it (share, step 0)",
+        "attention": "attention (share, step 0)",
         "gradient": "gradient of the noise norm",
-        "lost": "noise norm lost without it",
+        "drop": "drop in noise norm without it",
     }
     panels: list[alt.Chart] = []
     for field, title in titles.items():
@@ -161,7 +165,7 @@ def words_chart(found: Explanation, colours: Colours) -> Chart:
             .mark_bar(height={"band": 0.7})
             .encode(
                 y=y,
-                x=alt.X(f"{field}:Q", title=None, axis=_few(4)),
+                x=alt.X(f"{field}:Q", title=None, axis=_axis(4)),
                 color=alt.condition(
                     "datum.trigger", alt.value(colours.here), alt.value(colours.others)
                 ),
@@ -171,15 +175,17 @@ def words_chart(found: Explanation, colours: Colours) -> Chart:
                 width=205, height=ROW * len(rows), title=alt.TitleParams(title, fontSize=12)
             )
         )
-    said = ", ".join(f"{row['word']} {row['attention']:.1%} and {row['lost']:+.3g}" for row in rows)
+    values = ", ".join(
+        f"{row['word']} {row['attention']:.1%} and {row['drop']:+.3g}" for row in rows
+    )
     return finish(
         alt.hconcat(*panels, spacing=18),
         colours,
-        f"Each word's share of attention, and what the noise norm loses without it: {said}.",
+        f"Each word's share of attention, and the drop in noise norm without it: {values}.",
     )
 
 
-def _few(ticks: int) -> alt.Axis:
+def _axis(ticks: int) -> alt.Axis:
     return alt.Axis(tickCount=ticks, grid=False)
 
 
@@ -188,15 +194,17 @@ def _data(rows: Any) -> alt.InlineData:
 
 
 def _names(texts: list[str]) -> list[str]:
-    """Labels that differ also where the texts are alike: the place in the caption before them."""
+    """Make labels unique by prefixing the position in the caption."""
     return [f"{number} {text}" for number, text in enumerate(texts, 1)]
 
 
-def _said(found: Explanation) -> str:
+def _describe(explanation: Explanation) -> str:
     parts = []
-    for score in found.scores:
-        share = "" if score.below is None else f", more than {score.below:.0%} of held-out captions"
-        points = f", {score.evidence}" if score.evidence else ""
-        parts.append(f"{score.name} {score.value:.4g}{share}{points}")
-    counted = f" {found.evidence}." if found.evidence else ""
-    return "; ".join(parts) + "." + counted
+    for score in explanation.scores:
+        share = ""
+        if score.below is not None:
+            share = f", higher than {score.below:.0%} of held-out captions"
+        evidence = f", {score.evidence}" if score.evidence else ""
+        parts.append(f"{score.name} {score.value:.4g}{share}{evidence}")
+    total = f" {explanation.evidence}." if explanation.evidence else ""
+    return "; ".join(parts) + "." + total

@@ -1,4 +1,4 @@
-"""What is followed over the steps of the denoising, and the band that held-out captions keep to."""
+"""Signals over the denoising steps, with the band of the held-out captions."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from scanner.evidence.explain.trace import Trace
 from scanner.models import DiffusionModel
 from scanner.signals.attention import (
     attention_entropy,
-    beginning_mass,
+    bos_mass,
     prompt_mass,
     summary_mass,
 )
@@ -20,9 +20,9 @@ LOW, HIGH = 0.05, 0.95
 
 @dataclass(frozen=True)
 class Curve:
-    """A value at every step, and the held-out captions' 5th, 50th and 95th percentile there.
+    """Values per step, with the 5th, 50th and 95th percentile of the held-out captions.
 
-    title: for people, with the unit. The three are empty where there are no held-out captions.
+    ``title``: for display, with the unit. The percentiles are empty without held-out captions.
     """
 
     name: str
@@ -34,31 +34,36 @@ class Curve:
 
     @property
     def above(self) -> float:
-        """The share of the steps at which the value lies above the band."""
+        """Return the share of steps with a value above the band."""
         return _share(value > high for value, high in zip(self.values, self.high, strict=False))
 
     @property
     def below(self) -> float:
-        """The share of the steps at which the value lies below the band."""
+        """Return the share of steps with a value below the band."""
         return _share(value < low for value, low in zip(self.values, self.low, strict=False))
 
 
-def curves(model: DiffusionModel, one: Trace, others: Trace | None) -> list[Curve]:
-    """The curves of one caption (a batch of one) against those of held-out captions."""
+def make_curves(model: DiffusionModel, caption: Trace, held_out: Trace | None) -> list[Curve]:
+    """Compute the curves of a caption (batch of one) and their band of held-out captions."""
     return [
-        _curve(name, title, of(model, one)[:, 0], None if others is None else of(model, others))
-        for name, (title, of) in _FOLLOWED.items()
+        _curve(
+            name,
+            title,
+            signal(model, caption)[:, 0],
+            None if held_out is None else signal(model, held_out),
+        )
+        for name, (title, signal) in _CURVES.items()
     ]
 
 
-def beginning_band(others: Trace) -> Tensor:
-    """(2, S, N): the 5th and 95th percentile of the beginning token's share over the captions."""
-    return torch.quantile(others.abar_SNBL[..., 0], torch.tensor([LOW, HIGH]), dim=2)
+def bos_band(held_out: Trace) -> Tensor:
+    """Return the 5th and 95th percentile of the BOS token's share over the captions: (2, S, N)."""
+    return torch.quantile(held_out.abar_SNBL[..., 0], torch.tensor([LOW, HIGH]), dim=2)
 
 
 def _share(steps: Iterable[bool]) -> float:
-    found = list(steps)
-    return sum(found) / len(found) if found else 0.0
+    flags = list(steps)
+    return sum(flags) / len(flags) if flags else 0.0
 
 
 def _curve(name: str, title: str, values_S: Tensor, others_SB: Tensor | None) -> Curve:
@@ -70,35 +75,35 @@ def _curve(name: str, title: str, values_S: Tensor, others_SB: Tensor | None) ->
 
 
 def _early(
-    of: Callable[[Tensor, Tensor], Tensor],
+    signal: Callable[[Tensor, Tensor], Tensor],
 ) -> Callable[[DiffusionModel, Trace], Tensor]:
-    """(S, B): a share of ā averaged over the early layers."""
+    """Apply a signal to ā averaged over the early layers, at every step: (S, B)."""
 
-    def over_steps(model: DiffusionModel, seen: Trace) -> Tensor:
-        early_SBL = seen.abar_SNBL[:, list(model.early_layers)].mean(1)
-        return torch.stack([of(abar_BL, seen.n_B) for abar_BL in early_SBL])
+    def over_steps(model: DiffusionModel, trace: Trace) -> Tensor:
+        early_SBL = trace.abar_SNBL[:, list(model.early_layers)].mean(1)
+        return torch.stack([signal(abar_BL, trace.n_B) for abar_BL in early_SBL])
 
     return over_steps
 
 
-_FOLLOWED: dict[str, tuple[str, Callable[[DiffusionModel, Trace], Tensor]]] = {
+_CURVES: dict[str, tuple[str, Callable[[DiffusionModel, Trace], Tensor]]] = {
     "noise_norm": (
         "text-conditional noise (L2 norm)",
-        lambda _, seen: seen.noise_norm_SB,
+        lambda _, trace: trace.noise_norm_SB,
     ),
     "bos_mass": (
-        "attention on the beginning token (share)",
-        _early(lambda abar_BL, _: beginning_mass(abar_BL)),
+        "attention on the BOS token (share)",
+        _early(lambda abar_BL, _: bos_mass(abar_BL)),
     ),
     "prompt_mass": ("attention on the words (share)", _early(prompt_mass)),
-    "summary_mass": ("attention on the end and padding (share)", _early(summary_mass)),
+    "summary_mass": ("attention on EOS and padding (share)", _early(summary_mass)),
     "entropy_e": (
         "attention entropy, one layer (nats)",
-        lambda model, seen: _entropy(seen.abar_SNBL[:, model.entropy_layer]),
+        lambda model, trace: _entropy(trace.abar_SNBL[:, model.entropy_layer]),
     ),
     "entropy": (
         "attention entropy, all layers (nats)",
-        lambda _, seen: _entropy(seen.abar_SNBL.mean(1)),
+        lambda _, trace: _entropy(trace.abar_SNBL.mean(1)),
     ),
 }
 

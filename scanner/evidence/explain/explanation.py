@@ -1,4 +1,4 @@
-"""Explain one caption: follow it beside held-out captions, and score it without each word."""
+"""Explain one caption: trace it next to held-out captions, and score it without each word."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from scanner.errors import UserError
-from scanner.evidence.explain.curves import Curve, beginning_band, curves
-from scanner.evidence.explain.scores import RESCORED, Score, count_evidence, scores_of
+from scanner.evidence.explain.curves import Curve, bos_band, make_curves
+from scanner.evidence.explain.scores import RESCORED, Score, count_evidence, make_scores
 from scanner.evidence.explain.trace import trace, trace_all
-from scanner.evidence.explain.words import (
+from scanner.evidence.explain.word_evidence import (
     WordEvidence,
-    evidence,
-    left_out,
-    words_of,
+    ablate_word,
+    attribute_to_words,
+    split_words,
 )
 from scanner.models import Decode, DiffusionModel, Tokens
 from scanner.scoring import ScoreError, Scorer
@@ -28,10 +28,10 @@ PUBLISHED = "the signals' publications"
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How to imagine the picture: what a score and a trace depend on beside caption and model.
+class ExplainOptions:
+    """Settings of the denoising that scores and traces depend on.
 
-    seed: of the initial noise; steps, guidance: of the DDIM denoising; height, width: in pixels.
+    ``seed``: of the initial noise; ``steps``, ``guidance``: of DDIM; ``height``, ``width``: pixels.
     """
 
     seed: int = 0
@@ -43,21 +43,20 @@ class Setting:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is known of one caption.
+    """Scores, traces and images that explain one caption.
 
-    truncated: the model reads no further than ``read_to`` characters. tokens: the text of each
-    of the n positions that are read, the beginning and the end token among them, and the padding
-    as one more. Of those T: ``steps_ST`` the early layers' attention at every step, ``layers_NT``
-    each layer's at step 0, ``layers_mean_NT`` its mean over the steps, and ``heat_THW`` where in
-    the picture they are looked at, summed over layers and steps. directions: whose directions of
-    the signals hold. beginning_SN: the beginning token's share at every step and layer;
-    beginning_band_2SN: its 5th and 95th percentile among the held-out captions, None where there
-    are none. picture: (3, H, W) in [0, 1].
+    ``truncated``: the model tokenizes only the first ``read_to`` characters. ``tokens``: text of
+    the n tokens, including BOS and EOS, and one entry for all padding; T in total. Attention on
+    these: ``steps_ST`` of the early layers per step, ``layers_NT`` per layer at step 0,
+    ``layers_mean_NT`` the mean over steps, ``heat_THW`` over the image, summed over layers and
+    steps. ``directions``: source of the signals' directions. ``bos_SN``: the BOS token's share per
+    step and layer; ``bos_band_2SN``: its 5th and 95th percentile over held-out captions, None
+    without any. ``picture``: (3, H, W) in [0, 1].
     """
 
     caption: str
     model: dict[str, Any]
-    setting: Setting
+    options: ExplainOptions
     truncated: bool
     read_to: int
     tokens: list[str]
@@ -69,31 +68,31 @@ class Explanation:
     steps_ST: Tensor
     layers_NT: Tensor
     layers_mean_NT: Tensor
-    beginning_SN: Tensor
-    beginning_band_2SN: Tensor | None
+    bos_SN: Tensor
+    bos_band_2SN: Tensor | None
     heat_THW: Tensor
     picture: Tensor
 
     @property
     def evidence(self) -> str | None:
-        """How many signals point which way; None without held-out captions."""
+        """Describe how many signals suggest memorization; None without held-out captions."""
         return count_evidence(self.scores) if self.held_out else None
 
     def record(self) -> dict[str, Any]:
-        """All but the pictures, as JSON can say it."""
-        pictures = ("heat_THW", "picture")
-        found = {}
+        """Return everything except images as JSON values."""
+        images = ("heat_THW", "picture")
+        record = {}
         for name, value in vars(self).items():
-            if name not in pictures:
+            if name not in images:
                 plain = value.tolist() if isinstance(value, Tensor) else value
-                found[name.rpartition("_")[0] if name[-1].isupper() else name] = plain
+                record[name.rpartition("_")[0] if name[-1].isupper() else name] = plain
         for name in ("curves", "words"):
-            found[name] = [asdict(one) for one in found[name]]
-        found["scores"] = [
-            asdict(one) | {"side": one.side, "points": one.points, "evidence": one.evidence}
-            for one in self.scores
+            record[name] = [asdict(entry) for entry in record[name]]
+        record["scores"] = [
+            asdict(score) | {"side": score.side, "points": score.points, "evidence": score.evidence}
+            for score in self.scores
         ]
-        return {**found, "setting": asdict(self.setting), "evidence": self.evidence}
+        return {**record, "options": asdict(self.options), "evidence": self.evidence}
 
 
 def explain(
@@ -101,79 +100,80 @@ def explain(
     decode: Decode,
     caption: str,
     held_out: Sequence[str] = (),
-    setting: Setting | None = None,
+    options: ExplainOptions | None = None,
     directions: Mapping[str, int] | None = None,
     directions_from: str = PUBLISHED,
 ) -> Explanation:
     """Explain what a model does with a caption.
 
-    ``held_out``: captions that the model was not trained on, to compare with; they are traced as
-    the caption is, which is 2 forwards a step each. ``directions``: of signals, +1 where memorized
-    captions have more, -1 where less, 0 where that is not known; ``directions_from`` says whose
-    they are. Raises UserError where the model gives something that is not finite.
+    ``held_out``: captions that the model was not trained on, to compare with; tracing costs two
+    forwards per step for each. ``directions``: per signal, +1 if higher means memorized, −1 if
+    lower, 0 if unknown; ``directions_from``: their source. Raises UserError if an output of the
+    model is not finite.
     """
-    asked = setting or Setting()
+    options = options or ExplainOptions()
     tokens = model.tokenize([caption])
-    words = words_of(tokens)
-    scorer = _scorer(model, asked, RESCORED)
+    words = split_words(tokens)
+    scorer = _scorer(model, options, RESCORED)
     log.info(
-        f"scoring: the caption, {len(words)} times with a word left out, {len(held_out)} held out"
+        f"scoring the caption, {len(words)} variants without a word, and {len(held_out)} held-out "
+        "captions"
     )
     try:
-        table = scorer.score([caption, *(left_out(caption, word) for word in words), *held_out])
-        slopes = _scorer(model, asked, ("token_gradient",)).score([caption])
+        table = scorer.score([caption, *(ablate_word(caption, word) for word in words), *held_out])
+        gradients = _scorer(model, options, ("token_gradient",)).score([caption])
     except ScoreError as error:
-        raise UserError(f"the model gives no finite score: {error}") from error
-    log.info(f"following the caption over {asked.steps} steps")
-    one = trace(scorer.forwards, tokens, asked.seed, heat=True)
-    others = trace_all(scorer.forwards, held_out, asked.seed, scorer.batch_size)
-    row, gradient = table.slice(0, 1).to_pylist()[0], slopes["token_gradient"][0].as_py()
+        raise UserError(f"the model's scores are not finite: {error}") from error
+    log.info(f"tracing the caption over {options.steps} steps")
+    own_trace = trace(scorer.forwards, tokens, options.seed, heat=True)
+    others = trace_all(scorer.forwards, held_out, options.seed, scorer.batch_size)
+    row, gradient = table.slice(0, 1).to_pylist()[0], gradients["token_gradient"][0].as_py()
     n = int(tokens.n_B[0])
-    abar_SNL = one.abar_SNBL[:, :, 0]
+    abar_SNL = own_trace.abar_SNBL[:, :, 0]
     return Explanation(
         caption=caption,
         model={"family": model.family, "weights": model.weights, "layers": len(model.layers)},
-        setting=asked,
+        options=options,
         truncated=tokens.truncated[0],
         read_to=max((word.end for word in words), default=0),
         tokens=_texts(caption, tokens),
-        scores=scores_of(row, table.slice(1 + len(words)), directions),
+        scores=make_scores(row, table.slice(1 + len(words)), directions),
         directions=directions_from,
-        curves=curves(model, one, others),
-        words=evidence(caption, words, row, gradient, table.slice(1, len(words))),
+        curves=make_curves(model, own_trace, others),
+        words=attribute_to_words(caption, words, row, gradient, table.slice(1, len(words))),
         held_out=list(held_out),
-        steps_ST=_cut(abar_SNL[:, list(model.early_layers)].mean(1), n),
-        layers_NT=_cut(abar_SNL[0], n),
-        layers_mean_NT=_cut(abar_SNL.mean(0), n),
-        beginning_SN=abar_SNL[..., 0],
-        beginning_band_2SN=None if others is None else beginning_band(others),
-        heat_THW=_cut(_there(one.heat_LHW).movedim(0, -1), n).movedim(-1, 0),
-        picture=decode(one.x_BCHW)[0].cpu(),
+        steps_ST=_merge_padding(abar_SNL[:, list(model.early_layers)].mean(1), n),
+        layers_NT=_merge_padding(abar_SNL[0], n),
+        layers_mean_NT=_merge_padding(abar_SNL.mean(0), n),
+        bos_SN=abar_SNL[..., 0],
+        bos_band_2SN=None if others is None else bos_band(others),
+        heat_THW=_merge_padding(_required(own_trace.heat_LHW).movedim(0, -1), n).movedim(-1, 0),
+        picture=decode(own_trace.x_BCHW)[0].cpu(),
     )
 
 
-def _scorer(model: DiffusionModel, asked: Setting, signals: Sequence[str]) -> Scorer:
+def _scorer(model: DiffusionModel, options: ExplainOptions, signals: Sequence[str]) -> Scorer:
     return Scorer(
         model,
         signals=signals,
-        steps=asked.steps,
-        guidance=asked.guidance,
-        height=asked.height,
-        width=asked.width,
+        steps=options.steps,
+        guidance=options.guidance,
+        height=options.height,
+        width=options.width,
     )
 
 
 def _texts(caption: str, tokens: Tokens) -> list[str]:
     spans = tokens.spans[0][1 : int(tokens.n_B[0]) - 1]
     texts = [caption[start:end] for start, end in spans]
-    return ["(beginning)", *texts, "(end)", "(padding)"]
+    return ["(BOS)", *texts, "(EOS)", "(padding)"]
 
 
-def _cut(values_XL: Tensor, n: int) -> Tensor:
-    """The last dimension's first n positions, and the padding after them as one: their sum."""
+def _merge_padding(values_XL: Tensor, n: int) -> Tensor:
+    """Keep the first n positions of the last dimension, and sum the padding after them into one."""
     return torch.cat([values_XL[..., :n], values_XL[..., n:].sum(-1, keepdim=True)], -1)
 
 
-def _there(value: Tensor | None) -> Tensor:
-    assert value is not None, "heat was asked for"
+def _required(value: Tensor | None) -> Tensor:
+    assert value is not None, "heat was requested"
     return value

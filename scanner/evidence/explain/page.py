@@ -1,4 +1,4 @@
-"""An explanation as a page, and as pictures."""
+"""Render an explanation as an HTML page and as PNG files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,20 +7,20 @@ from torch import Tensor
 
 from scanner.evidence.explain.charts import curves_chart, overview_chart, scores_chart, words_chart
 from scanner.evidence.explain.explanation import Explanation
+from scanner.evidence.explain.images import data_url, overlay, to_image
 from scanner.evidence.explain.maps import (
-    beginning_over_steps,
+    bos_over_steps,
     tokens_over_layers,
     tokens_over_steps,
 )
-from scanner.evidence.explain.pictures import data_url, overlay, picture_of
 from scanner.pages import PAPER, THEMED, Chart, Colours, png, render
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A word and its heat map over the picture."""
+class HeatTile:
+    """A word with its attention over the image."""
 
     text: str
     share: float
@@ -30,83 +30,84 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A stretch of the caption as it is shown."""
+class CaptionSpan:
+    """A span of the caption. ``read``: whether the model's tokenizer reaches it."""
 
     text: str
     trigger: bool
     read: bool = True
 
 
-def page(found: Explanation, model: str) -> str:
-    """The explanation as one HTML file that needs no network; ``model``: what the user calls it."""
-    picture = picture_of(found.picture)
+def render_explanation(explanation: Explanation, model: str) -> str:
+    """Render one self-contained HTML file. ``model``: the name given by the user."""
+    picture = to_image(explanation.picture)
+    tiles = heat_tiles(explanation)
     return render(
         TEMPLATE,
-        found=found,
+        explanation=explanation,
         model=model,
         picture=data_url(picture),
-        charts=charts(found, THEMED),
-        tiles=[(tile, data_url(overlay(picture, tile.heat_HW))) for tile in tiles(found)],
-        pieces=pieces(found),
+        charts=explanation_charts(explanation, THEMED),
+        tiles=[(tile, data_url(overlay(picture, tile.heat_HW))) for tile in tiles],
+        spans=caption_spans(explanation),
     )
 
 
-def charts(found: Explanation, colours: Colours) -> dict[str, Chart]:
-    """Every chart by its name, but for those that have nothing to show."""
-    made = {
-        "curves": curves_chart(found, colours),
-        "tokens_over_steps": tokens_over_steps(found, colours),
-        "tokens_over_layers": tokens_over_layers(found, colours),
-        "beginning_over_steps": beginning_over_steps(found, colours),
+def explanation_charts(explanation: Explanation, colours: Colours) -> dict[str, Chart]:
+    """Draw every chart that has data, by name."""
+    charts = {
+        "curves": curves_chart(explanation, colours),
+        "tokens_over_steps": tokens_over_steps(explanation, colours),
+        "tokens_over_layers": tokens_over_layers(explanation, colours),
+        "bos_over_steps": bos_over_steps(explanation, colours),
     }
-    if found.held_out:
-        made["scores"] = scores_chart(found, colours)
-    if found.words:
-        made["words"] = words_chart(found, colours)
-    return made
+    if explanation.held_out:
+        charts["scores"] = scores_chart(explanation, colours)
+    if explanation.words:
+        charts["words"] = words_chart(explanation, colours)
+    return charts
 
 
-def write_pictures(found: Explanation, folder: Path) -> list[Path]:
-    """The generated picture, every chart, and each word's heat map, as PNG files in a folder.
+def write_png_files(explanation: Explanation, folder: Path) -> list[Path]:
+    """Write the generated image, every chart and each word's heat map as PNG files.
 
-    Words are numbered in the order of the caption: their text is no name for a file.
+    Heat maps are numbered in caption order, since words are not safe file names.
     """
-    picture = picture_of(found.picture)
+    picture = to_image(explanation.picture)
     written = [folder / "picture.png"]
     picture.save(written[0])
-    overview = overview_chart(found, PAPER, data_url(picture))
-    for name, chart in {"overview": overview, **charts(found, PAPER)}.items():
+    overview = overview_chart(explanation, PAPER, data_url(picture))
+    for name, chart in {"overview": overview, **explanation_charts(explanation, PAPER)}.items():
         written.append(folder / f"{name}.png")
         written[-1].write_bytes(png(chart))
-    for number, tile in enumerate(tiles(found)):
+    for number, tile in enumerate(heat_tiles(explanation)):
         written.append(folder / f"heat_{number:02}.png")
         overlay(picture, tile.heat_HW).save(written[-1])
     return written
 
 
-def tiles(found: Explanation) -> list[Tile]:
-    """The beginning token, each word, and the end token with the padding, in this order."""
-    share = found.steps_ST[0].tolist()
-    heat = found.heat_THW
+def heat_tiles(explanation: Explanation) -> list[HeatTile]:
+    """Return the heat maps of the BOS token, each word, and EOS with the padding, in this order."""
+    share = explanation.steps_ST[0].tolist()
+    heat = explanation.heat_THW
     words = [
-        Tile(word.text, word.attention, heat[list(word.positions)].sum(0), word.trigger)
-        for word in found.words
+        HeatTile(word.text, word.attention, heat[list(word.positions)].sum(0), word.trigger)
+        for word in explanation.words
     ]
-    first = Tile("beginning token", share[0], heat[0], is_word=False)
-    last = Tile("end and padding", sum(share[-2:]), heat[-2:].sum(0), is_word=False)
+    first = HeatTile("BOS token", share[0], heat[0], is_word=False)
+    last = HeatTile("EOS and padding", sum(share[-2:]), heat[-2:].sum(0), is_word=False)
     return [first, *words, last]
 
 
-def pieces(found: Explanation) -> list[Piece]:
-    """The caption cut at its trigger words, and where the model stops reading."""
-    cut, done = [], 0
-    end = found.read_to if found.truncated else len(found.caption)
-    for word in found.words:
+def caption_spans(explanation: Explanation) -> list[CaptionSpan]:
+    """Cut the caption at its trigger words and where it is truncated."""
+    spans, done = [], 0
+    end = explanation.read_to if explanation.truncated else len(explanation.caption)
+    for word in explanation.words:
         if word.trigger:
-            cut.append(Piece(found.caption[done : word.start], False))
-            cut.append(Piece(word.text, True))
+            spans.append(CaptionSpan(explanation.caption[done : word.start], False))
+            spans.append(CaptionSpan(word.text, True))
             done = word.end
-    cut.append(Piece(found.caption[done:end], False))
-    cut.append(Piece(found.caption[end:], False, read=False))
-    return [piece for piece in cut if piece.text]
+    spans.append(CaptionSpan(explanation.caption[done:end], False))
+    spans.append(CaptionSpan(explanation.caption[end:], False, read=False))
+    return [span for span in spans if span.text]

@@ -1,4 +1,4 @@
-"""Scores of a caption among those of held-out captions, and which way they point."""
+"""Compare a caption's scores with held-out captions, as evidence for or against memorization."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ RESCORED = (*SCORES, "token_mass")
 
 @dataclass(frozen=True)
 class Score:
-    """A score of the caption, and of every held-out caption.
+    """A score of the caption and of every held-out caption (``others``).
 
-    memorized: +1 if memorized captions have more, -1 if less, 0 if no direction is known.
+    ``memorized``: +1 if higher means memorized, −1 if lower, 0 if the direction is unknown.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Score:
 
     @property
     def below(self) -> float | None:
-        """The share of held-out captions that have less; None where there are none."""
+        """Return the share of held-out captions with a lower score; None without any."""
         return float(np.mean(np.array(self.others) < self.value)) if self.others else None
 
     @property
     def side(self) -> int:
-        """+1 above the held-out captions' 5th to 95th percentile, -1 below it, else 0."""
+        """Return +1 above the held-out captions' 5th to 95th percentile, −1 below, else 0."""
         if not self.others:
             return 0
         low, high = np.quantile(self.others, (LOW, HIGH))
@@ -42,21 +42,22 @@ class Score:
 
     @property
     def points(self) -> int:
-        """+1 to memorization, -1 away from it; 0 inside the band or without a direction."""
+        """Return +1 for evidence of memorization, −1 against; 0 within the band or if the direction
+        is unknown."""
         return self.side * self.memorized
 
     @property
     def evidence(self) -> str:
-        """Which way it points, in words; empty without held-out captions."""
+        """Describe the evidence; empty without held-out captions."""
         if not self.others:
             return ""
         if self.points:
-            return "points to memorization" if self.points > 0 else "points away from memorization"
-        return "outside the band, direction unknown" if self.side else "inside the band"
+            return "suggests memorization" if self.points > 0 else "suggests no memorization"
+        return "outside the band, direction unknown" if self.side else "within the band"
 
     @property
-    def place(self) -> str:
-        """Where it lies among those of the held-out captions, in words."""
+    def position(self) -> str:
+        """Describe its position among the held-out captions."""
         if self.below is None:
             return ""
         count, below = len(self.others), round(self.below * len(self.others))
@@ -68,30 +69,30 @@ class Score:
 
 
 def count_evidence(scores: Sequence[Score]) -> str:
-    """How many signals point to memorization and how many away, as a sentence."""
+    """Describe how many signals suggest memorization and how many suggest none."""
     toward = sum(score.points > 0 for score in scores)
     away = sum(score.points < 0 for score in scores)
     unknown = sum(score.side != 0 and not score.points for score in scores)
-    said = (
-        f"{toward} of {len(scores)} signals {'points' if toward == 1 else 'point'} to "
-        f"memorization, {away} {'points' if away == 1 else 'point'} away"
+    text = (
+        f"{toward} of {len(scores)} signals {'suggests' if toward == 1 else 'suggest'} "
+        f"memorization, {away} {'suggests' if away == 1 else 'suggest'} none"
     )
-    return f"{said}, {unknown} outside the band without a known direction" if unknown else said
+    return f"{text}, {unknown} outside the band with unknown direction" if unknown else text
 
 
-def scores_of(
+def make_scores(
     row: dict[str, Any], others: pa.Table, directions: Mapping[str, int] | None = None
 ) -> list[Score]:
-    """``row``: the caption's scores; ``others``: those of held-out captions; ``directions``: of
-    signals, where others than the catalogue's hold (see :class:`Score`)."""
-    known = directions or {}
+    """Build the scores. ``row``: of the caption; ``others``: of held-out captions; ``directions``:
+    per signal, overriding the catalog's (see :class:`Score`)."""
+    overrides = directions or {}
     return [
         Score(
             name=name,
             description=SIGNALS[name].field.metadata[b"description"].decode(),
             value=row[name],
             others=others[name].to_pylist(),
-            memorized=known.get(name, SIGNALS[name].memorized),
+            memorized=overrides.get(name, SIGNALS[name].memorized),
         )
         for name in SCORES
     ]

@@ -1,7 +1,7 @@
-"""Follow captions through the guided denoising, and keep where their attention goes.
+"""Trace captions through guided denoising, recording their attention.
 
-Shapes: S steps, N cross-attention layers in run order, B captions, L text positions, h x w latent
-pixels.
+Shapes: S steps, N cross-attention layers in execution order, B captions, L text positions, h x w
+latent pixels.
 """
 
 import logging
@@ -21,11 +21,11 @@ log = logging.getLogger("memscan.explain")
 
 @dataclass(frozen=True)
 class Trace:
-    """What was seen, on the CPU.
+    """Record of a denoising, on the CPU.
 
-    abar_SNBL: ā of every step and layer. noise_norm_SB: ‖ε_c − ε_∅‖₂ of every step. n_B: token
-    counts. x_BCHW: the latents at the end. heat_LHW: of a batch of one, where it was asked for,
-    the attention on each text position, summed over steps and layers at the latent's size.
+    ``abar_SNBL``: ā per step and layer. ``noise_norm_SB``: ‖ε_c − ε_∅‖₂ per step. ``n_B``: token
+    counts. ``x_BCHW``: final latents. ``heat_LHW``: for a batch of one and only if requested, the
+    attention on each text position at latent size, summed over steps and layers.
     """
 
     abar_SNBL: Tensor
@@ -37,9 +37,9 @@ class Trace:
 
 @torch.inference_mode()
 def trace(forwards: Forwards, tokens: Tokens, seed: int, heat: bool = False) -> Trace:
-    """One guided denoising of a batch of captions, all from the seed's initial noise.
+    """Denoise a batch of captions with guidance, all from the seed's initial noise.
 
-    ``heat``: also keep where in the picture each token is looked at (a batch of one only).
+    ``heat``: also record where in the image each token is attended to (batch of one only).
     """
     model = forwards.model
     text = model.encode(tokens, forwards.latent_shape)
@@ -65,12 +65,12 @@ def trace(forwards: Forwards, tokens: Tokens, seed: int, heat: bool = False) -> 
 def trace_all(
     forwards: Forwards, captions: Sequence[str], seed: int, batch_size: int
 ) -> Trace | None:
-    """The traces of many captions as one, in batches; None for no captions."""
+    """Trace captions in batches, and concatenate the traces; None for no captions."""
     if not captions:
         return None
     parts = []
     for start in range(0, len(captions), batch_size):
-        log.info(f"following held-out captions: {start} of {len(captions)} done")
+        log.info(f"tracing held-out captions: {start} of {len(captions)} done")
         batch = list(captions[start : start + batch_size])
         parts.append(trace(forwards, forwards.model.tokenize(batch), seed))
     return Trace(
@@ -82,9 +82,9 @@ def trace_all(
 
 
 def _heat(record: AttentionRecord, size: tuple[int, ...]) -> Tensor:
-    """(L, h, w): a step's attention on every text position, all layers at one size and summed.
+    """Return a step's attention per text position at latent size, summed over layers: (L, h, w).
 
-    As the heat maps of Tang et al. 2023 (DAAM), but bilinear.
+    Like the heat maps of Tang et al. 2023 (DAAM), but with bilinear interpolation.
     """
     maps = [at_latent_size(whole[0].T, size) for whole in record.whole]
     return torch.stack(maps).sum(0).cpu()

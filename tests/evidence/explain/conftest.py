@@ -1,17 +1,23 @@
-"""Explanations by the testbed's model, of few steps, and a real browser to look at their pages."""
+"""Explanations by the testbed's model with few steps, and their pages."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from scanner.evidence.explain import Explanation, Setting, explain, page, spread
+from scanner.evidence.explain import (
+    ExplainOptions,
+    Explanation,
+    explain,
+    pick_held_out,
+    render_explanation,
+)
 from scanner.models import find_model, load_decoder, load_model
 from scanner.testbed import labels
 
 STEPS = 4
 OTHERS = 12
-# Everything that could break out of where a caption is put.
+# A caption that tries to break out of HTML, scripts and templates.
 HOSTILE = (
     '<script>window.pwned=1</script> "><img src=x onerror="window.pwned=2"> \u202erewop\u202c '
     "</script><svg onload=window.pwned=3> {{ 7*7 }} {% x %} '); window.pwned=4; // "
@@ -23,7 +29,7 @@ Explain = Callable[[str], Explanation]
 
 @pytest.fixture(scope="session")
 def explained() -> Explain:
-    """Explains a caption on the testbed; each once."""
+    """Explain captions on the testbed, each once per session."""
     files = find_model("testbed")
     model, decode = load_model(files), load_decoder(files, "cpu")
     held_out = [row["caption"] for row in labels().to_pylist() if row["group"] == "heldout"]
@@ -31,8 +37,8 @@ def explained() -> Explain:
 
     def of(caption: str) -> Explanation:
         if caption not in known:
-            others = spread(held_out, OTHERS, caption)
-            known[caption] = explain(model, decode, caption, others, Setting(steps=STEPS))
+            others = pick_held_out(held_out, OTHERS, caption)
+            known[caption] = explain(model, decode, caption, others, ExplainOptions(steps=STEPS))
         return known[caption]
 
     return of
@@ -40,13 +46,13 @@ def explained() -> Explain:
 
 @pytest.fixture(scope="session")
 def page_of(explained: Explain, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The file of a caption's page."""
+    """Write and cache the page of a caption."""
     folder = tmp_path_factory.mktemp("pages")
 
     def of(caption: str) -> Path:
         file = folder / f"{abs(hash(caption))}.html"
         if not file.exists():
-            file.write_text(page(explained(caption), "testbed"), encoding="utf-8")
+            file.write_text(render_explanation(explained(caption), "testbed"), encoding="utf-8")
         return file
 
     return of

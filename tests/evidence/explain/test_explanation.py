@@ -1,4 +1,4 @@
-"""What an explanation says, against the plain forwards, the score table, and retyped captions."""
+"""Explanations compared with plain forwards, the score table, and edited captions."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scanner.evidence.explain import Explanation, Setting, explain
+from scanner.evidence.explain import ExplainOptions, Explanation, explain
 from scanner.models import DiffusionModel, find_model, load_decoder, load_model
 from scanner.scoring import Scorer
 from tests.conftest import LAYERS
@@ -35,12 +35,10 @@ def decode(kind: str, random_models: dict[str, Path]) -> Callable[[torch.Tensor]
 
 @pytest.fixture(scope="module")
 def found(model: DiffusionModel, decode) -> Explanation:
-    return explain(model, decode, CAPTION, OTHERS, Setting(steps=STEPS))
+    return explain(model, decode, CAPTION, OTHERS, ExplainOptions(steps=STEPS))
 
 
-def test_curves_begin_at_the_scores_of_a_scan_and_end_at_its_trajectory(
-    model: DiffusionModel, found: Explanation
-) -> None:
+def test_curves_start_at_the_scores_of_a_scan(model: DiffusionModel, found: Explanation) -> None:
     row = Scorer(model, "trajectory", steps=STEPS).score([CAPTION]).to_pylist()[0]
     curves = {curve.name: curve.values for curve in found.curves}
     assert all(len(values) == STEPS for values in curves.values())
@@ -52,10 +50,10 @@ def test_curves_begin_at_the_scores_of_a_scan_and_end_at_its_trajectory(
         assert score.value == pytest.approx(row[score.name], abs=1e-5), score.name
 
 
-def test_the_band_is_that_of_the_held_out_captions_alone(
+def test_the_band_comes_only_from_held_out_captions(
     model: DiffusionModel, decode, found: Explanation
 ) -> None:
-    alone = [explain(model, decode, other, setting=Setting(steps=STEPS)) for other in OTHERS]
+    alone = [explain(model, decode, other, options=ExplainOptions(steps=STEPS)) for other in OTHERS]
     for number, curve in enumerate(found.curves):
         values = torch.tensor([one.curves[number].values for one in alone])
         assert torch.allclose(torch.tensor(curve.median), values.median(0).values, atol=1e-4)
@@ -67,7 +65,7 @@ def test_the_band_is_that_of_the_held_out_captions_alone(
     assert found.scores[0].others == pytest.approx([one.scores[0].value for one in alone], rel=1e-4)
 
 
-def test_shares_of_all_tokens_add_up_to_all_attention(found: Explanation, kind: str) -> None:
+def test_shares_of_all_tokens_sum_to_one(found: Explanation, kind: str) -> None:
     layers = LAYERS[kind]
     assert found.steps_ST.shape == (STEPS, len(found.tokens))
     assert found.layers_NT.shape == found.layers_mean_NT.shape == (layers, len(found.tokens))
@@ -78,11 +76,9 @@ def test_shares_of_all_tokens_add_up_to_all_attention(found: Explanation, kind: 
 
 
 @torch.no_grad()
-def test_a_heat_map_is_the_plain_sum_of_the_maps_of_every_layer(
-    model: DiffusionModel, decode
-) -> None:
+def test_a_heat_map_is_the_sum_over_all_layers(model: DiffusionModel, decode) -> None:
     """One step: the maps of the stock U-Net, caught by hooks, grown to the latent's size."""
-    found = explain(model, decode, CAPTION, setting=Setting(steps=1, seed=5))
+    found = explain(model, decode, CAPTION, options=ExplainOptions(steps=1, seed=5))
     scorer = Scorer(model, steps=1)
     text = model.encode(model.tokenize([CAPTION]), scorer.latent_shape)
     noise, time = scorer.forwards.initial_noise(5), scorer.forwards.first_time
@@ -93,10 +89,10 @@ def test_a_heat_map_is_the_plain_sum_of_the_maps_of_every_layer(
         summed += torch.nn.functional.interpolate(square, (8, 8), mode="bilinear")[0]
     n = len(found.tokens) - 1
     assert torch.allclose(found.heat_THW[:n], summed[:n], atol=1e-4)
-    assert found.heat_THW[:n].std(dim=(1, 2)).min() > 0, "flat maps would prove nothing"
+    assert found.heat_THW[:n].std(dim=(1, 2)).min() > 0, "the maps must not be flat"
 
 
-def test_each_word_is_scored_as_the_caption_typed_without_it(
+def test_each_word_has_the_scores_of_the_caption_without_it(
     model: DiffusionModel, found: Explanation
 ) -> None:
     assert [word.text for word in found.words] == ["the", "Great", "Wave", ",", "a", "red", "print"]
@@ -115,7 +111,7 @@ def test_each_word_is_scored_as_the_caption_typed_without_it(
             assert value == pytest.approx(row[name], abs=1e-5, rel=1e-4), (word.text, name)
 
 
-def test_words_carry_the_attention_and_the_gradient_of_their_tokens(
+def test_words_sum_the_attention_and_gradient_of_their_tokens(
     model: DiffusionModel, found: Explanation
 ) -> None:
     row = Scorer(model, steps=STEPS).score([CAPTION]).to_pylist()[0]
@@ -130,20 +126,20 @@ def test_words_carry_the_attention_and_the_gradient_of_their_tokens(
     assert named == {(trigger["start"], trigger["end"]) for trigger in row["triggers"]}
 
 
-def test_the_record_is_json_and_holds_what_the_page_shows(found: Explanation) -> None:
+def test_the_record_is_json_with_the_content_of_the_page(found: Explanation) -> None:
     record = json.loads(json.dumps(found.record(), allow_nan=False))
     assert record["caption"] == CAPTION
-    assert record["tokens"][0] == "(beginning)"
+    assert record["tokens"][0] == "(BOS)"
     assert len(record["steps"]) == STEPS
     assert record["words"][1]["without"].keys() == {score["name"] for score in record["scores"]}
     assert "picture" not in record
 
 
 @pytest.mark.parametrize("caption", ["", "x", "<|endoftext|>", "word " * 200])
-def test_captions_without_words_or_with_too_many_are_explained(random_models, caption: str) -> None:
+def test_empty_and_overlong_captions_are_explained(random_models, caption: str) -> None:
     files = find_model(str(random_models["sd1"]))
     model, decode = load_model(files), load_decoder(files, "cpu")
-    found = explain(model, decode, caption, setting=Setting(steps=1))
+    found = explain(model, decode, caption, options=ExplainOptions(steps=1))
     assert found.truncated == (len(caption) > 100)
     assert len(found.tokens) == min(77, int(model.tokenize([caption]).n_B[0])) + 1
     if found.truncated:

@@ -1,4 +1,4 @@
-"""Pages as a person sees them: in a real browser, from a file, light, dark and printed."""
+"""Explanation pages in a real browser: light, dark and printed."""
 
 import re
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
-from scanner.evidence.explain import page
+from scanner.evidence.explain import render_explanation
 from scanner.evidence.explain.charts import overview_chart
 from scanner.pages import PAPER, png
 from tests.evidence.explain.conftest import HOSTILE, Explain
@@ -18,7 +18,7 @@ HELD_OUT = "the classic motor boat emoji as seen on a phone"
 CHARTS = 6
 
 
-def test_a_page_is_one_file_that_names_nothing_else(
+def test_a_page_is_one_self_contained_file(
     page_of: Callable[[str], Path],
 ) -> None:
     text = page_of(MEMORIZED).read_text(encoding="utf-8")
@@ -31,7 +31,7 @@ def test_a_page_is_one_file_that_names_nothing_else(
     assert "@import" not in outside
 
 
-def test_every_chart_is_drawn_and_every_picture_has_words_for_it(
+def test_every_chart_and_image_has_a_text_alternative(
     browser: Browser, page_of: Callable[[str], Path]
 ) -> None:
     with opened(browser, page_of(MEMORIZED)) as shown:
@@ -43,17 +43,17 @@ def test_every_chart_is_drawn_and_every_picture_has_words_for_it(
             assert image.evaluate("image => image.naturalWidth") > 0
 
 
-def test_without_held_out_captions_the_page_shows_the_caption_alone(
+def test_a_page_works_without_held_out_captions(
     browser: Browser, explained: Explain, tmp_path: Path
 ) -> None:
     alone = replace(
         explained(HELD_OUT),
         held_out=[],
-        beginning_band_2SN=None,
+        bos_band_2SN=None,
         scores=[replace(score, others=[]) for score in explained(HELD_OUT).scores],
         curves=[replace(curve, low=[], median=[], high=[]) for curve in explained(HELD_OUT).curves],
     )
-    (tmp_path / "alone.html").write_text(page(alone, "testbed"), encoding="utf-8")
+    (tmp_path / "alone.html").write_text(render_explanation(alone, "testbed"), encoding="utf-8")
     with opened(browser, tmp_path / "alone.html") as shown:
         assert shown.locator(".chart svg.marks").count() == CHARTS - 1
         assert "held-out" not in shown.locator("main").inner_text()
@@ -62,7 +62,7 @@ def test_without_held_out_captions_the_page_shows_the_caption_alone(
     assert png(overview).startswith(b"\x89PNG")
 
 
-def test_a_memorized_caption_stands_out_from_held_out_ones_and_a_held_out_one_does_not(
+def test_only_a_memorized_caption_differs_from_held_out_ones(
     browser: Browser, page_of: Callable[[str], Path], explained: Explain
 ) -> None:
     with opened(browser, page_of(MEMORIZED)) as shown:
@@ -78,7 +78,7 @@ def test_a_memorized_caption_stands_out_from_held_out_ones_and_a_held_out_one_do
     assert outside(MEMORIZED) > 0.5 > 0.2 > outside(HELD_OUT)
 
 
-def test_the_count_and_each_signal_say_which_way_they_point(
+def test_the_page_states_the_evidence_of_each_signal(
     browser: Browser, page_of: Callable[[str], Path], explained: Explain
 ) -> None:
     scores = explained(MEMORIZED).scores
@@ -86,9 +86,9 @@ def test_the_count_and_each_signal_say_which_way_they_point(
     with opened(browser, page_of(MEMORIZED)) as shown:
         shown.set_viewport_size({"width": 390, "height": 844})
         text = shown.locator("main").inner_text()
-        assert f"{toward} of 5 signals point to memorization" in text
-        assert text.count(": points to memorization") == toward
-        # On a phone nothing is cut, and nothing scrolls sideways.
+        assert f"{toward} of 5 signals suggest memorization" in text
+        assert text.count(": suggests memorization") == toward
+        # On a phone nothing overflows sideways.
         for one in shown.locator(".chart svg.marks, .wide, td").all():
             box = one.bounding_box()
             assert box is None or box["x"] + box["width"] <= 390
@@ -96,17 +96,16 @@ def test_the_count_and_each_signal_say_which_way_they_point(
         assert shown.locator(".wide").evaluate_all(wide)
 
 
-def test_the_same_drawing_serves_light_dark_and_print(
+def test_charts_take_the_page_s_light_dark_and_print_colours(
     browser: Browser, page_of: Callable[[str], Path]
 ) -> None:
-    """Text and lines of the charts take the colours of the page that they stand in."""
 
     def colours(shown: Page) -> tuple[str, str, str]:
         return tuple(
             shown.evaluate(
-                "([where, what]) => getComputedStyle(document.querySelector(where))[what]", place
+                "([where, what]) => getComputedStyle(document.querySelector(where))[what]", style
             )
-            for place in (
+            for style in (
                 ("body", "backgroundColor"),
                 ("body", "color"),
                 (".chart .mark-text text", "fill"),
@@ -124,7 +123,7 @@ def test_the_same_drawing_serves_light_dark_and_print(
     assert all(one != other for one, other in zip(light, dark, strict=True))
 
 
-def test_a_hostile_caption_is_shown_as_text_and_runs_nothing(
+def test_a_hostile_caption_is_shown_as_text(
     browser: Browser, page_of: Callable[[str], Path]
 ) -> None:
     with opened(browser, page_of(HOSTILE)) as shown:

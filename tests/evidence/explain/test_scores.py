@@ -1,9 +1,9 @@
-"""Which way a score points, without a model."""
+"""Evidence of scores, without a model."""
 
 import pyarrow as pa
 import pytest
 
-from scanner.evidence.explain.scores import SCORES, Score, count_evidence, scores_of
+from scanner.evidence.explain.scores import SCORES, Score, count_evidence, make_scores
 
 BAND = [float(number) for number in range(1, 11)]
 
@@ -16,35 +16,35 @@ def score(value: float, memorized: int) -> Score:
     ("value", "memorized", "points"),
     [(11.0, 1, 1), (11.0, -1, -1), (0.0, 1, -1), (0.0, -1, 1), (5.0, 1, 0), (11.0, 0, 0)],
 )
-def test_a_score_points_by_its_side_and_its_direction(
+def test_evidence_follows_from_side_and_direction(
     value: float, memorized: int, points: int
 ) -> None:
     assert score(value, memorized).points == points
 
 
-def test_signals_outside_the_band_the_wrong_way_point_away() -> None:
+def test_signals_in_the_other_direction_count_against() -> None:
     scores = [score(11, 1), score(0, -1), score(0, 1), score(11, -1), score(5, 1)]
-    assert count_evidence(scores) == "2 of 5 signals point to memorization, 2 point away"
+    assert count_evidence(scores) == "2 of 5 signals suggest memorization, 2 suggest none"
 
 
-def test_a_signal_without_a_direction_is_counted_apart() -> None:
+def test_a_signal_with_unknown_direction_is_counted_separately() -> None:
     one = score(11, 0)
     assert one.evidence == "outside the band, direction unknown"
-    said = count_evidence([one, score(11, 1)])
-    assert said.startswith("1 of 2 signals points to memorization, 0 point away")
-    assert said.endswith("1 outside the band without a known direction")
+    text = count_evidence([one, score(11, 1)])
+    assert text.startswith("1 of 2 signals suggests memorization, 0 suggest none")
+    assert text.endswith("1 outside the band with unknown direction")
 
 
-def test_without_held_out_captions_nothing_points() -> None:
+def test_without_held_out_captions_there_is_no_evidence() -> None:
     alone = Score("a", "about a", 1.0, [], 1)
     assert (alone.points, alone.evidence) == (0, "")
 
 
-def test_a_calibrations_directions_replace_the_published_ones() -> None:
+def test_directions_of_a_calibration_replace_published_ones() -> None:
     row = dict.fromkeys(SCORES, 11.0)
     others = pa.table(dict.fromkeys(SCORES, BAND))
-    published = {one.name: one.points for one in scores_of(row, others)}
+    published = {one.name: one.points for one in make_scores(row, others)}
     assert (published["summary_mass"], published["bos_mass"]) == (1, -1)
-    found = scores_of(row, others, {"summary_mass": -1, "entropy_e": 0})
+    found = make_scores(row, others, {"summary_mass": -1, "entropy_e": 0})
     points = {one.name: one.points for one in found}
     assert points == published | {"summary_mass": -1, "entropy_e": 0}

@@ -19,7 +19,7 @@ from jobs.studies.mitigation.conditions import (
     make_edit,
 )
 from jobs.studies.mitigation.tasks import Task, read_tasks, run_tasks
-from scanner.mitigation.listening import Rows
+from scanner.mitigation.prompt_hook import PromptRows
 
 PIXELS = 12
 WEAK, STRONG = "mitigation 1.25", "mitigation 3 masked"
@@ -27,7 +27,7 @@ WEAK, STRONG = "mitigation 1.25", "mitigation 3 masked"
 
 def test_a_sham_changes_only_another_token_by_the_same_norm() -> None:
     key_NLD = torch.randn(2, 9, 6, generator=torch.manual_seed(0))
-    rows = Rows(count=2, length=9, images=1, n_N=torch.tensor([5, 7]), negative=False)
+    rows = PromptRows(count=2, length=9, images=1, n_N=torch.tensor([5, 7]), negative=False)
     positions = TokenPositions([[1], [2]], [[3], [4]], [3, 5])
     size = {}
     for target, touched in (("beginning", [0, 0]), ("beginning sham", [3, 5])):

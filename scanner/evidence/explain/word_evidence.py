@@ -1,4 +1,4 @@
-"""Which words the signals blame: by attention, by gradient, and by leaving each one out."""
+"""Attribute the signals to words: by attention, by gradient, and by ablation."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +12,12 @@ from scanner.scoring.words import Word, words_in
 
 @dataclass(frozen=True)
 class WordEvidence:
-    """A word of the caption and what speaks for its being the trigger.
+    """A word of the caption, with the evidence that it is a trigger word.
 
-    start, end: its characters in the caption (end excluded). positions: its tokens. attention:
-    the early layers' attention on it at step 0, a share. lift: that over the mean of a prompt
-    token. trigger: among the score table's ``triggers``. gradient: the sum of its tokens'
-    ``token_gradient``. without: the scores of the caption without it.
+    ``start``, ``end``: character range in the caption (end excluded). ``positions``: its tokens.
+    ``attention``: share of the early layers' attention at step 0. ``lift``: that divided by the
+    mean of prompt tokens. ``trigger``: whether the score table's ``triggers`` has it. ``gradient``:
+    sum of ``token_gradient`` over its tokens. ``without``: scores of the caption without the word.
     """
 
     text: str
@@ -31,31 +31,31 @@ class WordEvidence:
     without: dict[str, float]
 
 
-def left_out(caption: str, word: Word) -> str:
-    """The caption without a word, and without the double space that would be left."""
+def ablate_word(caption: str, word: Word) -> str:
+    """Return the caption without a word, and without the double space this would leave."""
     before, after = caption[: word.start], caption[word.end :]
     if before.endswith(" ") and (not after or after.startswith(" ")):
         before = before[:-1]
     return (before + after).strip()
 
 
-def words_of(tokens: Tokens) -> list[Word]:
-    """The words of a batch of one."""
+def split_words(tokens: Tokens) -> list[Word]:
+    """Return the words of a batch of one."""
     return words_in(tokens.spans[0], tokens.words[0], int(tokens.n_B[0]))
 
 
-def evidence(
-    caption: str, words: list[Word], row: dict[str, Any], gradient: list[float], variants: pa.Table
+def attribute_to_words(
+    caption: str, words: list[Word], row: dict[str, Any], gradient: list[float], ablated: pa.Table
 ) -> list[WordEvidence]:
-    """``row``: the caption's scores; ``gradient``: of each position; ``variants``: a row of scores
-    for the caption without each word."""
+    """Collect the evidence per word. ``row``: the caption's scores; ``gradient``: per token
+    position; ``ablated``: one row of scores per word, of the caption without it."""
     mass = row["token_mass"]
     mean = sum(mass[1:-1]) / max(1, len(mass) - 2)
     triggers = {trigger["start"] for trigger in row["triggers"]}
-    found = []
-    for word, scores in zip(words, variants.select(SCORES).to_pylist(), strict=True):
+    evidence = []
+    for word, scores in zip(words, ablated.select(SCORES).to_pylist(), strict=True):
         attention = sum(mass[position] for position in word.positions)
-        found.append(
+        evidence.append(
             WordEvidence(
                 text=caption[word.start : word.end],
                 start=word.start,
@@ -68,4 +68,4 @@ def evidence(
                 without=scores,
             )
         )
-    return found
+    return evidence

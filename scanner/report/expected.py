@@ -1,4 +1,4 @@
-"""How much of the training set is likely memorized, and how sure that is."""
+"""Estimate how much of the training set is memorized from calibrated probabilities."""
 
 from dataclasses import dataclass
 
@@ -8,34 +8,35 @@ Z = 1.96
 
 
 @dataclass(frozen=True)
-class Likely:
-    """``captions`` of ``of``, with a 95 % interval, and ``samples``, how many rows they have.
+class ExpectedMemorized:
+    """Expected number of memorized ``captions`` among ``scored`` ones with a 95 % interval, and of
+    their ``samples``.
 
-    The sum of the calibrated probabilities; the interval takes them to be right and the captions to
-    be independent. None without a calibration.
+    The sum of the calibrated probabilities; the interval assumes that these are exact and the
+    captions independent. None without a calibration.
     """
 
     captions: float | None
     low: float | None
     high: float | None
     samples: float | None
-    of: int
+    scored: int
 
 
-def likely(tables: RunTables) -> Likely:
-    """The expected number of memorized captions among the ranked ones."""
+def expected_memorized(tables: RunTables) -> ExpectedMemorized:
+    """Sum the probabilities of the ranked captions."""
     row = tables.query(
         "SELECT count(*) AS n, sum(probability) AS expected, "
         "sum(probability * n_samples) AS samples, "
         "sqrt(sum(probability * (1 - probability))) AS deviation FROM ranked"
     ).to_pylist()[0]
     if row["expected"] is None:
-        return Likely(None, None, None, None, row["n"])
+        return ExpectedMemorized(None, None, None, None, row["n"])
     spread = Z * row["deviation"]
-    return Likely(
+    return ExpectedMemorized(
         captions=row["expected"],
         low=max(0.0, row["expected"] - spread),
         high=row["expected"] + spread,
         samples=row["samples"],
-        of=row["n"],
+        scored=row["n"],
     )

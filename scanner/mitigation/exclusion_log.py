@@ -1,0 +1,75 @@
+"""Log the samples that a guard excludes from training, as a removal list."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+
+@dataclass
+class _Sample:
+    """Counts for a sample: steps, steps with a weight below 0.5, and sums over all steps."""
+
+    caption: str
+    seen: int = 0
+    excluded: int = 0
+    weight: float = 0.0
+    statistic: float = 0.0
+
+
+class ExclusionLog:
+    """Counts per key how often a sample was excluded (weight below 0.5)."""
+
+    def __init__(self) -> None:
+        self._samples: dict[str, _Sample] = {}
+
+    def add(
+        self,
+        keys: Sequence[str],
+        captions: Sequence[str],
+        weight_B: Tensor,
+        statistic_B: Tensor,
+        counted_B: Tensor,
+    ) -> None:
+        """Record one step; samples outside ``counted_B`` are ignored."""
+        values = (weight_B.tolist(), statistic_B.tolist(), counted_B.tolist())
+        for key, caption, weight, statistic, counted in zip(keys, captions, *values, strict=True):
+            if counted:
+                sample = self._samples.setdefault(key, _Sample(caption))
+                sample.seen += 1
+                sample.excluded += weight < 0.5
+                sample.weight += weight
+                sample.statistic += statistic
+
+    @property
+    def share(self) -> float:
+        """Return the share of all recorded sample steps that were excluded."""
+        seen = sum(sample.seen for sample in self._samples.values())
+        return sum(sample.excluded for sample in self._samples.values()) / max(seen, 1)
+
+    def table(self, signal: str) -> pa.Table:
+        """Return the excluded samples, most often excluded first.
+
+        Columns: key, caption, left_out and seen (steps), mean_weight, mean of the signal.
+        """
+        rows = [(key, sample) for key, sample in self._samples.items() if sample.excluded]
+        rows.sort(key=lambda row: (-row[1].excluded / row[1].seen, -row[1].excluded, row[0]))
+        samples = [sample for _, sample in rows]
+        columns = {
+            "key": pa.array([key for key, _ in rows], pa.string()),
+            "caption": pa.array([one.caption for one in samples], pa.string()),
+            "left_out": pa.array([one.excluded for one in samples], pa.int64()),
+            "seen": pa.array([one.seen for one in samples], pa.int64()),
+            "mean_weight": pa.array([one.weight / one.seen for one in samples], pa.float64()),
+            f"mean_{signal}": pa.array([one.statistic / one.seen for one in samples], pa.float64()),
+        }
+        return pa.table(columns)
+
+    def write(self, path: str | Path, signal: str) -> int:
+        """Write the table as Parquet; return its number of rows."""
+        table = self.table(signal)
+        pq.write_table(table, path, compression="zstd")
+        return len(table)

@@ -1,0 +1,101 @@
+"""Thumbnails of verified captions: generated images and the training image."""
+
+import base64
+import io
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+
+from scanner.captions.pictures import NotAPicture, open_picture
+from scanner.evidence.verify.references import References, Sample
+from scanner.run.directory import recorded_roots
+from scanner.storage import Roots, Store, UnsafeName, is_transient, open_input
+
+log = logging.getLogger("memscan.report")
+
+SIDE = 72
+SEEDS = 2
+PROBLEMS = 3
+Row = dict[str, Any]
+
+
+def image_roots(record: dict[str, Any], input_roots: Sequence[str]) -> Roots:
+    """Return where a page may read images besides the run itself: local files below the scan's
+    --captions, and anything below ``input_roots``. URLs named by the run are not fetched."""
+    local = [url for url in recorded_roots(record) if "://" not in url or url.startswith("file://")]
+    return Roots.of(local, input_roots)
+
+
+def make_thumbnails(
+    store: Store, rows: Sequence[Row], limit: int, roots: Roots
+) -> dict[str, dict[str, Any]]:
+    """Return by caption id ``generated`` (one data URL per seed) and ``training`` (one, or None).
+
+    Covers the first ``limit`` rows with a verdict, to keep the page small. Images outside the run
+    that are not below ``roots`` are refused and logged.
+    """
+    chosen = [row for row in rows if row["images"]][:limit]
+    samples: list[Sample] = [
+        {"source": row["reference_source"], "row": row["reference_row"]}
+        for row in chosen
+        if row["reference_source"] is not None
+    ]
+    references = References(None, None, roots)
+    training = iter(references.images(samples))
+    thumbnails = {}
+    refused: list[str] = []
+    for row in chosen:
+        image = next(training, None) if row["reference_source"] is not None else None
+        generated = []
+        for name in row["images"][:SEEDS]:
+            if why := _why_refused(store, name, roots):
+                refused.append(f"{name!r} ({why})")
+            else:
+                generated.append(_open(store, name))
+        thumbnails[row["caption_id"]] = {
+            "generated": [_data_url(image) for image in generated if image],
+            "training": _data_url(image) if image else None,
+        }
+    if refused:
+        log.warning(f"{len(refused):,} images of verdicts refused, such as {refused[0]}")
+    for why, count in references.problems.most_common(PROBLEMS):
+        log.warning(f"{count:,} training images not shown: {why}")
+    return thumbnails
+
+
+def _why_refused(store: Store, name: str, roots: Roots) -> str:
+    """Return why a verdict's image must not be read; "" if it is in the run or below a root."""
+    if _is_outside(name):
+        return roots.why_refused(name) and "outside the run; allow its directory with --input-root"
+    try:
+        store.location(name)
+    except UnsafeName:
+        return "not a name in the run"
+    return ""
+
+
+def _is_outside(name: str) -> bool:
+    """Return whether verify --out stored an image outside the run."""
+    return "://" in name or name.startswith("/")
+
+
+def _open(store: Store, name: str) -> Image.Image | None:
+    """Open an image that verify stored in the run or elsewhere; None if it no longer exists."""
+    try:
+        return open_picture(open_input(name).read() if _is_outside(name) else store.read(name))
+    except NotAPicture:
+        return None
+    except OSError as error:
+        if is_transient(error):
+            raise
+        return None
+
+
+def _data_url(image: Image.Image) -> str:
+    small = image.copy()
+    small.thumbnail((SIDE, SIDE))
+    with io.BytesIO() as file:
+        small.save(file, "WEBP", quality=80)
+        return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,80 @@
+"""Images on a report come only from the run, or from locations that the user allowed."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from scanner.errors import UserError
+from scanner.models.loading import tokenizer_of
+from scanner.report.thumbnails import image_roots, make_thumbnails
+from scanner.storage import Store
+from tests.logs import logged
+
+
+def save_image(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
+    return path
+
+
+def thumbnails_of(
+    run: Path, name: str, *input_roots: str, source: str | None = None
+) -> tuple[dict, str]:
+    row = {"caption_id": "c", "images": [name], "reference_source": source, "reference_row": 0}
+    roots = image_roots({"inputs": {"captions": [str(run.parent / "data")]}}, input_roots)
+    with logged() as messages:
+        thumbnails = make_thumbnails(Store(str(run)), [row], 1, roots)
+    return thumbnails["c"], " ".join(messages)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../private/x.png", "{}/private/x.png", "file://{}/private/x.png", "http://127.0.0.1:9/x",
+     "reference://x::file://{}/private/x.png", "%2e%2e/private/x.png", "out/x.png"],
+)  # fmt: skip
+def test_images_outside_the_run_are_refused(name: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    save_image(tmp_path / "private/x.png")
+    save_image(run / "verdicts/a.png")
+    (run / "out").symlink_to(tmp_path / "private")
+    thumbnails, messages = thumbnails_of(run, name.format(tmp_path))
+    assert thumbnails["generated"] == []
+    assert "1 images of verdicts refused, such as" in messages
+    assert len(thumbnails_of(run, "verdicts/a.png")[0]["generated"]) == 1
+
+
+def test_images_of_verify_out_need_an_input_root(tmp_path: Path) -> None:
+    name = str(save_image(tmp_path / "kept/images/a.png"))
+    assert thumbnails_of(tmp_path / "run", name)[0]["generated"] == []
+    allowed, _ = thumbnails_of(tmp_path / "run", name, str(tmp_path / "kept"))
+    assert len(allowed["generated"]) == 1
+
+
+def test_training_images_must_be_below_the_scans_captions(tmp_path: Path) -> None:
+    png = save_image(tmp_path / "x.png").read_bytes()
+    for folder in ("data", "private"):
+        (tmp_path / folder).mkdir()
+        pq.write_table(pa.table({"image": [png]}), tmp_path / folder / "a.parquet")
+    run = tmp_path / "run"
+    allowed, _ = thumbnails_of(run, "none.png", source=f"{tmp_path}/data/a.parquet")
+    assert allowed["training"]
+    for source in (f"{tmp_path}/private/a.parquet", "http://127.0.0.1:9/a.parquet"):
+        thumbnails, messages = thumbnails_of(run, "none.png", source=source)
+        assert thumbnails["training"] is None
+        assert f"{source} is refused" in messages
+
+
+def test_a_run_s_model_is_not_fetched_for_its_tokenizer() -> None:
+    for name in (
+        "http://127.0.0.1:9/model",
+        "s3://theirs/model",
+        "simplecache::http://127.0.0.1:9/m",
+    ):
+        with pytest.raises(UserError, match="not fetched"):
+            tokenizer_of(name, None, None)
+        with pytest.raises(UserError, match="not fetched"):
+            tokenizer_of("testbed", None, name)
+    assert tokenizer_of("testbed", None, None)
