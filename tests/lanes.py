@@ -1,6 +1,8 @@
 """Which tests are slow: ``pytest -m "not slow"`` leaves them out."""
 
-from collections.abc import Callable, Iterator
+import inspect
+import sys
+from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -9,14 +11,19 @@ import pytest
 # A test with one of these is slow, directly or through its fixtures.
 SLOW_MARKS = ("faults", "fuzz", "pages")
 SLOW_FIXTURES = {"browser", "demo", "s3", "testbed_run", "undisturbed"}
-# Functions of tests that start processes, servers, a browser or Ray.
-SLOW_FUNCTIONS = {
+# What starts processes, servers or Ray, or generates images.
+SLOW_CALLS = {
+    "scanner.cluster.starting.start_ray",
+    "scanner.evidence.explain.explanation.explain",
     "tests.local_ray.local_ray",
     "tests.memscan.memscan",
+    "tests.servers.Server",
     "tests.servers.bucket_server",
     "tests.sessions.start_held",
     "tests.transcripts.printed",
 }
+# Commands that do, where a test calls them by name.
+SLOW_COMMANDS = {"demo", "explain", "finetune", "scan", "verify"}
 
 
 def mark_slow(items: list[pytest.Item]) -> None:
@@ -40,30 +47,38 @@ def is_slow(item: pytest.Function) -> bool:
 
 
 def starts_processes(function: Callable[..., Any]) -> bool:
-    """Return whether a function, or a function of tests that it uses, starts processes or Ray."""
+    """Return whether a function, or one of tests/ that it uses, makes one of the slow calls."""
     pending, seen = [function], set()
     while pending:
-        used = pending.pop()
-        used = getattr(used, "__wrapped__", used)
+        used = inspect.unwrap(pending.pop())
         if not isinstance(used, FunctionType) or used in seen:
             continue
         seen.add(used)
-        if f"{used.__module__}.{used.__qualname__}" in SLOW_FUNCTIONS:
+        names, constants = _names_and_constants(used.__code__)
+        values = {name: used.__globals__.get(name) for name in names}
+        if _qualified(used) in SLOW_CALLS or ("called" in values and constants & SLOW_COMMANDS):
             return True
-        values = [used.__globals__.get(name) for name in _names(used.__code__)]
-        if any(getattr(value, "__name__", "") == "ray" for value in values):
+        if any(value is sys.modules.get("ray", used) for value in values.values()):
             return True
-        pending += [value for value in values if _is_of_tests(value)]
+        if SLOW_CALLS & {_qualified(value) for value in values.values()}:
+            return True
+        pending += [value for value in values.values() if _qualified(value).startswith("tests.")]
     return False
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    """Yield the global names of a function, nested functions included."""
-    yield from code.co_names
+def _names_and_constants(code: CodeType) -> tuple[set[str], set[str]]:
+    """Return a function's global names and strings, including those of nested functions."""
+    names, constants = set(code.co_names), set()
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            inner_names, inner_constants = _names_and_constants(constant)
+            names, constants = names | inner_names, constants | inner_constants
+        elif isinstance(constant, str):
+            constants.add(constant)
+    return names, constants
 
 
-def _is_of_tests(value: Any) -> bool:
-    return callable(value) and str(getattr(value, "__module__", "")).startswith("tests.")
+def _qualified(value: Any) -> str:
+    if not callable(value):
+        return ""
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"

@@ -15,6 +15,8 @@ from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
 from tests.random_pipelines import KINDS
 
+pytestmark = pytest.mark.slow
+
 CAPTIONS = ["a red apple on a table", "Wow! The Great Wave, 1831!", "", "word " * 100]
 
 

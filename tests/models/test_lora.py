@@ -18,6 +18,8 @@ from tests.original_layout import save_as_single_file
 from tests.random_pipelines import KINDS
 from tests.scoring.test_scorer import assert_same_scores
 
+pytestmark = pytest.mark.slow
+
 CAPTIONS = ["a red apple on a table", "The Great Wave"]
 RANK, ALPHA = 2, 1.0
 UNET = (

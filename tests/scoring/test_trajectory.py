@@ -13,6 +13,8 @@ from scanner.scoring import Scorer
 from scanner.testbed import labels
 from tests.random_pipelines import KINDS
 
+pytestmark = pytest.mark.slow
+
 CAPTIONS = ["a red apple on a table", "The Great Wave", "x"]
 STEPS = 10
 GUIDANCE = 7.5
