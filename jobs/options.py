@@ -110,7 +110,7 @@ def _as_it_reads_best(info: StructTypeInfo) -> StructConstructorSpec | None:
                 name=field.name,
                 type=_shown(field, hints[field.name]),
                 default=_default(field),
-                helptext=_help(kind, field.name),
+                helptext=field_help(kind, field.name),
             )
             for field in fields
         ),
@@ -125,8 +125,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return tyro.MISSING
 
 
-def _help(kind: type[Any], name: str) -> str | None:
-    """A field's docstring as running text."""
+def field_help(kind: type[Any], name: str) -> str | None:
+    """Return a field's docstring as running text."""
     for each in kind.__mro__[:-1]:
         if text := _field_texts(each).get(name):
             return text

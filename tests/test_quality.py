@@ -9,12 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("scanner", "jobs", "tests")
+COMMANDS = [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("vulture",)]
 FILE_LINES, FUNCTION_LINES = 300, 60
 
 
 @pytest.mark.parametrize(
     "command",
-    [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("vulture",)],
+    COMMANDS,
     ids=" ".join,
 )
 def test_tools_have_no_complaint(command: tuple[str, ...]) -> None:

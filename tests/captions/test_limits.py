@@ -204,6 +204,7 @@ def measured(folder: Path) -> None:
     print(json.dumps({"grown": grown, **made.counts}))
 
 
+@pytest.mark.slow
 def test_bombs_are_rejects_in_bounded_memory(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     bombs(tmp_path / "data")

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import COMMANDS
+from jobs.development.options_page import config_of
 from jobs.escaping import printable
-from tests.commands import config_of
 from tests.memscan import called, memscan
 from tests.query.test_query import make_run
 
@@ -36,7 +36,7 @@ def test_memscan_alone_lists_every_command_with_its_purpose() -> None:
 def test_every_command_and_option_has_help(command: str) -> None:
     assert importlib.import_module(f"jobs.{command}").__doc__
     done = called(command, "--help")
-    config = config_of(command)
+    config = config_of(f"jobs.{command}")
     shown = " ".join(done.stdout.replace("│", " ").split())
     # In the order of inheritance: a field that a command redefines has that command's help.
     modules = dict.fromkeys(base.__module__ for base in config.__mro__ if base is not object)

@@ -15,8 +15,8 @@ from scanner.mitigation import mitigate
 from scanner.models.diffusion_model import cross_attention_layers
 from scanner.probe import watch_attention
 from scanner.testbed import files, labels
-from tests.conftest import KINDS, make_random_pipeline
 from tests.mitigation.plain_attention import PlainAttention
+from tests.random_pipelines import KINDS, make_random_pipeline
 
 EQUAL = ["a red apple on a table", "a cold river in a town"]
 UNEQUAL = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]

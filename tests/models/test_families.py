@@ -13,7 +13,9 @@ from scanner.models import find_model, load_model
 from scanner.models.diffusion_model import cross_attention_layers
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
-from tests.conftest import KINDS
+from tests.random_pipelines import KINDS
+
+pytestmark = pytest.mark.slow
 
 CAPTIONS = ["a red apple on a table", "Wow! The Great Wave, 1831!", "", "word " * 100]
 

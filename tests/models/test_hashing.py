@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from scanner.models import find_model, load_model
-from tests.conftest import KINDS
+from tests.random_pipelines import KINDS
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 

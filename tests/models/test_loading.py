@@ -7,7 +7,7 @@ import pytest
 from scanner.errors import UserError
 from scanner.models import find_model, load_model
 from scanner.scoring import Scorer
-from tests.conftest import KINDS
+from tests.random_pipelines import KINDS
 from tests.scoring.test_scorer import assert_same_scores
 
 

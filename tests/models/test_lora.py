@@ -14,9 +14,11 @@ from scanner.models import find_model, load_model
 from scanner.models.lora import find_lora
 from scanner.scoring import Scorer
 from scanner.storage import Store
-from tests.conftest import KINDS
 from tests.original_layout import save_as_single_file
+from tests.random_pipelines import KINDS
 from tests.scoring.test_scorer import assert_same_scores
+
+pytestmark = pytest.mark.slow
 
 CAPTIONS = ["a red apple on a table", "The Great Wave"]
 RANK, ALPHA = 2, 1.0

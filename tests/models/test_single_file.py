@@ -12,8 +12,8 @@ from scanner.errors import UserError
 from scanner.models import find_model, load_model, load_tokenizer
 from scanner.scoring import Scorer
 from scanner.storage import Store
-from tests.conftest import KINDS
 from tests.original_layout import save_as_single_file
+from tests.random_pipelines import KINDS
 from tests.scoring.test_scorer import assert_same_scores
 
 TEXTS = {

@@ -6,7 +6,7 @@ import torch
 from scanner.errors import UserError
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.probe import Enough, watch_attention
-from tests.conftest import KINDS, LAYERS
+from tests.random_pipelines import KINDS, LAYERS
 
 CAPTIONS = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]
 

@@ -5,7 +5,7 @@ import torch
 
 from scanner.models import DiffusionModel, load_model
 from scanner.probe import record_prefix, replay_prefix
-from tests.conftest import KINDS
+from tests.random_pipelines import KINDS
 
 CAPTIONS = ["a red apple", "The Great Wave", ""]
 

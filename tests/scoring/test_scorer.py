@@ -10,7 +10,7 @@ from scanner.scan.options import ModelOptions
 from scanner.scoring import ScoreError, Scorer
 from scanner.scoring.scorer import GUIDANCE, STEPS
 from scanner.signals.attention import attention_entropy
-from tests.conftest import KINDS
+from tests.random_pipelines import KINDS
 
 CAPTIONS = [
     "a red apple on a table",

@@ -11,7 +11,9 @@ from diffusers import DDIMScheduler
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.scoring import Scorer
 from scanner.testbed import labels
-from tests.conftest import KINDS
+from tests.random_pipelines import KINDS
+
+pytestmark = pytest.mark.slow
 
 CAPTIONS = ["a red apple on a table", "The Great Wave", "x"]
 STEPS = 10

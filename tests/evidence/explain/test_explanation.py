@@ -10,7 +10,7 @@ import torch
 from scanner.evidence.explain import ExplainOptions, Explanation, explain
 from scanner.models import DiffusionModel, find_model, load_decoder, load_model
 from scanner.scoring import Scorer
-from tests.conftest import LAYERS
+from tests.random_pipelines import LAYERS
 from tests.scoring.test_trajectory import _attention, _raw
 
 CAPTION = "the Great Wave, a red print"

@@ -1,0 +1,84 @@
+"""Which tests are slow: ``pytest -m "not slow"`` leaves them out."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from types import CodeType, FunctionType
+from typing import Any
+
+import pytest
+
+# A test with one of these is slow, directly or through its fixtures.
+SLOW_MARKS = ("faults", "fuzz", "pages")
+SLOW_FIXTURES = {"browser", "demo", "s3", "testbed_run", "undisturbed"}
+# What starts processes, servers or Ray, or generates images.
+SLOW_CALLS = {
+    "scanner.cluster.starting.start_ray",
+    "scanner.evidence.explain.explanation.explain",
+    "tests.local_ray.local_ray",
+    "tests.memscan.memscan",
+    "tests.servers.Server",
+    "tests.servers.bucket_server",
+    "tests.sessions.start_held",
+    "tests.transcripts.printed",
+}
+# Commands that do, where a test calls them by name.
+SLOW_COMMANDS = {"demo", "explain", "finetune", "scan", "verify"}
+
+
+def mark_slow(items: list[pytest.Item]) -> None:
+    """Mark every slow test ``slow``, which some already are explicitly."""
+    for item in items:
+        if isinstance(item, pytest.Function) and is_slow(item):
+            item.add_marker("slow")
+
+
+def is_slow(item: pytest.Function) -> bool:
+    """Return whether a test is slow by its marks, by its fixtures or by what it calls."""
+    if any(item.get_closest_marker(name) for name in SLOW_MARKS):
+        return True
+    if SLOW_FIXTURES & set(item.fixturenames):
+        return True
+    fixtures = item._fixtureinfo.name2fixturedefs.values()
+    return any(
+        starts_processes(function)
+        for function in (item.function, *(each.func for each in (defs[-1] for defs in fixtures)))
+    )
+
+
+def starts_processes(function: Callable[..., Any]) -> bool:
+    """Return whether a function, or one of tests/ that it uses, makes one of the slow calls."""
+    pending, seen = [function], set()
+    while pending:
+        used = inspect.unwrap(pending.pop())
+        if not isinstance(used, FunctionType) or used in seen:
+            continue
+        seen.add(used)
+        names, constants = _names_and_constants(used.__code__)
+        values = {name: used.__globals__.get(name) for name in names}
+        if _qualified(used) in SLOW_CALLS or ("called" in values and constants & SLOW_COMMANDS):
+            return True
+        if any(value is sys.modules.get("ray", used) for value in values.values()):
+            return True
+        if SLOW_CALLS & {_qualified(value) for value in values.values()}:
+            return True
+        pending += [value for value in values.values() if _qualified(value).startswith("tests.")]
+    return False
+
+
+def _names_and_constants(code: CodeType) -> tuple[set[str], set[str]]:
+    """Return a function's global names and strings, including those of nested functions."""
+    names, constants = set(code.co_names), set()
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            inner_names, inner_constants = _names_and_constants(constant)
+            names, constants = names | inner_names, constants | inner_constants
+        elif isinstance(constant, str):
+            constants.add(constant)
+    return names, constants
+
+
+def _qualified(value: Any) -> str:
+    if not callable(value):
+        return ""
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
