@@ -88,11 +88,7 @@ class Guard:
                 stack.callback(hook.remove)
             else:
                 self._record = stack.enter_context(watch_attention(self.unet, self.layers))
-                for hook in (
-                    self.unet.register_forward_pre_hook(self._forget),
-                    self.unet.register_forward_hook(self._read),
-                ):
-                    stack.callback(hook.remove)
+                stack.callback(self.unet.register_forward_hook(self._read).remove)
             self._stack = stack.pop_all()
         return self
 
@@ -130,16 +126,12 @@ class Guard:
         """Write what was left out as Parquet, most often first; returns the number of rows."""
         return self.left_out.write(path, self.signal)
 
-    def _forget(self, *_: object) -> None:
-        assert self._record is not None
-        self._record.clear()  # a checkpointed backward runs layers again
-
     def _read(self, *_: object) -> None:
         assert self._record is not None
         if not torch.is_grad_enabled():
             return
         of = attention_entropy if self.signal == "entropy" else beginning_mass
-        self._statistic_B = torch.stack([of(abar_BL) for abar_BL in self._record.abar]).mean(0)
+        self._statistic_B = torch.stack([of(abar_BL) for abar_BL in self._record.abar_NBL]).mean(0)
 
     def _compare(self, unet: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """‖ε_c − ε_∅‖, or the same of velocities: one more forward, with the empty caption."""

@@ -105,17 +105,22 @@ class DiffusionModel(ABC):
 
     def predict_noise(self, x_BCHW: Tensor, timestep: int, text: Conditioning) -> Tensor:
         """ε in float32 for latents in float32, whatever the model's prediction type."""
-        guess = self.unet(
+        guess_BCHW = self.unet(
             x_BCHW.to(self.device, self.dtype),
-            timestep,
+            torch.full((1,), timestep, device=self.device),  # an int would be copied to the device
             text.hidden_BLC,
             added_cond_kwargs=text.added or None,
             return_dict=False,
-        )[0].float()
+        )[0]
+        return self.as_noise(guess_BCHW, x_BCHW, timestep)
+
+    def as_noise(self, guess_BCHW: Tensor, x_BCHW: Tensor, timestep: int) -> Tensor:
+        """ε in float32 of what the U-Net predicts for latents x, whatever the prediction type."""
+        guess = guess_BCHW.float()
         if self.scheduler.config.prediction_type == "epsilon":
             return guess
         alpha = self.scheduler.alphas_cumprod[timestep]
-        return alpha.sqrt() * guess + (1 - alpha).sqrt() * x_BCHW.to(self.device)
+        return alpha.sqrt() * guess + (1 - alpha).sqrt() * x_BCHW.to(guess.device)
 
     def alpha(self, timestep: int) -> float:
         """ᾱ_t: the share of the signal's variance that is left at a timestep."""

@@ -1,13 +1,7 @@
 """Watch a U-Net's cross-attention while it runs, and run no more of it than is asked."""
 
-from scanner.probe.attention import AttentionRecord, Enough, watch_attention
-from scanner.probe.prefix import Prefix, record_prefix, replay_prefix
+from scanner.probe.attention import AttentionRecord, watch_attention
+from scanner.probe.prefix import Prefix, record_prefix
+from scanner.probe.watched import WatchedUNet
 
-__all__ = [
-    "AttentionRecord",
-    "Enough",
-    "Prefix",
-    "record_prefix",
-    "replay_prefix",
-    "watch_attention",
-]
+__all__ = ["AttentionRecord", "Prefix", "WatchedUNet", "record_prefix", "watch_attention"]

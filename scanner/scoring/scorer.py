@@ -250,7 +250,7 @@ class Scorer:
         if plan.first and plan.depth is None:
             seen["unconditional"] = run.empty(seed, run.first_time)
         if plan.first:
-            seen["attention"], seen["conditional"] = run.attention(text, seed, plan.depth)
+            seen["attention_NBL"], seen["conditional"] = run.attention(text, seed, plan.depth)
         if plan.low:
             seen["low_unconditional"] = run.empty(seed, run.low_time)
             seen["low_conditional"] = run.conditional(text, seed, run.low_time)

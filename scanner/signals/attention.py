@@ -2,7 +2,7 @@
 
 Shapes: B captions, L text positions. ``abar_BL`` is the attention averaged over heads and
 spatial positions, one distribution over the text positions a caption; average first, entropy
-after. ``n_B`` counts a caption's tokens with its beginning and end token.
+after. It may have more dimensions before these, such as layers: the result has them too. ``n_B`` counts a caption's tokens with its beginning and end token.
 """
 
 import torch
@@ -19,14 +19,14 @@ def attention_entropy(abar_BL: Tensor) -> Tensor:
 
 def beginning_mass(abar_BL: Tensor) -> Tensor:
     """ā on the beginning token: (B,). Ren et al. 2024, finding 1."""
-    return abar_BL[:, 0]
+    return abar_BL[..., 0]
 
 
 def prompt_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
     """Σ ā over the prompt tokens, positions 1 … n−2: (B,); 0 for an empty caption."""
-    position = torch.arange(abar_BL.shape[1], device=abar_BL.device)
+    position = torch.arange(abar_BL.shape[-1], device=abar_BL.device)
     prompt_BL = (position >= 1) & (position <= n_B.to(abar_BL.device)[:, None] - 2)
-    return (abar_BL * prompt_BL).sum(1)
+    return (abar_BL * prompt_BL).sum(-1)
 
 
 def summary_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
@@ -34,15 +34,15 @@ def summary_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
 
     Ren et al. 2024, finding 2.
     """
-    position = torch.arange(abar_BL.shape[1], device=abar_BL.device)
-    return (abar_BL * (position >= n_B.to(abar_BL.device)[:, None] - 1)).sum(1)
+    position = torch.arange(abar_BL.shape[-1], device=abar_BL.device)
+    return (abar_BL * (position >= n_B.to(abar_BL.device)[:, None] - 1)).sum(-1)
 
 
 def summary_entropy(abar_BL: Tensor, n_B: Tensor) -> Tensor:
     """−Σ ā ln ā over the summary positions n−1 … L−1, not renormalised: (B,)."""
-    position = torch.arange(abar_BL.shape[1], device=abar_BL.device)
+    position = torch.arange(abar_BL.shape[-1], device=abar_BL.device)
     summary_BL = position >= n_B.to(abar_BL.device)[:, None] - 1
-    return (torch.special.entr(abar_BL.float()) * summary_BL).sum(1)
+    return (torch.special.entr(abar_BL.float()) * summary_BL).sum(-1)
 
 
 def entropy_d(last_KBL: Tensor, first_BL: Tensor, n_B: Tensor) -> Tensor:
