@@ -31,9 +31,7 @@ class _Replay(nn.Module):
 
     def forward(self, x_BX: Tensor, *_: object, **__: object) -> Tensor:
         output_BX = self.output_1X.expand(len(x_BX), *self.output_1X.shape[1:])
-        return (
-            output_BX.contiguous(memory_format=torch.channels_last) if self.copies else output_BX
-        )
+        return output_BX.contiguous(memory_format=torch.channels_last) if self.copies else output_BX
 
 
 def caption_free_modules(unet: nn.Module) -> list[str]:

@@ -15,10 +15,12 @@ class _PassThrough(nn.Module):
 def share_weights(module: nn.Module) -> nn.Module:
     """Return a copy of a module tree over the same parameters, without its hooks.
 
+    A ``forward`` that was put on a module itself (as accelerate does) is a hook, too.
     Submodules and attention processors can be replaced in the copy; the original keeps its own.
     """
     twin = type(module).__new__(type(module))
     vars(twin).update(vars(module))
+    vars(twin).pop("forward", None)
     for name, value in vars(module).items():
         if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")):
             vars(twin)[name] = type(value)()

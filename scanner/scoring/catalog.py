@@ -154,9 +154,7 @@ _ALL = (
             f"{_REN}, metric D, as their code computes it",
         ),
         Needs(trajectory=True),
-        lambda seen: entropy_d(
-            there(seen.trajectory).late_KBL, seen.attention.mean(0), seen.n_B
-        ),
+        lambda seen: entropy_d(there(seen.trajectory).late_KBL, seen.attention.mean(0), seen.n_B),
         memorized=1,
     ),
     Signal(

@@ -2,12 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from scanner.models import Conditioning, DiffusionModel
-from scanner.probe import AttentionRecord, Prefix, WatchedUNet, record_prefix, watch_attention
+from scanner.probe import (
+    Attend,
+    AttentionRecord,
+    Prefix,
+    WatchedUNet,
+    choose_attend,
+    record_prefix,
+    watch_attention,
+)
 from scanner.signals.noise import noise_norm
 
 LOW_NOISE_STEP = -3
@@ -101,7 +110,9 @@ class Forwards:
     ) -> tuple[Tensor, Tensor | None]:
         x_1CHW = self.initial_noise(seed)
         if depth not in self._watched:
-            self._watched[depth] = WatchedUNet(self.model.unet, self.model.layers, depth)
+            self._watched[depth] = WatchedUNet(
+                self.model.unet, self.model.layers, depth, self._attend
+            )
         watched = self._watched[depth]
         if self._loaded.get(depth) != (seed, time):
             watched.load(x_1CHW, time, self.prefix(seed, time))
@@ -130,7 +141,7 @@ class Forwards:
         kept = max(1, steps // LAST_SHARE)
         given = (first, first_empty.expand(len(text), -1, -1, -1)) if steps > 1 else None
         differences, late = [], []
-        with watch_attention(model.unet, model.layers, map_layers=model.map_layers) as record:
+        with watch_attention(model.unet, model.layers, model.map_layers, self._attend) as record:
             record.position_B = n_B - 1
             for step in self.denoise(text, seed, record, given):
                 if step.number >= steps - kept:
@@ -177,6 +188,10 @@ class Forwards:
             noise_norm(noise, empty.clone()).sum().backward()
         assert hidden.grad is not None
         return hidden.grad.float().norm(dim=2)
+
+    @cached_property
+    def _attend(self) -> Attend:
+        return choose_attend(self.model.unet, self.model.layers)
 
     def _no_caption(self) -> Conditioning:
         if self._nothing is None:

@@ -11,6 +11,7 @@ from scanner.scoring import ScoreError, Scorer
 from scanner.scoring.scorer import GUIDANCE, STEPS
 from scanner.signals.attention import attention_entropy
 from tests.conftest import KINDS
+from tests.scoring.counting import count_forwards
 
 CAPTIONS = [
     "a red apple on a table",
@@ -185,12 +186,10 @@ def test_out_of_memory_halves_the_batch_and_changes_no_score(
 
 
 def test_the_number_of_forwards_is_one_a_batch_and_seed_and_one_a_seed_for_the_empty_caption(
-    random_models,
+    random_models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer = Scorer(load_model(str(random_models["sd1"])), seeds=2, batch_size=4)
-    calls = []
-    hook = scorer.model.unet.register_forward_hook(lambda *_: calls.append(1))
+    calls = count_forwards(monkeypatch)
     scorer.score(CAPTIONS)
     scorer.score(CAPTIONS[:4])
-    hook.remove()
     assert len(calls) == 2 * (2 + 1) + 2
