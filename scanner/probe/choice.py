@@ -35,7 +35,7 @@ def choose_attend(unet: nn.Module, layers: list[str]) -> Attend:
 def checked(
     attend: Attend, heads: Iterable[tuple[int, int]], device: torch.device, dtype: torch.dtype
 ) -> Attend:
-    """``attend`` if it equals the plain computation on a device, else the plain one, with a warning.
+    """Return ``attend`` if it equals the plain computation on a device, else warn and return that.
 
     ``heads``: (count, channels of one) of the layers.
     """
@@ -51,9 +51,7 @@ def checked(
             try:
                 found = attend(q, k, v, width**-0.5)
             except Exception as error:  # a compiler, a driver or the kernel: anything can fail
-                return _fall_back(
-                    f"the fused kernel does not run ({type(error).__name__}: {error})"
-                )
+                return _fall_back(f"the kernel does not run ({type(error).__name__}: {error})")
             expected = plain_attention(q, k, v, width**-0.5)
             for what, one, other, limit in zip(
                 ("output", "mean attention"),
@@ -65,7 +63,7 @@ def checked(
                 worst = float((one.float() - other.float()).abs().max())
                 if not worst <= limit:
                     return _fall_back(
-                        f"the fused kernel differs: {what} by {worst:.2g} with {width} channels "
+                        f"the kernel differs: {what} by {worst:.2g} with {width} channels "
                         f"per head and {positions} positions"
                     )
     return attend

@@ -7,6 +7,8 @@ from scanner.probe.attention import Attend, AttentionRecord, plain_attention, re
 from scanner.probe.prefix import Prefix, replay_prefix
 from scanner.probe.truncation import share_weights, truncate
 
+LAYOUT = torch.channels_last
+
 
 class WatchedUNet(nn.Module):
     """A copy of a U-Net, over the same weights, that records its cross-attention.
@@ -37,6 +39,9 @@ class WatchedUNet(nn.Module):
         record_attention(self.unet, names, self.record, attend=attend, last=last)
         if last is not None:
             truncate(self.unet, names[last])
+        if next(unet.parameters()).device.type == "cuda":
+            # Tensor cores convolve channels-last; the weights are the original's, too.
+            self.unet.to(memory_format=LAYOUT)
         self.register_buffer("x_1CHW", None, persistent=False)
         self.register_buffer("timestep", None, persistent=False)
 

@@ -11,6 +11,7 @@ from scanner.models import Conditioning, DiffusionModel
 from scanner.probe import (
     Attend,
     AttentionRecord,
+    CompiledUNet,
     Prefix,
     WatchedUNet,
     choose_attend,
@@ -49,7 +50,8 @@ class Forwards:
     """The forwards of one model at fixed initial noises.
 
     Nothing that no caption changes is computed twice: per (seed, step) the shared prefix and ε_∅
-    are kept (signals.md, what is exactly shared: 1 and 2).
+    are kept (signals.md, what is exactly shared: 1 and 2). ``compiles``: whether conditional
+    forwards from the initial noise are compiled, for the batch size that they get.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class Forwards:
         self._nothing: Conditioning | None = None
         self._watched: dict[int | None, WatchedUNet] = {}
         self._loaded: dict[int | None, tuple[int, int]] = {}
+        self._compiled: dict[int | None, CompiledUNet] = {}
+        self.compiles = False
 
     @property
     def first_time(self) -> int:
@@ -117,7 +121,10 @@ class Forwards:
         if self._loaded.get(depth) != (seed, time):
             watched.load(x_1CHW, time, self.prefix(seed, time))
             self._loaded[depth] = seed, time
-        guess_BCHW, abar_NBL = watched(text.hidden_BLC, text.added)
+        if self.compiles and depth not in self._compiled:
+            self._compiled[depth] = CompiledUNet(watched)
+        run = self._compiled[depth] if self.compiles else watched
+        guess_BCHW, abar_NBL = run(text.hidden_BLC, text.added)
         if guess_BCHW is None:
             return abar_NBL, None
         return abar_NBL, self.model.as_noise(guess_BCHW, x_1CHW, time)
@@ -188,6 +195,14 @@ class Forwards:
             noise_norm(noise, empty.clone()).sum().backward()
         assert hidden.grad is not None
         return hidden.grad.float().norm(dim=2)
+
+    def release_memory(self) -> None:
+        """Give back what compiled forwards and the allocator hold of the device's memory."""
+        if self._compiled:
+            self._compiled.clear()
+            torch.compiler.reset()
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @cached_property
     def _attend(self) -> Attend:

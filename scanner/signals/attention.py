@@ -2,7 +2,8 @@
 
 Shapes: B captions, L text positions. ``abar_BL`` is the attention averaged over heads and
 spatial positions, one distribution over the text positions a caption; average first, entropy
-after. It may have more dimensions before these, such as layers: the result has them too. ``n_B`` counts a caption's tokens with its beginning and end token.
+after. It may have more dimensions before these, such as layers: the result has them too.
+``n_B`` counts a caption's tokens with its beginning and end token.
 """
 
 import torch
