@@ -47,13 +47,12 @@ class Tokens:
 
     def to(self, device: torch.device) -> "Tokens":
         """The batch with its tensors on a device; from pinned memory, without waiting."""
+        second = self.second_ids_BL
         return replace(
             self,
             ids_BL=_sent(self.ids_BL, device),
             n_B=_sent(self.n_B, device),
-            second_ids_BL=self.second_ids_BL
-            if self.second_ids_BL is None
-            else _sent(self.second_ids_BL, device),
+            second_ids_BL=None if second is None else _sent(second, device),
         )
 
 

@@ -109,7 +109,7 @@ def _fused(
         q_BPHD,
         k_BLHD,
         values,
-        out,
+        sums if v_BLHD is None else out,
         sums,
         scale,
         P,

@@ -55,9 +55,9 @@ class Scorer:
     changes speed, never scores (beyond rounding). ``compile``: compile the U-Net's forward, on
     CUDA as a CUDA graph, once the batch size is found; smaller batches are padded then. On by
     default on CUDA, where eager kernels leave most of the device idle (published rates: 25 % of
-    peak eager, 38 % compiled); off on a CPU, where compiling takes longer than it saves. Against float32, a float16 model's
-    scores stay within 2 % of each signal's standard deviation over captions, a bfloat16 model's
-    within 10 % (measured on the testbed).
+    peak eager, 38 % compiled); off on a CPU, where compiling takes longer than it saves. Against
+    float32, a float16 model's scores stay within 2 % of each signal's standard deviation over
+    captions, a bfloat16 model's within 10 % (measured on the testbed).
     """
 
     def __init__(
