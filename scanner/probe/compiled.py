@@ -9,6 +9,7 @@ from torch._dynamo.exc import TorchDynamoException
 from scanner.probe.watched import WatchedUNet
 
 Forward = tuple[Tensor | None, Tensor]
+BACKEND = "inductor"
 RECOMPILE_LIMIT = 64
 """Compiled shapes and models per process; torch gives up after 8 by default."""
 
@@ -30,6 +31,7 @@ class CompiledUNet:
             watched,
             fullgraph=True,
             dynamic=False,
+            backend=BACKEND,
             mode="reduce-overhead" if on_cuda else None,
         )
 
@@ -41,7 +43,7 @@ class CompiledUNet:
         try:
             output, abar_NBL = self._run(hidden_BLC, added)
         except TorchDynamoException as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = " ".join(str(error).splitlines()[:2]) or type(error).__name__
             warnings.warn(f"the U-Net runs uncompiled, which is slower: {reason}", stacklevel=2)
             self.is_compiled = False
             return self.watched(hidden_BLC, added)

@@ -168,8 +168,15 @@ def test_a_score_that_is_not_finite_is_a_reject_with_a_reason(random_models) -> 
         scorer.score(["a cat", "some poison"])
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+    ],
+)
 def test_out_of_memory_halves_the_batch_and_changes_no_score(
-    random_models, monkeypatch: pytest.MonkeyPatch
+    random_models, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     scorer = Scorer(load_model(str(random_models["sd1"])), batch_size=8)
     expected = scorer.score(CAPTIONS)
@@ -177,7 +184,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_score(
 
     def small_device(tokens, latent_shape):
         if len(tokens.ids_BL) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return encode(tokens, latent_shape)
 
     monkeypatch.setattr(scorer.model, "encode", small_device)
