@@ -101,11 +101,7 @@ class Guard:
                 stack.callback(hook.remove)
             else:
                 self._record = stack.enter_context(watch_attention(self.unet, self.layers))
-                for hook in (
-                    self.unet.register_forward_pre_hook(self._clear_record),
-                    self.unet.register_forward_hook(self._read_record),
-                ):
-                    stack.callback(hook.remove)
+                stack.callback(self.unet.register_forward_hook(self._read_record).remove)
             self._stack = stack.pop_all()
         return self
 
@@ -147,17 +143,12 @@ class Guard:
         rows."""
         return self.exclusions.write(path, self.signal)
 
-    def _clear_record(self, *_: object) -> None:
-        assert self._record is not None
-        self._record.clear()  # gradient checkpointing runs layers again in the backward pass
-
     def _read_record(self, *_: object) -> None:
         assert self._record is not None
         if not torch.is_grad_enabled():
             return
         statistic = attention_entropy if self.signal == "entropy" else bos_mass
-        layers = [statistic(abar_BL) for abar_BL in self._record.abar]
-        self._statistic_B = torch.stack(layers).mean(0)
+        self._statistic_B = statistic(self._record.abar_NBL).mean(0)
 
     def _compare_with_empty(self, unet: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Compute ‖ε_c − ε_∅‖ (or of velocities) by a second forward with the empty caption."""

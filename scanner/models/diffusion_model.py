@@ -111,17 +111,22 @@ class DiffusionModel(ABC):
 
     def predict_noise(self, x_BCHW: Tensor, timestep: int, text: Conditioning) -> Tensor:
         """Return ε (B, C, H, W) in float32 for float32 latents, for any prediction type."""
-        prediction = self.unet(
+        prediction_BCHW = self.unet(
             x_BCHW.to(self.device, self.dtype),
-            timestep,
+            torch.full((1,), timestep, device=self.device),  # an int would be copied to the device
             text.hidden_BLC,
             added_cond_kwargs=text.added or None,
             return_dict=False,
-        )[0].float()
+        )[0]
+        return self.as_noise(prediction_BCHW, x_BCHW, timestep)
+
+    def as_noise(self, prediction_BCHW: Tensor, x_BCHW: Tensor, timestep: int) -> Tensor:
+        """Convert the U-Net's prediction for latents x to ε in float32, for any prediction type."""
+        prediction = prediction_BCHW.float()
         if self.scheduler.config.prediction_type == "epsilon":
             return prediction
         alpha = self.scheduler.alphas_cumprod[timestep]
-        return alpha.sqrt() * prediction + (1 - alpha).sqrt() * x_BCHW.to(self.device)
+        return alpha.sqrt() * prediction + (1 - alpha).sqrt() * x_BCHW.to(prediction.device)
 
     def alpha(self, timestep: int) -> float:
         """Return ᾱ_t, the share of signal variance left at a timestep."""

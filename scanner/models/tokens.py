@@ -1,6 +1,6 @@
 """Tokenize captions for a CLIP text encoder, with each token's span in the original caption."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,31 @@ class Tokens:
             self.truncated[part],
             None if self.second_ids_BL is None else self.second_ids_BL[part],
         )
+
+    def padded(self, rows: int) -> "Tokens":
+        """The batch with its last caption repeated, as far as a model reads it."""
+        number = torch.arange(rows).clamp(max=len(self.n_B) - 1)
+        second = self.second_ids_BL
+        return replace(
+            self,
+            ids_BL=self.ids_BL[number],
+            n_B=self.n_B[number],
+            second_ids_BL=None if second is None else second[number],
+        )
+
+    def to(self, device: torch.device) -> "Tokens":
+        """The batch with its tensors on a device; from pinned memory, without waiting."""
+        second = self.second_ids_BL
+        return replace(
+            self,
+            ids_BL=_sent(self.ids_BL, device),
+            n_B=_sent(self.n_B, device),
+            second_ids_BL=None if second is None else _sent(second, device),
+        )
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 
 def tokenize(tokenizer: Any, captions: list[str]) -> Tokens:

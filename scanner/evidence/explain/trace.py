@@ -48,7 +48,7 @@ def trace(forwards: Forwards, tokens: Tokens, seed: int, heat: bool = False) -> 
     with watch_attention(model.unet, model.layers) as record:
         record.keeps_whole = heat
         for step in forwards.denoise(text, seed, record):
-            abar.append(torch.stack(record.abar).cpu())
+            abar.append(record.abar_NBL.cpu())
             norms.append(difference_norm(step.difference_BCHW).cpu())
             if heat:
                 summed = summed + _heat(record, forwards.latent_shape[1:])
@@ -86,5 +86,5 @@ def _heat(record: AttentionRecord, size: tuple[int, ...]) -> Tensor:
 
     Like the heat maps of Tang et al. 2023 (DAAM), but with bilinear interpolation.
     """
-    maps = [at_latent_size(whole[0].T, size) for whole in record.whole]
+    maps = [at_latent_size(whole[0].T, size) for whole in record.whole.values()]
     return torch.stack(maps).sum(0).cpu()
