@@ -1,0 +1,31 @@
+"""The parts of an acceptance run, in their order, and the seconds that each may take."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.bench.acceptance import agreement, forwards, peaks, sampling, scoring, sharing
+from jobs.bench.acceptance.part import Options
+
+
+@dataclass(frozen=True)
+class Part:
+    measure: Callable[[Options], dict[str, Any]]
+    budget: float
+
+
+PARTS = {
+    "device": Part(peaks.peaks, 30),
+    "parity": Part(agreement.parity, 60),
+    "precision": Part(agreement.precision, 30),
+    "memory": Part(agreement.out_of_memory, 20),
+    "throughput": Part(scoring.throughput, 80),
+    "overhead": Part(forwards.overhead, 30),
+    "sizes": Part(scoring.sizes, 40),
+    "kernels": Part(scoring.kernels, 20),
+    "mitigation": Part(sampling.mitigation, 30),
+    "sharing": Part(sharing.sharing, 60),
+    "fused": Part(scoring.choice("fused"), 30),
+    "compiled": Part(scoring.choice("compiled"), 90),
+    "compiled_forward": Part(forwards.compiled, 90),
+}

@@ -1,0 +1,183 @@
+"""How fast each profile scores: captions per second, arithmetic, batch sizes, kernels."""
+
+import functools
+import inspect
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from jobs.bench.acceptance.part import NotMeasured, Options, seconds
+from jobs.bench.acceptance.peaks import device_name, measured, published
+from jobs.bench.captions import caption
+from jobs.bench.device import forget_peak, peak, wait
+from scanner.models import DiffusionModel
+from scanner.scoring import PROFILES, Scorer
+from scanner.scoring.cost import cost
+
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+TRIED_STEPS = 4
+CHOICES = {"fused": ("fused", "attention"), "compiled": ("compile", "compiled")}
+"""Options of the scorer that a comparison switches off and on, by what the comparison is called."""
+
+
+def throughput(options: Options) -> dict[str, Any]:
+    """Time every profile in each dtype, from the text to the table and the device's work alone."""
+    ceiling = published(device_name(options.device))
+    found: dict[str, Any] = {"batch_size": options.batch, "profiles": {}, "schedule": {}}
+    for dtype in options.dtypes:
+        model, by_product = options.open(dtype), measured(dtype, options)
+        for profile in PROFILES:
+            each = _rate(model, profile, options)
+            each["percent_of_published"] = 100 * each["tflops"] / ceiling if ceiling else None
+            each["percent_of_measured_matmul"] = 100 * each["tflops"] / by_product
+            found["profiles"].setdefault(profile, {})[dtype] = each
+            scorer = Scorer(model, profile)
+            found["schedule"][profile] = scorer.schedule.lines(len(model.layers), scorer.steps)
+    return found
+
+
+def _rate(model: DiffusionModel, profile: str, options: Options) -> dict[str, float]:
+    """A trajectory is timed over a few steps; its captions per second follow from TFLOP/s."""
+    steps = {"steps": TRIED_STEPS} if profile == "trajectory" else {}
+    scorer = Scorer(model, profile, batch_size=options.batch, **steps)
+    read = scorer.read(_captions(options.batch))
+    forget_peak(model.device)
+    device = seconds(lambda: scorer.compute(read), model.device, options)
+    held = peak(model.device)
+    whole = seconds(lambda: scorer.score(read.captions), model.device, options)
+    tried = _gflop(scorer)
+    full = _gflop(Scorer(model, profile)) if steps else tried
+    return {
+        "captions_per_second": options.batch / whole * tried / full,
+        "captions_per_second_device": options.batch / device * tried / full,
+        "gflop_per_caption": full,
+        "tflops": options.batch / device * tried / 1e3,
+        "peak_memory_bytes": held,
+    }
+
+
+def _gflop(scorer: Scorer) -> float:
+    """A caption's GFLOP, all seeds, text encoder included."""
+    counted = cost(scorer)
+    return counted.per_caption + counted.text_encoder
+
+
+def sizes(options: Options) -> dict[str, Any]:
+    """Time batches of 1 to 128 captions; a size for which memory is too small has no rate."""
+    dtype = options.dtypes[0]
+    model = options.open(dtype)
+    found: dict[str, Any] = {"dtype": dtype}
+    for profile, size in itertools.product(("triage", "standard"), SIZES):
+        if time.monotonic() > options.deadline:
+            found["ended"] = f"out of time before batches of {size}, {profile}"
+            break
+        found.setdefault(profile, {})[str(size)] = _size(model, profile, size, options)
+    return found
+
+
+def _size(
+    model: DiffusionModel, profile: str, size: int, options: Options
+) -> dict[str, float | None]:
+    scorer = Scorer(model, profile, batch_size=size)
+    read = scorer.read(_captions(size))
+    scorer.compute(scorer.read(_captions(1)))  # what all captions share
+    forget_peak(model.device)
+    try:
+        took = seconds(lambda: scorer.compute(read), model.device, options)
+    except torch.OutOfMemoryError:
+        return {"captions_per_second": None, "peak_memory_bytes": None}
+    if scorer.batch_size < size:  # halved
+        return {"captions_per_second": None, "peak_memory_bytes": None}
+    return {"captions_per_second": size / took, "peak_memory_bytes": peak(model.device)}
+
+
+def kernels(options: Options) -> dict[str, Any]:
+    """Profile one batch of triage and of standard: busy device time, launches, copies, and the
+    kernels that take longest."""
+    if not options.on_cuda:
+        raise NotMeasured("there are no kernels to profile on a CPU")
+    model = options.open(options.dtypes[0])
+    return {
+        profile: _profiled(Scorer(model, profile, batch_size=options.batch), options.batch)
+        for profile in ("triage", "standard")
+    }
+
+
+def _profiled(scorer: Scorer, batch: int) -> dict[str, Any]:
+    read, device = scorer.read(_captions(batch)), scorer.model.device
+    for _ in range(2):
+        scorer.compute(read)
+    wait(device)
+    kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=kinds) as profile:
+        began = time.perf_counter()
+        scorer.compute(read)
+        wait(device)
+        wall = time.perf_counter() - began
+    events = profile.key_averages()
+    ran = [e for e in events if e.device_type == torch.autograd.DeviceType.CUDA]
+    calls = {e.key: e.count for e in events if e.device_type == torch.autograd.DeviceType.CPU}
+    busy = sum(event.self_device_time_total for event in ran) / 1e6
+    longest = sorted(ran, key=lambda event: -event.self_device_time_total)[:12]
+    return {
+        "wall_seconds_profiled": wall,
+        "busy_seconds": busy,
+        "launches": sum(n for name, n in calls.items() if "LaunchKernel" in name),
+        "synchronizations": sum(n for name, n in calls.items() if "Synchronize" in name),
+        "copies_to_host": sum(e.count for e in ran if "DtoH" in e.key),
+        "kernels": [
+            {
+                "name": event.key[:90],
+                "calls": event.count,
+                "milliseconds": event.self_device_time_total / 1e3,
+                "percent": event.self_device_time_total / busy / 1e4,
+            }
+            for event in longest
+        ],
+    }
+
+
+def choice(name: str) -> Callable[[Options], dict[str, Any]]:
+    """Return a part that times the scorer with one of CHOICES on against off."""
+
+    def measure(options: Options) -> dict[str, Any]:
+        offered = inspect.signature(Scorer).parameters
+        option = next((each for each in CHOICES[name] if each in offered), None)
+        if option is None:
+            tried = " or ".join(CHOICES[name])
+            raise NotMeasured(f"Scorer has no option {tried} to switch")
+        dtype = options.dtypes[0]
+        model = options.open(dtype)
+        found: dict[str, Any] = {"option": option, "dtype": dtype, "batch_size": options.batch}
+        for profile in ("triage", "standard"):
+            found[profile] = _switched(model, profile, option, options)
+        return found
+
+    return measure
+
+
+def _switched(
+    model: DiffusionModel, profile: str, option: str, options: Options
+) -> dict[str, float]:
+    took, first = {}, {}
+    for on in (False, True):
+        scorer = Scorer(model, profile, batch_size=options.batch, **{option: on})
+        read = scorer.read(_captions(options.batch))
+        began = time.perf_counter()
+        scorer.compute(read)
+        wait(model.device)
+        first[on] = time.perf_counter() - began
+        took[on] = seconds(functools.partial(scorer.compute, read), model.device, options)
+    return {
+        "captions_per_second_off": options.batch / took[False],
+        "captions_per_second_on": options.batch / took[True],
+        "speedup": took[False] / took[True],
+        "seconds_first_batch_on": first[True],
+    }
+
+
+def _captions(count: int) -> list[str]:
+    return [caption(number) for number in range(count)]
