@@ -32,6 +32,7 @@ class Worker:
         self._context = get_context("spawn")
         self._process: Any = None
         self._ours: Any = None
+        self._is_busy = False
 
     def run(self, name: str, options: Options, budget: float) -> Outcome:
         """Run a part, which is to end its rounds within ``budget`` seconds; it is killed
@@ -40,13 +41,17 @@ class Worker:
         if self._process is None:
             self._start()
         self._ours.send((name, replace(options, deadline=began + budget)))
+        self._is_busy = True
         outcome = self._answer(began, budget)
         if outcome.status == "failed":
             self.stop()
         return outcome
 
     def stop(self) -> None:
+        """End the process, by force unless it is waiting for a part."""
         if self._process is not None:
+            self._ours.close()
+            self._process.join(0 if self._is_busy else GRACE)
             self._process.kill()
             self._process.join()
             self._process = None
@@ -55,12 +60,14 @@ class Worker:
         self._ours, theirs = self._context.Pipe()
         self._process = self._context.Process(target=_serve, args=(theirs,))
         self._process.start()
+        self._is_busy = False
         theirs.close()
 
     def _answer(self, began: float, budget: float) -> Outcome:
         try:
             if self._ours.poll(budget + GRACE):
                 status, values, reason = self._ours.recv()
+                self._is_busy = False
                 return Outcome(status, time.monotonic() - began, values, reason)
             reason = f"no answer within {budget + GRACE:.0f} s; stopped"
         except EOFError:
