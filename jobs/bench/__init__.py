@@ -57,9 +57,9 @@ class BenchConfig:
     rounds: int | None = None
     """How often everything is measured; by default 7 for testbed and 3 for all else."""
     acceptance: bool = False
-    """Measure a new kind of device: parity, precision, memory, throughput, overhead, sizes,
-    kernels, mitigation, sharing, fused, compiled, compiled_forward. A part that fails prints why,
-    the others still run, and the exit status is 1."""
+    """Measure a new kind of device, in parts: device, parity, precision, memory, throughput,
+    overhead, fused, sizes, kernels, mitigation, sharing, compiled, compiled_forward. A part that
+    fails prints why, the others still run, and the exit status is 1."""
     only: tuple[str, ...] = ()
     """Parts of --acceptance to run, such as parity,throughput; all by default."""
     device: str = "auto"

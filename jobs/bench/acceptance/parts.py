@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.bench.acceptance import agreement, forwards, peaks, sampling, scoring, sharing
+from jobs.bench.acceptance import agreement, forwards, fusion, peaks, sampling, scoring, sharing
 from jobs.bench.acceptance.part import Options
 
 
@@ -21,11 +21,11 @@ PARTS = {
     "memory": Part(agreement.out_of_memory, 20),
     "throughput": Part(scoring.throughput, 80),
     "overhead": Part(forwards.overhead, 30),
+    "fused": Part(fusion.fused, 40),
     "sizes": Part(scoring.sizes, 40),
     "kernels": Part(scoring.kernels, 20),
     "mitigation": Part(sampling.mitigation, 30),
     "sharing": Part(sharing.sharing, 60),
-    "fused": Part(scoring.choice("fused"), 30),
-    "compiled": Part(scoring.choice("compiled"), 90),
+    "compiled": Part(scoring.compiled, 90),
     "compiled_forward": Part(forwards.compiled, 90),
 }

@@ -4,7 +4,6 @@ import functools
 import inspect
 import itertools
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,8 +19,8 @@ from scanner.scoring.scorer import STEPS
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 TRIED_STEPS = 4
-CHOICES = {"fused": ("fused", "attention"), "compiled": ("compile", "compiled")}
-"""Options of the scorer that a comparison switches off and on, by what the comparison is called."""
+COMPILATION = ("compile", "compiled")
+"""Names of the scorer's option, of which the first that it has is switched."""
 
 
 def throughput(options: Options) -> dict[str, Any]:
@@ -146,23 +145,18 @@ def _profiled(scorer: Scorer, batch: int) -> dict[str, Any]:
     }
 
 
-def choice(name: str) -> Callable[[Options], dict[str, Any]]:
-    """Return a part that times the scorer with one of CHOICES on against off."""
-
-    def measure(options: Options) -> dict[str, Any]:
-        offered = inspect.signature(Scorer).parameters
-        option = next((each for each in CHOICES[name] if each in offered), None)
-        if option is None:
-            tried = " or ".join(CHOICES[name])
-            raise NotMeasured(f"Scorer has no option {tried} to switch")
-        dtype = options.dtypes[0]
-        model = options.open(dtype)
-        found: dict[str, Any] = {"option": option, "dtype": dtype, "batch_size": options.batch}
-        for profile in ("triage", "standard"):
-            found[profile] = _switched(model, profile, option, options)
-        return found
-
-    return measure
+def compiled(options: Options) -> dict[str, Any]:
+    """Time the scorer with compilation against without, and its first batch, which compiles."""
+    offered = inspect.signature(Scorer).parameters
+    option = next((each for each in COMPILATION if each in offered), None)
+    if option is None:
+        raise NotMeasured(f"Scorer has no option {' or '.join(COMPILATION)} to switch")
+    dtype = options.dtypes[0]
+    model = options.open(dtype)
+    found: dict[str, Any] = {"option": option, "dtype": dtype, "batch_size": options.batch}
+    for profile in ("triage", "standard"):
+        found[profile] = _switched(model, profile, option, options)
+    return found
 
 
 def _switched(

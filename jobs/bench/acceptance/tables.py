@@ -91,12 +91,25 @@ def _kernels(values: Values) -> list[str]:
     return found
 
 
+def _fused(values: Values) -> list[str]:
+    found = []
+    for dtype, each in values.items():
+        if isinstance(each, dict):
+            scalars = {name: value for name, value in each.items() if name != "layers"}
+            found += [f"  {dtype}.{line.strip()}" for line in _scalars(scalars)]
+            found += markdown(
+                list(each["layers"][0]), [list(row.values()) for row in each["layers"]]
+            )
+    return found
+
+
 SHOWN: dict[str, Callable[[Values], list[str]]] = {
     "parity": _differences,
     "precision": _differences,
     "memory": _differences,
     "throughput": _throughput,
     "overhead": _overhead,
+    "fused": _fused,
     "sizes": _sizes,
     "kernels": _kernels,
 }
