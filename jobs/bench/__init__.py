@@ -58,8 +58,9 @@ class BenchConfig:
     """How often everything is measured; by default 7 for testbed and 3 for all else."""
     acceptance: bool = False
     """Measure a new kind of device, in parts: device, parity, precision, memory, throughput,
-    overhead, fused, sizes, kernels, mitigation, sharing, compiled, compiled_forward. A part that
-    fails prints why, the others still run, and the exit status is 1."""
+    overhead, fused, kernels, mitigation, sizes, compiled_triage, compiled_standard, sharing,
+    compiled_forward. A part that fails prints why, the others still run, and the exit status is
+    1."""
     only: tuple[str, ...] = ()
     """Parts of --acceptance to run, such as parity,throughput; all by default."""
     device: str = "auto"

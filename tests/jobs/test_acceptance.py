@@ -83,7 +83,9 @@ def test_forwards_and_sampling_are_timed_on_the_same_work() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["parity", "memory", "fused", "kernels", "compiled_forward"])
+@pytest.mark.parametrize(
+    "name", ["parity", "memory", "fused", "kernels", "compiled_standard", "compiled_forward"]
+)
 def test_what_needs_a_gpu_is_skipped_with_a_reason(name: str) -> None:
     with pytest.raises(NotMeasured, match=r"CPU|CUDA"):
         PARTS[name].measure(SMALL)

@@ -8,9 +8,9 @@ import pyarrow as pa
 import torch
 
 from jobs.bench.acceptance.differences import differences
-from jobs.bench.acceptance.part import NotMeasured, Options, opened
+from jobs.bench.acceptance.part import NotMeasured, Options, opened, scorer
 from scanner.models import DiffusionModel
-from scanner.scoring import PROFILES, Scorer
+from scanner.scoring import PROFILES
 from scanner.scoring.catalog import SIGNALS
 from scanner.scoring.scorer import STEPS
 from scanner.testbed.files import labels
@@ -62,7 +62,7 @@ def out_of_memory(options: Options) -> dict[str, Any]:
     if not options.on_cuda:
         raise NotMeasured("only a CUDA device's memory can be limited")
     model, texts = opened(TESTBED, "float32", options.device), captions(512)
-    free = Scorer(model, "thorough", seeds=1, batch_size=len(texts))
+    free = scorer(model, "thorough", seeds=1, batch_size=len(texts))
     free.score(texts[:8])
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -70,7 +70,7 @@ def out_of_memory(options: Options) -> dict[str, Any]:
     reference = free.score(texts)
     needed = torch.cuda.max_memory_reserved() - base
     total = torch.cuda.get_device_properties(options.device).total_memory
-    limited = Scorer(model, "thorough", seeds=1, batch_size=len(texts))
+    limited = scorer(model, "thorough", seeds=1, batch_size=len(texts))
     torch.cuda.empty_cache()
     allowed = torch.cuda.memory_reserved() + needed / 3
     torch.cuda.set_per_process_memory_fraction(allowed / total)
@@ -118,6 +118,6 @@ def tf32_convolutions(allowed: bool) -> Iterator[None]:
 def _scores(model: DiffusionModel, names: list[str], options: Options) -> tuple[pa.Table, int]:
     """Return the scores, and how many captions have none that is finite."""
     steps = STEPS if options.on_cuda else STEPS_CPU
-    scorer = Scorer(model, signals=names, seeds=1, steps=steps, batch_size=options.batch)
-    table, bad = scorer.score_finite(captions(options.captions))
+    ours = scorer(model, signals=names, seeds=1, steps=steps, batch_size=options.batch)
+    table, bad = ours.score_finite(captions(options.captions))
     return table, len(bad)

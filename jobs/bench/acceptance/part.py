@@ -1,6 +1,7 @@
 """What a part of the acceptance run is given, and how it opens models and takes times."""
 
 import functools
+import inspect
 import statistics
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 from jobs.bench.device import wait
 from scanner.models import DiffusionModel, load_model
 from scanner.models.random_weights import stable_diffusion_14
+from scanner.scoring import Scorer
 
 RANDOM = "sd14-random"
 
@@ -51,6 +53,17 @@ def opened(name: str, dtype: str, device: str) -> DiffusionModel:
     if name == RANDOM:
         return stable_diffusion_14(dtype, device)
     return load_model(name, dtype=dtype, device=device)
+
+
+def scorer(
+    model: DiffusionModel, profile: str = "standard", compiles: bool = False, **options: Any
+) -> Scorer:
+    """Return a scorer that compiles nothing unless it is to: each size would take a minute."""
+    if "compile" in inspect.signature(Scorer).parameters:
+        options["compile"] = compiles
+    elif compiles:
+        raise NotMeasured("Scorer has no option compile")
+    return Scorer(model, profile, **options)
 
 
 def seconds(

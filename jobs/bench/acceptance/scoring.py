@@ -1,14 +1,15 @@
 """How fast each profile scores: captions per second, arithmetic, batch sizes, kernels."""
 
 import functools
-import inspect
 import itertools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from jobs.bench.acceptance.part import NotMeasured, Options, seconds
+from jobs.bench.acceptance.differences import differences
+from jobs.bench.acceptance.part import NotMeasured, Options, scorer, seconds
 from jobs.bench.acceptance.peaks import device_name, measured, published
 from jobs.bench.captions import caption
 from jobs.bench.device import forget_peak, peak, wait
@@ -19,8 +20,6 @@ from scanner.scoring.scorer import STEPS
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 TRIED_STEPS = 4
-COMPILATION = ("compile", "compiled")
-"""Names of the scorer's option, of which the first that it has is switched."""
 
 
 def throughput(options: Options) -> dict[str, Any]:
@@ -36,24 +35,24 @@ def throughput(options: Options) -> dict[str, Any]:
             each["percent_of_published"] = 100 * rate["tflops"] / ceiling if ceiling else None
             each["percent_of_measured_matmul"] = 100 * rate["tflops"] / by_product
             found["profiles"].setdefault(profile, {})[dtype] = each
-            scorer = Scorer(model, profile)
-            found["schedule"][profile] = scorer.schedule.lines(len(model.layers), scorer.steps)
+            plan = scorer(model, profile).schedule
+            found["schedule"][profile] = plan.lines(len(model.layers), STEPS)
     return found
 
 
 def _rate(model: DiffusionModel, profile: str, options: Options) -> dict[str, float]:
     """A trajectory is timed over a few steps; its captions per second follow from TFLOP/s."""
     steps = TRIED_STEPS if profile == "trajectory" else STEPS
-    scorer = Scorer(model, profile, steps=steps, batch_size=options.batch)
-    read = scorer.read(_captions(options.batch))
+    ours = scorer(model, profile, steps=steps, batch_size=options.batch)
+    read = ours.read(_captions(options.batch))
     forget_peak(model.device)
-    device = seconds(lambda: scorer.compute(read), model.device, options)
+    device = seconds(lambda: ours.compute(read), model.device, options)
     held = peak(model.device)
-    computed = scorer.compute(read)
-    reading = seconds(lambda: scorer.read(read.captions), model.device, options)
-    tabling = seconds(lambda: scorer.table(read, computed), model.device, options)
-    tried = _gflop(scorer)
-    full = tried if steps == STEPS else _gflop(Scorer(model, profile))
+    computed = ours.compute(read)
+    reading = seconds(lambda: ours.read(read.captions), model.device, options)
+    tabling = seconds(lambda: ours.table(read, computed), model.device, options)
+    tried = _gflop(ours)
+    full = tried if steps == STEPS else _gflop(scorer(model, profile))
     return {
         "captions_per_second": options.batch / device * tried / full,
         "microseconds_per_caption_reading": reading / options.batch * 1e6,
@@ -64,9 +63,9 @@ def _rate(model: DiffusionModel, profile: str, options: Options) -> dict[str, fl
     }
 
 
-def _gflop(scorer: Scorer) -> float:
+def _gflop(ours: Scorer) -> float:
     """A caption's GFLOP, all seeds, text encoder included."""
-    counted = cost(scorer)
+    counted = cost(ours)
     return counted.per_caption + counted.text_encoder
 
 
@@ -86,15 +85,15 @@ def sizes(options: Options) -> dict[str, Any]:
 def _size(
     model: DiffusionModel, profile: str, size: int, options: Options
 ) -> dict[str, float | None]:
-    scorer = Scorer(model, profile, batch_size=size)
-    read = scorer.read(_captions(size))
-    scorer.compute(scorer.read(_captions(1)))  # what all captions share
+    ours = scorer(model, profile, batch_size=size)
+    read = ours.read(_captions(size))
+    ours.compute(ours.read(_captions(1)))  # what all captions share
     forget_peak(model.device)
     try:
-        took = seconds(lambda: scorer.compute(read), model.device, options)
+        took = seconds(lambda: ours.compute(read), model.device, options)
     except torch.OutOfMemoryError:
         return {"captions_per_second": None, "peak_memory_bytes": None}
-    if scorer.batch_size < size:  # halved
+    if ours.batch_size < size:  # halved
         return {"captions_per_second": None, "peak_memory_bytes": None}
     return {"captions_per_second": size / took, "peak_memory_bytes": peak(model.device)}
 
@@ -106,20 +105,20 @@ def kernels(options: Options) -> dict[str, Any]:
         raise NotMeasured("there are no kernels to profile on a CPU")
     model = options.open(options.dtypes[0])
     return {
-        profile: _profiled(Scorer(model, profile, batch_size=options.batch), options.batch)
+        profile: _profiled(scorer(model, profile, batch_size=options.batch), options.batch)
         for profile in ("triage", "standard")
     }
 
 
-def _profiled(scorer: Scorer, batch: int) -> dict[str, Any]:
-    read, device = scorer.read(_captions(batch)), scorer.model.device
+def _profiled(ours: Scorer, batch: int) -> dict[str, Any]:
+    read, device = ours.read(_captions(batch)), ours.model.device
     for _ in range(2):
-        scorer.compute(read)
+        ours.compute(read)
     wait(device)
     kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=kinds) as profile:
         began = time.perf_counter()
-        scorer.compute(read)
+        ours.compute(read)
         wait(device)
         wall = time.perf_counter() - began
     events = profile.key_averages()
@@ -145,38 +144,39 @@ def _profiled(scorer: Scorer, batch: int) -> dict[str, Any]:
     }
 
 
-def compiled(options: Options) -> dict[str, Any]:
-    """Time the scorer with compilation against without, and its first batch, which compiles."""
-    offered = inspect.signature(Scorer).parameters
-    option = next((each for each in COMPILATION if each in offered), None)
-    if option is None:
-        raise NotMeasured(f"Scorer has no option {' or '.join(COMPILATION)} to switch")
+def compiled(profile: str) -> Callable[[Options], dict[str, Any]]:
+    """Return a part that times a profile compiled against eager, and compares their scores."""
+    return functools.partial(_compiled, profile)
+
+
+def _compiled(profile: str, options: Options) -> dict[str, Any]:
+    if not options.on_cuda:
+        raise NotMeasured("compiled forwards are for CUDA devices")
     dtype = options.dtypes[0]
-    model = options.open(dtype)
-    found: dict[str, Any] = {"option": option, "dtype": dtype, "batch_size": options.batch}
-    for profile in ("triage", "standard"):
-        found[profile] = _switched(model, profile, option, options)
-    return found
-
-
-def _switched(
-    model: DiffusionModel, profile: str, option: str, options: Options
-) -> dict[str, float]:
-    make = functools.partial(Scorer, model, profile, batch_size=options.batch)
-    took, first = {}, {}
+    model, tables, took, first = options.open(dtype), {}, {}, {}
     for on in (False, True):
-        scorer = make(**{option: on})  # type: ignore[arg-type]
-        read = scorer.read(_captions(options.batch))
+        ours = scorer(model, profile, compiles=on, batch_size=options.batch)
+        read = ours.read(_captions(options.batch))
         began = time.perf_counter()
-        scorer.compute(read)
-        wait(model.device)
+        tables[on], _ = ours.table(read, ours.compute(read))
         first[on] = time.perf_counter() - began
-        took[on] = seconds(functools.partial(scorer.compute, read), model.device, options)
+        took[on] = seconds(functools.partial(ours.compute, read), model.device, options)
+    counted = _gflop(ours) * options.batch / 1e3
+    names = [signal.name for signal in ours.signals]
     return {
-        "captions_per_second_off": options.batch / took[False],
-        "captions_per_second_on": options.batch / took[True],
+        "dtype": dtype,
+        "batch_size": options.batch,
+        "captions_per_second_eager": options.batch / took[False],
+        "captions_per_second_compiled": options.batch / took[True],
+        "tflops_eager": counted / took[False],
+        "tflops_compiled": counted / took[True],
         "speedup": took[False] / took[True],
-        "seconds_first_batch_on": first[True],
+        "seconds_first_batch_eager": first[False],
+        "seconds_first_batch_compiled": first[True],
+        "signals": {
+            name: {"compiled": each}
+            for name, each in differences(tables[False], tables[True], names).items()
+        },
     }
 
 

@@ -5,10 +5,9 @@ from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
 
-from jobs.bench.acceptance.part import Options
+from jobs.bench.acceptance.part import Options, scorer
 from jobs.bench.captions import caption
 from jobs.bench.device import wait
-from scanner.scoring import Scorer
 
 SECONDS = 6.0
 START_WITHIN = 90.0
@@ -56,14 +55,14 @@ def _score(options: Options, start: Any, results: Any) -> None:
 
 def _rate(options: Options, start: Any) -> float:
     model = options.open(options.dtypes[0])
-    scorer = Scorer(model, "standard", batch_size=options.batch)
-    read = scorer.read([caption(number) for number in range(options.batch)])
-    scorer.compute(read)
+    ours = scorer(model, "standard", batch_size=options.batch)
+    read = ours.read([caption(number) for number in range(options.batch)])
+    ours.compute(read)
     wait(model.device)
     start.wait(START_WITHIN)
     began, batches = time.perf_counter(), 0
     while time.perf_counter() < began + SECONDS:
-        scorer.compute(read)
+        ours.compute(read)
         batches += 1
     wait(model.device)
     return batches * options.batch / (time.perf_counter() - began)

@@ -107,6 +107,8 @@ SHOWN: dict[str, Callable[[Values], list[str]]] = {
     "parity": _differences,
     "precision": _differences,
     "memory": _differences,
+    "compiled_triage": _differences,
+    "compiled_standard": _differences,
     "throughput": _throughput,
     "overhead": _overhead,
     "fused": _fused,
