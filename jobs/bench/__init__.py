@@ -6,13 +6,18 @@ parts by default. Every round runs all ways one
 after another on the same input; a speedup is the median over the rounds of the ratio within a
 round, so that a drift of the machine's speed cancels.
 
+--acceptance is the run for a new kind of device, of under 8 minutes: whether scores agree with the
+CPU's, how fast every profile is and at what share of the device's rate, memory, two processes.
+
 Examples: memscan bench --model testbed
           memscan bench --model sd14-random --rounds 3 --batch-size 2
           memscan bench --pipeline --captions 1000000
           memscan bench --planning --rows 20000000
           memscan bench --sql
+          memscan bench --acceptance --json > acceptance.json
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +25,9 @@ from typing import Any
 
 from jobs.tables import print_table
 from jobs.terminal import command, print_json, quiet_libraries, show
+from scanner.errors import UsageError
+
+log = logging.getLogger("memscan")
 
 MODELS = ("testbed", "sd14-random")
 
@@ -51,6 +59,22 @@ class BenchConfig:
     """Captions a forward; by default 32 for testbed and 2 for others."""
     rounds: int | None = None
     """How often everything is measured; by default 7 for testbed and 3 for all else."""
+    acceptance: bool = False
+    """Measure a new kind of device, in parts: device, parity, precision, memory, throughput,
+    overhead, fused, kernels, mitigation, sizes, compiled_triage, compiled_standard, sharing,
+    compiled_forward. A part that fails prints why, the others still run, and the exit status is
+    1."""
+    only: tuple[str, ...] = ()
+    """Parts of --acceptance to run, such as parity,throughput; all by default."""
+    device: str = "auto"
+    """Of --acceptance: cuda, cpu, or auto: cuda where there is one."""
+    dtype: tuple[str, ...] = ()
+    """Of --acceptance: float16, bfloat16 or float32, several by commas; by default float16 and
+    bfloat16 on cuda, float32 on the CPU."""
+    parity_captions: int = 64
+    """Captions whose scores --acceptance compares."""
+    time_limit: float = 440.0
+    """Seconds after which --acceptance begins no further part."""
     json: bool = False
     """Print as JSON."""
 
@@ -60,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _bench(config: BenchConfig) -> int:
+    if config.acceptance:
+        return _accept(config)
     quiet_libraries()
     chosen = parts(config)
     models = (config.model or MODELS) if "model" in chosen else ()
@@ -93,6 +119,32 @@ def _bench(config: BenchConfig) -> int:
     if "sql" in record:
         _print_sql(record["sql"], config.scores)
     return 0
+
+
+def _accept(config: BenchConfig) -> int:
+    from jobs.bench.acceptance.run import accept, failures, options_of
+    from jobs.bench.acceptance.tables import lines
+    from jobs.bench.acceptance.worker import Outcome
+
+    if len(config.model) > 1:
+        raise UsageError("--acceptance: one --model at a time")
+    options = options_of(
+        next(iter(config.model), None),
+        config.device,
+        config.dtype,
+        config.parity_captions,
+        config.batch_size,
+    )
+    tell = log.info if config.json else show
+
+    def ended(name: str, outcome: Outcome) -> None:
+        for line in lines(name, outcome):
+            tell(line)
+
+    record = accept(config.only, options, config.time_limit, ended)
+    if config.json:
+        print_json(record)
+    return 1 if failures(record) else 0
 
 
 def parts(config: BenchConfig) -> set[str]:

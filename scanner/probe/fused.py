@@ -130,7 +130,9 @@ def _fused(
 
 
 @_fused.register_fake
-def _(q_BPHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+def _fused_shapes(
+    q_BPHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
     B, L = k_BLHD.shape[:2]
     out = q_BPHD.new_empty(q_BPHD.shape if v_BLHD is not None else 0)
     return out, q_BPHD.new_empty((B, L), dtype=torch.float32)
