@@ -23,31 +23,12 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 @triton.jit
 def _attend(  # type: ignore[no-untyped-def]
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    out_ptr,
-    sums_ptr,
-    scale,
-    P,
-    L,
-    H,
-    q_b,
-    q_p,
-    q_h,
-    k_b,
-    k_l,
-    k_h,
-    v_b,
-    v_l,
-    v_h,
-    D: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-    BLOCK_L: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    q_ptr, k_ptr, v_ptr, out_ptr, sums_ptr, scale, P, L, H,
+    q_b, q_p, q_h, k_b, k_l, k_h, v_b, v_l, v_h,
+    D: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_D: tl.constexpr,
     HAS_V: tl.constexpr,
     WIDEN: tl.constexpr,  # Triton's interpreter multiplies bfloat16 as if it were integers
-):
+):  # fmt: skip
     block, row = tl.program_id(0), tl.program_id(1)
     b, h = (row // H).to(tl.int64), row % H
     p = block * BLOCK_P + tl.arange(0, BLOCK_P)

@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 
-from jobs.bench.acceptance.part import NotMeasured, Options, scorer, seconds
+from jobs.bench.acceptance.part import NotMeasured, Options, seconds
 from jobs.bench.captions import caption
 from scanner.models import DiffusionModel
 from scanner.probe import watch_attention
-from scanner.scoring.cost import cost
 from scanner.scoring.scorer import STEPS
 
 
@@ -20,7 +19,7 @@ def overhead(options: Options) -> dict[str, Any]:
     found: dict[str, Any] = {"batch_size": options.batch}
     for dtype in options.dtypes:
         model = options.open(dtype)
-        gflop = cost(scorer(model, "triage")).forward * options.batch
+        gflop = options.cost("triage").forward * options.batch
         stock = bare(model, options.batch)
 
         def watched(model: DiffusionModel = model, stock: Callable[[], Any] = stock) -> None:
@@ -61,7 +60,7 @@ def compiled(options: Options) -> dict[str, Any]:
     finally:
         model.unet.forward = forward
         model.unet.to(memory_format=torch.contiguous_format)
-    gflop = cost(scorer(model, "triage")).forward * options.batch
+    gflop = options.cost("triage").forward * options.batch
     return {
         "dtype": dtype,
         "batch_size": options.batch,

@@ -14,6 +14,8 @@ from jobs.bench.device import wait
 from scanner.models import DiffusionModel, load_model
 from scanner.models.random_weights import stable_diffusion_14
 from scanner.scoring import Scorer
+from scanner.scoring.cost import Cost, cost
+from scanner.scoring.scorer import STEPS
 
 RANDOM = "sd14-random"
 
@@ -38,6 +40,10 @@ class Options:
     batch: int
     deadline: float = float("inf")
 
+    def cost(self, profile: str, steps: int = STEPS) -> Cost:
+        """Return what a caption costs, counted once per process: dtypes do not change it."""
+        return _counted(self.model, self.device, self.dtypes[0], profile, steps)
+
     @property
     def on_cuda(self) -> bool:
         return self.device.startswith("cuda")
@@ -45,6 +51,11 @@ class Options:
     def open(self, dtype: str) -> DiffusionModel:
         """Return the model whose speed is measured."""
         return opened(self.model, dtype, self.device)
+
+
+@functools.cache
+def _counted(model: str, device: str, dtype: str, profile: str, steps: int) -> Cost:
+    return cost(Scorer(opened(model, dtype, device), profile, steps=steps))
 
 
 @functools.cache

@@ -15,7 +15,6 @@ from jobs.bench.captions import caption
 from jobs.bench.device import forget_peak, peak, wait
 from scanner.models import DiffusionModel
 from scanner.scoring import PROFILES, Scorer
-from scanner.scoring.cost import cost
 from scanner.scoring.scorer import STEPS
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -51,8 +50,7 @@ def _rate(model: DiffusionModel, profile: str, options: Options) -> dict[str, fl
     computed = ours.compute(read)
     reading = seconds(lambda: ours.read(read.captions), model.device, options)
     tabling = seconds(lambda: ours.table(read, computed), model.device, options)
-    tried = _gflop(ours)
-    full = tried if steps == STEPS else _gflop(scorer(model, profile))
+    tried, full = _gflop(options, profile, steps), _gflop(options, profile)
     return {
         "captions_per_second": options.batch / device * tried / full,
         "microseconds_per_caption_reading": reading / options.batch * 1e6,
@@ -63,9 +61,9 @@ def _rate(model: DiffusionModel, profile: str, options: Options) -> dict[str, fl
     }
 
 
-def _gflop(ours: Scorer) -> float:
+def _gflop(options: Options, profile: str, steps: int = STEPS) -> float:
     """A caption's GFLOP, all seeds, text encoder included."""
-    counted = cost(ours)
+    counted = options.cost(profile, steps)
     return counted.per_caption + counted.text_encoder
 
 
@@ -161,7 +159,7 @@ def _compiled(profile: str, options: Options) -> dict[str, Any]:
         tables[on], _ = ours.table(read, ours.compute(read))
         first[on] = time.perf_counter() - began
         took[on] = seconds(functools.partial(ours.compute, read), model.device, options)
-    counted = _gflop(ours) * options.batch / 1e3
+    counted = _gflop(options, profile) * options.batch / 1e3
     names = [signal.name for signal in ours.signals]
     return {
         "dtype": dtype,
