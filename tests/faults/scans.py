@@ -92,7 +92,7 @@ def _inject(
     command: tuple[str, ...],
     choose: random.Random,
 ) -> bool:
-    """Inject a fault, and return whether it was time: kills wait for actors, of drivers for commits."""
+    """Inject a fault; return whether it was time (kills wait for actors, or for commits)."""
     if fault == "second driver":
         drivers.append(_start(machine, scan, command))
         return True
