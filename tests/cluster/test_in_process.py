@@ -1,5 +1,7 @@
 """Execution in the command's own process: the rules of a pool, without Ray."""
 
+import json
+import signal
 import subprocess
 import sys
 import threading
@@ -30,7 +32,7 @@ from scanner.cluster import (
 )
 from scanner.cluster.in_process import run_in_process
 from scanner.errors import UserError
-from scanner.run import Commits, Output, Slice
+from scanner.run import Commits, Output, Run, Slice
 from scanner.storage import Store
 from tests.waiting import wait_until
 
@@ -183,3 +185,27 @@ def test_a_small_scan_does_not_import_ray(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "in this process" in done.stderr
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
+def test_a_small_scan_that_is_stopped_resumes(sent: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("caption\na red cat\na blue dog\n")
+    out = tmp_path / "run"
+    words = ("scan", "--model", "testbed", "--captions", str(tmp_path / "a.csv"), "--out", str(out))
+    words = (*words, "--profile", "trajectory", "--slice-captions", "1")
+    command = [sys.executable, "-c", WITHOUT_RAY, *words]
+    driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    commits = out / "commits"
+    wait_until(
+        lambda: (commits.exists() and any(commits.iterdir())) or driver.poll() is not None,
+        "nothing is committed",
+    )
+    driver.send_signal(sent)
+    stdout, stderr = driver.communicate(timeout=120)
+    assert driver.returncode == 130, stderr
+    assert stderr.endswith("memscan: stopped; rerun the same command to resume\n")
+    assert stdout.splitlines() == ["[]"]
+    assert json.loads((out / "progress.json").read_text())["running"] == {}
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "resuming: 1 of 2 slices are committed" in done.stderr
+    assert Run.existing(str(out)).is_finished()

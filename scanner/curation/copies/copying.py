@@ -1,4 +1,4 @@
-"""Cleaned copies of the input shards: every one made, checked and committed by itself."""
+"""Write cleaned copies of the input shards, each made, checked and committed on its own."""
 
 import hashlib
 import logging
@@ -33,20 +33,20 @@ from scanner.storage import Store
 
 log = logging.getLogger("memscan.curate")
 
-# Not among the names that a training set is read by.
+# A name that is not read as part of a training set.
 FOLDER = ".memscan"
 POOL_FROM = 4
 CPUS = 1.0
 LOG_SECONDS = 10.0
 NAMED = 10
-MEND = "remove it and run the same memscan curate again: its shard is copied again"
+MEND = "remove it and rerun the same memscan curate, which copies its shard again"
 
 
 @dataclass(frozen=True)
 class Applied:
     """Rows of all shards: ``rows`` = ``kept`` + ``removed``. ``unscanned``: files that the scan
-    had left out whole, copied as they are. ``names_refused``: names beside img2dataset's tables
-    that lead out of their folder (links, and what a server lists), which were not copied.
+    excluded as a whole, copied unchanged. ``names_refused``: names next to img2dataset's tables
+    that lead out of their folder (links, or a server's listing), which were not copied.
     """
 
     out: str
@@ -87,22 +87,24 @@ def apply(
 ) -> Applied:
     """Copy the shards that a run scanned to ``copies``, without the rows that a list removes.
 
-    ``removals``: the directory with the list. Goes on where an earlier call stopped. Raises
-    UserError where a shard is not the one scanned, where rows do not add up, or where the copies
-    there are those of another list. ``single_writer``: no other call copies to the same place.
-    ``input_roots``: where shards may lie besides what the scan's --captions named. ``pool_from``:
-    how many shards are worth a pool; fewer are copied in this process, unless ``actors`` is given.
+    ``removals``: the directory with the list. ``single_writer``: no other call copies to the same
+    location. ``input_roots``: where shards may be stored besides what the scan's --captions named.
+    ``pool_from``: from how many shards on a pool is worth its start; fewer are copied in this
+    process, unless ``actors`` is given.
+
+    Resumes an earlier call. Raises UserError if a shard is not the one that was scanned, if rows
+    do not add up, or if the copies there follow another list.
     """
     opened = Run.existing(run)
     plan = opened.plan()
     assert plan is not None, "a sealed run has a plan"
     roots = roots_of(opened, input_roots)
     shards = shards_of(plan, copies, roots)
-    listed, store = Store(removals, single_writer=True), Store(copies, single_writer)
-    digest = _begin(listed, store, copies, plan.counts["samples"])
+    removal_list, store = Store(removals, single_writer=True), Store(copies, single_writer)
+    digest = _begin(removal_list, store, copies, plan.counts["samples"])
     commits = Commits(store, f"{FOLDER}/commits", digest, MEND)
     copying = _Copying(len(shards))
-    work = CleanWork(listed, store, roots)
+    work = CleanWork(removal_list, store, roots)
     here = InProcess[Shard](lambda left: len(left) < pool_from and not actors)
     outcome = execute(
         commits,
@@ -120,33 +122,33 @@ def apply(
     failed = copying.refused | given_up
     if failed:
         raise UserError(_not_copied(copies, len(shards), list(failed.values())))
-    found = _result(commits, shards, copies)
-    if found.removed != (wanted := _removed(listed)):
+    applied = _result(commits, shards, copies)
+    if applied.removed != (expected := _removed(removal_list)):
         raise UserError(
-            f"--apply {copies}: {found.removed:,} rows were removed, and the list removes "
-            f"{wanted:,}; is {removals} a list of {run}?"
+            f"--apply {copies}: {applied.removed:,} rows were removed, but the list removes "
+            f"{expected:,}; is {removals} a list of {run}?"
         )
-    return found
+    return applied
 
 
-def _removed(listed: Store) -> int:
-    """How many rows the list removes."""
-    with listed.open(PARQUET) as file:
+def _removed(removal_list: Store) -> int:
+    """Return how many rows the list removes."""
+    with removal_list.open(PARQUET) as file:
         batches = pq.ParquetFile(file).iter_batches(columns=["action"])
         return sum(pc.sum(pc.is_in(b["action"], pa.array(REMOVED))).as_py() or 0 for b in batches)
 
 
-def _begin(listed: Store, store: Store, copies: str, samples: int) -> str:
-    """The hash of the list that all copies here are made by; removes what killed writers left."""
+def _begin(removal_list: Store, store: Store, copies: str, samples: int) -> str:
+    """Return the hash of the list that all copies here follow; remove what killed writers left."""
     hashed = hashlib.sha256()
-    with listed.open(PARQUET) as file:
+    with removal_list.open(PARQUET) as file:
         while data := file.read(1 << 20):
             hashed.update(data)
     digest = hashed.hexdigest()
     if not store.create(f"{FOLDER}/apply.json", encode({"list": digest, "samples": samples})):
         raise UserError(
             f"--apply {copies}: the copies there were made by another removal list; name another "
-            "place, or remove them first"
+            "location, or remove them first"
         )
     store.remove_unfinished()
     return digest
@@ -164,11 +166,11 @@ def _generations(commits: Commits, shards: list[Shard]) -> dict[str, int]:
 
 
 def _not_copied(copies: str, shards: int, reasons: list[str]) -> str:
-    there = shards - len(reasons)
-    others = f"; the other {there:,} {'is' if there == 1 else 'are'} there" if there else ""
+    copied = shards - len(reasons)
+    others = f"; the other {copied:,} {'is' if copied == 1 else 'are'}" if copied else ""
     lines = [
         f"--apply {copies}: {len(reasons):,} of {counted(shards, 'shard')} could not be "
-        f"copied{others}. Once this is mended, the same command goes on:",
+        f"copied{others}. Fix this and rerun the same command:",
         *reasons[:NAMED],
     ]
     if len(reasons) > NAMED:
@@ -177,7 +179,7 @@ def _not_copied(copies: str, shards: int, reasons: list[str]) -> str:
 
 
 class _Copying:
-    """Follows the events of copying, in the log; ``refused``: why shards were, by id."""
+    """Logs the events of copying; ``refused``: reasons of refused shards, by id."""
 
     def __init__(self, shards: int) -> None:
         self.shards = shards
@@ -210,12 +212,12 @@ class _Copying:
 
 
 def _result(commits: Commits, shards: list[Shard], copies: str) -> Applied:
-    found = commits.of(shard.id for shard in shards)
+    copied = commits.of(shard.id for shard in shards)
     sums = {
-        name: sum(commit.notes[name] for commit in found) for name in ("rows", "kept", "removed")
+        name: sum(commit.notes[name] for commit in copied) for name in ("rows", "kept", "removed")
     }
     unscanned = sum(shard.rows is None for shard in shards)
-    refused = [commit.notes for commit in found if "names_refused" in commit.notes]
+    refused = [commit.notes for commit in copied if "names_refused" in commit.notes]
     return Applied(
         copies,
         len(shards),

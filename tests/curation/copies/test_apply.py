@@ -166,13 +166,13 @@ def test_a_shard_that_is_not_the_one_scanned_is_refused(
     assert apply(run, out, str(tmp_path / "copies")).kept == 1
 
 
-def test_a_damaged_commit_of_a_copy_says_how_it_is_mended(tmp_path: Path) -> None:
+def test_a_damaged_commit_of_a_copy_names_the_remedy(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", loudness, captions=(str(small(tmp_path / "d")),))
     out, copies = listed(run, tmp_path / "list"), tmp_path / "copies"
     found = apply(run, out, str(copies))
     commit = copies / ".memscan/commits/000000.0.json"
     commit.write_text("{")
-    with pytest.raises(UserError, match="remove it and run the same memscan curate again"):
+    with pytest.raises(UserError, match="remove it and rerun the same memscan curate"):
         apply(run, out, str(copies))
     commit.unlink()
     assert apply(run, out, str(copies)) == found

@@ -39,7 +39,7 @@ def test_a_pool_reports_refused_shards_once_and_resumes(
             apply(run, out, str(copies))
         assert lines[0] == "apply: 5 shards to copy"
         first, *reasons = str(error.value).splitlines()
-        assert "4 of 5 shards could not be copied; the other 1 is there. Once this is" in first
+        assert "4 of 5 shards could not be copied; the other 1 is. Fix this and rerun" in first
         assert len(reasons) == 4
         for number, reason in enumerate(sorted(reasons)):
             assert reason.startswith(f"  {data}/{number:02d}.csv: not the file that was scanned")
@@ -52,15 +52,13 @@ def test_a_pool_reports_refused_shards_once_and_resumes(
     assert len(files_of(copies)) == 5
 
 
-def test_many_refused_shards_are_counted_after_the_first_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_refused_shards_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write(tmp_path / "d", NAMED + 2)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     out = listed(run, tmp_path / "list")
     write(data, NAMED + 2, "z")
     for _ in range(2):  # a shard that is refused again is told of again
-        with pytest.raises(UserError, match=r"12 of 12 shards could not be copied\. Once") as error:
+        with pytest.raises(UserError, match=r"12 of 12 shards could not be copied\. Fix") as error:
             apply(run, out, str(tmp_path / "copies"), pool_from=1000)
         assert len(str(error.value).splitlines()) == NAMED + 2
         assert str(error.value).endswith("  and 2 more")

@@ -149,7 +149,7 @@ def test_a_damaged_commit_says_how_it_is_mended(
 ) -> None:
     commit = min(Path(found[0].out, "commits").iterdir())
     commit.write_text("{")
-    with pytest.raises(UserError, match="remove it and run the same memscan verify again: what"):
+    with pytest.raises(UserError, match="remove it and rerun the same memscan verify, which"):
         again(run, [])
     commit.unlink()
     assert again(run, []).verdicts == found[0].verdicts
@@ -161,7 +161,7 @@ def test_other_thresholds_judge_again_without_drawing(
     lines: list[str] = []
     result = again(run, lines, thresholds=Thresholds(agreement=1, likeness=1, part=1))
     assert result.images == 0
-    assert "all pictures are there already" in lines
+    assert "all images exist already" in lines
     assert result.verdicts["none"] > found[0].verdicts["none"]
     tables = len(list((Path(run) / "verdicts" / "tables").iterdir()))
     again(run, lines, thresholds=Thresholds(agreement=1, likeness=1, part=1))
