@@ -14,12 +14,12 @@ from jobs.escaping import printable
 from jobs.findings import print_heading, print_separation, print_separations
 from jobs.progress import ScanProgress
 from jobs.terminal import command, print_json, quiet_libraries, show, warn
-from scanner.scan.config import ProfileName
+from scanner.scoring.spec import ProfileName
 
 if TYPE_CHECKING:
     from scanner.calibration import Findings, Layers, Separation
     from scanner.query import RunTables
-    from scanner.scan.drive import ScanResult
+    from scanner.scan.opening import ScanResult
 
 ACTORS = 2
 SHOWN = 20
@@ -110,7 +110,7 @@ def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":
     import shutil
 
     from scanner.scan.config import ScanConfig
-    from scanner.scan.drive import scan
+    from scanner.scan.scan import scan
     from scanner.testbed import files
 
     quiet_libraries()

@@ -69,7 +69,8 @@ def _report(config: ReportConfig, made_by: str) -> int:
 def write_report(config: ReportConfig, made_by: str) -> int:
     """Write the page, which says the command that it was made by; its size in bytes."""
     from scanner.curation import read_policy
-    from scanner.models.loading import tokenizer_of
+    from scanner.models.loading import local_tokenizer
+    from scanner.models.spec import ModelSpec
     from scanner.query import open_run
     from scanner.report import gather, page
     from scanner.report.pictures import pictures, roots_of
@@ -93,10 +94,7 @@ def write_report(config: ReportConfig, made_by: str) -> int:
     log.info(f"drawing {config.out}")
     tokenizer = None
     try:
-        model = found.record["model"]
-        tokenizer = tokenizer_of(
-            model["name"], model["revision"], found.record["asked"]["model_config"]
-        )
+        tokenizer = local_tokenizer(ModelSpec.of_run(found.record))
     except UserError as error:
         log.info(f"words are not shaded, only triggers marked: {error}")
     roots = roots_of(found.record, config.input_root)

@@ -1,10 +1,6 @@
 """What Ray's nodes have room for, and what an actor takes."""
 
-import os
 from dataclasses import dataclass
-
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # read when ray is imported
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 

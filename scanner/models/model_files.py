@@ -10,6 +10,7 @@ from scanner.models.families import FAMILIES
 from scanner.models.hashing import ModelHash
 from scanner.models.opening import model_error, opening, read_json
 from scanner.models.single_file import is_scored
+from scanner.models.spec import ModelSpec
 from scanner.models.tokenizers import open_tokenizer, what_decides
 from scanner.models.weights import expected_files
 
@@ -18,19 +19,22 @@ BUFFERS = ("position_ids",)  # of old text encoders; computed now
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model on this machine: where, which revision, and what its pipeline is.
+    """A model on this machine.
 
-    checkpoint: the single file with its weights; ``folder`` then has its configuration alone.
-    lora: a LoRA to fuse into them, times ``lora_scale``.
+    spec: with the revision pinned. folder: its directory. pipeline: the class of its pipeline.
+    checkpoint: the single file with its weights, if any; ``folder`` then has the configuration
+    only. lora: the file of the LoRA to fuse, if any.
     """
 
-    name: str
+    spec: ModelSpec
     folder: Path
-    revision: str | None
     pipeline: str
     checkpoint: Path | None = None
     lora: Path | None = None
-    lora_scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
 
     @property
     def family(self) -> type[DiffusionModel]:
@@ -85,7 +89,7 @@ class ModelFiles:
                 found.add_tensors(name, files, is_scored if self.checkpoint else _is_loaded)
         if self.lora:
             with opening(self.name, f"--lora {self.lora}"):
-                found.add_lora(self.lora, self.lora_scale)
+                found.add_lora(self.lora, self.spec.lora_scale)
         return found.hexdigest()
 
     def _weights(self) -> Iterator[tuple[str, list[Path]]]:

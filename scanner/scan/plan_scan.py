@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from scanner.cluster import Item, Resources, Task, Work, run_items, start_ray
 from scanner.run import Commits, Plan
 from scanner.run.progress import PlanningProgress, Watch
-from scanner.scan.plan.cascade import plan_from_run
+from scanner.scan.plan.from_run import plan_from_run
 from scanner.scan.plan.inputs import Input, Inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.stages import APART, DoItems, run_here
-from scanner.scan.setting import Setting
+from scanner.scan.preparation import PreparedScan
 from scanner.storage import Store, skipped_lines
 
 log = logging.getLogger("memscan.scan")
@@ -21,7 +21,7 @@ PLANNING_CPUS = 1.0
 
 
 def plan_scan(
-    setting: Setting,
+    prepared: PreparedScan,
     inputs: Inputs,
     store: Store,
     earlier: Sequence[Plan] = (),
@@ -31,9 +31,9 @@ def plan_scan(
 
     ``do_items``: in this process alone by default, else :func:`on_the_pool`.
     """
-    config = setting.config
+    config = prepared.config
     if config.captions_from:
-        rows = setting.slice_rows
+        rows = prepared.slice_rows
         plan = plan_from_run(config.captions_from, config.where, store, rows, config.limit)
         log.info(f"planned: {plan.counts['captions']:,} captions flagged by {config.captions_from}")
         return plan
@@ -50,8 +50,8 @@ def plan_scan(
     plan = make_plan(
         inputs,
         store,
-        setting.make_canonical,
-        setting.slice_rows,
+        prepared.make_canonical,
+        prepared.slice_rows,
         config.limit,
         do_items,
         earlier,

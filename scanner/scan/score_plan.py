@@ -9,7 +9,7 @@ from scanner.errors import UserError
 from scanner.run import Commits, Plan, Run
 from scanner.run.progress import Progress, Watch, last_seen
 from scanner.run.records import DamagedFile, encode
-from scanner.scan.setting import Setting
+from scanner.scan.preparation import PreparedScan
 
 log = logging.getLogger("memscan.scan")
 
@@ -17,7 +17,7 @@ SAVE_SECONDS = 5.0
 REPAIRS = 3
 
 
-def score_plan(setting: Setting, run: Run, plan: Plan, progress: Watch) -> None:
+def score_plan(prepared: PreparedScan, run: Run, plan: Plan, progress: Watch) -> None:
     """Score the slices that nobody has committed, then those whose parts turn out damaged."""
     commits = run.commits
     done = commits.done()
@@ -31,7 +31,7 @@ def score_plan(setting: Setting, run: Run, plan: Plan, progress: Watch) -> None:
     slices = {item.id: item for item in plan.slices}
     for _ in range(REPAIRS):
         if left:
-            _drive(setting, run, commits, left, state, progress)
+            _drive(prepared, run, commits, left, state, progress)
         damaged, done = run.damaged(), commits.done()
         for name, problem in damaged.items():
             _tell(run, state, f"slice {name} is scored again: {problem}", name, logging.WARNING)
@@ -47,7 +47,7 @@ def score_plan(setting: Setting, run: Run, plan: Plan, progress: Watch) -> None:
 
 
 def _drive(
-    setting: Setting,
+    prepared: PreparedScan,
     run: Run,
     commits: Commits,
     tasks: list[Task],
@@ -56,13 +56,13 @@ def _drive(
 ) -> None:
     log.info(f"{len(tasks):,} slices to score; each actor loads the model")
     progress(state)
-    start_for(setting.resources, setting.config.address)
+    start_for(prepared.resources, prepared.config.address)
     # Two drivers of one run begin at different places, so that little is scored twice.
     turn = random.randrange(len(tasks))
     tasks = tasks[turn:] + tasks[:turn]
     last = 0.0
     try:
-        for event in run_items(commits, tasks, setting.work(run.store), setting.resources):
+        for event in run_items(commits, tasks, prepared.work(run.store), prepared.resources):
             _note(event, run, state)
             if time.monotonic() - last > SAVE_SECONDS or event.kind == "quarantine":
                 state.save(run)

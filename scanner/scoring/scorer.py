@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +22,9 @@ from scanner.scoring.forwards import Forwards
 from scanner.scoring.observation import Observation, Signal
 from scanner.scoring.profiles import PROFILES
 from scanner.scoring.schedule import Needs, Schedule
+from scanner.scoring.spec import ScoringSpec
 from scanner.scoring.text import CONTROL_FIELDS, text_columns
 from scanner.scoring.words import TRIGGER_FIELD, triggers
-
-STEPS = 50
-GUIDANCE = 7.5
 
 
 class ScoreError(Exception):
@@ -45,13 +43,11 @@ class ReadCaptions:
 class Scorer:
     """Scores captions with one model; the same caption always gets the same score.
 
-    ``profile``: a key of PROFILES; ``signals``: names of SIGNALS instead. ``seeds``: how many
-    initial noises, the profile's by default. ``steps``, ``guidance``: of the DDIM schedule and of
-    a trajectory. ``height``, ``width``: in pixels, the model's own by default. ``batch_size``:
-    captions a forward, found by trial by default, halved for good when the device runs out of
-    memory; it changes speed, never scores (beyond rounding). Against float32, a float16 model's
-    scores stay within 2 % of each signal's standard deviation over captions, a bfloat16 model's
-    within 10 % (measured on the testbed).
+    What to compute: see :class:`~scanner.scoring.spec.ScoringSpec`. ``batch_size``: captions per
+    forward, found by trial by default, halved for good when the device runs out of memory; it
+    changes speed, never scores (beyond rounding). Against float32, a float16 model's scores stay
+    within 2 % of each signal's standard deviation over captions, a bfloat16 model's within 10 %
+    (measured on the testbed).
     """
 
     def __init__(
@@ -60,8 +56,8 @@ class Scorer:
         profile: str = "standard",
         signals: Sequence[str] | None = None,
         seeds: int | None = None,
-        steps: int = STEPS,
-        guidance: float = GUIDANCE,
+        steps: int = ScoringSpec.steps,
+        guidance: float = ScoringSpec.guidance,
         height: int | None = None,
         width: int | None = None,
         batch_size: int | None = None,
@@ -82,6 +78,13 @@ class Scorer:
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
         early = max(*model.early_layers, model.entropy_layer) + 1
         self.schedule = Schedule.of(needs, early, steps)
+
+    @classmethod
+    def from_spec(
+        cls, model: DiffusionModel, spec: ScoringSpec, batch_size: int | None = None
+    ) -> Self:
+        """Make the scorer that a spec describes."""
+        return cls(model, **vars(spec), batch_size=batch_size)
 
     @property
     def fingerprint(self) -> dict[str, Any]:

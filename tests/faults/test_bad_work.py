@@ -8,9 +8,10 @@ import ray
 
 from scanner.captions.identity import caption_ids
 from scanner.cluster import run_items
-from scanner.scan import drive, score_plan
+from scanner.scan import score_plan
 from scanner.scan.config import ScanConfig
-from scanner.scan.setting import Setting
+from scanner.scan.preparation import PreparedScan
+from scanner.scan.scan import scan
 from tests.faults.bad_work import POISON, BadWork
 from tests.memscan import memscan
 from tests.whole_scans import assert_nothing_lost, make_captions, scores
@@ -27,17 +28,17 @@ def test_bad_work_costs_only_the_captions_that_have_no_finite_score(
     path.write_text("\n".join(["caption", *make_captions(160), *poisoned]) + "\n")
     memscan("scan", "--model", "testbed", "--captions", str(path), "--out", whole)
 
-    make = Setting.work
+    make = PreparedScan.work
     (tmp_path / "notes").mkdir()
     monkeypatch.setattr(
-        Setting,
+        PreparedScan,
         "work",
         lambda self, store: BadWork(make(self, store), FAULTS, str(tmp_path / "notes")),
     )
     monkeypatch.setattr(score_plan, "run_items", partial(run_items, hang_seconds=20.0))
     config = ScanConfig(captions=(str(path),), out=out, model="testbed", slice_captions=20)
     try:
-        result = drive.scan(config, lambda _: None)
+        result = scan(config, lambda _: None)
     finally:
         ray.shutdown()
     assert sorted(note.name for note in (tmp_path / "notes").iterdir()) == [

@@ -13,7 +13,7 @@ import pytest
 
 from scanner.run import Run
 from scanner.scan.config import ScanConfig
-from scanner.scan.drive import scan
+from scanner.scan.scan import scan
 from scanner.storage import Store
 from tests.local_ray import local_ray
 from tests.memscan import called, memscan

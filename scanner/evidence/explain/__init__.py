@@ -1,6 +1,6 @@
 """One caption made visible: where attention goes, when, on what, and which words are to blame."""
 
-from scanner.evidence.explain.explanation import PUBLISHED, Explanation, Setting, explain
+from scanner.evidence.explain.explanation import PUBLISHED, Explanation, explain
 from scanner.evidence.explain.held_out import PLAIN, read_captions, spread
 from scanner.evidence.explain.page import page, write_pictures
 
@@ -8,7 +8,6 @@ __all__ = [
     "PLAIN",
     "PUBLISHED",
     "Explanation",
-    "Setting",
     "explain",
     "page",
     "read_captions",

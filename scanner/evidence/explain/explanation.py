@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -19,26 +19,11 @@ from scanner.evidence.explain.words import (
     words_of,
 )
 from scanner.models import Decode, DiffusionModel, Tokens
-from scanner.scoring import ScoreError, Scorer
-from scanner.scoring.scorer import GUIDANCE, STEPS
+from scanner.scoring import ScoreError, Scorer, ScoringSpec
 
 log = logging.getLogger("memscan.explain")
 
 PUBLISHED = "the signals' publications"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How to imagine the picture: what a score and a trace depend on beside caption and model.
-
-    seed: of the initial noise; steps, guidance: of the DDIM denoising; height, width: in pixels.
-    """
-
-    seed: int = 0
-    steps: int = STEPS
-    guidance: float = GUIDANCE
-    height: int | None = None
-    width: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +42,8 @@ class Explanation:
 
     caption: str
     model: dict[str, Any]
-    setting: Setting
+    seed: int
+    scoring: ScoringSpec
     truncated: bool
     read_to: int
     tokens: list[str]
@@ -81,10 +67,10 @@ class Explanation:
 
     def record(self) -> dict[str, Any]:
         """All but the pictures, as JSON can say it."""
-        pictures = ("heat_THW", "picture")
+        others = ("heat_THW", "picture", "seed", "scoring")
         found = {}
         for name, value in vars(self).items():
-            if name not in pictures:
+            if name not in others:
                 plain = value.tolist() if isinstance(value, Tensor) else value
                 found[name.rpartition("_")[0] if name[-1].isupper() else name] = plain
         for name in ("curves", "words"):
@@ -93,7 +79,15 @@ class Explanation:
             asdict(one) | {"side": one.side, "points": one.points, "evidence": one.evidence}
             for one in self.scores
         ]
-        return {**found, "setting": asdict(self.setting), "evidence": self.evidence}
+        spec = self.scoring
+        setting = {
+            "seed": self.seed,
+            "steps": spec.steps,
+            "guidance": spec.guidance,
+            "height": spec.height,
+            "width": spec.width,
+        }
+        return {**found, "setting": setting, "evidence": self.evidence}
 
 
 def explain(
@@ -101,7 +95,8 @@ def explain(
     decode: Decode,
     caption: str,
     held_out: Sequence[str] = (),
-    setting: Setting | None = None,
+    scoring: ScoringSpec | None = None,
+    seed: int = 0,
     directions: Mapping[str, int] | None = None,
     directions_from: str = PUBLISHED,
 ) -> Explanation:
@@ -112,28 +107,29 @@ def explain(
     captions have more, -1 where less, 0 where that is not known; ``directions_from`` says whose
     they are. Raises UserError where the model gives something that is not finite.
     """
-    asked = setting or Setting()
+    spec = scoring or ScoringSpec()
     tokens = model.tokenize([caption])
     words = words_of(tokens)
-    scorer = _scorer(model, asked, RESCORED)
+    scorer = _scorer(model, spec, RESCORED)
     log.info(
         f"scoring: the caption, {len(words)} times with a word left out, {len(held_out)} held out"
     )
     try:
         table = scorer.score([caption, *(left_out(caption, word) for word in words), *held_out])
-        slopes = _scorer(model, asked, ("token_gradient",)).score([caption])
+        slopes = _scorer(model, spec, ("token_gradient",)).score([caption])
     except ScoreError as error:
         raise UserError(f"the model gives no finite score: {error}") from error
-    log.info(f"following the caption over {asked.steps} steps")
-    one = trace(scorer.forwards, tokens, asked.seed, heat=True)
-    others = trace_all(scorer.forwards, held_out, asked.seed, scorer.batch_size)
+    log.info(f"following the caption over {spec.steps} steps")
+    one = trace(scorer.forwards, tokens, seed, heat=True)
+    others = trace_all(scorer.forwards, held_out, seed, scorer.batch_size)
     row, gradient = table.slice(0, 1).to_pylist()[0], slopes["token_gradient"][0].as_py()
     n = int(tokens.n_B[0])
     abar_SNL = one.abar_SNBL[:, :, 0]
     return Explanation(
         caption=caption,
         model={"family": model.family, "weights": model.weights, "layers": len(model.layers)},
-        setting=asked,
+        seed=seed,
+        scoring=spec,
         truncated=tokens.truncated[0],
         read_to=max((word.end for word in words), default=0),
         tokens=_texts(caption, tokens),
@@ -152,15 +148,8 @@ def explain(
     )
 
 
-def _scorer(model: DiffusionModel, asked: Setting, signals: Sequence[str]) -> Scorer:
-    return Scorer(
-        model,
-        signals=signals,
-        steps=asked.steps,
-        guidance=asked.guidance,
-        height=asked.height,
-        width=asked.width,
-    )
+def _scorer(model: DiffusionModel, spec: ScoringSpec, signals: Sequence[str]) -> Scorer:
+    return Scorer.from_spec(model, replace(spec, signals=tuple(signals)))
 
 
 def _texts(caption: str, tokens: Tokens) -> list[str]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scanner.evidence.explain import Explanation, Setting, explain, page, spread
+from scanner.evidence.explain import Explanation, explain, page, spread
 from scanner.models import find_model, load_decoder, load_model
+from scanner.scoring import ScoringSpec
 from scanner.testbed import labels
 
 STEPS = 4
@@ -32,7 +33,7 @@ def explained() -> Explain:
     def of(caption: str) -> Explanation:
         if caption not in known:
             others = spread(held_out, OTHERS, caption)
-            known[caption] = explain(model, decode, caption, others, Setting(steps=STEPS))
+            known[caption] = explain(model, decode, caption, others, ScoringSpec(steps=STEPS))
         return known[caption]
 
     return of

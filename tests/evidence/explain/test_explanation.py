@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from scanner.evidence.explain import Explanation, Setting, explain
+from scanner.evidence.explain import Explanation, explain
 from scanner.models import DiffusionModel, find_model, load_decoder, load_model
-from scanner.scoring import Scorer
+from scanner.scoring import Scorer, ScoringSpec
 from tests.conftest import LAYERS
 from tests.scoring.test_trajectory import _attention, _raw
 
@@ -35,7 +35,7 @@ def decode(kind: str, random_models: dict[str, Path]) -> Callable[[torch.Tensor]
 
 @pytest.fixture(scope="module")
 def found(model: DiffusionModel, decode) -> Explanation:
-    return explain(model, decode, CAPTION, OTHERS, Setting(steps=STEPS))
+    return explain(model, decode, CAPTION, OTHERS, ScoringSpec(steps=STEPS))
 
 
 def test_curves_begin_at_the_scores_of_a_scan_and_end_at_its_trajectory(
@@ -55,7 +55,7 @@ def test_curves_begin_at_the_scores_of_a_scan_and_end_at_its_trajectory(
 def test_the_band_is_that_of_the_held_out_captions_alone(
     model: DiffusionModel, decode, found: Explanation
 ) -> None:
-    alone = [explain(model, decode, other, setting=Setting(steps=STEPS)) for other in OTHERS]
+    alone = [explain(model, decode, other, scoring=ScoringSpec(steps=STEPS)) for other in OTHERS]
     for number, curve in enumerate(found.curves):
         values = torch.tensor([one.curves[number].values for one in alone])
         assert torch.allclose(torch.tensor(curve.median), values.median(0).values, atol=1e-4)
@@ -82,7 +82,7 @@ def test_a_heat_map_is_the_plain_sum_of_the_maps_of_every_layer(
     model: DiffusionModel, decode
 ) -> None:
     """One step: the maps of the stock U-Net, caught by hooks, grown to the latent's size."""
-    found = explain(model, decode, CAPTION, setting=Setting(steps=1, seed=5))
+    found = explain(model, decode, CAPTION, scoring=ScoringSpec(steps=1), seed=5)
     scorer = Scorer(model, steps=1)
     text = model.encode(model.tokenize([CAPTION]), scorer.latent_shape)
     noise, time = scorer.forwards.initial_noise(5), scorer.forwards.first_time
@@ -143,7 +143,7 @@ def test_the_record_is_json_and_holds_what_the_page_shows(found: Explanation) ->
 def test_captions_without_words_or_with_too_many_are_explained(random_models, caption: str) -> None:
     files = find_model(str(random_models["sd1"]))
     model, decode = load_model(files), load_decoder(files, "cpu")
-    found = explain(model, decode, caption, setting=Setting(steps=1))
+    found = explain(model, decode, caption, scoring=ScoringSpec(steps=1))
     assert found.truncated == (len(caption) > 100)
     assert len(found.tokens) == min(77, int(model.tokenize([caption]).n_B[0])) + 1
     if found.truncated:

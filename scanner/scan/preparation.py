@@ -1,0 +1,93 @@
+"""Resolve a scan's options on this machine: device, precision, model revision, actors."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from scanner.cluster import Resources, choose_resources
+from scanner.models import (
+    ModelFiles,
+    ModelSpec,
+    canonical,
+    find_model,
+    load_model,
+    load_tokenizer,
+)
+from scanner.models.loading import choose_dtype
+from scanner.scan.config import ScanConfig
+from scanner.scan.work import ScanWork
+from scanner.scoring import Scorer
+from scanner.storage import Store
+
+log = logging.getLogger("memscan.scan")
+
+SLICE_CAPTIONS = {"cpu": 512, "cuda": 4096}
+SLICES_PER_ACTOR = 4
+
+
+@dataclass(frozen=True)
+class PreparedScan:
+    """A scan's options, resolved on this machine.
+
+    ``files``: the model with pinned revision, absolute paths and the actors' precision;
+    ``scorer``: loaded in this process, to describe scores; ``device``: the actors'.
+    """
+
+    config: ScanConfig
+    files: ModelFiles
+    scorer: Scorer
+    device: str
+    resources: Resources
+
+    def work(self, store: Store) -> ScanWork:
+        return ScanWork(
+            store=store,
+            model=self.files.spec,
+            weights=self.scorer.model.weights,
+            device=self.device,
+            threads=self.resources.threads,
+            scoring=self.config.scoring_spec,
+            batch_size=self.config.batch_size,
+        )
+
+    @property
+    def make_canonical(self) -> Callable[[], Callable[[str], str]]:
+        """A picklable function that loads the model's normalization of captions."""
+        return partial(_load_canonical, self.files.spec)
+
+    def slice_rows(self, captions: int) -> int:
+        """Return the captions per slice for a number of captions to score."""
+        if self.config.slice_captions:
+            return self.config.slice_captions
+        share = -(-captions // (SLICES_PER_ACTOR * self.resources.count()))
+        return max(1, min(SLICE_CAPTIONS[self.device], share))
+
+
+def prepare(config: ScanConfig, model: ModelSpec | None = None, on: str = "cpu") -> PreparedScan:
+    """Find the model and load it, and choose device, precision and actors.
+
+    ``model``: instead of that of the options; ``on``: the device that this process loads it on.
+    """
+    spec = (model or config.model_spec).resolved()
+    files = find_model(spec)
+    device, resources = choose_resources(config, config.device)
+    files = replace(files, spec=replace(files.spec, dtype=choose_dtype(spec.dtype, device)))
+    # The driver only describes the model; the devices are for the actors.
+    scorer = Scorer.from_spec(load_model(files, device=on), config.scoring_spec, config.batch_size)
+    _log(config, files, scorer, device, resources.count())
+    return PreparedScan(config, files, scorer, device, resources)
+
+
+def _log(config: ScanConfig, files: ModelFiles, scorer: Scorer, device: str, actors: int) -> None:
+    spec = files.spec
+    signals = f"signals {', '.join(config.signals)}" if config.signals else config.profile
+    lora = f" with LoRA {spec.lora} times {spec.lora_scale:g}" if spec.lora else ""
+    log.info(
+        f"model {spec.name}{lora} ({files.pipeline}, {spec.dtype} on {device}), {signals}, "
+        f"{scorer.seeds} seed{'s' * (scorer.seeds > 1)}, {actors} actor{'s' * (actors > 1)}"
+    )
+
+
+def _load_canonical(spec: ModelSpec) -> Callable[[str], str]:
+    return partial(canonical, load_tokenizer(find_model(spec)))
