@@ -68,8 +68,8 @@ class CurateConfig(LogOptions):
     """With --apply, how many processes copy; one a core, and none beside this one for a few
     shards."""
     address: str | None = None
-    """With --apply, a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default; without one a
-    local Ray is started."""
+    """With --apply, a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. Starts a
+    local Ray if unset; a few shards need none."""
     single_writer: bool = False
     """With --apply, allow a store that cannot create a file only if it is absent; one curate at a
     time then."""

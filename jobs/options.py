@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import functools
 import inspect
 import io
 import itertools
@@ -122,10 +123,16 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _help(kind: type[Any], name: str) -> str | None:
     """A field's docstring as running text."""
     for each in kind.__mro__[:-1]:
-        for field in docstring_parser.parse_from_object(each).params:
-            if field.arg_name == name and field.description:
-                return " ".join(field.description.split())
+        if text := _field_texts(each).get(name):
+            return text
     return None
+
+
+@functools.cache
+def _field_texts(kind: type[Any]) -> dict[str, str]:
+    """The docstrings of a class's own fields, by name; reading them takes a while."""
+    fields = docstring_parser.parse_from_object(kind).params
+    return {one.arg_name: " ".join(one.description.split()) for one in fields if one.description}
 
 
 def _shown(field: dataclasses.Field[Any], hint: Any) -> Any:

@@ -39,14 +39,14 @@ def scan_command(config: ScanConfig) -> int:
     opened = open_scan(config)
     result = opened.result
     if result is None:
-        # Loads the libraries, which takes seconds.
-        from scanner.scan.dry_run import dry_run
-        from scanner.scan.scan import run_scan
-
-        quiet_libraries()
+        quiet_libraries()  # loads them, which takes seconds
         if config.dry_run:
+            from scanner.scan.dry_run import dry_run
+
             _print_dry_run(dry_run(opened), config.json)
             return 0
+        from scanner.scan.scan import run_scan
+
         with ScanProgress() as progress:
             result = run_scan(opened, progress)
     counts = result.manifest["counts"]

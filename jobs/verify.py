@@ -76,7 +76,7 @@ def _print(config: VerifyConfig, found: "Verification") -> None:
     for verdict, count in found.verdicts.items():
         show(f"{verdict:{width}}{count:6,}")
     if found.images:
-        show(f"{found.images:,} images, {found.images_per_second:.1f} a second")
+        show(f"{found.images:,} images, {found.images_per_second:.1f} per second")
     show(f"pictures in {found.out}")
     if found.changes:
         changes = found.changes

@@ -39,7 +39,11 @@ LAYERS = {"sd1": 16, "sd2": 16, "sdxl": 28}
 # Files that take longest come first, lest one of pytest's processes wait for them at the end.
 LONGEST = (
     *("test_tutorial.py", "scan/test_scan.py", "scan/test_cascade.py"),
-    *("faults/test_random_kills.py", "evidence/verify/test_verify.py", "cluster/test_pool.py"),
+    *(
+        "faults/test_random_kills.py",
+        "evidence/verify/test_verify.py",
+        "cluster/test_dispatcher.py",
+    ),
     *("faults/test_damaged_runs.py", "scoring/test_trajectory.py", "models/test_families.py"),
     *("jobs/test_explain.py", "infra/test_guide.py", "scan/test_planning_in_stages.py"),
     *("models/test_lora.py", "evidence/explain/test_page.py", "curation/test_testbed.py"),

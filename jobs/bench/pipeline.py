@@ -23,7 +23,7 @@ from scanner.run import Commit, Run
 from scanner.run.progress import PlanningProgress, Progress
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
-from scanner.scan.plan_scan import on_the_pool, plan_scan
+from scanner.scan.plan_scan import plan_scan, planning_executor
 from scanner.scan.preparation import prepare
 from scanner.scan.record import inputs_record, options_record, run_record
 from scanner.scan.score_plan import score_plan
@@ -99,8 +99,8 @@ def scan_with(files: str, out: Path, slice_captions: int, stub: str | None = Non
         driver_bytes.append(resident_bytes())
 
     began = time.perf_counter()
-    planner = on_the_pool(config.address, progress)
-    plan = run.adopt(plan_scan(prepared, choose_inputs(config), run.store, do_items=planner))
+    planner = planning_executor(config.address, progress)
+    plan = run.adopt(plan_scan(prepared, choose_inputs(config), run.store, run_items=planner))
     planning = time.perf_counter() - began
     score_plan(prepared, run, plan, progress)
     run.seal()

@@ -12,11 +12,11 @@ from typing import Any
 
 from jobs.bench.captions import write_captions
 from jobs.logs import logging_to_stderr
-from scanner.cluster import Item, Work
+from scanner.cluster import Item, Outcome, Work
 from scanner.run import Commits
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
-from scanner.scan.plan.stages import run_here
+from scanner.scan.plan.stages import execute_here
 from scanner.scan.plan_scan import plan_scan
 from scanner.scan.preparation import prepare
 from scanner.storage import Store
@@ -50,16 +50,14 @@ def _plan_and_time(config: ScanConfig) -> dict[str, Any]:
     prepared = prepare(config)
     before, seconds = _peak_bytes(), []
 
-    def timed(
-        commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
-    ) -> dict[str, str]:
+    def timed(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
         began = time.perf_counter()
-        failed = run_here(commits, items, make_work)
+        outcome = execute_here(commits, items, make_work)
         seconds.append(time.perf_counter() - began)
         log.info(f"planning: {STAGES[len(seconds) - 1]} in {seconds[-1]:.1f} s")
-        return failed
+        return outcome
 
-    plan = plan_scan(prepared, choose_inputs(config), Store(config.out), do_items=timed)
+    plan = plan_scan(prepared, choose_inputs(config), Store(config.out), run_items=timed)
     found = {f"seconds_{stage}": each for stage, each in zip(STAGES, seconds, strict=True)}
     rows = plan.counts["rows"]
     return {

@@ -17,8 +17,8 @@ class ActorOptions:
     cpus_per_actor: float | None = None
     """Cores per actor; by default the cores that this process may use, shared among the actors."""
     address: str | None = None
-    """Address of a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default; starts a local
-    Ray if unset."""
+    """Address of a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. Starts a
+    local Ray if unset; a small scan needs none."""
 
     def check_actors(self) -> None:
         """Raise UsageError for numbers that are out of range."""

@@ -2,9 +2,10 @@
 
 import torch
 
+from scanner.cluster.address import joins_cluster
 from scanner.cluster.options import ActorOptions
 from scanner.cluster.resources import Resources, nodes
-from scanner.cluster.starting import joins_cluster, start_ray
+from scanner.cluster.starting import start_ray
 from scanner.cores import usable_cores
 
 

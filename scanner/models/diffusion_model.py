@@ -1,7 +1,7 @@
 """What scoring needs of a model, whatever its family."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import DDIMScheduler
@@ -59,6 +59,12 @@ class DiffusionModel(ABC):
         self.weights = weights
         self.pixels_per_latent = pixels_per_latent
         self.layers = cross_attention_layers(unet)
+
+    def to(self, device: str) -> Self:
+        """Move the model to a device, in place."""
+        for name in self.parts:
+            getattr(self, name).to(device)
+        return self
 
     @property
     @abstractmethod

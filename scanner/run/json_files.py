@@ -221,7 +221,8 @@ class ProgressRecord(TypedDict, total=False):
     updated: float
     running: Annotated[Counts, BeforeValidator(_by_slice)]
     actors: Count
-    happened: list[str]
+    events: list[str]
+    happened: list[str]  # events, before 0.2
 
 
 class PlanningRecord(TypedDict):

@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from scanner.cluster import check_ray, start_ray
+from scanner.cluster import check_ray, may_run_in_process
 from scanner.errors import UserError
 from scanner.run import Plan
 from scanner.run.directory import planning_folder
-from scanner.run.progress import PlanningProgress, Watch
+from scanner.run.progress import Watch
 from scanner.scan.config import ScanConfig
 from scanner.scan.opening import OpenScan, ScanResult, log, open_scan, result_of
 from scanner.scan.plan.inputs import Inputs, choose_inputs
-from scanner.scan.plan_scan import on_the_pool, plan_scan
+from scanner.scan.plan_scan import plan_scan, planning_executor
 from scanner.scan.preparation import prepare
 from scanner.scan.record import refuse_other_weights, run_record
 from scanner.scan.score_plan import score_plan
@@ -35,17 +35,14 @@ def run_scan(opened: OpenScan, progress: Watch) -> ScanResult:
     if record and model.revision is None and record["model"]["name"] == model.name:
         # The newest revision on the hub may have changed; a run keeps the one it started with.
         model = replace(model, revision=record["model"]["revision"])
-    for line in check_ray(config.address):
-        log.info(line)
+    if not may_run_in_process(config.actors, config.address):
+        for line in check_ray(config.address):  # before what takes long, to report errors early
+            log.info(line)
     prepared = prepare(config, model)
     refuse_other_weights(config, prepared.scorer.model.weights)
     run.store.preflight()
     run.begin(run_record(prepared, opened.options_record, opened.inputs_record, inputs.skipped))
-    if inputs.files or not plans or not run.is_finished():
-        # Before planning, which may take long, to report errors early.
-        progress(PlanningProgress("start", 0))
-        start_ray(config.address)
-    planner = on_the_pool(config.address, progress)
+    planner = planning_executor(config.address, progress)
     while not plans or inputs.files:
         try:
             plan = plan_scan(prepared, inputs, run.store, plans, planner)

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from scanner.cluster import Result, raise_broken_devices, report
-from scanner.models import ModelSpec, load_model
+from scanner.cluster import Result, report
+from scanner.cluster.broken_devices import raise_broken_devices
+from scanner.models import DiffusionModel, ModelSpec, load_model
 from scanner.models.finding import find_same_model
 from scanner.run import Output, Slice
 from scanner.run.json_files import BatchSizeRecord
@@ -33,10 +34,14 @@ class ScanWork:
     batch_size: int | None
 
     def __call__(self) -> "SliceScorer":
+        files = find_same_model(self.model, self.weights)
+        return self.with_model(load_model(files, device=self.device, weights=self.weights))
+
+    def with_model(self, model: DiffusionModel) -> "SliceScorer":
+        """Return the work with a model that is loaded already, moved to the device."""
+        model.to(self.device)
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
-        files = find_same_model(self.model, self.weights)
-        model = load_model(files, device=self.device, weights=self.weights)
         size_file = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
         batch_size = self.batch_size
         if batch_size is None and self.store.exists(size_file):

@@ -7,7 +7,7 @@ import pytest
 import ray
 
 from scanner.captions.identity import caption_ids
-from scanner.cluster import run_items
+from scanner.cluster import Execution, RetryLimits, execute
 from scanner.scan import score_plan
 from scanner.scan.config import ScanConfig
 from scanner.scan.preparation import PreparedScan
@@ -20,7 +20,7 @@ FAULTS = {"000001": "out of memory", "000003": "hangs", "000005": "dies"}
 
 
 @pytest.mark.faults
-def test_bad_work_costs_only_the_captions_that_have_no_finite_score(
+def test_bad_work_costs_only_captions_without_finite_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poisoned = [f"some {POISON} {number}" for number in range(3)]
@@ -35,8 +35,11 @@ def test_bad_work_costs_only_the_captions_that_have_no_finite_score(
         "work",
         lambda self, store: BadWork(make(self, store), FAULTS, str(tmp_path / "notes")),
     )
-    monkeypatch.setattr(score_plan, "run_items", partial(run_items, hang_seconds=20.0))
-    config = ScanConfig(captions=(str(path),), out=out, model="testbed", slice_captions=20)
+    limits = RetryLimits(hang_seconds=20.0)
+    monkeypatch.setattr(score_plan, "execute", partial(execute, execution=Execution(limits=limits)))
+    config = ScanConfig(
+        captions=(str(path),), out=out, model="testbed", slice_captions=20, actors=2
+    )
     try:
         result = scan(config, lambda _: None)
     finally:
@@ -48,6 +51,6 @@ def test_bad_work_costs_only_the_captions_that_have_no_finite_score(
     told = assert_nothing_lost(out, scores(whole), frozenset(caption_ids(poisoned).to_pylist()))
     (reason,) = [reason for reason in told["rejects"] if "finite" in reason]
     assert told["rejects"][reason] == len(poisoned)
-    happened = "\n".join(told["happened"])
-    assert "slice 000003 failed and goes back in line: no progress" in happened
-    assert "slice 000005 failed and goes back in line: its process died" in happened
+    events = "\n".join(told["events"])
+    assert "slice 000003 failed, requeued: no progress" in events
+    assert "slice 000005 failed, requeued: its process died" in events

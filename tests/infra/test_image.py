@@ -59,7 +59,7 @@ def test_the_base_is_pinned_and_the_user_is_not_root(steps: list[dict[str, Any]]
 def test_the_image_has_the_settings_of_ray_that_scanner_sets_for_itself(
     steps: list[dict[str, Any]],
 ) -> None:
-    source = (ROOT / "scanner/cluster/resources.py").read_text()
+    source = (ROOT / "scanner/cluster/__init__.py").read_text()
     settings = re.findall(r'os\.environ\.setdefault\("(RAY_\w+)", "(\d)"\)', source)
     assert len(settings) == 2
     env = " ".join(_values(steps, "ENV"))

@@ -41,7 +41,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = {"model": model, "scoring": {"steps": 50}}
     record = {"options": options, "model": {"name": "testbed", "weights": "w"}}
     run = make_run(top / "run", loudness, captions=(str(top / "d"),), record=record)
-    progress = Progress(1, 2, running={"000000": 1}, happened=["x"])
+    progress = Progress(1, 2, running={"000000": 1}, events=["x"])
     progress.save(Run.existing(run))
     return Path(run)
 

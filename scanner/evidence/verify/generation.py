@@ -13,7 +13,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from scanner.cluster import Result, raise_broken_devices
+from scanner.cluster import Result
+from scanner.cluster.broken_devices import raise_broken_devices
 from scanner.credentials import without_secrets
 from scanner.evidence.verify.drawing import Recipe, draw
 from scanner.evidence.verify.embedding import Embedding

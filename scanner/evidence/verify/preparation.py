@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scanner.cluster import Resources, choose_resources
+from scanner.cluster import Resources
+from scanner.cluster.placement import choose_resources
 from scanner.errors import UsageError, UserError
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.drawing import Recipe

@@ -119,10 +119,9 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
     stray.parent.mkdir(exist_ok=True)
     stray.write_bytes(b"half a f")
     os.utime(stray, (0, 0))
-    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
     with logged() as lines:
-        found = apply(run, undisturbed[0], str(copies))
-    assert lines == ["going on: 1 of 5 shards are there", "apply: 4 shards to copy"]
+        found = apply(run, undisturbed[0], str(copies), pool_from=1000)
+    assert lines == ["resuming: 1 of 5 shards are copied already", "apply: 4 shards to copy"]
     assert files_of(copies) == undisturbed[2]
     assert found.rows == found.kept + found.removed == 5 * ROWS
 
@@ -130,8 +129,7 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
 def test_copies_on_an_object_store_are_the_same(
     run: str, undisturbed: tuple[str, Path, dict[str, bytes]], s3: str, monkeypatch
 ) -> None:
-    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
-    found = apply(run, undisturbed[0], f"{s3}/copies")
+    found = apply(run, undisturbed[0], f"{s3}/copies", pool_from=1000)
     assert found.rows == 5 * ROWS
     from scanner.storage import Store
 
@@ -168,13 +166,13 @@ def test_a_shard_that_is_not_the_one_scanned_is_refused(
     assert apply(run, out, str(tmp_path / "copies")).kept == 1
 
 
-def test_a_damaged_commit_of_a_copy_says_how_it_is_mended(tmp_path: Path) -> None:
+def test_a_damaged_commit_of_a_copy_names_the_remedy(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", loudness, captions=(str(small(tmp_path / "d")),))
     out, copies = listed(run, tmp_path / "list"), tmp_path / "copies"
     found = apply(run, out, str(copies))
     commit = copies / ".memscan/commits/000000.0.json"
     commit.write_text("{")
-    with pytest.raises(UserError, match="remove it and run the same memscan curate again"):
+    with pytest.raises(UserError, match="remove it and rerun the same memscan curate"):
         apply(run, out, str(copies))
     commit.unlink()
     assert apply(run, out, str(copies)) == found

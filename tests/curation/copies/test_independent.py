@@ -44,7 +44,6 @@ def test_a_copy_has_the_other_rows_and_their_files(tmp_path: Path, name: str, se
 def test_apply_removes_what_the_list_names_and_counts_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
     data = tmp_path / "d"
     kept = {}
     for name in FORMATS:

@@ -109,7 +109,7 @@ def test_killed_and_started_again_goes_on(
 ) -> None:
     result, lines = found
     assert killed == 1
-    assert any(line.startswith("going on: 8 of 16") for line in lines)
+    assert any(line.startswith("resuming: 8 of 16") for line in lines)
     assert result.images == 2 * len(chosen) - 16
     assert result.images_per_second > 0
     assert not result.complaints
@@ -150,7 +150,7 @@ def test_a_damaged_commit_says_how_it_is_mended(
 ) -> None:
     commit = min(Path(found[0].out, "commits").iterdir())
     commit.write_text("{")
-    with pytest.raises(UserError, match="remove it and run the same memscan verify again: what"):
+    with pytest.raises(UserError, match="remove it and rerun the same memscan verify, which"):
         again(run, [])
     commit.unlink()
     assert again(run, []).verdicts == found[0].verdicts
@@ -162,7 +162,7 @@ def test_other_thresholds_judge_again_without_drawing(
     lines: list[str] = []
     result = again(run, lines, thresholds=Thresholds(agreement=1, likeness=1, part=1))
     assert result.images == 0
-    assert "all pictures are there already" in lines
+    assert "all images exist already" in lines
     assert result.verdicts["none"] > found[0].verdicts["none"]
     tables = len(list((Path(run) / "verdicts" / "tables").iterdir()))
     again(run, lines, thresholds=Thresholds(agreement=1, likeness=1, part=1))

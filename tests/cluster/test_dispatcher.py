@@ -1,48 +1,49 @@
-"""The pool with real Ray actors; the work is of this file, since the pool knows no captions."""
+"""The dispatcher with real Ray actors, and work that knows no captions."""
 
 import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
 from scanner.cluster import (
     BrokenDevice,
+    Committed,
     Event,
+    Quarantined,
+    Requeued,
     Resources,
     Result,
+    RetryLimits,
     Task,
+    Tick,
+    Timing,
     report,
-    run_items,
-    start_for,
 )
-from scanner.cluster import pool as pool_module
+from scanner.cluster.dispatcher import dispatch
+from scanner.cluster.starting import start_for
 from scanner.errors import UserError
 from scanner.run import Commits, Output, Run, Slice
 from scanner.storage import Store
+from tests.cluster.events import refuse_failures
 from tests.local_ray import local_ray
 from tests.waiting import wait_until
 
 SLICES = [Slice(f"{number:06d}", "", "", "", 1) for number in range(6)]
 TASKS = [Task(item) for item in SLICES]
+# What is tested is which items are retried, not after how long.
+QUICK = RetryLimits(delays=(0.1,))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     with local_ray():
         yield
-
-
-@pytest.fixture(autouse=True)
-def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested is who is tried again and who is not, not after how long."""
-    for module in ("blame", "crew"):
-        monkeypatch.setattr(f"scanner.cluster.{module}.DELAYS", (0.1,) * 4)
 
 
 class Work:
@@ -69,27 +70,32 @@ class Work:
 
 
 def _events(
-    tmp_path: Path, actors: int = 2, fails=None, kills=None, make=Work, **options
-) -> Iterator[Event]:
+    tmp_path: Path, actors: int = 2, fails=None, kills=None, make=Work, limits=QUICK, **options
+) -> Iterator[Event[Slice]]:
     notes = tmp_path / "notes"
     notes.mkdir(exist_ok=True)
     make_work = partial(make, str(notes), fails or {}, kills or {})
     resources = Resources(actors=actors, cpus=0.5, gpus=0)
     commits = Commits(Store(str(tmp_path / "run")), "commits", "f")
-    return run_items(commits, TASKS, make_work, resources, **options)
+    options = {"in_flight": 3, "limits": limits, **options}
+    return dispatch(commits, TASKS, make_work, resources, **options)
 
 
-def _drive(tmp_path: Path, **options) -> tuple[Run, list[Event]]:
+def _drive(tmp_path: Path, **options) -> tuple[Run, list[Event[Slice]]]:
     return Run(Store(str(tmp_path / "run"))), list(_events(tmp_path, **options))
 
 
-def _undisturbed(events: Iterator[Event]) -> Iterator[Event]:
+def _undisturbed(events: Iterator[Event[Slice]]) -> Iterator[Event[Slice]]:
     for event in events:
-        assert event.kind not in ("retry", "quarantine"), event.reason
+        refuse_failures(event)
         yield event
 
 
-def test_every_slice_is_committed_once_by_several_processes(tmp_path: Path) -> None:
+def _quarantined(events: list[Event[Slice]]) -> list[Quarantined[Slice]]:
+    return [event for event in events if isinstance(event, Quarantined)]
+
+
+def test_every_item_is_committed_once_by_several_processes(tmp_path: Path) -> None:
     class Together(Work):
         def compute(self, item: Slice) -> Slice:
             done = super().compute(item)
@@ -100,25 +106,26 @@ def test_every_slice_is_committed_once_by_several_processes(tmp_path: Path) -> N
             return {note.read_text() for note in self.notes.iterdir()} - {""}
 
     events = _undisturbed(_events(tmp_path, make=Together))
-    commits = [event.item.id for event in events if event.kind == "commit"]
+    commits = [event.item.id for event in events if isinstance(event, Committed)]
     assert sorted(commits) == [item.id for item in SLICES]
     assert len({note.read_text() for note in (tmp_path / "notes").iterdir()}) == 2
 
 
-def test_a_failing_slice_is_tried_again_then_quarantined_and_the_others_go_on(
+def test_a_failing_item_is_retried_then_quarantined(
     tmp_path: Path,
 ) -> None:
     run, events = _drive(tmp_path, fails={"000001": 1, "000003": 99})
     assert sorted(run.commits.done()) == [item.id for item in SLICES if item.id != "000003"]
-    quarantined = [event for event in events if event.kind == "quarantine"]
-    assert [event.item.id for event in quarantined] == ["000003"]
-    assert "no luck with 000003" in quarantined[0].reason
+    (quarantined,) = _quarantined(events)
+    assert quarantined.item.id == "000003"
+    assert "no luck with 000003" in quarantined.reason
+    assert quarantined.location.node
 
 
-def test_a_killed_process_is_replaced_and_its_slice_done(tmp_path: Path) -> None:
+def test_a_killed_process_is_replaced_and_its_item_done(tmp_path: Path) -> None:
     run, events = _drive(tmp_path, kills={"000000": 1, "000002": 1})
     assert sorted(run.commits.done()) == [item.id for item in SLICES]
-    assert [event.kind for event in events].count("retry") >= 2
+    assert sum(isinstance(event, Requeued) for event in events) >= 2
 
 
 def test_work_that_cannot_be_made_ends_with_its_reason(tmp_path: Path) -> None:
@@ -130,24 +137,24 @@ def test_work_that_cannot_be_made_ends_with_its_reason(tmp_path: Path) -> None:
         _drive(tmp_path, make=Broken)
 
 
-def test_an_item_that_fails_again_and_again_is_not_blamed_on_its_neighbours(
+def test_an_item_that_kills_its_process_costs_no_other_item(
     tmp_path: Path,
 ) -> None:
     run, events = _drive(tmp_path, actors=1, kills={"000001": 99})
     assert sorted(run.commits.done()) == [item.id for item in SLICES if item.id != "000001"]
-    assert [e.item.id for e in events if e.kind == "quarantine"] == ["000001"]
+    assert [event.item.id for event in _quarantined(events)] == ["000001"]
 
 
-def test_work_that_hangs_loses_its_process_and_only_that_item_is_given_up(tmp_path: Path) -> None:
+def test_work_that_hangs_costs_only_its_own_item(tmp_path: Path) -> None:
     class Hangs(Work):
         def compute(self, item: Slice) -> Slice:
             if item.id == "000002":
                 time.sleep(3600)
             return super().compute(item)
 
-    run, events = _drive(tmp_path, make=Hangs, hang_seconds=5.0)
+    run, events = _drive(tmp_path, make=Hangs, limits=replace(QUICK, hang_seconds=5.0))
     assert sorted(run.commits.done()) == [item.id for item in SLICES if item.id != "000002"]
-    (given_up,) = [event for event in events if event.kind == "quarantine"]
+    (given_up,) = _quarantined(events)
     assert "no progress" in given_up.reason
 
 
@@ -165,7 +172,7 @@ def test_a_broken_device_means_a_new_process(tmp_path: Path) -> None:
     assert len({note.read_text() for note in (tmp_path / "notes").iterdir()}) == 2
 
 
-def test_an_outage_of_the_store_is_waited_for_and_counts_for_no_one(tmp_path: Path) -> None:
+def test_an_outage_of_the_store_is_waited_for_uncounted(tmp_path: Path) -> None:
     class Away(Work):
         def prepare(self, item: Slice) -> Slice:
             tries = len(list(self.notes.glob("try-*")))
@@ -176,21 +183,20 @@ def test_an_outage_of_the_store_is_waited_for_and_counts_for_no_one(tmp_path: Pa
 
     run, events = _drive(tmp_path, actors=1, make=Away)
     assert len(run.commits.done()) == len(SLICES)
-    assert not [event for event in events if event.kind == "quarantine"]
+    assert not _quarantined(events)
 
 
-def test_results_that_wait_for_a_reader_who_paused_are_not_taken_for_hanging(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_uncollected_results_are_not_taken_for_a_hang(
+    tmp_path: Path,
 ) -> None:
-    now, paused = time.monotonic, 0.0
-    clock = SimpleNamespace(monotonic=lambda: now() + paused, sleep=time.sleep)
-    monkeypatch.setattr(pool_module, "time", clock)
+    paused = 0.0
+    timing = Timing(now=lambda: time.monotonic() + paused)
     commits = tmp_path / "run" / "commits"
-    for event in _undisturbed(_events(tmp_path, actors=1, in_flight=3)):
-        if event.kind == "commit" and not paused:
+    for event in _undisturbed(_events(tmp_path, actors=1, timing=timing)):
+        if isinstance(event, Committed) and not paused:
             # This actor has two more items, and does them while nobody asks for them.
             wait_until(lambda: len(list(commits.glob("*.json"))) >= 3, "the others are not done")
-            paused = 2 * pool_module.HANG_SECONDS
+            paused = 2 * QUICK.hang_seconds
     assert paused
 
 
@@ -204,22 +210,21 @@ class Reporting(Work):
         return super().compute(item)
 
 
-def test_what_is_computed_within_an_item_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool_module, "REPORT_SECONDS", 0.1)
-    monkeypatch.setattr(pool_module, "TICK_SECONDS", 0.1)
+def test_ticks_say_how_much_of_an_item_is_computed(tmp_path: Path) -> None:
     # Shorter than an item takes: an actor that reports is not hanging.
-    monkeypatch.setattr(pool_module, "HANG_FACTOR", 0.0)
+    limits = replace(QUICK, hang_seconds=0.6, hang_factor=0.0)
+    timing = Timing(tick_seconds=0.1, report_seconds=0.1)
     seen: dict[str, list[int]] = {}
-    events = _events(tmp_path, actors=1, make=Reporting, fails={"000000": 1}, hang_seconds=0.6)
-    for event in events:
-        assert event.kind != "quarantine"
-        if event.kind in ("retry", "commit"):
-            assert event.kind == "commit" or "no luck with 000000" in event.reason
+    for event in _events(
+        tmp_path, actors=1, make=Reporting, fails={"000000": 1}, limits=limits, timing=timing
+    ):
+        assert not isinstance(event, Quarantined)
+        if isinstance(event, Requeued | Committed):
+            assert isinstance(event, Committed) or "no luck with 000000" in event.reason
             seen[f"{event.item.id} before"] = seen.pop(event.item.id, [])
-        for name, count in event.running.items():
-            seen.setdefault(name, []).append(count)
+        elif isinstance(event, Tick):
+            for name, count in event.running.items():
+                seen.setdefault(name, []).append(count)
     for name, counts in seen.items():
         # Of every try from the start, never more than there is, and never backwards.
         assert counts == sorted(counts), name
@@ -227,7 +232,7 @@ def test_what_is_computed_within_an_item_is_told(
     assert max(seen["000001 before"]) > 1
 
 
-def test_the_next_item_is_prepared_and_the_last_written_while_one_computes(tmp_path: Path) -> None:
+def test_preparing_and_writing_overlap_computing(tmp_path: Path) -> None:
     class Overlapping(Work):
         """The first item computes until the second was prepared in the meantime, which then
         computes until the first was finished in the meantime."""
@@ -264,7 +269,7 @@ def test_the_next_item_is_prepared_and_the_last_written_while_one_computes(tmp_p
     assert len(list((tmp_path / "notes").iterdir())) == 4
 
 
-def test_an_item_that_someone_else_has_committed_is_not_done_again(tmp_path: Path) -> None:
+def test_an_item_committed_by_another_driver_is_not_redone(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "run"))
     Commits(store).commit("000003", [Output("scores", pa.table({"x": [1]}))])
     _drive(tmp_path)
