@@ -16,12 +16,12 @@ from jobs.calibration_output import print_heading, print_separation, print_separ
 from jobs.escaping import printable
 from jobs.progress import ScanProgress
 from jobs.terminal import command, print_json, quiet_libraries, show, warn
-from scanner.scan.config import ProfileName
+from scanner.scoring.spec import ProfileName
 
 if TYPE_CHECKING:
     from scanner.calibration import LabelEvaluation, LayerEvaluation, Separation
     from scanner.query import RunTables
-    from scanner.scan.drive import ScanResult
+    from scanner.scan.opening import ScanResult
 
 ACTORS = 2
 SHOWN = 20
@@ -118,7 +118,7 @@ def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":
     import shutil
 
     from scanner.scan.config import ScanConfig
-    from scanner.scan.drive import scan
+    from scanner.scan.scan import scan
     from scanner.testbed import files
 
     quiet_libraries()

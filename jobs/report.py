@@ -69,7 +69,8 @@ def _report(config: ReportConfig, made_by: str) -> int:
 def write_report(config: ReportConfig, made_by: str) -> int:
     """Write the page, which names the command ``made_by``; return its size in bytes."""
     from scanner.curation import read_policy
-    from scanner.models.loading import tokenizer_of
+    from scanner.models.loading import local_tokenizer
+    from scanner.models.spec import ModelSpec
     from scanner.query import open_run
     from scanner.report import gather, render_report
     from scanner.report.thumbnails import image_roots, make_thumbnails
@@ -93,10 +94,7 @@ def write_report(config: ReportConfig, made_by: str) -> int:
     log.info(f"rendering {config.out}")
     tokenizer = None
     try:
-        model = content.record["model"]
-        tokenizer = tokenizer_of(
-            model["name"], model["revision"], content.record["asked"]["model_config"]
-        )
+        tokenizer = local_tokenizer(ModelSpec.of_run(content.record))
     except UserError as error:
         log.info(f"words are not shaded, only trigger words are marked: {error}")
     roots = image_roots(content.record, config.input_root)

@@ -23,8 +23,7 @@ from jobs.terminal import (
     warn,
 )
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import unread_inputs
-from scanner.scan.result import finished
+from scanner.scan.opening import open_scan
 
 
 @dataclass(frozen=True)
@@ -37,21 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def scan_command(config: ScanConfig) -> int:
-    # Before the libraries load, which takes seconds: what is wrong should show at once.
-    config.check()
-    result = finished(config)
+    opened = open_scan(config)
+    result = opened.result
     if result is None:
-        inputs = unread_inputs(config)
-        quiet_libraries()
+        quiet_libraries()  # loads them, which takes seconds
         if config.dry_run:
-            from scanner.scan.describe import describe
+            from scanner.scan.dry_run import dry_run
 
-            _print_description(describe(config, inputs), config.json)
+            _print_dry_run(dry_run(opened), config.json)
             return 0
-        from scanner.scan.drive import scan
+        from scanner.scan.scan import run_scan
 
         with ScanProgress() as progress:
-            result = scan(config, progress, inputs)
+            result = run_scan(opened, progress)
     counts = result.manifest["counts"]
     if config.json:
         record = {"run": result.run, "counts": counts, "rejects": result.rejects}
@@ -67,7 +64,7 @@ def scan_command(config: ScanConfig) -> int:
     return 3 if result.complaints else 0
 
 
-def _print_description(found: dict, as_json: bool) -> None:
+def _print_dry_run(found: dict, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return

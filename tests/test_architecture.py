@@ -35,7 +35,7 @@ ROOMS = {
     "evidence": {
         "credentials",
         *("errors", "storage", "captions", "run", "signals", "models", "probe", "scoring"),
-        *("cluster", "scan", "query", "pages"),
+        *("cluster", "query", "pages"),
         "mitigation",  # verify --mitigate
     },
     "scan": {

@@ -13,12 +13,14 @@ from jobs.bench.device import forget_peak, peak, wait
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.models.random_weights import stable_diffusion_14
 from scanner.probe import watch_attention
-from scanner.scoring import PROFILES, Scorer
+from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
-from scanner.scoring.scorer import STEPS
+from scanner.scoring.profiles import PROFILES
+from scanner.scoring.spec import ScoringSpec
 
 log = logging.getLogger("memscan")
 
+STEPS = ScoringSpec.steps
 TRIED_STEPS = 2
 TRIED_TRAJECTORY = 3
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from jobs.bench.captions import caption, write_captions
-from jobs.bench.stubs import STUB_SLICE, StubSetting, resident_bytes
+from jobs.bench.stubs import STUB_SLICE, StubScan, resident_bytes
 from scanner.cluster import start_ray
 from scanner.models import load_model
 from scanner.run import Commit, Run
@@ -24,9 +24,9 @@ from scanner.run.progress import PlanningProgress, Progress
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan_scan import plan_scan, planning_executor
-from scanner.scan.record import asked_of, record_of, what_is_scanned
+from scanner.scan.preparation import prepare
+from scanner.scan.record import inputs_record, options_record, run_record
 from scanner.scan.score_plan import score_plan
-from scanner.scan.setting import prepare
 from scanner.scoring import Scorer
 from scanner.storage import Store
 
@@ -87,11 +87,12 @@ def scan_with(files: str, out: Path, slice_captions: int, stub: str | None = Non
         batch_size=BATCH,
         slice_captions=slice_captions,
     )
-    setting = prepare(config)
+    prepared = prepare(config)
     if stub:
-        setting = StubSetting(**vars(setting), stub=stub)
+        prepared = StubScan(**vars(prepared), stub=stub)
     run = Run(Store(config.out))
-    run.begin(record_of(setting, asked_of(config), what_is_scanned(config)))
+    options = options_record(config, config.model_spec)
+    run.begin(run_record(prepared, options, inputs_record(config)))
     driver_bytes: list[int] = []
 
     def progress(state: Progress | PlanningProgress) -> None:
@@ -99,9 +100,9 @@ def scan_with(files: str, out: Path, slice_captions: int, stub: str | None = Non
 
     began = time.perf_counter()
     planner = planning_executor(config.address, progress)
-    plan = run.adopt(plan_scan(setting, choose_inputs(config), run.store, run_items=planner))
+    plan = run.adopt(plan_scan(prepared, choose_inputs(config), run.store, run_items=planner))
     planning = time.perf_counter() - began
-    score_plan(setting, run, plan, progress)
+    score_plan(prepared, run, plan, progress)
     run.seal()
     ended, commits = time.time(), run.commits.all()
     scanning = ended - min(commit.notes["began"] for commit in commits)

@@ -18,7 +18,7 @@ from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.stages import execute_here
 from scanner.scan.plan_scan import plan_scan
-from scanner.scan.setting import prepare
+from scanner.scan.preparation import prepare
 from scanner.storage import Store
 
 log = logging.getLogger("memscan")
@@ -47,7 +47,7 @@ def _plan(files: str, out: str) -> dict[str, Any]:
 
 
 def _plan_and_time(config: ScanConfig) -> dict[str, Any]:
-    setting = prepare(config)
+    prepared = prepare(config)
     before, seconds = _peak_bytes(), []
 
     def timed(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
@@ -57,7 +57,7 @@ def _plan_and_time(config: ScanConfig) -> dict[str, Any]:
         log.info(f"planning: {STAGES[len(seconds) - 1]} in {seconds[-1]:.1f} s")
         return outcome
 
-    plan = plan_scan(setting, choose_inputs(config), Store(config.out), run_items=timed)
+    plan = plan_scan(prepared, choose_inputs(config), Store(config.out), run_items=timed)
     found = {f"seconds_{stage}": each for stage, each in zip(STAGES, seconds, strict=True)}
     rows = plan.counts["rows"]
     return {

@@ -23,11 +23,13 @@ from scanner.cluster.events import (
 from scanner.cluster.executor import Execution, InProcess, Outcome, execute
 from scanner.cluster.failures import BrokenDevice
 from scanner.cluster.limits import RetryLimits, Timing
+from scanner.cluster.options import ActorOptions
 from scanner.cluster.resources import Resources, nodes
 from scanner.cluster.starting import check_ray, start_ray
 from scanner.cluster.work import Item, Result, Work, report
 
 __all__ = [
+    "ActorOptions",
     "BrokenDevice",
     "Committed",
     "Event",

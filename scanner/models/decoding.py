@@ -27,7 +27,7 @@ def load_vae(files: ModelFiles) -> AutoencoderKL:
             )
         return load_vae_of_single_file(files.name, files.checkpoint, files.folder)
     folder = files.folder / "vae"
-    fetch_weights(files.name, files.folder, files.revision, {"vae": AutoencoderKL})
+    fetch_weights(files.name, files.folder, files.spec.revision, {"vae": AutoencoderKL})
     refuse_missing(files.name, folder, expected_files(files.name, folder, AutoencoderKL))
     return load_part(files.name, folder, AutoencoderKL, torch.float32)
 

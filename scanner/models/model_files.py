@@ -10,6 +10,7 @@ from scanner.models.families import FAMILIES
 from scanner.models.hashing import ModelHash
 from scanner.models.opening import model_error, opening, read_json
 from scanner.models.single_file import is_scored
+from scanner.models.spec import ModelSpec
 from scanner.models.tokenizers import open_tokenizer, tokenization_rules
 from scanner.models.weights import expected_files
 
@@ -18,19 +19,22 @@ BUFFERS = ("position_ids",)  # in old text encoders; now computed
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model's location on this machine, its revision and its pipeline class.
+    """A model's files on this machine.
 
-    checkpoint: a single file with all weights; ``folder`` then holds only the configuration.
-    lora: a LoRA to fuse into the weights, multiplied by ``lora_scale``.
+    spec: with the revision pinned. folder: its directory. pipeline: its pipeline class.
+    checkpoint: a single file with all weights, if any; ``folder`` then holds only the
+    configuration. lora: the file of a LoRA to fuse into the weights, if any.
     """
 
-    name: str
+    spec: ModelSpec
     folder: Path
-    revision: str | None
     pipeline: str
     checkpoint: Path | None = None
     lora: Path | None = None
-    lora_scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
 
     @property
     def family(self) -> type[DiffusionModel]:
@@ -87,7 +91,7 @@ class ModelFiles:
                 digest.add_tensors(name, files, is_scored if self.checkpoint else _is_loaded)
         if self.lora:
             with opening(self.name, f"--lora {self.lora}"):
-                digest.add_lora(self.lora, self.lora_scale)
+                digest.add_lora(self.lora, self.spec.lora_scale)
         return digest.hexdigest()
 
     def _weights(self) -> Iterator[tuple[str, list[Path]]]:

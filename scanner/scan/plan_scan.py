@@ -20,11 +20,11 @@ from scanner.cluster import (
 )
 from scanner.run import Commits, Plan
 from scanner.run.progress import PlanningProgress, Watch
-from scanner.scan.plan.cascade import plan_from_run
+from scanner.scan.plan.from_run import plan_from_run
 from scanner.scan.plan.inputs import Input, Inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.stages import APART, ONE_CORE, Execute, execute_here
-from scanner.scan.setting import Setting
+from scanner.scan.preparation import PreparedScan
 from scanner.storage import Store, skipped_lines
 
 log = logging.getLogger("memscan.scan")
@@ -34,7 +34,7 @@ POOL_FROM = 4
 
 
 def plan_scan(
-    setting: Setting,
+    prepared: PreparedScan,
     inputs: Inputs,
     store: Store,
     earlier: Sequence[Plan] = (),
@@ -44,9 +44,9 @@ def plan_scan(
 
     ``run_items``: in this process by default, else as :func:`planning_executor` decides.
     """
-    config = setting.config
+    config = prepared.config
     if config.captions_from:
-        rows = setting.slice_rows
+        rows = prepared.slice_rows
         plan = plan_from_run(config.captions_from, config.where, store, rows, config.limit)
         log.info(f"planned: {plan.counts['captions']:,} captions flagged by {config.captions_from}")
         return plan
@@ -63,8 +63,8 @@ def plan_scan(
     plan = make_plan(
         inputs,
         store,
-        setting.make_canonical,
-        setting.slice_rows,
+        prepared.make_canonical,
+        prepared.slice_rows,
         config.limit,
         run_items,
         earlier,

@@ -18,7 +18,7 @@ from scanner.errors import UserError
 from scanner.run import Plan, Run, Slice
 from scanner.run.progress import Progress, Watch, earlier_events
 from scanner.run.records import DamagedFile, encode
-from scanner.scan.setting import Setting
+from scanner.scan.preparation import PreparedScan
 
 log = logging.getLogger("memscan.scan")
 
@@ -27,7 +27,11 @@ REPAIRS = 3
 
 
 def score_plan(
-    setting: Setting, run: Run, plan: Plan, progress: Watch, execution: Execution | None = None
+    prepared: PreparedScan,
+    run: Run,
+    plan: Plan,
+    progress: Watch,
+    execution: Execution | None = None,
 ) -> None:
     """Score the slices that nobody has committed, then those whose parts turn out damaged.
 
@@ -42,10 +46,10 @@ def score_plan(
             execute(
                 commits,
                 items,
-                setting.work(run.store),
-                setting.resources,
-                address=setting.config.address,
-                in_process=setting.in_process(run.store),
+                prepared.work(run.store),
+                prepared.resources,
+                address=prepared.config.address,
+                in_process=prepared.in_process(run.store),
                 generations=generations,
                 execution=execution or Execution(),
                 on_event=scoring,

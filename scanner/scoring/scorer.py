@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -25,11 +25,9 @@ from scanner.scoring.packing import PackedBatch, pack
 from scanner.scoring.precision import fix_precision
 from scanner.scoring.profiles import PROFILES
 from scanner.scoring.schedule import Needs, Schedule
+from scanner.scoring.spec import ScoringSpec
 from scanner.scoring.text import CONTROL_FIELDS, text_columns
 from scanner.scoring.words import TRIGGER_FIELD, triggers
-
-STEPS = 50
-GUIDANCE = 7.5
 
 
 class ScoreError(Exception):
@@ -48,14 +46,11 @@ class ReadCaptions:
 class Scorer:
     """Scores captions with one model; the same caption always gets the same score.
 
-    ``profile``: a key of PROFILES; ``signals``: names of SIGNALS instead. ``seeds``: how many
-    initial noises, the profile's by default. ``steps``, ``guidance``: of the DDIM schedule and of
-    a trajectory. ``height``, ``width``: in pixels, the model's own by default. ``batch_size``:
-    captions per forward, tuned by default, halved when the device runs out of memory; it changes
-    speed, never scores (beyond rounding). ``compile``: compile the U-Net's forward, on CUDA as a
-    CUDA graph, once the batch size is settled; smaller batches are then padded. On by default on
-    CUDA, where eager kernels leave most of the device idle; off on the CPU, where compiling costs
-    more than it saves.
+    What to compute: see :class:`~scanner.scoring.spec.ScoringSpec`. ``batch_size``: captions per
+    forward, tuned by default, halved when the device runs out of memory; it changes speed, never
+    scores (beyond rounding). ``compile``: compile the U-Net, on CUDA as a CUDA graph, once
+    the batch size is settled; smaller batches are then padded. On by default on CUDA, where eager
+    kernels leave most of the device idle; off on the CPU, where compiling costs more than it saves.
 
     >>> from scanner import Scorer, load_model
     >>> Scorer(load_model("testbed")).score(["a red fox", "an old boat"]).num_rows
@@ -68,8 +63,8 @@ class Scorer:
         profile: str = "standard",
         signals: Sequence[str] | None = None,
         seeds: int | None = None,
-        steps: int = STEPS,
-        guidance: float = GUIDANCE,
+        steps: int = ScoringSpec.steps,
+        guidance: float = ScoringSpec.guidance,
         height: int | None = None,
         width: int | None = None,
         batch_size: int | None = None,
@@ -94,6 +89,13 @@ class Scorer:
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
         early = max(*model.early_layers, model.entropy_layer) + 1
         self.schedule = Schedule.of(needs, early, steps)
+
+    @classmethod
+    def from_spec(
+        cls, model: DiffusionModel, spec: ScoringSpec, batch_size: int | None = None
+    ) -> Self:
+        """Make the scorer that a spec describes."""
+        return cls(model, **vars(spec), batch_size=batch_size)
 
     @property
     def fingerprint(self) -> dict[str, Any]:

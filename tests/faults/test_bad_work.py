@@ -8,9 +8,10 @@ import ray
 
 from scanner.captions.identity import caption_ids
 from scanner.cluster import Execution, RetryLimits, execute
-from scanner.scan import drive, score_plan
+from scanner.scan import score_plan
 from scanner.scan.config import ScanConfig
-from scanner.scan.setting import Setting
+from scanner.scan.preparation import PreparedScan
+from scanner.scan.scan import scan
 from tests.faults.bad_work import POISON, BadWork
 from tests.memscan import memscan
 from tests.whole_scans import assert_nothing_lost, make_captions, scores
@@ -27,10 +28,10 @@ def test_bad_work_costs_only_captions_without_finite_scores(
     path.write_text("\n".join(["caption", *make_captions(160), *poisoned]) + "\n")
     memscan("scan", "--model", "testbed", "--captions", str(path), "--out", whole)
 
-    make = Setting.work
+    make = PreparedScan.work
     (tmp_path / "notes").mkdir()
     monkeypatch.setattr(
-        Setting,
+        PreparedScan,
         "work",
         lambda self, store: BadWork(make(self, store), FAULTS, str(tmp_path / "notes")),
     )
@@ -40,7 +41,7 @@ def test_bad_work_costs_only_captions_without_finite_scores(
         captions=(str(path),), out=out, model="testbed", slice_captions=20, actors=2
     )
     try:
-        result = drive.scan(config, lambda _: None)
+        result = scan(config, lambda _: None)
     finally:
         ray.shutdown()
     assert sorted(note.name for note in (tmp_path / "notes").iterdir()) == [

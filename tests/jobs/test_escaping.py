@@ -86,7 +86,7 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> str:
             {"source": HOSTILE, "row": 1, "key": HOSTILE, "stage": stage, "reason": HOSTILE}
             for stage in ("plan", "scan")
         ],
-        record={"model": {"name": HOSTILE, "revision": HOSTILE}, "asked": {}},
+        record={"model": {"name": HOSTILE, "revision": HOSTILE}, "options": {}},
     )
     _damaged(place)
     return place

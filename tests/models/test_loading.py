@@ -77,7 +77,7 @@ def test_a_hub_id_loads_from_the_cache_with_its_revision_pinned(
     (repository / "refs" / "main").write_text(revision)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     files = find_model("someone/small")
-    assert files.revision == revision
+    assert files.spec.revision == revision
     assert load_model(files).weights == find_model(str(random_models["sd1"])).weights_hash()
 
 

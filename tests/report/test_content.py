@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> str:
         }
         for number, text in enumerate(TEXTS)
     ]
-    record = {"asked": {}, "model": {}}
+    record = {"options": {}, "model": {}}
     return make_run(tmp_path / "run", rows, record=record)
 
 
@@ -80,7 +80,7 @@ def test_unscored_captions_are_counted_by_reason(tmp_path: Path) -> None:
         SCORES,
     )
     rejects = [{"caption_id": "b", "stage": "scan", "reason": "nothing: to score"}]
-    record = {"inputs": {"limit": 3}, "asked": {}, "model": {}}
+    record = {"inputs": {"limit": 3}, "options": {}, "model": {}}
     run = seal_run(tmp_path / "run", samples, captions, scores, rejects=rejects, record=record)
     found = gather(run, open_run(run), read_policy("default"), None, 10).scanned
     assert found == Scanned(
@@ -91,7 +91,7 @@ def test_unscored_captions_are_counted_by_reason(tmp_path: Path) -> None:
 
 def test_a_limit_above_the_caption_count_is_not_a_reason(tmp_path: Path) -> None:
     rows = [{"caption_id": "a", "caption": "a", "entropy_e": 1.0}]
-    record = {"inputs": {"limit": 9}, "asked": {}, "model": {}}
+    record = {"inputs": {"limit": 9}, "options": {}, "model": {}}
     run = make_run(tmp_path / "run", rows, record=record)
     assert gather(run, open_run(run), read_policy("default"), None, 10).scanned.unscored == ()
 

@@ -14,8 +14,8 @@ import pytest
 
 from scanner.run import Run
 from scanner.scan.config import ScanConfig
-from scanner.scan.drive import scan
 from scanner.scan.plan_scan import planning_executor
+from scanner.scan.scan import scan
 from scanner.storage import Store
 from tests.local_ray import local_ray
 from tests.memscan import called, memscan
@@ -87,7 +87,7 @@ def test_planning_on_the_pool_gives_the_same_run(
     undisturbed: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planner = partial(planning_executor, pool_from=1)
-    monkeypatch.setattr("scanner.scan.drive.planning_executor", planner)
+    monkeypatch.setattr("scanner.scan.scan.planning_executor", planner)
     out = str(tmp_path / "run")
     options = ScanConfig(captions=(str(data),), out=out, model="testbed", device="cpu")
     scan(options, lambda _: None)

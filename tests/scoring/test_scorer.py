@@ -6,9 +6,7 @@ import pytest
 import torch
 
 from scanner.models import load_model
-from scanner.scan.options import ModelOptions
 from scanner.scoring import ScoreError, Scorer
-from scanner.scoring.scorer import GUIDANCE, STEPS
 from scanner.signals.attention import attention_entropy
 from tests.random_pipelines import KINDS
 from tests.scoring.counting import count_forwards
@@ -132,11 +130,6 @@ def test_what_is_no_text_is_named(scorer: Scorer) -> None:
         scorer.score("a red cat")
     with pytest.raises(TypeError, match="caption 1 is no text but None"):
         scorer.score(["a cat", None])
-
-
-def test_a_scan_s_options_have_the_scorer_s_defaults() -> None:
-    # They cannot share them: options show without loading torch.
-    assert (ModelOptions.steps, ModelOptions.guidance) == (STEPS, GUIDANCE)
 
 
 def test_every_column_documents_itself(scorer: Scorer) -> None:

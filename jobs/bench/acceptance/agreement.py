@@ -12,7 +12,7 @@ from jobs.bench.acceptance.part import NotMeasured, Options, opened, scorer
 from scanner.models import DiffusionModel
 from scanner.scoring import PROFILES
 from scanner.scoring.catalog import SIGNALS
-from scanner.scoring.scorer import STEPS
+from scanner.scoring.spec import ScoringSpec
 from scanner.testbed.files import labels
 
 TESTBED = "testbed"
@@ -117,7 +117,7 @@ def tf32_convolutions(allowed: bool) -> Iterator[None]:
 
 def _scores(model: DiffusionModel, names: list[str], options: Options) -> tuple[pa.Table, int]:
     """Return the scores, and how many captions have none that is finite."""
-    steps = STEPS if options.on_cuda else STEPS_CPU
+    steps = ScoringSpec.steps if options.on_cuda else STEPS_CPU
     ours = scorer(model, signals=names, seeds=1, steps=steps, batch_size=options.batch)
     table, bad = ours.score_finite(captions(options.captions))
     return table, len(bad)

@@ -10,7 +10,7 @@ from jobs.bench.acceptance.part import NotMeasured, Options, seconds
 from jobs.bench.captions import caption
 from scanner.models import DiffusionModel
 from scanner.probe import watch_attention
-from scanner.scoring.scorer import STEPS
+from scanner.scoring.spec import ScoringSpec
 
 
 def overhead(options: Options) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def compiled(options: Options) -> dict[str, Any]:
 
 def bare(model: DiffusionModel, batch: int) -> Callable[[], Any]:
     """Return a forward of the U-Net from random latents with captions."""
-    time_ = int(model.timesteps(STEPS)[0])
+    time_ = int(model.timesteps(ScoringSpec.steps)[0])
     with torch.inference_mode():
         text = model.encode(model.tokenize([caption(number) for number in range(batch)]))
     x_BCHW = torch.randn(batch, *model.latent_shape(), device=model.device)

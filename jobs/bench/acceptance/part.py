@@ -15,7 +15,7 @@ from scanner.models import DiffusionModel, load_model
 from scanner.models.random_weights import stable_diffusion_14
 from scanner.scoring import Scorer
 from scanner.scoring.cost import Cost, cost
-from scanner.scoring.scorer import STEPS
+from scanner.scoring.spec import ScoringSpec
 
 RANDOM = "sd14-random"
 
@@ -40,7 +40,7 @@ class Options:
     batch: int
     deadline: float = float("inf")
 
-    def cost(self, profile: str, steps: int = STEPS) -> Cost:
+    def cost(self, profile: str, steps: int = ScoringSpec.steps) -> Cost:
         """Return what a caption costs, counted once per process: dtypes do not change it."""
         return _counted(self.model, self.device, self.dtypes[0], profile, steps)
 

@@ -15,7 +15,7 @@ from jobs.bench.captions import caption
 from jobs.bench.device import forget_peak, peak, wait
 from scanner.models import DiffusionModel
 from scanner.scoring import PROFILES, Scorer
-from scanner.scoring.scorer import STEPS
+from scanner.scoring.spec import ScoringSpec
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 TRIED_STEPS = 4
@@ -35,13 +35,13 @@ def throughput(options: Options) -> dict[str, Any]:
             each["percent_of_measured_matmul"] = 100 * rate["tflops"] / by_product
             found["profiles"].setdefault(profile, {})[dtype] = each
             plan = scorer(model, profile).schedule
-            found["schedule"][profile] = plan.lines(len(model.layers), STEPS)
+            found["schedule"][profile] = plan.lines(len(model.layers), ScoringSpec.steps)
     return found
 
 
 def _rate(model: DiffusionModel, profile: str, options: Options) -> dict[str, float]:
     """A trajectory is timed over a few steps; its captions per second follow from TFLOP/s."""
-    steps = TRIED_STEPS if profile == "trajectory" else STEPS
+    steps = TRIED_STEPS if profile == "trajectory" else ScoringSpec.steps
     ours = scorer(model, profile, steps=steps, batch_size=options.batch)
     read = ours.read(_captions(options.batch))
     forget_peak(model.device)
@@ -61,7 +61,7 @@ def _rate(model: DiffusionModel, profile: str, options: Options) -> dict[str, fl
     }
 
 
-def _gflop(options: Options, profile: str, steps: int = STEPS) -> float:
+def _gflop(options: Options, profile: str, steps: int = ScoringSpec.steps) -> float:
     """A caption's GFLOP, all seeds, text encoder included."""
     counted = options.cost(profile, steps)
     return counted.per_caption + counted.text_encoder

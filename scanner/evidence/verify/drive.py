@@ -27,7 +27,7 @@ from scanner.evidence.verify.changes import Changes, compare
 from scanner.evidence.verify.chosen import check_images, choose, grouped
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.generation import Group
-from scanner.evidence.verify.setting import Setting, identity, prepare
+from scanner.evidence.verify.preparation import PreparedVerification, identity, prepare
 from scanner.evidence.verify.verdicts import judge, measures_of
 from scanner.query import open_run
 from scanner.run import Commit, Commits, Output, Run
@@ -168,7 +168,7 @@ def _begin(out: Store, about: dict[str, Any]) -> None:
 
 
 def _generate(
-    setting: Setting,
+    setting: PreparedVerification,
     commits: Commits,
     groups: list[Group],
     place: str,

@@ -20,10 +20,10 @@ from scanner.evidence.verify.drive import Drawn, Verification, verify
 from scanner.evidence.verify.mitigated import Mitigation
 from scanner.evidence.verify.thresholds import Thresholds
 from scanner.mitigation import mitigate
-from scanner.models import canonical, find_model, load_tokenizer
+from scanner.models import ModelSpec, canonical, find_model, load_tokenizer
 from scanner.query import open_run
 from scanner.scan.config import ScanConfig
-from scanner.scan.record import asked_of
+from scanner.scan.record import options_record
 from scanner.testbed import labels
 from scanner.testbed.files import TRAIN
 from tests.curation.runs import loudness, make_run
@@ -54,11 +54,12 @@ def run(chosen: list[dict], tmp_path_factory: pytest.TempPathFactory) -> str:
     table = table.filter(pc.is_in(table["caption"], wanted))
     pq.write_table(table, folder / "data.parquet")
     files = find_model("testbed")
-    model = {"name": files.name, "revision": files.revision, "weights": files.weights_hash()}
+    model = {"name": files.name, "revision": None, "weights": files.weights_hash()}
+    config = ScanConfig(model="testbed")
     place = make_run(
         folder / "run",
         loudness,
-        record={"asked": asked_of(ScanConfig(model="testbed")), "model": model},
+        record={"options": options_record(config, config.model_spec), "model": model},
         make_canonical=partial(partial, canonical, load_tokenizer(files)),
         captions=(str(folder / "data.parquet"),),
     )
@@ -232,7 +233,7 @@ def test_a_model_whose_output_is_not_finite_gives_no_verdict() -> None:
     from scanner.evidence.verify.generation import GenerateWork, Generator, Group, _Drawn
     from scanner.storage import Roots, Store
 
-    recipe = Recipe("testbed", None, {}, "", "float32", 2, 1, 2.0, None, None)
+    recipe = Recipe(ModelSpec("testbed", dtype="float32"), "", 2, 1, 2.0, None, None)
     how = GenerateWork(Store("/nonexistent"), "", recipe, "cpu", 1, 4, None, None, None, Roots())
     group = Group("000000", (("a", "a caption"),), ((),))
     broken = torch.full((1, 2, 3, 32, 32), torch.nan)

@@ -2,14 +2,15 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from scanner.scan.config import ScanConfig
-from scanner.scan.record import asked_of
-from scanner.scan.setting import prepare
+from scanner.scan.preparation import prepare
+from scanner.scan.record import options_record
 from scanner.storage import Store
 from tests.logs import logged
 
@@ -30,18 +31,21 @@ def test_an_actor_scores_with_the_lora_that_the_scan_was_given(
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)  # of an actor's own process
     config = ScanConfig(model=str(random_models["sd1"]), lora=lora, lora_scale=0.5, device="cpu")
     with logged() as lines:
-        setting = prepare(config)
+        prepared = prepare(config)
         plain = prepare(ScanConfig(model=str(random_models["sd1"]), device="cpu"))
-    scorer = pickle.loads(pickle.dumps(setting.work(Store(str(tmp_path)))))().scorer
-    assert scorer.model.weights == setting.scorer.model.weights
-    assert scorer.score(["a cat"]).equals(setting.scorer.score(["a cat"]))
+    scorer = pickle.loads(pickle.dumps(prepared.work(Store(str(tmp_path)))))().scorer
+    assert scorer.model.weights == prepared.scorer.model.weights
+    assert scorer.score(["a cat"]).equals(prepared.scorer.score(["a cat"]))
     assert not scorer.score(["a cat"]).equals(plain.scorer.score(["a cat"]))
     assert f"with LoRA {lora} times 0.5" in lines[0]
     assert "LoRA" not in lines[1]
 
 
-def test_what_changes_the_model_is_part_of_what_was_asked(lora: str) -> None:
-    plain = asked_of(ScanConfig())
-    assert asked_of(ScanConfig(lora=lora)) != plain
-    assert asked_of(ScanConfig(lora_scale=0.5)) != plain
-    assert asked_of(ScanConfig(model_config="some/model")) != plain
+def test_recorded_options_hold_what_changes_the_model(lora: str) -> None:
+    def recorded(**options: Any) -> dict[str, Any]:
+        config = ScanConfig(**options)
+        return options_record(config, config.model_spec)
+
+    assert recorded(lora=lora) != recorded()
+    assert recorded(lora_scale=0.5) != recorded()
+    assert recorded(model_config="some/model") != recorded()

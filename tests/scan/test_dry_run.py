@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from scanner.scan import trial
-from scanner.scan.trial import try_speed
+from scanner.scan import dry_run
+from scanner.scan.dry_run import try_speed
 from scanner.scoring.batch_size import BatchSize
 
 COLD = 1.0
+COSTS = SimpleNamespace(per_caption=0.9, text_encoder=0.1)
 
 
 class Clock:
@@ -45,11 +46,13 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Simulated]:
     """A scorer; the cheap one that the trial makes costs 1 GFLOP and 10 ms per caption."""
     clock = Clock()
     monkeypatch.setattr(
-        trial, "time", SimpleNamespace(monotonic=clock.read, perf_counter=clock.read)
+        dry_run, "time", SimpleNamespace(monotonic=clock.read, perf_counter=clock.read)
     )
-    monkeypatch.setattr(trial, "cost", lambda _: SimpleNamespace(per_caption=0.9, text_encoder=0.1))
     monkeypatch.setattr(
-        trial,
+        dry_run, "cost", lambda _: SimpleNamespace(per_caption=0.9, text_encoder=0.1)
+    )
+    monkeypatch.setattr(
+        dry_run,
         "Scorer",
         lambda *_, seeds, batch_size: Simulated(clock, lambda size: 0.01 * size, batch_size),
     )

@@ -11,7 +11,7 @@ from scanner.errors import UserError
 from scanner.query import open_run
 from scanner.run import Plan
 from scanner.run.schema import write_part
-from scanner.scan.plan.grouping import ROW_GROUPS_PER_PART, exactly
+from scanner.scan.plan.grouping import ROW_GROUPS_PER_PART, rechunk
 from scanner.scan.plan.make_plan import slices_of
 from scanner.storage import Store
 
@@ -38,7 +38,7 @@ def plan_from_run(
         batches = tables.batches(chosen, rows)
         files = [
             write_part(store, "captions", f"{name}-{number:04d}", table, rows).path
-            for number, table in enumerate(exactly(batches, rows * ROW_GROUPS_PER_PART))
+            for number, table in enumerate(rechunk(batches, rows * ROW_GROUPS_PER_PART))
         ]
         samples, count = Path(folder, "samples"), 0
         wanted = f"SELECT caption_id FROM ({kept})"
