@@ -14,13 +14,14 @@ from torch import Tensor
 from scanner.captions.identity import caption_id
 from scanner.captions.limits import OVER, is_over
 from scanner.errors import UserError
-from scanner.models import Conditioning, DiffusionModel, Tokens, canonical
+from scanner.models import DiffusionModel, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
 from scanner.scoring.batch_size import BatchSize, is_out_of_memory
 from scanner.scoring.catalog import SIGNALS, VERSION
 from scanner.scoring.columns import column_of, not_finite
 from scanner.scoring.forwards import Forwards
-from scanner.scoring.observation import Observation, Signal
+from scanner.scoring.observation import Signal
+from scanner.scoring.observing import observe
 from scanner.scoring.packing import PackedBatch, pack
 from scanner.scoring.precision import fix_precision
 from scanner.scoring.profiles import PROFILES
@@ -239,7 +240,7 @@ class Scorer:
         self.forwards.compiles = self.compile and self.batch.found
         if self.forwards.compiles:
             tokens = tokens.padded(self.batch_size)
-        observed = self._observe(tokens.to(self.model.device))
+        observed = observe(self.forwards, self.schedule, tokens.to(self.model.device), self.seeds)
         return pack(
             [{signal.name: signal.compute(seen) for signal in self.signals} for seen in observed],
             rows,
@@ -269,38 +270,6 @@ class Scorer:
                 TRIGGER_FIELD.type,
             )
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
-
-    @torch.inference_mode()
-    def _observe(self, tokens: Tokens) -> list[Observation]:
-        """One observation a seed; the text is encoded once for all of them."""
-        text = self.model.encode(tokens, self.latent_shape)
-        return [self._look(tokens, text, seed) for seed in range(self.seeds)]
-
-    def _look(self, tokens: Tokens, text: Conditioning, seed: int) -> Observation:
-        """Run the schedule at one seed."""
-        run, plan = self.forwards, self.schedule
-        seen: dict[str, Any] = {}
-        if plan.first and plan.depth is None:
-            seen["unconditional"] = run.empty(seed, run.first_time)
-        if plan.first:
-            seen["attention_NBL"], seen["conditional"] = run.attention(text, seed, plan.depth)
-        if plan.low:
-            seen["low_unconditional"] = run.empty(seed, run.low_time)
-            seen["low_conditional"] = run.conditional(text, seed, run.low_time)
-        if plan.later_steps:
-            seen["trajectory"] = run.trajectory(
-                text, tokens.n_B, seed, seen["conditional"], seen["unconditional"]
-            )
-        if plan.gradient:
-            seen["gradient_BL"] = run.gradient(text, seed)
-        return Observation(
-            n_B=tokens.n_B,
-            early_layers=self.model.early_layers,
-            entropy_layer=self.model.entropy_layer,
-            alpha=self.model.alpha(run.first_time),
-            anisotropy_weights=self.model.anisotropy_weights,
-            **seen,
-        )
 
 
 def _seeds_field(signal: Signal) -> pa.Field:
