@@ -27,10 +27,12 @@ from scanner.scoring.precision import fix_precision
 from scanner.scoring.profiles import PROFILES
 from scanner.scoring.schedule import Needs, Schedule
 from scanner.scoring.text import CONTROL_FIELDS, text_columns
-from scanner.scoring.words import TRIGGER_FIELD, triggers
+from scanner.scoring.triggers import TRIGGER_FIELD, trigger_column
 
 STEPS = 50
 GUIDANCE = 7.5
+COMPILE_AFTER = 16
+"""Batches after which compiling, which takes a minute or two, is likely to pay."""
 
 
 class ScoreError(Exception):
@@ -54,11 +56,12 @@ class Scorer:
     a trajectory. ``height``, ``width``: in pixels, the model's own by default. ``batch_size``:
     captions a forward, found by trial by default, halved when the device runs out of memory; it
     changes speed, never scores (beyond rounding). ``compile``: compile the U-Net's forward, on
-    CUDA as a CUDA graph, once the batch size is found; smaller batches are padded then. On by
-    default on CUDA, where eager kernels leave most of the device idle (published rates: 25 % of
-    peak eager, 38 % compiled); off on a CPU, where compiling takes longer than it saves. Against
-    float32, a float16 model's scores stay within 2 % of each signal's standard deviation over
-    captions, a bfloat16 model's within 10 % (measured on the testbed).
+    CUDA as a CUDA graph, once the batch size is found; smaller batches are then padded. None: on
+    CUDA after COMPILE_AFTER full batches, since eager kernels leave most of the device idle
+    (published rates: 25 % of peak eager, 38 % compiled) but compiling takes minutes; never on a
+    CPU, where it takes longer than it saves. Against float32, a float16 model's scores stay
+    within 2 % of each signal's standard deviation over captions, a bfloat16 model's within 10 %
+    (measured on the testbed).
     """
 
     def __init__(
@@ -87,8 +90,7 @@ class Scorer:
         self.batch = BatchSize(batch_size)
         self.guidance = guidance
         self.latent_shape = model.latent_shape(height, width)
-        on_cuda = model.device.type == "cuda"
-        self.compile = on_cuda if compile is None else compile
+        self.compile = compile
         fix_precision(model.device)
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
         early = max(*model.early_layers, model.entropy_layer) + 1
@@ -234,10 +236,18 @@ class Scorer:
             finite &= ~broken
         return table.filter(pa.array(finite)).combine_chunks(), bad
 
+    @property
+    def _compiles(self) -> bool:
+        """Whether the next batch runs compiled."""
+        if self.compile is None:
+            on_cuda = self.model.device.type == "cuda"
+            return on_cuda and self.batch.found and self.batch.settled >= COMPILE_AFTER
+        return self.compile and self.batch.found
+
     def _launch(self, tokens: Tokens) -> PackedBatch:
         """Queue a batch's work and the copy of its signals to the host."""
         rows = len(tokens.n_B)
-        self.forwards.compiles = self.compile and self.batch.found
+        self.forwards.compiles = self._compiles
         if self.forwards.compiles:
             tokens = tokens.padded(self.batch_size)
         observed = observe(self.forwards, self.schedule, tokens.to(self.model.device), self.seeds)
@@ -260,15 +270,7 @@ class Scorer:
                 columns[signal.seeds_column] = column_of(stacked.T)
         if "token_mass" in self._names:
             mass_BL = values["token_mass"].mean(0).numpy()
-            columns["triggers"] = pa.array(
-                [
-                    triggers(caption, tokens.spans[row], tokens.words[row], mass_BL[row, :n])
-                    for row, (caption, n) in enumerate(
-                        zip(captions, tokens.n_B.tolist(), strict=True)
-                    )
-                ],
-                TRIGGER_FIELD.type,
-            )
+            columns["triggers"] = trigger_column(captions, tokens, mass_BL)
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
 
 
