@@ -22,84 +22,64 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 @triton.jit
-def _attend(  # type: ignore[no-untyped-def]
-    q_ptr, k_ptr, v_ptr, out_ptr, sums_ptr, scale, P, L, H,
-    q_b, q_p, q_h, k_b, k_l, k_h, v_b, v_l, v_h,
+def _attend(  # type: ignore[no-untyped-def]  # Triton's own types
+    q_ptr, k_ptr, v_ptr, out_ptr,  # (B, P, H, D), contiguous
+    sums_ptr,  # (B, H, blocks, BLOCK_L)
+    scale, P, L, H,
     D: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_D: tl.constexpr,
     HAS_V: tl.constexpr,
     WIDEN: tl.constexpr,  # Triton's interpreter multiplies bfloat16 as if it were integers
 ):  # fmt: skip
     block, row = tl.program_id(0), tl.program_id(1)
     b, h = (row // H).to(tl.int64), row % H
-    p = block * BLOCK_P + tl.arange(0, BLOCK_P)
-    l = tl.arange(0, BLOCK_L)  # noqa: E741
+    p, text = block * BLOCK_P + tl.arange(0, BLOCK_P), tl.arange(0, BLOCK_L)
+    queries, keys = (b * P + p) * H + h, (b * L + text) * H + h
     logits = tl.zeros((BLOCK_P, BLOCK_L), tl.float32)
     for first in tl.static_range(0, D, BLOCK_D):
         d = first + tl.arange(0, BLOCK_D)
-        q = tl.load(
-            q_ptr + b * q_b + h * q_h + p[:, None] * q_p + d[None, :],
-            mask=(p[:, None] < P) & (d[None, :] < D),
-            other=0.0,
-        )
-        k = tl.load(
-            k_ptr + b * k_b + h * k_h + l[None, :] * k_l + d[:, None],
-            mask=(l[None, :] < L) & (d[:, None] < D),
-            other=0.0,
-        )
+        held = (p[:, None] < P) & (d[None, :] < D)
+        q = tl.load(q_ptr + queries[:, None] * D + d[None, :], mask=held, other=0.0)
+        held = (text[None, :] < L) & (d[:, None] < D)
+        k = tl.load(k_ptr + keys[None, :] * D + d[:, None], mask=held, other=0.0)
         if WIDEN:
             q, k = q.to(tl.float32), k.to(tl.float32)
         logits = tl.dot(q, k, logits, input_precision="ieee")
-    logits = tl.where(l[None, :] < L, logits * scale, float("-inf"))
+    logits = tl.where(text[None, :] < L, logits * scale, float("-inf"))
     weights = tl.exp(logits - tl.max(logits, 1)[:, None])
     weights = weights / tl.sum(weights, 1)[:, None]
     seen = tl.where(p[:, None] < P, weights, 0.0)
-    tl.store(sums_ptr + (row * tl.num_programs(0) + block) * BLOCK_L + l, tl.sum(seen, 0))
+    tl.store(sums_ptr + (row * tl.num_programs(0) + block) * BLOCK_L + text, tl.sum(seen, 0))
     if HAS_V:
         for first in tl.static_range(0, D, BLOCK_D):
             d = first + tl.arange(0, BLOCK_D)
-            v = tl.load(
-                v_ptr + b * v_b + h * v_h + l[:, None] * v_l + d[None, :],
-                mask=(l[:, None] < L) & (d[None, :] < D),
-                other=0.0,
-            )
+            held = (text[:, None] < L) & (d[None, :] < D)
+            v = tl.load(v_ptr + keys[:, None] * D + d[None, :], mask=held, other=0.0)
             share = weights.to(v.dtype)
             if WIDEN:
                 share, v = share.to(tl.float32), v.to(tl.float32)
-            out = tl.dot(share, v, input_precision="ieee")
-            tl.store(
-                out_ptr + ((b * P + p[:, None]) * H + h) * D + d[None, :],
-                out.to(out_ptr.dtype.element_ty),
-                mask=(p[:, None] < P) & (d[None, :] < D),
-            )
+            out = tl.dot(share, v, input_precision="ieee").to(out_ptr.dtype.element_ty)
+            held = (p[:, None] < P) & (d[None, :] < D)
+            tl.store(out_ptr + queries[:, None] * D + d[None, :], out, mask=held)
 
 
 @torch.library.custom_op("memscan::fused_attention", mutates_args=())
 def _fused(
     q_BPHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor]:
-    q_BPHD, k_BLHD = _dense(q_BPHD), _dense(k_BLHD)
     B, P, H, D = q_BPHD.shape
     L = k_BLHD.shape[1]
     block_p = min(BLOCK_P, max(16, triton.next_power_of_2(P)))
     block_l = max(16, triton.next_power_of_2(L))
     blocks = triton.cdiv(P, block_p)
     sums = q_BPHD.new_empty((B, H * blocks, block_l), dtype=torch.float32)
-    values = k_BLHD if v_BLHD is None else _dense(v_BLHD)
     out = q_BPHD.new_empty((B, P, H, D) if v_BLHD is not None else 0)
     _attend[(blocks, B * H)](
-        q_BPHD,
-        k_BLHD,
-        values,
+        q_BPHD.contiguous(),
+        k_BLHD.contiguous(),
+        k_BLHD if v_BLHD is None else v_BLHD.contiguous(),
         sums if v_BLHD is None else out,
         sums,
-        scale,
-        P,
-        L,
-        H,
-        *q_BPHD.stride()[:3],
-        *k_BLHD.stride()[:3],
-        *values.stride()[:3],
-        D=D,
+        *(scale, P, L, H, D),
         BLOCK_P=block_p,
         BLOCK_L=block_l,
         BLOCK_D=BLOCK_D,
@@ -110,8 +90,7 @@ def _fused(
     return out, sums[..., :L].sum(1) / (H * P)
 
 
-@_fused.register_fake
-def _fused_shapes(
+def _shapes(
     q_BPHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor]:
     B, L = k_BLHD.shape[:2]
@@ -119,8 +98,7 @@ def _fused_shapes(
     return out, q_BPHD.new_empty((B, L), dtype=torch.float32)
 
 
-def _dense(x_BXHD: Tensor) -> Tensor:
-    return x_BXHD if x_BXHD.stride(-1) == 1 else x_BXHD.contiguous()
+_fused.register_fake(_shapes)
 
 
 def fused_attention(

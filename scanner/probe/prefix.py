@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 Prefix = dict[str, Tensor]
@@ -54,6 +55,21 @@ def _pooled(unet: nn.Module) -> bool:
     return getattr(unet.config, "addition_embed_type", None) is not None
 
 
+@torch.no_grad()
+def time_outputs(unet: nn.Module, timestep_1: Tensor) -> Prefix:
+    """Outputs of the modules that see the timestep alone; none where the caption enters, too."""
+    if _pooled(unet) or unet.class_embedding is not None or unet.time_embed_act is not None:
+        return {}
+    wave_1X = unet.time_proj(timestep_1).to(unet.dtype)
+    embedding_1X = unet.time_embedding(wave_1X)
+    outputs = {"time_proj": wave_1X, "time_embedding": embedding_1X}
+    for name, module in unet.named_modules():
+        if isinstance(module, ResnetBlock2D):
+            active_1X = module.nonlinearity(embedding_1X)
+            outputs[f"{name}.time_emb_proj"] = module.time_emb_proj(active_1X)
+    return outputs
+
+
 @contextmanager
 def record_prefix(unet: nn.Module) -> Iterator[Prefix]:
     """Within this context a forward of one caption leaves the outputs of the shared modules."""
@@ -78,9 +94,14 @@ def replay_prefix(unet: nn.Module, prefix: Prefix) -> None:
     The latent and the timestep have to be those of that forward. Called again, it replaces the
     outputs in place, so that compiled code and CUDA graphs stay valid.
     """
+    modules = dict(unet.named_modules())
     for name, output_1X in prefix.items():
-        module = unet.get_submodule(name)
+        module = modules.get(name)
+        if module is None:  # truncated, or within another that replays
+            continue
         if isinstance(module, _Replay):
             module.output_1X.copy_(output_1X)
         else:
             unet.set_submodule(name, _Replay(output_1X))
+        if name.endswith(".time_emb_proj"):
+            modules[name.removesuffix(".time_emb_proj")].skip_time_act = True

@@ -1,7 +1,6 @@
 """A U-Net that shares another's weights but ends after one of its cross-attentions."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -19,8 +18,7 @@ def share_weights(module: nn.Module) -> nn.Module:
     A ``forward`` that was put on a module itself (as accelerate does) is a hook, too.
     Submodules and attention processors can be replaced in the copy; the original keeps its own.
     """
-    kind: Any = type(module)
-    twin = kind.__new__(kind)
+    twin: nn.Module = object.__new__(type(module))
     vars(twin).update(vars(module))
     vars(twin).pop("forward", None)
     for name, value in vars(module).items():
@@ -45,15 +43,16 @@ def truncate(unet: nn.Module, layer: str) -> None:
     _cut_block(block, attention, ends_in_resnet=in_mid)
     last = block.attentions[attention]
     last.transformer_blocks = last.transformer_blocks[: transformer + 1]
-    last.transformer_blocks[transformer].norm3 = _PassThrough()
-    last.transformer_blocks[transformer].ff = _PassThrough()
-    last.proj_out = _PassThrough()
+    last.set_submodule("proj_out", _PassThrough())
+    for part in ("norm3", "ff"):
+        last.transformer_blocks[transformer].set_submodule(part, _PassThrough())
+    unused: dict[str, nn.Module | None] = {"conv_norm_out": None, "conv_out": _PassThrough()}
     if path[0] == "down_blocks":
         unet.down_blocks = unet.down_blocks[: int(path[1]) + 1]
-        unet.mid_block = None
+        unused["mid_block"] = None
     unet.up_blocks = unet.up_blocks[: int(path[1]) + 1 if path[0] == "up_blocks" else 0]
-    unet.conv_norm_out = None
-    unet.conv_out = _PassThrough()
+    for name, stand_in in unused.items():
+        setattr(unet, name, stand_in)
 
 
 def _cut_block(block: nn.Module, attention: int, ends_in_resnet: bool) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from scanner.probe.attention import Attend, AttentionRecord, plain_attention, record_attention
-from scanner.probe.prefix import Prefix, replay_prefix
+from scanner.probe.prefix import Prefix, replay_prefix, time_outputs
 from scanner.probe.truncation import share_weights, truncate
 
 LAYOUT = torch.channels_last
@@ -32,6 +32,7 @@ class WatchedUNet(nn.Module):
         attend: Attend = plain_attention,
     ) -> None:
         super().__init__()
+        self.original = (unet,)  # not a submodule
         self.unet, self.depth = share_weights(unet), depth
         names = layers[:depth]
         self.record = AttentionRecord(len(names))
@@ -47,14 +48,15 @@ class WatchedUNet(nn.Module):
 
     def load(self, x_1CHW: Tensor, timestep: int, prefix: Prefix) -> None:
         """Set the latent, the timestep and the recorded prefix of the forwards to come."""
-        replay_prefix(self.unet, prefix)
+        original = self.original[0]
         if self.x_1CHW is None:
-            x_1CHW = x_1CHW.to(self.unet.device, self.unet.dtype)
+            x_1CHW = x_1CHW.to(original.device, original.dtype)
             self.x_1CHW = x_1CHW.clone()
             self.timestep = torch.full((1,), timestep, device=x_1CHW.device)
         else:
             self.x_1CHW.copy_(x_1CHW)
             self.timestep.fill_(timestep)
+        replay_prefix(self.unet, {**time_outputs(original, self.timestep), **prefix})
 
     def forward(
         self, hidden_BLC: Tensor, added: dict[str, Tensor] | None = None

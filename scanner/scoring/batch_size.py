@@ -16,7 +16,7 @@ class BatchSize:
     Nothing is computed for the trial alone: the batches that are scored anyway are timed, each
     size by its best of two. ``fixed``: no trial. Out of memory, the size is halved; after some
     batches that fit, the larger size is tried once more, since what else held the memory may be
-    gone; if it fails again, that is final.
+    gone; if it fails again, that is final. ``settled``: full batches since the size was chosen.
     """
 
     def __init__(self, fixed: int | None = None) -> None:
@@ -25,13 +25,14 @@ class BatchSize:
         self._best, self._best_rate = self.size, 0.0
         self._seconds: list[float] = []
         self._failures: dict[int, int] = {}
-        self._fitted = 0
+        self.settled = 0
 
     def took(self, captions: int, seconds: float) -> None:
         """A batch of ``captions`` took this long; smaller ones than asked for tell nothing."""
         if captions != self.size:
             return
         if self.found:
+            self.settled += 1
             self._revise()
             return
         self._seconds.append(seconds)
@@ -50,17 +51,16 @@ class BatchSize:
         if self.size == 1:
             return False
         self._failures[self.size] = self._failures.get(self.size, 0) + 1
-        self.size, self.found, self._fitted = self.size // 2, True, 0
+        self.size, self.found, self.settled = self.size // 2, True, 0
         return True
 
     def _revise(self) -> None:
         """Return to the size that failed once, after enough batches that fit."""
-        larger = next((size for size in self._failures if size // 2 == self.size), None)
-        if larger is None or self._failures[larger] > 1:
+        if self.settled < RETRY_AFTER:
             return
-        self._fitted += 1
-        if self._fitted >= RETRY_AFTER:
-            self.size, self._fitted = larger, 0
+        larger = next((size for size in self._failures if size // 2 == self.size), None)
+        if larger is not None and self._failures[larger] == 1:
+            self.size, self.settled = larger, 0
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,7 +9,6 @@ from scanner.run.schema import column
 from scanner.scoring.observation import Signal, there
 from scanner.scoring.schedule import Needs
 from scanner.signals.attention import (
-    attention_entropy,
     bos_mass,
     entropy_d,
     prompt_mass,
@@ -35,14 +34,14 @@ _ALL = (
             f"{_REN}, metric E",
         ),
         ATTENTION,
-        lambda seen: attention_entropy(seen.attention[seen.entropy_layer]),
+        lambda seen: seen.entropies[seen.entropy_layer],
         memorized=1,
         seeds_column="entropy_e_seeds",
     ),
     Signal(
         column("entropy_layers", FLOATS, "the same, each layer in run order", "nats", _REN),
         ATTENTION,
-        lambda seen: attention_entropy(seen.attention).T,
+        lambda seen: seen.entropies.T,
         memorized=1,
     ),
     Signal(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scanner.scoring.forwards import Trajectory
 from scanner.scoring.schedule import Needs
+from scanner.signals.attention import attention_entropy
 from scanner.signals.noise import low_noise_cosine, noise_norm
 
 Seen = TypeVar("Seen")
@@ -43,6 +44,11 @@ class Observation:
     def attention(self) -> Tensor:
         """ā of every layer that ran (N, B, L)."""
         return there(self.attention_NBL)
+
+    @cached_property
+    def entropies(self) -> Tensor:
+        """Entropy of every layer's ā (N, B)."""
+        return attention_entropy(self.attention)
 
     @cached_property
     def early(self) -> Tensor:

@@ -12,8 +12,11 @@ def fix_precision(device: torch.device) -> None:
     """
     if device.type != "cuda":
         return
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
-    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    torch.backends.cudnn.benchmark = True
+    for name in (
+        "allow_tf32",
+        "allow_fp16_reduced_precision_reduction",
+        "allow_bf16_reduced_precision_reduction",
+    ):
+        setattr(torch.backends.cuda.matmul, name, False)
+    for name, choice in {"allow_tf32": False, "benchmark": True}.items():
+        setattr(torch.backends.cudnn, name, choice)

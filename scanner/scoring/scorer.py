@@ -14,20 +14,24 @@ from torch import Tensor
 from scanner.captions.identity import caption_id
 from scanner.captions.limits import OVER, is_over
 from scanner.errors import UserError
-from scanner.models import Conditioning, DiffusionModel, Tokens, canonical
+from scanner.models import DiffusionModel, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
 from scanner.scoring.batch_size import BatchSize, is_out_of_memory
 from scanner.scoring.catalog import SIGNALS, VERSION
 from scanner.scoring.columns import column_of, not_finite
 from scanner.scoring.forwards import Forwards
-from scanner.scoring.observation import Observation, Signal
+from scanner.scoring.observation import Signal
+from scanner.scoring.observing import observe
 from scanner.scoring.packing import PackedBatch, pack
 from scanner.scoring.precision import fix_precision
 from scanner.scoring.profiles import PROFILES
 from scanner.scoring.schedule import Needs, Schedule
 from scanner.scoring.spec import ScoringSpec
 from scanner.scoring.text import CONTROL_FIELDS, text_columns
-from scanner.scoring.words import TRIGGER_FIELD, triggers
+from scanner.scoring.triggers import TRIGGER_FIELD, trigger_column
+
+COMPILE_AFTER = 16
+"""Full batches after which compiling, which takes a minute or two, is likely to pay off."""
 
 
 class ScoreError(Exception):
@@ -48,9 +52,10 @@ class Scorer:
 
     What to compute: see :class:`~scanner.scoring.spec.ScoringSpec`. ``batch_size``: captions per
     forward, tuned by default, halved when the device runs out of memory; it changes speed, never
-    scores (beyond rounding). ``compile``: compile the U-Net, on CUDA as a CUDA graph, once
-    the batch size is settled; smaller batches are then padded. On by default on CUDA, where eager
-    kernels leave most of the device idle; off on the CPU, where compiling costs more than it saves.
+    scores (beyond rounding). ``compile``: compile the U-Net, on CUDA as a CUDA graph, once the
+    batch size is settled; smaller batches are then padded. By default on CUDA after COMPILE_AFTER full
+    batches, since eager kernels leave most of the device idle but compiling takes a minute or two;
+    never on the CPU, where compiling costs more than it saves.
 
     >>> from scanner import Scorer, load_model
     >>> Scorer(load_model("testbed")).score(["a red fox", "an old boat"]).num_rows
@@ -83,8 +88,7 @@ class Scorer:
         self.batch = BatchSize(batch_size)
         self.guidance = guidance
         self.latent_shape = model.latent_shape(height, width)
-        on_cuda = model.device.type == "cuda"
-        self.compile = on_cuda if compile is None else compile
+        self.compile = compile
         fix_precision(model.device)
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
         early = max(*model.early_layers, model.entropy_layer) + 1
@@ -237,13 +241,21 @@ class Scorer:
             finite &= ~broken
         return table.filter(pa.array(finite)).combine_chunks(), bad
 
+    @property
+    def _compiles(self) -> bool:
+        """Whether the next batch runs compiled."""
+        if self.compile is None:
+            on_cuda = self.model.device.type == "cuda"
+            return on_cuda and self.batch.found and self.batch.settled >= COMPILE_AFTER
+        return self.compile and self.batch.found
+
     def _launch(self, tokens: Tokens) -> PackedBatch:
         """Queue a batch's work and the copy of its signals to the host."""
         rows = len(tokens.n_B)
-        self.forwards.compiles = self.compile and self.batch.found
+        self.forwards.compiles = self._compiles
         if self.forwards.compiles:
             tokens = tokens.padded(self.batch_size)
-        observed = self._observe(tokens.to(self.model.device))
+        observed = observe(self.forwards, self.schedule, tokens.to(self.model.device), self.seeds)
         return pack(
             [{signal.name: signal.compute(seen) for signal in self.signals} for seen in observed],
             rows,
@@ -263,48 +275,8 @@ class Scorer:
                 columns[signal.seeds_column] = column_of(stacked.T)
         if "token_mass" in self._names:
             mass_BL = values["token_mass"].mean(0).numpy()
-            columns["triggers"] = pa.array(
-                [
-                    triggers(caption, tokens.spans[row], tokens.words[row], mass_BL[row, :n])
-                    for row, (caption, n) in enumerate(
-                        zip(captions, tokens.n_B.tolist(), strict=True)
-                    )
-                ],
-                TRIGGER_FIELD.type,
-            )
+            columns["triggers"] = trigger_column(captions, tokens, mass_BL)
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
-
-    @torch.inference_mode()
-    def _observe(self, tokens: Tokens) -> list[Observation]:
-        """One observation a seed; the text is encoded once for all of them."""
-        text = self.model.encode(tokens, self.latent_shape)
-        return [self._look(tokens, text, seed) for seed in range(self.seeds)]
-
-    def _look(self, tokens: Tokens, text: Conditioning, seed: int) -> Observation:
-        """Run the schedule at one seed."""
-        run, plan = self.forwards, self.schedule
-        seen: dict[str, Any] = {}
-        if plan.first and plan.depth is None:
-            seen["unconditional"] = run.empty(seed, run.first_time)
-        if plan.first:
-            seen["attention_NBL"], seen["conditional"] = run.attention(text, seed, plan.depth)
-        if plan.low:
-            seen["low_unconditional"] = run.empty(seed, run.low_time)
-            seen["low_conditional"] = run.conditional(text, seed, run.low_time)
-        if plan.later_steps:
-            seen["trajectory"] = run.trajectory(
-                text, tokens.n_B, seed, seen["conditional"], seen["unconditional"]
-            )
-        if plan.gradient:
-            seen["gradient_BL"] = run.gradient(text, seed)
-        return Observation(
-            n_B=tokens.n_B,
-            early_layers=self.model.early_layers,
-            entropy_layer=self.model.entropy_layer,
-            alpha=self.model.alpha(run.first_time),
-            anisotropy_weights=self.model.anisotropy_weights,
-            **seen,
-        )
 
 
 def _seeds_field(signal: Signal) -> pa.Field:

@@ -14,6 +14,7 @@ from scanner.models.diffusion_model import cross_attention_layers
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
 from tests.random_pipelines import KINDS
+from tests.scoring.counting import count_forwards
 
 pytestmark = pytest.mark.slow
 
@@ -102,15 +103,13 @@ def test_the_hash_covers_both_text_sides_of_sdxl_and_the_setting_of_the_empty_ca
     assert find_model(other_version).weights_hash() == find_model(str(own)).weights_hash()
 
 
-def test_the_scored_size_reaches_the_size_ids(random_models: dict[str, Path]) -> None:
+def test_the_scored_size_reaches_the_size_ids(
+    random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     scorer = Scorer(load_model(str(random_models["sdxl"])), height=96, width=64)
-    seen = []
-    hook = scorer.model.unet.register_forward_pre_hook(
-        lambda _, __, keywords: seen.append(keywords["added_cond_kwargs"]["time_ids"]),
-        with_kwargs=True,
-    )
+    calls = count_forwards(monkeypatch)
     scorer.score(["a cat", "a dog"])
-    hook.remove()
+    seen = [call["added_cond_kwargs"]["time_ids"] for call in calls]
     assert {tuple(row) for ids in seen for row in ids.tolist()} == {(96, 64, 0, 0, 96, 64)}
     assert {len(ids) for ids in seen} == {1, 2}
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.models.resnet import ResnetBlock2D
 
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.probe import WatchedUNet, record_prefix, watch_attention
@@ -139,3 +140,18 @@ def test_the_copy_shares_its_weights_with_the_original(model: DiffusionModel) ->
     shared = dict(watched.unet.named_parameters())
     assert own.keys() == shared.keys()
     assert all(own[name] is shared[name] for name in own)
+
+
+@torch.no_grad()
+def test_the_time_embedding_is_computed_once_where_captions_share_it(
+    model: DiffusionModel, kind: str
+) -> None:
+    watched = WatchedUNet(model.unet, model.layers)
+    watched.load(_latent(model), TIME, _prefix(model, _latent(model), TIME))
+    resnets = [m for m in watched.unet.modules() if isinstance(m, ResnetBlock2D)]
+    replayed = {type(resnet.time_emb_proj).__name__ for resnet in resnets}
+    assert replayed == {"Linear" if kind == "sdxl" else "_Replay"}
+    originals = [m for m in model.unet.modules() if isinstance(m, ResnetBlock2D)]
+    assert all(
+        not m.skip_time_act and isinstance(m.time_emb_proj, torch.nn.Linear) for m in originals
+    )

@@ -8,6 +8,7 @@ import torch
 from scanner.models import load_model
 from scanner.probe import CompiledUNet, compiled
 from scanner.scoring import Scorer
+from scanner.scoring.scorer import COMPILE_AFTER
 from tests.scoring.test_scorer import CAPTIONS, assert_same_scores
 
 
@@ -52,3 +53,16 @@ def test_nothing_is_compiled_before_the_batch_size_is_found(
     scorer.batch.size, scorer.batch.found = 4, True
     scorer.score(CAPTIONS)
     assert rows == [4, 4]
+
+
+def test_by_default_a_gpu_compiles_only_what_runs_long(
+    random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(str(random_models["sd1"]))
+    scorer = Scorer(model, "triage", batch_size=4)
+    scorer.batch.settled = COMPILE_AFTER
+    assert not scorer._compiles, "on a CPU never"
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    assert scorer._compiles
+    scorer.batch.settled = COMPILE_AFTER - 1
+    assert not scorer._compiles
