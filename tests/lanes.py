@@ -11,8 +11,11 @@ import pytest
 # A test with one of these is slow, directly or through its fixtures.
 SLOW_MARKS = ("faults", "fuzz", "pages")
 SLOW_FIXTURES = {"browser", "demo", "s3", "testbed_run", "undisturbed"}
+# Commands that start Ray or generate images, called by name or by their main.
+SLOW_COMMANDS = {"bench", "demo", "explain", "finetune", "scan", "verify"}
 # What starts processes, servers or Ray, or generates images.
 SLOW_CALLS = {
+    *(f"jobs.{command}.main" for command in SLOW_COMMANDS),
     "scanner.cluster.starting.start_ray",
     "scanner.evidence.explain.explanation.explain",
     "tests.local_ray.local_ray",
@@ -22,8 +25,6 @@ SLOW_CALLS = {
     "tests.sessions.start_held",
     "tests.transcripts.printed",
 }
-# Commands that do, where a test calls them by name.
-SLOW_COMMANDS = {"demo", "explain", "finetune", "scan", "verify"}
 
 
 def mark_slow(items: list[pytest.Item]) -> None:
