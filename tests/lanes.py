@@ -1,7 +1,6 @@
 """Which tests are slow: ``pytest -m "not slow"`` leaves them out."""
 
 import inspect
-import sys
 from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
@@ -13,6 +12,8 @@ SLOW_MARKS = ("faults", "fuzz", "pages")
 SLOW_FIXTURES = {"browser", "demo", "s3", "testbed_run", "undisturbed"}
 # Commands that start Ray or generate images, called by name or by their main.
 SLOW_COMMANDS = {"bench", "demo", "explain", "finetune", "scan", "verify"}
+# Modules that a fast test calls no function of.
+SLOW_MODULES = {"ray", "subprocess"}
 # What starts processes, servers or Ray, or generates images.
 SLOW_CALLS = {
     *(f"jobs.{command}.main" for command in SLOW_COMMANDS),
@@ -59,7 +60,7 @@ def starts_processes(function: Callable[..., Any]) -> bool:
         values = {name: used.__globals__.get(name) for name in names}
         if _qualified(used) in SLOW_CALLS or ("called" in values and constants & SLOW_COMMANDS):
             return True
-        if any(value is sys.modules.get("ray", used) for value in values.values()):
+        if any(getattr(values[name], "__name__", "") == name for name in SLOW_MODULES & names):
             return True
         if SLOW_CALLS & {_qualified(value) for value in values.values()}:
             return True
