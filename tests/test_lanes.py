@@ -1,5 +1,6 @@
 """Tests are classed as slow by what they use."""
 
+import pkgutil
 import subprocess
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def _queries() -> None:
 )
 def test_what_starts_processes_is_slow(function) -> None:
     assert lanes.starts_processes(function)
+
+
+@pytest.mark.parametrize("name", sorted(lanes.SLOW_CALLS))
+def test_slow_calls_exist(name: str) -> None:
+    assert callable(pkgutil.resolve_name(name)), "was it renamed?"
 
 
 def test_a_query_in_this_process_is_not_slow() -> None:
