@@ -19,7 +19,7 @@ FAULTS = {"000001": "out of memory", "000003": "hangs", "000005": "dies"}
 
 
 @pytest.mark.faults
-def test_bad_work_costs_only_the_captions_that_have_no_finite_score(
+def test_bad_work_costs_only_captions_without_a_finite_score(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poisoned = [f"some {POISON} {number}" for number in range(3)]

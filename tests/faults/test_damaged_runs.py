@@ -46,7 +46,7 @@ def test_damaged_and_missing_parts_and_commits_are_scored_again(
         assert problem in happened
 
 
-def test_what_a_message_says_to_remove_is_worked_out_again_by_the_same_command(
+def test_a_rerun_rebuilds_what_a_message_says_to_remove(
     undisturbed: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, command = _copy(undisturbed, data, tmp_path)

@@ -26,7 +26,7 @@ def write(folder: Path, shards: int, first: str = "a") -> Path:
     return folder
 
 
-def test_a_pool_tells_of_each_refused_shard_once_and_goes_on_when_it_is_back(
+def test_a_refused_shard_is_reported_once_and_copied_once_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scanner.curation.copies.copying.SAY_SECONDS", 1000.0)
@@ -66,7 +66,7 @@ def test_many_refused_shards_are_counted_after_the_first_ones(
         assert str(error.value).endswith("  and 2 more")
 
 
-def test_kept_columns_of_any_name_are_in_the_list_and_compared_with_the_data(
+def test_kept_columns_of_any_name_are_listed_and_compared(
     tmp_path: Path,
 ) -> None:
     own = [name for name in library()["removal_list"].columns if name not in SAMPLES_OWN]
