@@ -9,7 +9,7 @@ import pytest
 
 # A test with one of these is slow, directly or through its fixtures.
 SLOW_MARKS = ("faults", "fuzz", "pages")
-SLOW_FIXTURES = {"browser", "demo", "s3", "testbed_run", "undisturbed"}
+SLOW_FIXTURES = {"browser", "demo", "many_items", "s3", "testbed_run", "undisturbed"}
 # Commands that start Ray or generate images, called by name or by their main.
 SLOW_COMMANDS = {"bench", "demo", "explain", "finetune", "scan", "verify"}
 # Modules that a fast test calls no function of.

@@ -64,7 +64,9 @@ def config_of(module: str) -> type[Any]:
     (config,) = [
         value
         for value in vars(importlib.import_module(module)).values()
-        if dataclasses.is_dataclass(value) and value.__name__.endswith("Config")
+        if isinstance(value, type)
+        and dataclasses.is_dataclass(value)
+        and value.__name__.endswith("Config")
     ]
     return config
 
@@ -74,7 +76,7 @@ def options_of(config: type[Any]) -> Iterator[tuple[str, str]]:
     hints = get_type_hints(config, include_extras=True)
     for field in dataclasses.fields(config):
         hint = hints[field.name]
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             yield from options_of(hint)
         else:
             yield f"`{_flag(field, hint)}`", _text(config, field, hint)

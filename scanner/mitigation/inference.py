@@ -52,11 +52,10 @@ def mitigate(
     Yields a record of what was done. With both parts off nothing is installed. On leaving, also by
     an exception, the pipeline is as it was. Raises UserError for what cannot be mitigated.
 
-    >>> import torch
-    >>> from diffusers import StableDiffusionPipeline
+    >>> import diffusers, torch
     >>> from scanner import mitigate
     >>> from scanner.testbed.files import MODEL
-    >>> pipe = StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32)
+    >>> pipe = diffusers.StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32)
     >>> with mitigate(pipe, bos_scale=3.0):
     ...     images = pipe("a red fox on a hill", num_inference_steps=2).images
     >>> len(images)
