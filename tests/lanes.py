@@ -9,9 +9,11 @@ import pytest
 
 # A test with one of these is slow, directly or through its fixtures.
 SLOW_MARKS = ("faults", "fuzz", "pages")
-SLOW_FIXTURES = {"browser", "demo", "many_items", "s3", "testbed_run", "undisturbed"}
-# Commands that start Ray or generate images, called by name or by their main.
-SLOW_COMMANDS = {"bench", "demo", "explain", "finetune", "scan", "verify"}
+SLOW_FIXTURES = {"browser", "demo", "many_items", "memscan", "s3", "testbed_run", "undisturbed"}
+# Of the families of random models, the fast tests run the first.
+SLOW_FAMILIES = {"sd2", "sdxl"}
+# Commands that start Ray, generate images or fit models, called by name or by their main.
+SLOW_COMMANDS = {"bench", "calibrate", "demo", "explain", "finetune", "scan", "verify"}
 # Modules that a fast test calls no function of.
 SLOW_MODULES = {"ray", "subprocess"}
 # What starts processes, servers or Ray, or generates images.
@@ -36,16 +38,22 @@ def mark_slow(items: list[pytest.Item]) -> None:
 
 
 def is_slow(item: pytest.Function) -> bool:
-    """Return whether a test is slow by its marks, by its fixtures or by what it calls."""
+    """Return whether a test is slow by its marks, fixtures, parameters or calls."""
     if any(item.get_closest_marker(name) for name in SLOW_MARKS):
         return True
     if SLOW_FIXTURES & set(item.fixturenames):
+        return True
+    if SLOW_FAMILIES & {value for value in _parameters(item).values() if isinstance(value, str)}:
         return True
     fixtures = item._fixtureinfo.name2fixturedefs.values()
     return any(
         starts_processes(function)
         for function in (item.function, *(each.func for each in (defs[-1] for defs in fixtures)))
     )
+
+
+def _parameters(item: pytest.Function) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
 
 
 def starts_processes(function: Callable[..., Any]) -> bool:
