@@ -1,7 +1,6 @@
 """Which tests are slow: ``pytest -m "not slow"`` leaves them out."""
 
 import inspect
-import sys
 from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
@@ -10,9 +9,16 @@ import pytest
 
 # A test with one of these is slow, directly or through its fixtures.
 SLOW_MARKS = ("faults", "fuzz", "pages")
-SLOW_FIXTURES = {"browser", "demo", "s3", "testbed_run", "undisturbed"}
+SLOW_FIXTURES = {"browser", "demo", "many_items", "memscan", "s3", "testbed_run", "undisturbed"}
+# Of the families of random models, the fast tests run the first.
+SLOW_FAMILIES = {"sd2", "sdxl"}
+# Commands that start Ray, generate images or fit models, called by name or by their main.
+SLOW_COMMANDS = {"bench", "calibrate", "demo", "explain", "finetune", "scan", "verify"}
+# Modules that a fast test calls no function of.
+SLOW_MODULES = {"ray", "subprocess"}
 # What starts processes, servers or Ray, or generates images.
 SLOW_CALLS = {
+    *(f"jobs.{command}.main" for command in SLOW_COMMANDS),
     "scanner.cluster.starting.start_ray",
     "scanner.evidence.explain.explanation.explain",
     "tests.local_ray.local_ray",
@@ -22,8 +28,6 @@ SLOW_CALLS = {
     "tests.sessions.start_held",
     "tests.transcripts.printed",
 }
-# Commands that do, where a test calls them by name.
-SLOW_COMMANDS = {"demo", "explain", "finetune", "scan", "verify"}
 
 
 def mark_slow(items: list[pytest.Item]) -> None:
@@ -34,16 +38,22 @@ def mark_slow(items: list[pytest.Item]) -> None:
 
 
 def is_slow(item: pytest.Function) -> bool:
-    """Return whether a test is slow by its marks, by its fixtures or by what it calls."""
+    """Return whether a test is slow by its marks, fixtures, parameters or calls."""
     if any(item.get_closest_marker(name) for name in SLOW_MARKS):
         return True
     if SLOW_FIXTURES & set(item.fixturenames):
+        return True
+    if SLOW_FAMILIES & {value for value in _parameters(item).values() if isinstance(value, str)}:
         return True
     fixtures = item._fixtureinfo.name2fixturedefs.values()
     return any(
         starts_processes(function)
         for function in (item.function, *(each.func for each in (defs[-1] for defs in fixtures)))
     )
+
+
+def _parameters(item: pytest.Function) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
 
 
 def starts_processes(function: Callable[..., Any]) -> bool:
@@ -58,7 +68,7 @@ def starts_processes(function: Callable[..., Any]) -> bool:
         values = {name: used.__globals__.get(name) for name in names}
         if _qualified(used) in SLOW_CALLS or ("called" in values and constants & SLOW_COMMANDS):
             return True
-        if any(value is sys.modules.get("ray", used) for value in values.values()):
+        if any(getattr(values[name], "__name__", "") == name for name in SLOW_MODULES & names):
             return True
         if SLOW_CALLS & {_qualified(value) for value in values.values()}:
             return True

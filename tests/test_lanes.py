@@ -1,5 +1,7 @@
 """Tests are classed as slow by what they use."""
 
+import pkgutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,15 +31,24 @@ def _calls_memscan(folder: Path) -> None:
     memscan("status", str(folder))
 
 
+def _starts_python() -> None:
+    subprocess.run(["python"], check=True)
+
+
 def _queries() -> None:
     called("sql", "--list")
 
 
 @pytest.mark.parametrize(
-    "function", [_nested, _by_command, _through_another_function, _calls_memscan]
+    "function", [_nested, _by_command, _through_another_function, _calls_memscan, _starts_python]
 )
 def test_what_starts_processes_is_slow(function) -> None:
     assert lanes.starts_processes(function)
+
+
+@pytest.mark.parametrize("name", sorted(lanes.SLOW_CALLS))
+def test_slow_calls_exist(name: str) -> None:
+    assert callable(pkgutil.resolve_name(name)), "was it renamed?"
 
 
 def test_a_query_in_this_process_is_not_slow() -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DIRECTION = {1: "higher", -1: "lower", 0: "–"}
 BASE = "bos_mass"
-# Triage's signals in their published directions, alone and combined without labels.
+# Triage's signals in their published directions, single and combined without labels.
 COMBINED = (
     ("bos_mass", "prompt_mass"),
     ("entropy_e", "bos_mass", "prompt_mass"),

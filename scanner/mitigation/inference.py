@@ -52,10 +52,10 @@ def mitigate(
     are off. Restores the pipeline on exit. Raises UserError for pipelines, calls and calibrations
     that are not supported.
 
-    >>> from diffusers import StableDiffusionPipeline
+    >>> import diffusers, torch
     >>> from scanner import mitigate
     >>> from scanner.testbed.files import MODEL
-    >>> pipe = StableDiffusionPipeline.from_pretrained(MODEL)
+    >>> pipe = diffusers.StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32)
     >>> with mitigate(pipe, bos_scale=3.0):
     ...     images = pipe("a red fox on a hill", num_inference_steps=2).images
     >>> len(images)

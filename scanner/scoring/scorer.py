@@ -53,8 +53,8 @@ class Scorer:
     What to compute: see :class:`~scanner.scoring.spec.ScoringSpec`. ``batch_size``: captions per
     forward, tuned by default, halved when the device runs out of memory; it changes speed, never
     scores (beyond rounding). ``compile``: compile the U-Net, on CUDA as a CUDA graph, once the
-    batch size is settled; smaller batches are then padded. By default on CUDA after COMPILE_AFTER full
-    batches, since eager kernels leave most of the device idle but compiling takes a minute or two;
+    batch size is settled; smaller batches are then padded. By default on CUDA after COMPILE_AFTER
+    full batches, since eager kernels leave much of the device idle but compiling takes minutes;
     never on the CPU, where compiling costs more than it saves.
 
     >>> from scanner import Scorer, load_model

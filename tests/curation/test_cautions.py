@@ -29,7 +29,7 @@ def test_samples_whose_captions_a_limit_left_out_are_counted(tmp_path: Path) -> 
     assert line in summary.to_text()
 
 
-def test_captions_that_the_scan_rejected_stay_unless_their_image_goes(tmp_path: Path) -> None:
+def test_rejected_captions_stay_unless_their_image_is_removed(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("odd", "u"), ("odd", "v")])
 
     def score(caption: str) -> float | None:
@@ -49,7 +49,7 @@ def test_nothing_is_said_where_every_caption_has_a_score(tmp_path: Path) -> None
     assert "2 samples: 1 (50.0%) to be removed, on account of 1 caption\n" in summary.to_text()
 
 
-def test_rejected_rows_are_no_part_of_the_sums_and_no_change_of_samples(tmp_path: Path) -> None:
+def test_rejected_rows_count_neither_as_samples_nor_as_changes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("key,caption\na,loud\nb,\nc,quiet\nd,\n")
     (tmp_path / "held.csv").write_text("key,caption\na,other\nb,\n")
     run = make_run(

@@ -23,7 +23,7 @@ def listed(run: str, tables: RunTables, given, out: Path, **options) -> dict[int
     return {row["row"]: (row["action"], ";".join(row["reasons"])) for row in rows}
 
 
-def test_a_cap_keeps_k_of_a_caption_and_an_image_goes_under_its_other_captions_too(
+def test_a_cap_keeps_k_samples_and_removes_whole_images(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     found = listed(run, tables, policy(rule("loud", LOUD, "cap", keep=2)), tmp_path / "o")
@@ -87,9 +87,7 @@ def test_a_drop_of_an_image_wins_over_another_captions_cap(tmp_path: Path) -> No
     assert found == {0: along, 1: along, 2: ("drop", "y")}
 
 
-def test_image_key_none_leaves_other_captions_alone_and_another_column_can_be_named(
-    run: str, tmp_path: Path
-) -> None:
+def test_image_key_may_be_none_or_another_column(run: str, tmp_path: Path) -> None:
     given = policy(rule("loud", LOUD, "cap"))
     tables = open_run(run)
     choose_image_key(tables, "none")
@@ -155,7 +153,7 @@ def test_a_predicate_is_one_expression_over_ranked(
     assert not (tmp_path / "o").exists()
 
 
-def test_diff_tells_what_another_policy_or_an_earlier_list_would_do(
+def test_diff_compares_with_another_policy_or_earlier_list(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     before = policy(rule("loud", LOUD, "cap"))

@@ -20,6 +20,7 @@ def sql(*words: str) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
     return options.run, options.query, options.param, options.with_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["RUN", "s3://bucket/x=y/run", "x=y/run"])
 def test_sql_takes_its_words_in_any_order(run: str) -> None:
     groups = ([run, QUERY], ["--param", "x=1"], ["--param", "y=a b"], ["--with", "o=p"], ["--json"])

@@ -44,7 +44,7 @@ def _original(vae: AutoencoderKL) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
-def test_pictures_are_those_of_the_stock_vae_also_from_a_single_file(
+def test_images_equal_the_stock_vae_s_even_from_a_single_file(
     random_models: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
     pipe = DiffusionPipeline.from_pretrained(random_models[kind])

@@ -68,7 +68,7 @@ def test_noise_is_that_of_the_pipelines_own_encoding_and_unet(
 
 @pytest.mark.parametrize("zeros", [True, False])
 @torch.no_grad()
-def test_the_empty_caption_of_sdxl_follows_the_models_own_setting(
+def test_sdxl_s_empty_caption_follows_the_model_s_setting(
     random_models: dict[str, Path], tmp_path: Path, zeros: bool
 ) -> None:
     values = {"force_zeros_for_empty_prompt": zeros}
@@ -87,7 +87,7 @@ def test_the_empty_caption_of_sdxl_follows_the_models_own_setting(
     assert (norm < 1e-4) != zeros
 
 
-def test_the_hash_covers_both_text_sides_of_sdxl_and_the_setting_of_the_empty_caption(
+def test_sdxl_s_hash_covers_both_text_sides_and_empty_caption(
     random_models: dict[str, Path], tmp_path: Path
 ) -> None:
     own = random_models["sdxl"]
@@ -114,7 +114,7 @@ def test_the_scored_size_reaches_the_size_ids(
     assert {len(ids) for ids in seen} == {1, 2}
 
 
-def test_the_early_layers_of_sdxl_are_those_of_half_the_resolution() -> None:
+def test_sdxl_s_early_layers_are_those_at_half_resolution() -> None:
     """SDXL's own U-Net, without weights: 70 cross-attentions, the first four at a half."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(
@@ -136,7 +136,7 @@ def test_the_early_layers_of_sdxl_are_those_of_half_the_resolution() -> None:
     assert not layers[4].startswith("down_blocks.1.")
 
 
-def test_sdxl_takes_its_early_layers_from_the_first_block_that_has_attention(
+def test_sdxl_s_early_layers_are_in_the_first_attention_block(
     random_models: dict[str, Path],
 ) -> None:
     model = load_model(str(random_models["sdxl"]))

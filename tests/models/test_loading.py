@@ -62,7 +62,7 @@ def test_a_name_that_names_nothing_says_what_it_could_be(name: str) -> None:
         find_model(name)
 
 
-def test_a_hub_id_that_is_not_cached_is_a_clear_error_without_network(monkeypatch) -> None:
+def test_an_uncached_hub_id_is_a_clear_error_offline(monkeypatch) -> None:
     with pytest.raises(UserError, match="cannot be downloaded from the hub"):
         find_model("nobody/no-such-model")
 
@@ -81,7 +81,7 @@ def test_a_hub_id_loads_from_the_cache_with_its_revision_pinned(
     assert load_model(files).weights == find_model(str(random_models["sd1"])).weights_hash()
 
 
-def test_a_model_on_the_hub_is_refused_before_its_weights_are_downloaded(
+def test_a_hub_model_is_refused_before_downloading_weights(
     random_models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = _copy(random_models["sd1"], tmp_path / "0123456789abcdef")

@@ -123,7 +123,7 @@ def test_every_target_gets_its_update_and_nothing_else_changes(
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_the_fused_model_predicts_what_diffusers_does_with_the_lora_active(
+def test_a_fused_lora_predicts_as_diffusers_active_lora(
     random_models: dict[str, Path], loras: dict[str, str], kind: str
 ) -> None:
     model = load_model(ModelSpec(str(random_models[kind]), lora=loras[kind], lora_scale=0.7))

@@ -46,7 +46,7 @@ def _with(source: str, target: Path, **tensors: torch.Tensor) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_single_file_scores_as_the_directory_that_it_was_made_from(
+def test_a_single_file_scores_as_its_source_directory(
     random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path, kind: str
 ) -> None:
     """The configuration has no weights beside it, so all of them come from the file."""
@@ -61,7 +61,7 @@ def test_a_single_file_scores_as_the_directory_that_it_was_made_from(
     )
 
 
-def test_the_hash_of_a_single_file_covers_its_weights_and_its_configuration_only(
+def test_a_single_file_s_hash_covers_weights_and_config_only(
     random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:
     config = str(random_models["sd1"])
@@ -94,7 +94,7 @@ def test_a_single_file_in_object_storage_is_fetched(
     )
 
 
-def test_without_a_configuration_to_be_had_the_error_names_the_usual_one_and_the_option(
+def test_error_without_a_configuration_names_the_default_one(
     checkpoints: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -102,7 +102,7 @@ def test_without_a_configuration_to_be_had_the_error_names_the_usual_one_and_the
         find_model(checkpoints["sd1"])
 
 
-def test_the_usual_configuration_of_the_kind_is_taken_from_the_cache(
+def test_the_default_configuration_comes_from_the_cache(
     random_models: dict[str, Path],
     checkpoints: dict[str, str],
     tmp_path: Path,
@@ -118,7 +118,7 @@ def test_the_usual_configuration_of_the_kind_is_taken_from_the_cache(
 
 
 @pytest.mark.parametrize(("file", "config"), [("sd1", "sdxl"), ("sdxl", "sd1"), ("sd1", "sd2")])
-def test_a_configuration_of_another_architecture_is_a_clear_error(
+def test_a_configuration_of_another_architecture_is_an_error(
     random_models: dict[str, Path], checkpoints: dict[str, str], file: str, config: str
 ) -> None:
     files = find_model(ModelSpec(checkpoints[file], config=str(random_models[config])))
@@ -126,7 +126,7 @@ def test_a_configuration_of_another_architecture_is_a_clear_error(
         load_model(files)
 
 
-def test_weights_that_the_configuration_has_no_place_for_are_an_error(
+def test_weights_that_the_configuration_lacks_are_an_error(
     random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:
     more = {"model.diffusion_model.input_blocks.1.1.transformer_blocks.1.norm1.bias": torch.ones(1)}
@@ -153,7 +153,7 @@ def test_weights_that_the_configuration_has_no_place_for_are_an_error(
         ({"v_pred": torch.ones(1)}, "v-prediction"),
     ],
 )
-def test_checkpoints_that_cannot_be_scored_are_refused_by_their_keys(
+def test_unsupported_checkpoints_are_refused_by_their_keys(
     random_models: dict[str, Path],
     checkpoints: dict[str, str],
     tmp_path: Path,
@@ -225,7 +225,7 @@ def test_a_checkpoint_without_all_of_its_text_encoder_is_refused(
         load_model(ModelSpec(str(file), config=str(random_models[kind])))
 
 
-def test_what_is_not_scored_in_a_checkpoint_does_not_change_the_hash(
+def test_unscored_parts_of_a_checkpoint_do_not_change_the_hash(
     random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:
     more = {"first_stage_model.x": torch.ones(1), "model_ema.decay": torch.ones(1)}

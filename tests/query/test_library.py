@@ -12,9 +12,7 @@ from tests.query.runs import make_run
 
 
 @pytest.mark.parametrize("name", list(library()))
-def test_every_query_is_explained_and_can_be_planned_over_an_empty_run(
-    name: str, tmp_path: Path
-) -> None:
+def test_every_query_is_documented_and_plans_over_an_empty_run(name: str, tmp_path: Path) -> None:
     query = library()[name]
     assert query.purpose
     assert all(query.columns.values())
@@ -36,7 +34,7 @@ def test_the_cookbook_shows_every_query_as_its_file_describes_it() -> None:
             assert text in shown, f"{query.name}: rerun jobs.development.cookbook"
 
 
-def test_trigger_words_are_those_that_flagged_captions_have_more_than_others(
+def test_trigger_words_are_more_frequent_in_flagged_captions(
     tables: RunTables,
 ) -> None:
     rows = ask(tables, "trigger_words", rate="0.4", prior="10")
@@ -136,7 +134,7 @@ def test_flagged_samples_by_file_and_by_host(tables: RunTables) -> None:
         ask(tables, "by_source", column="no such")
 
 
-def test_quality_counts_rejects_cuts_and_the_disagreement_of_seeds(tables: RunTables) -> None:
+def test_quality_counts_rejects_cuts_and_seed_disagreement(tables: RunTables) -> None:
     found = {row["measure"]: row for row in ask(tables, "run_quality")}
     assert found["rejected by plan: empty caption"]["count"] == 1
     assert found["rejected by plan: bad row"]["share"] == pytest.approx(1 / 18)

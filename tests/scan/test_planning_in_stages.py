@@ -26,8 +26,6 @@ from scanner.scan.plan.stages import APART, execute_here
 from scanner.storage import Store
 from tests.scan.test_inputs_and_plan import normalisation
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(autouse=True)
 def many_items(monkeypatch: pytest.MonkeyPatch) -> None:

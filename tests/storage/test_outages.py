@@ -82,7 +82,7 @@ def test_every_operation_waits_for_a_killed_server_to_come_back(
     assert store.sizes("") == {"new": 1, "old": 3000, "part": 4}
 
 
-def test_patience_ends_with_the_error_itself_which_is_known_as_an_outage(
+def test_retries_end_with_the_original_error_marked_as_outage(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store("s3://bucket/run")
@@ -153,7 +153,7 @@ def test_throttling_and_broken_answers_are_tried_again(
     assert answers.bad == []  # type: ignore[attr-defined]
 
 
-def test_throttling_at_first_contact_is_waited_out_since_the_endpoint_answers(
+def test_throttling_at_first_contact_is_waited_out(
     answers: http.server.ThreadingHTTPServer,
 ) -> None:
     answers.bad = [(503, "SlowDown")] * 6  # type: ignore[attr-defined]
@@ -228,7 +228,7 @@ def test_an_outage_reaches_the_caller_of_ray_as_one() -> None:
     assert not is_transient(RayTaskError("work", "traceback", ValueError("damaged")))
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error_not_an_empty_one(
+def test_a_folder_that_cannot_be_listed_is_an_error(
     answers: http.server.ThreadingHTTPServer,
 ) -> None:
     answers.bad = [(403, "AccessDenied")] * 9  # type: ignore[attr-defined]

@@ -65,8 +65,8 @@ class Evaluator:
         is a copy by the testbed's rule."""
         rows = distances(images_BCHW, self.bank_NF)
         own = [self.own[caption] for caption in captions]
-        nearest = [float(row[list(mine)].min()) for row, mine in zip(rows, own, strict=True)]
-        return nearest, [is_copy(row, mine) for row, mine in zip(rows, own, strict=True)]
+        nearest = [float(row[list(images)].min()) for row, images in zip(rows, own, strict=True)]
+        return nearest, [is_copy(row, images) for row, images in zip(rows, own, strict=True)]
 
     @torch.no_grad()
     def features(self, images_BCHW: Tensor) -> Tensor:

@@ -42,8 +42,8 @@ class ConditionResults:
     def where(self, mask: np.ndarray, other: "ConditionResults") -> "ConditionResults":
         """Return these rows where ``mask`` is true and another condition's rows elsewhere."""
         columns = {
-            name: np.where(mask.reshape(-1, *[1] * (mine.ndim - 1)), mine, getattr(other, name))
-            for name, mine in vars(self).items()
+            name: np.where(mask.reshape(-1, *[1] * (array.ndim - 1)), array, getattr(other, name))
+            for name, array in vars(self).items()
         }
         return ConditionResults(**columns)
 

@@ -97,7 +97,7 @@ def test_copies_have_every_quiet_row_and_no_loud_one(
     assert (found["loud"], found["n"]) == (0, 5 * ROWS - loud)
 
 
-def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
+def test_rerun_after_a_kill_writes_the_same_bytes(
     run: str, undisturbed: tuple[str, Path, dict[str, bytes]], tmp_path: Path, monkeypatch
 ) -> None:
     """A pool of actors is killed; whoever goes on may be another process without one."""
@@ -192,7 +192,7 @@ def test_copies_of_another_list_or_over_the_sources_are_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("rejects", "kept"), [("keep", 3), ("drop", 1)])
-def test_rows_that_planning_rejected_stay_unless_the_policy_says_otherwise(
+def test_rejected_rows_stay_unless_the_policy_drops_them(
     tmp_path: Path, rejects: str, kept: int
 ) -> None:
     rows = "key,caption\na,loud\nb,\nc,x,y\nd,quiet\n"

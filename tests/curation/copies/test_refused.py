@@ -64,7 +64,7 @@ def test_many_refused_shards_are_counted(tmp_path: Path, monkeypatch: pytest.Mon
         assert str(error.value).endswith("  and 2 more")
 
 
-def test_kept_columns_of_any_name_are_in_the_list_and_compared_with_the_data(
+def test_kept_columns_of_any_name_are_listed_and_compared(
     tmp_path: Path,
 ) -> None:
     own = [name for name in library()["removal_list"].columns if name not in SAMPLES_OWN]
