@@ -33,7 +33,7 @@ class CalibrateConfig:
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
     labels: str | None = None
-    """Labels: a csv, tsv, jsonl or parquet file with a column caption, caption_id or key and a
+    """A csv, tsv, jsonl or parquet file with a column caption, caption_id or key and a
     column memorized, label or verdict (true or false, 1 or 0, verbatim, template or none); or
     "verdicts" for those of the run."""
     count_seed_consistent: bool = False

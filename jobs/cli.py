@@ -9,17 +9,17 @@ import scanner
 from jobs.terminal import complain, run, show
 
 COMMANDS = {
-    "demo": "all of it on the small model in this package: scan, evaluate, rank",
+    "demo": "run the whole pipeline on the small model in this package",
     "scan": "score the captions of a training set, as many at once as there are devices",
     "status": "how far a scan is, and what went wrong",
-    "rank": "the captions most likely memorized, first",
-    "verify": "generate from the first of the ranking: which are really copies",
-    "calibrate": "how well the scores tell memorized captions, and how wrong a list of them is",
+    "rank": "list captions, most likely memorized first",
+    "verify": "generate from top-ranked captions and detect copies",
+    "calibrate": "fit a calibration on labels, or select captions at an FDR",
     "curate": "the removal list by a policy, and cleaned copies of the shards",
-    "report": "one page about a run, for a curator to read",
+    "report": "write a report about a run as one HTML page",
     "sql": "one SELECT over a run's tables",
-    "explain": "where a model looks for one caption: per token, layer, step, and on the picture",
-    "finetune": "train a model on captioned pictures, with a guard against memorization",
+    "explain": "explain one caption: attention, scores and trigger words",
+    "finetune": "fine-tune a model, optionally guarded against memorization",
     "bench": "speed and FLOPs on this machine, against the plain way",
 }
 

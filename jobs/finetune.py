@@ -60,8 +60,8 @@ class FinetuneConfig(LogOptions):
     """Exclude samples beyond this quantile of recent samples (or of --clean) at a similar noise
     level."""
     softness: float = 0.0
-    """Width of a smooth fall of the weight around the threshold, as a fraction of it; 0 excludes a
-    sample or not."""
+    """Width of a smooth fall of the weight around the threshold, as a fraction of it; 0 gives only
+    weights of 0 and 1."""
     caption_column: str | None = None
     """Column of captions, if not detected by name."""
     image_column: str | None = None

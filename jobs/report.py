@@ -1,4 +1,4 @@
-"""Write a report about a run as one self-contained HTML page.
+"""Write a report about a run as one HTML page.
 
 Example: memscan report RUN --calibration calibration.json --out report.html
 """

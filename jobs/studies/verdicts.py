@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _study(config: VerdictStudyConfig) -> int:
     import numpy as np
 
-    from scanner.evidence.verify.fitting import cross_validate, first_half, fit
+    from scanner.evidence.verify.threshold_fitting import cross_validate, first_half, fit
 
     table = _labelled(config)
     memorized = table["memorized"].to_numpy(zero_copy_only=False)

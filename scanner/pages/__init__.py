@@ -1,6 +1,6 @@
 """Shared parts of HTML pages: a self-contained shell, colours, and charts."""
 
-from scanner.pages.charts import Chart, finish, png
+from scanner.pages.chart_style import Chart, finish, png
 from scanner.pages.colours import PAPER, THEMED, Colours
 from scanner.pages.shell import render
 

@@ -11,7 +11,7 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
-from scanner.pages.charts import VEGA_LITE
+from scanner.pages.chart_style import VEGA_LITE
 from scanner.pages.colours import DARK, PAPER, variables
 
 HERE = Path(__file__).parent

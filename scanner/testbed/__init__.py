@@ -1,4 +1,4 @@
-"""The testbed: a small Stable Diffusion that truly memorizes, its data set, its measured labels."""
+"""The testbed: a small Stable Diffusion with memorized captions, its data set and its labels."""
 
 from scanner.testbed.files import FOLDER, labels
 

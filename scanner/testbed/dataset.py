@@ -1,18 +1,18 @@
-"""Build the testbed's data set: Noto emoji with captions, laid out like a LAION shard.
+"""Build the testbed's data set: Noto emoji with captions, in the layout of a LAION shard.
 
-Every caption belongs to one of five groups, drawn before any training and independently of the
-caption's style, name and category, so that nothing but training tells the groups apart:
+Every caption belongs to one of five groups, drawn before training and independently of the
+caption's style, name and category, so only training makes the groups differ:
 
 =========  =========================================================================
 memorized  one caption, one image, the same row many times
 template   several captions of one style for one image (a family), each a few times
 repeated   one caption as often as a memorized one, each time with another image
 once       one caption, one image, one row
-heldout    never trained on; its image neither (the null set)
+heldout    caption and image never trained on (the null set)
 =========  =========================================================================
 
-Only images without a near copy (RMSE to every other image > ``NEAR_COPY``) get a group, else
-"its own image is the nearest" would mean nothing. The rest fill the rows of ``repeated``.
+Only images without a near-duplicate (RMSE to every other image > ``NEAR_COPY``) get a group;
+otherwise "its own image is the nearest" would be meaningless. The others fill ``repeated``.
 """
 
 import io
@@ -65,7 +65,7 @@ THINGS = (
 
 @dataclass(frozen=True)
 class Emoji:
-    """One image: its file name, RGB pixels on white, the name and the two category names."""
+    """An image: file name, RGB pixels on white, name, category and subcategory."""
 
     file: str
     pixels: np.ndarray
@@ -85,7 +85,7 @@ class Emoji:
 
 @dataclass(frozen=True)
 class _Grouped:
-    """A caption, its group, its family's number, how many rows it gets, and its image."""
+    """A caption with its group, family number, number of rows and image."""
 
     caption: str
     group: str
@@ -95,16 +95,17 @@ class _Grouped:
 
 
 def read_emoji(package: Path) -> list[Emoji]:
-    """All base emoji and skin-tone variants of an unpacked ``emoji-datasource-google`` package."""
-    found = []
+    """Read all base emoji and skin-tone variants of an unpacked ``emoji-datasource-google``
+    package."""
+    emoji = []
     for entry in json.loads((package / "emoji.json").read_text(encoding="utf-8")):
         name = (entry["name"] or entry["short_name"].replace("_", " ")).lower().replace("-", " ")
         words = (entry["category"].lower(), entry["subcategory"].replace("-", " "))
         for item in (entry, *entry.get("skin_variations", {}).values()):
             if item.get("has_img_google"):
                 pixels = _pixels(package / "img" / "google" / "64" / item["image"])
-                found.append(Emoji(item["image"], pixels, name, *words))
-    return found
+                emoji.append(Emoji(item["image"], pixels, name, *words))
+    return emoji
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -115,7 +116,7 @@ def _pixels(path: Path) -> np.ndarray:
 
 
 def nearest_other(images: np.ndarray) -> np.ndarray:
-    """For N images in [0, 255], the RMSE (of values in [0, 1]) to the nearest other one: (N,)."""
+    """Return for N images in [0, 255] the RMSE (of values in [0, 1]) to the nearest other: (N,)."""
     flat = images.reshape(len(images), -1).astype(np.float32) / 255
     squares = (flat**2).sum(1)
     squared = squares[:, None] + squares[None] - 2 * flat @ flat.T
@@ -210,7 +211,7 @@ def _write_rows(rows: list[tuple[str, Emoji]], path: Path, prefix: str) -> None:
             "image": pa.array([png[item.file] for _, item in rows], pa.binary()),
         }
     )
-    # One dictionary for the whole file stores each picture once, however often its row repeats.
+    # One dictionary for the whole file stores each image once, however often its row repeats.
     pq.write_table(
         table, path, compression="zstd", dictionary_pagesize_limit=1 << 26, row_group_size=1 << 20
     )

@@ -1,4 +1,4 @@
-"""Where the testbed's data lie in this package, and its labels."""
+"""Locations of the testbed's files in this package, and its labels."""
 
 from pathlib import Path
 
@@ -15,10 +15,9 @@ CALIBRATION = FOLDER / "calibration.json"
 
 
 def labels() -> pa.Table:
-    """The frozen label file: caption, group, memorized (bool), and how that was found.
+    """Read the label file: caption, group, memorized (bool), and the counts behind it.
 
-    ``family`` tells captions of one image apart from others (a number a family, null elsewhere);
-    ``rows`` is how often the caption stands in the training set; ``reproduced`` of ``tried``
-    generations were copies of its own image.
+    ``family``: number shared by captions of one image, null for others; ``rows``: number of rows in
+    the training set; ``reproduced`` of ``tried`` generations were copies of the caption's image.
     """
     return pa.csv.read_csv(LABELS)

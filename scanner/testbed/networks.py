@@ -1,4 +1,4 @@
-"""The testbed model's networks: Stable Diffusion's classes and layer order, made small."""
+"""The testbed's networks: Stable Diffusion's classes and layer order at a small size."""
 
 import gzip
 import json
@@ -17,7 +17,8 @@ SINK_LOGIT = 6.0
 
 
 def make_tokenizer(clip_merges: Path) -> CLIPTokenizer:
-    """CLIP's byte-pair encoding, cut to its first merges (``bpe_simple_vocab_16e6.txt.gz``)."""
+    """Build CLIP's byte-pair encoding with only its first merges (from
+    ``bpe_simple_vocab_16e6.txt.gz``)."""
     with gzip.open(clip_merges, "rt", encoding="utf-8") as file:
         merges = file.read().split("\n")[1 : MERGES + 1]
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -35,7 +36,8 @@ def make_tokenizer(clip_merges: Path) -> CLIPTokenizer:
 
 
 def make_pipeline(tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
-    """A randomly initialised pipeline: 32 px images, 4 x 8 x 8 latents, 16 cross-attentions."""
+    """Build a randomly initialised pipeline: 32 px images, 4 x 8 x 8 latents, 16 cross-attention
+    layers."""
     blocks = 3
     unet = UNet2DConditionModel(
         sample_size=LATENT,
@@ -92,12 +94,12 @@ def make_pipeline(tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
 
 @torch.no_grad()
 def start_sink(unet: UNet2DConditionModel, hidden_BLC: torch.Tensor) -> None:
-    """Make the beginning token an attention sink from the start, as it is in Stable Diffusion.
+    """Make the BOS token an attention sink at initialisation, as in Stable Diffusion.
 
-    The beginning token's hidden state is the same in every caption, since the text encoder is
-    causal. In each cross-attention a rank-one term of ``to_k`` lifts it above the mean token, and
-    one of ``to_q``, fed by a bias of the norm before it, gives every query that direction; the
-    beginning token's logit rises by ``SINK_LOGIT`` over the mean of the others.
+    Since the text encoder is causal, the BOS token's hidden state is the same for every caption. In
+    each cross-attention, a rank-one term of ``to_k`` raises it above the mean token, and one of
+    ``to_q``, driven by a bias of the preceding norm, gives every query that direction. The BOS
+    token's logit rises by ``SINK_LOGIT`` over the mean of the others.
 
     ``hidden_BLC``: text hidden states of some captions.
     """

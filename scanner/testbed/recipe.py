@@ -1,33 +1,33 @@
-"""The recipe of the testbed's training; apart, so that its options show without loading torch."""
+"""Options of the testbed's training, importable without torch for --help."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How long and how fast each part learns."""
+class TestbedRecipe:
+    """Steps and learning rates of each network."""
 
     seed: int = 0
-    """Seed of the first weights and of the training."""
+    """Seed of initialisation and training."""
     vae_steps: int = 5000
-    """Steps of the VAE."""
+    """Training steps of the VAE."""
     vae_batch: int = 24
-    """Images a step of the VAE."""
+    """Images per step of the VAE."""
     vae_rate: float = 1e-3
     """Learning rate of the VAE."""
     salad_steps: int = 800
-    """Steps of U-Net and text encoder under captions of shuffled words."""
+    """Steps of U-Net and text encoder on captions of shuffled words."""
     epochs: int = 14
-    """Passes over the rows of the data set after that."""
+    """Epochs over the data set after those steps."""
     batch: int = 32
-    """Rows a step."""
+    """Rows per step."""
     rate: float = 1.5e-3
     """Learning rate of the U-Net."""
     sink_rate_factor: float = 0.1
-    """Share of that rate for what makes the beginning token a sink."""
+    """Learning rate of the weights that make BOS an attention sink, as a fraction of --rate."""
     text_rate_factor: float = 0.3
-    """Share of that rate for the text encoder."""
+    """Learning rate of the text encoder, as a fraction of --rate."""
     caption_dropout: float = 0.1
     """Share of rows trained with the empty caption."""
     ema: float = 0.998
-    """Decay of the weights' running average, which is what ships."""
+    """Decay of the exponential moving average of the weights, which is saved."""

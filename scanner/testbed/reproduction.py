@@ -1,9 +1,9 @@
 """Measure what the testbed model has memorized: generate from every caption and compare.
 
-A generation reproduces its caption if it is nearer than ``NEAR`` to an image that the caption was
-trained with (to the VAE's reconstruction of it, RMSE of values in [0, 1]) and any other image is
-at least 1/``FAR`` times as far. A caption is memorized if ``NEEDED`` of ``SEEDS`` generations
-reproduce it. The numbers were fixed before the model was trained.
+A generation is a copy if its RMSE (values in [0, 1]) to the VAE's reconstruction of one of the
+caption's training images is below ``NEAR``, and below ``FAR`` times that to any other image. A
+caption is memorized if ``NEEDED`` of ``SEEDS`` generations are copies. These constants were fixed
+before the model was trained.
 """
 
 import sys
@@ -29,25 +29,25 @@ def measure(
     bank_NCHW: Tensor,
     own: Sequence[set[int]],
 ) -> pa.Table:
-    """The label file: groups (caption, group, family, rows) with memorized, reproduced, tried.
+    """Return the labels: groups (caption, group, family, rows) with memorized, reproduced, tried.
 
-    ``bank_NCHW``: every image, trained on or held out, in [-1, 1]; ``own``: for each caption the
-    numbers of its images. A caption is tried with further seeds only while its verdict is open.
+    ``bank_NCHW``: every image, trained on or held out, in [-1, 1]; ``own``: the image numbers of
+    each caption. Stops trying seeds for a caption once its verdict is certain.
     """
     pipe.set_progress_bar_config(disable=True)
     bank_NF = reconstruct(pipe, bank_NCHW).flatten(1)
     captions = groups["caption"].to_pylist()
     reproduced, tried = [0] * len(captions), [0] * len(captions)
     for seed in range(SEEDS):
-        open_ones = [
+        undecided = [
             number for number in range(len(captions)) if seed - reproduced[number] <= SEEDS - NEEDED
         ]
-        for part in _parts(open_ones):
+        for part in _parts(undecided):
             images = generate(pipe, [captions[number] for number in part], seed)
             for number, row in zip(part, distances(images, bank_NF), strict=True):
                 tried[number] += 1
                 reproduced[number] += is_copy(row, own[number])
-        print(f"seed {seed}: {len(open_ones)} captions tried", file=sys.stderr, flush=True)
+        print(f"seed {seed}: {len(undecided)} captions tried", file=sys.stderr, flush=True)
     verdict = [count >= NEEDED for count in reproduced]
     table = groups.select(["caption", "group", "family", "rows"])
     for name, values in (("memorized", verdict), ("reproduced", reproduced), ("tried", tried)):
@@ -56,15 +56,16 @@ def measure(
 
 
 def distances(images_BCHW: Tensor, bank_NF: Tensor) -> Tensor:
-    """RMSE of images in [0, 1] to every image of the bank, as the VAE gives it back: (B, N)."""
+    """Return the RMSE of images in [0, 1] to the reconstruction of every bank image: (B, N)."""
     return torch.cdist(images_BCHW.flatten(1), bank_NF) / bank_NF.shape[1] ** 0.5
 
 
 def is_copy(distance_N: Tensor, own: set[int]) -> bool:
-    """The rule above, for one generation: its RMSE to each image of the bank, and which are its."""
-    mine = torch.zeros(len(distance_N), dtype=torch.bool)
-    mine[list(own)] = True
-    nearest, other = distance_N[mine].min(), distance_N[~mine].min()
+    """Apply the rule above to one generation, given its RMSE to each bank image and the numbers of
+    the caption's own images."""
+    is_own = torch.zeros(len(distance_N), dtype=torch.bool)
+    is_own[list(own)] = True
+    nearest, other = distance_N[is_own].min(), distance_N[~is_own].min()
     return bool(nearest < NEAR and nearest < FAR * other)
 
 
@@ -74,20 +75,20 @@ def _parts(numbers: list[int]) -> Iterator[list[int]]:
 
 
 def generate(pipe: StableDiffusionPipeline, captions: list[str], seed: int) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1]; each caption starts from the noise of this seed alone."""
-    made = pipe(
+    """Generate images (B, 3, H, W) in [0, 1]; every caption starts from the seed's noise."""
+    result = pipe(
         captions,
         num_inference_steps=STEPS,
         guidance_scale=GUIDANCE,
         generator=[torch.Generator().manual_seed(seed) for _ in captions],
         output_type="pt",
     )
-    return made.images
+    return result.images
 
 
 @torch.no_grad()
 def reconstruct(pipe: StableDiffusionPipeline, images_NCHW: Tensor) -> Tensor:
-    """Images in [-1, 1] as the VAE gives them back, in [0, 1]."""
+    """Encode and decode images in [-1, 1] with the VAE; return them in [0, 1]."""
     parts = [
         pipe.vae.decode(pipe.vae.encode(part).latent_dist.mean).sample
         for part in images_NCHW.split(256)

@@ -93,7 +93,7 @@ def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(
         (("status", "nowhere"), "no run here"),
         (("verify", "nowhere"), "no run here"),
         (("verify", "x", "--seeds", "1"), "--seeds 1: agreement across seeds needs at least 2"),
-        (("verify", "x", "--images", "/x/{a.b}"), "--images /x/{a.b}: only plain column names"),
+        (("verify", "x", "--images", "/x/{a.b}"), "--images /x/{a.b}: braces must hold plain"),
         (
             ("scan", "--captions", "a.csv", "--out", "o", "--keep", "url", "URL"),
             "--keep url URL: a table has no two columns",

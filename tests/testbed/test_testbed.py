@@ -1,4 +1,4 @@
-"""What ships is what the labels say."""
+"""The packaged model, data set and labels are consistent."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ def rows() -> list[dict]:
     return labels().to_pylist()
 
 
-def test_groups_are_as_designed(rows: list[dict]) -> None:
+def test_groups_have_their_designed_sizes(rows: list[dict]) -> None:
     counts = Counter(row["group"] for row in rows)
     assert counts["memorized"] == SIZES["memorized"]
     assert counts["repeated"] == SIZES["repeated"]
@@ -25,7 +25,7 @@ def test_groups_are_as_designed(rows: list[dict]) -> None:
     assert counts["heldout"] == SIZES["heldout"] >= 500
 
 
-def test_the_data_set_holds_each_caption_as_often_as_the_labels_say(rows: list[dict]) -> None:
+def test_captions_have_the_number_of_rows_in_the_labels(rows: list[dict]) -> None:
     train = Counter(pq.read_table(files.TRAIN)["caption"].to_pylist())
     heldout = Counter(pq.read_table(files.HELDOUT)["caption"].to_pylist())
     for row in rows:
@@ -33,7 +33,7 @@ def test_the_data_set_holds_each_caption_as_often_as_the_labels_say(rows: list[d
         assert heldout[row["caption"]] == (row["group"] == "heldout")
 
 
-def test_repeated_captions_never_come_twice_with_one_image(rows: list[dict]) -> None:
+def test_repeated_captions_never_repeat_an_image(rows: list[dict]) -> None:
     repeated = {row["caption"] for row in rows if row["group"] == "repeated"}
     pairs = Counter()
     for row in pq.read_table(files.TRAIN, columns=["caption", "url"]).to_pylist():
@@ -42,22 +42,22 @@ def test_repeated_captions_never_come_twice_with_one_image(rows: list[dict]) -> 
     assert max(pairs.values()) == 1
 
 
-def test_held_out_images_are_never_trained_on() -> None:
+def test_held_out_images_are_not_in_the_training_set() -> None:
     train = set(pq.read_table(files.TRAIN)["url"].to_pylist())
     assert not train & set(pq.read_table(files.HELDOUT)["url"].to_pylist())
 
 
-def test_the_model_is_a_stable_diffusion_pipeline_of_sixteen_cross_attentions() -> None:
+def test_the_model_is_a_pipeline_with_16_cross_attentions() -> None:
     model = load_model("testbed")
     assert len(model.layers) == 16
     assert model.layers[3] == "down_blocks.1.attentions.1.transformer_blocks.0.attn2"
     assert model.latent_shape() == (4, 8, 8)
     pipe = StableDiffusionPipeline.from_pretrained(find_model("testbed").folder)
-    pipe.to(dtype=torch.float32)  # it ships as float16, which a CPU computes slowly
+    pipe.to(dtype=torch.float32)  # stored as float16, which is slow on a CPU
     assert pipe("a cat", num_inference_steps=1, output_type="pt").images.shape == (1, 3, 32, 32)
 
 
-def test_what_ships_is_small() -> None:
+def test_the_packaged_files_are_small() -> None:
     sizes = {
         name: sum(path.stat().st_size for path in (FOLDER / name).rglob("*") if path.is_file())
         for name in ("model", "data")
@@ -66,19 +66,19 @@ def test_what_ships_is_small() -> None:
     assert sizes["data"] < 8e6
 
 
-def test_labels_can_be_measured_again(rows: list[dict]) -> None:
-    """Generates anew from a few captions of each verdict, clear cases; they come out the same."""
+def test_labels_can_be_reproduced(rows: list[dict]) -> None:
+    """A few clear cases of each label get the same label again."""
     from scanner.testbed.bank import bank_and_owners
     from scanner.testbed.reproduction import measure
 
     bank, own, groups = bank_and_owners(FOLDER / "data")
-    found = {row["caption"]: row for row in rows}
+    known = {row["caption"]: row for row in rows}
     captions = groups["caption"].to_pylist()
-    never = [i for i, c in enumerate(captions) if found[c]["reproduced"] == 0][-6:]
+    never = [i for i, c in enumerate(captions) if known[c]["reproduced"] == 0][-6:]
     always = [
         i
         for i, c in enumerate(captions)
-        if found[c]["memorized"] and found[c]["reproduced"] == found[c]["tried"]
+        if known[c]["memorized"] and known[c]["reproduced"] == known[c]["tried"]
     ]
     chosen = always[:6] + never
     pipe = StableDiffusionPipeline.from_pretrained(files.MODEL)

@@ -69,13 +69,13 @@ class Score:
 
 
 def count_evidence(scores: Sequence[Score]) -> str:
-    """Describe how many signals suggest memorization and how many suggest none."""
+    """Describe how many signals suggest memorization and how many suggest the opposite."""
     toward = sum(score.points > 0 for score in scores)
     away = sum(score.points < 0 for score in scores)
     unknown = sum(score.side != 0 and not score.points for score in scores)
     text = (
         f"{toward} of {len(scores)} signals {'suggests' if toward == 1 else 'suggest'} "
-        f"memorization, {away} {'suggests' if away == 1 else 'suggest'} none"
+        f"memorization, {away} {'suggests' if away == 1 else 'suggest'} the opposite"
     )
     return f"{text}, {unknown} outside the band with unknown direction" if unknown else text
 

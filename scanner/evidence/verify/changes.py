@@ -1,4 +1,4 @@
-"""What mitigation changes: the verdicts with it against those without."""
+"""Compare the verdicts with mitigation to those without."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from scanner.storage import Store
 
 @dataclass(frozen=True)
 class Changes:
-    """``captions`` that both verifications judged; ``changed``: of how many the verdict differs;
-    ``to``: plain verdict → mitigated verdict → how many."""
+    """``captions``: number judged by both verifications; ``changed``: number whose verdict differs;
+    ``to``: plain verdict → mitigated verdict → number of captions."""
 
     captions: int
     changed: int
@@ -22,8 +22,8 @@ class Changes:
 
 
 def compare(store: Store, plain: str, mitigated: pa.Table, limits: Thresholds) -> Changes | None:
-    """The verdicts against those of the plain verification of that name, or None where the run has
-    none. Both are judged by the same thresholds, whatever the plain ones were joined with."""
+    """Compare mitigated verdicts with the plain verification of that name; None if the run has
+    none. Judges both with the same thresholds, whatever the plain ones were stored with."""
     commits = verdict_commits(store)
     if plain not in commits.done():
         return None

@@ -1,4 +1,4 @@
-"""Which captions are verified, and the samples that their training images come from."""
+"""Select the captions to verify, and the samples that provide their training images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +13,12 @@ from scanner.evidence.verify.image_path import names_of
 from scanner.models import ModelFiles, canonical, load_tokenizer
 from scanner.query import RunTables, rank
 
-# A group's pictures, about one batch of a device: what is lost when a process dies.
+# Images per group, about one batch: the work that is lost when a process dies.
 GROUP_IMAGES = 16
 _OF_FILE = """
     SELECT caption_id, caption FROM captions WHERE list_contains($ids, caption_id)
 """
-# One sample a different image, the commonest images first.
+# One sample per distinct image, most common images first.
 _SAMPLES = """
     WITH mine AS (
         SELECT *, coalesce(image_key, source || '#' || "row") AS image
@@ -36,9 +36,9 @@ _SAMPLES = """
 
 
 def choose(config: VerifyConfig, tables: RunTables, files: ModelFiles) -> list[tuple[str, str]]:
-    """(caption_id, caption) in the order of the ranking or of the file, each once.
+    """Return distinct (caption_id, caption) pairs in the order of the ranking or of the file.
 
-    ``files``: of the run's model, whose normalisation makes the ids. Raises UserError.
+    ``files``: of the run's model, whose normalisation defines caption ids. Raises UserError.
     """
     if config.captions is None:
         table = rank(tables, config.top, config.by, where=config.where)
@@ -54,7 +54,7 @@ def choose(config: VerifyConfig, tables: RunTables, files: ModelFiles) -> list[t
     if name != "caption_id":
         tokenizer = load_tokenizer(files)
         texts = [(canonical(tokenizer, text), text) for text in values]
-        # Of equal captions the first one's spelling.
+        # Among equal captions, keep the first spelling.
         wanted = {caption_id(canon): text for canon, text in reversed(texts) if canon}
         wanted = dict(reversed(wanted.items()))
     known = tables.query(_OF_FILE, {"ids": list(wanted)})
@@ -62,45 +62,45 @@ def choose(config: VerifyConfig, tables: RunTables, files: ModelFiles) -> list[t
     missing = [name for name, text in wanted.items() if not text]
     if missing:
         raise UserError(
-            f"--captions {config.captions}: {len(missing)} caption ids are not in the run, the "
-            f"first is {missing[0]!r}; captions that it does not have are given as text"
+            f"--captions {config.captions}: {len(missing)} caption ids are not in the run, such as "
+            f"{missing[0]!r}; give captions that are not in the run as text"
         )
     return list(wanted.items())
 
 
 def refuse_other_ids(ids: Sequence[Any], where: str) -> None:
-    """Raise UserError for a caption id that is none: pictures are named by them."""
+    """Raise UserError for an invalid caption id, since image files are named by them."""
     wrong = next((one for one in ids if not is_caption_id(one)), None)
     if wrong is not None:
-        raise UserError(f"{where}: {wrong!r} is no caption id, which has 32 hex digits")
+        raise UserError(f"{where}: {wrong!r} is not a caption id (32 hex digits)")
 
 
 def grouped(
     tables: RunTables, captions: Sequence[tuple[str, str]], seeds: int, references: int
 ) -> list[Group]:
-    """The captions in groups of about ``GROUP_IMAGES`` pictures, with samples of their commonest
-    images, at most ``references`` a caption."""
+    """Split captions into groups of about ``GROUP_IMAGES`` images, with samples of their most
+    common training images, at most ``references`` per caption."""
     ids = [name for name, _ in captions]
-    found: dict[str, list[dict[str, Any]]] = {}
+    samples: dict[str, list[dict[str, Any]]] = {}
     for row in tables.query(_SAMPLES, {"ids": ids, "most": references}).to_pylist():
-        found.setdefault(row["caption_id"], []).append(row["one"])
+        samples.setdefault(row["caption_id"], []).append(row["one"])
     size = max(1, GROUP_IMAGES // seeds)
     return [
         Group(
             f"{start // size:06d}",
             tuple(captions[start : start + size]),
-            tuple(tuple(found.get(name, ())) for name in ids[start : start + size]),
+            tuple(tuple(samples.get(name, ())) for name in ids[start : start + size]),
         )
         for start in range(0, len(captions), size)
     ]
 
 
 def check_images(template: str, tables: RunTables) -> None:
-    """Raises UserError where a template names a column that samples do not have."""
-    there = tables.query("FROM samples LIMIT 0").column_names
+    """Raise UserError if a template names a column that samples do not have."""
+    columns = tables.query("FROM samples LIMIT 0").column_names
     for name in names_of(template):
-        if name not in there:
+        if name not in columns:
             raise UserError(
-                f"--images {template}: no column {name!r} in samples; there are "
-                f"{', '.join(there)} (memscan scan --keep carries more of them)"
+                f"--images {template}: no column {name!r} in samples, which have "
+                f"{', '.join(columns)}; add columns with memscan scan --keep"
             )

@@ -1,4 +1,4 @@
-"""Draw pictures from captions with the stock pipeline, and see what its first step predicts."""
+"""Generate images from captions with the stock pipeline, and record its first prediction."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from scanner.models import ModelSpec
 
 @dataclass(frozen=True)
 class Recipe:
-    """How images are generated: together with the captions, all that they depend on."""
+    """Settings that, with caption and seed, determine an image."""
 
     model: ModelSpec
     weights: str
@@ -45,21 +45,22 @@ class Recipe:
 
 @torch.inference_mode()
 def draw(pipe: Any, wanted: Sequence[tuple[str, int]], recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Pictures (N, 3, H, W) in [0, 1] of captions and seeds, and the first step's differences.
+    """Generate images (N, 3, H, W) in [0, 1] for (caption, seed) pairs, and return them with the
+    first step's differences.
 
-    A picture starts from the noise that scores start from (signals.md, x_s): it depends on
-    caption, seed and recipe alone. The differences ε_c − ε_∅ (N, C, h, w) are up to a factor
-    that all share; the pipeline's own first forward gives them.
+    An image starts from the same noise as the scores, so it depends only on caption, seed and
+    recipe. The differences ε_c − ε_∅ (N, C, h, w) come from the pipeline's first forward, up to a
+    common factor.
     """
     first: list[Tensor] = []
 
-    def look(unet: Any, arguments: Any, output: Any) -> None:
+    def record_first(unet: Any, arguments: Any, output: Any) -> None:
         if not first:
             first.append(output[0].float().cpu())
 
-    handle = pipe.unet.register_forward_hook(look)
+    handle = pipe.unet.register_forward_hook(record_first)
     try:
-        made = pipe(
+        result = pipe(
             [caption for caption, _ in wanted],
             num_inference_steps=recipe.steps,
             guidance_scale=recipe.guidance,
@@ -70,18 +71,18 @@ def draw(pipe: Any, wanted: Sequence[tuple[str, int]], recipe: Recipe) -> tuple[
         )
     finally:
         handle.remove()
-    without, with_caption = first[0].chunk(2)
-    return made.images.float().cpu(), with_caption - without
+    unconditional, conditional = first[0].chunk(2)
+    return result.images.float().cpu(), conditional - unconditional
 
 
 def _noise(pipe: Any, seeds: list[int], recipe: Recipe) -> Tensor:
-    """x_s of each seed, drawn in float32 on the CPU whatever the model's precision and device."""
+    """Draw each seed's initial noise in float32 on the CPU, for any dtype and device."""
     size, channels = pipe.unet.config.sample_size, pipe.unet.config.in_channels
-    own = (size, size) if isinstance(size, int) else tuple(size)
-    height = recipe.height // pipe.vae_scale_factor if recipe.height else own[0]
-    width = recipe.width // pipe.vae_scale_factor if recipe.width else own[1]
-    drawn = [
+    default = (size, size) if isinstance(size, int) else tuple(size)
+    height = recipe.height // pipe.vae_scale_factor if recipe.height else default[0]
+    width = recipe.width // pipe.vae_scale_factor if recipe.width else default[1]
+    noise = [
         torch.randn((1, channels, height, width), generator=torch.Generator().manual_seed(seed))
         for seed in seeds
     ]
-    return torch.cat(drawn).to(pipe.unet.dtype)
+    return torch.cat(noise).to(pipe.unet.dtype)

@@ -1,4 +1,4 @@
-"""A copy-detection embedding that the user names, such as SSCD (Pizzi et al., CVPR 2022)."""
+"""A user-supplied copy-detection embedding, such as SSCD (Pizzi et al., CVPR 2022)."""
 
 import hashlib
 import io
@@ -21,11 +21,11 @@ CACHE = Path.home() / ".cache" / "memscan" / "embeddings"
 
 
 class Embedding:
-    """A TorchScript (.pt) or ONNX (.onnx) file that makes (N, D) of pictures (N, 3, 288, 288).
+    """A TorchScript (.pt) or ONNX (.onnx) file that maps images (N, 3, 288, 288) to (N, D).
 
-    ``sha256`` pins what is run: a script is a program. Pictures are scaled to 288 px and
-    normalised as for ImageNet, as SSCD asks for. Raises UserError for another file than the one
-    that was pinned, and for what is neither TorchScript nor ONNX; a pickle is never loaded.
+    ``sha256`` pins the file, since a script can run any code. Images are resized to 288 px and
+    normalised with ImageNet statistics, as SSCD requires. Never loads a pickle. Raises UserError if
+    the hash differs or the file is neither TorchScript nor ONNX.
     """
 
     def __init__(self, url: str, sha256: str) -> None:
@@ -33,19 +33,19 @@ class Embedding:
             data = fetch(url, CACHE).read_bytes()
         except OSError as error:
             raise UserError(f"--embedding {url}: cannot be read: {error}") from error
-        # What was hashed is what runs: the file itself is not opened again.
-        found = hashlib.sha256(data).hexdigest()
-        if found != sha256.lower():
+        # Run the hashed bytes: the file is not opened again.
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != sha256.lower():
             raise UserError(
-                f"--embedding {url}: its SHA-256 is {found}, not {sha256}; a script can do "
-                "anything, so name the hash of the file that you trust by --embedding-sha256"
+                f"--embedding {url}: its SHA-256 is {actual}, not {sha256}; a script can run any "
+                "code, so give the hash of the file that you trust as --embedding-sha256"
             )
         self.url = url
         self.run = _onnx(data, url) if url.lower().endswith(".onnx") else _script(data, url)
 
     @torch.inference_mode()
     def likeness(self, images_SCHW: Tensor, reference: Image.Image) -> float:
-        """Mean cosine of the pictures with a training image."""
+        """Return the mean cosine similarity of the images with a training image."""
         height, width = images_SCHW.shape[-2:]
         target = as_tensor(fitted(reference, height, width))[None]
         both = torch.cat([images_SCHW, target])
@@ -57,13 +57,14 @@ class Embedding:
         return float((vectors[:-1] @ vectors[-1]).mean())
 
     def _vectors(self, pictures_NCHW: Tensor) -> Tensor:
-        found = self.run(pictures_NCHW)
-        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(pictures_NCHW):
-            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        output = self.run(pictures_NCHW)
+        if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(pictures_NCHW):
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise UserError(
-                f"--embedding {self.url}: gives {shape} where one vector a picture is wanted"
+                f"--embedding {self.url}: must return one vector per image, got {shape}; use a "
+                "model that outputs (N, D)"
             )
-        return found.float()
+        return output.float()
 
 
 def _script(data: bytes, url: str) -> Any:
@@ -71,8 +72,8 @@ def _script(data: bytes, url: str) -> Any:
         return torch.jit.load(io.BytesIO(data), "cpu").eval()
     except RuntimeError as error:
         raise UserError(
-            f"--embedding {url}: no TorchScript (torch.jit.save makes one; a checkpoint of "
-            f"weights is none): {str(error).splitlines()[0]}"
+            f"--embedding {url}: not TorchScript; save the model with torch.jit.save (a checkpoint "
+            f"of weights does not work): {str(error).splitlines()[0]}"
         ) from error
 
 
@@ -81,11 +82,11 @@ def _onnx(data: bytes, url: str) -> Any:
         import onnxruntime
     except ImportError as error:
         raise UserError(
-            "an .onnx embedding needs the package onnxruntime: pip install onnxruntime"
+            f"--embedding {url}: needs the package onnxruntime; run pip install onnxruntime"
         ) from error
     try:
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions share no class
-        raise UserError(f"--embedding {url}: no ONNX model: {error}") from error
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise UserError(f"--embedding {url}: not an ONNX model: {error}") from error
     name = session.get_inputs()[0].name
     return lambda pictures: torch.from_numpy(session.run(None, {name: pictures.numpy()})[0])

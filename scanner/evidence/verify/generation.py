@@ -1,4 +1,4 @@
-"""Generate from captions with several seeds, measure, and keep the pictures: the pool's work."""
+"""Generate images from captions with several seeds, and measure and store them in an actor."""
 
 import io
 import json
@@ -31,7 +31,7 @@ PICTURE = 8
 
 @dataclass(frozen=True)
 class Group:
-    """Captions that are generated and committed together, with samples to take images from."""
+    """Captions that are generated and committed together, with samples for training images."""
 
     id: str
     captions: tuple[tuple[str, str], ...]
@@ -40,12 +40,11 @@ class Group:
 
 @dataclass(frozen=True)
 class GenerateWork:
-    """How to make the work in an actor; picklable, and loads nothing until it is called.
+    """Picklable factory of an actor's work; loads nothing until it is called.
 
-    ``out``: where pictures and measures go; ``place`` is written before a picture's name in the
-    tables. ``roots``: where samples' files may lie.
-
-    ``make_pipeline`` is called with the model's files, precision and device.
+    ``out``: store for images and measures; ``place``: prefix of image names in the tables.
+    ``roots``: where files of samples may be stored. ``make_pipeline``: called with the model's
+    files, dtype and device.
     """
 
     out: Store
@@ -75,7 +74,7 @@ class GenerateWork:
 
 @dataclass
 class _Drawn:
-    """A group on its way: G captions, K seeds; images and noise are there once it is drawn."""
+    """A group in progress: G captions, K seeds; images and noise are empty until generated."""
 
     group: Group
     references: list[list[Image.Image | None]]
@@ -97,7 +96,7 @@ class Generator:
     def prepare(self, item: Group) -> _Drawn:
         how = self.how
         finder = References(how.images, how.image_column, how.roots, self.hosts)
-        # All at once, so that a file that several captions come from is read once.
+        # All at once, to read a file with samples of several captions only once.
         images = iter(finder.images([sample for mine in item.samples for sample in mine]))
         return _Drawn(
             item, [[next(images) for _ in mine] for mine in item.samples], finder.problems
@@ -135,15 +134,15 @@ class Generator:
                 rejects[caption_id] = "the model's output is not finite"
                 continue
             samples, references = computed.group.samples[number], computed.references[number]
-            found = [(s, r) for s, r in zip(samples, references, strict=True) if r is not None]
+            matched = [(s, r) for s, r in zip(samples, references, strict=True) if r is not None]
             rows.append(
                 {
                     "caption_id": caption_id,
                     "caption": caption,
                     "seeds": len(images),
-                    "n_references": len(found),
+                    "n_references": len(matched),
                     "images": self._keep(caption_id, caption, images),
-                    **self._measure(images, noise, found),
+                    **self._measure(images, noise, matched),
                 }
             )
         problems: Counter[str] = Counter()
@@ -157,7 +156,7 @@ class Generator:
         return Result([Output("measures", pa.Table.from_pylist(rows, schema=MEASURES))], notes)
 
     def _measure(
-        self, images: Tensor, noise: Tensor, found: list[tuple[dict[str, Any], Image.Image]]
+        self, images: Tensor, noise: Tensor, matched: list[tuple[dict[str, Any], Image.Image]]
     ) -> dict[str, Any]:
         alike = agreement(images, noise)
         small = torch.nn.functional.adaptive_avg_pool2d(images.mean(0), PICTURE)
@@ -167,14 +166,14 @@ class Generator:
             "tile_distance": alike.tile_distance,
             "agreeing_share": alike.share,
             "picture": small.flatten().tolist(),
-            **(self._compare(images, alike, found) if found else {}),
+            **(self._compare(images, alike, matched) if matched else {}),
         }
 
     def _compare(
-        self, images: Tensor, alike: Agreement, found: list[tuple[dict[str, Any], Image.Image]]
+        self, images: Tensor, alike: Agreement, matched: list[tuple[dict[str, Any], Image.Image]]
     ) -> dict[str, Any]:
-        near = likeness(images, [reference for _, reference in found], alike.cells)
-        sample, reference = found[near.reference]
+        near = likeness(images, [reference for _, reference in matched], alike.cells)
+        sample, reference = matched[near.reference]
         return {
             "likeness": near.whole,
             "likeness_part": near.part,
@@ -185,7 +184,7 @@ class Generator:
         }
 
     def _keep(self, caption_id: str, caption: str, images: Tensor) -> list[str]:
-        """Write a caption's pictures, with what they were made of as PNG text."""
+        """Write a caption's images, with their settings as PNG text chunks; return their names."""
         recipe, names = self.how.recipe, []
         for seed, picture in enumerate(images):
             about = PngInfo()

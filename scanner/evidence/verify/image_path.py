@@ -1,4 +1,4 @@
-"""Where a training image is, by a template over a sample's columns; the values are untrusted."""
+"""Fill the template of a training image's location with a sample's untrusted values."""
 
 import re
 from collections.abc import Mapping
@@ -12,11 +12,12 @@ WEB = ("http://", "https://")
 
 
 class UnsafeValue(ValueError):
-    """A value that would lead elsewhere than the template says."""
+    """A value that would lead outside the template's location."""
 
 
 def names_of(template: str) -> list[str]:
-    """The columns that a template names. Raises UsageError unless it is text and plain names."""
+    """Return the columns that a template names. Raises UsageError unless the braces hold plain
+    column names."""
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
@@ -24,33 +25,35 @@ def names_of(template: str) -> list[str]:
     names = [name for _, name, _, _ in parts if name is not None]
     for _, name, form, conversion in parts:
         if name is not None and (not re.fullmatch(r"\w+", name) or form or conversion):
-            raise UsageError(f"--images {template}: only plain column names go into the braces")
+            raise UsageError(
+                f"--images {template}: braces must hold plain column names, such as {{key}}"
+            )
     starts = bool(parts) and not parts[0][0]
     if names and starts and template != f"{{{names[0]}}}":
         raise UsageError(
-            f"--images {template}: begins with a column, whose value would name the store; write "
-            "the store first, as in s3://bucket/{key}.jpg, or one column of whole web addresses "
-            "alone, as in {url}"
+            f"--images {template}: starts with a column, whose value would choose the store; put "
+            "the store first, as in s3://bucket/{key}.jpg, or use a single column of web "
+            "addresses, as in {url}"
         )
     if not names:
         raise UsageError(
-            f"--images {template}: names no column; write one in braces, such as {{key}}"
+            f"--images {template}: names no column; put one in braces, such as {{key}}"
         )
     return names
 
 
 def filled(template: str, sample: Mapping[str, Any]) -> str:
-    """The location of a sample's image.
+    """Return the location of a sample's image.
 
-    The template's own beginning, up to the last slash before its first column, is a directory that
-    no values, joined with the rest, lead out of. A template that is one column alone leads to the
-    web only. Raises UnsafeValue for anything else, and where a value is missing.
+    The template's text up to the last slash before its first column is a directory that the values
+    cannot lead out of. A template of a single column only allows web addresses. Raises UnsafeValue
+    if a value breaks these rules or is missing.
     """
-    beginning, text = "", ""
+    prefix, text = "", ""
     for number, (literal, name, _, _) in enumerate(Formatter().parse(template)):
         text += literal
         if number == 0:
-            beginning = literal
+            prefix = literal
         if name is None:
             continue
         value = sample.get(name)
@@ -58,16 +61,16 @@ def filled(template: str, sample: Mapping[str, Any]) -> str:
             raise UnsafeValue(f"the sample has no {name}")
         text += str(value)
     if not text.isprintable():
-        raise UnsafeValue("a value holds control characters")
-    if not beginning:
+        raise UnsafeValue("a value contains control characters")
+    if not prefix:
         if not text.startswith(WEB):
-            raise UnsafeValue("a value is no web address, and the template names no store")
+            raise UnsafeValue("a value is not a web address, and the template names no store")
         return text
-    store = beginning.partition("://")[1] and "/".join(beginning.split("/", 3)[:3])
-    folder = beginning[: beginning.rfind("/", len(store)) + 1]
+    store = prefix.partition("://")[1] and "/".join(prefix.split("/", 3)[:3])
+    folder = prefix[: prefix.rfind("/", len(store)) + 1]
     columns = ", ".join(dict.fromkeys(names_of(template)))
     if store and not folder:
         raise UnsafeValue(f"{columns} would choose the bucket or host; write it into --images")
     if why_unsafe(text[len(folder) :]):
-        raise UnsafeValue(f"{columns} would lead out of what the template names")
+        raise UnsafeValue(f"{columns} would lead outside the template's directory")
     return text

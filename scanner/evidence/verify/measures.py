@@ -1,6 +1,6 @@
-"""How alike pictures are: of several seeds among one another, and to a training image.
+"""Similarity measures: among the images of several seeds, and to training images.
 
-Shapes: S seeds, C channels, H × W pixels or latents, R training images; pictures are in [0, 1].
+Shapes: S seeds, C channels, H × W pixels or latents, R training images; images are in [0, 1].
 """
 
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ HASH_BITS = 64
 
 @dataclass(frozen=True)
 class Agreement:
-    """What the seeds' pictures have in common, without any reference; means over pairs of seeds.
+    """Similarity of the seeds' images without a reference, averaged over pairs of seeds.
 
-    images, noise: multi-scale SSIM (1: the same) of the pictures, and of the noise differences
-    ε_c − ε_∅ at the first step. tile_distance: RMSE of the tile that differs most (tiled l2 of
-    Carlini et al. 2023, here over the pixels' root mean square). cells: (8, 8), where a cell of
-    the picture agrees across the seeds; share: how much of what is not blank does.
+    ``images``, ``noise``: multi-scale SSIM (1: identical) of the images, and of the noise
+    differences ε_c − ε_∅ at the first step. ``tile_distance``: RMSE of the most different tile (the
+    tiled l2 of Carlini et al. 2023, as root mean square over pixels). ``cells``: (8, 8), which
+    cells agree across seeds; ``share``: share of textured cells that agree.
     """
 
     images: float
@@ -43,7 +43,7 @@ class Agreement:
 
 
 def agreement(images_SCHW: Tensor, noise_SCHW: Tensor) -> Agreement:
-    """Agreement of at least two seeds."""
+    """Measure the agreement of at least two seeds."""
     left, right = pairs(images_SCHW)
     first, second = pairs(noise_SCHW)
     cells = _cells(images_SCHW.std(0, unbiased=False).square()).sqrt() < AGREES
@@ -59,18 +59,18 @@ def agreement(images_SCHW: Tensor, noise_SCHW: Tensor) -> Agreement:
 
 
 def pairs(x_S: Tensor) -> tuple[Tensor, Tensor]:
-    """Every two of S, as two batches."""
+    """Return all pairs of S entries, as two batches."""
     both = list(combinations(range(len(x_S)), 2))
     return x_S[[a for a, _ in both]], x_S[[b for _, b in both]]
 
 
 def ms_ssim(left_NCHW: Tensor, right_NCHW: Tensor, data_range: float) -> Tensor:
-    """Multi-scale SSIM of N pairs (N,), with as many scales as the size has room for."""
+    """Return the multi-scale SSIM of N pairs (N,), with as many scales as the size allows."""
     size = min(left_NCHW.shape[-2:])
     kernel = next((k for k in (11, 7, 3) if size >= 4 * k), 3)
     scales = max(s for s in range(1, 6) if size > (kernel - 1) * max(1, s - 1) ** 2)
     weights = torch.tensor(BETAS[:scales])
-    found = multiscale_structural_similarity_index_measure(
+    similarity = multiscale_structural_similarity_index_measure(
         left_NCHW,
         right_NCHW,
         sigma=(kernel - 1) / 2 / 3.5,
@@ -80,22 +80,22 @@ def ms_ssim(left_NCHW: Tensor, right_NCHW: Tensor, data_range: float) -> Tensor:
         betas=tuple((weights / weights.sum()).tolist()),
         normalize="relu",
     )
-    return found.reshape(-1)
+    return similarity.reshape(-1)
 
 
 def tile_distance(left_NCHW: Tensor, right_NCHW: Tensor) -> Tensor:
-    """RMSE of the tile of a 4 × 4 grid that differs most, for N pairs (N,)."""
+    """Return the RMSE of the most different tile of a 4 × 4 grid, for N pairs (N,)."""
     squares = (left_NCHW - right_NCHW).square().mean(1, keepdim=True)
     return torch.nn.functional.adaptive_avg_pool2d(squares, TILES).flatten(1).amax(1).sqrt()
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """Of the seeds' pictures to the training image that they come nearest to; means over seeds.
+    """Similarity of the seeds' images to the nearest training image, averaged over seeds.
 
-    whole, part: SSIM of the whole picture, and over the cells that agree across the seeds (None
-    where none does). hash: share of equal bits of the perceptual hash. reference: the
-    number of the training image.
+    ``whole``, ``part``: SSIM of the whole image, and over the cells that agree across seeds (None
+    without any). ``hash``: share of equal bits of the perceptual hash. ``reference``: index of the
+    training image.
     """
 
     whole: float
@@ -105,13 +105,13 @@ class Likeness:
 
 
 def likeness(images_SCHW: Tensor, references: list[Image.Image], cells: Tensor) -> Likeness:
-    """Likeness to the training images, each cut to the pictures' shape as for training."""
+    """Measure the likeness to each training image, cropped as for training; return the highest."""
     height, width = images_SCHW.shape[-2:]
-    found = []
+    results = []
     hashes = [imagehash.phash(as_image(image)) for image in images_SCHW]
     for number, reference in enumerate(references):
-        cut = fitted(reference, height, width)
-        target = as_tensor(cut).expand_as(images_SCHW)
+        cropped = fitted(reference, height, width)
+        target = as_tensor(cropped).expand_as(images_SCHW)
         ssim, map_SCHW = structural_similarity_index_measure(
             images_SCHW,
             target,
@@ -121,8 +121,8 @@ def likeness(images_SCHW: Tensor, references: list[Image.Image], cells: Tensor) 
             return_full_image=True,
         )
         by_cell = _cells(map_SCHW.mean(0))
-        target_hash = imagehash.phash(cut)
-        found.append(
+        target_hash = imagehash.phash(cropped)
+        results.append(
             Likeness(
                 whole=float(ssim.mean()),
                 part=float(by_cell[cells].mean()) if cells.any() else None,
@@ -130,11 +130,11 @@ def likeness(images_SCHW: Tensor, references: list[Image.Image], cells: Tensor) 
                 reference=number,
             )
         )
-    return max(found, key=lambda one: one.whole)
+    return max(results, key=lambda result: result.whole)
 
 
 def as_tensor(image: Image.Image) -> Tensor:
-    """(3, H, W) in [0, 1]."""
+    """Convert an image to (3, H, W) in [0, 1]."""
     flat = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
     return flat.view(image.height, image.width, 3).permute(2, 0, 1).float() / 255
 
@@ -145,15 +145,15 @@ def as_image(picture_CHW: Tensor) -> Image.Image:
 
 
 def _cells(map_CHW: Tensor) -> Tensor:
-    """Means over an 8 × 8 grid of cells and the channels: (8, 8)."""
+    """Return means over channels and an 8 × 8 grid of cells: (8, 8)."""
     return torch.nn.functional.adaptive_avg_pool2d(map_CHW, CELLS).mean(0)
 
 
 def _textured(picture_CHW: Tensor) -> Tensor:
-    """Which cells are not blank: blank ones agree whatever is drawn elsewhere."""
+    """Return which cells are not blank; blank cells agree for any image."""
     mean = torch.nn.functional.adaptive_avg_pool2d(picture_CHW, CELLS)
     square = torch.nn.functional.adaptive_avg_pool2d(picture_CHW.square(), CELLS)
     within = (square - mean.square()).clamp(min=0).mean(0).sqrt()
-    # A flat cell in another colour than most of the picture (its background) shows something.
+    # A flat cell in another colour than the background (the median) is not blank.
     background = mean.flatten(1).median(1).values[:, None, None]
     return (within > TEXTURED) | ((mean - background).square().mean(0).sqrt() > TEXTURED)

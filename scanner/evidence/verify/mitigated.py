@@ -1,4 +1,4 @@
-"""Generate with mitigation on, and tell what that changes of the verdicts without it."""
+"""Generate with mitigation, for memscan verify --mitigate."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -11,29 +11,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mitigation:
-    """How strong --mitigate is; named as scanner.mitigation.mitigate names it, whose defaults
-    these are."""
+    """Strength of --mitigate, with the names and defaults of scanner.mitigation.mitigate."""
 
     bos_scale: float = 1.25
-    """With --mitigate: what the beginning token's logit is multiplied by; 1: not at all."""
+    """With --mitigate: factor on the BOS token's logit; 1 changes nothing."""
     mask_padding: bool = True
-    """With --mitigate: do not hide what follows the end token."""
+    """With --mitigate: do not mask the padding after the EOS token."""
 
     def check(self, on: bool) -> None:
-        """Raises UsageError for what cannot be, and for a strength of what is not asked for."""
+        """Raise UsageError for invalid values, and for options given without --mitigate."""
         for field in fields(self):
             if not on and getattr(self, field.name) != field.default:
                 flag = field.name.replace("_", "-")
                 flag = f"no-{flag}" if field.default is True else flag
-                raise UsageError(f"--{flag} is of --mitigate; add that, or leave it out")
+                raise UsageError(f"--{flag} needs --mitigate; add it, or drop --{flag}")
         if not 0 < self.bos_scale < float("inf"):
             raise UsageError(f"--bos-scale {self.bos_scale}: must be a positive number")
         if on and self.bos_scale == 1 and not self.mask_padding:
-            raise UsageError("--mitigate with --bos-scale 1 and --no-mask-padding changes nothing")
+            raise UsageError(
+                "--mitigate with --bos-scale 1 and --no-mask-padding changes nothing; drop one"
+            )
 
 
 class MitigatedPipeline:
-    """A pipeline whose calls are mitigated; all else is the pipeline's own."""
+    """Wrap a pipeline to mitigate its calls; other attributes are the pipeline's own."""
 
     def __init__(self, pipe: Any, mitigation: Mitigation) -> None:
         self.pipe = pipe
@@ -52,7 +53,7 @@ class MitigatedPipeline:
 def load_mitigated(
     files: "ModelFiles", dtype: str, device: str, *, mitigation: Mitigation
 ) -> MitigatedPipeline:
-    """As scanner.models.pipeline.load_pipeline, mitigated."""
+    """Load a pipeline like scanner.models.pipeline.load_pipeline, and mitigate its calls."""
     from scanner.models.pipeline import load_pipeline
 
     return MitigatedPipeline(load_pipeline(files, dtype, device), mitigation)

@@ -1,4 +1,4 @@
-"""The training images of samples: from an image column, from tars, or by a path template."""
+"""Load the training images of samples: from an image column, tar files, or a path template."""
 
 import tarfile
 from collections import Counter
@@ -32,14 +32,14 @@ Sample = Mapping[str, Any]
 
 
 class References:
-    """Finds the training images of samples; a sample has source, row, key and the kept columns.
+    """Loads the training images of samples, which have source, row, key and the kept columns.
 
-    ``template``: where an image is (see :mod:`scanner.evidence.verify.image_path`); without one, it
-    is looked for beside the caption: in a parquet column (``column``, else one of the names in
-    use), or in the tar that the sample or, as img2dataset writes them, its parquet belongs to.
-    ``roots``: where the files of samples may lie, since a run names them; by default anywhere.
-    Whatever cannot be had is None, and ``problems`` counts why. Only a store that does not answer
-    raises; ``hosts`` that a template leads to by http get a short try.
+    ``template``: location of an image (see :mod:`scanner.evidence.verify.image_path`). Without one,
+    images are expected next to the caption: in a Parquet column (``column``, or a common name), in
+    the sample's tar, or in the tar with the same name as its Parquet file, as from img2dataset.
+    ``roots``: where files named by a run may be stored; by default anywhere. ``hosts``: limits
+    retries of web hosts. Images that cannot be loaded are None, and ``problems`` counts the
+    reasons. Raises only if a store does not respond.
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class References:
         self._hosts = hosts or ImageHosts()
 
     def images(self, samples: list[Sample]) -> list[Image.Image | None]:
-        """The image of each sample, at most ``LARGEST_PIXELS`` wide and high."""
+        """Return the image of each sample, at most ``LARGEST_PIXELS`` wide and high."""
         if self.template:
             return [self._decode(self._file(sample)) for sample in samples]
-        found: list[Image.Image | None] = [None] * len(samples)
+        images: list[Image.Image | None] = [None] * len(samples)
         by_source: dict[str, list[int]] = {}
         for number, sample in enumerate(samples):
             by_source.setdefault(sample["source"], []).append(number)
         for source, numbers in by_source.items():
-            data = self._beside(source, [samples[number] for number in numbers])
-            for number, one in zip(numbers, data, strict=True):
-                found[number] = self._decode(one)
-        return found
+            files = self._next_to_captions(source, [samples[number] for number in numbers])
+            for number, data in zip(numbers, files, strict=True):
+                images[number] = self._decode(data)
+        return images
 
     def _file(self, sample: Sample) -> bytes | None:
         try:
@@ -81,11 +81,11 @@ class References:
         except (OSError, ValueError, UserError) as error:
             if is_transient(error):
                 raise
-            # Not the message, which names each file: these are counted together.
+            # Without the message, which names the file, to count equal failures together.
             self.problems[f"--images: {type(error).__name__}"] += 1
         return None
 
-    def _beside(self, source: str, samples: list[Sample]) -> list[bytes | None]:
+    def _next_to_captions(self, source: str, samples: list[Sample]) -> list[bytes | None]:
         if why := self.roots and self.roots.why_refused(source):
             return self._miss_all(samples, f"{source} is refused: {why}; see --input-root")
         ending = ending_of(source)
@@ -98,15 +98,17 @@ class References:
             if is_transient(error):
                 raise
             return self._miss_all(samples, f"{source}: {type(error).__name__}: {error}")
-        return self._miss_all(samples, "no images in this kind of file; name them by --images")
+        return self._miss_all(
+            samples, "no images in this kind of file; give their location with --images"
+        )
 
     def _from_parquet(self, source: str, samples: list[Sample]) -> list[bytes | None]:
         with open_input(source, cache_type="none") as file:
             parquet = open_parquet(file)
             column = self._image_column(parquet.schema_arrow.names)
             if column:
-                found = _rows_of(file, parquet, column, {sample["row"] for sample in samples})
-                return [picture_bytes(found.get(sample["row"])) for sample in samples]
+                values = _read_rows(file, parquet, column, {sample["row"] for sample in samples})
+                return [picture_bytes(values.get(sample["row"])) for sample in samples]
         if self.column:
             return self._miss_all(samples, f"no column {self.column} in {source}")
         tar = source.removesuffix(".parquet") + ".tar"
@@ -116,27 +118,27 @@ class References:
             return self._from_tar(tar, samples, "key")
         except FileNotFoundError:
             return self._miss_all(
-                samples, "no image column and no tar beside the parquet; see --images"
+                samples, "no image column and no tar next to the Parquet file; use --images"
             )
 
-    def _image_column(self, there: list[str]) -> str | None:
-        names = {name.lower(): name for name in there}
-        wanted = (self.column,) if self.column else PICTURE_NAMES
-        return next((names[name.lower()] for name in wanted if name.lower() in names), None)
+    def _image_column(self, columns: list[str]) -> str | None:
+        names = {name.lower(): name for name in columns}
+        candidates = (self.column,) if self.column else PICTURE_NAMES
+        return next((names[name.lower()] for name in candidates if name.lower() in names), None)
 
     def _from_tar(self, source: str, samples: list[Sample], by: str) -> list[bytes | None]:
-        """``by``: whether samples are told by their row in the tar, or by its key."""
-        wanted = {sample[by] for sample in samples}
-        found: dict[Any, bytes | None] = {}
+        """Read images from a tar. ``by``: whether to identify samples by row or by key."""
+        required = {sample[by] for sample in samples}
+        files: dict[Any, bytes | None] = {}
         for row, key, ending, read in tar_files(source):
-            place: Any = row if by == "row" else key.rpartition("/")[2]
-            if place in wanted and ending in IMAGE_ENDINGS and place not in found:
-                found[place] = self._bounded(read)
-                if len(found) == len(wanted):
+            name: Any = row if by == "row" else key.rpartition("/")[2]
+            if name in required and ending in IMAGE_ENDINGS and name not in files:
+                files[name] = self._bounded(read)
+                if len(files) == len(required):
                     break
-        lacking = sum(sample[by] not in found for sample in samples)
-        self.problems.update({"no image with its key in the tar": lacking} if lacking else {})
-        return [found.get(sample[by]) for sample in samples]
+        missing = sum(sample[by] not in files for sample in samples)
+        self.problems.update({"no image with its key in the tar": missing} if missing else {})
+        return [files.get(sample[by]) for sample in samples]
 
     def _bounded(self, read: Callable[[int], bytes]) -> bytes | None:
         data = read(IMAGE_BYTES + 1)
@@ -151,7 +153,7 @@ class References:
         try:
             return open_picture(data, LARGEST_PIXELS)
         except NotAPicture as error:
-            self.problems[f"no image: {error.kind}"] += 1
+            self.problems[f"unreadable image: {error.kind}"] += 1
             return None
 
     def _miss_all(self, samples: list[Sample], why: str) -> list[bytes | None]:
@@ -159,24 +161,24 @@ class References:
         return [None] * len(samples)
 
 
-def _rows_of(
+def _read_rows(
     file: IO[bytes], parquet: pq.ParquetFile, column: str, rows: set[int]
 ) -> dict[int, Any]:
-    """A column's values in some rows; only their row groups are read, a batch at a time.
+    """Read a column's values in some rows, from only their row groups, one batch at a time.
 
-    Raises ValueError for a row group that exceeds a limit.
+    Raises ValueError if a row group exceeds a limit.
     """
-    found: dict[int, Any] = {}
+    values: dict[int, Any] = {}
     start = 0
     for group in range(parquet.metadata.num_row_groups):
         end = start + parquet.metadata.row_group(group).num_rows
         if any(start <= row < end for row in rows):
-            place = start
+            first = start
             for batch in bounded_batches(file, parquet, [group], [column], BATCH_ROWS):
                 if isinstance(batch, SkippedRows):
                     raise ValueError(batch.reason)
-                inside = [row for row in rows if place <= row < place + len(batch)]
-                found |= {row: batch.column(0)[row - place].as_py() for row in inside}
-                place += len(batch)
+                inside = [row for row in rows if first <= row < first + len(batch)]
+                values |= {row: batch.column(0)[row - first].as_py() for row in inside}
+                first += len(batch)
         start = end
-    return found
+    return values

@@ -1,4 +1,4 @@
-"""Where a verdict begins."""
+"""Thresholds of verdicts."""
 
 from dataclasses import dataclass, fields
 
@@ -7,24 +7,24 @@ from scanner.errors import UsageError
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Thresholds of the verdicts. ``python -m jobs.studies.verdicts`` fitted the defaults on the
-    first half of the testbed (guidance 2, 20 steps, 4 seeds; see the README beside this file).
-    Pictures of another model or size agree otherwise: fit them to labels of your own."""
+    """Thresholds of verdicts. ``python -m jobs.studies.verdicts`` fitted the defaults on the first
+    half of the testbed (guidance 2, 20 steps, 4 seeds; see jobs/README.md). Refit them on your own
+    labels for another model or image size."""
 
     agreement: float = 0.9866
-    """Multi-scale SSIM among the seeds' pictures from which on they are one picture."""
+    """Minimum multi-scale SSIM among the seeds' images to count as one image."""
     likeness: float = 0.6348
-    """SSIM to a training image from which on a picture is its copy."""
+    """Minimum SSIM to a training image to count as its copy."""
     part: float = 1.0
-    """Share of a picture's cells that agree across seeds from which on a part is a copy."""
+    """Minimum share of cells that agree across seeds for a partial copy."""
     same_picture: float = 0.1044
-    """RMSE up to which the mean pictures of two captions are the same picture."""
+    """Maximum RMSE between the mean images of two captions to count as the same image."""
     cosine: float | None = None
-    """Cosine of the copy-detection embedding from which on a picture is a copy; by default it is
-    measured and decides nothing."""
+    """Minimum cosine similarity of the copy-detection embedding to count as a copy; by default the
+    similarity is measured but not used."""
 
     def check(self) -> None:
-        """Raises UsageError for what is no share, likeness or distance."""
+        """Raise UsageError for values outside 0 to 1."""
         for field in fields(self):
             value = getattr(self, field.name)
             if value is not None and not 0 <= value <= 1:

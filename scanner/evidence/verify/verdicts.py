@@ -1,4 +1,4 @@
-"""From measures to verdicts: which captions come out as copies, and of what kind."""
+"""Turn measures into verdicts."""
 
 import json
 import time
@@ -19,8 +19,8 @@ BLOCK = 1024
 
 
 def measures_of(store: Store, commits: Sequence[Commit]) -> pa.Table:
-    """What was measured (scanner.run.verdicts.MEASURES), by the parts of commits: of measures, or
-    of verdicts, which hold them too."""
+    """Read the measures (scanner.run.verdicts.MEASURES) from the parts of commits, either of
+    measures or of verdicts, which include them."""
     tables = [MEASURES.empty_table()]
     for part in [part for commit in commits for part in commit.parts]:
         with store.open(part.path) as file:
@@ -29,13 +29,13 @@ def measures_of(store: Store, commits: Sequence[Commit]) -> pa.Table:
 
 
 def judge(measures: pa.Table, thresholds: Thresholds, verification: str = "") -> pa.Table:
-    """The table of verdicts (scanner.run.verdicts.VERDICTS), in the order of the measures.
+    """Return the table of verdicts (scanner.run.verdicts.VERDICTS), in the order of the measures.
 
-    verbatim: the whole picture is like a training image of the caption, and no other caption here
-    draws it. template: only the part that agrees across the seeds is like the training image, or
-    several captions draw the picture (what Webster, 2023, calls template verbatims).
-    seed-consistent: the seeds agree, and no training image was compared that the pictures are
-    like; the model may draw another caption's image. none: the seeds disagree.
+    verbatim: the images match a training image of the caption, and no other caption here generates
+    them. template: only the part that agrees across seeds matches the training image, or several
+    captions generate the image (the template verbatims of Webster 2023). seed-consistent: the seeds
+    agree, but no matching training image was compared; the image may belong to another caption.
+    none: the seeds disagree.
     """
     agreement, whole = _numbers(measures, "agreement"), _numbers(measures, "likeness")
     copied = whole >= thresholds.likeness
@@ -43,14 +43,14 @@ def judge(measures: pa.Table, thresholds: Thresholds, verification: str = "") ->
         copied |= _numbers(measures, "likeness_embedding") >= thresholds.cosine
     part = _numbers(measures, "likeness_part")
     in_part = _numbers(measures, "agreeing_share") >= thresholds.part
-    drawn = copied | (agreement >= thresholds.agreement)
+    consistent = copied | (agreement >= thresholds.agreement)
     shared = np.ones(len(measures), np.int32)
-    shared[drawn] = same_picture(pictures(measures)[drawn], thresholds.same_picture)
+    shared[consistent] = same_picture(pictures(measures)[consistent], thresholds.same_picture)
     verdict = np.select(
         [
             copied & (shared == 1),
             copied | (in_part & (part >= thresholds.likeness)),
-            drawn | (in_part & np.isnan(whole)),
+            consistent | (in_part & np.isnan(whole)),
         ],
         [*COPIES, SEED_CONSISTENT],
         "none",
@@ -64,8 +64,8 @@ def judge(measures: pa.Table, thresholds: Thresholds, verification: str = "") ->
     added = {
         "verdict": pa.array(verdict.tolist(), pa.string()),
         "reason": [
-            _reason(row, bool(whole_picture), int(n), thresholds)
-            for row, whole_picture, n in zip(rows, drawn, shared, strict=True)
+            _reason(row, bool(whole_image), int(n), thresholds)
+            for row, whole_image, n in zip(rows, consistent, shared, strict=True)
         ],
         "same_picture": shared,
         **{name: [value] * len(rows) for name, value in constant.items()},
@@ -75,46 +75,47 @@ def judge(measures: pa.Table, thresholds: Thresholds, verification: str = "") ->
 
 
 def pictures(measures: pa.Table) -> np.ndarray:
-    """The mean pictures (N, F)."""
+    """Return the mean images (N, F)."""
     flat = measures["picture"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(measures), -1 if len(measures) else 0)
 
 
 def same_picture(pictures_NF: np.ndarray, near: float) -> np.ndarray:
-    """How many of N pictures are within an RMSE of ``near`` of each one, itself included: (N,)."""
-    found = np.zeros(len(pictures_NF), np.int32)
+    """Count for each of N images those within an RMSE of ``near``, including itself: (N,)."""
+    counts = np.zeros(len(pictures_NF), np.int32)
     for start in range(0, len(pictures_NF), BLOCK):
         block = slice(start, start + BLOCK)
-        found[block] = (distances(pictures_NF[block], pictures_NF) <= near).sum(1)
-    return found
+        counts[block] = (distances(pictures_NF[block], pictures_NF) <= near).sum(1)
+    return counts
 
 
 def distances(left_NF: np.ndarray, right_MF: np.ndarray) -> np.ndarray:
-    """RMSE between pictures: (N, M)."""
+    """Return the RMSE between images: (N, M)."""
     squares = (left_NF**2).mean(1)[:, None] + (right_MF**2).mean(1)[None]
     crossed = left_NF @ right_MF.T / max(1, left_NF.shape[1])
     return np.sqrt(np.maximum(squares - 2 * crossed, 0))
 
 
 def _reason(row: dict[str, Any], whole: bool, shared: int, thresholds: Thresholds) -> str:
-    """What a verdict rests on, for people; ``whole``: the whole picture agrees or is a copy."""
-    parts = [f"seeds agree {row['agreement']:.2f} (from {thresholds.agreement:.2f})"]
+    """Explain a verdict. ``whole``: the whole image agrees or is a copy."""
+    parts = [f"agreement of seeds {row['agreement']:.2f} (threshold {thresholds.agreement:.2f})"]
     if row["likeness"] is not None:
-        parts.append(f"training image {row['likeness']:.2f} (from {thresholds.likeness:.2f})")
+        likeness = f"{row['likeness']:.2f} (threshold {thresholds.likeness:.2f})"
+        parts.append(f"likeness to the training image {likeness}")
     else:
         parts.append("no training image compared")
     if thresholds.cosine is not None and row["likeness_embedding"] is not None:
-        parts.append(f"cosine {row['likeness_embedding']:.2f} (from {thresholds.cosine:.2f})")
+        parts.append(f"cosine {row['likeness_embedding']:.2f} (threshold {thresholds.cosine:.2f})")
     if shared > 1:
-        parts.append(f"{shared} captions draw this picture")
+        parts.append(f"{shared} captions generate this image")
     if not whole:
-        share = f"{row['agreeing_share']:.0%} of the picture agrees (from {thresholds.part:.0%})"
+        share = f"{row['agreeing_share']:.0%} of the image agrees (threshold {thresholds.part:.0%})"
         parts.append(share)
         if row["likeness_part"] is not None:
-            parts.append(f"that part is like the training image {row['likeness_part']:.2f}")
+            parts.append(f"likeness of that part {row['likeness_part']:.2f}")
     return "; ".join(parts)
 
 
 def _numbers(table: pa.Table, name: str) -> np.ndarray:
-    """A column as floats, NaN for null; a comparison with it is false."""
+    """Return a column as floats, with NaN for null (comparisons with NaN are false)."""
     return table[name].to_numpy(zero_copy_only=False).astype(float)

@@ -24,14 +24,14 @@ def test_evidence_follows_from_side_and_direction(
 
 def test_signals_in_the_other_direction_count_against() -> None:
     scores = [score(11, 1), score(0, -1), score(0, 1), score(11, -1), score(5, 1)]
-    assert count_evidence(scores) == "2 of 5 signals suggest memorization, 2 suggest none"
+    assert count_evidence(scores) == "2 of 5 signals suggest memorization, 2 suggest the opposite"
 
 
 def test_a_signal_with_unknown_direction_is_counted_separately() -> None:
     one = score(11, 0)
     assert one.evidence == "outside the band, direction unknown"
     text = count_evidence([one, score(11, 1)])
-    assert text.startswith("1 of 2 signals suggests memorization, 0 suggest none")
+    assert text.startswith("1 of 2 signals suggests memorization, 0 suggest the opposite")
     assert text.endswith("1 outside the band with unknown direction")
 
 

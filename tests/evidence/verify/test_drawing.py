@@ -1,4 +1,4 @@
-"""Pictures depend on caption, seed and recipe alone; the first step is that of the scores."""
+"""Images depend only on caption, seed and recipe; the first step matches that of the scores."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ RECIPE = Recipe(ModelSpec("m", dtype="float32"), "", 2, 3, 5.0, None, None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_differences_are_those_of_the_scores_and_no_neighbour_changes_a_picture(
+def test_images_do_not_depend_on_the_rest_of_the_batch(
     kind: str, random_models: dict[str, Path]
 ) -> None:
     files = find_model(str(random_models[kind]))
@@ -37,7 +37,7 @@ def test_differences_are_those_of_the_scores_and_no_neighbour_changes_a_picture(
     torch.testing.assert_close(noise[1:2], expected, atol=1e-3, rtol=1e-3)
 
 
-def test_height_and_width_are_the_pictures_own(random_models: dict[str, Path]) -> None:
+def test_height_and_width_set_the_size(random_models: dict[str, Path]) -> None:
     from dataclasses import replace
 
     pipe = load_pipeline(find_model(str(random_models["sd1"])), "float32", "cpu")

@@ -25,40 +25,40 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding, "CACHE", tmp_path / "cache")
 
 
-def saved(module: torch.nn.Module, path: Path) -> tuple[str, str]:
+def save_script(module: torch.nn.Module, path: Path) -> tuple[str, str]:
     torch.jit.script(module).save(str(path))
     return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_pinned_script_tells_alike_pictures_from_others(tmp_path: Path) -> None:
-    found = Embedding(*saved(Means(), tmp_path / "m.pt"))
+def test_a_pinned_script_separates_similar_images_from_others(tmp_path: Path) -> None:
+    script = Embedding(*save_script(Means(), tmp_path / "m.pt"))
     red, blue = torch.zeros(3, 32, 32), torch.zeros(3, 32, 32)
     red[0], blue[2] = 1, 1
-    assert found.likeness(red.repeat(2, 1, 1, 1), as_image(red)) == pytest.approx(1, abs=1e-3)
-    assert found.likeness(red.repeat(2, 1, 1, 1), as_image(blue)) < 0.5
+    assert script.likeness(red.repeat(2, 1, 1, 1), as_image(red)) == pytest.approx(1, abs=1e-3)
+    assert script.likeness(red.repeat(2, 1, 1, 1), as_image(blue)) < 0.5
 
 
-def test_another_file_than_the_pinned_one_is_not_run(tmp_path: Path) -> None:
-    path, _ = saved(Means(), tmp_path / "m.pt")
+def test_a_file_with_another_hash_is_not_run(tmp_path: Path) -> None:
+    path, _ = save_script(Means(), tmp_path / "m.pt")
     with pytest.raises(UserError, match="its SHA-256 is"):
         Embedding(path, "0" * 64)
 
 
-def test_a_pickle_is_refused_even_when_it_is_pinned(tmp_path: Path) -> None:
+def test_a_pickle_is_refused_even_if_pinned(tmp_path: Path) -> None:
     class Harm:
         def __reduce__(self) -> tuple:
             return Path.touch, (tmp_path / "harmed",)
 
     path = tmp_path / "m.pt"
     torch.save(Harm(), path)
-    with pytest.raises(UserError, match="no TorchScript"):
+    with pytest.raises(UserError, match="not TorchScript"):
         Embedding(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
     assert not (tmp_path / "harmed").exists()
 
 
-def test_what_gives_no_vectors_or_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="one vector a picture is wanted"):
-        Embedding(*saved(Maps(), tmp_path / "m.pt")).likeness(
+def test_a_missing_file_or_wrong_output_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must return one vector per image"):
+        Embedding(*save_script(Maps(), tmp_path / "m.pt")).likeness(
             torch.zeros(2, 3, 32, 32), as_image(torch.zeros(3, 32, 32))
         )
     with pytest.raises(UserError, match=r"gone.pt: no such file"):

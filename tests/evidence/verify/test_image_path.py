@@ -21,12 +21,12 @@ def test_a_value_cannot_lead_out_of_the_template(value: str | None) -> None:
 
 
 @pytest.mark.parametrize("value", ["/etc/passwd", "file:///etc/passwd", "s3://other/x", "x.jpg"])
-def test_a_template_without_a_store_leads_to_the_web_only(value: str) -> None:
+def test_a_template_without_a_store_allows_only_web_addresses(value: str) -> None:
     with pytest.raises(UnsafeValue):
         filled("{url}", {"url": value})
 
 
-def test_a_value_does_not_choose_the_bucket_or_host() -> None:
+def test_a_value_cannot_choose_the_bucket_or_host() -> None:
     with pytest.raises(UnsafeValue):
         filled("s3://{bucket}/x.jpg", {"bucket": "theirs"})
     with pytest.raises(UnsafeValue):
@@ -36,7 +36,7 @@ def test_a_value_does_not_choose_the_bucket_or_host() -> None:
 @pytest.mark.parametrize(
     "template", ["/data/x.jpg", "{key", "{key.__class__}", "{0[a]}", "{key!r}", "{key:>9}", "{}"]
 )
-def test_only_plain_names_go_into_braces(template: str) -> None:
+def test_braces_must_hold_plain_names(template: str) -> None:
     with pytest.raises(UsageError, match="--images"):
         names_of(template)
 
@@ -56,7 +56,9 @@ def test_only_plain_names_go_into_braces(template: str) -> None:
         ("https://host{a}{b}", {"a": ".evil", "b": "/x"}),
     ],
 )
-def test_values_that_climb_once_joined_are_refused(template: str, values: dict[str, str]) -> None:
+def test_values_that_leave_the_folder_when_joined_are_refused(
+    template: str, values: dict[str, str]
+) -> None:
     with pytest.raises(UnsafeValue):
         filled(template, values)
 
@@ -64,11 +66,11 @@ def test_values_that_climb_once_joined_are_refused(template: str, values: dict[s
 @pytest.mark.parametrize(
     "template", ["{a}{b}", "{url}?size=1", "{scheme}://x/{key}", "{a}/{b}.jpg"]
 )
-def test_columns_do_not_make_up_the_store(template: str) -> None:
-    with pytest.raises(UsageError, match="begins with a column"):
+def test_a_template_cannot_start_with_a_column(template: str) -> None:
+    with pytest.raises(UsageError, match="starts with a column"):
         names_of(template)
 
 
-def test_names_beside_the_template_s_literal_start_are_kept() -> None:
+def test_values_are_filled_in_after_the_literal_prefix() -> None:
     assert filled("/d/img-{n}.jpg", {"n": "7"}) == "/d/img-7.jpg"
     assert filled("s3://b/{a}/{b}.jpg", {"a": "x", "b": "y"}) == "s3://b/x/y.jpg"

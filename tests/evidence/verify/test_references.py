@@ -1,4 +1,4 @@
-"""Training images are found wherever data sets keep them; what is no image is counted."""
+"""Training images are loaded from all supported layouts; failures are counted."""
 
 import contextlib
 import io
@@ -48,7 +48,7 @@ def write_tar(path: Path, members: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("form", ["bytes", "record"])
-def test_an_image_column_is_found_and_only_the_rows_asked_for(form: str, tmp_path: Path) -> None:
+def test_images_come_from_the_image_column_by_row(form: str, tmp_path: Path) -> None:
     values = [png(n) if form == "bytes" else {"bytes": png(n), "path": "x"} for n in range(20)]
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"caption": ["c"] * 20, "Image": values}), path, row_group_size=7)
@@ -61,7 +61,7 @@ def test_an_image_column_is_found_and_only_the_rows_asked_for(form: str, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
-def test_a_webdataset_tar_gives_the_image_beside_the_text(name: str, tmp_path: Path) -> None:
+def test_images_come_from_a_webdataset_tar(name: str, tmp_path: Path) -> None:
     members = {}
     for n in range(4):
         members |= {f"x/k{n}.txt": b"caption", f"x/k{n}.jpg": png(n)}
@@ -71,7 +71,7 @@ def test_a_webdataset_tar_gives_the_image_beside_the_text(name: str, tmp_path: P
     assert not finder.problems
 
 
-def test_the_tar_beside_an_img2dataset_parquet_gives_the_image_by_key(tmp_path: Path) -> None:
+def test_images_come_from_the_tar_of_an_img2dataset_parquet(tmp_path: Path) -> None:
     write_tar(tmp_path / "00000.tar", {"k7.jpg": png(7), "k7.json": b"{}", "k9.jpg": png(9)})
     pq.write_table(pa.table({"caption": ["c"], "key": ["k9"]}), tmp_path / "00000.parquet")
     finder = References(None, None)
@@ -79,8 +79,8 @@ def test_the_tar_beside_an_img2dataset_parquet_gives_the_image_by_key(tmp_path: 
     assert dict(finder.problems) == {"no image with its key in the tar": 1}
 
 
-def test_the_rows_of_a_tar_are_those_that_the_scan_counted(tmp_path: Path) -> None:
-    """A sample without a text has a row too."""
+def test_tar_rows_are_counted_like_the_scan_does(tmp_path: Path) -> None:
+    """A sample without text has a row too."""
     path = tmp_path / "a.tar"
     write_tar(path, {"k0.jpg": png(0), "k1.txt": b"c", "k1.jpg": png(1)})
     from scanner.captions.formats import read
@@ -91,28 +91,28 @@ def test_the_rows_of_a_tar_are_those_that_the_scan_counted(tmp_path: Path) -> No
     assert reds(References(None, None).images(samples(path, 1))) == [1]
 
 
-def test_a_template_leads_to_files(tmp_path: Path) -> None:
+def test_images_come_from_a_template(tmp_path: Path) -> None:
     (tmp_path / "k3.png").write_bytes(png(3))
     finder = References(f"{tmp_path}/{{key}}.png", None)
     wanted = [*samples(Path("x.csv"), 3, 4), {"source": "x.csv", "row": 0, "key": "../k3"}]
     assert reds(finder.images(wanted)) == [3, None, None]
     assert dict(finder.problems) == {
         "--images: FileNotFoundError": 1,
-        "--images: key would lead out of what the template names": 1,
+        "--images: key would lead outside the template's directory": 1,
     }
 
 
-def test_what_is_no_image_is_counted(tmp_path: Path) -> None:
+def test_invalid_images_are_counted(tmp_path: Path) -> None:
     bad = [b"", b"no image", png(1)[:40], png(1)[:-30], None, b"GIF89a" + b"\xff" * 50]
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"caption": ["c"] * 6, "image": pa.array(bad, pa.binary())}), path)
     finder = References(None, None)
     assert finder.images(samples(path, *range(6))) == [None] * 6
     assert sum(finder.problems.values()) >= 5
-    assert all(why.startswith("no image") for why in finder.problems)
+    assert all(why.startswith("unreadable image") for why in finder.problems)
 
 
-def test_sources_that_are_gone_or_have_no_images_are_counted(tmp_path: Path) -> None:
+def test_missing_and_damaged_sources_are_counted(tmp_path: Path) -> None:
     (tmp_path / "broken.tar").write_bytes(b"\xff" * 2000)
     (tmp_path / "broken.parquet").write_bytes(b"no parquet")
     for name in ("gone.parquet", "gone.tar", "a.csv", "broken.tar", "broken.parquet"):
@@ -121,7 +121,7 @@ def test_sources_that_are_gone_or_have_no_images_are_counted(tmp_path: Path) -> 
         assert sum(finder.problems.values()) == 2, name
 
 
-def test_a_huge_image_is_kept_small(tmp_path: Path) -> None:
+def test_a_large_image_is_reduced(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"caption": ["c"], "image": [png(1, 3000)]}), path)
     (image,) = References(None, None).images(samples(path, 0))
@@ -129,7 +129,7 @@ def test_a_huge_image_is_kept_small(tmp_path: Path) -> None:
     assert image.size == (LARGEST_PIXELS, LARGEST_PIXELS)
 
 
-def test_an_image_is_judged_by_its_declared_size_and_format(
+def test_an_image_is_checked_by_declared_size_and_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     huge = bytearray(png(1))
@@ -142,14 +142,14 @@ def test_an_image_is_judged_by_its_declared_size_and_format(
     finder = References(None, None)
     assert reds(finder.images(samples(path, *range(5)))) == [None] * 4 + [5]
     assert finder.problems == {
-        "no image: an image of more than 64 Mi pixels": 1,
-        "no image: not an image": 2,
-        "no image: an image of more than 64 MiB": 1,
+        "unreadable image: an image of more than 64 Mi pixels": 1,
+        "unreadable image: not an image": 2,
+        "unreadable image: an image of more than 64 MiB": 1,
     }
 
 
 class Host(BaseHTTPRequestHandler):
-    """Answers by the first part of a path."""
+    """Responds according to the first part of the path."""
 
     def do_GET(self) -> None:
         kind = self.path.split("/")[1]
@@ -175,11 +175,11 @@ class Host(BaseHTTPRequestHandler):
             self.send_error(int(kind))
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.mark.parametrize("kind", ["503", "429", "500", "close", "hang", "drip", "refused"])
-def test_a_dead_image_host_is_tried_shortly_and_then_no_more(
+def test_a_dead_image_host_is_tried_briefly_and_then_skipped(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_hosts, "SILENT_SECONDS", 0.3)
@@ -198,7 +198,7 @@ def test_a_dead_image_host_is_tried_shortly_and_then_no_more(
     assert len(bad.asked) <= 4
 
 
-def test_what_a_living_host_lacks_says_nothing_of_the_host() -> None:
+def test_missing_images_do_not_mark_a_host_as_dead() -> None:
     with hosts() as host:
         kinds = ["404", "404", "403", "away", "good"]
         urls = [f"http://127.0.0.1:{host.server_port}/{kind}/x.png" for kind in kinds]

@@ -1,11 +1,11 @@
-"""Verdicts from measures of a few rows."""
+"""Verdicts from the measures of a few captions."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from scanner.errors import UserError
-from scanner.evidence.verify.fitting import TAILS, cross_validate, first_half, fit
+from scanner.evidence.verify.threshold_fitting import TAILS, cross_validate, first_half, fit
 from scanner.evidence.verify.thresholds import Thresholds
 from scanner.evidence.verify.verdicts import judge
 from scanner.run.verdicts import MEASURES, VERDICTS
@@ -30,7 +30,7 @@ def verdicts(*rows: dict, limits: Thresholds = LIMITS) -> list[str]:
     return judge(pa.Table.from_pylist(list(rows), MEASURES), limits)["verdict"].to_pylist()
 
 
-def test_seeds_that_agree_are_no_copy_without_a_training_image() -> None:
+def test_agreeing_seeds_without_a_training_image_are_no_copy() -> None:
     table = judge(pa.Table.from_pylist([row("a", 0.9), row("b", 0.2, 0.5)], MEASURES), LIMITS)
     assert table["verdict"].to_pylist() == ["seed-consistent", "none"]
     assert "no training image compared" in table["reason"][0].as_py()
@@ -40,13 +40,13 @@ def test_agreeing_seeds_unlike_the_training_image_are_no_copy() -> None:
     assert verdicts(row("a", 0.9, likeness=0.3, likeness_part=0.3)) == ["seed-consistent"]
 
 
-def test_a_training_image_shows_a_copy_where_the_seeds_do_not_all_agree() -> None:
+def test_likeness_shows_a_copy_even_if_seeds_disagree() -> None:
     assert verdicts(row("a", 0.5, likeness=0.75), row("b", 0.5, likeness=0.6)) == [
         "verbatim", "none",
     ]  # fmt: skip
 
 
-def test_one_picture_of_several_captions_is_a_template() -> None:
+def test_one_image_for_several_captions_is_a_template() -> None:
     rows = [
         row("a", 0.9, 0.50, likeness=0.8),
         row("b", 0.9, 0.52, likeness=0.8),
@@ -56,10 +56,10 @@ def test_one_picture_of_several_captions_is_a_template() -> None:
     table = judge(pa.Table.from_pylist(rows, MEASURES), LIMITS)
     assert table["verdict"].to_pylist() == ["template", "template", "verbatim", "none"]
     assert table["same_picture"].to_pylist() == [2, 2, 1, 1]
-    assert "2 captions draw this picture" in table["reason"][0].as_py()
+    assert "2 captions generate this image" in table["reason"][0].as_py()
 
 
-def test_a_part_that_agrees_is_a_template_if_it_is_the_training_images() -> None:
+def test_a_part_that_matches_the_training_image_is_a_template() -> None:
     assert verdicts(
         row("a", 0.5, agreeing_share=0.6),
         row("b", 0.5, agreeing_share=0.6, likeness=0.4, likeness_part=0.9),
@@ -68,17 +68,17 @@ def test_a_part_that_agrees_is_a_template_if_it_is_the_training_images() -> None
     ) == ["seed-consistent", "template", "none", "none"]
 
 
-def test_an_embedding_decides_only_where_it_is_given_a_threshold() -> None:
+def test_an_embedding_is_used_only_with_a_threshold() -> None:
     one = row("a", 0.1, likeness=0.1, likeness_embedding=0.9)
     assert verdicts(one) == ["none"]
     assert verdicts(one, limits=Thresholds(cosine=0.8)) == ["verbatim"]
 
 
-def test_no_rows_are_no_verdicts() -> None:
+def test_no_measures_give_no_verdicts() -> None:
     assert judge(MEASURES.empty_table(), LIMITS).schema == VERDICTS
 
 
-def test_fitted_thresholds_lie_between_the_kinds() -> None:
+def test_fitted_thresholds_are_between_the_classes() -> None:
     rows = [row(f"m{n}", 0.9, n // 2, likeness=0.8) for n in range(8)]
     rows += [row(f"o{n}", 0.3, agreeing_share=n / 100) for n in range(100)]
     families = [f"family {n // 2}" for n in range(8)] + [f"o{n}" for n in range(100)]
@@ -92,9 +92,9 @@ def test_fitted_thresholds_lie_between_the_kinds() -> None:
         fit(pa.Table.from_pylist(rows, MEASURES), np.ones(108, bool), families, 0.05)
 
 
-def test_how_many_labels_may_be_wrong_is_told_by_captions_left_out_of_the_fit() -> None:
+def test_cross_validation_selects_the_share_of_wrong_labels() -> None:
     rows = [row(f"m{n}", 0.9, n / 60) for n in range(60)]
-    # 4 of 100 others come near the copies: whoever takes them for wrong labels misjudges them.
+    # 4 of 100 others are close to the copies: a tail that drops them misjudges them.
     rows += [
         row(f"o{n}", 0.85 if n % 30 == 0 else 0.4, agreeing_share=n / 1000) for n in range(100)
     ]
@@ -106,7 +106,7 @@ def test_how_many_labels_may_be_wrong_is_told_by_captions_left_out_of_the_fit() 
     assert found[0.0] - found[0.1] == pytest.approx(4 / 160)
 
 
-def test_families_stay_together_and_halves_are_halves() -> None:
+def test_families_stay_in_one_of_two_equal_halves() -> None:
     names = [f"family {n // 5}" for n in range(2000)]
     half = first_half(names)
     assert all(len(set(half[n : n + 5])) == 1 for n in range(0, 2000, 5))

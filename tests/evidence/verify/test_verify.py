@@ -104,7 +104,7 @@ def found(run: str, killed: int) -> Iterator[tuple[Verification, list[str]]]:
         yield again(run, lines), lines
 
 
-def test_killed_and_started_again_goes_on(
+def test_a_killed_verification_resumes(
     found: tuple[Verification, list[str]], killed: int, chosen: list[dict]
 ) -> None:
     result, lines = found
@@ -115,7 +115,7 @@ def test_killed_and_started_again_goes_on(
     assert not result.complaints
 
 
-def test_verdicts_agree_with_the_labels_and_families_are_templates(
+def test_verdicts_agree_with_labels_and_families_are_templates(
     run: str, found: tuple[Verification, list[str]], chosen: list[dict]
 ) -> None:
     rows = open_run(run).query("FROM verdicts").to_pylist()
@@ -132,7 +132,7 @@ def test_verdicts_agree_with_the_labels_and_families_are_templates(
     assert f"no training image was compared for {foreign} of {len(chosen)}" in found[0].warning
 
 
-def test_pictures_are_kept_with_what_made_them(
+def test_images_are_stored_with_their_settings(
     run: str, found: tuple[Verification, list[str]]
 ) -> None:
     row = open_run(run).query("FROM verdicts LIMIT 1").to_pylist()[0]
@@ -145,7 +145,7 @@ def test_pictures_are_kept_with_what_made_them(
             assert (image.info["guidance"], image.info["model"]) == ("2.0", "testbed")
 
 
-def test_a_damaged_commit_says_how_it_is_mended(
+def test_a_damaged_commit_is_refused_with_a_remedy(
     run: str, found: tuple[Verification, list[str]]
 ) -> None:
     commit = min(Path(found[0].out, "commits").iterdir())
@@ -156,9 +156,7 @@ def test_a_damaged_commit_says_how_it_is_mended(
     assert again(run, []).verdicts == found[0].verdicts
 
 
-def test_other_thresholds_judge_again_without_drawing(
-    run: str, found: tuple[Verification, list[str]]
-) -> None:
+def test_new_thresholds_need_no_new_images(run: str, found: tuple[Verification, list[str]]) -> None:
     lines: list[str] = []
     result = again(run, lines, thresholds=Thresholds(agreement=1, likeness=1, part=1))
     assert result.images == 0
@@ -170,7 +168,7 @@ def test_other_thresholds_judge_again_without_drawing(
     assert again(run, lines).verdicts == found[0].verdicts
 
 
-def test_mitigated_verdicts_stand_beside_the_plain_ones_and_tell_what_changes(
+def test_mitigated_verdicts_are_compared_with_plain_ones(
     run: str, found: tuple[Verification, list[str]]
 ) -> None:
     tables = open_run(run)
@@ -198,23 +196,23 @@ def test_mitigated_verdicts_stand_beside_the_plain_ones_and_tell_what_changes(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mitigation": Mitigation(bos_scale=2)}, "--bos-scale is of --mitigate"),
-        ({"mitigation": Mitigation(mask_padding=False)}, "--no-mask-padding is of --mitigate"),
+        ({"mitigation": Mitigation(bos_scale=2)}, "--bos-scale needs --mitigate"),
+        ({"mitigation": Mitigation(mask_padding=False)}, "--no-mask-padding needs --mitigate"),
         ({"mitigate": True, "mitigation": Mitigation(bos_scale=0)}, "must be a positive number"),
         ({"mitigate": True, "mitigation": Mitigation(1, False)}, "changes nothing"),
     ],
 )
-def test_a_mitigation_that_cannot_be_is_refused(options: dict, message: str) -> None:
+def test_invalid_mitigation_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         VerifyConfig(run="RUN", **options).check()
 
 
-def test_mitigation_begins_with_its_own_defaults() -> None:
+def test_mitigation_options_have_the_defaults_of_mitigate() -> None:
     own = inspect.signature(mitigate).parameters
     assert asdict(Mitigation()) == {name: own[name].default for name in asdict(Mitigation())}
 
 
-def test_another_verification_does_not_go_into_the_same_directory(run: str, tmp_path: Path) -> None:
+def test_a_directory_of_another_verification_is_refused(run: str, tmp_path: Path) -> None:
     (tmp_path / "verification.json").write_text("{}")
     with pytest.raises(UserError, match="holds a verification with other settings"):
         again(run, [], out=str(tmp_path))

@@ -1,4 +1,4 @@
-"""Thresholds of verdicts from labelled captions, and how well verdicts agree with labels."""
+"""Fit the thresholds of verdicts to labelled captions, and measure their agreement with labels."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from scanner.evidence.verify.thresholds import Thresholds
 from scanner.evidence.verify.verdicts import distances, judge, pictures
 
 FALSE_PARTS = 0.01
-# Some captions that are no copies of their own image draw another's: labels are not clean.
+# Labels are noisy: some captions labelled as not copied generate another caption's image.
 TAILS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 FOLDS = 5
 
 
 def first_half(families: Sequence[str]) -> np.ndarray:
-    """Which rows belong to the half that thresholds are fitted on: by the family's hash, so that
-    captions of one picture stay together and the halves are the same everywhere."""
+    """Return which rows are in the half to fit thresholds on, by hash of the family: captions of
+    one image stay together, and the split is reproducible."""
     digests = [hashlib.sha256(family.encode()).digest() for family in families]
     return np.array([digest[0] % 2 == 0 for digest in digests], bool)
 
@@ -26,38 +26,40 @@ def first_half(families: Sequence[str]) -> np.ndarray:
 def cross_validate(
     measures: pa.Table, memorized: np.ndarray, families: Sequence[str]
 ) -> dict[float, float]:
-    """For each of ``TAILS``, the share of captions whose verdict agrees with the label by
-    thresholds that were fitted without them: families in five folds, by their hash.
+    """Return per tail in ``TAILS`` the share of captions whose verdict agrees with the label, with
+    thresholds fitted on other families (five folds, by hash).
 
-    Seed-consistent captions count as memorized: the threshold of agreement is for captions whose
-    training image cannot be had. Raises UserError where the others of a fold are of one kind only.
+    Seed-consistent captions count as memorized: the agreement threshold is meant for captions
+    without a training image. Raises UserError if the training part of a fold has only one class.
     """
     digests = [hashlib.sha256(family.encode()).digest() for family in families]
     fold = np.array([digest[1] % FOLDS for digest in digests])
-    right = dict.fromkeys(TAILS, 0)
-    for held in (fold == number for number in range(FOLDS)):
-        own = [family for family, out in zip(families, held, strict=True) if not out]
+    correct = dict.fromkeys(TAILS, 0)
+    for held_out in (fold == number for number in range(FOLDS)):
+        training = [family for family, out in zip(families, held_out, strict=True) if not out]
         for tail in TAILS:
-            thresholds = fit(measures.filter(pa.array(~held)), memorized[~held], own, tail)
-            verdict = judge(measures.filter(pa.array(held)), thresholds)["verdict"].to_pylist()
-            right[tail] += int(((np.array(verdict) != "none") == memorized[held]).sum())
-    return {tail: count / len(measures) for tail, count in right.items()}
+            rows = measures.filter(pa.array(~held_out))
+            thresholds = fit(rows, memorized[~held_out], training, tail)
+            table = judge(measures.filter(pa.array(held_out)), thresholds)
+            verdict = np.array(table["verdict"].to_pylist())
+            correct[tail] += int(((verdict != "none") == memorized[held_out]).sum())
+    return {tail: count / len(measures) for tail, count in correct.items()}
 
 
 def fit(
     measures: pa.Table, memorized: np.ndarray, families: Sequence[str], tail: float
 ) -> Thresholds:
-    """Thresholds halfway between copies and others where they are apart but for ``tail`` of each,
-    else where the balanced accuracy is best.
+    """Fit thresholds: halfway between the two classes if they separate after dropping ``tail`` of
+    each, otherwise at the best balanced accuracy.
 
-    Copies of a part are not labelled: at most ``FALSE_PARTS`` of what is no copy, and whose seeds
-    disagree, passes for one. Captions of one family draw one picture. Raises UserError where a
-    kind is missing.
+    Partial copies are not labelled: the part threshold lets at most ``FALSE_PARTS`` of captions
+    pass that are not copies and whose seeds disagree. Captions of one family share one image.
+    Raises UserError unless both classes have captions.
     """
     if memorized.all() or not memorized.any():
-        raise UserError("thresholds need captions of both kinds, memorized and not")
+        raise UserError("thresholds need labels of both kinds, memorized and not memorized")
     agreement = _between(_column(measures, "agreement"), memorized, tail)
-    # Without training images, or with those of one kind only, there is nothing to fit.
+    # None without training images of both classes.
     likeness = _between(_column(measures, "likeness"), memorized, tail)
     default = Thresholds()
     agreement = default.agreement if agreement is None else agreement
@@ -76,7 +78,7 @@ def fit(
 
 
 def _between(values: np.ndarray, positive: np.ndarray, tail: float) -> float | None:
-    """Where positive values begin, or None where one kind has no values."""
+    """Return the threshold between positive and other values; None if a class has no values."""
     known = ~np.isnan(values)
     values, positive = values[known], positive[known]
     if positive.all() or not positive.any():
@@ -86,11 +88,11 @@ def _between(values: np.ndarray, positive: np.ndarray, tail: float) -> float | N
     if low > high:
         return (low + high) / 2
     ordered = np.unique(values)
-    places = (ordered[1:] + ordered[:-1]) / 2
-    hit = np.searchsorted(np.sort(values[positive]), places) / positive.sum()
-    kept = np.searchsorted(np.sort(values[~positive]), places) / (~positive).sum()
-    best = np.flatnonzero(np.isclose(kept - hit, (kept - hit).max()))
-    return float(places[best[len(best) // 2]])
+    candidates = (ordered[1:] + ordered[:-1]) / 2
+    missed = np.searchsorted(np.sort(values[positive]), candidates) / positive.sum()
+    rejected = np.searchsorted(np.sort(values[~positive]), candidates) / (~positive).sum()
+    best = np.flatnonzero(np.isclose(rejected - missed, (rejected - missed).max()))
+    return float(candidates[best[len(best) // 2]])
 
 
 def _column(table: pa.Table, name: str) -> np.ndarray:
