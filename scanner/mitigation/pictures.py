@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from scanner.captions.columns import ColumnOptions, resolve
-from scanner.captions.parquet import SkippedRows, bounded_batches, open_parquet
-from scanner.captions.pictures import (
-    PICTURE_NAMES,
-    NotAPicture,
-    fitted,
-    open_picture,
-    picture_bytes,
+from scanner.captions.images import (
+    IMAGE_DATA_COLUMNS,
+    NotAnImage,
+    image_bytes,
+    open_image,
+    resize_and_crop,
 )
+from scanner.captions.parquet import SkippedRows, bounded_batches, open_parquet
 from scanner.errors import UserError
 from scanner.storage import is_transient, open_input
 
@@ -76,7 +76,7 @@ def read_pictures(
     rows, skipped = [], []
     problems: dict[bytes, str] = {}
     for row, (key, caption, value) in enumerate(zip(keys, captions, values, strict=True)):
-        name, data = str(row if key is None else key), picture_bytes(value)
+        name, data = str(row if key is None else key), image_bytes(value)
         if not caption:
             skipped.append(SkippedPicture(row, name, "no caption"))
         elif not data:
@@ -103,7 +103,7 @@ def _read(
             parquet = open_parquet(file)
             have = list(parquet.schema_arrow.names)
             columns = resolve(have, url, ColumnOptions(caption_column, key_column, keep=()))
-            image = image_column or next((h for h in have if h.lower() in PICTURE_NAMES), None)
+            image = image_column or next((h for h in have if h.lower() in IMAGE_DATA_COLUMNS), None)
             if image is None or image not in have:
                 raise UserError(
                     f"{url}: no column of pictures {image_column or ''} among {', '.join(have)}; "
@@ -140,8 +140,8 @@ def _columns(
 def _problem(data: bytes) -> str:
     """Why a picture cannot be read, or nothing."""
     try:
-        open_picture(data)
-    except NotAPicture as error:
+        open_image(data)
+    except NotAnImage as error:
         return str(error)
     return ""
 
@@ -151,8 +151,8 @@ def decode(png: Sequence[bytes], height: int, width: int) -> Tensor:
     found = []
     for number, data in enumerate(png):
         try:
-            picture = fitted(open_picture(data), height, width)
-        except NotAPicture as error:
+            picture = resize_and_crop(open_image(data), height, width)
+        except NotAnImage as error:
             raise UserError(f"picture {number} of the data set cannot be read: {error}") from error
         found.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
     return torch.stack(found).float() / 127.5 - 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from scanner.captions.pictures import NotAPicture, open_picture
+from scanner.captions.images import NotAnImage, open_image
 from scanner.evidence.verify.references import References, Sample
 from scanner.run.directory import recorded_roots
 from scanner.storage import Roots, Store, UnsafeName, is_transient, open_input
@@ -84,8 +84,8 @@ def _is_elsewhere(name: str) -> bool:
 def _open(store: Store, name: str) -> Image.Image | None:
     """A picture that verify kept in the run, or elsewhere by its URL, if it is still there."""
     try:
-        return open_picture(open_input(name).read() if _is_elsewhere(name) else store.read(name))
-    except NotAPicture:
+        return open_image(open_input(name).read() if _is_elsewhere(name) else store.read(name))
+    except NotAnImage:
         return None
     except OSError as error:
         if is_transient(error):
