@@ -19,7 +19,7 @@ from scanner.cluster.work import Work
 from scanner.cluster.worker import commit_item, compute
 from scanner.errors import UserError
 from scanner.run import Commit, Commits
-from scanner.storage.complaints import complaint
+from scanner.storage.error_messages import storage_error_message
 
 
 def run_in_process(
@@ -53,7 +53,7 @@ def run_in_process(
             except Exception as error:
                 if is_outage(error):
                     reporter.send(policy.wait_for_store(task, brief(error), reporter.location))
-                elif is_broken_device(error) or complaint(error):
+                elif is_broken_device(error) or storage_error_message(error):
                     raise
                 else:
                     reporter.send(policy.record_failure(task, brief(error), reporter.location))

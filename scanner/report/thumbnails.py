@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from scanner.captions.pictures import NotAPicture, open_picture
+from scanner.captions.images import NotAnImage, open_image
 from scanner.evidence.verify.references import References, Sample
 from scanner.run.directory import recorded_roots
 from scanner.storage import Roots, Store, UnsafeName, is_transient, open_input
@@ -84,8 +84,8 @@ def _is_outside(name: str) -> bool:
 def _open(store: Store, name: str) -> Image.Image | None:
     """Open an image that verify stored in the run or elsewhere; None if it no longer exists."""
     try:
-        return open_picture(open_input(name).read() if _is_outside(name) else store.read(name))
-    except NotAPicture:
+        return open_image(open_input(name).read() if _is_outside(name) else store.read(name))
+    except NotAnImage:
         return None
     except OSError as error:
         if is_transient(error):

@@ -10,8 +10,8 @@ import torch
 from jobs.bench.acceptance.differences import differences
 from jobs.bench.acceptance.part import NotMeasured, Options, opened, scorer
 from scanner.models import DiffusionModel
-from scanner.scoring import PROFILES
 from scanner.scoring.catalog import SIGNALS
+from scanner.scoring.profiles import PROFILES
 from scanner.scoring.spec import ScoringSpec
 from scanner.testbed.files import labels
 

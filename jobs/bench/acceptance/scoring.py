@@ -14,7 +14,8 @@ from jobs.bench.acceptance.peaks import device_name, measured, published
 from jobs.bench.captions import caption
 from jobs.bench.device import forget_peak, peak, wait
 from scanner.models import DiffusionModel
-from scanner.scoring import PROFILES, Scorer
+from scanner.scoring import Scorer
+from scanner.scoring.profiles import PROFILES
 from scanner.scoring.spec import ScoringSpec
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
