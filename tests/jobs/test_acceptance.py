@@ -19,8 +19,8 @@ from jobs.bench.acceptance.sampling import mitigation
 from jobs.bench.acceptance.tables import lines
 from jobs.bench.acceptance.worker import Outcome, Worker
 from scanner.errors import UsageError
-from scanner.scoring import PROFILES
 from scanner.scoring.catalog import SIGNALS
+from scanner.scoring.profiles import PROFILES
 
 SMALL = Options("testbed", "cpu", ("float32",), captions=8, batch=4, deadline=0.0)
 """A deadline that is over: each measurement takes a single round."""
