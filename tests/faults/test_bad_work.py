@@ -7,19 +7,11 @@ import pytest
 import ray
 
 from scanner.captions.identity import caption_ids
-<<<<<<< HEAD
-from scanner.cluster import Execution, RetryLimits, execute
-from scanner.scan import score_plan
+from scanner.cluster import Execution, RetryLimits
 from scanner.scan.config import ScanConfig
 from scanner.scan.preparation import PreparedScan
 from scanner.scan.scan import scan
-=======
-from scanner.cluster import Execution, RetryLimits
-from scanner.scan import drive
-from scanner.scan.config import ScanConfig
 from scanner.scan.score_plan import score_plan
-from scanner.scan.setting import Setting
->>>>>>> executor
 from tests.faults.bad_work import POISON, BadWork
 from tests.memscan import memscan
 from tests.whole_scans import assert_nothing_lost, make_captions, scores
@@ -46,7 +38,7 @@ def test_bad_work_costs_only_captions_without_finite_scores(
     # A hang shows within the test's time, also on a busy machine where slices take long.
     limits = RetryLimits(hang_seconds=20.0, hang_factor=3.0)
     quick = partial(score_plan, execution=Execution(limits=limits))
-    monkeypatch.setattr(drive, "score_plan", quick)
+    monkeypatch.setattr("scanner.scan.scan.score_plan", quick)
     config = ScanConfig(
         captions=(str(path),), out=out, model="testbed", slice_captions=20, actors=2
     )
