@@ -165,7 +165,7 @@ def _busy_fraction(commits: list[Commit]) -> float:
 
 
 def _two_bare() -> float:
-    """Captions a second of two processes together, each with a thread and half of the captions."""
+    """Return captions per second of two processes together, each with one thread."""
     context = get_context("spawn")
     start, results = context.Barrier(ACTORS), context.Queue()
     share = TESTBED_CAPTIONS // ACTORS
