@@ -46,7 +46,7 @@ directory (`TMPDIR`), in a private directory that is removed afterwards.
 
 The decision signal, which orders `ranked`, is the combination of a calibration; without one, the
 signal of the run that separates best on the testbed: `noise_norm_first`, or `bos_mass` after
-`--profile triage` ([why](../scanner/signals/README.md#what-ranks-without-a-calibration)).
+`--profile triage` ([why](../scanner/signals/README.md#ranking-without-a-calibration)).
 
 The examples come from `memscan demo`, its calibration and the verdicts of `memscan verify` as in
 [jobs/README.md](../jobs/README.md#verify); at most three rows are shown. From a checkout,
