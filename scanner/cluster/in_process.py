@@ -17,7 +17,7 @@ from scanner.cluster.work import Work
 from scanner.cluster.worker import commit_item, compute
 from scanner.errors import UserError
 from scanner.run import Commits
-from scanner.storage.complaints import complaint
+from scanner.storage.error_messages import storage_error_message
 
 
 def run_in_process(
@@ -52,7 +52,7 @@ def run_in_process(
         except Exception as error:
             if is_outage(error):
                 on_event(policy.wait_for_store(task, brief(error), runner.location))
-            elif is_broken_device(error) or complaint(error):
+            elif is_broken_device(error) or storage_error_message(error):
                 raise
             else:
                 on_event(policy.record_failure(task, brief(error), runner.location))
