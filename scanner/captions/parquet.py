@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from scanner.captions.batch import Batch, Contents, Extent, check_columns
 from scanner.captions.cached_ranges import CachedRanges
-from scanner.captions.limits import BATCH_BYTES, FOOTER_BYTES, LISTS_BYTES, PAGES_BYTES
+from scanner.captions.limits import FOOTER_BYTES, LISTS_BYTES, PAGES_BYTES, PARQUET_BATCH_BYTES
 from scanner.captions.long_values import within_limits
 from scanner.captions.parquet_pages import OverLimit, Pages, pages_of, start_of
 from scanner.storage import open_input
@@ -96,7 +96,7 @@ def bounded_batches(
     columns: Sequence[str],
     most_rows: int = 0,
 ) -> Iterator[pa.RecordBatch | SkippedRows]:
-    """Yield columns of row groups in batches of at most about BATCH_BYTES, or one row.
+    """Yield columns of row groups in batches of at most about PARQUET_BATCH_BYTES, or one row.
 
     Dictionary columns with long repeated values stay dictionary-encoded. A row group that exceeds a
     limit is skipped.
@@ -215,7 +215,7 @@ def _plan_within_limits(
         if leaf.path in stored and not pages.all_refer and pages.bytes > LISTS_BYTES:
             raise OverLimit(f"column {leaf.path}: a dictionary over {LISTS_BYTES} bytes")
         is_flat = leaf.path == leaf.name and not leaf.max_repetition_level
-        if is_flat and is_text and pages.all_refer and pages.longest * rows > BATCH_BYTES:
+        if is_flat and is_text and pages.all_refer and pages.longest * rows > PARQUET_BATCH_BYTES:
             dictionaries.add(leaf.path)
         elif leaf.path not in stored or not pages.all_refer:
             rows = min(rows, _rows_within(pages, leaf))
@@ -239,4 +239,4 @@ def _rows_within(pages: Pages, leaf: Any) -> int:
         return PARQUET_ROWS
     largest = pages.largest if pages.shares else 0
     size = max(pages.densest, pages.longest, largest, 1)
-    return max(1, int(BATCH_BYTES / size))
+    return max(1, int(PARQUET_BATCH_BYTES / size))
