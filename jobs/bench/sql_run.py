@@ -20,7 +20,7 @@ from scanner.run.schema import CAPTION_ID, CAPTIONS, column, samples_schema, wri
 from scanner.scoring.catalog import SIGNALS
 from scanner.scoring.profiles import PROFILES
 from scanner.scoring.text import CONTROL_FIELDS
-from scanner.scoring.words import TRIGGER_FIELD
+from scanner.scoring.triggers import TRIGGER_FIELD
 from scanner.storage import Store
 
 PARTS = 100
