@@ -84,14 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _curate(config: CurateConfig) -> int:
     _check(config)
     from scanner.curation import (
-        OverLimit,
+        LimitExceeded,
         choose_image_key,
         curate,
         difference,
+        load_baseline,
         read_policy,
-        remember,
     )
-    from scanner.curation.copies.shards import check_place
+    from scanner.curation.copies.shards import check_destination
     from scanner.query import open_run
 
     policy = read_policy(config.policy)
@@ -100,14 +100,14 @@ def _curate(config: CurateConfig) -> int:
     tables = open_run(config.run, pairs("--with", config.with_), calibration)
     choose_image_key(tables, config.image_key)
     if config.diff:
-        remember(tables, config.diff, config.run)
+        load_baseline(tables, config.diff, config.run)
     if config.apply:
-        check_place(
+        check_destination(
             config.run, config.apply, config.input_root
         )  # before the list in --out is replaced
     try:
         summary = curate(config.run, tables, policy, config.out, config.force, config.csv_safe)
-    except OverLimit as error:
+    except LimitExceeded as error:
         for line in error.summary.to_text().splitlines():
             log.warning(line)
         raise

@@ -25,7 +25,7 @@ from tyro.constructors import (
 )
 
 from jobs.escaping import escaped
-from jobs.list_options import in_order
+from jobs.list_options import reorder
 from scanner.errors import UsageError, UserError
 
 Config = TypeVar("Config")
@@ -45,7 +45,7 @@ def parse(config: type[Config], command: str, purpose: str, arguments: Sequence[
     if "config" in {field.name for field in dataclasses.fields(config)}:  # type: ignore[arg-type]
         words = [*_from_toml(config, words), *words]
     _refuse_unknown(config, command, words)
-    words = in_order(_options(config), words)
+    words = reorder(_options(config), words)
     registry = ConstructorRegistry()
     registry.struct_rule(_as_it_reads_best)
     registry.primitive_rule(_or_none)

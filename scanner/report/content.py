@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from scanner.calibration import Labels, labels_differ_in_style, match_labels
 from scanner.curation import Policy, Summary, make_list, summarize
-from scanner.query import RunTables, Scanned, library, rank, scanned
+from scanner.query import Coverage, RunTables, library, measure_coverage, rank
 from scanner.report.headline import (
     Null,
     Statement,
@@ -73,7 +73,7 @@ class Content:
     doubtful: bool
     likely: Likely
     verified: Verified
-    scanned: Scanned
+    scanned: Coverage
     bins: list[Row]
     repetition: list[Row]
     agreement: list[Row]
@@ -113,7 +113,7 @@ def gather(
     signal, counts = tables.decide(), manifest["counts"]
     _take_truth(tables, labels, count_seed_consistent)
     expected, judged = likely(tables), verified(tables)
-    covered = scanned(tables, record["inputs"].get("limit"))
+    covered = measure_coverage(tables, record["inputs"].get("limit"))
     listed = null and Null(null["null"], null["fdr"], null["length"], beyond_threshold(tables))
     doubtful = bool(evaluation and labels_differ_in_style(evaluation))
     rejected = (counts["rejects"], counts["rows"])
@@ -153,10 +153,10 @@ def _take_truth(tables: RunTables, labels: Labels | None, count_seed_consistent:
     if labels:
         found = match_labels(tables, labels)
         memorized = found.table["caption_id"].filter(pa.array(found.memorized))
-        tables.materialize("truth", _LABELS, {"ids": memorized.to_pylist()})
+        tables.create_table("truth", _LABELS, {"ids": memorized.to_pylist()})
         return
     copies = [*COPIES, *([SEED_CONSISTENT] if count_seed_consistent else [])]
-    tables.materialize("truth", _VERDICTS, {"copies": copies})
+    tables.create_table("truth", _VERDICTS, {"copies": copies})
 
 
 def _ask(tables: RunTables, name: str, **given: Any) -> list[Row]:

@@ -6,8 +6,8 @@ none, the headline says that the number is not known.
 
 from dataclasses import dataclass
 
-from scanner.curation.wording import counted
-from scanner.query import RunTables, Scanned
+from scanner.curation.plurals import pluralize
+from scanner.query import Coverage, RunTables
 from scanner.report.likely import Likely
 
 _VERIFIED = """
@@ -67,7 +67,7 @@ def beyond_threshold(tables: RunTables) -> int:
 def headline(
     likely: Likely,
     judged: Verified,
-    scanned: Scanned,
+    scanned: Coverage,
     null: Null | None,
     doubtful: bool,
     rejected: tuple[int, int],
@@ -83,7 +83,7 @@ def headline(
         made.append(
             Statement(
                 "",
-                f"Only {scanned.scored:,} of {counted(scanned.captions, 'distinct caption')} of "
+                f"Only {scanned.scored:,} of {pluralize(scanned.captions, 'distinct caption')} of "
                 f"the training set were scored ({'; '.join(scanned.unscored)}): nothing is said of "
                 "the others.",
             )
@@ -92,7 +92,7 @@ def headline(
     if rejects:
         made.append(
             Statement(
-                "", f"{rejects:,} of {counted(rows, 'row')} were rejected: they are in no count."
+                "", f"{rejects:,} of {pluralize(rows, 'row')} were rejected: they are in no count."
             )
         )
     return tuple(made)
@@ -101,13 +101,13 @@ def headline(
 def _by_pictures(judged: Verified) -> Statement:
     return Statement(
         f"{judged.copies:,}",
-        f"of {counted(judged.compared, 'caption')} whose pictures were compared with their "
+        f"of {pluralize(judged.compared, 'caption')} whose pictures were compared with their "
         f"training images {'comes' if judged.copies == 1 else 'come'} out as copies.",
     )
 
 
 def _by_scores(likely: Likely, null: Null | None, doubtful: bool) -> Statement:
-    scored = counted(likely.of, "scored caption")
+    scored = pluralize(likely.of, "scored caption")
     unknown = f"How many of {scored} are memorized is not known"
     if likely.captions is not None and likely.samples is not None:
         if doubtful:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from scanner.curation import Policy, Summary
+from scanner.curation.plurals import pluralize
 from scanner.curation.policy import Rule
-from scanner.curation.wording import counted
 
 _DOES = {
     "keep": "keep: all samples stay, whatever later rules say",
@@ -51,5 +51,5 @@ def rule_rows(policy: Policy, summary: Summary) -> list[RuleRow]:
 
 def _does(rule: Rule) -> str:
     if rule.action == "cap":
-        return f"cap: all but {counted(rule.keep, 'sample')} of each {rule.of} go"
+        return f"cap: all but {pluralize(rule.keep, 'sample')} of each {rule.of} go"
     return _DOES[rule.action]

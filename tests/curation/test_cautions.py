@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scanner.curation import Summary, choose_image_key, curate, difference, remember
+from scanner.curation import Summary, choose_image_key, curate, difference, load_baseline
 from scanner.query import open_run
 from tests.curation.runs import LOUD, loudness, make_run, policy, rule, write_rows
 
@@ -25,7 +25,7 @@ def test_samples_whose_captions_a_limit_left_out_are_counted(tmp_path: Path) -> 
     assert summary.actions["keep"] == 20
     record = json.loads((tmp_path / "o" / "summary.json").read_text())
     assert record["unscored"] == {"samples": 12, "captions": 6, "why": ["scan --limit 4"]}
-    line = "12  of these: never scored, so that no rule holds for them (6 captions; scan --limit 4)"
+    line = "12  of these: never scored, so no rule can match (6 captions; scan --limit 4)"
     assert line in summary.to_text()
 
 
@@ -46,7 +46,7 @@ def test_nothing_is_said_where_every_caption_has_a_score(tmp_path: Path) -> None
     summary = curated(make_run(tmp_path / "run", loudness, captions=(str(data),)), tmp_path / "o")
     assert summary.unscored.samples == 0
     assert "never scored" not in summary.to_text()
-    assert "2 samples: 1 (50.0%) to be removed, on account of 1 caption\n" in summary.to_text()
+    assert "2 samples: 1 (50.0%) to be removed, because of 1 caption\n" in summary.to_text()
 
 
 def test_rejected_rows_are_no_part_of_the_sums_and_no_change_of_samples(tmp_path: Path) -> None:
@@ -64,9 +64,9 @@ def test_rejected_rows_are_no_part_of_the_sums_and_no_change_of_samples(tmp_path
     assert summary.actions == {"keep": 1, "drop": 1, "cap": 0, "recaption": 0}
     assert summary.removed == 1
     assert summary.rejects == {"rows": 2, "action": "drop"}
-    line = "2 rows that planning rejected, no samples and not in the sums above: dropped as well"
+    line = "planning rejected 2 rows, not counted above: dropped as well"
     assert line in summary.to_text()
-    remember(tables, str(tmp_path / "o"), run)
+    load_baseline(tables, str(tmp_path / "o"), run)
     assert difference(tables, "itself").changes == []
 
 
@@ -78,16 +78,16 @@ def test_an_image_key_of_too_many_samples_is_warned_of(
     data = write_rows(tmp_path / "a.jsonl", rows)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     summary = curated(run, tmp_path / "o")
-    assert (summary.shared_image is not None) == warned
-    line = f"{same} samples under {same} captions have one image key, 'u', and count as one image"
+    assert (summary.suspicious_image_key is not None) == warned
+    line = f"{same} samples of {same} captions share the image key 'u' and are treated as one image"
     assert (line in summary.to_text()) == warned
     assert ("--image-key none" in summary.to_text()) == warned
     tables = open_run(run)
     choose_image_key(tables, "none")
-    assert curate(run, tables, DROP, str(tmp_path / "o")).shared_image is None
+    assert curate(run, tables, DROP, str(tmp_path / "o")).suspicious_image_key is None
 
 
 def test_one_caption_repeated_with_its_image_is_not_warned_of(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u")] * 20 + [("quiet", "v")] * 20)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
-    assert curated(run, tmp_path / "o").shared_image is None
+    assert curated(run, tmp_path / "o").suspicious_image_key is None

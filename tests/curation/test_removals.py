@@ -8,7 +8,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.curation import choose_image_key, curate, difference, remember
+from scanner.curation import choose_image_key, curate, difference, load_baseline
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
 from scanner.run import Output, Run
@@ -34,7 +34,7 @@ def test_a_cap_keeps_k_of_a_caption_and_an_image_goes_under_its_other_captions_t
     assert found[10] == ("keep", "loud")
     assert {9, 11}.isdisjoint(found)  # another image, and no image key: nothing is shared
     summary = json.loads((tmp_path / "o" / "summary.json").read_text())
-    assert summary["along"] == sum("same-image" in reasons for _, reasons in found.values())
+    assert summary["shared_image"] == sum("same-image" in reasons for _, reasons in found.values())
 
 
 def test_which_ones_a_cap_keeps_is_the_same_each_time(
@@ -83,8 +83,8 @@ def test_a_drop_of_an_image_wins_over_another_captions_cap(tmp_path: Path) -> No
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     given = policy(rule("x", "caption = 'loud x'", "cap"), rule("y", "caption = 'loud y'", "drop"))
     found = listed(run, open_run(run), given, tmp_path / "o")
-    along = ("drop", "y;same-image")
-    assert found == {0: along, 1: along, 2: ("drop", "y")}
+    shared = ("drop", "y;same-image")
+    assert found == {0: shared, 1: shared, 2: ("drop", "y")}
 
 
 def test_image_key_none_leaves_other_captions_alone_and_another_column_can_be_named(
@@ -95,7 +95,7 @@ def test_image_key_none_leaves_other_captions_alone_and_another_column_can_be_na
     choose_image_key(tables, "none")
     assert 8 not in listed(run, tables, given, tmp_path / "o")
     tables = open_run(run)
-    with pytest.raises(UserError, match="--image-key hash: no column of samples; there are"):
+    with pytest.raises(UserError, match="--image-key hash: samples has no such column; it has"):
         choose_image_key(tables, "hash")
     choose_image_key(tables, "url")
     assert 8 in listed(run, tables, given, tmp_path / "o")
@@ -130,7 +130,7 @@ def test_each_rule_is_also_counted_as_if_it_were_alone(
     assert summary.by_rule["loud"].alone == {"keep": 0, "drop": 10, "cap": 0, "recaption": 0}
     assert sum(summary.actions.values()) == summary.samples == len(ROWS)
     assert json.loads((tmp_path / "summary.json").read_text())["actions"] == summary.actions
-    assert "were it alone" in (tmp_path / "summary.txt").read_text()
+    assert "if applied alone" in (tmp_path / "summary.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_diff_tells_what_another_policy_or_an_earlier_list_would_do(
     before = policy(rule("loud", LOUD, "cap"))
     curate(run, tables, before, str(tmp_path / "1"))
     tables = open_run(run)
-    remember(tables, str(tmp_path / "1"), run)
+    load_baseline(tables, str(tmp_path / "1"), run)
     curate(run, tables, policy(rule("loud", LOUD, "drop")), str(tmp_path / "2"))
     found = difference(tables, "1")
     assert [tuple(item.values()) for item in found.changes] == [
@@ -169,13 +169,13 @@ def test_diff_tells_what_another_policy_or_an_earlier_list_would_do(
     ]  # fmt: skip
     assert {row["caption"] for row in found.captions} == {"loud a", "loud b", "loud c", "quiet"}
     tables = open_run(run)
-    remember(tables, "default", run)
+    load_baseline(tables, "default", run)
     curate(run, tables, before, str(tmp_path / "3"))
     assert difference(tables, "default").changes == [
         {"before": "keep", "after": "cap", "samples": 7}
     ]
-    with pytest.raises(UserError, match="neither a policy"):
-        remember(tables, str(tmp_path / "nothing"), run)
+    with pytest.raises(UserError, match="not a policy"):
+        load_baseline(tables, str(tmp_path / "nothing"), run)
 
 
 def test_the_same_list_twice_makes_no_difference(
@@ -183,7 +183,7 @@ def test_the_same_list_twice_makes_no_difference(
 ) -> None:
     given = policy(rule("loud", LOUD, "cap"))
     curate(run, tables, given, str(tmp_path))
-    remember(tables, str(tmp_path), run)
+    load_baseline(tables, str(tmp_path), run)
     curate(run, tables, given, str(tmp_path))
     assert difference(tables, "x").to_text().endswith("nothing changes")
 

@@ -67,7 +67,7 @@ def test_copies_over_the_sources_are_refused_before_the_list_is_replaced(
     (tmp_path / "p.toml").write_text(POLICY.replace("ACTION", "drop"))
     words = [run, "--policy", f"{tmp_path}/p.toml", "--out", str(tmp_path / "o"), "--force"]
     assert main([*words, "--apply", str(tmp_path / "d")]) == 1
-    assert "would be replaced by its own copy" in capsys.readouterr().err
+    assert "would overwrite it" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
 

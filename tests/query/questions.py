@@ -76,7 +76,7 @@ REJECTS = [
 ]
 
 
-def ask(tables: RunTables, name: str, **given: str) -> list[dict[str, Any]]:
+def named_rows(tables: RunTables, name: str, **given: str) -> list[dict[str, Any]]:
     query = library()[name]
     found = tables.query(query.sql, query.bind(given))
     assert found.column_names == list(query.columns), "the header names other columns"

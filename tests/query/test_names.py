@@ -10,7 +10,7 @@ import pytest
 
 from scanner.curation import read_policy
 from scanner.errors import UserError
-from scanner.query import Calibration, ask, binding_of, identifier, library, open_run
+from scanner.query import Calibration, binding_of, identifier, library, open_run, run_named_query
 from scanner.query.quoting import literal
 from scanner.report import gather
 from scanner.run import Output
@@ -19,7 +19,7 @@ from scanner.run.verdicts import FOLDER, MITIGATED, MITIGATED_FOLDER, VERDICTS, 
 from scanner.storage import Store
 from tests.memscan import called
 from tests.query.runs import HIGHER
-from tests.query.test_asking import run_of
+from tests.query.test_named_queries import run_of
 from tests.sealed import seal_run
 
 PLANT = "COPY (SELECT 'x') TO 'PLACE/planted' (FORMAT csv)"
@@ -59,14 +59,14 @@ def test_a_run_whose_scores_have_a_hostile_column_is_refused(tmp_path: Path, nam
         done = called(*command, check=False)
         assert done.returncode == 1
         (line,) = [each for each in done.stderr.splitlines() if each.startswith("memscan")]
-        assert f"its column {evil[:30]!r}"[:-1] in line
+        assert f"column {evil[:30]!r}"[:-1] in line
         assert done.stderr.count("\n") <= 2
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize("names", [("bos_mass", "BOS_MASS"), ("decision",), ("n_samples",)])
 def test_a_score_cannot_take_another_column_s_name(tmp_path: Path, names: tuple[str, ...]) -> None:
-    with pytest.raises(UserError, match=r"its column '\w+' is refused: the name is taken"):
+    with pytest.raises(UserError, match=r"column '\w+' is refused: the name is already used"):
         open_run(run_of(tmp_path, scores=names))
 
 
@@ -78,7 +78,7 @@ def test_samples_may_keep_columns_of_any_name(tmp_path: Path) -> None:
     assert called("rank", run, "--json").returncode == 0
     assert called("sql", run, "FROM samples", "--json").stdout.count('"value"') == 2 * len(names)
     for name in names:
-        (row,) = ask(tables, library()["by_source"], {"column": name}).to_pylist()
+        (row,) = run_named_query(tables, library()["by_source"], {"column": name}).to_pylist()
         assert row["value"] == "value"
     curated = str(tmp_path / "list")
     called("curate", run, "--out", curated, "--image-key", names[0], "--force")
@@ -177,7 +177,7 @@ def test_a_calibration_s_weights_are_numbers(tmp_path: Path, weight: float) -> N
     run = run_of(tmp_path)
     binding = binding_of({"id": "f"})
     calibration = Calibration("file", binding, {"bos_mass": (weight,)}, 0.0, ())
-    with pytest.raises(UserError, match="file: its weights must be finite"):
+    with pytest.raises(UserError, match="file: weights must be finite"):
         open_run(run, calibration=calibration)
 
 

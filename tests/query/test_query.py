@@ -107,8 +107,8 @@ def test_rank_takes_top_where_and_min_samples(tables: RunTables) -> None:
 @pytest.mark.parametrize(
     ("by", "where", "message"),
     [
-        ("caption", "true", "no signal of this run to rank by"),
-        ('x" FROM scores; --', "true", "no signal of this run"),
+        ("caption", "true", "this run has no such signal to rank by"),
+        ('x" FROM scores; --', "true", "this run has no such signal"),
         (None, "true); DROP VIEW ranked; SELECT (1", "SQL"),
         (None, "no_such_column > 1", "no_such_column"),
     ],

@@ -8,10 +8,10 @@ import pytest
 from scanner.errors import UserError
 from scanner.query import RunTables, rank
 
-CHANGES = "may only read; found"
-ONE = "exactly one SELECT is allowed here; found"
-FORBIDDEN = r"\w+\(\) is not allowed here"
-FOREIGN = "is no table of the run"
+CHANGES = "must only read; "
+ONE = "must be exactly one SELECT, got"
+FORBIDDEN = r"\w+\(\) is not allowed"
+FOREIGN = "the run has no table"
 HOSTILE = {
     # It changes something.
     "WITH d AS (DELETE FROM thresholds RETURNING *) SELECT * FROM d": CHANGES,
@@ -45,7 +45,7 @@ HOSTILE = {
     "BEGIN": f"{ONE} TRANSACTION",
     "CHECKPOINT": f"{ONE} ",
     "VACUUM": f"{ONE} ",
-    "": f"{ONE} nothing",
+    "": f"{ONE} no statement",
     # It reads what is not the run's.
     "FROM read_text('/etc/passwd')": FORBIDDEN,
     "FROM read_blob('/etc/passwd')": FORBIDDEN,
@@ -138,9 +138,9 @@ def test_a_predicate_may_ask_other_tables_and_end_in_a_comment(tables: RunTables
 
 def test_what_a_query_keeps_is_judged_like_a_query(tables: RunTables) -> None:
     with pytest.raises(UserError, match=CHANGES):
-        tables.materialize("kept", next(iter(HOSTILE)), {})
+        tables.create_table("kept", next(iter(HOSTILE)), {})
     with pytest.raises(UserError, match=ONE):
-        tables.materialize("kept", "SELECT 1; DROP VIEW scores", {})
+        tables.create_table("kept", "SELECT 1; DROP VIEW scores", {})
 
 
 def test_duckdb_itself_refuses_to_write_or_to_open_other_files(

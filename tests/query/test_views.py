@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from scanner.query import Calibration, Threshold, binding_of, open_run
+from scanner.query import Calibration, SignalThreshold, binding_of, open_run
 from scanner.query.constants import constant
 from scanner.run import Output
 from scanner.run.verdicts import MITIGATED, MITIGATED_FOLDER, TABLES, verdict_commits
@@ -17,8 +17,8 @@ from tests.query.test_verdicts import join
 
 ROWS = [{"caption_id": "a", "caption": "a", "entropy_e": 1.0, "bos_mass": 0.5}]
 THRESHOLDS = (
-    Threshold("it's; --", 0.1 + 0.2, True, 1e-300),
-    Threshold("bos_mass", -math.inf, False, 0.01),
+    SignalThreshold("it's; --", 0.1 + 0.2, True, 1e-300),
+    SignalThreshold("bos_mass", -math.inf, False, 0.01),
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 from scanner.calibration import Labels
 from scanner.curation import read_policy
 from scanner.errors import UserError
-from scanner.query import RunTables, Scanned, open_run
+from scanner.query import Coverage, RunTables, open_run
 from scanner.report import gather
 from tests.query.runs import SCORES, make_run
 from tests.sealed import seal_run
@@ -83,7 +83,7 @@ def test_captions_without_a_score_are_counted_by_why_they_have_none(tmp_path: Pa
     record = {"inputs": {"limit": 3}, "asked": {}, "model": {}}
     run = seal_run(tmp_path / "run", samples, captions, scores, rejects=rejects, record=record)
     found = gather(run, open_run(run), read_policy("default"), None, 10).scanned
-    assert found == Scanned(
+    assert found == Coverage(
         samples=10, captions=5, planned=3, scored=1, rejected=1, limit=3, references=1
     )
     assert found.unscored == ("scan --limit 3", "1 rejected by the scan", "1 quarantined")

@@ -1,16 +1,16 @@
 """What a report begins with, in every state of a run."""
 
-from scanner.query import Scanned
+from scanner.query import Coverage
 from scanner.report.headline import Null, Verified, headline
 from scanner.report.likely import Likely
 
 NOTHING = Verified(0, 0, 0, 0)
 EXPECTED = Likely(captions=125.0, low=117.0, high=133.0, samples=4802.0, of=826)
 UNKNOWN = Likely(None, None, None, None, 826)
-WHOLE = Scanned(
+WHOLE = Coverage(
     samples=9000, captions=826, planned=826, scored=826, rejected=0, limit=None, references=520
 )
-PART = Scanned(
+PART = Coverage(
     samples=9000, captions=826, planned=200, scored=200, rejected=0, limit=200, references=0
 )
 
@@ -18,7 +18,7 @@ PART = Scanned(
 def said(
     likely: Likely = UNKNOWN,
     verified: Verified = NOTHING,
-    scanned: Scanned = WHOLE,
+    scanned: Coverage = WHOLE,
     null: Null | None = None,
     doubtful: bool = False,
     rejects: int = 0,

@@ -42,7 +42,7 @@ def test_a_pool_tells_of_each_refused_shard_once_and_goes_on_when_it_is_back(
         assert "4 of 5 shards could not be copied; the other 1 is there. Once this is" in first
         assert len(reasons) == 4
         for number, reason in enumerate(sorted(reasons)):
-            assert reason.startswith(f"  {data}/{number:02d}.csv: not the file that was scanned")
+            assert reason.startswith(f"  {data}/{number:02d}.csv: changed since the scan")
         write(data, 4)
         found = apply(run, out, str(copies))
     assert lines[1:] == ["resuming: 1 of 5 shards are copied already", "apply: 4 shards to copy"]
@@ -90,7 +90,7 @@ def test_kept_columns_of_any_name_are_in_the_list_and_compared_with_the_data(
     assert apply(run, out, str(tmp_path / "copies")).kept == 1
     text = (tmp_path / "d" / "a.csv").read_text()
     (tmp_path / "d" / "a.csv").write_text(text.replace(",score 0,", ",another,"))
-    with pytest.raises(UserError, match="row 0 has score = 'another', and 'score 0' was scanned"):
+    with pytest.raises(UserError, match="row 0 has score = 'another', but 'score 0' was scanned"):
         apply(run, out, str(tmp_path / "other"))
 
 

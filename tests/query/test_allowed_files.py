@@ -14,7 +14,7 @@ from scanner.run.commits import Output
 from scanner.run.schema import samples_schema
 from scanner.run.verdicts import FOLDER, TABLES, VERDICTS, verdict_commits
 from scanner.storage import Store
-from tests.query.questions import ask
+from tests.query.questions import named_rows
 from tests.query.runs import make_run
 
 ROWS = [
@@ -147,8 +147,8 @@ def test_a_kept_column_is_null_in_the_parts_without_it(tmp_path: Path) -> None:
             ],
         )
     )
-    assert ask(tables, "by_source", column="license")
-    assert len(ask(tables, "cap_duplicates")) == 4
+    assert named_rows(tables, "by_source", column="license")
+    assert len(named_rows(tables, "cap_duplicates")) == 4
 
 
 def test_verdicts_of_a_release_with_fewer_measures_are_read(tmp_path: Path) -> None:
