@@ -1,4 +1,4 @@
-"""memscan: finds what a text-to-image model has memorized of its training set."""
+"""memscan: find training images and captions that a text-to-image model has memorized."""
 
 import contextlib
 import difflib
@@ -9,33 +9,36 @@ import scanner
 from jobs.terminal import complain, run, show
 
 COMMANDS = {
-    "demo": "all of it on the small model in this package: scan, evaluate, rank",
-    "scan": "score the captions of a training set, as many at once as there are devices",
-    "status": "how far a scan is, and what went wrong",
-    "rank": "the captions most likely memorized, first",
-    "verify": "generate from the first of the ranking: which are really copies",
-    "calibrate": "how well the scores tell memorized captions, and how wrong a list of them is",
-    "curate": "the removal list by a policy, and cleaned copies of the shards",
-    "report": "one page about a run, for a curator to read",
-    "sql": "one SELECT over a run's tables",
-    "explain": "where a model looks for one caption: per token, layer, step, and on the picture",
-    "finetune": "train a model on captioned pictures, with a guard against memorization",
-    "bench": "speed and FLOPs on this machine, against the plain way",
+    "demo": "scan, evaluate and rank with the small built-in model",
+    "scan": "score the captions of a training set",
+    "status": "show a scan's progress and problems",
+    "rank": "rank captions, most likely memorized first",
+    "verify": "generate images for the top captions and find copies",
+    "calibrate": "fit probabilities, thresholds and error rates",
+    "curate": "write a removal list, and cleaned copies of the shards",
+    "report": "write an HTML page about a run",
+    "sql": "query a run with SQL",
+    "explain": "show where a model attends for one caption",
+    "finetune": "fine-tune a model with a guard against memorization",
+    "bench": "measure speed and FLOPs on this machine",
 }
 
 
 def usage() -> str:
-    lines = [str(__doc__), "usage: memscan COMMAND …, mostly in this order", ""]
+    lines = [str(__doc__), "usage: memscan COMMAND …, usually in this order", ""]
     lines += [f"  {name.replace('_', '-'):18}{purpose}" for name, purpose in COMMANDS.items()]
-    return "\n".join([*lines, "", "memscan COMMAND --help tells a command's options."])
+    return "\n".join([*lines, "", "memscan COMMAND --help shows a command's options."])
 
 
 def main() -> int:
-    """The console script. Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 done with losses, 130
-    stopped by Ctrl-C or SIGTERM."""
+    """Run the console script and return its exit code.
+
+    0: success; 1: failure; 2: invalid arguments; 3: finished with losses; 130: stopped by Ctrl-C or
+    SIGTERM.
+    """
     status = run(_main)
     if "ray" in sys.modules:
-        # Not at exit, where an impatient Ctrl-C is shown as an error of Ray's: all is done by now.
+        # At exit, a second Ctrl-C would be reported as an error of Ray.
         with contextlib.suppress(KeyboardInterrupt):
             sys.modules["ray"].shutdown()
     return status
@@ -50,10 +53,11 @@ def _main() -> int:
         return 0
     command = sys.argv[1].replace("-", "_")
     if command not in COMMANDS:
-        alike = difflib.get_close_matches(sys.argv[1], [n.replace("_", "-") for n in COMMANDS], 1)
-        meant = f"; did you mean {alike[0]}?" if alike else ""
+        names = [name.replace("_", "-") for name in COMMANDS]
+        similar = difflib.get_close_matches(sys.argv[1], names, 1)
+        suggestion = f"; did you mean {similar[0]}?" if similar else ""
         print(f"{usage()}\n", file=sys.stderr)
-        complain(f"no command {sys.argv[1]!r}{meant}")
+        complain(f"no command {sys.argv[1]!r}{suggestion}")
         return 2
     status: int = importlib.import_module(f"jobs.{command}").main(sys.argv[2:])
     return status

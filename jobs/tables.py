@@ -91,9 +91,7 @@ def _form_of(out: str) -> str:
     """Return the format of a file by its name's ending, csv if it has none."""
     _, dot, ending = out.rpartition("/")[2].rpartition(".")
     if dot and ending.lower() not in FORMS:
-        raise UsageError(
-            f"--out {out}: unknown ending; use .{', .'.join(FORMS)}, or give --format"
-        )
+        raise UsageError(f"--out {out}: unknown ending; use .{', .'.join(FORMS)}, or give --format")
     return ending.lower() if dot else "csv"
 
 
@@ -191,8 +189,7 @@ def _print_records(console: Console, cells: dict[str, list[Text]]) -> None:
 
 
 def cell(value: Any) -> Text:
-    """Format a value for a terminal, without markup or control characters: captions are untrusted.
-    """
+    """Format a value for a terminal, without markup or control characters: captions are untrusted."""
     if value is None or value == []:
         return Text("")
     if isinstance(value, float):

@@ -53,7 +53,7 @@ def test_help_says_what_is_required_and_begins_with_a_command_s_own_options() ->
     assert "such as s3://bucket/path. (required, or --captions-from)" in shown
     assert "a finished one returns at once. (required, but for --dry-run)" in shown
     assert shown.index("--captions [STR") < shown.index("--out STR") < shown.index("--model STR")
-    assert "an earlier list there is replaced. (required)" in called("curate", "--help").stdout
+    assert "replaces an earlier list there. (required)" in called("curate", "--help").stdout
     assert "(default: 0)" in called("rank", "--help").stdout
     assert "(default: True)" not in called("verify", "--help").stdout
 
@@ -86,8 +86,8 @@ def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(
         (("scan", "--config", "missing.toml"), "cannot be read"),
         (("rank", "nowhere"), "no run here"),
         (("sql", "nowhere", "SELECT 1"), "no run here"),
-        (("sql",), "name a run"),
-        (("sql", "x", "--name", "compare"), "--name compare: asks another run too; --with other="),
+        (("sql",), "RUN is missing"),
+        (("sql", "x", "--name", "compare"), "--name compare: compares two runs"),
         (("rank", "x", "--top", "0"), "--top 0: must be at least 1"),
         (("rank", "--tpo", "3"), "no option --tpo; did you mean --top? (memscan rank --help"),
         (("status", "nowhere"), "no run here"),
@@ -108,7 +108,7 @@ def test_bad_input_is_one_line_that_says_what_to_do(
     (tmp_path / "a.csv").write_text("caption\nx\n")
     done = called(*arguments, check=False)
     wrong_options = message.startswith(("--", "no option")) or message in (
-        "must be at least 1", "name a run",
+        "must be at least 1", "RUN is missing",
     )  # fmt: skip
     assert done.returncode == (2 if wrong_options else 1)
     assert message in done.stderr
@@ -164,12 +164,15 @@ def test_rank_and_sql_print_json_csv_and_parquet(run: str, tmp_path: Path) -> No
     assert next(csv.DictReader(io.StringIO(out)))["caption"] == "bird"
     called("rank", run, "--out", str(tmp_path / "r.parquet"))
     assert pq.read_table(tmp_path / "r.parquet")["caption_id"].to_pylist() == ["b", "d", "a"]
-    assert "parquet is no text" in called("rank", run, "--format", "parquet", check=False).stderr
+    assert (
+        "--format parquet: cannot be printed"
+        in called("rank", run, "--format", "parquet", check=False).stderr
+    )
     refused = called("rank", run, "--out", str(tmp_path / "r.xlsx"), check=False)
     assert (refused.returncode, (tmp_path / "r.xlsx").exists()) == (2, False)
-    assert "end it in .csv, .json, .parquet, or say --format" in refused.stderr
+    assert "unknown ending; use .csv, .json, .parquet, or give --format" in refused.stderr
     plain = called("rank", run, "--out", str(tmp_path / "rows"))
-    assert f"3 rows into {tmp_path / 'rows'}" in plain.stderr
+    assert f"wrote 3 rows to {tmp_path / 'rows'}" in plain.stderr
     assert (tmp_path / "rows").read_text().startswith("rank,caption_id")
     assert "no rows" in called("sql", run, "SELECT 1 AS one WHERE false").stderr
 
@@ -223,7 +226,7 @@ def test_a_table_shows_captions_as_text_without_markup_or_control_characters(run
     assert "DROP TABLE" in done.stdout
     head = done.stdout.splitlines()[0].replace("┃", " ").split()
     assert head == ["rank", "n_samples", "noise_norm_first", "caption", "reasons"]
-    assert "not shown for want of room: caption_id, probability" in done.stderr
+    assert "columns that do not fit: caption_id, probability" in done.stderr
     assert printable("a\x1b[31mb\n") == "a\\x1b[31mb\\n"
 
 

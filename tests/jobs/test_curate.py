@@ -73,7 +73,7 @@ def test_copies_over_the_sources_are_refused_before_the_list_is_replaced(
 
 def test_options_of_apply_alone_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--out", "o", "--actors", "2", "--single-writer"]) == 2
-    assert "--actors, --single-writer: only --apply takes" in capsys.readouterr().err
+    assert "--actors, --single-writer: needs --apply" in capsys.readouterr().err
 
 
 def test_a_place_to_write_to_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,4 +72,4 @@ def test_sql_and_rank_write_csv_that_is_safe_if_asked(run: str, tmp_path: Path) 
     assert "'=1+1" not in shown.stdout
     refused = called("sql", run, query, "--csv-safe", check=False)
     assert refused.returncode == 2
-    assert "--csv-safe: only csv needs it, and this is table" in refused.stderr
+    assert "--csv-safe: the format must be csv, got table" in refused.stderr
