@@ -137,7 +137,7 @@ def _curate(config: CurateConfig) -> int:
 
 def _check(config: CurateConfig) -> None:
     if not config.out:
-        raise UsageError("--out: is missing; give the directory for the removal list")
+        raise UsageError("--out: name the directory for the removal list")
     apply_options = {
         "--actors": config.actors is not None,
         "--address": config.address is not None,

@@ -189,7 +189,7 @@ def _print_records(console: Console, cells: dict[str, list[Text]]) -> None:
 
 
 def cell(value: Any) -> Text:
-    """Format a value for a terminal, without markup or control characters: captions are untrusted."""
+    """Format an untrusted value for a terminal, without markup or control characters."""
     if value is None or value == []:
         return Text("")
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""What is said beside the rules: captions without a score, rejected rows, a shared image key."""
+"""Cautions: captions without a score, rejected rows, a shared image key."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def curated(run: str, out: Path, given=DROP) -> Summary:
     return curate(run, open_run(run), given, str(out))
 
 
-def test_samples_whose_captions_a_limit_left_out_are_counted(tmp_path: Path) -> None:
+def test_samples_beyond_the_scans_limit_are_counted(tmp_path: Path) -> None:
     rows = [(f"quiet {k // 2}", None) for k in range(20)]
     data = write_rows(tmp_path / "a.jsonl", rows)
     limited = {"inputs": {"limit": 4}}
@@ -29,7 +29,7 @@ def test_samples_whose_captions_a_limit_left_out_are_counted(tmp_path: Path) -> 
     assert line in summary.to_text()
 
 
-def test_captions_that_the_scan_rejected_stay_unless_their_image_goes(tmp_path: Path) -> None:
+def test_rejected_captions_stay_unless_their_image_is_removed(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("odd", "u"), ("odd", "v")])
 
     def score(caption: str) -> float | None:
@@ -41,7 +41,7 @@ def test_captions_that_the_scan_rejected_stay_unless_their_image_goes(tmp_path: 
     assert (summary.unscored.samples, summary.unscored.why) == (1, ("1 rejected by the scan",))
 
 
-def test_nothing_is_said_where_every_caption_has_a_score(tmp_path: Path) -> None:
+def test_no_caution_if_every_caption_has_a_score(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("quiet", "v")])
     summary = curated(make_run(tmp_path / "run", loudness, captions=(str(data),)), tmp_path / "o")
     assert summary.unscored.samples == 0
@@ -49,7 +49,7 @@ def test_nothing_is_said_where_every_caption_has_a_score(tmp_path: Path) -> None
     assert "2 samples: 1 (50.0%) to be removed, because of 1 caption\n" in summary.to_text()
 
 
-def test_rejected_rows_are_no_part_of_the_sums_and_no_change_of_samples(tmp_path: Path) -> None:
+def test_rejected_rows_are_not_counted_as_samples(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("key,caption\na,loud\nb,\nc,quiet\nd,\n")
     (tmp_path / "held.csv").write_text("key,caption\na,other\nb,\n")
     run = make_run(
@@ -71,7 +71,7 @@ def test_rejected_rows_are_no_part_of_the_sums_and_no_change_of_samples(tmp_path
 
 
 @pytest.mark.parametrize(("same", "warned"), [(9, False), (10, True)])
-def test_an_image_key_of_too_many_samples_is_warned_of(
+def test_an_image_key_with_too_many_samples_causes_a_warning(
     tmp_path: Path, same: int, warned: bool
 ) -> None:
     rows = [("loud", "u"), *((f"quiet {k}", "u" if k < same else f"v{k}") for k in range(1, 50))]
@@ -87,7 +87,7 @@ def test_an_image_key_of_too_many_samples_is_warned_of(
     assert curate(run, tables, DROP, str(tmp_path / "o")).suspicious_image_key is None
 
 
-def test_one_caption_repeated_with_its_image_is_not_warned_of(tmp_path: Path) -> None:
+def test_one_repeated_caption_and_image_cause_no_warning(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u")] * 20 + [("quiet", "v")] * 20)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     assert curated(run, tmp_path / "o").suspicious_image_key is None

@@ -1,4 +1,4 @@
-"""A policy says what it does, and a wrong one says what is wrong."""
+"""Policies are validated, with errors that name the problem."""
 
 import tomllib
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_policy_is_read_with_its_defaults() -> None:
     assert policy_of(with_rule(keep=1), "p").rules[0].of == "image"
 
 
-def test_the_id_changes_with_everything_that_a_policy_says() -> None:
+def test_the_id_changes_with_every_setting_of_a_policy() -> None:
     ids = {
         policy_of(record, "p").id
         for record in (
@@ -46,7 +46,7 @@ def test_the_id_changes_with_everything_that_a_policy_says() -> None:
     assert all(name.startswith("p-3-") for name in ids)
 
 
-def test_the_policy_that_ships_is_one() -> None:
+def test_the_default_policy_is_valid() -> None:
     policy = read_policy("default")
     assert policy.name == "default"
     assert all(rule.action != "drop" for rule in policy.rules)
@@ -85,12 +85,12 @@ def test_the_policy_that_ships_is_one() -> None:
         (with_rule(action="drop"), r"rule 1 \(loud\): keep = 2 needs action = 'cap', got 'drop'"),
     ],
 )
-def test_an_error_names_the_key_its_value_and_what_is_allowed(record: dict, message: str) -> None:
+def test_an_error_names_the_key_its_value_and_valid_values(record: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         policy_of(record, "--policy p.toml")
 
 
-def test_a_file_that_is_missing_or_no_toml_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_or_not_toml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="or default"):
         read_policy(str(tmp_path / "none.toml"))
     (tmp_path / "bad.toml").write_text("name = ")

@@ -1,4 +1,4 @@
-"""Limits on what goes of one source or cluster, and what a rule that holds for nothing says."""
+"""Limits per source and cluster, and the summary of rules that match nothing."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_sources_over_the_limit_are_named_as_the_summary_names_them(tmp_path: Pa
     assert "and from 3 other sources" in refused.value.summary.to_text()
 
 
-def test_one_cluster_cannot_swallow_the_data_set(
+def test_one_cluster_cannot_lose_most_of_the_data_set(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     given = policy(rule("loud", LOUD, "cap"), limits={"source": 1, "cluster": 0.3})
@@ -47,7 +47,7 @@ def test_one_cluster_cannot_swallow_the_data_set(
         curate(run, tables, given, str(tmp_path / "o"))
 
 
-def test_what_a_rule_asks_for_and_the_run_has_not_got_is_said(
+def test_the_summary_names_what_a_rule_needs_and_the_run_lacks(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     given = policy(rule("copy", "verdict = 'verbatim'", "drop"), rule("loud", LOUD, "cap"))
@@ -60,7 +60,7 @@ def test_what_a_rule_asks_for_and_the_run_has_not_got_is_said(
     assert f"{len(ROWS)} samples: 7 (58.3%) to be removed, because of 2 captions" in text
 
 
-def test_a_rule_by_surprise_that_holds_for_nothing_says_how_surprising_it_gets(
+def test_a_rule_that_matches_nothing_shows_the_lowest_p(
     tmp_path: Path,
 ) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("quiet", "v")])

@@ -1,4 +1,4 @@
-"""A run of a few rows, and what a named query answers of it."""
+"""A run of a few rows, and the results of named queries on it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A run's rows are its own, whatever the path to it is called."""
+"""A run is read correctly, and only its files, at any path."""
 
 import os
 from pathlib import Path
@@ -76,7 +76,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", [*HIVE, *GLOBS, *ODD])
-def test_a_run_below_any_folder_name_is_read_as_it_is(disk: Path, name: str) -> None:
+def test_a_run_in_a_folder_of_any_name_is_read(disk: Path, name: str) -> None:
     check(str(disk / name / "run"))
 
 
@@ -105,7 +105,7 @@ def test_runs_under_any_key_of_a_bucket_are_read(disk: Path, s3: str) -> None:
     ]
 
 
-def test_a_served_name_opens_nothing_but_the_runs_files(disk: Path) -> None:
+def test_an_encoded_name_opens_only_the_runs_files(disk: Path) -> None:
     tables = open_run(str(disk / "[1]" / "run"))
     for path in ("run:///etc/passwd", "/etc/passwd", f"{disk}/a/run/samples/p.parquet"):
         with pytest.raises(UserError, match="SQL"):

@@ -1,4 +1,4 @@
-"""A query uses no more time, memory and disk than it may, and leaves nothing behind."""
+"""Queries stay within limits of time, memory and disk, and clean up."""
 
 import _thread
 import threading
@@ -32,7 +32,7 @@ def test_ctrl_c_stops_a_query(tables: RunTables, ask: str) -> None:
     assert len(tables.query("FROM scores")) > 0
 
 
-def test_a_query_over_its_time_is_stopped(run: str) -> None:
+def test_a_query_that_exceeds_its_timeout_is_stopped(run: str) -> None:
     began = time.monotonic()
     done = called("sql", run, ENDLESS, "--timeout", "0.3", check=False)
     assert done.returncode == 1
@@ -48,7 +48,7 @@ def test_a_timeout_is_a_number_of_seconds(run: str, seconds: str) -> None:
     assert "--timeout" in done.stderr
 
 
-def test_spilling_stays_in_a_private_directory_that_goes(
+def test_a_query_spills_to_a_private_directory_that_is_removed(
     run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "spill").mkdir()
@@ -67,7 +67,7 @@ def test_spilling_stays_in_a_private_directory_that_goes(
     assert list((tmp_path / "cwd").iterdir()) == []
 
 
-def test_spilling_beyond_the_limit_is_an_error_of_one_line(
+def test_spilling_beyond_the_limit_is_a_one_line_error(
     run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scanner.query.database.SPILL_SHARE", 0.0)
@@ -75,7 +75,7 @@ def test_spilling_beyond_the_limit_is_an_error_of_one_line(
         open_run(run, memory=40_000_000).query(LARGE)
 
 
-def test_every_connection_has_its_bounds() -> None:
+def test_every_connection_has_resource_limits() -> None:
     def settings(database: Database) -> dict[str, str]:
         return dict(database.connection.sql("SELECT name, value FROM duckdb_settings()").fetchall())
 

@@ -1,4 +1,4 @@
-"""Every query of sql/, on runs of a few rows whose answers are plain to see."""
+"""Every query of sql/, on runs of a few rows with obvious results."""
 
 from pathlib import Path
 
@@ -12,9 +12,7 @@ from tests.query.runs import make_run
 
 
 @pytest.mark.parametrize("name", list(library()))
-def test_every_query_is_explained_and_can_be_planned_over_an_empty_run(
-    name: str, tmp_path: Path
-) -> None:
+def test_every_query_is_documented_and_plans_on_an_empty_run(name: str, tmp_path: Path) -> None:
     query = library()[name]
     assert query.purpose
     assert all(query.columns.values())
@@ -36,7 +34,7 @@ def test_the_cookbook_shows_every_query_as_its_file_describes_it() -> None:
             assert text in shown, f"{query.name}: rerun jobs.development.cookbook"
 
 
-def test_trigger_words_are_those_that_flagged_captions_have_more_than_others(
+def test_trigger_words_are_more_frequent_in_flagged_captions(
     tables: RunTables,
 ) -> None:
     rows = named_rows(tables, "trigger_words", rate="0.4", prior="10")
@@ -75,7 +73,7 @@ def test_neighbouring_triggers_are_one_phrase(tables: RunTables) -> None:
     ]
 
 
-def test_templates_say_what_is_shared_and_what_varies(tables: RunTables) -> None:
+def test_templates_show_the_shared_and_the_varying_words(tables: RunTables) -> None:
     (row,) = named_rows(tables, "templates", rate="0.4")
     assert row["cluster"] in ("a", "b")
     assert (row["captions"], row["samples"]) == (2, 9)
@@ -95,7 +93,7 @@ def test_neighbours_of_an_id_and_of_a_text(tables: RunTables) -> None:
     assert {row["caption_id"] for row in rows} == {"c", "d"}
 
 
-def test_scores_grow_with_repetition_or_do_not(tables: RunTables) -> None:
+def test_scores_are_grouped_by_repetition(tables: RunTables) -> None:
     rows = named_rows(tables, "duplicates_and_scores", rate="0.4")
     found = [(r["samples_from"], r["samples_to"], r["captions"], r["flagged"]) for r in rows]
     assert found == [(1, 1, 2, 1), (3, 4, 1, 0), (5, 8, 1, 1)]
@@ -118,7 +116,7 @@ def test_signals_agree_in_rank_and_at_the_top(tables: RunTables) -> None:
     assert found["entropy_e", "noise_norm_first"]["top_overlap"] == 0.5
 
 
-def test_distributions_leave_references_out(tables: RunTables) -> None:
+def test_distributions_exclude_reference_captions(tables: RunTables) -> None:
     found = {row["signal"]: row for row in named_rows(tables, "score_distribution")}
     assert set(found) == {"entropy_e", "bos_mass", "noise_norm_first", "decision"}
     assert found["noise_norm_first"]["captions"] == 4
@@ -140,7 +138,7 @@ def test_flagged_samples_by_file_and_by_host(tables: RunTables) -> None:
         named_rows(tables, "by_source", column="no such")
 
 
-def test_quality_counts_rejects_cuts_and_the_disagreement_of_seeds(tables: RunTables) -> None:
+def test_run_quality_counts_rejects_truncation_and_seed_spread(tables: RunTables) -> None:
     found = {row["measure"]: row for row in named_rows(tables, "run_quality")}
     assert found["rejected by plan: empty caption"]["count"] == 1
     assert found["rejected by plan: bad row"]["share"] == pytest.approx(1 / 18)

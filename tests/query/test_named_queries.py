@@ -1,4 +1,4 @@
-"""A named query says what it lacks, and finds a column by its name in any case."""
+"""Named queries name missing data, and match column names in any case."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def test_a_column_is_found_in_any_case(tmp_path: Path, name: str) -> None:
     assert run_named_query(tables, query, {"column": "SOURCE"})["value"].to_pylist() == ["s.csv"]
 
 
-def test_columns_that_differ_in_case_only_are_told_apart(tmp_path: Path) -> None:
+def test_columns_that_differ_only_in_case_are_distinguished(tmp_path: Path) -> None:
     tables = open_run(run_of(tmp_path, {"url": "https://a.example/1", "URL": "other"}))
     query = library()["by_source"]
     assert run_named_query(tables, query, {"column": "url"})["value"].to_pylist() == ["a.example"]
@@ -54,12 +54,12 @@ def test_columns_that_differ_in_case_only_are_told_apart(tmp_path: Path) -> None
         run_named_query(tables, query, {"column": "URL"})
 
 
-def test_an_unknown_column_is_answered_by_those_there_are(tables: RunTables) -> None:
+def test_an_error_for_an_unknown_column_lists_the_columns(tables: RunTables) -> None:
     with pytest.raises(UsageError, match=r"column=hos: samples has no such column; it has .*url"):
         run_named_query(tables, library()["by_source"], {"column": "hos"})
 
 
-def test_a_query_of_what_the_run_lacks_says_what_to_run(tmp_path: Path) -> None:
+def test_an_error_names_the_command_that_adds_missing_data(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
     done = called("sql", run, "--name", "precision_at_depth", check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -70,7 +70,7 @@ def test_a_query_of_what_the_run_lacks_says_what_to_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("view", ["verdicts", "mitigated", "thresholds"])
-def test_a_select_of_an_empty_table_says_what_fills_it(tmp_path: Path, view: str) -> None:
+def test_a_select_of_an_empty_table_names_the_remedy(tmp_path: Path, view: str) -> None:
     run = run_of(tmp_path / "run")
     done = called("sql", run, f"FROM {view}", "--json")
     assert done.stdout == "[]\n"
@@ -78,7 +78,7 @@ def test_a_select_of_an_empty_table_says_what_fills_it(tmp_path: Path, view: str
 
 
 @pytest.mark.parametrize("name", sorted(set(library()) - {"compare", "neighbours"}))
-def test_every_query_answers_or_explains_on_a_run_of_one_signal(tmp_path: Path, name: str) -> None:
+def test_every_query_runs_or_explains_with_one_signal(tmp_path: Path, name: str) -> None:
     tables = open_run(run_of(tmp_path, scores=("bos_mass",)))
     query = library()[name]
     if query.needs:
@@ -96,7 +96,7 @@ NAMED_LIKE_VIEWS = (
 
 
 @pytest.mark.parametrize("name", sorted(set(library()) - {"neighbours"}))
-def test_kept_columns_named_like_a_view_s_change_no_answer(tmp_path: Path, name: str) -> None:
+def test_kept_columns_named_like_a_views_change_no_result(tmp_path: Path, name: str) -> None:
     odd = run_of(tmp_path / "odd", dict.fromkeys(NAMED_LIKE_VIEWS, "kept"))
     plain = run_of(tmp_path / "plain")
     query = library()[name]

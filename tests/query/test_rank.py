@@ -1,4 +1,4 @@
-"""What rank says of a caption, and by which of its ways."""
+"""The columns of the ranking, and how its query is planned."""
 
 import json
 import math
@@ -29,7 +29,7 @@ CALIBRATION = Calibration(
 )
 
 
-def test_rank_shows_probability_near_duplicates_and_the_thresholds_that_are_crossed(
+def test_rank_shows_probability_near_duplicates_and_thresholds(
     run: str,
 ) -> None:
     first, second, third, _ = named_rows(open_run(run, calibration=CALIBRATION), "rank")
@@ -45,13 +45,13 @@ def test_rank_shows_probability_near_duplicates_and_the_thresholds_that_are_cros
 
 
 @pytest.mark.parametrize("least", ["1", "2"])
-def test_rank_counts_samples_only_where_it_is_asked_to(tables: RunTables, least: str) -> None:
+def test_rank_counts_samples_only_if_requested(tables: RunTables, least: str) -> None:
     rows = named_rows(tables, "rank", min_samples=least, top="2")
     found = {"1": [("a", 0.75), ("b", 0.5)], "2": [("a", 0.5), ("c", 0.0)]}
     assert [(row["caption_id"], row["percentile"]) for row in rows] == found[least]
 
 
-def test_a_list_longer_than_one_pass_keeps_is_ranked_alike(tables: RunTables) -> None:
+def test_a_list_longer_than_one_pass_is_ranked_the_same(tables: RunTables) -> None:
     assert named_rows(tables, "rank", top="100001") == named_rows(tables, "rank")
 
 
@@ -82,7 +82,7 @@ def test_a_reference_that_a_later_plan_trains_on_is_ranked(run: str, tmp_path: P
         (("summary_mass",), "summary_mass", "highest"),
     ],
 )
-def test_the_strongest_signal_of_a_run_decides_and_is_named(
+def test_the_strongest_signal_ranks_and_is_logged(
     tmp_path: Path, signals: tuple[str, ...], decides: str, first: str
 ) -> None:
     fields = [SCORES.field(name) for name in ("caption_id", "seeds", "truncated")]

@@ -1,4 +1,4 @@
-"""Cleaned copies: rows add up, a killed run comes out the same, other files are refused."""
+"""Cleaned copies: rows add up, runs resume, changed files are refused."""
 
 import gzip
 import io
@@ -86,7 +86,7 @@ def undisturbed(
     return out, folder / "copies", files_of(folder / "copies")
 
 
-def test_copies_have_every_quiet_row_and_no_loud_one(
+def test_copies_have_all_kept_rows_and_no_removed_one(
     data: Path, undisturbed: tuple[str, Path, dict[str, bytes]], tmp_path: Path
 ) -> None:
     assert undisturbed[2].keys() == files_of(data).keys()
@@ -97,7 +97,7 @@ def test_copies_have_every_quiet_row_and_no_loud_one(
     assert (found["loud"], found["n"]) == (0, 5 * ROWS - loud)
 
 
-def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
+def test_rerunning_after_kill_9_gives_the_same_bytes(
     run: str, undisturbed: tuple[str, Path, dict[str, bytes]], tmp_path: Path, monkeypatch
 ) -> None:
     """A pool of actors is killed; whoever goes on may be another process without one."""
@@ -152,7 +152,7 @@ def small(folder: Path, text: str = "key,caption\na,loud\nb,quiet\nc,loud too\n"
         ('key,caption\na,loud\n"b,quiet\n', "it has 2 rows, but 3 were scanned"),
     ],
 )
-def test_a_shard_that_is_not_the_one_scanned_is_refused(
+def test_a_shard_that_changed_since_the_scan_is_refused(
     tmp_path: Path, changed: str, message: str
 ) -> None:
     data = small(tmp_path / "d")
@@ -166,7 +166,7 @@ def test_a_shard_that_is_not_the_one_scanned_is_refused(
     assert apply(run, out, str(tmp_path / "copies")).kept == 1
 
 
-def test_a_damaged_commit_of_a_copy_says_how_it_is_mended(tmp_path: Path) -> None:
+def test_a_damaged_commit_of_a_copy_names_the_remedy(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", loudness, captions=(str(small(tmp_path / "d")),))
     out, copies = listed(run, tmp_path / "list"), tmp_path / "copies"
     found = apply(run, out, str(copies))
@@ -192,7 +192,7 @@ def test_copies_of_another_list_or_over_the_sources_are_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("rejects", "kept"), [("keep", 3), ("drop", 1)])
-def test_rows_that_planning_rejected_stay_unless_the_policy_says_otherwise(
+def test_rejected_rows_stay_unless_the_policy_drops_them(
     tmp_path: Path, rejects: str, kept: int
 ) -> None:
     rows = "key,caption\na,loud\nb,\nc,x,y\nd,quiet\n"
@@ -204,7 +204,7 @@ def test_rows_that_planning_rejected_stay_unless_the_policy_says_otherwise(
     assert "planning rejected 2 rows" in (tmp_path / "list" / "summary.txt").read_text()
 
 
-def test_a_file_that_the_scan_left_out_is_copied_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_the_scan_skipped_is_copied_unchanged(tmp_path: Path) -> None:
     data = small(tmp_path / "d")
     (data / "b.csv").write_text("no,known,column\n1,2,3\n")
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
@@ -245,7 +245,7 @@ def test_img2dataset_loses_images_with_their_rows(tmp_path: Path, form: str) -> 
             assert tar.getnames() == [f"{keys[1]}.jpg"]
 
 
-def test_a_run_that_read_no_files_says_what_to_do(tmp_path: Path) -> None:
+def test_a_run_that_read_no_files_is_refused_with_a_remedy(tmp_path: Path) -> None:
     from scanner.curation.copies.shards import shards_of
     from scanner.run import Plan
     from scanner.storage import Roots

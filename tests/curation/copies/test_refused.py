@@ -27,7 +27,7 @@ def write(folder: Path, shards: int, first: str = "a") -> Path:
     return folder
 
 
-def test_a_pool_tells_of_each_refused_shard_once_and_goes_on_when_it_is_back(
+def test_each_refused_shard_is_logged_once_and_retried_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write(tmp_path / "d", 5)
@@ -64,7 +64,7 @@ def test_many_refused_shards_are_counted_after_the_first_ones(
         assert str(error.value).endswith("  and 2 more")
 
 
-def test_kept_columns_of_any_name_are_in_the_list_and_compared_with_the_data(
+def test_kept_columns_of_any_name_are_listed_and_compared(
     tmp_path: Path,
 ) -> None:
     own = [name for name in library()["removal_list"].columns if name not in SAMPLES_OWN]
@@ -94,7 +94,7 @@ def test_kept_columns_of_any_name_are_in_the_list_and_compared_with_the_data(
         apply(run, out, str(tmp_path / "other"))
 
 
-def test_a_shard_of_one_row_is_told_of_in_the_singular(tmp_path: Path) -> None:
+def test_a_count_of_one_is_singular(tmp_path: Path) -> None:
     data = small(tmp_path / "d", "key,caption\na,loud\nb,quiet\n")
     (data / "b.csv").write_text("no,known,column\n1,2,3\n")
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
