@@ -65,14 +65,14 @@ class CurateConfig(LogOptions):
     """Attach another run: name=RUN adds the views name.scores, name.ranked and so on, for use in
     predicates; repeat the option, or list several."""
     actors: int | None = None
-    """With --apply, how many processes copy; one a core, and none beside this one for a few
-    shards."""
+    """With --apply, number of processes that copy. Default: one per core, or only this process for
+    a few shards."""
     address: str | None = None
     """With --apply, a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default; without one a
     local Ray is started."""
     single_writer: bool = False
-    """With --apply, allow a store that cannot create a file only if it is absent; one curate at a
-    time then."""
+    """With --apply, allow a store that cannot create a file only if it is absent; then run one
+    curate at a time."""
     json: bool = False
     """Print the summary as JSON."""
 
