@@ -1,4 +1,4 @@
-"""memscan: find training images and captions that a text-to-image model has memorized."""
+"""memscan: find what a text-to-image model has memorized of its training set."""
 
 import contextlib
 import difflib
@@ -9,36 +9,33 @@ import scanner
 from jobs.terminal import complain, run, show
 
 COMMANDS = {
-    "demo": "scan, evaluate and rank with the small built-in model",
-    "scan": "score the captions of a training set",
-    "status": "show a scan's progress and problems",
-    "rank": "rank captions, most likely memorized first",
-    "verify": "generate images for the top captions and find copies",
-    "calibrate": "fit probabilities, thresholds and error rates",
-    "curate": "write a removal list, and cleaned copies of the shards",
-    "report": "write an HTML page about a run",
-    "sql": "query a run with SQL",
-    "explain": "show where a model attends for one caption",
-    "finetune": "fine-tune a model with a guard against memorization",
+    "demo": "run the whole pipeline on the small model in this package",
+    "scan": "score the captions of a training set on all available devices",
+    "status": "show the progress and problems of a scan",
+    "rank": "list captions, most likely memorized first",
+    "verify": "generate from top-ranked captions and detect copies",
+    "calibrate": "fit a calibration on labels, or select captions at an FDR",
+    "curate": "write a removal list by a policy, and cleaned shards",
+    "report": "write a report about a run as one HTML page",
+    "sql": "run one SELECT over a run's tables",
+    "explain": "explain one caption: attention, scores and trigger words",
+    "finetune": "fine-tune a model, optionally guarded against memorization",
     "bench": "measure speed and FLOPs on this machine",
 }
 
 
 def usage() -> str:
-    lines = [str(__doc__), "usage: memscan COMMAND …, usually in this order", ""]
+    lines = [str(__doc__), "usage: memscan COMMAND …, in typical order", ""]
     lines += [f"  {name.replace('_', '-'):18}{purpose}" for name, purpose in COMMANDS.items()]
-    return "\n".join([*lines, "", "memscan COMMAND --help shows a command's options."])
+    return "\n".join([*lines, "", "memscan COMMAND --help documents the options of a command."])
 
 
 def main() -> int:
-    """Run the console script and return its exit code.
-
-    0: success; 1: failure; 2: invalid arguments; 3: finished with losses; 130: stopped by Ctrl-C or
-    SIGTERM.
-    """
+    """Run the console script. Exit codes: 0 done, 1 failed, 2 invalid arguments, 3 done with
+    losses, 130 stopped by Ctrl-C or SIGTERM."""
     status = run(_main)
     if "ray" in sys.modules:
-        # At exit, a second Ctrl-C would be reported as an error of Ray.
+        # Shut down here: at exit, Ray would report an impatient Ctrl-C as an error.
         with contextlib.suppress(KeyboardInterrupt):
             sys.modules["ray"].shutdown()
     return status
@@ -53,11 +50,10 @@ def _main() -> int:
         return 0
     command = sys.argv[1].replace("-", "_")
     if command not in COMMANDS:
-        names = [name.replace("_", "-") for name in COMMANDS]
-        similar = difflib.get_close_matches(sys.argv[1], names, 1)
-        suggestion = f"; did you mean {similar[0]}?" if similar else ""
+        alike = difflib.get_close_matches(sys.argv[1], [n.replace("_", "-") for n in COMMANDS], 1)
+        meant = f"; did you mean {alike[0]}?" if alike else ""
         print(f"{usage()}\n", file=sys.stderr)
-        complain(f"no command {sys.argv[1]!r}{suggestion}")
+        complain(f"no command {sys.argv[1]!r}{meant}")
         return 2
     status: int = importlib.import_module(f"jobs.{command}").main(sys.argv[2:])
     return status

@@ -49,7 +49,7 @@ def test_no_caution_if_every_caption_has_a_score(tmp_path: Path) -> None:
     assert "2 samples: 1 (50.0%) to be removed, because of 1 caption\n" in summary.to_text()
 
 
-def test_rejected_rows_are_not_counted_as_samples(tmp_path: Path) -> None:
+def test_rejected_rows_count_neither_as_samples_nor_as_changes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("key,caption\na,loud\nb,\nc,quiet\nd,\n")
     (tmp_path / "held.csv").write_text("key,caption\na,other\nb,\n")
     run = make_run(

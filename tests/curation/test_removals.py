@@ -23,7 +23,7 @@ def listed(run: str, tables: RunTables, given, out: Path, **options) -> dict[int
     return {row["row"]: (row["action"], ";".join(row["reasons"])) for row in rows}
 
 
-def test_a_cap_keeps_k_samples_and_removes_shared_images(
+def test_a_cap_keeps_k_samples_and_removes_whole_images(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     found = listed(run, tables, policy(rule("loud", LOUD, "cap", keep=2)), tmp_path / "o")
@@ -87,7 +87,7 @@ def test_dropping_an_image_overrides_another_captions_cap(tmp_path: Path) -> Non
     assert found == {0: shared, 1: shared, 2: ("drop", "y")}
 
 
-def test_image_key_can_be_none_or_another_column(run: str, tmp_path: Path) -> None:
+def test_image_key_may_be_none_or_another_column(run: str, tmp_path: Path) -> None:
     given = policy(rule("loud", LOUD, "cap"))
     tables = open_run(run)
     choose_image_key(tables, "none")
@@ -151,7 +151,7 @@ def test_a_predicate_is_one_expression_over_ranked(
     assert not (tmp_path / "o").exists()
 
 
-def test_diff_compares_with_a_policy_or_an_earlier_list(
+def test_diff_compares_with_another_policy_or_earlier_list(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     before = policy(rule("loud", LOUD, "cap"))

@@ -24,7 +24,7 @@ def test_a_source_that_loses_too_much_needs_force(
         curate(run, tables, given, str(tmp_path / "o"))
 
 
-def test_sources_over_the_limit_are_named_as_the_summary_names_them(tmp_path: Path) -> None:
+def test_sources_over_the_limit_have_the_summary_s_names(tmp_path: Path) -> None:
     for number in range(6):
         (tmp_path / f"{number}.csv").write_text("caption\nloud\n" + "quiet\n" * number)
     run = make_run(tmp_path / "run", loudness, captions=(f"{tmp_path}/*.csv",))
@@ -60,7 +60,7 @@ def test_the_summary_names_what_a_rule_needs_and_the_run_lacks(
     assert f"{len(ROWS)} samples: 7 (58.3%) to be removed, because of 2 captions" in text
 
 
-def test_a_rule_that_matches_nothing_shows_the_lowest_p(
+def test_a_surprise_rule_without_matches_states_the_best_value(
     tmp_path: Path,
 ) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("quiet", "v")])

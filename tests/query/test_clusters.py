@@ -65,7 +65,7 @@ def test_clusters_match_an_independent_minhash_library() -> None:
     assert sorted(map(len, found)) == [1] * len(SINGLES) + [len(FILLED)] * len(FAMILIES)
 
 
-def test_a_cluster_is_named_by_one_of_its_captions_whatever_their_order() -> None:
+def test_a_cluster_s_name_does_not_depend_on_caption_order() -> None:
     texts = FAMILY_CAPTIONS + SINGLES
     names = clusters(texts)
     for cluster in partition(names):
@@ -74,7 +74,7 @@ def test_a_cluster_is_named_by_one_of_its_captions_whatever_their_order() -> Non
     assert partition(turned) == partition(names)
 
 
-def test_case_punctuation_and_word_order_do_not_matter() -> None:
+def test_case_punctuation_and_word_order_make_no_difference() -> None:
     one, two, other = clusters(["Red CAR, on a road!", "on a road: red car", "blue bird in a tree"])
     assert one == two != other
 
@@ -94,7 +94,7 @@ def test_a_chain_of_similar_captions_is_split() -> None:
         assert len(both[0] & both[1]) / len(both[0] | both[1]) >= 0.3
 
 
-def test_a_hub_caption_does_not_join_dissimilar_captions() -> None:
+def test_a_hub_of_common_words_does_not_join_unlike_captions() -> None:
     tails = [[f"w{n}x{k}" for k in range(9)] for n in range(300)]
     texts = ["a photo of the"] + ["a photo of the " + " ".join(tail) for tail in tails]
     assert len(set(clusters(texts))) == len(texts)

@@ -12,7 +12,7 @@ from tests.query.runs import make_run
 
 
 @pytest.mark.parametrize("name", list(library()))
-def test_every_query_is_documented_and_plans_on_an_empty_run(name: str, tmp_path: Path) -> None:
+def test_every_query_is_documented_and_plans_over_an_empty_run(name: str, tmp_path: Path) -> None:
     query = library()[name]
     assert query.purpose
     assert all(query.columns.values())
@@ -138,7 +138,7 @@ def test_flagged_samples_by_file_and_by_host(tables: RunTables) -> None:
         named_rows(tables, "by_source", column="no such")
 
 
-def test_run_quality_counts_rejects_truncation_and_seed_spread(tables: RunTables) -> None:
+def test_quality_counts_rejects_cuts_and_seed_disagreement(tables: RunTables) -> None:
     found = {row["measure"]: row for row in named_rows(tables, "run_quality")}
     assert found["rejected by plan: empty caption"]["count"] == 1
     assert found["rejected by plan: bad row"]["share"] == pytest.approx(1 / 18)

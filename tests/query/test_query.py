@@ -50,7 +50,7 @@ def tables(tmp_path: Path) -> RunTables:
     return open_run(make_run(tmp_path / "a run's folder"))
 
 
-def test_views_join_count_and_do_not_rank_reference_captions(tables: RunTables) -> None:
+def test_views_count_samples_and_ranking_omits_references(tables: RunTables) -> None:
     found = tables.query("SELECT caption_id, n_samples FROM captions ORDER BY ALL").to_pylist()
     assert [(row["caption_id"], row["n_samples"]) for row in found] == [
         ("a", 3), ("b", 1), ("c", 0), ("d", 2),
@@ -71,7 +71,7 @@ def test_rank_orders_by_the_decision_signal_with_ties_by_id(tables: RunTables) -
     assert [row["reasons"] for row in rows] == [[], [], []], "three captions have no top 1 %"
 
 
-def test_without_calibration_reasons_are_top_1_percent_signals(
+def test_reasons_without_a_calibration_are_the_top_1_percent(
     tmp_path: Path,
 ) -> None:
     others = [(f"e{k:03d}", f"caption {k}", 1, -9.0, 0.95, 0.1, False) for k in range(150)]
@@ -146,7 +146,7 @@ def test_captions_are_never_run_as_sql(tables: RunTables) -> None:
     assert rows.to_pylist() == [{"caption": ROWS[1][1]}]
 
 
-def test_unknown_and_mistyped_parameters_are_refused() -> None:
+def test_an_unknown_or_wrongly_typed_parameter_is_refused() -> None:
     query = library()["rank"]
     assert query.bind({"top": "5"}) == {"top": 5, "min_samples": 0}
     with pytest.raises(UsageError, match="it has top, min_samples"):

@@ -29,7 +29,7 @@ CALIBRATION = Calibration(
 )
 
 
-def test_rank_shows_probability_near_duplicates_and_thresholds(
+def test_rank_shows_probability_cluster_and_exceeded_thresholds(
     run: str,
 ) -> None:
     first, second, third, _ = named_rows(open_run(run, calibration=CALIBRATION), "rank")

@@ -44,7 +44,7 @@ def seen(run: str) -> dict[str, str]:
     return {row["caption_id"]: row["verdict"] for row in rows}
 
 
-def test_a_run_without_verdicts_has_an_empty_view_with_every_column(run: str) -> None:
+def test_a_run_without_verdicts_has_an_empty_verdicts_view(run: str) -> None:
     tables = open_run(run)
     assert tables.query("FROM verdicts").schema.names == VERDICTS.names
     assert len(tables.query(*precision())) == 0
@@ -59,7 +59,7 @@ def test_the_newest_verdict_of_a_caption_counts(run: str) -> None:
     assert seen(run) == {"a": "verbatim", "x": "none"}
 
 
-def test_mitigated_verdicts_are_separate_per_strength(run: str) -> None:
+def test_mitigated_verdicts_are_kept_apart_by_strength(run: str) -> None:
     join(run, "aaa", 1.0, {"a": "verbatim"})
     for name, at, strength in (("b", 2.0, "1"), ("c", 3.0, "2"), ("d", 4.0, "2")):
         rows = [{"caption_id": "a", "verdict": f"of {name}", "verified_at": at}]

@@ -97,7 +97,7 @@ def test_copies_have_all_kept_rows_and_no_removed_one(
     assert (found["loud"], found["n"]) == (0, 5 * ROWS - loud)
 
 
-def test_rerunning_after_kill_9_gives_the_same_bytes(
+def test_rerun_after_a_kill_writes_the_same_bytes(
     run: str, undisturbed: tuple[str, Path, dict[str, bytes]], tmp_path: Path, monkeypatch
 ) -> None:
     """A pool of actors is killed; whoever goes on may be another process without one."""

@@ -74,7 +74,7 @@ def test_jsonl_counts_bad_lines_and_not_blank_lines(tmp_path: Path) -> None:
     assert clean(tmp_path, "a.jsonl", JSONL, {1, 3}) == expected
 
 
-def test_list_elements_keep_an_older_writers_names(tmp_path: Path) -> None:
+def test_list_elements_keep_the_names_of_older_writers(tmp_path: Path) -> None:
     source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
     table = pa.table({"caption": ["a", "b"], "tags": pa.array([["x"], ["y"]])})
     pq.write_table(table, source, use_compliant_nested_type=False)
@@ -91,7 +91,7 @@ def test_gzip_is_read_and_written_reproducibly(tmp_path: Path, name: str) -> Non
     assert gzip.decompress(first) == plain
 
 
-def test_parquet_keeps_schema_metadata_row_groups_and_compression(tmp_path: Path) -> None:
+def test_parquet_keeps_metadata_row_groups_and_compression(tmp_path: Path) -> None:
     schema = pa.schema(
         [
             pa.field("caption", pa.large_string(), metadata={"about": "text"}),

@@ -27,7 +27,7 @@ def write(folder: Path, shards: int, first: str = "a") -> Path:
     return folder
 
 
-def test_each_refused_shard_is_logged_once_and_retried_later(
+def test_a_pool_reports_refused_shards_once_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write(tmp_path / "d", 5)
@@ -50,9 +50,7 @@ def test_each_refused_shard_is_logged_once_and_retried_later(
     assert len(files_of(copies)) == 5
 
 
-def test_many_refused_shards_are_counted_after_the_first_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_refused_shards_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write(tmp_path / "d", NAMED + 2)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     out = listed(run, tmp_path / "list")
