@@ -17,7 +17,7 @@ import tyro
 
 from jobs.calibrations import named_calibration
 from jobs.options import pairs
-from jobs.tables import Written
+from jobs.tables import TableOptions
 from jobs.terminal import command
 from scanner.errors import UsageError
 
@@ -28,19 +28,20 @@ log = logging.getLogger("memscan")
 
 
 @dataclass(frozen=True)
-class RankConfig(Written):
+class RankConfig(TableOptions):
     """Run, ranking signal and filters."""
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
     top: int = 100
-    """Number of rows."""
+    """Number of captions."""
     by: str | None = None
-    """Signal to rank by; by default the combination of --calibration, else noise_norm_first if the
-    run has it, else (for example after --profile triage) bos_mass: the order in which signals
-    separate on the testbed."""
+    """Signal to rank by, for example bos_mass. Default: the combination of --calibration, else
+    noise_norm_first if the run has it, else (for example after --profile triage) bos_mass: the
+    order in which signals separate on the testbed."""
     calibration: str | None = None
-    """Rank by the probability of this calibration (a file of memscan calibrate, or testbed)."""
+    """Rank by the probability of this calibration: a file or URL written by memscan calibrate, or
+    testbed."""
     min_samples: int = 0
     """Exclude captions with fewer samples in the training set."""
     where: str = "true"

@@ -12,14 +12,14 @@
 -- column probability: probability of being memorized; null without a calibration
 --
 -- example 'caption=vector drawing of fax machine, phone' limit=3
-WITH asked AS (
+WITH query_text AS (
     SELECT word_set(coalesce(
         (SELECT caption FROM captions WHERE caption_id = $caption), $caption
     )) AS wanted
 ),
 compared AS (
     SELECT caption_id, caption, n_samples, decision, probability, word_set(caption) AS own, wanted
-    FROM ranked CROSS JOIN asked
+    FROM ranked CROSS JOIN query_text
     WHERE word_jaccard_reaches(word_set(caption), wanted, $least)
 )
 SELECT caption_id, caption,

@@ -23,11 +23,11 @@ WITH trained AS NOT MATERIALIZED (
     SELECT COLUMNS(lambda name: NOT regexp_full_match(
                name,
                '(?i)is_reference|action|reasons|rule|via|cluster|probability|signal|score|policy'
-               || '|_flag|_image|_along|_by|kept_.*'
+               || '|_flag|_image|_shared|_by|kept_.*'
            )),
            COLUMNS(
                '(?i)^(is_reference|action|reasons|rule|via|cluster|probability|signal|score|policy'
-               '|_flag|_image|_along|_by|kept_.*)$'
+               '|_flag|_image|_shared|_by|kept_.*)$'
            ) AS 'kept_\1'
     FROM samples
     WHERE NOT is_reference
@@ -61,20 +61,20 @@ touched AS (
     FROM trained JOIN images USING (image_key) ANTI JOIN marked USING (caption_id)
 ),
 decided AS (
-    SELECT *, CASE WHEN "_along" THEN "_image" ELSE "_flag" END AS "_by"
+    SELECT *, CASE WHEN "_shared" THEN "_image" ELSE "_flag" END AS "_by"
     FROM (
         SELECT *,
                "_flag" IS NULL
                OR ("_flag".action = 'recaption' AND "_image" IS NOT NULL)
-               OR ("_flag".action = 'cap' AND NOT coalesce("_image".late, true)) AS "_along"
+               OR ("_flag".action = 'cap' AND NOT coalesce("_image".late, true)) AS "_shared"
         FROM touched
     )
 )
 SELECT source, "row", key, caption_id,
        CASE WHEN "_by".action <> 'cap' THEN "_by".action
-            WHEN "_along" AND "_by".unit <> 'image' THEN 'cap'
+            WHEN "_shared" AND "_by".unit <> 'image' THEN 'cap'
             WHEN row_number() OVER (
-                PARTITION BY "_by".action, "_along" AND "_by".unit <> 'image', "_by".unit,
+                PARTITION BY "_by".action, "_shared" AND "_by".unit <> 'image', "_by".unit,
                              CASE "_by".unit
                                   WHEN 'caption' THEN caption_id
                                   WHEN 'cluster' THEN coalesce("_by".cluster, caption_id)
@@ -82,14 +82,14 @@ SELECT source, "row", key, caption_id,
                 ORDER BY md5(source || ':' || "row"), source, "row"
             ) <= "_by".keep THEN 'keep'
             ELSE 'cap' END AS action,
-       CASE WHEN "_along" THEN "_by".reasons || ['same-image'] ELSE "_by".reasons END AS reasons,
+       CASE WHEN "_shared" THEN "_by".reasons || ['same-image'] ELSE "_by".reasons END AS reasons,
        "_by".rule AS rule,
-       CASE WHEN "_along" THEN "_by".via END AS via,
+       CASE WHEN "_shared" THEN "_by".via END AS via,
        "_by".cluster AS cluster, "_by".probability AS probability, "_by".signal AS signal,
        "_by".score AS score,
        -- With what the scan kept of the input (the URL, say).
        COLUMNS(lambda name: NOT list_contains(
-           ['source', 'row', 'key', 'caption_id', 'kept_is_reference', '_flag', '_image', '_along',
+           ['source', 'row', 'key', 'caption_id', 'kept_is_reference', '_flag', '_image', '_shared',
             '_by'], lower(name)
        ))
 FROM decided

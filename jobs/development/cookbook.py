@@ -16,7 +16,7 @@ import tyro
 
 from jobs.tables import print_table
 from jobs.terminal import command
-from scanner.query import Query, RunTables, ask, library, open_run
+from scanner.query import Query, RunTables, library, open_run, run_named_query
 from scanner.query.library import FOLDER
 from scanner.run import Run
 
@@ -90,7 +90,7 @@ def _section(query: Query, tables: RunTables, prefix: str) -> str:
     words = [f"--param {shlex.quote(word)}" for word in query.example]
     attached = ["--with other=OTHER"] if "other." in query.sql else []
     command = " ".join(["memscan sql RUN --name", query.name, *words, *attached])
-    result = ask(tables, query, parameters)
+    result = run_named_query(tables, query, parameters)
     rows = [
         {
             name: value.removeprefix(prefix) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""A curation policy: rules in order, read from TOML and checked key by key."""
+"""Read and validate a curation policy: ordered rules in TOML."""
 
 import hashlib
 import json
@@ -11,16 +11,18 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from scanner.errors import UserError
-from scanner.query import shown
+from scanner.query import abbreviated
 
 DEFAULT = Path(__file__).parent / "default.toml"
 _CLOSED = ConfigDict(extra="forbid")
-# A field's description is what an error says that its value must be.
-Text = Annotated[str, Field(strict=True, pattern=r"\S", description="a text that is not empty")]
+# Errors say "must be" and a field's description.
+Text = Annotated[str, Field(strict=True, pattern=r"\S", description="a non-empty string")]
 Count = Annotated[
-    int, Field(strict=True, ge=1, lt=1 << 63, description="a whole number from 1 on, below 2^63")
+    int, Field(strict=True, ge=1, lt=1 << 63, description="an integer of at least 1, below 2^63")
 ]
-Share = Annotated[float, Field(strict=True, gt=0, le=1, description="a share above 0, up to 1")]
+Share = Annotated[
+    float, Field(strict=True, gt=0, le=1, description="a number above 0 and at most 1")
+]
 Code = Annotated[
     str,
     Field(
@@ -33,12 +35,12 @@ Code = Annotated[
 
 @dataclass(frozen=True)
 class Rule:
-    """What happens to the samples of captions for which a predicate holds.
+    """An action for the samples of all captions that match a predicate.
 
-    ``when`` is a SQL predicate on the view ranked, with verdict and cluster. ``action``: keep (and
-    protect from later rules and from other captions of the same image), drop, cap (leave ``keep``
-    samples of each caption, cluster or image, as ``of`` says) or recaption (keep the image, flag
-    the caption). ``reason`` is the code that each sample gets.
+    ``when``: a SQL predicate on the view ranked with the columns verdict, cluster, p_value and
+    q_value. ``action``: keep (also protects from later rules and from removals of the same image),
+    drop, cap (keep ``keep`` samples per caption, cluster or image, as given by ``of``) or recaption
+    (keep the image, mark the caption). ``reason``: the code that affected samples get.
     """
 
     __pydantic_config__ = _CLOSED
@@ -51,10 +53,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be removed without --force.
+    """Limits on removals without --force.
 
-    ``source``: the share of one input file's samples. ``cluster``: the share of all samples that
-    one cluster of near-duplicate captions may lose.
+    ``source``: share of one input file's samples. ``cluster``: share of all samples that one
+    cluster of near-duplicate captions may lose.
     """
 
     __pydantic_config__ = _CLOSED
@@ -64,7 +66,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class _Document:
-    """A policy's file."""
+    """The content of a policy file."""
 
     __pydantic_config__ = _CLOSED
     name: Text
@@ -81,24 +83,24 @@ class _Document:
 
 @dataclass(frozen=True)
 class Policy(_Document):
-    """Rules in order; the first one that holds for a caption decides.
+    """Ordered rules; the first one that matches a caption decides.
 
-    ``rejects``: whether rows that planning could not use are kept or dropped in cleaned copies.
-    ``text``: the file as it was read, comments and all.
+    ``rejects``: whether cleaned copies keep or drop rows that planning rejected. ``text``: the
+    file's text, including comments.
     """
 
     text: str = field(default="", compare=False, repr=False)
 
     @property
     def id(self) -> str:
-        """Name, version and a hash of all that the policy says; every listed sample carries it."""
-        said = {name: value for name, value in asdict(self).items() if name != "text"}
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        """Return name, version and a content hash; every row of the removal list has it."""
+        content = {name: value for name, value in asdict(self).items() if name != "text"}
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{self.version}-{digest[:12]}"
 
 
 def read_policy(name: str) -> Policy:
-    """The policy in a TOML file, or the one that ships, by the name default. Raises UserError."""
+    """Read a policy from a TOML file, or the built-in one named default. Raises UserError."""
     path = DEFAULT if name == "default" else Path(name)
     where = f"--policy {name}"
     try:
@@ -106,52 +108,52 @@ def read_policy(name: str) -> Policy:
         record = tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{where}: cannot be read: {error}; name a TOML file, or default for the one that ships"
+            f"{where}: cannot be read: {error}; use a TOML file, or default (the built-in policy)"
         ) from error
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{where}: not TOML: {error}") from error
+        raise UserError(f"{where}: invalid TOML: {error}") from error
     return policy_of(record, where, text)
 
 
 def policy_of(record: dict[str, Any], where: str, text: str = "") -> Policy:
-    """The policy that a TOML document says. Raises UserError that names key, value and choices."""
+    """Validate a TOML document. Raises UserError with the key, its value and the valid choices."""
     try:
-        found = TypeAdapter(_Document).validate_python(record)
+        document = TypeAdapter(_Document).validate_python(record)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         raise UserError(f"{where}: {_problem(record, first)}") from error
-    for number, (rule, given) in enumerate(zip(found.rules, record["rule"], strict=True), 1):
-        extra = [key for key in ("keep", "of") if key in given]
+    for number, (rule, table) in enumerate(zip(document.rules, record["rule"], strict=True), 1):
+        extra = [key for key in ("keep", "of") if key in table]
         if rule.action != "cap" and extra:
             raise UserError(
-                f"{where}: rule {number} ({rule.reason}): {extra[0]} = {given[extra[0]]!r}: only "
-                "action = 'cap' takes it"
+                f"{where}: rule {number} ({rule.reason}): {extra[0]} = {table[extra[0]]!r} needs "
+                f"action = 'cap', got {rule.action!r}; remove the key"
             )
-    reasons = [rule.reason for rule in found.rules]
+    reasons = [rule.reason for rule in document.rules]
     for reason in reasons:
         if reasons.count(reason) > 1:
             raise UserError(
-                f"{where}: reason = {reason!r} in {reasons.count(reason)} rules: each rule needs "
-                "a reason of its own, so that a listed sample tells which one it was"
+                f"{where}: {reasons.count(reason)} rules have reason = {reason!r}; give each rule "
+                "a unique reason, which identifies it in the removal list"
             )
-    return Policy(**vars(found), text=text)
+    return Policy(**vars(document), text=text)
 
 
 def _problem(record: dict[str, Any], error: Any) -> str:
-    """An error of pydantic's in the words of the file: where, which key, its value, what else."""
-    place, prefix = list(error["loc"]), ""
+    """Describe a pydantic error in terms of the file: table, key, value, and what is valid."""
+    path, prefix = list(error["loc"]), ""
     kind: type[_Document | Rule | Limits] = _Document
-    if len(place) > 2 and place[0] == "rule":
-        reason = record["rule"][place[1]].get("reason")
+    if len(path) > 2 and path[0] == "rule":
+        reason = record["rule"][path[1]].get("reason")
         named = f" ({reason})" if isinstance(reason, str) and len(reason) < 100 else ""
-        kind, prefix = Rule, f"rule {place[1] + 1}{named}: "
-    elif len(place) > 1 and place[0] == "limits":
+        kind, prefix = Rule, f"rule {path[1] + 1}{named}: "
+    elif len(path) > 1 and path[0] == "limits":
         kind, prefix = Limits, "limits: "
-    key = str(place[-1] if kind is not _Document else place[0])
+    key = str(path[-1] if kind is not _Document else path[0])
     known = _fields(kind)
     if key not in known:
         keys = ", ".join(known)
-        return f"{prefix}{shown(key)[1:-1]} = {_value(error)}: no such key; there are {keys}"
+        return f"{prefix}{abbreviated(key)[1:-1]} = {_value(error)}: unknown key; valid: {keys}"
     if error["type"] == "missing":
         return f"{prefix}{key} is missing: must be {known[key]}"
     return f"{prefix}{key} = {_value(error)}: must be {known[key]}"
@@ -163,13 +165,13 @@ def _value(error: Any) -> str:
 
 
 def _fields(kind: Any) -> dict[str, str]:
-    """By the keys of a table of the file, what their values must be."""
+    """Return the keys of a table of the file, each with a description of valid values."""
     hints = get_type_hints(kind, include_extras=True)
-    found = {}
+    descriptions = {}
     for item in fields(kind):
         marks = getattr(hints[item.name], "__metadata__", ())
         about = next((mark for mark in marks if isinstance(mark, FieldInfo)), None)
         choices = ", ".join(map(str, get_args(hints[item.name])))
         name = (about and about.alias) or item.name
-        found[name] = str(about.description) if about else f"one of {choices}"
-    return found
+        descriptions[name] = str(about.description) if about else f"one of {choices}"
+    return descriptions

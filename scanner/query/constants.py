@@ -1,4 +1,4 @@
-"""Small Arrow tables as SQL: a view can hold them, so a connection needs no table of its own."""
+"""Small Arrow tables as SQL text, which views can contain instead of reading a table."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from scanner.query.quoting import identifier, literal
 
 
 def constant(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> str:
-    """Return a SELECT of the table's rows, each value a text cast to its column's type.
+    """Return a SELECT of the table's rows; each value is a string cast to its column's type.
 
-    Raises UserError where SQL cannot hold a value.
+    Raises UserError if SQL cannot represent a value.
     """
     columns = _columns(connection, table.schema)
     kinds = [kind for _, kind in columns]
@@ -22,11 +22,11 @@ def constant(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> str:
         f"({', '.join(_value(value, kind) for value, kind in zip(row, kinds, strict=True))})"
         for row in zip(*(column.to_pylist() for column in table.columns), strict=True)
     )
-    return f"FROM (VALUES {rows}) AS given({', '.join(name for name, _ in columns)})"
+    return f"FROM (VALUES {rows}) AS constants({', '.join(name for name, _ in columns)})"
 
 
 def cast(connection: duckdb.DuckDBPyConnection, schema: pa.Schema, rows: str) -> str:
-    """Return a SELECT of the rows of a SELECT, in which a schema's columns have its types."""
+    """Return a SELECT that casts the rows of another SELECT to a schema's types."""
     casts = ", ".join(
         f"CAST({name} AS {kind}) AS {name}" for name, kind in _columns(connection, schema)
     )
@@ -34,7 +34,7 @@ def cast(connection: duckdb.DuckDBPyConnection, schema: pa.Schema, rows: str) ->
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> list[tuple[str, str]]:
-    """The quoted name and DuckDB's type of each column."""
+    """Return the quoted name and the DuckDB type of each column."""
     kinds = map(str, connection.from_arrow(schema.empty_table()).dtypes)
     return list(zip(map(identifier, schema.names), kinds, strict=True))
 

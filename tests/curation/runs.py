@@ -1,4 +1,4 @@
-"""Sealed runs over real files, planned for real; only the scores are made up."""
+"""Sealed runs over real files with a real plan and made-up scores."""
 
 import json
 from collections.abc import Callable

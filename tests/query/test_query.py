@@ -107,13 +107,13 @@ def test_rank_takes_top_where_and_min_samples(tables: RunTables) -> None:
 @pytest.mark.parametrize(
     ("by", "where", "message"),
     [
-        ("caption", "true", "no signal of this run to rank by"),
-        ('x" FROM scores; --', "true", "no signal of this run"),
+        ("caption", "true", "this run has no such signal to rank by"),
+        ('x" FROM scores; --', "true", "this run has no such signal"),
         (None, "true); DROP VIEW ranked; SELECT (1", "SQL"),
         (None, "no_such_column > 1", "no_such_column"),
     ],
 )
-def test_rank_refuses_what_is_no_signal_and_no_predicate(tables, by, where, message) -> None:
+def test_rank_refuses_invalid_signals_and_predicates(tables, by, where, message) -> None:
     with pytest.raises(UserError, match=message):
         rank(tables, by=by, where=where)
 
@@ -141,7 +141,7 @@ def test_only_one_select_over_the_runs_own_files_is_allowed(tables: RunTables, s
         tables.query(sql)
 
 
-def test_captions_are_data_whatever_they_say(tables: RunTables) -> None:
+def test_captions_are_never_run_as_sql(tables: RunTables) -> None:
     rows = tables.query("SELECT caption FROM captions WHERE caption = $c", {"c": ROWS[1][1]})
     assert rows.to_pylist() == [{"caption": ROWS[1][1]}]
 

@@ -1,4 +1,4 @@
-"""All that a person's SQL sees of a run is views, whatever the run has or lacks."""
+"""User SQL sees a run as views only, whatever the run has or lacks."""
 
 import math
 from pathlib import Path
@@ -23,7 +23,7 @@ THRESHOLDS = (
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_a_run_s_tables_are_views(full: bool, tmp_path: Path) -> None:
+def test_a_runs_tables_are_views(full: bool, tmp_path: Path) -> None:
     reject = {"source": "s.csv", "row": 1, "stage": "plan", "reason": "empty"}
     run = make_run(tmp_path / "run", ROWS, [reject] if full else None)
     calibration = None
@@ -46,7 +46,7 @@ def test_a_run_s_tables_are_views(full: bool, tmp_path: Path) -> None:
         assert tables.query("FROM thresholds").equals(calibration.thresholds_table())
 
 
-def test_a_table_written_as_sql_comes_back_the_same() -> None:
+def test_a_table_round_trips_through_sql_text() -> None:
     table = pa.table(
         {
             'x" AS y; --': ["it's", None, "\n\\'; DROP"],

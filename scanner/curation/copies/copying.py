@@ -24,8 +24,8 @@ from scanner.cluster import (
 )
 from scanner.curation.copies.cleaning import REFUSED, CleanWork
 from scanner.curation.copies.shards import Shard, roots_of, shards_of
+from scanner.curation.plurals import pluralize
 from scanner.curation.removals import PARQUET, REMOVED
-from scanner.curation.wording import counted
 from scanner.errors import UserError
 from scanner.run import Commit, Commits, Run
 from scanner.run.records import encode
@@ -62,14 +62,14 @@ class Applied:
         return asdict(self)
 
     def to_text(self) -> str:
-        left_out = f", and {counted(self.unscanned, 'file')} never scanned, copied whole"
+        left_out = f", and {pluralize(self.unscanned, 'file')} never scanned, copied whole"
         refused = (
-            f"; {counted(self.names_refused, 'name')} refused that would lead out of the folder, "
+            f"; {pluralize(self.names_refused, 'name')} refused that would lead out of the folder, "
             f"such as {self.first_refused}"
         )
         shards = self.shards - self.unscanned
         return (
-            f"{self.out}: {counted(shards, 'shard')} with {counted(self.kept, 'row')} of "
+            f"{self.out}: {pluralize(shards, 'shard')} with {pluralize(self.kept, 'row')} of "
             f"{self.rows:,} ({self.removed:,} removed){left_out if self.unscanned else ''}"
             f"{refused if self.names_refused else ''}"
         )
@@ -169,7 +169,7 @@ def _not_copied(copies: str, shards: int, reasons: list[str]) -> str:
     copied = shards - len(reasons)
     others = f"; the other {copied:,} {'is' if copied == 1 else 'are'}" if copied else ""
     lines = [
-        f"--apply {copies}: {len(reasons):,} of {counted(shards, 'shard')} could not be "
+        f"--apply {copies}: {len(reasons):,} of {pluralize(shards, 'shard')} could not be "
         f"copied{others}. Fix this and rerun the same command:",
         *reasons[:NAMED],
     ]
@@ -200,15 +200,15 @@ class _Copying:
         elif isinstance(event, Notice):
             log.info(f"apply: {event.message}")
         if self._copied > self._logged and time.monotonic() - self._logged_at > LOG_SECONDS:
-            log.info(f"apply: {self._copied:,} of {counted(self._left, 'shard')} copied")
+            log.info(f"apply: {self._copied:,} of {pluralize(self._left, 'shard')} copied")
             self._logged, self._logged_at = self._copied, time.monotonic()
 
     def _start(self, event: Started[Shard]) -> None:
         self._left = len(event.items)
         if self._left < self.shards:
-            existing = f"{self.shards - self._left:,} of {counted(self.shards, 'shard')}"
+            existing = f"{self.shards - self._left:,} of {pluralize(self.shards, 'shard')}"
             log.info(f"resuming: {existing} are copied already")
-        log.info(f"apply: {counted(self._left, 'shard')} to copy")
+        log.info(f"apply: {pluralize(self._left, 'shard')} to copy")
 
 
 def _result(commits: Commits, shards: list[Shard], copies: str) -> Applied:

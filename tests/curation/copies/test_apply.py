@@ -1,4 +1,4 @@
-"""Cleaned copies: rows add up, a killed run comes out the same, other files are refused."""
+"""Cleaned copies: rows add up, runs resume, changed files are refused."""
 
 import gzip
 import io
@@ -86,7 +86,7 @@ def undisturbed(
     return out, folder / "copies", files_of(folder / "copies")
 
 
-def test_copies_have_every_quiet_row_and_no_loud_one(
+def test_copies_have_all_kept_rows_and_no_removed_one(
     data: Path, undisturbed: tuple[str, Path, dict[str, bytes]], tmp_path: Path
 ) -> None:
     assert undisturbed[2].keys() == files_of(data).keys()
@@ -146,13 +146,13 @@ def small(folder: Path, text: str = "key,caption\na,loud\nb,quiet\nc,loud too\n"
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ("key,caption\na,loud\nb,quiet\n", "it has 2 rows, and 3 were scanned"),
-        ("key,caption\nz,loud\nb,quiet\nc,loud too\n", "row 0 has key = 'z', and 'a' was scanned"),
+        ("key,caption\na,loud\nb,quiet\n", "it has 2 rows, but 3 were scanned"),
+        ("key,caption\nz,loud\nb,quiet\nc,loud too\n", "row 0 has key = 'z', but 'a' was scanned"),
         ("id,caption\na,loud\nb,quiet\nc,loud too\n", "no column key"),
-        ('key,caption\na,loud\n"b,quiet\n', "it has 2 rows, and 3 were scanned"),
+        ('key,caption\na,loud\n"b,quiet\n', "it has 2 rows, but 3 were scanned"),
     ],
 )
-def test_a_shard_that_is_not_the_one_scanned_is_refused(
+def test_a_shard_that_changed_since_the_scan_is_refused(
     tmp_path: Path, changed: str, message: str
 ) -> None:
     data = small(tmp_path / "d")
@@ -182,7 +182,7 @@ def test_copies_of_another_list_or_over_the_sources_are_refused(tmp_path: Path) 
     data = small(tmp_path / "d")
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     out = listed(run, tmp_path / "list")
-    with pytest.raises(UserError, match="would be replaced by its own copy"):
+    with pytest.raises(UserError, match="would overwrite it"):
         apply(run, out, str(data))
     apply(run, out, str(tmp_path / "copies"))
     listed(run, tmp_path / "list", policy(rule("loud", LOUD, "recaption")))
@@ -201,10 +201,10 @@ def test_rejected_rows_stay_unless_the_policy_drops_them(
     out = listed(run, tmp_path / "list", policy(rule("loud", LOUD, "drop"), rejects=rejects))
     found = apply(run, out, str(tmp_path / "copies"))
     assert (found.rows, found.kept) == (4, kept)
-    assert "2 rows that planning rejected" in (tmp_path / "list" / "summary.txt").read_text()
+    assert "planning rejected 2 rows" in (tmp_path / "list" / "summary.txt").read_text()
 
 
-def test_a_file_that_the_scan_left_out_is_copied_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_the_scan_skipped_is_copied_unchanged(tmp_path: Path) -> None:
     data = small(tmp_path / "d")
     (data / "b.csv").write_text("no,known,column\n1,2,3\n")
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
@@ -245,11 +245,11 @@ def test_img2dataset_loses_images_with_their_rows(tmp_path: Path, form: str) -> 
             assert tar.getnames() == [f"{keys[1]}.jpg"]
 
 
-def test_a_run_that_read_no_files_says_what_to_do(tmp_path: Path) -> None:
+def test_a_run_that_read_no_files_is_refused_with_a_remedy(tmp_path: Path) -> None:
     from scanner.curation.copies.shards import shards_of
     from scanner.run import Plan
     from scanner.storage import Roots
 
     plan = Plan(({"run": "r", "where": "true"},), (), (), (), (), {"samples": 0}, {})
-    with pytest.raises(UserError, match="read no files itself; curate that one"):
+    with pytest.raises(UserError, match="read no files; curate that run"):
         shards_of(plan, str(tmp_path), Roots())

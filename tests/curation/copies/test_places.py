@@ -1,4 +1,4 @@
-"""Copies take inputs below what the scan named, and write below the place for copies alone."""
+"""Copies read only below the scan's roots, and write only below --apply."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ TEXT = "key,caption\na,loud\nb,quiet\n"
 
 
 @pytest.mark.parametrize("place", ["/etc/passwd", "s3://other/a.csv", "ftp://host/a.csv"])
-def test_a_plan_that_names_another_place_is_refused(place: str, tmp_path: Path) -> None:
+def test_a_plan_with_files_outside_the_roots_is_refused(place: str, tmp_path: Path) -> None:
     data = small(tmp_path / "d", TEXT)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     out = listed(run, tmp_path / "list")
@@ -41,7 +41,7 @@ def test_an_input_that_has_become_a_link_is_refused(tmp_path: Path) -> None:
     assert apply(run, out, str(copies), input_roots=[str(private)]).kept == 1
 
 
-def test_links_beside_a_table_are_counted_not_copied(tmp_path: Path) -> None:
+def test_links_next_to_a_table_are_counted_not_copied(tmp_path: Path) -> None:
     data = tmp_path / "d"
     (data / "0").mkdir(parents=True)
     (tmp_path / "secret").write_text("PRIVATE")

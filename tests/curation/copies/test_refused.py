@@ -42,7 +42,7 @@ def test_a_pool_reports_refused_shards_once_and_resumes(
         assert "4 of 5 shards could not be copied; the other 1 is. Fix this and rerun" in first
         assert len(reasons) == 4
         for number, reason in enumerate(sorted(reasons)):
-            assert reason.startswith(f"  {data}/{number:02d}.csv: not the file that was scanned")
+            assert reason.startswith(f"  {data}/{number:02d}.csv: changed since the scan")
         write(data, 4)
         found = apply(run, out, str(copies))
     # Between them, every ten seconds, how many are copied.
@@ -90,11 +90,11 @@ def test_kept_columns_of_any_name_are_listed_and_compared(
     assert apply(run, out, str(tmp_path / "copies")).kept == 1
     text = (tmp_path / "d" / "a.csv").read_text()
     (tmp_path / "d" / "a.csv").write_text(text.replace(",score 0,", ",another,"))
-    with pytest.raises(UserError, match="row 0 has score = 'another', and 'score 0' was scanned"):
+    with pytest.raises(UserError, match="row 0 has score = 'another', but 'score 0' was scanned"):
         apply(run, out, str(tmp_path / "other"))
 
 
-def test_a_shard_of_one_row_is_told_of_in_the_singular(tmp_path: Path) -> None:
+def test_a_count_of_one_is_singular(tmp_path: Path) -> None:
     data = small(tmp_path / "d", "key,caption\na,loud\nb,quiet\n")
     (data / "b.csv").write_text("no,known,column\n1,2,3\n")
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))

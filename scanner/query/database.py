@@ -1,4 +1,4 @@
-"""A DuckDB connection within bounds: of threads, memory, disk, files and time."""
+"""A DuckDB connection with limited threads, memory, disk space, files and time."""
 
 import shutil
 import tempfile
@@ -17,9 +17,9 @@ from scanner.errors import UserError
 
 MEMORY = "50%"
 SPILL_SHARE = 0.5
-# How long an interrupted query may take to notice; then its thread is left to itself.
-PATIENCE = 0.5
-STEP = 0.05
+# How long to wait for an interrupted query before abandoning its thread.
+INTERRUPT_SECONDS = 0.5
+POLL_SECONDS = 0.05
 _LOCKED = {
     "TimeZone": "UTC",
     "python_enable_replacements": False,
@@ -35,13 +35,13 @@ _LOCKED = {
 T = TypeVar("T")
 
 
-class Bounded:
-    """An in-memory database of which queries use at most
+class Database:
+    """An in-memory database whose queries use at most
 
-    - as many threads as this process may use cores;
-    - ``memory`` bytes, by default half of what the machine or the container has;
-    - beyond that, half of what is free on the disk of the temporary directory (TMPDIR), in a
-      directory that only this user can read. It is removed when the object is, or at exit.
+    - one thread per core available to this process;
+    - ``memory`` bytes, by default half of the machine's or container's;
+    - beyond that, half of the free disk space of the temporary directory (TMPDIR), in a private
+      directory that is removed with this object or at exit.
     """
 
     def __init__(self, memory: int | None = None) -> None:
@@ -55,8 +55,8 @@ class Bounded:
         self._set("max_temp_directory_size", f"{free} B")
 
     def lock(self, files: Sequence[str] = ()) -> None:
-        """Allow these files and nothing else of the machine, for good: no other file, network,
-        extension or variable of Python, and no change of settings."""
+        """Irrevocably restrict the connection to these files: no other file, no network,
+        extensions, Python variables or changes of settings."""
         self._set("allowed_paths", list(files))
         for name, value in _LOCKED.items():
             self._set(name, value)
@@ -68,9 +68,9 @@ class Bounded:
 def interruptible(
     connection: duckdb.DuckDBPyConnection, work: Callable[[], T], seconds: float | None = None
 ) -> T:
-    """Return ``work()``, a query on the connection, in a thread of its own, so that Ctrl-C ends it.
+    """Return ``work()``, a query on the connection, run in a thread to let Ctrl-C stop it.
 
-    Raises UserError for DuckDB's errors, and where it takes longer than ``seconds``.
+    Raises UserError for DuckDB's errors, and if it takes longer than ``seconds``.
     """
     outcome: Future[T] = Future()
 
@@ -83,13 +83,13 @@ def interruptible(
     threading.Thread(target=run, name="query", daemon=True).start()
     try:
         deadline = time.monotonic() + seconds if seconds else None
-        # In steps, since Python handles a signal that another thread got between two steps only.
-        while not wait([outcome], STEP).done:
+        # Polls, because Python handles signals only between calls of the main thread.
+        while not wait([outcome], POLL_SECONDS).done:
             if deadline and time.monotonic() > deadline:
                 _stop(connection, outcome)
                 raise UserError(
-                    f"SQL: stopped after {seconds:g} seconds (--timeout); narrow the query, or "
-                    "allow more time"
+                    f"SQL: stopped after {seconds:g} seconds (--timeout); narrow the query or "
+                    "increase --timeout"
                 )
         return outcome.result()
     except KeyboardInterrupt:
@@ -100,8 +100,8 @@ def interruptible(
 
 
 def _stop(connection: duckdb.DuckDBPyConnection, outcome: Future[Any]) -> None:
-    """Interrupt again and again: one that comes before the query has begun has no effect."""
-    for _ in range(int(PATIENCE / STEP)):
+    """Interrupt repeatedly: an interrupt before the query has started has no effect."""
+    for _ in range(int(INTERRUPT_SECONDS / POLL_SECONDS)):
         connection.interrupt()
-        if wait([outcome], STEP).done:
+        if wait([outcome], POLL_SECONDS).done:
             return

@@ -1,4 +1,4 @@
-"""A query uses no more time, memory and disk than it may, and leaves nothing behind."""
+"""Queries stay within limits of time, memory and disk, and clean up."""
 
 import _thread
 import threading
@@ -10,19 +10,19 @@ import pytest
 from scanner.cores import usable_cores
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
-from scanner.query.bounded import Bounded
+from scanner.query.database import Database
 from tests.memscan import called
 
 ENDLESS = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range + b.range = -1"
 LARGE = "SELECT range FROM range(4000000) ORDER BY hash(range)"
 
 
-@pytest.mark.parametrize("ask", ["query", "batches", "materialize"])
+@pytest.mark.parametrize("ask", ["query", "batches", "create_table"])
 def test_ctrl_c_stops_a_query(tables: RunTables, ask: str) -> None:
     work = {
         "query": lambda: tables.query(ENDLESS),
         "batches": lambda: list(tables.batches(ENDLESS, 10)),
-        "materialize": lambda: tables.materialize("kept", ENDLESS, {}),
+        "create_table": lambda: tables.create_table("kept", ENDLESS, {}),
     }
     threading.Timer(0.5, _thread.interrupt_main).start()
     began = time.monotonic()
@@ -32,7 +32,7 @@ def test_ctrl_c_stops_a_query(tables: RunTables, ask: str) -> None:
     assert len(tables.query("FROM scores")) > 0
 
 
-def test_a_query_over_its_time_is_stopped(run: str) -> None:
+def test_a_query_that_exceeds_its_timeout_is_stopped(run: str) -> None:
     began = time.monotonic()
     done = called("sql", run, ENDLESS, "--timeout", "0.3", check=False)
     assert done.returncode == 1
@@ -48,7 +48,7 @@ def test_a_timeout_is_a_number_of_seconds(run: str, seconds: str) -> None:
     assert "--timeout" in done.stderr
 
 
-def test_spilling_stays_in_a_private_directory_that_goes(
+def test_a_query_spills_to_a_private_directory_that_is_removed(
     run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "spill").mkdir()
@@ -67,22 +67,22 @@ def test_spilling_stays_in_a_private_directory_that_goes(
     assert list((tmp_path / "cwd").iterdir()) == []
 
 
-def test_spilling_beyond_the_limit_is_an_error_of_one_line(
+def test_spilling_beyond_the_limit_is_a_one_line_error(
     run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scanner.query.bounded.SPILL_SHARE", 0.0)
+    monkeypatch.setattr("scanner.query.database.SPILL_SHARE", 0.0)
     with pytest.raises(UserError, match="SQL: Out of Memory"):
         open_run(run, memory=40_000_000).query(LARGE)
 
 
-def test_every_connection_has_its_bounds() -> None:
-    def settings(database: Bounded) -> dict[str, str]:
+def test_every_connection_has_resource_limits() -> None:
+    def settings(database: Database) -> dict[str, str]:
         return dict(database.connection.sql("SELECT name, value FROM duckdb_settings()").fetchall())
 
-    found = settings(Bounded(memory=2**30))
+    found = settings(Database(memory=2**30))
     assert found["memory_limit"] == "1.0 GiB"
     assert found["threads"] == str(usable_cores())
     assert found["max_temp_directory_size"].endswith("iB")
-    database = Bounded()
+    database = Database()
     database.lock()
     assert settings(database)["lock_configuration"] == "true"

@@ -1,4 +1,4 @@
-"""What img2dataset wrote beside its tables: the images, in a tar or a folder of the same name."""
+"""The images of img2dataset's tables, stored next to each table in a tar or folder of its name."""
 
 import posixpath
 import shutil
@@ -20,18 +20,18 @@ from scanner.storage import Roots, Store, files_at, open_input, split_url
 KEY = "key"
 
 
-def clean_beside(
+def clean_sidecar(
     shard: Shard, table: Path, removed: Sequence[int], copies: Store, roots: Roots
 ) -> list[str]:
-    """Copy a shard's images without those of the rows removed, by their keys in its table.
+    """Copy a shard's images, if it has any, without those of the removed rows.
 
-    Nothing to do where there are none. Returns the names that are refused: those that lead out of
-    the shard's folder. Raises UserError where a removed row has no image there, and where the tar
-    or the folder itself is a link that leads out of ``roots``.
+    Images are identified by the keys in the shard's table. Returns the refused names: those that
+    point outside of the shard's folder. Raises UserError if a removed row has no image, or if the
+    tar or folder is a link to outside of ``roots``.
     """
     keys = as_text(pq.read_table(table, columns=[KEY])[KEY].combine_chunks())
-    places = pa.array(list(removed), pa.int64())
-    gone = {key for key in keys.take(places).to_pylist() if key is not None}
+    rows = pa.array(list(removed), pa.int64())
+    removed_keys = {key for key in keys.take(rows).to_pylist() if key is not None}
     stem = shard.source.removesuffix(".parquet")
     fs, path = split_url(stem)
     tar = f"{stem}.tar"
@@ -39,16 +39,16 @@ def clean_beside(
     with tempfile.TemporaryDirectory() as folder:
         if fs.exists(f"{path}.tar"):
             _refuse_link(roots, tar)
-            found = _tar(tar, shard, gone, copies, Path(folder))
+            seen = _copy_tar(tar, shard, removed_keys, copies, Path(folder))
         elif fs.isdir(path):
             _refuse_link(roots, stem)
-            found, refused = _folder(stem, shard, gone, copies, Path(folder))
+            seen, refused = _copy_folder(stem, shard, removed_keys, copies, Path(folder))
         else:
             return []
-    if found != gone:
+    if missing := removed_keys - seen:
         raise UserError(
-            f"{stem}: {len(gone - found):,} of the {len(gone):,} samples to remove have no image "
-            f"there, such as {min(gone - found)}: not the files that img2dataset wrote with "
+            f"{stem}: {len(missing):,} of the {len(removed_keys):,} samples to remove have no "
+            f"image there, such as {min(missing)}; restore the files that img2dataset wrote with "
             f"{shard.source}"
         )
     return refused
@@ -56,49 +56,50 @@ def clean_beside(
 
 def _refuse_link(roots: Roots, url: str) -> None:
     if why := roots.why_sidecar_refused(url):
-        raise UserError(f"{url} is refused: {why}; to allow it, name its directory by --input-root")
+        raise UserError(f"{url} is refused: {why}; to allow it, pass its directory as --input-root")
 
 
-def _tar(url: str, shard: Shard, gone: set[str], copies: Store, folder: Path) -> set[str]:
+def _copy_tar(url: str, shard: Shard, removed: set[str], copies: Store, folder: Path) -> set[str]:
+    """Copy a tar without the samples of the keys ``removed``; return which of these it had."""
     source, target = folder / "source.tar", folder / "target.tar"
     with open_input(url) as remote, source.open("wb") as file:
         shutil.copyfileobj(remote, file, 1 << 20)
     copy = shard.target.removesuffix(".parquet") + ".tar"
-    if not gone:
+    if not removed:
         copies.upload(source, copy)
-        return gone
-    found: set[str] = set()
+        return removed
+    seen: set[str] = set()
 
-    def goes(number: int, key: str) -> bool:
-        if key in gone:
-            found.add(key)
-        return key in gone
+    def is_removed(number: int, key: str) -> bool:
+        if key in removed:
+            seen.add(key)
+        return key in removed
 
     try:
-        clean_tar(source, target, goes)
+        clean_tar(source, target, is_removed)
     except (tarfile.TarError, ValueError) as error:
         raise UserError(
             f"{url}: cannot be copied ({error}), so no cleaned copy was made of {shard.source}; "
-            "mend the file or leave it out of the training set"
+            "fix the file or remove it from the training set"
         ) from error
     copies.upload(target, copy)
-    return found
+    return seen
 
 
-def _folder(
-    url: str, shard: Shard, gone: set[str], copies: Store, folder: Path
+def _copy_folder(
+    url: str, shard: Shard, removed: set[str], copies: Store, folder: Path
 ) -> tuple[set[str], list[str]]:
-    """Copy the files of a folder but those of the keys ``gone``; returns which of these were there,
-    and the names that are refused."""
+    """Copy a folder's files without those of the keys ``removed``; return which of these it had,
+    and the refused names."""
     fs, path = split_url(url)
-    found: set[str] = set()
+    seen: set[str] = set()
     files, refused = files_at(fs, path)
     for name, info in files.items():
         parts = split_name(posixpath.basename(name))
-        if parts and parts[0] in gone:
-            found.add(parts[0])
+        if parts and parts[0] in removed:
+            seen.add(parts[0])
             continue
         copy = folder / "copy"
         fs.get_file(info["name"], str(copy))
         copies.upload(copy, f"{shard.target.removesuffix('.parquet')}/{name}")
-    return found, refused
+    return seen, refused

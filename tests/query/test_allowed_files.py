@@ -1,4 +1,4 @@
-"""A run's rows are its own, whatever the path to it is called."""
+"""A run is read correctly, and only its files, at any path."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from scanner.run.commits import Output
 from scanner.run.schema import samples_schema
 from scanner.run.verdicts import FOLDER, TABLES, VERDICTS, verdict_commits
 from scanner.storage import Store
-from tests.query.questions import ask
+from tests.query.questions import named_rows
 from tests.query.runs import make_run
 
 ROWS = [
@@ -76,7 +76,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", [*HIVE, *GLOBS, *ODD])
-def test_a_run_below_any_folder_name_is_read_as_it_is(disk: Path, name: str) -> None:
+def test_a_run_in_a_folder_of_any_name_is_read(disk: Path, name: str) -> None:
     check(str(disk / name / "run"))
 
 
@@ -105,7 +105,7 @@ def test_runs_under_any_key_of_a_bucket_are_read(disk: Path, s3: str) -> None:
     ]
 
 
-def test_a_served_name_opens_nothing_but_the_runs_files(disk: Path) -> None:
+def test_an_encoded_name_opens_only_the_runs_files(disk: Path) -> None:
     tables = open_run(str(disk / "[1]" / "run"))
     for path in ("run:///etc/passwd", "/etc/passwd", f"{disk}/a/run/samples/p.parquet"):
         with pytest.raises(UserError, match="SQL"):
@@ -147,8 +147,8 @@ def test_a_kept_column_is_null_in_the_parts_without_it(tmp_path: Path) -> None:
             ],
         )
     )
-    assert ask(tables, "by_source", column="license")
-    assert len(ask(tables, "cap_duplicates")) == 4
+    assert named_rows(tables, "by_source", column="license")
+    assert len(named_rows(tables, "cap_duplicates")) == 4
 
 
 def test_verdicts_of_a_release_with_fewer_measures_are_read(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A run's files as DuckDB reads them: no path is a pattern or holds columns."""
+"""A run's files as SQL for DuckDB, without globbing or Hive partitioning."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from scanner.query.quoting import literal
 from scanner.storage import LiteralFiles, Store
 
 
-class Sources:
+class AllowedFiles:
     """The files that one connection may read.
 
     DuckDB expands ``*``, ``?`` and ``[`` in every path and takes text in UTF-8 only. A local path

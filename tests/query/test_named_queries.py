@@ -1,4 +1,4 @@
-"""A named query says what it lacks, and finds a column by its name in any case."""
+"""Named queries name missing data, and match column names in any case."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from scanner.errors import UsageError, UserError
-from scanner.query import RunTables, ask, library, open_run
+from scanner.query import RunTables, library, open_run, run_named_query
 from scanner.run.schema import column
 from tests.memscan import called
 from tests.query.runs import HIGHER, SCORES, make_run
@@ -40,37 +40,37 @@ def run_of(
 def test_a_column_is_found_in_any_case(tmp_path: Path, name: str) -> None:
     tables = open_run(run_of(tmp_path, {"URL": "https://a.example/1", 'O\'Dd. "x"': "v"}))
     query = library()["by_source"]
-    assert ask(tables, query, {"column": name})["value"].to_pylist() == ["a.example"]
-    assert ask(tables, query, {"column": 'o\'dd. "X"'})["value"].to_pylist() == ["v"]
-    assert ask(tables, query, {"column": "SOURCE"})["value"].to_pylist() == ["s.csv"]
+    assert run_named_query(tables, query, {"column": name})["value"].to_pylist() == ["a.example"]
+    assert run_named_query(tables, query, {"column": 'o\'dd. "X"'})["value"].to_pylist() == ["v"]
+    assert run_named_query(tables, query, {"column": "SOURCE"})["value"].to_pylist() == ["s.csv"]
 
 
-def test_columns_that_differ_in_case_only_are_told_apart(tmp_path: Path) -> None:
+def test_columns_that_differ_only_in_case_are_distinguished(tmp_path: Path) -> None:
     tables = open_run(run_of(tmp_path, {"url": "https://a.example/1", "URL": "other"}))
     query = library()["by_source"]
-    assert ask(tables, query, {"column": "url"})["value"].to_pylist() == ["a.example"]
-    assert ask(tables, query, {"column": "URL_1"})["value"].to_pylist() == ["other"]
+    assert run_named_query(tables, query, {"column": "url"})["value"].to_pylist() == ["a.example"]
+    assert run_named_query(tables, query, {"column": "URL_1"})["value"].to_pylist() == ["other"]
     with pytest.raises(UsageError, match="has url and URL_1"):
-        ask(tables, query, {"column": "URL"})
+        run_named_query(tables, query, {"column": "URL"})
 
 
-def test_an_unknown_column_is_answered_by_those_there_are(tables: RunTables) -> None:
+def test_an_error_for_an_unknown_column_lists_the_columns(tables: RunTables) -> None:
     with pytest.raises(UsageError, match=r"column=hos: samples has no such column; it has .*url"):
-        ask(tables, library()["by_source"], {"column": "hos"})
+        run_named_query(tables, library()["by_source"], {"column": "hos"})
 
 
-def test_a_query_of_what_the_run_lacks_says_what_to_run(tmp_path: Path) -> None:
+def test_an_error_names_the_command_that_adds_missing_data(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
     done = called("sql", run, "--name", "precision_at_depth", check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"this run has no verdicts: memscan verify {run}" in done.stderr
+    assert f"this run has no verdicts: run memscan verify {run}" in done.stderr
     done = called("sql", run, "--name", "trigger_spans", check=False)
     assert done.returncode == 1
     assert "this run has no triggers: scan with" in done.stderr
 
 
 @pytest.mark.parametrize("view", ["verdicts", "mitigated", "thresholds"])
-def test_a_select_of_an_empty_table_says_what_fills_it(tmp_path: Path, view: str) -> None:
+def test_a_select_of_an_empty_table_names_the_remedy(tmp_path: Path, view: str) -> None:
     run = run_of(tmp_path / "run")
     done = called("sql", run, f"FROM {view}", "--json")
     assert done.stdout == "[]\n"
@@ -78,14 +78,14 @@ def test_a_select_of_an_empty_table_says_what_fills_it(tmp_path: Path, view: str
 
 
 @pytest.mark.parametrize("name", sorted(set(library()) - {"compare", "neighbours"}))
-def test_every_query_answers_or_explains_on_a_run_of_one_signal(tmp_path: Path, name: str) -> None:
+def test_every_query_runs_or_explains_with_one_signal(tmp_path: Path, name: str) -> None:
     tables = open_run(run_of(tmp_path, scores=("bos_mass",)))
     query = library()[name]
     if query.needs:
         with pytest.raises(UserError, match="this run has no"):
-            ask(tables, query, {})
+            run_named_query(tables, query, {})
     else:
-        assert set(query.columns) <= set(ask(tables, query, {}).column_names)
+        assert set(query.columns) <= set(run_named_query(tables, query, {}).column_names)
 
 
 NAMED_LIKE_VIEWS = (
@@ -96,13 +96,13 @@ NAMED_LIKE_VIEWS = (
 
 
 @pytest.mark.parametrize("name", sorted(set(library()) - {"neighbours"}))
-def test_kept_columns_named_like_a_view_s_change_no_answer(tmp_path: Path, name: str) -> None:
+def test_kept_columns_named_like_a_views_change_no_result(tmp_path: Path, name: str) -> None:
     odd = run_of(tmp_path / "odd", dict.fromkeys(NAMED_LIKE_VIEWS, "kept"))
     plain = run_of(tmp_path / "plain")
     query = library()[name]
     if query.needs:
         return
-    answers = [ask(open_run(run, {"other": run}), query, {}) for run in (odd, plain)]
+    answers = [run_named_query(open_run(run, {"other": run}), query, {}) for run in (odd, plain)]
     own = [one for one in query.columns if one in answers[1].column_names]
     assert answers[0].select(own).equals(answers[1].select(own))
 
@@ -115,7 +115,7 @@ def test_quantiles_of_negative_decisions_are_among_the_values(tmp_path: Path) ->
     tables.decide("bos_mass")
     (row,) = [
         row
-        for row in ask(tables, library()["score_distribution"], {}).to_pylist()
+        for row in run_named_query(tables, library()["score_distribution"], {}).to_pylist()
         if row["signal"] == "decision"
     ]
     cuts = [row[name] for name in ("p01", "p10", "p50", "p90", "p99", "p999")]

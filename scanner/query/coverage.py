@@ -1,4 +1,4 @@
-"""How much of the training set a run has scored."""
+"""Measure how much of the training set a run has scored."""
 
 from dataclasses import dataclass
 
@@ -19,12 +19,12 @@ _TRAINED = """
 
 
 @dataclass(frozen=True)
-class Scanned:
-    """``samples`` of the training set, the distinct ``captions`` that they have, and how many of
-    these are ``planned``, ``scored`` and ``rejected``.
+class Coverage:
+    """``samples`` of the training set, their distinct ``captions``, and how many of these captions
+    are ``planned``, ``scored`` and ``rejected``.
 
-    ``limit``: the scan's, beyond which no caption is planned; None without one. ``references``:
-    captions never trained on, which are not among the others.
+    ``limit``: the scan's ``--limit`` on planned captions, or None. ``references``: reference
+    captions, which the other counts exclude.
     """
 
     samples: int
@@ -37,7 +37,7 @@ class Scanned:
 
     @property
     def unscored(self) -> tuple[str, ...]:
-        """Why some of the captions have no score, for a person; empty where all have one."""
+        """Return why captions have no score, as text; empty if all have one."""
         quarantined = self.planned - self.scored - self.rejected
         causes = {
             f"scan --limit {self.limit}": self.captions - self.planned,
@@ -47,8 +47,8 @@ class Scanned:
         return tuple(cause for cause, captions in causes.items() if captions)
 
 
-def scanned(tables: RunTables, limit: int | None) -> Scanned:
-    """Count them."""
+def measure_coverage(tables: RunTables, limit: int | None) -> Coverage:
+    """Count the samples and captions of a run; ``limit``: the scan's --limit."""
     references = tables.query("SELECT count(*) AS n FROM reference_captions")["n"][0].as_py()
     row = tables.query(_TRAINED).to_pylist()[0]
-    return Scanned(**row, limit=limit, references=references)
+    return Coverage(**row, limit=limit, references=references)
