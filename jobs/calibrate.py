@@ -18,7 +18,7 @@ import tyro
 from jobs.calibration_output import print_discovery, print_evaluation, print_thresholds
 from jobs.calibrations import evaluation_of, named_calibration, named_labels, warn_of_style
 from jobs.escaping import printable
-from jobs.terminal import command, print_json, say, show
+from jobs.terminal import command, print_json, show, warn
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def _by_labels(config: CalibrateConfig) -> int:
         return 0
     _print_labelled(labelled, evaluation)
     if config.labels == "verdicts":
-        say(
-            "memscan: only some captions were chosen for verification, so these figures hold for "
+        warn(
+            "only some captions were chosen for verification, so these figures hold for "
             "captions chosen the same way, not for all"
         )
     print_evaluation(evaluation, prior_given=config.prevalence is not None)
@@ -133,8 +133,8 @@ def _by_null(config: CalibrateConfig) -> int:
     if config.null == "reference":
         _report_overlap(tables)
     if calibration and calibration.references and discovery.kind == "reference":
-        say(
-            f"memscan: {calibration.source} was fitted on {calibration.references:,} reference "
+        warn(
+            f"{calibration.source} was fitted on {calibration.references:,} reference "
             "captions of its run; if this run has the same ones, the realised FDR exceeds the "
             "target"
         )
@@ -156,7 +156,7 @@ def _report_overlap(tables: "RunTables") -> None:
         WHERE is_reference"""
     both = tables.query(query)["n"][0].as_py()
     if both:
-        say(f"memscan: {both:,} reference captions excluded: they are also in the training set")
+        warn(f"{both:,} reference captions excluded: they are also in the training set")
 
 
 def _with_threshold(tables: "RunTables", discovery: "Discovery") -> "Calibration":
@@ -176,9 +176,9 @@ def _print_labelled(labelled: "LabelledCaptions", evaluation: "LabelEvaluation")
         f"in {evaluation.clusters:,} clusters of near-duplicates"
     )
     if labelled.unknown:
-        say(f"memscan: {labelled.unknown:,} labels match no caption that this run has scored")
+        warn(f"{labelled.unknown:,} labels match no caption that this run has scored")
     if labelled.contradicted:
-        say(f"memscan: {labelled.contradicted:,} captions with contradictory labels excluded")
+        warn(f"{labelled.contradicted:,} captions with contradictory labels excluded")
 
 
 def _print_next(config: CalibrateConfig) -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jobs.terminal import say
+from jobs.terminal import warn
 from scanner.query import Calibration, RunTables
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def warn_of_style(evaluation: dict[str, Any] | None, prefix: str = "") -> None:
     from scanner.calibration import labels_differ_in_style
 
     if evaluation and labels_differ_in_style(evaluation):
-        say(
-            f"memscan: {prefix}text features alone (text_combination) predict the labels, and the "
+        warn(
+            f"{prefix}text features alone (text_combination) predict the labels, and the "
             "signals are not significantly better: the two groups of labelled captions differ in "
             "style, so this is no evidence of memorization; label captions of one style"
         )
@@ -62,10 +62,10 @@ def named_labels(name: str, tables: RunTables, count_seed_consistent: bool) -> "
     else:
         labels = read_labels(name, count_seed_consistent)
     if labels.unlabelled:
-        say(f"memscan: {labels.unlabelled:,} rows without a label skipped")
+        warn(f"{labels.unlabelled:,} rows without a label skipped")
     if labels.seed_consistent:
-        say(
-            f"memscan: {labels.seed_consistent:,} seed-consistent verdicts skipped: no training "
+        warn(
+            f"{labels.seed_consistent:,} seed-consistent verdicts skipped: no training "
             "image shows a copy; --count-seed-consistent counts them as memorized"
         )
     return labels

@@ -1,43 +1,41 @@
-"""memscan: finds what a text-to-image model has memorized of its training set."""
+"""memscan: find what a text-to-image model has memorized of its training set."""
 
 import contextlib
 import difflib
 import importlib
 import sys
-from importlib.metadata import version
 
+import scanner
 from jobs.terminal import complain, run, show
 
 COMMANDS = {
     "demo": "run the whole pipeline on the small model in this package",
-    "scan": "score the captions of a training set, as many at once as there are devices",
-    "status": "how far a scan is, and what went wrong",
+    "scan": "score the captions of a training set on all available devices",
+    "status": "show the progress and problems of a scan",
     "rank": "list captions, most likely memorized first",
     "verify": "generate from top-ranked captions and detect copies",
     "calibrate": "fit a calibration on labels, or select captions at an FDR",
-    "curate": "the removal list by a policy, and cleaned copies of the shards",
+    "curate": "write a removal list by a policy, and cleaned shards",
     "report": "write a report about a run as one HTML page",
-    "sql": "one SELECT over a run's tables",
+    "sql": "run one SELECT over a run's tables",
     "explain": "explain one caption: attention, scores and trigger words",
     "finetune": "fine-tune a model, optionally guarded against memorization",
-    "study_mitigation": "mitigation put to the test on the small model of the demo",
-    "bench": "speed and FLOPs on this machine, against the plain way",
-    "train_testbed": "train the small model of the demo again, from scratch",
+    "bench": "measure speed and FLOPs on this machine",
 }
 
 
 def usage() -> str:
-    lines = [str(__doc__), "usage: memscan COMMAND …, mostly in this order", ""]
+    lines = [str(__doc__), "usage: memscan COMMAND …, in typical order", ""]
     lines += [f"  {name.replace('_', '-'):18}{purpose}" for name, purpose in COMMANDS.items()]
-    return "\n".join([*lines, "", "memscan COMMAND --help tells a command's options."])
+    return "\n".join([*lines, "", "memscan COMMAND --help documents the options of a command."])
 
 
 def main() -> int:
-    """The console script. Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 done with losses, 130
-    stopped by Ctrl-C or SIGTERM."""
+    """Run the console script. Exit codes: 0 done, 1 failed, 2 invalid arguments, 3 done with
+    losses, 130 stopped by Ctrl-C or SIGTERM."""
     status = run(_main)
     if "ray" in sys.modules:
-        # Not at exit, where an impatient Ctrl-C is shown as an error of Ray's: all is done by now.
+        # Shut down here: at exit, Ray would report an impatient Ctrl-C as an error.
         with contextlib.suppress(KeyboardInterrupt):
             sys.modules["ray"].shutdown()
     return status
@@ -48,7 +46,7 @@ def _main() -> int:
         show(usage())
         return 0 if len(sys.argv) > 1 else 2
     if sys.argv[1] == "--version":
-        show(f"memscan {version('memorization-scanner')}")
+        show(f"memscan {scanner.__version__}")
         return 0
     command = sys.argv[1].replace("-", "_")
     if command not in COMMANDS:

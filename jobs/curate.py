@@ -1,14 +1,15 @@
-"""From scores to a removal list: which samples a policy removes from the training set, and why.
+"""Write a removal list, and cleaned copies of the shards.
 
 Examples: memscan curate RUN --out curated
           memscan curate RUN --policy mine.toml --out curated-2 --diff curated
           memscan curate RUN --policy mine.toml --out curated-2 --apply s3://bucket/cleaned
 
-A policy is a TOML file of rules in order; the first one that holds for a caption decides what
-becomes of its samples, and of others with the same image. The list's directory has the policy as
-policy.toml, the default one too: copy it and change it. Nothing is scored again.
+A policy is a TOML file of ordered rules; the first one that matches a caption decides about its
+samples, and about other samples with the same image. The output directory contains the policy as
+policy.toml: copy and edit it. Nothing is scored again.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,58 +18,61 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jobs.calibrations import named_calibration
+from jobs.logs import LogOptions
 from jobs.options import pairs
 from jobs.tables import print_table
-from jobs.terminal import command, print_json, say, show
+from jobs.terminal import command, print_json, show
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
     from scanner.curation.copies.copying import Applied
 
+log = logging.getLogger("memscan")
+
 
 @dataclass(frozen=True)
-class CurateConfig:
-    """What to curate, by which policy, and where to."""
+class CurateConfig(LogOptions):
+    """Run, policy and output directories."""
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
     out: Annotated[str, tyro.conf.arg(help_behavior_hint="(required)")] = ""
-    """The directory or URL for removal_list.parquet and .csv, summary.json and .txt, policy.toml;
-    an earlier list there is replaced."""
+    """Directory or URL for removal_list.parquet and .csv, summary.json and .txt, and policy.toml;
+    replaces an earlier list there."""
     policy: str = "default"
-    """A TOML file with rules, or default."""
+    """TOML file with rules, or default."""
     calibration: str | None = None
-    """A calibration of memscan calibrate (a file or URL, or testbed), which gives rules the
-    probability and the summary the expected number of false removals."""
+    """Calibration that provides probabilities for rules and the expected number of false removals:
+    a file or URL written by memscan calibrate, or testbed."""
     apply: str | None = None
     """Also write cleaned copies of the input shards to this directory or URL, with the same format
-    and columns. Run again, it goes on where it stopped."""
+    and columns. Rerun the same command to resume."""
     input_root: tuple[str, ...] = ()
-    """With --apply, also copy input files below this directory or URL, beside those below what the
-    scan's --captions named; repeat it, or list several."""
+    """With --apply, also copy input files below this directory or URL, in addition to those below
+    the scan's --captions; repeat the option, or list several."""
     diff: str | None = None
-    """Show what changes against another policy, or against an earlier --out directory."""
+    """Show what changes compared with another policy, or with an earlier --out directory."""
     force: bool = False
-    """Go on where one source or one cluster loses more than the policy's limits allow."""
+    """Write the list even if one source or one cluster loses more than the policy's limits."""
     csv_safe: bool = False
-    """In removal_list.csv, put an apostrophe before each cell that a spreadsheet would take for a
-    formula (one that begins with = + - @, a tab or a line break). The Parquet list, which --apply
-    reads, stays exact."""
+    """In removal_list.csv, put an apostrophe before each cell that a spreadsheet would run as a
+    formula (one that starts with = + - @, a tab or a line break). The Parquet list, which --apply
+    reads, is not changed."""
     image_key: str = "image_key"
-    """The column of samples that tells that two are the same image, so that what removes one
-    removes the other under its other captions too; none to look at captions alone."""
+    """Column that identifies the image (samples with equal values share one image): removing a
+    sample also removes other captions' samples of its image. none: ignore images."""
     with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
-    """Attach another run: name=RUN gives predicates the views name.scores, name.ranked and so on;
-    repeat it, or list several."""
+    """Attach another run: name=RUN adds the views name.scores, name.ranked and so on, for use in
+    predicates; repeat the option, or list several."""
     actors: int | None = None
-    """With --apply, how many processes copy; one a core, and none beside this one for a few
-    shards."""
+    """With --apply, number of processes that copy. Default: one per core, or only this process for
+    a few shards."""
     address: str | None = None
-    """With --apply, a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default; without one a
-    local Ray is started."""
+    """With --apply, a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. Starts a
+    local Ray if unset; a few shards need none."""
     single_writer: bool = False
-    """With --apply, allow a store that cannot create a file only if it is absent; one curate at a
-    time then."""
+    """With --apply, allow a store that cannot create a file only if it is absent; then run one
+    curate at a time."""
     json: bool = False
     """Print the summary as JSON."""
 
@@ -80,47 +84,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _curate(config: CurateConfig) -> int:
     _check(config)
     from scanner.curation import (
-        OverLimit,
+        LimitExceeded,
         choose_image_key,
         curate,
         difference,
+        load_baseline,
         read_policy,
-        remember,
     )
-    from scanner.curation.copies.shards import check_place
+    from scanner.curation.copies.shards import check_destination
     from scanner.query import open_run
 
     policy = read_policy(config.policy)
     calibration = named_calibration(config.calibration)
-    say(f"reading {config.run}")
+    log.info(f"reading {config.run}")
     tables = open_run(config.run, pairs("--with", config.with_), calibration)
     choose_image_key(tables, config.image_key)
     if config.diff:
-        remember(tables, config.diff, config.run)
+        load_baseline(tables, config.diff, config.run)
     if config.apply:
-        check_place(
+        check_destination(
             config.run, config.apply, config.input_root
-        )  # before the list in --out is replaced
+        )  # fails before the list in --out is replaced
     try:
         summary = curate(config.run, tables, policy, config.out, config.force, config.csv_safe)
-    except OverLimit as error:
+    except LimitExceeded as error:
         for line in error.summary.to_text().splitlines():
-            say(line)
+            log.warning(line)
         raise
     record: dict[str, Any] = summary.to_json()
     if not config.json:
         show(summary.to_text())
     if config.diff:
-        found = difference(tables, config.diff)
-        record["diff"] = found.to_json()
+        changes = difference(tables, config.diff)
+        record["diff"] = changes.to_json()
         if not config.json:
-            show("\n" + found.to_text())
-            if found.captions:
-                print_table(found.captions, ["caption", "samples", "before", "after", "reasons"])
+            show("\n" + changes.to_text())
+            if changes.captions:
+                print_table(changes.captions, ["caption", "samples", "before", "after", "reasons"])
     if not config.json:
         show(f"\nlist     {config.out}/removal_list.parquet, .csv")
         if not config.apply:
-            show("next     the same with --apply DIR writes cleaned copies of the shards")
+            show("next     add --apply DIR to write cleaned copies of the shards")
     if config.apply:
         copied = _apply(config, config.apply)
         record["apply"] = copied.to_json()
@@ -133,26 +137,25 @@ def _curate(config: CurateConfig) -> int:
 
 def _check(config: CurateConfig) -> None:
     if not config.out:
-        raise UsageError("--out: name the directory that the removal list is written to")
-    given = {
+        raise UsageError("--out: name the directory for the removal list")
+    apply_options = {
         "--actors": config.actors is not None,
         "--address": config.address is not None,
         "--single-writer": config.single_writer,
         "--input-root": bool(config.input_root),
     }
-    if any(given.values()) and not config.apply:
-        names = ", ".join(name for name in given if given[name])
-        raise UsageError(f"{names}: only --apply takes it; name the place for the copies")
+    if any(apply_options.values()) and not config.apply:
+        names = ", ".join(name for name, is_given in apply_options.items() if is_given)
+        raise UsageError(f"{names}: needs --apply, the directory or URL for the copies")
 
 
-def _apply(config: CurateConfig, place: str) -> "Applied":
+def _apply(config: CurateConfig, copies: str) -> "Applied":
     from scanner.curation.copies.copying import apply
 
     return apply(
         config.run,
         config.out,
-        place,
-        say,
+        copies,
         config.actors,
         config.address,
         config.single_writer,

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from jobs.calibration_output import print_heading, print_separation, print_separations
 from jobs.escaping import printable
 from jobs.progress import ScanProgress
-from jobs.terminal import command, print_json, quiet_libraries, say, show
-from scanner.scan.config import ProfileName
+from jobs.terminal import command, print_json, quiet_libraries, show, warn
+from scanner.scoring.spec import ProfileName
 
 if TYPE_CHECKING:
     from scanner.calibration import LabelEvaluation, LayerEvaluation, Separation
     from scanner.query import RunTables
-    from scanner.scan.drive import ScanResult
+    from scanner.scan.opening import ScanResult
 
 ACTORS = 2
 SHOWN = 20
@@ -72,7 +72,7 @@ def _demo(config: DemoConfig) -> int:
         f"memscan report {run} --calibration {written} --labels {labels} --out {page}",
     )
     for complaint in result.complaints:
-        say(f"memscan: {complaint}")
+        warn(complaint)
     samples = result.manifest["counts"]["samples"]
     if config.json:
         record = {"run": run, "samples": samples, "calibration": written, "report": str(page)}
@@ -118,7 +118,7 @@ def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":
     import shutil
 
     from scanner.scan.config import ScanConfig
-    from scanner.scan.drive import scan
+    from scanner.scan.scan import scan
     from scanner.testbed import files
 
     quiet_libraries()
@@ -136,7 +136,7 @@ def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":
         actors=ACTORS,
     )
     with ScanProgress() as progress:
-        return scan(options, say, progress), run
+        return scan(options, progress), run
 
 
 def _records(separations: "dict[str, Separation]") -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What a terminal is shown: text in which nothing steers it.
+"""Escape control characters in text for a terminal.
 
-Captions, keys, file names, errors of servers and records of runs are untrusted, and a terminal
-obeys what is in them: colours, titles, moves of the cursor, letters from right to left.
+Captions, keys, file names, server errors and run records are untrusted. Unescaped, they could
+change a terminal's colours, title, cursor position or text direction.
 """
 
 import json
@@ -10,9 +10,9 @@ from typing import Any
 
 
 def printable(text: str) -> str:
-    """Return one line: a control, format or line-break character becomes its escape (``\\x1b``).
+    """Return text as one line, with control, format and line-break characters escaped (``\\x1b``).
 
-    So do bidirectional marks, zero-width characters, byte order marks and lone surrogates.
+    This includes bidirectional marks, zero-width characters, byte order marks and lone surrogates.
     """
     if text.isprintable():
         return text
@@ -20,7 +20,7 @@ def printable(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text of several lines as :func:`printable` does, with its line breaks and tabs."""
+    """Return text escaped as by :func:`printable`, but with its line breaks and tabs."""
     if text.isprintable():
         return text
     return "".join(
@@ -28,19 +28,19 @@ def escaped(text: str) -> str:
     )
 
 
-def json_text(record: Any, ascii_only: bool = False, **options: Any) -> str:
-    """Return JSON that any terminal can show: the same values, with what could steer it escaped."""
-    text = json.dumps(record, indent=1, ensure_ascii=ascii_only, default=str, **options)
+def json_text(record: Any, ascii_only: bool = False, indent: int | None = 1, **options: Any) -> str:
+    """Return JSON of the same values that is safe to print: control characters are escaped."""
+    text = json.dumps(record, indent=indent, ensure_ascii=ascii_only, default=str, **options)
     if text.isascii() and "\x7f" not in text:
         return text
-    # Outside of strings, where an escape means the same, JSON is ASCII.
+    # Non-ASCII characters occur only in strings, where an escape is equivalent.
     return "".join(
         letter if _is_shown(letter) or letter == "\n" else _json_escape(letter) for letter in text
     )
 
 
 def _is_shown(letter: str) -> bool:
-    """Spaces of all widths are shown, as Python's isprintable does not say."""
+    """Return whether a terminal shows a character; unlike isprintable, includes all spaces."""
     return letter.isprintable() or unicodedata.category(letter) == "Zs"
 
 

@@ -17,13 +17,14 @@ import tyro
 from jobs.calibrations import evaluation_of, named_calibration
 from jobs.escaping import printable
 from jobs.output import write_out
-from jobs.terminal import command, print_json, quiet_libraries, say, show
+from jobs.terminal import command, print_json, quiet_libraries, show
 from scanner.errors import UsageError, UserError
-from scanner.scan.options import DEFAULT_MODEL, ModelOptions
+from scanner.models.spec import DEFAULT_MODEL, ModelOptions
+from scanner.scoring.spec import DenoisingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig(ModelOptions):
+class ExplainConfig(DenoisingOptions, ModelOptions):
     """Caption, held-out captions and output."""
 
     caption: Annotated[str, tyro.conf.Positional]
@@ -67,36 +68,25 @@ def _explain(config: ExplainConfig) -> int:
     config.check()
     config = replace(config, model=config.model or DEFAULT_MODEL)
 
-    from scanner.evidence.explain import (
-        ExplainOptions,
-        explain,
-        render_explanation,
-        write_png_files,
-    )
+    from scanner.evidence.explain import explain, render_explanation, write_png_files
     from scanner.models import find_model, load_decoder, load_model
 
     quiet_libraries()
     if config.png:
         _make_folder(config.png)
     held_out = _held_out(config)
-    files = find_model(
-        config.model,
-        config.revision,
-        model_config=config.model_config,
-        lora=config.lora,
-        lora_scale=config.lora_scale,
-    )
-    model = load_model(files, dtype=config.dtype, device=config.device)
+    files = find_model(config.model_spec)
+    model = load_model(files, device=config.device)
     directions, directions_from = _directions(config, model.weights)
     explanation = explain(
         model,
         load_decoder(files, str(model.device)),
         config.caption,
         held_out,
-        ExplainOptions(config.seed, config.steps, config.guidance, config.height, config.width),
+        config.scoring_spec,
+        config.seed,
         directions,
         directions_from,
-        say,
     )
     text = render_explanation(explanation, config.model).encode()
     write_out(config.out, lambda file: file.write(text))

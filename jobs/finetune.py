@@ -9,6 +9,7 @@ Example: memscan finetune --model testbed --data pictures.parquet --out tuned --
 """
 
 import dataclasses
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.escaping import printable
+from jobs.logs import LogOptions
 from jobs.progress import Ticker
-from jobs.terminal import command, print_json, quiet_libraries, say, show
+from jobs.terminal import command, print_json, quiet_libraries, show
 from scanner.errors import UsageError
 from scanner.mitigation.training_options import TrainingOptions
 
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
     from scanner.mitigation.training_images import TrainingImages
     from scanner.models import DiffusionModel
 
+log = logging.getLogger("memscan")
+
 SHOWN = 5
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(LogOptions):
     """Data, model, training and guard."""
 
     data: str
@@ -92,7 +96,7 @@ def _finetune(config: FinetuneConfig) -> int:
             "diffusers directory"
         )
     images = _read_images(config, config.data)
-    say(f"{len(images):,} samples, {len(images.files):,} distinct images")
+    log.info(f"{len(images):,} samples, {len(images.files):,} distinct images")
     model = load_model(files, dtype="float32", device=config.device)
     pipe = pipeline_of(files, model)
     steps = config.training.steps
@@ -120,9 +124,11 @@ def _read_images(config: FinetuneConfig, url: str) -> "TrainingImages":
     columns = config.caption_column, config.image_column, config.key_column
     images = read_training_images(url, *columns)
     for sample in images.skipped[:SHOWN]:
-        say(f"{url}: row {sample.row:,} (key {printable(sample.key)}) skipped: {sample.reason}")
+        log.warning(
+            f"{url}: row {sample.row:,} (key {printable(sample.key)}) skipped: {sample.reason}"
+        )
     if len(images.skipped) > SHOWN:
-        say(f"{url}: {len(images.skipped):,} rows skipped in total; --json lists them")
+        log.warning(f"{url}: {len(images.skipped):,} rows skipped in total; --json lists them")
     return images
 
 
@@ -134,7 +140,7 @@ def _guard(config: FinetuneConfig, model: "DiffusionModel", vae: Any) -> "Guard"
     threshold = RunningQuantile(config.quantile) if config.threshold is None else config.threshold
     clean = _read_images(config, config.clean) if config.clean else None
     if clean:
-        say(f"measuring thresholds on {len(clean):,} clean samples")
+        log.info(f"measuring thresholds on {len(clean):,} clean samples")
     options, softness = config.training, config.softness
     return make_guard(model, vae, config.guard, config.layers, threshold, options, softness, clean)
 

@@ -1,8 +1,9 @@
-"""The options of a command: the fields of a dataclass, with their docstrings as help."""
+"""Parse a command's options from the fields of a dataclass; their docstrings are the help texts."""
 
 import contextlib
 import dataclasses
 import difflib
+import functools
 import inspect
 import io
 import itertools
@@ -25,7 +26,7 @@ from tyro.constructors import (
 )
 
 from jobs.escaping import escaped
-from jobs.list_options import in_order
+from jobs.list_options import reorder
 from scanner.errors import UsageError, UserError
 
 Config = TypeVar("Config")
@@ -37,64 +38,73 @@ MARKERS = (
 
 
 def parse(config: type[Config], command: str, purpose: str, arguments: Sequence[str]) -> Config:
-    """The options of a command; wrong ones end the process with status 2.
+    """Parse a command's options; invalid ones end the process with status 2.
 
-    ``--config FILE`` names a TOML file with the same names; flags win over it.
+    ``--config FILE`` names a TOML file with the same names; flags override it.
     """
     words = list(arguments)
     if "config" in {field.name for field in dataclasses.fields(config)}:  # type: ignore[arg-type]
         words = [*_from_toml(config, words), *words]
     _refuse_unknown(config, command, words)
-    words = in_order(_options(config), words)
+    words = reorder(_options(config), words)
     registry = ConstructorRegistry()
-    registry.struct_rule(_as_it_reads_best)
-    registry.primitive_rule(_or_none)
-    complaints = io.StringIO()
+    registry.struct_rule(_own_options_first)
+    registry.primitive_rule(_without_none)
+    errors = io.StringIO()
     try:
-        with registry, contextlib.redirect_stderr(complaints):
+        with registry, contextlib.redirect_stderr(errors):
             options: Config = tyro.cli(
-                config, prog=f"memscan {command}", description=purpose, args=words, config=MARKERS
+                config, prog=program(command), description=purpose, args=words, config=MARKERS
             )
     finally:
-        # They quote the words, which a shell may have made of the names of files.
-        sys.stderr.write(escaped(complaints.getvalue()))
+        # Errors quote arguments, which may be file names expanded by a shell.
+        sys.stderr.write(escaped(errors.getvalue()))
     return options
 
 
 def _refuse_unknown(config: type[Any], command: str, words: Sequence[str]) -> None:
-    """Before the parser complains of what is missing: a mistyped flag is why."""
+    """Raise UsageError for unknown flags, before the parser reports options as missing."""
     names = [name.rstrip("_").replace("_", "-") for name in _options(config)]
     flags = ["--help", *(f"--{name}" for name in names), *(f"--no-{name}" for name in names)]
     for word in words:
         flag = word.partition("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in flags:
-            alike = difflib.get_close_matches(flag, flags, 1)
-            meant = f"; did you mean {alike[0]}?" if alike else ""
-            raise UsageError(f"no option {flag}{meant} (memscan {command} --help lists them)")
+            similar = difflib.get_close_matches(flag, flags, 1)
+            suggestion = f"; did you mean {similar[0]}?" if similar else ""
+            raise UsageError(
+                f"no option {flag}{suggestion} ({program(command)} --help lists all options)"
+            )
+
+
+def program(command: str) -> str:
+    """Return how a command is called: ``jobs.X`` is a module of the checkout, not of memscan."""
+    return f"python -m {command}" if command.startswith("jobs.") else f"memscan {command}"
 
 
 def pairs(flag: str, items: Sequence[str]) -> dict[str, str]:
-    """``name=value`` words as a dictionary. Raises UsageError."""
-    found: dict[str, str] = {}
+    """Return ``name=value`` arguments as a dictionary. Raises UsageError."""
+    values: dict[str, str] = {}
     for item in items:
         name, equals, value = item.partition("=")
         if not equals:
-            raise UsageError(f"{flag} {item}: write name=value")
-        if name in found:
-            raise UsageError(f"{flag} {name}: given twice, as {found[name]} and as {value}")
-        found[name] = value
-    return found
+            raise UsageError(f"{flag} {item}: must have the form name=value")
+        if name in values:
+            raise UsageError(f"{flag} {name}: given twice, as {values[name]} and as {value}")
+        values[name] = value
+    return values
 
 
-def _as_it_reads_best(info: StructTypeInfo) -> StructConstructorSpec | None:
-    """A dataclass's own options before those that it shares with other commands; a default that is
-    None, empty or a flag's is no value to show, and None none to give."""
+def _own_options_first(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """List a dataclass's own options before inherited ones, and hide defaults that are None, empty
+    or a flag's."""
     if not dataclasses.is_dataclass(info.type):
         return None
     kind: Any = info.type
     hints = get_type_hints(kind, include_extras=True)
     fields = [field for field in dataclasses.fields(kind) if field.init]
-    fields.sort(key=lambda field: field.name not in inspect.get_annotations(kind))
+    # A command's class may have no fields, and only combine those of other classes.
+    own: dict[str, Any] = next(filter(None, map(inspect.get_annotations, kind.__mro__)), {})
+    fields.sort(key=lambda field: field.name not in own)
     return StructConstructorSpec(
         instantiate=kind,
         fields=tuple(
@@ -102,7 +112,7 @@ def _as_it_reads_best(info: StructTypeInfo) -> StructConstructorSpec | None:
                 name=field.name,
                 type=_shown(field, hints[field.name]),
                 default=_default(field),
-                helptext=_help(kind, field.name),
+                helptext=field_help(kind, field.name),
             )
             for field in fields
         ),
@@ -117,33 +127,39 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return tyro.MISSING
 
 
-def _help(kind: type[Any], name: str) -> str | None:
-    """A field's docstring as running text."""
+def field_help(kind: type[Any], name: str) -> str | None:
+    """Return a field's docstring as running text."""
     for each in kind.__mro__[:-1]:
-        for field in docstring_parser.parse_from_object(each).params:
-            if field.arg_name == name and field.description:
-                return " ".join(field.description.split())
+        if text := _field_texts(each).get(name):
+            return text
     return None
 
 
+@functools.cache
+def _field_texts(kind: type[Any]) -> dict[str, str]:
+    """The docstrings of a class's own fields, by name; reading them takes a while."""
+    fields = docstring_parser.parse_from_object(kind).params
+    return {one.arg_name: " ".join(one.description.split()) for one in fields if one.description}
+
+
 def _shown(field: dataclasses.Field[Any], hint: Any) -> Any:
-    """A field's type with how its help shows it, where the field does not say it itself."""
-    plain, *said = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    """Return a field's type, annotated to hide its default if that is None, empty or a flag's."""
+    plain, *annotations = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if dataclasses.is_dataclass(plain):
         return hint
     default = _default(field)
     if default is None or isinstance(default, bool) or default in ("", ()):
-        return Annotated[(plain, tyro.conf.arg(help_behavior_hint=""), *said)]
+        return Annotated[(plain, tyro.conf.arg(help_behavior_hint=""), *annotations)]
     return hint
 
 
-def _or_none(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """What may be None is read as if it might not: None is to leave the option out."""
+def _without_none(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Parse an optional type as its non-None type: omitting the option means None."""
     if get_origin(info.type) not in (Union, types.UnionType):
         return None
-    (inner,) = (each for each in get_args(info.type) if each is not type(None))
+    (inner,) = (part for part in get_args(info.type) if part is not type(None))
     spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(inner, set(info.markers)))
-    assert isinstance(spec, PrimitiveConstructorSpec), f"{inner} is read from words"
+    assert isinstance(spec, PrimitiveConstructorSpec), f"{inner} can be parsed from arguments"
     return dataclasses.replace(
         spec,
         is_instance=lambda value: value is None or spec.is_instance(value),
@@ -154,7 +170,7 @@ def _or_none(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 
 def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
-    """A TOML file's entries as words of the command line, so that one parser checks both."""
+    """Return a TOML file's entries as command-line arguments, which one parser then checks."""
     pairs = itertools.pairwise(arguments)
     paths = [after for flag, after in pairs if flag == "--config"]
     paths += [word.partition("=")[2] for word in arguments if word.startswith("--config=")]
@@ -175,7 +191,7 @@ def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
             continue
         default = options[key.replace("-", "_")].default
         if isinstance(value, bool):
-            # A flag is there for the other way only.
+            # A flag can only be set to the opposite of its default.
             words += [] if value is default else [flag if value else f"--no-{flag[2:]}"]
         else:
             words += [flag, *map(str, value if isinstance(value, list) else [value])]
@@ -183,9 +199,9 @@ def _from_toml(config: type[Any], arguments: Sequence[str]) -> list[str]:
 
 
 def _options(config: Any) -> dict[str, dataclasses.Field[Any]]:
-    """The fields of a config, and of the dataclasses in it, whose flags have no prefix."""
-    found: dict[str, dataclasses.Field[Any]] = {}
+    """Return the fields of a config and of nested dataclasses, whose flags have no prefix."""
+    options: dict[str, dataclasses.Field[Any]] = {}
     for field in dataclasses.fields(config):
         nested = dataclasses.is_dataclass(field.type)
-        found |= _options(field.type) if nested else {field.name: field}
-    return found
+        options |= _options(field.type) if nested else {field.name: field}
+    return options

@@ -1,4 +1,4 @@
-"""Where a command's result goes: a file at a path or URL."""
+"""Write a command's result to a file at a path or URL."""
 
 import tempfile
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from scanner.storage import Store, full_url
 
 
 def write_out(url: str, fill: Callable[[IO[bytes]], object]) -> int:
-    """Make the file whole, its folder too, or leave what is there; its size in bytes.
+    """Write a file atomically, creating its folder; return its size in bytes.
 
-    ``fill`` writes into an open local file. Raises UserError where it cannot be written.
+    ``fill`` writes to an open local file. Raises UserError if the file cannot be written.
     """
     folder, _, name = full_url(url).rpartition("/")
     if not name:
-        raise UserError(f"--out {url}: names a folder; name a file")
+        raise UserError(f"--out {url}: is a folder; give a file name")
     with tempfile.NamedTemporaryFile() as file:
         fill(file)
         file.flush()

@@ -1,4 +1,4 @@
-"""Rows of a result as values that JSON, CSV and a terminal can show, whatever their SQL type."""
+"""Convert rows of any SQL type to values that JSON, CSV and a terminal can show."""
 
 import math
 from decimal import Decimal
@@ -11,18 +11,17 @@ WHOLE_SECONDS = r"\.0+(Z?)$"
 
 
 def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """Return the rows with decimals as numbers; NaN and infinity as null; dates, times, intervals
-    and binary values as text, times with a zone in UTC (``2025-11-28 13:40:12Z``)."""
-    columns = [_without_times(column).to_pylist() for column in table.columns]
+    """Return the rows with decimals as numbers, NaN and infinity as null, and dates, times,
+    intervals and binary values as text; times with a zone are in UTC (``2025-11-28 13:40:12Z``)."""
+    columns = [_times_as_text(column).to_pylist() for column in table.columns]
     return [
         {name: _value(value) for name, value in zip(table.column_names, row, strict=True)}
         for row in zip(*columns, strict=True)
     ]
 
 
-def _without_times(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Times as text: Arrow's own, since Python's datetime ends at the year 9999 and at
-    microseconds."""
+def _times_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Format times with Arrow: Python's datetime stops at the year 9999 and at microseconds."""
     textual = _textual(column.type)
     if textual == column.type:
         return column
@@ -33,7 +32,7 @@ def _without_times(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _textual(kind: pa.DataType) -> pa.DataType:
-    """A type with text in place of dates and times, at any depth."""
+    """Return a type with strings in place of dates and times, at any depth."""
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
         return pa.string()
     if pa.types.is_map(kind):
@@ -55,7 +54,7 @@ def _value(value: Any) -> Any:
     if isinstance(value, pa.MonthDayNano):
         return _interval(value)
     if isinstance(value, bytes):
-        return "".join(chr(one) if 32 <= one < 127 else f"\\x{one:02X}" for one in value)
+        return "".join(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02X}" for byte in value)
     if isinstance(value, list | tuple):
         return [_value(item) for item in value]
     if isinstance(value, dict):
@@ -64,7 +63,7 @@ def _value(value: Any) -> Any:
 
 
 def _interval(value: pa.MonthDayNano) -> str:
-    """An interval as ``2 months 3 days 00:01:30``."""
+    """Format an interval as ``2 months 3 days 00:01:30``."""
     seconds, fraction = divmod(abs(value.nanoseconds), 10**9)
     clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
     clock += f".{fraction:09}".rstrip("0") if fraction else ""

@@ -1,5 +1,6 @@
-"""How far a long command is: a bar on a terminal, a line now and then elsewhere."""
+"""Show the progress of a long command: a bar on a terminal, log lines elsewhere."""
 
+import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Self
@@ -9,22 +10,24 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from jobs.escaping import printable
-from jobs.terminal import say
+from jobs.logs import is_json
 from scanner.run.progress import PlanningProgress, Progress
 
 if TYPE_CHECKING:
     from scanner.evidence.verify.drive import Drawn
 
+log = logging.getLogger("memscan")
+
 PLAIN_SECONDS = 10.0
 
 
 class ProgressLine:
-    """A bar on a terminal, a plain line every ten seconds elsewhere."""
+    """A bar on a terminal; elsewhere one log line every ten seconds."""
 
     def __init__(self) -> None:
         self._last = 0.0
         self._bar: Bar | None = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not is_json():
             columns = (BarColumn(), TextColumn("{task.description}", markup=False))
             self._bar = Bar(*columns, console=Console(stderr=True))
             self._task = self._bar.add_task("starting", total=None)
@@ -35,7 +38,7 @@ class ProgressLine:
             shown = printable(description)
             self._bar.update(self._task, total=total, completed=done, description=shown)
         elif time.monotonic() - self._last > PLAIN_SECONDS:
-            say(description)
+            log.info(description)
             self._last = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -48,22 +51,23 @@ class ProgressLine:
 
 def _describe_planning(state: PlanningProgress) -> str:
     if state.stage == "start":
-        return "Ray starts"
-    what = {
-        "read": "parts of the input read",
+        return "starting Ray"
+    work = {
+        "read": "input parts read",
+        "apart": "input parts read one by one",
         "group": "ranges of caption ids grouped",
     }[state.stage]
-    parts = [f"planning: {state.done:,} of {state.items:,} {what}", _actors(state.actors)]
+    parts = [f"planning: {state.done:,} of {state.items:,} {work}", _actors(state.actors)]
     return ", ".join(part for part in parts if part)
 
 
 def _actors(actors: int) -> str:
-    """Nothing where there is none: planning of a few files needs none."""
+    """Return the number of actors in words, "" for none (planning a few files needs none)."""
     return f"{actors} actor{'s' * (actors > 1)}" if actors else ""
 
 
 class Ticker:
-    """Says how many steps are done, their loss and the time left, every ten seconds."""
+    """Logs the steps done, their loss and the time left, every ten seconds."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
@@ -73,12 +77,12 @@ class Ticker:
         now = time.monotonic()
         if now - self._last > PLAIN_SECONDS or step == self.steps:
             left = (now - self._began) / step * (self.steps - step)
-            say(f"step {step:,} of {self.steps:,}, loss {loss:.4f}, {duration(left)} left")
+            log.info(f"step {step:,} of {self.steps:,}, loss {loss:.4f}, {duration(left)} left")
             self._last = now
 
 
 class ScanProgress(ProgressLine):
-    """How far a scan is, its planning too."""
+    """Shows the progress of a scan and its planning."""
 
     def __call__(self, state: Progress | PlanningProgress) -> None:
         if isinstance(state, PlanningProgress):
@@ -91,7 +95,7 @@ def _describe(state: Progress) -> str:
     left = state.eta_seconds
     parts = [
         f"{state.captions_computed:,} of {state.captions:,} captions",
-        f"{state.captions_per_second:,.1f} a second" if state.captions_per_second else "starting",
+        f"{state.captions_per_second:,.1f} per second" if state.captions_per_second else "starting",
         _actors(state.actors),
         f"{duration(left)} left" if left is not None else "",
         f"{state.quarantined} slices quarantined" if state.quarantined else "",
@@ -100,12 +104,12 @@ def _describe(state: Progress) -> str:
 
 
 class DrawnProgress(ProgressLine):
-    """How far the generating is."""
+    """Shows the progress of generating images."""
 
     def __call__(self, drawn: "Drawn") -> None:
         rate = drawn.images_per_second
         parts = [f"{drawn.captions_done:,} of {drawn.captions:,} captions drawn"]
-        parts.append(f"{rate:.1f} images a second" if rate else "starting")
+        parts.append(f"{rate:.1f} images per second" if rate else "starting")
         if rate:
             left = (drawn.captions - drawn.captions_done) * drawn.seeds / rate
             parts.append(f"{duration(left)} left")
@@ -113,7 +117,7 @@ class DrawnProgress(ProgressLine):
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Return a duration in words, such as ``70 s`` or ``5 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -122,12 +126,12 @@ def duration(seconds: float) -> str:
 
 
 def samples_read(counts: dict[str, int]) -> str:
-    """Those of the training set and of the reference files, which a plan's counts tell apart."""
+    """Return the number of samples, and how many of them are reference captions."""
     reference = counts.get("reference_samples", 0)
-    told = f", {reference:,} of them reference captions" if reference else ""
-    return f"{counts['samples']:,}{told}"
+    of_them = f", {reference:,} of them reference captions" if reference else ""
+    return f"{counts['samples']:,}{of_them}"
 
 
 def limited(limit: int | None) -> str:
-    """What a trial leaves out is not to be taken for scanned."""
+    """Return a note that ``limit`` captions are not the whole data set, "" without a limit."""
     return f" (--limit {limit:,}: the data may have more)" if limit else ""

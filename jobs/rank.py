@@ -6,6 +6,7 @@ that separates best on the testbed (scanner/signals/README.md). The column signa
 Example: memscan rank RUN --top 20 --where "n_samples > 10"
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,28 +17,31 @@ import tyro
 
 from jobs.calibrations import named_calibration
 from jobs.options import pairs
-from jobs.tables import Written
-from jobs.terminal import command, say
+from jobs.tables import TableOptions
+from jobs.terminal import command
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
     from scanner.query import RunTables
 
+log = logging.getLogger("memscan")
+
 
 @dataclass(frozen=True)
-class RankConfig(Written):
+class RankConfig(TableOptions):
     """Run, ranking signal and filters."""
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
     top: int = 100
-    """Number of rows."""
+    """Number of captions."""
     by: str | None = None
-    """Signal to rank by; by default the combination of --calibration, else noise_norm_first if the
-    run has it, else (for example after --profile triage) bos_mass: the order in which signals
-    separate on the testbed."""
+    """Signal to rank by, for example bos_mass. Default: the combination of --calibration, else
+    noise_norm_first if the run has it, else (for example after --profile triage) bos_mass: the
+    order in which signals separate on the testbed."""
     calibration: str | None = None
-    """Rank by the probability of this calibration (a file of memscan calibrate, or testbed)."""
+    """Rank by the probability of this calibration: a file or URL written by memscan calibrate, or
+    testbed."""
     min_samples: int = 0
     """Exclude captions with fewer samples in the training set."""
     where: str = "true"
@@ -60,10 +64,10 @@ def _rank(config: RankConfig) -> int:
     tables = open_run(config.run, others, calibration)
     table = rank(tables, config.top, config.by, config.min_samples, config.where)
     if len(table):
-        say(f"ranked by {_basis(tables, table['signal'][0].as_py(), config.by)}")
+        log.info(f"ranked by {_basis(tables, table['signal'][0].as_py(), config.by)}")
     config.write(table, ("rank", "n_samples", _decided_by(table, config), "caption", "reasons"))
     if not config.calibration and config.out is None and not config.json and sys.stdout.isatty():
-        say(
+        log.info(
             "a ranking is not a verdict: memscan verify generates images from the top captions, "
             "memscan calibrate gives probabilities"
         )

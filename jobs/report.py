@@ -3,6 +3,7 @@
 Example: memscan report RUN --calibration calibration.json --out report.html
 """
 
+import logging
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ import tyro
 
 from jobs.calibrations import evaluation_of, named_calibration, named_labels, null_of
 from jobs.output import write_out
-from jobs.terminal import command, print_json, say, show
+from jobs.terminal import command, print_json, show
 from scanner.errors import UsageError, UserError
+
+log = logging.getLogger("memscan")
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,14 @@ def _report(config: ReportConfig, made_by: str) -> int:
 def write_report(config: ReportConfig, made_by: str) -> int:
     """Write the page, which names the command ``made_by``; return its size in bytes."""
     from scanner.curation import read_policy
-    from scanner.models.loading import tokenizer_of
+    from scanner.models.loading import local_tokenizer
+    from scanner.models.spec import ModelSpec
     from scanner.query import open_run
     from scanner.report import gather, render_report
     from scanner.report.thumbnails import image_roots, make_thumbnails
     from scanner.run import Run
 
-    say(f"reading {config.run}")
+    log.info(f"reading {config.run}")
     tables = open_run(config.run, calibration=named_calibration(config.calibration))
     evaluation = evaluation_of(config.calibration)
     counting = config.count_seed_consistent
@@ -87,18 +91,15 @@ def write_report(config: ReportConfig, made_by: str) -> int:
         null_of(config.calibration),
         counting,
     )
-    say(f"rendering {config.out}")
+    log.info(f"rendering {config.out}")
     tokenizer = None
     try:
-        model = content.record["model"]
-        tokenizer = tokenizer_of(
-            model["name"], model["revision"], content.record["asked"]["model_config"]
-        )
+        tokenizer = local_tokenizer(ModelSpec.of_run(content.record))
     except UserError as error:
-        say(f"words are not shaded, only trigger words are marked: {error}")
+        log.info(f"words are not shaded, only trigger words are marked: {error}")
     roots = image_roots(content.record, config.input_root)
     store = Run.existing(config.run).store
-    thumbnails = make_thumbnails(store, content.rows, config.pictures, roots, say)
+    thumbnails = make_thumbnails(store, content.rows, config.pictures, roots)
     text = render_report(content, tokenizer, thumbnails, made_by).encode()
     return write_out(config.out, lambda file: file.write(text))
 

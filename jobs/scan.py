@@ -9,7 +9,9 @@ be read, or was rejected beyond --max-reject-fraction.
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from jobs.logs import LogOptions
 from jobs.progress import ScanProgress, duration, limited, samples_read
 from jobs.terminal import (
     command,
@@ -17,33 +19,36 @@ from jobs.terminal import (
     print_rejects,
     print_skipped,
     quiet_libraries,
-    say,
     show,
+    warn,
 )
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import unread_inputs
-from scanner.scan.result import finished
+from scanner.scan.opening import open_scan
+
+
+@dataclass(frozen=True)
+class ScanCommand(ScanConfig, LogOptions):
+    """What to scan, and how messages are written."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command(ScanConfig, "scan", __doc__, scan_command, arguments)
+    return command(ScanCommand, "scan", __doc__, scan_command, arguments)
 
 
 def scan_command(config: ScanConfig) -> int:
-    # Before the libraries load, which takes seconds: what is wrong should show at once.
-    config.check()
-    result = finished(config, say)
+    opened = open_scan(config)
+    result = opened.result
     if result is None:
-        inputs = unread_inputs(config)
-        from scanner.scan.describe import describe
-        from scanner.scan.drive import scan
-
-        quiet_libraries()
+        quiet_libraries()  # loads them, which takes seconds
         if config.dry_run:
-            _print_description(describe(config, inputs, say), config.json)
+            from scanner.scan.dry_run import dry_run
+
+            _print_dry_run(dry_run(opened), config.json)
             return 0
+        from scanner.scan.scan import run_scan
+
         with ScanProgress() as progress:
-            result = scan(config, say, progress, inputs)
+            result = run_scan(opened, progress)
     counts = result.manifest["counts"]
     if config.json:
         record = {"run": result.run, "counts": counts, "rejects": result.rejects}
@@ -55,11 +60,11 @@ def scan_command(config: ScanConfig) -> int:
         print_skipped(result.skipped)
         show(f"next: memscan rank {shlex.quote(result.run)}")
     for complaint in result.complaints:
-        say(f"memscan: {complaint}")
+        warn(complaint)
     return 3 if result.complaints else 0
 
 
-def _print_description(found: dict, as_json: bool) -> None:
+def _print_dry_run(found: dict, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return

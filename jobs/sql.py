@@ -1,4 +1,6 @@
-"""Ask a run one SELECT over its views: samples, captions, scores, rejects, ranked, signals,
+"""Query a run with SQL.
+
+The query must be one SELECT over the views samples, captions, scores, rejects, ranked, signals,
 verdicts, mitigated, thresholds and flagged.
 
 Examples: memscan sql RUN "SELECT count(*) FROM scores WHERE truncated"
@@ -6,6 +8,7 @@ Examples: memscan sql RUN "SELECT count(*) FROM scores WHERE truncated"
           memscan sql --list
 """
 
+import logging
 import sys
 import threading
 from collections.abc import Sequence
@@ -17,41 +20,45 @@ import pyarrow as pa
 import tyro
 
 from jobs.calibrations import named_calibration
-from jobs.list_options import OMITTED_BESIDE
+from jobs.list_options import OPTIONAL_WITH
 from jobs.options import pairs
-from jobs.tables import Written
-from jobs.terminal import command, say
+from jobs.tables import TableOptions
+from jobs.terminal import command
 from scanner.errors import UsageError, UserError
+
+log = logging.getLogger("memscan")
 
 
 @dataclass(frozen=True)
-class SqlConfig(Written):
-    """Which run, which question, which form."""
+class SqlConfig(TableOptions):
+    """Run, query and output format."""
 
     run: Annotated[
-        str, tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="(required, but for --list)")
-    ] = field(default="", metadata={OMITTED_BESIDE: ("list",)})
+        str,
+        tyro.conf.Positional,
+        tyro.conf.arg(help_behavior_hint="(required, except with --list)"),
+    ] = field(default="", metadata={OPTIONAL_WITH: ("list",)})
     """The run's directory or URL."""
     query: Annotated[str, tyro.conf.Positional] = field(
-        default="", metadata={OMITTED_BESIDE: ("list", "name", "file")}
+        default="", metadata={OPTIONAL_WITH: ("list", "name", "file")}
     )
-    """Exactly one SELECT, in DuckDB's SQL."""
+    """One SELECT in DuckDB's SQL dialect."""
     file: Path | None = None
-    """Read the SELECT from a file."""
+    """File that contains the SELECT."""
     name: str | None = None
-    """Run a query of the library (see --list)."""
+    """Named query to run, for example rank; --list shows all."""
     param: tuple[str, ...] = ()
-    """A value for one of the query's parameters, as name=value; repeat it, or list several."""
+    """Query parameter, for example top=5; repeat the option, or list several."""
     list: bool = False
-    """List the library's queries: purpose, parameters with defaults."""
+    """List the named queries with their purpose and parameters."""
     calibration: str | None = None
-    """Fill ranked.probability and the view thresholds by this calibration (a file of memscan
-    calibrate, or testbed)."""
+    """Calibration that fills ranked.probability and the view thresholds: a file or URL written by
+    memscan calibrate, or testbed."""
     timeout: float | None = None
-    """Stop a query after this many seconds; by default it may take any time."""
+    """Stop the query after this many seconds. Default: no limit."""
     with_: Annotated[tuple[str, ...], tyro.conf.arg(name="with")] = ()
-    """Attach another run: name=RUN gives the views name.scores, name.captions and so on; repeat
-    it, or list several."""
+    """Attach another run: name=RUN adds the views name.scores, name.captions and so on; repeat the
+    option, or list several."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,13 +72,12 @@ def _sql(config: SqlConfig) -> int:
 
 
 def _answer(config: SqlConfig) -> pa.Table:
-    from scanner.query import ask, empty_tables, library, open_run
+    from scanner.query import empty_tables, library, open_run, run_named_query
 
     if not config.run:
-        raise UsageError('name a run: memscan sql RUN "SELECT …"')
-    asked = [config.query, config.file, config.name]
-    if sum(bool(way) for way in asked) != 1:
-        raise UsageError("ask one question: a SELECT, --file FILE or --name NAME")
+        raise UsageError('RUN is missing; use memscan sql RUN "SELECT …"')
+    if sum(map(bool, (config.query, config.file, config.name))) != 1:
+        raise UsageError("give exactly one query: a SELECT, --file FILE or --name NAME")
     if config.timeout is not None and not 0 < config.timeout < threading.TIMEOUT_MAX:
         raise UsageError(f"--timeout {config.timeout:g}: must be a number of seconds above 0")
     parameters = pairs("--param", config.param)
@@ -80,13 +86,15 @@ def _answer(config: SqlConfig) -> pa.Table:
     if config.name:
         known = library()
         if config.name not in known:
-            raise UsageError(f"--name {config.name}: no such query; there are {', '.join(known)}")
+            raise UsageError(f"--name {config.name}: no such query; valid: {', '.join(known)}")
         query = known[config.name]
         if "other." in query.sql and "other" not in others:
-            raise UsageError(f"--name {config.name}: asks another run too; --with other=RUN")
-        query.bind(parameters)  # before the run is opened
+            raise UsageError(
+                f"--name {config.name}: compares two runs; add the other as --with other=RUN"
+            )
+        query.bind(parameters)  # fails before the run is opened
         tables = open_run(config.run, others, calibration, timeout=config.timeout)
-        return ask(tables, query, parameters)
+        return run_named_query(tables, query, parameters)
     sql = config.query
     if config.file:
         try:
@@ -94,11 +102,11 @@ def _answer(config: SqlConfig) -> pa.Table:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--file {config.file}: cannot be read: {error}") from error
     tables = open_run(config.run, others, calibration, timeout=config.timeout)
-    found = tables.query(sql, parameters)
-    if not len(found):
+    rows = tables.query(sql, parameters)
+    if not len(rows):
         for name, remedy in empty_tables(tables, sql).items():
-            say(f"this run has no {name}: {remedy}")
-    return found
+            log.info(f"this run has no {name}: {remedy}")
+    return rows
 
 
 def _library_table() -> pa.Table:

@@ -1,4 +1,4 @@
-"""How far a scan is: slices, captions, speed, time left, rejects by reason.
+"""Show the progress of a scan: slices, captions, speed, time left, rejects by reason.
 
 Example: memscan status RUN --json
 """
@@ -34,48 +34,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _status(config: StatusConfig) -> int:
-    found = status(Run.existing(config.run))
+    state = status(Run.existing(config.run))
     if config.json:
-        print_json(found)
+        print_json(state)
     else:
-        _print(found)
+        _print(state)
     return 0
 
 
-def _print(found: dict[str, Any]) -> None:
-    slices, left, planning = found["slices"], found["eta_seconds"], found["planning"]
+def _print(state: dict[str, Any]) -> None:
+    slices, left, planning = state["slices"], state["eta_seconds"], state["planning"]
     if planning:
         of = "" if planning["units"] is None else f" of {planning['units']:,}"
         show(
-            f"planning   {planning['units_read']:,}{of} parts of the input read, "
+            f"planning   {planning['units_read']:,}{of} input parts read, "
             f"{planning['ranges_grouped']:,} ranges of caption ids grouped"
         )
     working = (
-        "" if found["sealed"] else f"{slices['running']} running on {found['actors']} actors, "
+        "" if state["sealed"] else f"{slices['running']} running on {state['actors']} actors, "
     )
-    computed = found["captions_running"]
+    computed = state["captions_running"]
     running = f", {computed:,} more computed in running slices" if computed else ""
     show(
         f"slices     {slices['committed']:,} of {slices['planned']:,} committed, {working}"
         f"{slices['quarantined']} quarantined"
     )
     show(
-        f"captions   {found['scored']:,} of {found['captions']:,} scored{running}"
-        f"{limited(found['limit'])}"
+        f"captions   {state['scored']:,} of {state['captions']:,} scored{running}"
+        f"{limited(state['limit'])}"
     )
-    show(f"samples    {samples_read(found)}")
-    if found["captions_per_second"]:
-        show(f"speed      {found['captions_per_second']:,.1f} captions a second")
-    if not found["sealed"]:
-        stopped = "no scan is running; the same command goes on"
+    show(f"samples    {samples_read(state)}")
+    if state["captions_per_second"]:
+        show(f"speed      {state['captions_per_second']:,.1f} captions per second")
+    if not state["sealed"]:
+        stopped = "unknown: no scan is running; rerun the same command to resume"
         show(f"time left  {duration(left) if left is not None else stopped}")
-    print_rejects(found["rejects"])
-    print_skipped(found["skipped"])
-    for name, reason in found["quarantined"].items():
+    print_rejects(state["rejects"])
+    print_skipped(state["skipped"])
+    for name, reason in state["quarantined"].items():
         show(f"quarantine {printable(name)}: {printable(reason)}")
-    for line in found["happened"][-SHOWN:]:
-        show(f"happened   {printable(line)}")
-    show(f"sealed     {'yes' if found['sealed'] else 'no'}")
+    for line in state["events"][-SHOWN:]:
+        show(f"event      {printable(line)}")
+    show(f"sealed     {'yes' if state['sealed'] else 'no'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The standard streams: text in any locale, without a traceback."""
+"""Standard streams that take any text in any locale."""
 
 import contextlib
 import io
@@ -16,27 +16,29 @@ from scanner.credentials import without_secrets
 
 
 def prepare_streams() -> None:
-    """Have what a stream's encoding lacks written as backslash escapes.
+    """Write characters that a stream's encoding lacks as backslash escapes.
 
-    A pipe or file gets UTF-8 whatever the locale is, unless PYTHONIOENCODING asks for another
-    encoding; a terminal gets its own.
+    A pipe or file gets UTF-8 in any locale, unless PYTHONIOENCODING names another encoding; a
+    terminal gets its own.
     """
-    asked = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
+    named = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            keep = asked or stream.isatty()
+            keep = named or stream.isatty()
             stream.reconfigure(encoding=None if keep else "utf-8", errors="backslashreplace")
 
 
 def escapes_json() -> bool:
-    """Whether JSON on standard output has to be ASCII: \\xe9 for an é would be no JSON."""
+    """Return whether JSON on standard output must be ASCII: ``\\xe9`` for an é is not JSON."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return encoding.lower().replace("-", "").replace("_", "") != "utf8"
 
 
 def as_text(word: str) -> str:
-    """A word of the command line as UTF-8 where the locale's encoding could not read it, unless it
-    names a file, which is found by the word as it is."""
+    """Return an argument decoded as UTF-8 if the locale's encoding could not decode it.
+
+    An argument that names an existing file is returned unchanged.
+    """
     if word.isascii() or os.path.lexists(word):
         return word
     try:
@@ -48,8 +50,8 @@ def as_text(word: str) -> str:
 
 
 def escape_messages() -> None:
-    """Have what Python and its libraries say to standard error steer no terminal: tracebacks,
-    warnings and records of logging may quote a caption or a file's name."""
+    """Escape what Python and libraries write to standard error, so that it cannot control a
+    terminal: tracebacks, warnings and log records may quote a caption or a file name."""
     sys.excepthook = _show_traceback
     threading.excepthook = _show_thread_traceback
     warnings.formatwarning = _formatted_warning

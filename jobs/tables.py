@@ -1,8 +1,9 @@
-"""Show and write the rows of a result."""
+"""Print or write the rows of a result."""
 
 import csv
 import io
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,32 +19,33 @@ from jobs.escaping import escaped, json_text, printable
 from jobs.output import write_out
 from jobs.plain_values import plain_rows
 from jobs.streams import escapes_json
-from jobs.terminal import say
 from scanner.errors import UsageError
+
+log = logging.getLogger("memscan")
 
 SHOWN = 1000
 FORMS = ("csv", "json", "parquet")
-# A narrower column of text is hard to read.
+# Minimum width of a text column to be readable.
 READABLE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
-    """The options of a command whose result is a table."""
+class TableOptions:
+    """Output options of a command whose result is a table."""
 
     format: Literal["table", "csv", "json", "parquet"] | None = None
-    """How the rows are written: by default as --out ends, else csv in a file, and a table on the
-    standard output; parquet needs --out."""
+    """Output format. Default: the ending of --out (csv if it has none), or table on standard
+    output. parquet needs --out."""
     json: bool = False
-    """The same as --format json."""
+    """Same as --format json."""
     out: str | None = None
-    """A file or URL instead of the standard output."""
+    """File or URL to write to, for example ranking.csv. Default: standard output."""
     csv_safe: bool = False
-    """In csv, put an apostrophe before each cell that a spreadsheet would take for a formula (one
-    that begins with = + - @, a tab or a line break)."""
+    """In csv, put an apostrophe before each cell that a spreadsheet would run as a formula (one
+    that starts with = + - @, a tab or a line break)."""
 
     def write(self, table: pa.Table, first: Sequence[str] = ()) -> None:
-        """See :func:`write_table`."""
+        """Write a table as these options say; see :func:`write_table`."""
         write_table(table, "json" if self.json else self.format, self.out, first, self.csv_safe)
 
 
@@ -54,44 +56,47 @@ def write_table(
     first: Sequence[str] = (),
     csv_safe: bool = False,
 ) -> None:
-    """``form``: table, csv, json, parquet, or None to go by where it is written; to a file, or to
-    the standard output. ``first``: the columns shown where a terminal has no room for all.
-    ``csv_safe``: have no cell of csv begin as a spreadsheet's formula does.
+    """Write a table to a file, or to standard output if ``out`` is None.
 
-    JSON is an array of objects, one a row. Raises UserError where the file cannot be written.
+    ``form``: table, csv, json or parquet; None derives it from ``out``. ``first``: columns to show
+    if a terminal is too narrow for all. ``csv_safe``: escape cells that a spreadsheet would run as
+    formulas. JSON is an array with one object per row. Raises UserError if the file cannot be
+    written.
     """
     form = form or (_form_of(out) if out is not None else "table")
     if csv_safe and form != "csv":
-        raise UsageError(f"--csv-safe: only csv needs it, and this is {form}; add --format csv")
+        raise UsageError(f"--csv-safe: the format must be csv, got {form}; add --format csv")
     table = _distinct_names(table)
     if out is not None:
         _to_file(table, form, out, csv_safe)
-        say(f"{len(table):,} rows into {out}")
+        log.info(f"wrote {len(table):,} rows to {out}")
     elif form == "parquet":
-        raise UsageError("parquet is no text: name a file with --out")
+        raise UsageError("--format parquet: cannot be printed; name a file with --out")
     elif form == "table":
         print_table(plain_rows(table.slice(0, SHOWN)), table.column_names, first)
         if not len(table):
-            say("no rows")
+            log.info("no rows")
         if len(table) > SHOWN:
-            say(f"… and {len(table) - SHOWN:,} more rows; --out FILE or --format csv has all")
+            log.info(
+                f"… and {len(table) - SHOWN:,} more rows; use --out FILE or --format csv for all"
+            )
     elif form == "json":
         sys.stdout.write(json_text(plain_rows(table), escapes_json(), allow_nan=False) + "\n")
     else:
-        # Exact in a pipe or file; on a terminal nothing in it steers.
+        # Exact in a pipe or file; escaped on a terminal.
         _write_csv(table, _Escaping() if sys.stdout.isatty() else sys.stdout, csv_safe)
 
 
 def _form_of(out: str) -> str:
-    """The form that a file's name asks for; csv where it has no ending."""
+    """Return the format of a file by its name's ending, csv if it has none."""
     _, dot, ending = out.rpartition("/")[2].rpartition(".")
     if dot and ending.lower() not in FORMS:
-        raise UsageError(f"--out {out}: end it in .{', .'.join(FORMS)}, or say --format")
+        raise UsageError(f"--out {out}: unknown ending; use .{', .'.join(FORMS)}, or give --format")
     return ending.lower() if dot else "csv"
 
 
 class _Escaping(io.TextIOBase):
-    """Standard output that shows lines of CSV to a person."""
+    """Standard output with control characters escaped, for CSV on a terminal."""
 
     def write(self, text: str) -> int:
         return sys.stdout.write(escaped(text.replace("\r\n", "\n")))
@@ -128,7 +133,7 @@ def _write_csv(table: pa.Table, file: IO[str] | io.TextIOBase, safe: bool) -> No
 
 
 def _distinct_names(table: pa.Table) -> pa.Table:
-    """SQL may give two columns one name; the second becomes NAME_1, so that none is lost."""
+    """Rename duplicate columns, which SQL allows: the second NAME becomes NAME_1."""
     names: list[str] = []
     for name in table.column_names:
         number = 0
@@ -141,13 +146,15 @@ def _distinct_names(table: pa.Table) -> pa.Table:
 def print_table(
     rows: list[dict[str, Any]], columns: Sequence[str], first: Sequence[str] = ()
 ) -> None:
-    """Rows as a table as wide as the terminal (wide, where it is none). Where that leaves columns
-    too narrow to read: the ``first`` ones only, or each row's values one below the other."""
+    """Print rows as a table of the terminal's width, or of 160 characters if it is not a terminal.
+
+    If the columns do not fit, print only the ``first`` ones, else each row as a list of values.
+    """
     console = Console(width=None if sys.stdout.isatty() else 160)
     cells = {name: [cell(row[name]) for row in rows] for name in columns}
     if first and not _fits(console, cells):
-        left = ", ".join(name for name in columns if name not in first)
-        say(f"not shown for want of room: {left}; --format csv has all")
+        hidden = ", ".join(name for name in columns if name not in first)
+        log.info(f"columns that do not fit: {hidden}; use --format csv for all")
         cells = {name: cells[name] for name in first}
     if not _fits(console, cells):
         _print_records(console, cells)
@@ -165,8 +172,8 @@ def print_table(
 
 def _fits(console: Console, cells: dict[str, list[Text]]) -> bool:
     least = [
-        max(len(name), *(min(len(one), READABLE) for one in found), 0)
-        for name, found in cells.items()
+        max(len(name), *(min(len(cell), READABLE) for cell in column), 0)
+        for name, column in cells.items()
     ]
     return sum(least) + 3 * len(least) <= console.width
 
@@ -182,7 +189,7 @@ def _print_records(console: Console, cells: dict[str, list[Text]]) -> None:
 
 
 def cell(value: Any) -> Text:
-    """A value as a person reads it. Captions are untrusted: no markup, no control characters."""
+    """Format an untrusted value for a terminal, without markup or control characters."""
     if value is None or value == []:
         return Text("")
     if isinstance(value, float):
@@ -199,5 +206,5 @@ def cell(value: Any) -> Text:
 
 
 def _is_span(value: Any) -> bool:
-    """Words of a caption, as in the column triggers."""
+    """Return whether a value is a span of a caption, as in the column triggers."""
     return isinstance(value, dict) and {"start", "end", "text"} <= value.keys()

@@ -1,6 +1,7 @@
-"""What every command does alike: errors, exit codes, what it says."""
+"""What all commands share: running, exit codes, errors, and what they print."""
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -9,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from jobs.escaping import escaped, json_text, printable
+from jobs.logs import LogOptions, logging_to_stderr, set_format
 from jobs.options import parse
 from jobs.streams import as_text, escape_messages, escapes_json, prepare_streams
-from scanner.credentials import without_secrets
 from scanner.errors import UsageError, UserError
 from scanner.storage import skipped_lines
+
+log = logging.getLogger("memscan")
 
 Config = TypeVar("Config")
 
@@ -25,20 +28,34 @@ def command(
     do: Callable[[Config], int],
     arguments: Sequence[str] | None,
 ) -> int:
-    """A command's main: what it does with its options; see :func:`run`. By default the options
-    are the process's own words."""
+    """Parse a command's options (by default the process's arguments) and call ``do`` with them.
+
+    Returns the exit status, as :func:`run` does.
+    """
     words = [as_text(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    return run(lambda: do(parse(config, name, str(purpose), words)))
+
+    def body() -> int:
+        options = parse(config, name, str(purpose), words)
+        if isinstance(options, LogOptions):
+            set_format(options.log_format)
+        return do(options)
+
+    return run(body)
 
 
 def run(command: Callable[[], int]) -> int:
-    """Run a command's body: an error that the user can mend is one line and a status.
+    """Run a command and return its exit status; an error that the user can fix is one line.
 
-    1 for what failed, 2 for wrong arguments, 130 for Ctrl-C and SIGTERM; anything unforeseen keeps
-    its traceback.
+    1: failed; 2: wrong arguments; 130: Ctrl-C or SIGTERM. An unexpected exception keeps its
+    traceback.
     """
     prepare_streams()
     escape_messages()
+    with logging_to_stderr():
+        return _run(command)
+
+
+def _run(command: Callable[[], int]) -> int:
     try:
         with _terminated_as_interrupted():
             return command()
@@ -49,42 +66,42 @@ def run(command: Callable[[], int]) -> int:
         complain(error)
         return 1
     except KeyboardInterrupt:
-        complain("stopped; run the same command again to go on")
-        return 130  # as shells say of a program that Ctrl-C has ended
+        complain("stopped; rerun the same command to resume")
+        return 130  # the shells' status of a program that Ctrl-C ended
     except BrokenPipeError:
-        # The reader has gone; what is still buffered has to go somewhere at exit.
+        # The reader is gone, but what is buffered is still written at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        line = _foreseen(error)
+        line = _describe(error)
         if line is None:
             raise
         complain(line)
         return 1
 
 
-def _foreseen(error: Exception) -> str | None:
-    """A line about an error of the machine rather than of this program; None for any other."""
+def _describe(error: Exception) -> str | None:
+    """Return one line about an error of the machine, a store or Ray; None for any other."""
     if type(error).__module__.startswith("ray."):
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         return (
-            f"Ray: {type(error).__name__}: {reason}; what is committed is safe: run the same "
-            "command again"
+            f"Ray: {type(error).__name__}: {reason}; what is committed is safe: rerun "
+            "the same command"
         )
     if isinstance(error, UnicodeEncodeError):
         text = ascii(error.object[error.start : error.end])
         return (
-            f"{text} cannot be said in this locale's encoding ({error.encoding}); set "
+            f"{text} cannot be written in this locale's encoding ({error.encoding}); set "
             "LC_ALL=C.UTF-8 or PYTHONUTF8=1"
         )
-    from scanner.storage.complaints import complaint
+    from scanner.storage.error_messages import storage_error_message
 
-    return complaint(error)
+    return storage_error_message(error)
 
 
 @contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Have SIGTERM end the process as Ctrl-C does: what is done is saved, Ray is shut down."""
+    """Make SIGTERM end the process as Ctrl-C does: save what is done, shut Ray down."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -100,22 +117,22 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def show(text: str) -> None:
-    """What a command found, to standard output, where nothing in it steers the terminal."""
+    """Print a result to standard output, with control characters escaped."""
     print(escaped(text), flush=True)
 
 
-def say(line: str) -> None:
-    """One line of progress or log, to standard error, whatever is in it."""
-    print(printable(without_secrets(line)), file=sys.stderr, flush=True)
+def warn(line: str) -> None:
+    """Log, in one line, what the user should know besides the result."""
+    log.warning(line, extra={"complaint": True})
 
 
 def complain(problem: object) -> None:
-    """An error, of several lines where it quotes a query, to standard error."""
-    print(escaped(without_secrets(f"memscan: {problem}")), file=sys.stderr, flush=True)
+    """Log an error, which has several lines if it quotes a query."""
+    log.error(str(problem), extra={"complaint": True, "multiline": True})
 
 
 def quiet_libraries() -> None:
-    """No progress bars of the libraries' own between ours."""
+    """Turn off the progress bars of libraries."""
     import diffusers.utils.logging
     import transformers.utils.logging
 
@@ -128,12 +145,12 @@ def print_json(record: Any) -> None:
 
 
 def print_rejects(reasons: dict[str, int], column: int = 11) -> None:
-    """A line a reason; ``column``: where it begins."""
+    """Print one line per reason, from ``column`` on."""
     for reason, count in reasons.items():
         show(f"{'rejected':{column}}{count:,}: {printable(reason)}")
 
 
 def print_skipped(skipped: dict[str, Any], column: int = 11) -> None:
-    """Print the files that were not read, a line per reason; ``column``: where it begins."""
+    """Print the files that were not read, one line per reason, from ``column`` on."""
     for line in skipped_lines(skipped):
         show(f"{'files':{column}}{printable(line)}")

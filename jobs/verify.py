@@ -16,19 +16,25 @@ Examples: memscan verify RUN --top 200
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobs.logs import LogOptions
 from jobs.progress import DrawnProgress
-from jobs.terminal import command, print_json, quiet_libraries, say, show
+from jobs.terminal import command, print_json, quiet_libraries, show, warn
 from scanner.evidence.verify.config import VerifyConfig
 
 if TYPE_CHECKING:
     from scanner.evidence.verify.drive import Verification
 
 
+@dataclass(frozen=True)
+class VerifyCommand(VerifyConfig, LogOptions):
+    """What to verify, and how messages are written."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command(VerifyConfig, "verify", __doc__, _verify, arguments)
+    return command(VerifyCommand, "verify", __doc__, _verify, arguments)
 
 
 def _verify(config: VerifyConfig) -> int:
@@ -38,14 +44,14 @@ def _verify(config: VerifyConfig) -> int:
 
     quiet_libraries()
     with DrawnProgress() as progress:
-        verification = verify(config, say, progress)
+        verification = verify(config, progress)
     if config.json:
         print_json(_record(config, verification))
     else:
         _print(config, verification)
     for problem in (verification.warning, *verification.complaints):
         if problem:
-            say(f"memscan: {problem}")
+            warn(problem)
     return 3 if verification.complaints else 0
 
 

@@ -1,4 +1,4 @@
-"""How many cores this process may use: in a container fewer than the machine has."""
+"""Number of CPU cores available to this process: in a container, fewer than the machine has."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
-    """Cores by affinity and by the quota of the cgroups that this process is in; at least 1."""
+    """Return the cores allowed by affinity and cgroup quotas; at least 1."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:  # macOS
@@ -17,7 +17,7 @@ def usable_cores() -> int:
 
 
 def _quotas() -> list[float]:
-    """Cores that each cgroup from this process's own up to the root allows, versions 1 and 2."""
+    """Return the cores that each cgroup from this process up to the root allows (v1 and v2)."""
     try:
         lines = MEMBERSHIP.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -28,7 +28,7 @@ def _quotas() -> list[float]:
             continue
         top = CGROUPS / controllers
         own = top / path.lstrip("/")
-        # Within a container the path may be that of the host, of which only the top is mounted.
+        # In a container the path may be the host's, of which only the top is mounted.
         for folder in (own, *own.parents):
             if folder == top or top in folder.parents:
                 found.append(_quota(folder, bool(controllers)))
@@ -36,7 +36,7 @@ def _quotas() -> list[float]:
 
 
 def _quota(folder: Path, is_first_version: bool) -> float:
-    """0 for a cgroup that limits nothing."""
+    """Return a cgroup's quota in cores; 0 if it sets none."""
     names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if is_first_version else ("cpu.max",)
     try:
         words = [w for name in names for w in (folder / name).read_text(encoding="utf-8").split()]

@@ -1,4 +1,4 @@
-"""Secrets in URLs and messages: recognised by name, and never repeated."""
+"""Recognize secrets in URLs and messages by parameter name, and hide them."""
 
 import os
 import re
@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 HIDDEN = "***"
-# What nested encodings of a URL are decoded to, at most.
+# Maximum number of nested percent-encodings that are decoded.
 DEPTH = 5
-# Families of names, wherever in a parameter's name they are: X-Amz-Security-Token, apikey, oauth2.
+# Substrings of secret parameter names: X-Amz-Security-Token, apikey, oauth2.
 _FAMILIES = re.compile(
     "token(?!i[sz])|secret|passw|passphrase|pwd|credential|signature|bearer|jwt|hmac|cookie"
     "|session|access[-_]?id|key|auth(?!or(?!i[sz]))"
 )
-# Too short to be looked for within words (design, Kansas, compass).
+# Matched as whole words only (not in design, Kansas, compass).
 _WORDS = {"sig", "sas", "pass", "pin", "otp", "cred", "creds"}
 _HARMLESS = re.compile("monkey|donkey|turkey|whiskey|[hj]ockey|key(?:word|board|note|frame)")
 _WORD = re.compile("[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _FILE_NAME = re.compile(r"[^=]*\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,8}", re.IGNORECASE)
 _PARAMETER = re.compile("[?&;#]([^?&;#=]*)=([^?&;#]+)")
-# A secret key can hold a slash; what looks like one before the first slash can be a port.
+# A secret key can contain a slash; digits before the first slash can be a port.
 _PASSWORD = re.compile(r"://[^/@?#]*:(?!\d+(?:[/?#]|$))[^@]*@|https?://[^/@?#]*@", re.IGNORECASE)
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s'\"<>`]+", re.IGNORECASE)
 _VARIABLE = re.compile("token|secret|passw|passphrase|credential|api_?key|access_?key|private_?key")
@@ -28,17 +28,17 @@ SHORTEST = 8
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a parameter of this name holds a secret, by the families of such names."""
+    """Return whether a parameter of this name holds a secret."""
     words = {word.lower() for word in _WORD.findall(name)}
     return bool(_FAMILIES.search(_HARMLESS.sub("", name.lower())) or words & _WORDS)
 
 
 def secret_in(url: str) -> str:
-    """Return what is secret in a URL, for a message ("the parameter sig"), "" for nothing.
+    """Return a description of the secret in a URL ("the parameter sig"), "" if there is none.
 
-    Looks at what precedes the host, and at parameters of the query, the fragment and the path, also
-    percent-encoded once or several times, as in a URL within a URL. A path of this machine, and a
-    ``file://`` URL, have no parameters.
+    Checks the part before the host and the parameters of query, fragment and path, also
+    percent-encoded once or several times, as in a URL inside a URL. Local paths and ``file://``
+    URLs have no parameters.
     """
     scheme, is_url, _ = url.partition("://")
     if not is_url or scheme.lower() == "file":
@@ -56,7 +56,7 @@ def secret_in(url: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a message with secrets of its URLs, and of this process's environment, hidden."""
+    """Return a message with secrets in its URLs and from this process's environment hidden."""
     text = _URL.sub(lambda match: _hidden(match.group(), match.group(1)), text)
     for value in _environment():
         text = text.replace(value, HIDDEN)
@@ -71,7 +71,7 @@ def _hidden(url: str, scheme: str) -> str:
 
 
 def _decoded(url: str) -> Iterator[str]:
-    """A URL as it is, then decoded once, and so on."""
+    """Yield a URL as it is, then decoded once, twice, …"""
     for _ in range(DEPTH):
         yield url
         decoded = unquote(url)
@@ -81,7 +81,7 @@ def _decoded(url: str) -> Iterator[str]:
 
 
 def _environment() -> list[str]:
-    """The secrets that environment variables hold, the longest first."""
+    """Return secrets in environment variables, longest first."""
     found = {
         value
         for name, value in os.environ.items()

@@ -1,18 +1,18 @@
-"""The errors that are meant for the user's eyes."""
+"""Errors shown to the user."""
 
 from scanner.credentials import without_secrets
 
 
 def encodable(message: str) -> str:
-    """Return a message with what UTF-8 cannot spell as escapes."""
+    """Return a message with characters that UTF-8 cannot encode escaped."""
     return message.encode("utf-8", "backslashreplace").decode()
 
 
 class UserError(Exception):
-    """Something the user can put right; the message names what, where, and what to do.
+    """An error that the user can fix; the message says what, where, and what to do.
 
-    It may quote a server's answer or a name from a file: secrets in it are hidden, and what is no
-    valid Unicode is shown escaped, since messages are printed and stored.
+    It may quote a server's response or a name from a file: secrets are hidden and invalid Unicode
+    is escaped, since messages are printed and stored.
     """
 
     def __init__(self, message: str) -> None:
@@ -20,4 +20,4 @@ class UserError(Exception):
 
 
 class UsageError(UserError):
-    """Options that do not go together or make no sense."""
+    """Invalid or incompatible options."""

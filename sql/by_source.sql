@@ -1,16 +1,16 @@
--- Where flagged captions come from: samples by the value of a column, of a URL by its host.
+-- Sources of flagged captions: samples by the value of a column, for URLs by host.
 --
--- parameter column = source: a column of samples, such as url or one that scan --keep carried
--- parameter rate = 0.01: flagged is what passes the calibrated threshold at this false-positive
--- rate, or without a calibration this share of the captions
--- parameter limit = 50: how many values
+-- parameter column = source: a column of samples, such as url or a column kept by scan --keep
+-- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
+-- or without a calibration this share of the captions
+-- parameter limit = 50: maximum number of values
 --
--- column value: the column's value, of a URL the host
--- column samples: how many samples of the training set have it
--- column flagged_samples: how many of these have a flagged caption
--- column flagged_share: the same as a share
--- column flagged_captions: how many captions these are
--- column lift: the share over that of all samples
+-- column value: the column's value; for a URL, the host
+-- column samples: number of training samples with this value
+-- column flagged_samples: number of these whose caption is flagged
+-- column flagged_share: flagged_samples / samples
+-- column flagged_captions: number of distinct flagged captions
+-- column lift: flagged_share relative to that of all samples
 --
 -- example column=url
 WITH flagged AS (

@@ -1,14 +1,14 @@
--- The samples that go if no caption keeps more than so many, whatever its scores say: plain
--- deduplication, to compare a removal list with. Which ones stay is the same each time.
+-- Samples to remove so that no caption keeps more than a given number, regardless of scores: plain
+-- deduplication, for comparison with a removal list. The choice of samples is deterministic.
 --
--- parameter keep = 1: how many samples of a caption stay
+-- parameter keep = 1: number of samples kept per caption
 --
 -- column source: input file
 -- column row: row in the file, from 0
 -- column key: the sample's key
--- column image_key: tells that two samples are the same image
+-- column image_key: identifies the image: samples with equal values share one image
 -- column caption_id: the sample's caption
--- column n_samples: how many samples share the caption
+-- column n_samples: number of samples that share the caption
 WITH repeated AS (
     SELECT caption_id, count(*) AS n_samples
     FROM samples

@@ -1,15 +1,15 @@
--- How the scores of the same captions differ between this run and another, attached by
--- --with other=RUN: another model, another training stage, other settings.
+-- How the scores of the same captions differ between this run and another, attached by --with
+-- other=RUN: another model, another training stage, other settings.
 --
--- parameter limit = 100: how many captions, those that changed most in rank
+-- parameter limit = 100: maximum number of captions, largest change in rank first
 --
 -- column caption_id: the caption's id
--- column caption: its commonest spelling
--- column n_samples: how many samples of this run's training set share it
+-- column caption: its most frequent spelling
+-- column n_samples: number of samples of this run's training set that share it
 -- column here: the decision signal in this run
--- column there: in the other
+-- column there: the decision signal in the other run
 -- column change: there − here
--- column percentile_here: share of the captions in both runs that are below it here
+-- column percentile_here: share of the captions in both runs that rank lower in this run
 -- column percentile_there: the same in the other run
 --
 -- example limit=3

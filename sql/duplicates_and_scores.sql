@@ -1,17 +1,17 @@
--- How scores grow with repetition: captions by how many samples share them. Flagged captions of
--- one sample are memorized without repetition; captions of many that are not flagged are repeated
--- without memorization.
+-- How scores grow with repetition: captions grouped by the number of samples that share them.
+-- Flagged captions with one sample are memorized without repetition; captions with many samples
+-- that are not flagged are repeated without being memorized.
 --
--- parameter rate = 0.01: flagged is what passes the calibrated threshold at this false-positive
--- rate, or without a calibration this share of the captions
+-- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
+-- or without a calibration this share of the captions
 --
--- column samples_from: the bucket's least number of samples
--- column samples_to: its largest
--- column captions: how many captions are in it
--- column flagged: how many of them are flagged
--- column flagged_share: the same as a share
--- column median_decision: of the decision signal, negated if lower means memorized
--- column p90_decision: what a tenth of them exceeds
+-- column samples_from: smallest number of samples in the bucket
+-- column samples_to: largest number of samples in the bucket
+-- column captions: number of captions in the bucket
+-- column flagged: number of them that are flagged
+-- column flagged_share: flagged / captions
+-- column median_decision: median of the decision signal, oriented so that higher means memorized
+-- column p90_decision: 90th percentile of the decision signal
 -- column flagged_examples: the two flagged captions with the highest decisions
 -- column other_examples: the two other captions with the most samples
 WITH bucketed AS (

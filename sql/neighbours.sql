@@ -1,25 +1,25 @@
--- The captions whose words are most like those of one caption, with their scores.
+-- Captions whose word sets are most similar to those of one caption, with their scores.
 --
--- parameter caption: its caption_id, or any text, of the run or not
--- parameter least = 0.3: the Jaccard index of the sets of words from which on one is a neighbour
--- parameter limit = 20: how many
+-- parameter caption: a caption_id, or any text, whether in the run or not
+-- parameter least = 0.3: smallest Jaccard index of the word sets
+-- parameter limit = 20: maximum number of neighbours
 --
 -- column caption_id: the neighbour's id
--- column caption: its commonest spelling
--- column jaccard: shared words over all words of the two
--- column n_samples: how many samples of the training set share it
--- column decision: the decision signal, negated if lower means memorized
--- column probability: of being memorized, null without a calibration
+-- column caption: its most frequent spelling
+-- column jaccard: shared words divided by all words of the two captions
+-- column n_samples: number of training samples that share it
+-- column decision: the decision signal, oriented so that higher means memorized
+-- column probability: probability of being memorized; null without a calibration
 --
 -- example 'caption=vector drawing of fax machine, phone' limit=3
-WITH asked AS (
+WITH query_text AS (
     SELECT word_set(coalesce(
         (SELECT caption FROM captions WHERE caption_id = $caption), $caption
     )) AS wanted
 ),
 compared AS (
     SELECT caption_id, caption, n_samples, decision, probability, word_set(caption) AS own, wanted
-    FROM ranked CROSS JOIN asked
+    FROM ranked CROSS JOIN query_text
     WHERE word_jaccard_reaches(word_set(caption), wanted, $least)
 )
 SELECT caption_id, caption,

@@ -1,26 +1,26 @@
--- How many of the first captions of the ranking really come out as copies, at each depth, by the
--- verdicts of memscan verify. Only captions that were compared with a training image count: whether
--- a seed-consistent picture is a copy is not known without one. The interval takes these captions
--- for a random sample of those that deep; where fewer than all are compared, it holds only if chance
--- chose them.
+-- Precision of the ranking at each depth, by the verdicts of memscan verify. Only captions that
+-- were compared with a training image count: without one, whether a seed-consistent image is a copy
+-- is unknown. The interval treats the compared captions as a random sample of those at that depth;
+-- where not all are compared, it holds only if they were chosen at random.
 --
 -- needs verdicts
 --
--- parameter count_seed_consistent = 0: 1 takes seed-consistent captions for copies, and counts all
--- verified captions, whether they were compared or not
--- column depth: the first so many captions of the ranking
--- column verified: how many of them have a verdict
--- column compared: how many of these were compared with a training image
--- column verbatim: how many come out as a whole picture of their own
--- column template: how many come out in part, or as a picture that several captions share
--- column seed_consistent: of how many the seeds agree, and no training image is like the pictures
--- column precision: share of the compared ones that come out as a copy; null where none was compared
+-- parameter count_seed_consistent = 0: 1 counts seed-consistent captions as copies, and counts all
+-- verified captions, compared or not
+-- column depth: number of top-ranked captions considered
+-- column verified: number of them with a verdict
+-- column compared: number of these that were compared with a training image
+-- column verbatim: number that reproduce their own training image
+-- column template: number that reproduce part of it, or an image that several captions share
+-- column seed_consistent: number whose seeds agree but match no training image
+-- column precision: share of the compared captions that are copies; null if none was compared
 -- column precision_low: lower end of its 95 % interval (Wilson 1927)
--- column precision_high: upper end
+-- column precision_high: upper end of its 95 % interval
 WITH placed AS (
     SELECT row_number() OVER (ORDER BY decision DESC, caption_id) AS place, verdict,
            verdict IS NOT NULL AND n_references IS DISTINCT FROM 0 AS is_compared
-    FROM ranked LEFT JOIN verdicts USING (caption_id)
+    FROM ranked
+    LEFT JOIN (SELECT caption_id, verdict, n_references FROM verdicts) USING (caption_id)
 ),
 deepest AS (
     SELECT max(place) AS place FROM placed WHERE verdict IS NOT NULL

@@ -1,25 +1,25 @@
--- The captions most likely memorized, first: by the decision signal, ties by caption id. That is the
--- combination of a calibration; without one, of the run's signals the one that separates best on the
--- testbed (scanner/signals/README.md): noise_norm_first, or bos_mass after --profile triage.
+-- Captions most likely memorized, by the decision signal, ties by caption id. The decision signal
+-- is the combination of a calibration; without one, the signal of the run that separates best on
+-- the testbed (scanner/signals/README.md): noise_norm_first, or bos_mass after --profile triage.
 --
--- parameter top = 100: how many rows
--- parameter min_samples = 0: leave out captions that fewer samples share
+-- parameter top = 100: maximum number of rows
+-- parameter min_samples = 0: omit captions shared by fewer samples
 --
 -- column rank: 1 is the most likely memorized
 -- column caption_id: the caption's id
--- column caption: its commonest spelling
--- column n_samples: how many samples of the training set share it
--- column probability: of being memorized, null without a calibration
--- column percentile: share of the ranked captions that come after it
+-- column caption: its most frequent spelling
+-- column n_samples: number of training samples that share it
+-- column probability: probability of being memorized; null without a calibration
+-- column percentile: share of the ranked captions that rank lower
 -- column signal: the decision signal
 -- column score: its value
 -- column entropy_e: attention entropy
--- column noise_norm_first: norm of the text-conditional noise, null where it was not computed
+-- column noise_norm_first: norm of the text-conditional noise; null if not computed
 -- column triggers: the words that carry the attention
--- column cluster: near-duplicates among the rows shown have the same, the caption_id of one of them
+-- column cluster: equal for near-duplicates among the rows shown: the caption_id of one of them
 -- column reasons: the signals beyond a threshold of the calibration (with its false-positive rate,
--- FPR), or without one in the top 1 % of the run (of 100,000 of its captions where it has more; none
--- where it has fewer than 100), the decision signal first
+-- FPR), or without one in the top 1 % of the run (of 100,000 of its captions if it has more; none
+-- if it has fewer than 100), the decision signal first
 --
 -- example top=3
 WITH reference AS MATERIALIZED (

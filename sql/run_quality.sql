@@ -1,9 +1,9 @@
--- Whether the run can be trusted: what was rejected and why, what was cut off, and how much the
+-- Whether the run can be trusted: what was rejected and why, what was truncated, and how much the
 -- seeds disagree.
 --
 -- column measure: what is counted
--- column count: how many
--- column share: of the samples read, of the captions scored, or of the reference captions
+-- column count: number of rows or captions
+-- column share: share of the samples read, of the captions scored, or of the reference captions
 WITH scored AS (
     SELECT count(*) AS total, count(*) FILTER (truncated) AS truncated,
            count(*) FILTER (seeds > 1) AS with_seeds

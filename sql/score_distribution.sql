@@ -1,17 +1,17 @@
--- How each signal is distributed over the ranked captions.
+-- Distribution of each signal over the ranked captions.
 --
--- column signal: its name
--- column captions: how many captions have it
--- column mean: over these
--- column deviation: the standard deviation
--- column least: the smallest
--- column p01: 1 % are below; this and what follows are approximate (t-digest)
--- column p10: 10 % are below
--- column p50: the median
--- column p90: 10 % are above
--- column p99: 1 % are above
--- column p999: 0.1 % are above
--- column most: the largest
+-- column signal: name of the signal
+-- column captions: number of captions with a value
+-- column mean: mean
+-- column deviation: standard deviation
+-- column least: minimum
+-- column p01: 1st percentile; percentiles are approximate (t-digest)
+-- column p10: 10th percentile
+-- column p50: median
+-- column p90: 90th percentile
+-- column p99: 99th percentile
+-- column p999: 99.9th percentile
+-- column most: maximum
 WITH valued AS (
     SELECT signal, value FROM signals
     UNION ALL

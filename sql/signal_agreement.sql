@@ -1,12 +1,13 @@
--- How far two signals rank the captions alike, over all of them and at the top.
+-- Agreement of each pair of signals on the ranking of captions, over all of them and at the top.
 --
--- parameter share = 0.01: which share of the captions is the top
--- parameter sample = 100000: over how many captions, drawn by their ids, ranks are compared
+-- parameter share = 0.01: share of the captions that counts as the top
+-- parameter sample = 100000: number of captions, sampled by caption id, whose ranks are compared
 --
 -- column signal: one signal
--- column other: another; both in the direction in which more means memorized
--- column rank_correlation: Spearman's, over the sample
--- column top_overlap: share of the one's top that is in the other's, over all captions
+-- column other: another signal; both oriented so that higher means memorized
+-- column rank_correlation: Spearman's rank correlation over the sample
+-- column top_overlap: share of one signal's top captions that are among the other's, over all
+-- captions
 WITH chosen AS (
     SELECT caption_id FROM decisions ORDER BY caption_id LIMIT $sample
 ),

@@ -1,17 +1,17 @@
--- Clusters of near-duplicates among the flagged captions: what they share, and the part that
+-- Clusters of near-duplicates among the flagged captions: their shared words, and the part that
 -- varies.
 --
--- parameter rate = 0.01: flagged is what passes the calibrated threshold at this false-positive
--- rate, or without a calibration this share of the captions
--- parameter least = 2: how many captions a cluster has to have
--- parameter limit = 50: how many clusters
+-- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
+-- or without a calibration this share of the captions
+-- parameter least = 2: minimum number of captions per cluster
+-- parameter limit = 50: maximum number of clusters
 --
--- column cluster: the caption_id of its centre
--- column captions: how many captions it has
--- column samples: how many samples of the training set these are
--- column mean_decision: mean of the decision signal, negated if lower means memorized
--- column template: the centre's words; … stands for those that not all share
--- column varies: the commonest words that not all share
+-- column cluster: caption_id of the cluster's center
+-- column captions: number of captions in the cluster
+-- column samples: number of training samples with these captions
+-- column mean_decision: mean of the decision signal, oriented so that higher means memorized
+-- column template: words of the center; … stands for words that not all captions share
+-- column varies: most frequent words that not all captions share
 -- column examples: three of the captions
 --
 -- example limit=3

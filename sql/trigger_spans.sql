@@ -1,17 +1,17 @@
--- Phrases on which attention stays in several flagged captions: neighbouring trigger words of one
--- caption are one phrase.
+-- Phrases that attract attention in several flagged captions; adjacent trigger words of one caption
+-- form one phrase.
 --
 -- needs triggers
 --
--- parameter rate = 0.01: flagged is what passes the calibrated threshold at this false-positive
--- rate, or without a calibration this share of the captions
--- parameter least = 2: in how many of them a phrase has to come
--- parameter limit = 50: how many phrases
+-- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
+-- or without a calibration this share of the captions
+-- parameter least = 2: minimum number of flagged captions with the phrase
+-- parameter limit = 50: maximum number of phrases
 --
--- column phrase: in lower case
--- column captions: how many captions have it
--- column samples: how many samples of the training set these are
--- column mean_mass: attention on it, mean over these captions
+-- column phrase: the phrase in lower case
+-- column captions: number of captions with it
+-- column samples: number of training samples with these captions
+-- column mean_mass: attention mass on it, mean over these captions
 -- column examples: three of these captions
 --
 -- example limit=3

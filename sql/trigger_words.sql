@@ -1,17 +1,17 @@
--- Words that stand in flagged captions more often than in the others: log-odds
--- with an informative Dirichlet prior (Monroe et al. 2008), whose z says how sure the difference is.
+-- Words that occur more often in flagged captions than in others: log-odds with an informative
+-- Dirichlet prior (Monroe et al. 2008), whose z-score measures how certain the difference is.
 --
--- parameter rate = 0.01: flagged is what passes the calibrated threshold at this false-positive
--- rate, or without a calibration this share of the captions
--- parameter prior = 1000: how many captions' worth of words the prior is
--- parameter limit = 50: how many words
+-- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
+-- or without a calibration this share of the captions
+-- parameter prior = 1000: weight of the prior, in captions' worth of words
+-- parameter limit = 50: maximum number of words
 --
--- column word: in lower case
--- column z: the log-odds over its standard deviation; the rows come by falling z
--- column log_odds: of standing in a flagged caption against another one
--- column flagged_captions: how many of the flagged captions have the word
--- column other_captions: how many of the others
--- column trigger_captions: in how many of the flagged it is among the words that carry the attention
+-- column word: the word in lower case
+-- column z: log-odds divided by its standard deviation; rows are sorted by it
+-- column log_odds: log-odds of occurring in a flagged caption rather than another one
+-- column flagged_captions: number of flagged captions with the word
+-- column other_captions: number of other captions with the word
+-- column trigger_captions: number of flagged captions in which it is a trigger word
 -- column examples: three of those captions
 --
 -- example limit=3

@@ -1,11 +1,10 @@
 """Commands as files and documents write them, parsed by the real command line."""
 
-import dataclasses
-import importlib
 import shlex
 from typing import Any
 
 from jobs.cli import COMMANDS
+from jobs.development.options_page import config_of
 from jobs.options import parse
 
 
@@ -24,19 +23,9 @@ def parsed(command: str) -> Any:
     words = shlex.split(command, comments=True)
     assert is_command(words), f"no command of memscan: {command}"
     name, arguments = (words[1], words[2:]) if words[0] == "memscan" else (words[2][5:], words[3:])
-    module = name.replace("-", "_")
+    module = name.replace("-", "_") if words[0] == "memscan" else name
     assert words[0] != "memscan" or module in COMMANDS, f"memscan has no command {name}"
-    options = parse(config_of(module), name, "", arguments)
+    options = parse(config_of(f"jobs.{module}"), name, "", arguments)
     if hasattr(options, "check"):
         options.check()
     return options
-
-
-def config_of(module: str) -> type[Any]:
-    """The dataclass of a job's options."""
-    (config,) = [
-        value
-        for value in vars(importlib.import_module(f"jobs.{module}")).values()
-        if dataclasses.is_dataclass(value) and value.__name__.endswith("Config")
-    ]
-    return config

@@ -12,18 +12,22 @@ from tests.waiting import wait_until
 
 # One item at a time, and none after the first commit: what is done at the kill is no race.
 HELD = """
-import ctypes, importlib, signal, sys, time
+import ctypes, dataclasses, importlib, signal, sys, time
+from scanner.cluster import Committed
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with pytest
 module = importlib.import_module(sys.argv[1])
-run_items = module.run_items
+execute = module.execute
 
-def held(*arguments, **options):
-    for event in run_items(*arguments, **{**options, "in_flight": 1}):
-        yield event
-        if event.kind == "commit":
+def held(*arguments, on_event, execution, **options):
+    def hold(event):
+        on_event(event)
+        if isinstance(event, Committed):
             time.sleep(3600)
 
-module.run_items = held
+    execution = dataclasses.replace(execution, in_flight=1)
+    return execute(*arguments, on_event=hold, execution=execution, **options)
+
+module.execute = held
 """
 
 

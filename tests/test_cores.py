@@ -60,7 +60,7 @@ print(os.environ["OMP_WAIT_POLICY"], torch.get_num_threads(), torch.get_num_inte
 """
 
 
-def test_a_loaded_model_computes_on_usable_cores_whose_threads_sleep() -> None:
+def test_a_loaded_model_uses_the_cores_and_idle_threads_sleep() -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
     done = subprocess.run(
         [sys.executable, "-c", THREADS], env=environment, capture_output=True, text=True, check=True

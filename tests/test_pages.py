@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cookbook import cookbook
+from jobs.development.cookbook import cookbook
 from tests.transcripts import assert_shown, printed, transcript
 
 ROOT = Path(__file__).parents[1]

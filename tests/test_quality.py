@@ -9,12 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("scanner", "jobs", "tests")
-FILE_LINES, FUNCTION_LINES = 300, 60
+COMMANDS = [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("vulture",)]
+FILE_LINES, FUNCTION_LINES, TEST_NAME = 300, 60, 60
 
 
 @pytest.mark.parametrize(
     "command",
-    [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("vulture",)],
+    COMMANDS,
     ids=" ".join,
 )
 def test_tools_have_no_complaint(command: tuple[str, ...]) -> None:
@@ -39,6 +40,16 @@ def test_every_function_can_be_read_at_once() -> None:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 assert lines <= FUNCTION_LINES, f"{path}: {node.name} has {lines} lines"
+
+
+def test_names_of_tests_are_short() -> None:
+    names = [
+        node.name
+        for path in _sources()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    assert [name for name in names if len(name) > TEST_NAME] == []
 
 
 def _without_encoding(call: ast.Call) -> bool:

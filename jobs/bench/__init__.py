@@ -1,18 +1,22 @@
-"""Speed and FLOPs on this machine, measured against the plain way in one run.
+"""Measure speed and FLOPs on this machine, against the plain way in one run.
 
-Parts: --model times each profile against plain forwards, --pipeline what a scan does beside its
-forwards, --planning how captions are read and grouped, --sql named queries on a large run; all
-parts by default. Every round runs all ways one
-after another on the same input; a speedup is the median over the rounds of the ratio within a
-round, so that a drift of the machine's speed cancels.
+Parts: --model times each profile against plain forwards; --pipeline everything in a scan except the
+forwards; --planning reading and grouping of captions; --sql named queries on a large run. By
+default all four. Each round runs every variant in turn on the same input; a speedup is the median
+over rounds of the ratio within a round, which cancels drift in the machine's speed.
+
+--acceptance measures a new kind of device in under 8 minutes: agreement of scores with the CPU,
+speed of every profile and its share of the device's peak, memory, two processes per device.
 
 Examples: memscan bench --model testbed
           memscan bench --model sd14-random --rounds 3 --batch-size 2
           memscan bench --pipeline --captions 1000000
           memscan bench --planning --rows 20000000
           memscan bench --sql
+          memscan bench --acceptance --json > acceptance.json
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,37 +24,56 @@ from typing import Any
 
 from jobs.tables import print_table
 from jobs.terminal import command, print_json, quiet_libraries, show
+from scanner.errors import UsageError
+
+log = logging.getLogger("memscan")
 
 MODELS = ("testbed", "sd14-random")
 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """What to measure, and how often."""
+    """What to measure, and how many rounds."""
 
     model: tuple[str, ...] = ()
-    """testbed, sd14-random (Stable Diffusion 1.4's architecture at 512 px with random weights), or
-    any model that scan takes."""
+    """Time the profiles of these models: testbed, sd14-random (Stable Diffusion 1.4's architecture
+    at 512 px with random weights), or any model that scan takes."""
     pipeline: bool = False
-    """Scans with scoring replaced by a ready table, with the U-Net alone left out, and of the
-    testbed model against bare processes; also the memory of driver and actors."""
+    """Time scans with precomputed scores, scans without the U-Net, and scans of the testbed model
+    against bare processes; also measure the memory of driver and actors."""
     captions: int = 200_000
-    """Distinct captions of each of the first two scans of --pipeline."""
+    """Number of distinct captions in each of the first two scans of --pipeline."""
     planning: bool = False
-    """Planning of parquet files in which every caption stands twice, in one process:
-    rows a second, and the memory it takes."""
+    """Time planning in one process, on parquet files in which every caption occurs twice: rows per
+    second and memory."""
     rows: int = 2_000_000
-    """Rows of --planning, in 20 files."""
+    """Number of rows of --planning, in 20 files."""
     sql: bool = False
-    """Named queries on a made-up run, within 8 GiB, against bare scans of the same columns."""
+    """Time named queries on a synthetic run, within 8 GiB, against bare scans of their columns."""
     scores: int = 10_000_000
-    """How many scores the run of --sql has, in 100 parts."""
+    """Number of scores in the run of --sql, in 100 parts."""
     folder: Path | None = None
-    """Where the run of --sql is made and kept; by default it is temporary (2 GB)."""
+    """Folder in which to keep the run of --sql; by default a temporary one (2 GB)."""
     batch_size: int | None = None
-    """Captions a forward; by default 32 for testbed and 2 for others."""
+    """Captions per forward; by default 32 for testbed and 2 for others."""
     rounds: int | None = None
-    """How often everything is measured; by default 7 for testbed and 3 for all else."""
+    """Number of rounds; by default 7 for testbed and 3 otherwise."""
+    acceptance: bool = False
+    """Measure a new kind of device, in parts: device, parity, precision, memory, throughput,
+    overhead, fused, kernels, mitigation, sizes, compiled_triage, compiled_standard, sharing,
+    compiled_forward. If a part fails, its error is printed, the others still run, and the exit
+    status is 1."""
+    only: tuple[str, ...] = ()
+    """Parts of --acceptance to run, such as parity,throughput; all by default."""
+    device: str = "auto"
+    """Device of --acceptance: cuda, cpu, or auto (cuda if available)."""
+    dtype: tuple[str, ...] = ()
+    """Dtypes of --acceptance, separated by commas: float16, bfloat16, float32; by default float16
+    and bfloat16 on cuda, float32 on the CPU."""
+    parity_captions: int = 64
+    """Number of captions whose scores --acceptance compares."""
+    time_limit: float = 440.0
+    """Seconds after which --acceptance begins no further part."""
     json: bool = False
     """Print as JSON."""
 
@@ -60,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _bench(config: BenchConfig) -> int:
+    if config.acceptance:
+        return _accept(config)
     quiet_libraries()
     chosen = parts(config)
     models = (config.model or MODELS) if "model" in chosen else ()
@@ -93,6 +118,32 @@ def _bench(config: BenchConfig) -> int:
     if "sql" in record:
         _print_sql(record["sql"], config.scores)
     return 0
+
+
+def _accept(config: BenchConfig) -> int:
+    from jobs.bench.acceptance.run import accept, failures, options_of
+    from jobs.bench.acceptance.tables import lines
+    from jobs.bench.acceptance.worker import Outcome
+
+    if len(config.model) > 1:
+        raise UsageError("--acceptance: one --model at a time")
+    options = options_of(
+        next(iter(config.model), None),
+        config.device,
+        config.dtype,
+        config.parity_captions,
+        config.batch_size,
+    )
+    tell = log.info if config.json else show
+
+    def ended(name: str, outcome: Outcome) -> None:
+        for line in lines(name, outcome):
+            tell(line)
+
+    record = accept(config.only, options, config.time_limit, ended)
+    if config.json:
+        print_json(record)
+    return 1 if failures(record) else 0
 
 
 def parts(config: BenchConfig) -> set[str]:

@@ -1,23 +1,26 @@
 """Time the profiles of one model against a guided pair, the seed's code and the bare forward."""
 
-import resource
+import logging
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from jobs.bench.captions import caption
-from jobs.terminal import say
+from jobs.bench.device import forget_peak, peak, wait
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.models.random_weights import stable_diffusion_14
 from scanner.probe import watch_attention
-from scanner.scoring import PROFILES, Scorer
+from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
-from scanner.scoring.scorer import STEPS
+from scanner.scoring.profiles import PROFILES
+from scanner.scoring.spec import ScoringSpec
 
+log = logging.getLogger("memscan")
+
+STEPS = ScoringSpec.steps
 TRIED_STEPS = 2
 TRIED_TRAJECTORY = 3
 
@@ -31,14 +34,14 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
     memory: dict[str, int] = {}
     for round_number in range(rounds + 1):  # the first is a warm-up
         for way, run in ways.items():
-            _forget_peak(model)
+            forget_peak(model.device)
             began = time.perf_counter()
             run()
-            _wait(model)
+            wait(model.device)
             if round_number:
                 seconds[way].append(time.perf_counter() - began)
-            memory[way] = _peak(model)
-        say(f"{name}: round {round_number} of {rounds}")
+            memory[way] = peak(model.device)
+        log.info(f"{name}: round {round_number} of {rounds}")
     seconds["seed"] = [s * batch * STEPS / TRIED_STEPS for s in seconds["seed"]]
     one_seed = seconds["thorough"]
     seconds["thorough"] = [s * PROFILES["thorough"].seeds for s in seconds["thorough"]]
@@ -124,32 +127,3 @@ def _joined(first: Conditioning, second: Conditioning) -> Conditioning:
 
 def _ratio(slow: list[float], fast: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
-
-
-def _wait(model: DiffusionModel) -> None:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def _forget_peak(model: DiffusionModel) -> None:
-    if model.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    elif Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text(
-            "5", encoding="utf-8"
-        )  # resets VmHWM, the peak resident size
-
-
-def _peak(model: DiffusionModel) -> int:
-    """Peak memory since it was forgotten: of the device, or of this process on a CPU."""
-    if model.device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(
-            row
-            for row in status.read_text(encoding="utf-8").splitlines()
-            if row.startswith("VmHWM")
-        )
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -4,6 +4,7 @@ Each figure is a whole scan on a local Ray, two actors with a core each, into a 
 Scanning is timed from the first slice's start, since loading a model once is no part of a rate.
 """
 
+import logging
 import statistics
 import tempfile
 import time
@@ -15,20 +16,21 @@ from typing import Any
 import torch
 
 from jobs.bench.captions import caption, write_captions
-from jobs.bench.stubs import STUB_SLICE, StubSetting, resident_bytes
-from jobs.terminal import say
+from jobs.bench.stubs import STUB_SLICE, StubScan, resident_bytes
 from scanner.cluster import start_ray
 from scanner.models import load_model
 from scanner.run import Commit, Run
 from scanner.run.progress import PlanningProgress, Progress
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
-from scanner.scan.plan_scan import on_the_pool, plan_scan
-from scanner.scan.record import asked_of, record_of, what_is_scanned
+from scanner.scan.plan_scan import plan_scan, planning_executor
+from scanner.scan.preparation import prepare
+from scanner.scan.record import inputs_record, options_record, run_record
 from scanner.scan.score_plan import score_plan
-from scanner.scan.setting import prepare
 from scanner.scoring import Scorer
 from scanner.storage import Store
+
+log = logging.getLogger("memscan")
 
 ACTORS = 2
 FILES = 8
@@ -64,7 +66,7 @@ def measure(captions: int) -> dict[str, Any]:
             found[f"captions_per_second_{stub}"] = timed.captions_per_second
             found[f"seconds_{stub}"] = {"planning": timed.planning, "scanning": timed.scanning}
             found[f"memory_{stub}"] = memory_of(timed)
-            say(
+            log.info(
                 f"{stub}: {timed.captions_per_second:,.0f} captions/s, planning "
                 f"{timed.planning:.1f} s, scanning {timed.scanning:.1f} s"
             )
@@ -85,21 +87,22 @@ def scan_with(files: str, out: Path, slice_captions: int, stub: str | None = Non
         batch_size=BATCH,
         slice_captions=slice_captions,
     )
-    setting = prepare(config, say)
+    prepared = prepare(config)
     if stub:
-        setting = StubSetting(**vars(setting), stub=stub)
+        prepared = StubScan(**vars(prepared), stub=stub)
     run = Run(Store(config.out))
-    run.begin(record_of(setting, asked_of(config), what_is_scanned(config)))
+    options = options_record(config, config.model_spec)
+    run.begin(run_record(prepared, options, inputs_record(config)))
     driver_bytes: list[int] = []
 
     def progress(state: Progress | PlanningProgress) -> None:
         driver_bytes.append(resident_bytes())
 
     began = time.perf_counter()
-    planner = on_the_pool(config.address, say, progress)
-    plan = run.adopt(plan_scan(setting, choose_inputs(config), run.store, say, do_items=planner))
+    planner = planning_executor(config.address, progress)
+    plan = run.adopt(plan_scan(prepared, choose_inputs(config), run.store, run_items=planner))
     planning = time.perf_counter() - began
-    score_plan(setting, run, plan, say, progress)
+    score_plan(prepared, run, plan, progress)
     run.seal()
     ended, commits = time.time(), run.commits.all()
     scanning = ended - min(commit.notes["began"] for commit in commits)
@@ -135,7 +138,7 @@ def _against_bare(files: str, folder: Path) -> dict[str, float]:
         first = min(commit.notes["began"] for commit in timed.commits)
         actors.append(timed.captions / (max(ends) - first))
         busy.append(_busy_fraction(timed.commits))
-        say(
+        log.info(
             f"round {number + 1} of {ROUNDS}: two actors {actors[-1]:,.0f} captions/s, "
             f"two bare processes {bare[-1]:,.0f}, busy {busy[-1]:.3f}"
         )
@@ -162,7 +165,7 @@ def _busy_fraction(commits: list[Commit]) -> float:
 
 
 def _two_bare() -> float:
-    """Captions a second of two processes together, each with a thread and half of the captions."""
+    """Return captions per second of two processes together, each with one thread."""
     context = get_context("spawn")
     start, results = context.Barrier(ACTORS), context.Queue()
     share = TESTBED_CAPTIONS // ACTORS

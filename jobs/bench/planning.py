@@ -1,5 +1,6 @@
 """Time how a scan's input is read and its captions are grouped, and how much memory that takes."""
 
+import logging
 import resource
 import tempfile
 import time
@@ -10,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from jobs.bench.captions import write_captions
-from jobs.terminal import say
-from scanner.cluster import Item, Work
+from jobs.logs import logging_to_stderr
+from scanner.cluster import Item, Outcome, Work
 from scanner.run import Commits
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
-from scanner.scan.plan.stages import run_here
+from scanner.scan.plan.stages import execute_here
 from scanner.scan.plan_scan import plan_scan
-from scanner.scan.setting import prepare
+from scanner.scan.preparation import prepare
 from scanner.storage import Store
+
+log = logging.getLogger("memscan")
 
 FILES = 20
 STAGES = ("read", "group")
@@ -30,7 +33,7 @@ def measure(rows: int) -> dict[str, Any]:
         tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(1, get_context("spawn")) as pool,
     ):
-        say(f"planning: writing {rows:,} rows")
+        log.info(f"planning: writing {rows:,} rows")
         files = write_captions(Path(folder, "rows"), rows, FILES, distinct=rows // 2)
         return pool.submit(_plan, files, str(Path(folder, "run"))).result()
 
@@ -39,19 +42,22 @@ def _plan(files: str, out: str) -> dict[str, Any]:
     config = ScanConfig(
         captions=(files,), out=out, model="testbed", device="cpu", actors=1, cpus_per_actor=1.0
     )
-    setting = prepare(config, say)
+    with logging_to_stderr():
+        return _plan_and_time(config)
+
+
+def _plan_and_time(config: ScanConfig) -> dict[str, Any]:
+    prepared = prepare(config)
     before, seconds = _peak_bytes(), []
 
-    def timed(
-        commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
-    ) -> dict[str, str]:
+    def timed(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
         began = time.perf_counter()
-        failed = run_here(commits, items, make_work)
+        outcome = execute_here(commits, items, make_work)
         seconds.append(time.perf_counter() - began)
-        say(f"planning: {STAGES[len(seconds) - 1]} in {seconds[-1]:.1f} s")
-        return failed
+        log.info(f"planning: {STAGES[len(seconds) - 1]} in {seconds[-1]:.1f} s")
+        return outcome
 
-    plan = plan_scan(setting, choose_inputs(config), Store(out), say, do_items=timed)
+    plan = plan_scan(prepared, choose_inputs(config), Store(config.out), run_items=timed)
     found = {f"seconds_{stage}": each for stage, each in zip(STAGES, seconds, strict=True)}
     rows = plan.counts["rows"]
     return {

@@ -5,6 +5,7 @@ and then the query; the ratio is the median over the rounds of the ratio within 
 round, which also fills the page cache, is not counted.
 """
 
+import logging
 import resource
 import statistics
 import tempfile
@@ -15,7 +16,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from jobs.terminal import say
+log = logging.getLogger("memscan")
+
 
 MEMORY = 8 << 30
 ROWS = 100_000
@@ -65,7 +67,7 @@ def measure(scores: int, rounds: int, folder: Path | None = None) -> dict[str, d
         for name in QUERIES:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 found[name] = process.submit(time_query, run, name, rounds).result()
-            say(f"sql: {name} took {found[name]['seconds']:.2f} s")
+            log.info(f"sql: {name} took {found[name]['seconds']:.2f} s")
         return found
 
 

@@ -5,6 +5,7 @@ thousand templates, some of which score high. List columns that no query reads a
 """
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.terminal import say
 from scanner.run import Run
 from scanner.run.records import encode
 from scanner.run.schema import CAPTION_ID, CAPTIONS, column, samples_schema, write_part
 from scanner.scoring.catalog import SIGNALS
 from scanner.scoring.profiles import PROFILES
 from scanner.scoring.text import CONTROL_FIELDS
-from scanner.scoring.words import TRIGGER_FIELD
+from scanner.scoring.triggers import TRIGGER_FIELD
 from scanner.storage import Store
+
+log = logging.getLogger("memscan")
 
 PARTS = 100
 SAMPLE_FILES = 20
@@ -48,7 +50,7 @@ def made_up_run(folder: Path, scores: int) -> str:
     place = folder / f"run-{scores}"
     store = Store(str(place))
     if not store.names("") or "manifest-0001.json" not in store.names(""):
-        say(f"making a run of {scores:,} scores in {place}")
+        log.info(f"making a run of {scores:,} scores in {place}")
         _make(store, scores)
     return str(place)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from jobs.bench.captions import caption
 from scanner.cluster import Result
 from scanner.run import Output, Slice
-from scanner.scan.setting import Setting
+from scanner.scan.preparation import PreparedScan
 from scanner.scan.work import ScanWork, SliceScorer
 from scanner.scoring.scorer import ReadCaptions
 from scanner.storage import Store
@@ -22,9 +22,9 @@ STUB_SLICE = 4096
 
 
 @dataclass(frozen=True)
-class StubSetting(Setting):
-    """A scan's setting whose actors leave a part of the work out: ``ready_table``: all but
-    reading, writing and committing; ``stub_unet``: the U-Net and the text encoder."""
+class StubScan(PreparedScan):
+    """A scan whose actors leave a part of the work out: ``ready_table``: all except reading,
+    writing and committing; ``stub_unet``: the U-Net and the text encoder."""
 
     stub: str = "ready_table"
 
@@ -39,7 +39,7 @@ class StubWork(ScanWork):
     def __call__(self) -> SliceScorer:
         full = super().__call__()
         kind = ReadyTable if self.stub == "ready_table" else StubUnet
-        return kind(full.store, full.scorer, full.remembered)
+        return kind(full.store, full.scorer, full.size_file)
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""From files of a training set to captions: formats, columns, canonical text, caption ids."""
+"""Read captions from training-set files: formats, columns, canonical text, caption ids."""

@@ -1,4 +1,4 @@
-"""Rows of a file on their way in: what every format gives."""
+"""Batches of rows, the common output of all file formats."""
 
 import json
 from collections import Counter
@@ -12,18 +12,17 @@ from scanner.captions.limits import BATCH_BYTES, CAPTION_BYTES, OBJECT_FACTOR, O
 from scanner.captions.records import Quoting
 
 BATCH_ROWS = 8192
-# Arrow where the file stores it so, else the values as they were written.
+# Arrow arrays from Arrow-based formats, otherwise Python values as parsed.
 Values: TypeAlias = pa.Array | list
 
 
 @dataclass(frozen=True)
 class Contents:
-    """A file without its rows: its columns and, of parquet, its row groups' rows.
+    """A file's columns and, for parquet, the rows of each row group.
 
-    ``is_open``: a row may have other columns; of a file that ``is_whole`` all rows were looked at.
-    A file that has no columns and is not open has no rows. ``quoting``: how the quotes of a csv or
-    tsv are read. ``fallback``: the column that holds the caption of a row whose caption column is
-    null.
+    ``is_open``: later rows may have other columns; ``is_whole``: all rows were inspected. A file
+    without columns that is not open has no rows. ``quoting``: how quotes of a csv or tsv are read.
+    ``fallback``: the column to read the caption from where the caption column is null.
     """
 
     columns: list[str]
@@ -36,8 +35,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Extent:
-    """The row groups of a parquet file from ``first`` up to, not with, ``end``; ``row`` is the
-    number of their first row in the file."""
+    """Row groups ``first`` to ``end`` (exclusive) of a parquet file, beginning at row ``row``."""
 
     first: int
     end: int
@@ -46,10 +44,10 @@ class Extent:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one file: their numbers, the columns asked for, and bad rows with the reason.
+    """Rows of one file: row numbers, requested columns, and bad rows with the reason.
 
-    ``notes``: what a user should know of the file, with how often it was met. ``over``: by place
-    among the rows, a column whose value exceeds a limit, and which; the value is null.
+    ``notes``: messages about the file for the user, with their counts. ``over``: for rows (by index
+    in the batch) with a value that exceeds a limit, its column and the limit; the value is null.
     """
 
     rows: Sequence[int]
@@ -59,14 +57,14 @@ class Batch:
     over: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def is_all_null(self, name: str) -> bool:
-        """Return whether a column has no value."""
+        """Return whether a column has only nulls."""
         values = self.columns[name]
         if isinstance(values, pa.Array):
             return values.null_count == len(values)
         return all(value is None for value in values)
 
     def halves(self) -> "tuple[Batch, Batch]":
-        """Return the rows in two batches; what is not of single rows is in the first."""
+        """Split the rows into two batches; bad rows and notes stay with the first."""
         middle = len(self.rows) // 2
         first, second = (
             Batch(
@@ -82,7 +80,7 @@ class Batch:
 
 
 def check_columns(have: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raises ValueError where a wanted column is missing."""
+    """Raise ValueError if a wanted column is missing."""
     missing = [name for name in wanted if name not in have]
     if missing:
         raise ValueError(f"no column {', '.join(missing)}")
@@ -91,29 +89,29 @@ def check_columns(have: Sequence[str], wanted: Sequence[str]) -> None:
 def collect(
     rows: Iterator[dict | str], columns: list[str], notes: Counter[str] | None = None
 ) -> Iterator[Batch]:
-    """Gather rows (a dict, or why it is bad) into batches, counting them from 0.
+    """Collect rows (a dict, or the reason why a row is bad) into batches, numbered from 0.
 
-    What was gathered before an error is given before it is raised. ``notes``: what whoever makes
-    the rows counts meanwhile; each batch takes what is there.
+    Yields the rows before an error before raising it. ``notes``: counts updated by the producer of
+    the rows; each batch takes and clears them.
     """
-    noted = Counter[str]() if notes is None else notes
-    held = _Held(columns)
+    counts = Counter[str]() if notes is None else notes
+    builder = _BatchBuilder(columns)
     try:
         for number, row in enumerate(rows):
-            held.add(number, row)
-            if held.full:
-                yield held.batch(noted)
-                held = _Held(columns)
+            builder.add(number, row)
+            if builder.full:
+                yield builder.build(counts)
+                builder = _BatchBuilder(columns)
     except Exception:
-        if held.any:
-            yield held.batch(noted)
+        if builder.any:
+            yield builder.build(counts)
         raise
-    if held.any or +noted:
-        yield held.batch(noted)
+    if builder.any or +counts:
+        yield builder.build(counts)
 
 
-class _Held:
-    """Rows on their way into a batch."""
+class _BatchBuilder:
+    """Accumulates the rows of a batch."""
 
     def __init__(self, columns: list[str]) -> None:
         self._batch = Batch([], {name: [] for name in columns}, [])
@@ -145,15 +143,15 @@ class _Held:
             values.append(value)
         self._numbers.append(number)
 
-    def batch(self, notes: Counter[str]) -> Batch:
-        """Return the batch, with the notes, which are cleared."""
+    def build(self, notes: Counter[str]) -> Batch:
+        """Return the batch with the notes, and clear them."""
         batch = replace(self._batch, rows=self._numbers, notes=dict(+notes))
         notes.clear()
         return batch
 
 
 def _size(value: Any) -> int:
-    """Return the bytes of a value as text, exact where they may exceed a limit."""
+    """Return the size of a value as text in bytes, exact near the limit."""
     if isinstance(value, list | dict):
         value = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Lines of text that take no more memory than a limit, however long they are in the file."""
+"""Read lines of text in bounded memory, however long they are in the file."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ _SPOOLED = 1 << 20
 
 
 class LongLine(str):
-    """Stands for a line over the limit; ``file``, if it was wanted, holds the line in UTF-8."""
+    """Placeholder for a line over the limit; ``file``, if kept, contains the line in UTF-8."""
 
     file: IO[bytes] | None = None
 
     def chunks(self) -> Iterator[bytes]:
-        """The line itself. Raises ValueError if it was not kept."""
+        """Yield the bytes of the line. Raises ValueError if it was not kept."""
         if self.file is None:
             raise ValueError("the text of the long line was not kept")
         self.file.seek(0)
@@ -24,10 +24,10 @@ class LongLine(str):
 
 
 def bounded_lines(text: TextIO, ends: str = "\r\n", keep: bool = False) -> Iterator[str]:
-    """Yield the lines of a text; those of more than LINE_CHARACTERS as a LongLine.
+    """Yield the lines of a text; those longer than LINE_CHARACTERS as a LongLine.
 
-    ``ends``: the characters that end a line. The rest of a long line is skipped without holding
-    it, or with ``keep`` put on disk.
+    ``ends``: characters that end a line. The rest of a long line is skipped without being held in
+    memory, or written to disk with ``keep``.
     """
     while line := text.readline(LINE_CHARACTERS + 1):
         if len(line) <= LINE_CHARACTERS or line[-1] in ends:
@@ -37,7 +37,7 @@ def bounded_lines(text: TextIO, ends: str = "\r\n", keep: bool = False) -> Itera
 
 
 def _long(text: TextIO, line: str, ends: str, keep: bool) -> LongLine:
-    """Read on to the end of a line that begins with ``line``."""
+    """Read to the end of a line that begins with ``line``."""
     long = LongLine(f"a line of more than {LINE_CHARACTERS} characters")
     if keep:
         long.file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the line)

@@ -1,4 +1,4 @@
-"""Which columns of a data set hold the caption, the key and the image's name."""
+"""Choose the columns of a dataset that contain the caption, the key and the image key."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,9 +7,9 @@ from scanner.captions.batch import Contents
 from scanner.captions.records import Quoting
 from scanner.errors import UserError
 
-# Names in one group are as good as one another, so that two of them are a question to the user; an
-# earlier group wins over a later one. A tar's txt repeats what its json says; a key that a
-# downloader numbered, or a hash of the image, is no rival to the data set's own id.
+# Two matches within a group are ambiguous and the user has to choose; an earlier group wins over a
+# later one. A tar's txt repeats its json; a downloader's key or an image hash ranks below the
+# dataset's own id.
 CAPTION_NAMES = (
     ("caption", "text", "top_caption", "prompt", "title", "alt_text", "captions"),
     ("txt",),
@@ -17,7 +17,7 @@ CAPTION_NAMES = (
 KEY_NAMES = (("sample_id", "uid", "id"), ("key",), ("hash",))
 IMAGE_NAMES = ("url", "image_url", "hash", "sha256", "md5")
 KEEP_NAMES = ("url", "image_url")
-# What img2dataset writes beside its tars. A status means something else in any other table.
+# Columns of img2dataset's metadata. In other tables, status means something else.
 DOWNLOADED = ("key", "url", "status")
 NONE = "none"
 # Columns of the samples table.
@@ -26,10 +26,10 @@ RESERVED = {"caption_id", "source", "row", "key", "image_key", "is_reference"}
 
 @dataclass(frozen=True)
 class Columns:
-    """The chosen columns, as the files name them. ``key`` None: (source, row) is the key.
+    """The chosen columns, by their names in the file. ``key`` None: (source, row) is the key.
 
-    ``status``, where img2dataset wrote the file: what became of the download. ``quoting`` and
-    ``fallback``: how the file is read (see scanner.captions.batch.Contents).
+    ``status``: the download status in files written by img2dataset. ``quoting`` and ``fallback``:
+    see :class:`scanner.captions.batch.Contents`.
     """
 
     caption: str
@@ -42,12 +42,12 @@ class Columns:
 
     @property
     def carried(self) -> list[str]:
-        """The columns that the samples table takes over, once."""
+        """Columns copied to the samples table, without repeats."""
         return list(dict.fromkeys(filter(None, (self.key, self.image_key, *self.keep))))
 
     @property
     def names(self) -> list[str]:
-        """Every column that has to be read, once."""
+        """All columns to read, without repeats."""
         chosen = (self.caption, self.key, self.image_key, *self.keep, self.status)
         wanted = (*chosen, self.fallback)
         return list(dict.fromkeys(name for name in wanted if name))
@@ -55,8 +55,10 @@ class Columns:
 
 @dataclass(frozen=True)
 class ColumnOptions:
-    """What the user says of the columns; None: found by its name, NONE: there is none. ``known``:
-    columns that no file needs to have, since earlier ones had them."""
+    """The user's choice of columns; None: find it by name, NONE: do not use one.
+
+    ``known``: columns that may be absent, since earlier files had them.
+    """
 
     caption: str | None = None
     key: str | None = None
@@ -65,13 +67,13 @@ class ColumnOptions:
     known: frozenset[str] = frozenset()
 
     def check(self, files: Mapping[str, Contents]) -> None:
-        """Raise UserError for a column that no file has, and for one that cannot be kept."""
+        """Raise UserError for a named column that no file has."""
         if any(file.is_open and not file.is_whole for file in files.values()):
             return
         names = [name for file in files.values() for name in file.columns]
         have = list(dict.fromkeys([*names, *self.known]))
         if not have:
-            return  # bad rows alone, which are told as such
+            return  # only bad rows, which are reported as such
         for name in (self.caption, self.key, self.image_key, *(self.keep or ())):
             if name and name != NONE:
                 _named(have, name, next(iter(files)))
@@ -80,12 +82,12 @@ class ColumnOptions:
 def resolve_all(
     files: Mapping[str, Contents], options: ColumnOptions
 ) -> dict[str, Columns | UserError]:
-    """Choose the columns of every file of a data set; a file without a caption has the error.
+    """Choose the columns of every file of a dataset; map a file without a caption to its error.
 
-    Files may differ: a key, image key or kept column that one lacks is null there, and of several
-    columns that could be the caption the one that other files have is chosen. Raises UserError,
-    naming the candidates, if no file has a caption column, if the choice stays in doubt, or if no
-    file has a column that was named.
+    Files may differ: a key, image key or kept column that one lacks is null there, and among
+    several candidates for the caption the one that other files use is chosen. Raises UserError with
+    the candidates if no file has a caption column, if the choice remains ambiguous, or if no file
+    has a named column.
     """
     if not files:
         return {}
@@ -99,7 +101,7 @@ def resolve_all(
     chosen = [one for one in found.values() if isinstance(one, Columns)]
     for url, one in found.items():
         if isinstance(one, AmbiguousColumn):
-            found[url] = _settled(files[url], url, options, chosen, one)
+            found[url] = _disambiguated(files[url], url, options, chosen, one)
         elif files[url].is_open and chosen and isinstance(one, UserError):
             # The first rows have no caption; later ones may.
             known = replace(options, caption=chosen[0].caption)
@@ -109,14 +111,14 @@ def resolve_all(
     return found
 
 
-def _settled(
+def _disambiguated(
     file: Contents,
     url: str,
     options: ColumnOptions,
     chosen: Sequence[Columns],
     doubt: "AmbiguousColumn",
 ) -> Columns:
-    """The columns of a file with several candidates: those that the other files have."""
+    """Choose among several candidates in a file by the choices of the other files."""
     while True:
         others = {getattr(one, doubt.what) for one in chosen}
         alike = [name for name in doubt.candidates if name in others]
@@ -133,7 +135,7 @@ def _settled(
 
 
 class AmbiguousColumn(UserError):
-    """More than one column could be the ``what`` (caption or key)."""
+    """Several columns could be the ``what`` (caption or key)."""
 
     def __init__(self, where: str, what: str, candidates: list[str]) -> None:
         super().__init__(
@@ -147,10 +149,10 @@ class AmbiguousColumn(UserError):
 def resolve(
     have: Sequence[str], where: str, options: ColumnOptions | None = None, is_open: bool = False
 ) -> Columns:
-    """Choose among the columns of one file; what the user names wins over the lists of names in
-    use. ``is_open``: later rows may have other columns.
+    """Choose the columns of one file, by the user's options first, then by common names.
 
-    Raises UserError for a caption column that is missing, AmbiguousColumn for one in doubt.
+    ``is_open``: later rows may have other columns. Raises UserError if the caption column is
+    missing, AmbiguousColumn if there are several candidates.
     """
     options = options or ColumnOptions()
     if options.caption:
@@ -168,7 +170,7 @@ def resolve(
     kept = tuple(filter(None, (_present(have, name, is_open) for name in keep)))
     for name in kept:
         if name.lower() in RESERVED:
-            raise UserError(f"--keep {name}: the samples table has a column of that name already")
+            raise UserError(f"--keep {name}: the samples table already has a column of that name")
     key, image_key = options.key, options.image_key
     return Columns(
         caption=caption,
@@ -197,7 +199,7 @@ def _first(have: Sequence[str], names: tuple[str, ...]) -> str | None:
 
 
 def _present(have: Sequence[str], name: str, is_open: bool) -> str | None:
-    """A named column as the file spells it; None if it has none."""
+    """Return a named column in the file's spelling; None if absent."""
     if name == NONE:
         return None
     alike = [column for column in have if column.lower() == name.lower()]

@@ -1,7 +1,7 @@
-"""Read the columns of parquet, csv, tsv, jsonl and tar files in bounded batches, bad rows apart.
+"""Read columns of parquet, csv, tsv, jsonl, txt and tar files in bounded batches.
 
-Rows are counted from 0 in the order of the file, bad ones included, so that (source, row) names
-a row for good.
+Rows are numbered from 0 in file order, including bad ones, so (source, row) identifies a row
+permanently.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from scanner.storage import bare_name, is_transient
 
 
 class UnreadableFile(Exception):
-    """The rest of a file cannot be read; the message says why."""
+    """The rest of a file is unreadable; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ _FORMATS = {
     ".txt": _Format(text_contents, text_batches),
     ".tar": _Format(tar_contents, tar_batches),
 }
-# What a format's ending may be followed by; seeking in a tar needs gzip.
+# Compression suffixes per format; seeking in a tar requires gzip.
 _PACKED = {".parquet": (), ".tar": (".gz",)}
 _TGZ = ".tgz"
 _PACKERS = (".gz", ".zst", ".bz2", ".xz", ".zip")
@@ -54,8 +54,10 @@ ENDINGS = (
 
 
 def inspect(url: str, quoting: QuotingOption = "auto") -> Contents:
-    """A file without its rows; ``quoting`` is for csv and tsv. Raises UserError if it cannot be
-    read."""
+    """Return a file's columns; ``quoting`` applies to csv and tsv.
+
+    Raises UserError if the file cannot be read.
+    """
     contents = _FORMATS[ending_of(url)].contents
     if contents is csv_contents:
         contents = partial(csv_contents, quoting=quoting)
@@ -64,7 +66,7 @@ def inspect(url: str, quoting: QuotingOption = "auto") -> Contents:
     except UserError:
         raise
     except Exception as error:  # parsers raise errors of any kind on damaged data
-        # A store that does not answer says nothing of the file: whoever reads it may try again.
+        # An unresponsive store says nothing about the file: the caller may retry.
         if is_transient(error):
             raise
         raise UserError(f"{url}: cannot be read: {_brief(error)}") from error
@@ -73,10 +75,10 @@ def inspect(url: str, quoting: QuotingOption = "auto") -> Contents:
 def read(
     url: str, columns: list[str], extent: Extent | None = None, quoting: Quoting | None = None
 ) -> Iterator[Batch]:
-    """The named columns of a file, or of an extent of it.
+    """Yield batches of the named columns of a file, or of an extent of it.
 
-    ``quoting``: as it was planned, of a csv or tsv; without it the file is looked at anew. Raises
-    UnreadableFile, after what could be read, if the file is damaged.
+    ``quoting``: as planned, for csv and tsv; detected from the file if None. Raises UnreadableFile
+    if the file is damaged, after yielding what could be read.
     """
     batches = _FORMATS[ending_of(url)].batches
     if batches is csv_batches:
@@ -94,8 +96,8 @@ def read(
 def why_not_read(name: str, named: bool) -> str:
     """Return why a file of this name is not an input, "" if it is.
 
-    ``named``: the user named the file, or a glob that says its ending. In a directory a .txt is
-    more often a licence or a picture's own caption than a list of captions.
+    ``named``: the user named the file, or a glob with its extension. A .txt in a directory is more
+    often a licence or a single image's caption than a list of captions.
     """
     name = bare_name(name)
     ending = _ending(name)
@@ -113,7 +115,7 @@ def why_not_read(name: str, named: bool) -> str:
 
 
 def ending_of(url: str) -> str:
-    """The ending that says which format a file has, such as .csv; .gz is none. Raises UserError."""
+    """Return the extension of a file's format, such as .csv, without .gz. Raises UserError."""
     if ending := _ending(bare_name(url)):
         return ending
     raise UserError(f"{url}: {why_not_read(url, True)}")

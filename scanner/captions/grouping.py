@@ -1,4 +1,4 @@
-"""Group equal captions, in bounded memory, in DuckDB."""
+"""Group equal captions with DuckDB in bounded memory."""
 
 import tempfile
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 
 MEMORY = "1GB"
-# min() of a struct compares its fields in order: the commonest spelling, ties to the smallest.
+# min() compares the struct's fields in order: the most frequent spelling, ties by text.
 _GROUP = """
 WITH together AS (
     SELECT caption_id, caption, sum(n) AS n, any_value(canonical) AS canonical,
@@ -34,11 +34,11 @@ def group(
     rows: int,
     memory: str = MEMORY,
 ) -> Iterator[pa.RecordBatch]:
-    """The distinct captions of spellings, sorted by id, at most ``rows`` in a batch.
+    """Yield the distinct captions of spellings, sorted by id, at most ``rows`` per batch.
 
-    ``spellings`` holds caption_id, caption, canonical, is_reference, n; ``earlier`` the ids to
-    leave out. A caption of the training set with an id above ``cutoff`` is left out too. What
-    does not fit in ``memory`` goes to a temporary directory.
+    ``spellings`` has columns caption_id, caption, canonical, is_reference, n; ``earlier`` the ids
+    to omit. Training captions with ids above ``cutoff`` are omitted too. Spills to a temporary
+    directory beyond ``memory``.
     """
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
         connection.execute("SET threads = 1")

@@ -1,36 +1,38 @@
-"""How much one piece of untrusted input may be; each limit is stated here and nowhere else.
+"""Size limits for untrusted input; every limit is defined here.
 
-What exceeds one is a counted reject of the smallest unit it can be told apart by: a row, else the
-rest of its file. Together they keep reading within a GiB per process.
+Input that exceeds a limit is rejected and counted in the smallest separable unit: a row, otherwise
+the rest of its file. Together the limits keep reading within 1 GiB per process.
 """
 
-# A caption, and any other value of a row (key, image key, kept column), as UTF-8 or bytes.
+# A caption or other value of a row (key, image key, kept column), in UTF-8 bytes.
 CAPTION_BYTES = 1 << 20
-# A line of text, or a .txt or .json in a tar. A caption of CAPTION_BYTES fits, escaped as JSON.
+# A line of text, or a .txt or .json in a tar. Fits a caption of CAPTION_BYTES escaped as JSON.
 LINE_CHARACTERS = 8 << 20
-# JSON: lists and objects inside one another; lists, objects and strings of a line over a MiB.
+# JSON: nesting depth; number of lists, objects and strings in a line over 1 MiB.
 JSON_DEPTH, JSON_PARTS = 64, 1 << 17
-# Names of columns that are looked for in rows which may each have others.
+# Column names collected from rows that may each have different ones.
 NAMES, NAME_CHARACTERS = 10_000, 1 << 20
-# The values of a batch of rows.
-BATCH_BYTES = 64 << 20
-# Python objects of nested JSON are about so many times larger than their text.
+# Values of a batch of rows, which planning copies several times.
+BATCH_BYTES = 16 << 20
+# Values decoded from Parquet at a time, then split into batches.
+PARQUET_BATCH_BYTES = 64 << 20
+# Approximate size of nested JSON as Python objects, relative to its text.
 OBJECT_FACTOR = 32
-# What the values of a Parquet batch come to where a dictionary repeats them.
+# Decoded size of a Parquet batch whose values repeat from a dictionary.
 REPEATED_BYTES = 1 << 30
-# Of Parquet: the footer, a decompressed page, one page of each column that is read, and a row
-# group's values of a column of lists.
+# Parquet: the footer, a decompressed page, one page of each column read, and a row group's values
+# of a list column.
 FOOTER_BYTES = 32 << 20
 PAGE_BYTES = 512 << 20
 PAGES_BYTES = 640 << 20
 LISTS_BYTES = 256 << 20
-# Of a tar: all headers of one file, its global headers, the files of a sample, and its samples.
+# Tar: all headers of one file (or global headers), files per sample, samples per tar.
 TAR_HEADER_BYTES = 64 << 10
 SAMPLE_FILES = 1000
 TAR_SAMPLES = 4 << 20
-# A list of captions that is held whole.
+# A list of captions held in memory.
 LIST_BYTES = 256 << 20
-# An image as stored, and its declared width times height.
+# An image file, and its declared width times height.
 IMAGE_BYTES = 64 << 20
 IMAGE_PIXELS = 64 << 20
 
@@ -38,7 +40,7 @@ OVER = f"over {CAPTION_BYTES >> 20} MiB"
 
 
 def is_over(text: str | bytes, limit: int = CAPTION_BYTES) -> bool:
-    """Whether a value takes more than ``limit`` bytes, text in UTF-8."""
+    """Return whether a value exceeds ``limit`` bytes (text in UTF-8)."""
     if isinstance(text, bytes) or len(text) > limit or 4 * len(text) <= limit:
         return len(text) > limit
     return len(text.encode("utf-8", "surrogatepass")) > limit

@@ -1,4 +1,4 @@
-"""Rows of csv, tsv and jsonl files, one a line."""
+"""Read rows of csv, tsv and jsonl files."""
 
 import io
 import json
@@ -32,23 +32,23 @@ from scanner.storage import is_transient, open_input
 
 FIRST_ROWS = 1000
 LONG_LINES = 10
-_NONE = "where quotes are plain characters, give --quoting none"
-UNCLOSED_ROWS = f"rows rejected since a quote opens in them and is not closed; {_NONE}"
-LONG_ROWS = f"rows hold more than {LONG_LINES} lines between quotes; {_NONE}"
+_NONE = "if quotes are plain characters, pass --quoting none"
+UNCLOSED_ROWS = f"rows rejected for an unclosed quote; {_NONE}"
+LONG_ROWS = f"rows contain more than {LONG_LINES} lines between quotes; {_NONE}"
 
 
 @contextmanager
 def lines_of(url: str, newline: str = "") -> Iterator[Iterator[str]]:
-    """Open a file's lines, each in bounded memory; ``newline`` as of :func:`open`."""
+    """Open a file's lines, each in bounded memory; ``newline`` as in :func:`open`."""
     raw = open_input(url, compression="infer")
-    # Bytes that are no UTF-8 become surrogates, by which planning rejects the row.
+    # Invalid UTF-8 becomes surrogates, for which planning rejects the row.
     text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
     with text:
         yield bounded_lines(text, newline or "\r\n")
 
 
 def csv_contents(url: str, quoting: QuotingOption = "auto") -> Contents:
-    """The names in the first line, none of a file without one. Raises ValueError."""
+    """Return the names in the first line, none for an empty file. Raises ValueError."""
     with lines_of(url) as file:
         lines = list(sampled(file)) if is_tsv(url) else file
         chosen = quoting_of(url, lines, quoting)
@@ -61,7 +61,7 @@ def csv_contents(url: str, quoting: QuotingOption = "auto") -> Contents:
 def csv_batches(
     url: str, columns: list[str], extent: Extent | None, quoting: Quoting | None = None
 ) -> Iterator[Batch]:
-    """The rows below the header; blank lines are none. ``quoting`` None: from the file itself."""
+    """Yield the rows below the header, skipping blank lines. ``quoting`` None: detect it."""
     with lines_of(url) as file:
         chosen = quoting or csv_contents(url).quoting or "standard"
         found = (record for record in records(url, file, chosen) if record[0])
@@ -88,8 +88,10 @@ def csv_batches(
 
 
 def jsonl_contents(url: str) -> Contents:
-    """All names in the first objects, in the order in which they come: a writer may leave out a
-    name where it has no value. Bad lines are rows' business, not the file's."""
+    """Return all names in the first objects, in order: a writer may omit names without a value.
+
+    Bad lines are rejected as rows and do not fail the file.
+    """
     with lines_of(url) as file:
         objects = (json_row(line) for line in file if line.strip())
         found = first_names(objects)
@@ -97,8 +99,8 @@ def jsonl_contents(url: str) -> Contents:
 
 
 class FirstNames(NamedTuple):
-    """The ``names`` in the first rows of a file, each once; whether it has ``any_rows``;
-    ``is_whole``: whether all of its rows were looked at."""
+    """Distinct ``names`` in the first rows of a file; whether it has ``any_rows``; ``is_whole``:
+    whether all of its rows were inspected."""
 
     names: list[str]
     any_rows: bool
@@ -108,10 +110,10 @@ class FirstNames(NamedTuple):
 def first_names(
     rows: Iterator[dict | str], enough: Callable[[], bool] = lambda: False
 ) -> FirstNames:
-    """Return the names in the first rows, not without limit.
+    """Return the names in the first rows, within limits.
 
-    Rows are taken until there are names and they are enough; or as far as a damaged file gives
-    them, which is an error only if there are no names.
+    Reads until ``enough`` returns True and there are names, or until a damaged file ends, which is
+    an error only if there are no names.
     """
     names: dict[str, None] = {}
     characters, count, is_whole = 0, 0, False
@@ -129,14 +131,14 @@ def first_names(
         else:
             is_whole = True
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        # Reading the file's rows meets the damage again, and reports it.
+        # Reading the file's rows will report the damage.
         if is_transient(error) or not names:
             raise
     return FirstNames(list(names), count > 0, is_whole)
 
 
 def json_row(text: str) -> dict | str:
-    """The object that a text spells in JSON, or why it is a bad row."""
+    """Return the JSON object in a text, or the reason why it is a bad row."""
     if isinstance(text, LongLine):
         return f"bad row: {text}"
     nested = text.count("[") + text.count("{")
@@ -153,7 +155,7 @@ def json_row(text: str) -> dict | str:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether lists and objects stand inside one another more than JSON_DEPTH times."""
+    """Return whether lists and objects are nested more than JSON_DEPTH deep."""
     level = [value]
     for _ in range(JSON_DEPTH):
         inner = [one.values() if isinstance(one, dict) else one for one in level]

@@ -1,4 +1,4 @@
-"""Arrow columns without the values that exceed a limit, in parts of bounded size."""
+"""Split Arrow columns into batches of bounded size, with values over the limit set to null."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -14,7 +14,7 @@ _REPEATED = f"repeated to over {REPEATED_BYTES >> 30} GiB"
 
 
 def within_limits(columns: dict[str, pa.Array], rows: range) -> Iterator[Batch]:
-    """Yield rows in batches of about BATCH_BYTES, dictionaries decoded, long values null."""
+    """Yield batches of about BATCH_BYTES, with dictionaries decoded and long values null."""
     over: dict[int, tuple[str, str]] = {}
     sizes = np.zeros(len(rows), np.int64)
     for name, values in columns.items():
@@ -29,7 +29,7 @@ def within_limits(columns: dict[str, pa.Array], rows: range) -> Iterator[Batch]:
             columns = {**columns, name: _without(values, found)}
             over = {at: (name, OVER if long[at] else _REPEATED) for at in found.tolist()} | over
         sizes += np.where(long | repeated, 0, lengths)
-    # Parts end where another BATCH_BYTES is full.
+    # Split where another BATCH_BYTES is full.
     which = np.cumsum(sizes) // BATCH_BYTES
     bounds = [0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), len(rows)]
     for start, end in pairwise(bounds):
@@ -42,7 +42,7 @@ def within_limits(columns: dict[str, pa.Array], rows: range) -> Iterator[Batch]:
 
 
 def _lengths(values: pa.Array) -> np.ndarray | None:
-    """Return the bytes of each value, 0 of nulls; None of a type without long values."""
+    """Return the bytes of each value (0 for nulls); None for types without long values."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         lengths = _lengths(values.dictionary)
@@ -67,18 +67,18 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _without(values: pa.Array, places: np.ndarray) -> pa.Array:
-    """Return values with those at some places null."""
+def _without(values: pa.Array, indices: np.ndarray) -> pa.Array:
+    """Return values with those at given indices set to null."""
     if isinstance(values.type, pa.BaseExtensionType):
         values = values.storage
     is_dictionary = pa.types.is_dictionary(values.type)
     mask = np.zeros(len(values), bool)
-    mask[places] = True
+    mask[indices] = True
     if not is_dictionary:
         keep = np.arange(len(values), dtype=np.int64)
         return values.take(pa.array(keep, mask=mask))
-    indices = pc.if_else(pa.array(mask), None, values.indices)
-    return pa.DictionaryArray.from_arrays(indices, values.dictionary)
+    codes = pc.if_else(pa.array(mask), None, values.indices)
+    return pa.DictionaryArray.from_arrays(codes, values.dictionary)
 
 
 def _decoded(values: pa.Array) -> pa.Array:

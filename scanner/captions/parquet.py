@@ -1,4 +1,4 @@
-"""Rows of parquet files, as Arrow arrays, in batches of bounded size."""
+"""Read parquet rows as Arrow arrays in batches of bounded size."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,34 +9,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scanner.captions.batch import Batch, Contents, Extent, check_columns
-from scanner.captions.held_ranges import HeldRanges
-from scanner.captions.limits import BATCH_BYTES, FOOTER_BYTES, LISTS_BYTES, PAGES_BYTES
+from scanner.captions.cached_ranges import CachedRanges
+from scanner.captions.limits import FOOTER_BYTES, LISTS_BYTES, PAGES_BYTES, PARQUET_BATCH_BYTES
 from scanner.captions.long_values import within_limits
 from scanner.captions.parquet_pages import OverLimit, Pages, pages_of, start_of
 from scanner.storage import open_input
 
 PARQUET_ROWS = 1 << 15
-# Column chunks up to this size are one read each; larger ones are read piece by piece.
+# Column chunks up to this size are read at once; larger ones in pieces.
 WHOLE_CHUNKS = 64 << 20
 PIECE_BYTES = 4 << 20
 FIXED_BYTES = 16
 
 
 @dataclass(frozen=True)
-class Lost:
-    """Rows of a row group that exceeds a limit, and which."""
+class SkippedRows:
+    """Rows of a row group that exceeds a limit, and the limit."""
 
     rows: int
     reason: str
 
 
 def _open(url: str) -> IO[bytes]:
-    # Each column of a row group is one read; a cache would fetch what lies behind it as well.
+    # Each column of a row group is one read; a cache would also fetch the data after it.
     return open_input(url, cache_type="none")
 
 
 def open_parquet(file: IO[bytes], **options: Any) -> pq.ParquetFile:
-    """Open a parquet file whose footer is within its limit; raises ValueError if it is not."""
+    """Open a parquet file. Raises ValueError if its footer exceeds the limit."""
     size = file.seek(0, 2)
     file.seek(max(0, size - 8))
     stated = int.from_bytes(file.read(8)[:4], "little")
@@ -60,7 +60,7 @@ def parquet_batches(url: str, columns: list[str], extent: Extent | None) -> Iter
     with _open(url) as file:
         if not file.seek(0, 2):
             return
-        # As nanoseconds, INT96 timestamps after the year 2262 would come out as others.
+        # As nanoseconds, INT96 timestamps after the year 2262 would overflow.
         parquet = open_parquet(file, coerce_int96_timestamp_unit="us")
         check_columns(parquet.schema_arrow.names, columns)
         groups = range(parquet.metadata.num_row_groups)
@@ -68,12 +68,14 @@ def parquet_batches(url: str, columns: list[str], extent: Extent | None) -> Iter
         if extent:
             groups, start = groups[extent.first : extent.end], extent.row
         for batch in bounded_batches(file, parquet, groups, columns):
-            rows = range(start, start + (batch.rows if isinstance(batch, Lost) else len(batch)))
+            rows = range(
+                start, start + (batch.rows if isinstance(batch, SkippedRows) else len(batch))
+            )
             start = rows.stop
-            if isinstance(batch, Lost):
+            if isinstance(batch, SkippedRows):
                 yield from _rejected(rows, batch.reason, columns)
                 continue
-            # A name can stand twice in a file; the first one counts.
+            # A file can repeat a column name; the first one counts.
             places = {name: batch.schema.get_all_field_indices(name)[0] for name in columns}
             values = {name: batch.column(place) for name, place in places.items()}
             yield from within_limits(values, rows)
@@ -93,40 +95,42 @@ def bounded_batches(
     groups: Sequence[int],
     columns: Sequence[str],
     most_rows: int = 0,
-) -> Iterator[pa.RecordBatch | Lost]:
-    """Yield columns of row groups in batches of about BATCH_BYTES at most, or of one row.
+) -> Iterator[pa.RecordBatch | SkippedRows]:
+    """Yield columns of row groups in batches of at most about PARQUET_BATCH_BYTES, or one row.
 
-    Columns of long values that a dictionary repeats stay dictionaries. A row group that exceeds a
-    limit is lost.
+    Dictionary columns with long repeated values stay dictionary-encoded. A row group that exceeds a
+    limit is skipped.
     """
-    held = HeldRanges(file)
+    cached = CachedRanges(file)
 
     @cache
     def opened(dictionaries: frozenset[str], in_pieces: bool) -> pq.ParquetFile:
         return pq.ParquetFile(
-            held,
+            cached,
             metadata=parquet.metadata,
             read_dictionary=sorted(dictionaries),
             buffer_size=PIECE_BYTES if in_pieces else 0,
             coerce_int96_timestamp_unit="us",
         )
 
-    shapes = (_shape(held, parquet, group, columns, most_rows or PARQUET_ROWS) for group in groups)
-    for shape in _joined(shapes):
-        if shape.problem:
-            yield Lost(shape.total, shape.problem)
+    plans = (
+        _read_plan(cached, parquet, group, columns, most_rows or PARQUET_ROWS) for group in groups
+    )
+    for plan in _merged(plans):
+        if plan.problem:
+            yield SkippedRows(plan.total, plan.problem)
             continue
-        reader = opened(shape.dictionaries, shape.in_pieces)
-        yield from reader.iter_batches(shape.rows, row_groups=shape.groups, columns=list(columns))
-        held.release(shape.starts)
+        reader = opened(plan.dictionaries, plan.in_pieces)
+        yield from reader.iter_batches(plan.rows, row_groups=plan.groups, columns=list(columns))
+        cached.evict(plan.starts)
 
 
 @dataclass(frozen=True)
-class _Shape:
-    """How row groups are read: rows per batch, columns that stay dictionaries, and whether chunks
-    are read piece by piece. ``total``: their rows; ``largest``: bytes of the pages that are held at
-    a time; ``stored``, ``starts``: bytes of their chunks, and where these begin; ``problem``: the
-    limit that is exceeded.
+class _ReadPlan:
+    """How to read row groups: rows per batch, columns kept as dictionaries, chunk pieces.
+
+    ``total``: rows; ``largest``: bytes of pages in memory at a time; ``stored``, ``starts``: bytes
+    and offsets of the column chunks; ``problem``: the exceeded limit.
     """
 
     groups: list[int]
@@ -143,25 +147,25 @@ class _Shape:
         return self.stored > WHOLE_CHUNKS
 
 
-def _joined(shapes: Iterable[_Shape]) -> Iterator[_Shape]:
-    """Join small row groups that fit into one batch; those before a damaged one are given first."""
-    held: _Shape | None = None
+def _merged(plans: Iterable[_ReadPlan]) -> Iterator[_ReadPlan]:
+    """Merge small row groups into batches; yield those before a damaged one first."""
+    pending: _ReadPlan | None = None
     try:
-        for shape in shapes:
-            both = held and _both(held, shape)
-            if held and not both:
-                yield held
-            held = both or shape
+        for plan in plans:
+            both = pending and _both(pending, plan)
+            if pending and not both:
+                yield pending
+            pending = both or plan
     except Exception:
-        if held:
-            yield held
+        if pending:
+            yield pending
         raise
-    if held:
-        yield held
+    if pending:
+        yield pending
 
 
-def _both(first: _Shape, second: _Shape) -> _Shape | None:
-    both = _Shape(
+def _both(first: _ReadPlan, second: _ReadPlan) -> _ReadPlan | None:
+    both = _ReadPlan(
         first.groups + second.groups,
         min(first.rows, second.rows),
         first.total + second.total,
@@ -176,20 +180,20 @@ def _both(first: _Shape, second: _Shape) -> _Shape | None:
     return both if fits and not both.in_pieces and not both.dictionaries else None
 
 
-def _shape(
-    held: HeldRanges, parquet: pq.ParquetFile, group: int, columns: Sequence[str], rows: int
-) -> _Shape:
-    """Look through a row group's pages; ``rows``: the most per batch."""
+def _read_plan(
+    cached: CachedRanges, parquet: pq.ParquetFile, group: int, columns: Sequence[str], rows: int
+) -> _ReadPlan:
+    """Plan a row group from its page headers; ``rows``: the maximum per batch."""
     total = parquet.metadata.row_group(group).num_rows
     try:
-        return _within(held, parquet, group, columns, rows)
+        return _plan_within_limits(cached, parquet, group, columns, rows)
     except OverLimit as error:
-        return _Shape([group], rows, total, 0, 0, [], frozenset(), str(error))
+        return _ReadPlan([group], rows, total, 0, 0, [], frozenset(), str(error))
 
 
-def _within(
-    held: HeldRanges, parquet: pq.ParquetFile, group: int, columns: Sequence[str], rows: int
-) -> _Shape:
+def _plan_within_limits(
+    cached: CachedRanges, parquet: pq.ParquetFile, group: int, columns: Sequence[str], rows: int
+) -> _ReadPlan:
     leaves = [parquet.schema.column(at) for at in range(parquet.metadata.num_columns)]
     wanted = [
         (leaf, parquet.metadata.row_group(group).column(at))
@@ -202,16 +206,16 @@ def _within(
     largest = 0
     for leaf, chunk in wanted:
         if bytes_stored <= WHOLE_CHUNKS:
-            held.hold(start_of(chunk), chunk.total_compressed_size)
+            cached.prefetch(start_of(chunk), chunk.total_compressed_size)
         fixed = leaf.length if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" else FIXED_BYTES
         is_text = leaf.physical_type == "BYTE_ARRAY"
-        pages = pages_of(held, chunk, 0 if is_text else fixed)
+        pages = pages_of(cached, chunk, 0 if is_text else fixed)
         largest += pages.largest
-        # Arrow adds what does not refer to the dictionary to it, until the row group ends.
+        # Arrow adds values outside the dictionary to it until the row group ends.
         if leaf.path in stored and not pages.all_refer and pages.bytes > LISTS_BYTES:
-            raise OverLimit(f"column {leaf.path}: a dictionary of over {LISTS_BYTES} bytes")
+            raise OverLimit(f"column {leaf.path}: a dictionary over {LISTS_BYTES} bytes")
         is_flat = leaf.path == leaf.name and not leaf.max_repetition_level
-        if is_flat and is_text and pages.all_refer and pages.longest * rows > BATCH_BYTES:
+        if is_flat and is_text and pages.all_refer and pages.longest * rows > PARQUET_BATCH_BYTES:
             dictionaries.add(leaf.path)
         elif leaf.path not in stored or not pages.all_refer:
             rows = min(rows, _rows_within(pages, leaf))
@@ -219,13 +223,13 @@ def _within(
         raise OverLimit(f"pages of {largest} bytes at a time, more than {PAGES_BYTES}")
     total = parquet.metadata.row_group(group).num_rows
     starts = [start_of(chunk) for _, chunk in wanted]
-    return _Shape([group], rows, total, largest, bytes_stored, starts, frozenset(dictionaries))
+    return _ReadPlan([group], rows, total, largest, bytes_stored, starts, frozenset(dictionaries))
 
 
 def _rows_within(pages: Pages, leaf: Any) -> int:
-    """Return how many rows of a column are surely not much larger than a batch may be."""
+    """Return a number of rows of a column that certainly fits a batch."""
     if leaf.max_repetition_level:
-        # A row may have all the values of its row group.
+        # One row may hold all values of its row group.
         total = pages.bytes + pages.values * max(pages.longest, 16)
         if total > LISTS_BYTES:
             raise OverLimit(
@@ -235,4 +239,4 @@ def _rows_within(pages: Pages, leaf: Any) -> int:
         return PARQUET_ROWS
     largest = pages.largest if pages.shares else 0
     size = max(pages.densest, pages.longest, largest, 1)
-    return max(1, int(BATCH_BYTES / size))
+    return max(1, int(PARQUET_BATCH_BYTES / size))

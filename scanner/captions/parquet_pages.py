@@ -1,7 +1,7 @@
-"""What the pages of a Parquet column chunk come to, by their headers, before they are decoded.
+"""Measure the pages of a Parquet column chunk from their headers, without decoding them.
 
-The headers are Thrift structs in the compact protocol (parquet.thrift of apache/parquet-format).
-A reader allocates what they say, whatever the file's footer says.
+The headers are Thrift structs in the compact protocol (parquet.thrift of apache/parquet-format). A
+reader allocates the sizes they declare, whatever the file's footer declares.
 """
 
 import io
@@ -14,15 +14,15 @@ from scanner.captions.limits import PAGE_BYTES
 
 HEADER_BYTES = 1 << 16
 LARGEST_HEADER = 16 << 20
-# Of PageHeader: fields and types of pages. Encodings that refer to a dictionary, and one that
-# spells a value by the one before it.
+# Fields and page types of PageHeader; encodings that refer to a dictionary, and the one that
+# builds a value from the previous one.
 _TYPE, _SIZE, _STORED, _V1, _DICTIONARY, _V2 = 1, 2, 3, 5, 7, 8
 _DICTIONARY_PAGE, _DATA_PAGES = 2, {0: _V1, 3: _V2}
 _REFERS, _SHARES = (2, 8), 7
 
 
 class Readable(Protocol):
-    """What headers are read from."""
+    """A seekable source of bytes."""
 
     def seek(self, offset: int, /) -> int: ...
 
@@ -30,15 +30,17 @@ class Readable(Protocol):
 
 
 class OverLimit(ValueError):
-    """A row group exceeds a limit; the message says which."""
+    """A row group exceeds a limit; the message states it."""
 
 
 @dataclass(frozen=True)
 class Pages:
-    """``values``: how many there are, nulls included; ``bytes``: of all data pages; ``largest``: of
-    the largest page, the dictionary included; ``densest``: bytes per value of the densest page;
-    ``longest``: the longest value in the dictionary; ``all_refer``: every value stands in it;
-    ``shares``: values are spelled by those before them, so that each can be as large as its page.
+    """Sizes of the pages of a column chunk.
+
+    ``values``: number of values, including nulls; ``bytes``: total of all data pages; ``largest``:
+    bytes of the largest page, including the dictionary; ``densest``: maximum bytes per value of a
+    page; ``longest``: bytes of the longest dictionary value; ``all_refer``: all values are in the
+    dictionary; ``shares``: values are built from earlier ones, so each can be as large as its page.
     """
 
     values: int = 0
@@ -51,7 +53,7 @@ class Pages:
 
 
 def start_of(chunk: Any) -> int:
-    """Return where in the file a chunk begins."""
+    """Return the file offset of a chunk."""
     start = chunk.data_page_offset
     if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
         start = chunk.dictionary_page_offset
@@ -59,8 +61,11 @@ def start_of(chunk: Any) -> int:
 
 
 def pages_of(file: Readable, chunk: Any, fixed: int) -> Pages:
-    """Read the headers of a chunk (``ColumnChunkMetaData``); ``fixed``: bytes of a value whose
-    size is, else 0. Raises OverLimit for a page, and ValueError for a damaged header."""
+    """Read the page headers of a chunk (``ColumnChunkMetaData``).
+
+    ``fixed``: bytes per value for fixed-size types, else 0. Raises OverLimit for a page over the
+    limit, and ValueError for a damaged header.
+    """
     name = chunk.path_in_schema
     place = start_of(chunk)
     end = place + chunk.total_compressed_size
@@ -107,19 +112,19 @@ def _fields(fields: dict[int, Any], name: int) -> dict[int, Any]:
 
 
 def _longest(page: bytes, size: int, count: int, codec: str) -> int:
-    """Return the bytes of the longest value of a dictionary page of texts."""
+    """Return the bytes of the longest text in a dictionary page."""
     if codec != "UNCOMPRESSED":
         try:
             name = "lz4_raw" if codec == "LZ4" else codec.lower()
             page = pa.decompress(page, size, name, asbytes=True)
         except (pa.ArrowException, ValueError, OSError):
-            return size  # LZ4 as Hadoop frames it, for one; damage is found by whoever decodes it
-    longest = place = 0
+            return size  # such as Hadoop's LZ4 framing; the decoder reports damage
+    longest = offset = 0
     for _ in range(count):
-        length = int.from_bytes(page[place : place + 4], "little")
+        length = int.from_bytes(page[offset : offset + 4], "little")
         longest = max(longest, length)
-        place += 4 + length
-        if place >= len(page):
+        offset += 4 + length
+        if offset >= len(page):
             break
     return min(longest, size)
 
@@ -152,7 +157,7 @@ def _struct(data: io.BytesIO, depth: int = 0) -> dict[int, Any]:
 
 
 def _value(data: io.BytesIO, kind: int, depth: int) -> Any:
-    if kind in (1, 2):  # a boolean is its type
+    if kind in (1, 2):  # a boolean's value is in its type
         return kind == 1
     if kind == 3:
         return _byte(data)

@@ -1,4 +1,4 @@
-"""Rows of text files: one caption per line."""
+"""Read text files with one caption per line."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ COLUMN = "caption"
 
 
 def text_contents(url: str) -> Contents:
-    """One column. Raises ValueError for what is no UTF-8 text."""
+    """Return the single column. Raises ValueError if the file is not UTF-8 text."""
     with lines_of(url, "\n") as lines:
         first = next(iter(lines), "")
         if "\0" in first:
@@ -19,8 +19,8 @@ def text_contents(url: str) -> Contents:
 
 
 def text_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
-    """The lines that are not blank, each a row."""
-    # At line feeds alone: a caption may hold other characters that Python takes for line ends.
+    """Yield each nonblank line as a row."""
+    # Split at line feeds only: a caption may contain other characters that end lines in Python.
     with lines_of(url, "\n") as lines:
         yield from collect((_row(line) for line in lines if line.strip()), columns)
 

@@ -1,14 +1,12 @@
-"""Records of csv and tsv text: which quotes count, and what a stray one costs.
+"""Parse records of csv and tsv text so that a stray quote costs only its own row.
 
-Three ways to read quotes, one per file, decided before it is read:
+Three quoting modes, chosen per file before it is read:
 
-- ``standard``: a quote at the start of a field opens it (RFC 4180). A record that a quote never
-  closes, or closes somewhere in another row, is one bad row of one line; reading resumes with the
-  next line, so that a stray quote costs no other row.
-- ``needed``: quotes count only around a field that needs them, that is one with a tab, a line
-  break or a doubled quote in it; others are plain characters. A tsv is read so, whether or not a
-  writer has quoted it.
-- ``none``: quotes are plain characters.
+- ``standard``: a quote at the start of a field opens it (RFC 4180). If it is never closed, or
+closed in another row, only its line becomes a bad row and reading resumes with the next line. -
+``needed``: quotes count only around a field that needs them (one with a tab, a line break or a
+doubled quote); others are plain characters. Used for tsv, whether or not the writer quoted it. -
+``none``: quotes are plain characters.
 """
 
 import csv
@@ -23,25 +21,25 @@ from scanner.storage import bare_name
 
 Quoting: TypeAlias = Literal["standard", "needed", "none"]
 QuotingOption: TypeAlias = Literal["auto", "standard", "none"]
-# A record's fields, or why it is bad, and its lines as they stand in the file.
+# A record's fields, or the reason why it is bad, and its lines as in the file.
 Record: TypeAlias = tuple[list[str] | str, list[str]]
 
-UNCLOSED = "a quote opens in it and is not closed"
+UNCLOSED = "unclosed quote"
 SAMPLE_CHARACTERS = 1 << 20
-# How far a quote is followed over lines; less while more than so many times the characters read
-# have been followed in vain, since every line of a hostile file can open one that never closes.
+# How far an open quote is followed across lines. Reduced to LEAST_CHARACTERS after too many failed
+# attempts (IN_VAIN times the characters read), since every line of a hostile file can open a quote.
 RECORD_CHARACTERS = 4 << 20
 LEAST_CHARACTERS = 1 << 10
 IN_VAIN = 8
 MOST = 0.9
 ROW_LIKE_LINES = 5
-# A record bounds what an unclosed quote takes in; a value's size is judged with its column.
+# RECORD_CHARACTERS bounds an unclosed quote; value sizes are checked with their columns.
 csv.field_size_limit(LINE_CHARACTERS)
 
 
 def delimiter_of(url: str, head: str) -> str:
-    """Return what stands between fields: tabs in a .tsv, else commas, or semicolons where the
-    first line has only those."""
+    """Return the field delimiter: tab for .tsv, else comma, or semicolon if the first line has
+    no comma."""
     if is_tsv(url):
         return "\t"
     return ";" if ";" in head and "," not in head else ","
@@ -52,10 +50,10 @@ def is_tsv(url: str) -> bool:
 
 
 def quoting_of(url: str, text: Iterable[str], option: QuotingOption) -> Quoting:
-    """Return how to read the quotes of a file, from its first lines where the option is auto.
+    """Return the quoting mode of a file, detected from its first lines if ``option`` is auto.
 
-    A csv is read as standard. So is a tsv with a column that is quoted throughout: there, quotes
-    are no part of a value though it does not need them.
+    A csv is read as standard, and so is a tsv with a column that is quoted throughout: there,
+    quotes are not part of the value even where it does not need them.
     """
     if option != "auto":
         return option
@@ -76,7 +74,7 @@ def quoting_of(url: str, text: Iterable[str], option: QuotingOption) -> Quoting:
 
 
 def records(url: str, text: Iterable[str], quoting: Quoting) -> Iterator[Record]:
-    """Yield the records of a file, the header first; one without fields is a blank line."""
+    """Yield the records of a file, header first; a record without fields is a blank line."""
     source = iter(text)
     head = next(source, "")
     delimiter = delimiter_of(url, head)
@@ -88,7 +86,7 @@ def records(url: str, text: Iterable[str], quoting: Quoting) -> Iterator[Record]
 
 
 class _Lines:
-    """Lines on their way to a csv reader: those taken since ``begin``, and those put back."""
+    """Line source for a csv reader that can push lines back since the last ``begin``."""
 
     def __init__(self, source: Iterator[str], head: str) -> None:
         self._source = source
@@ -105,7 +103,7 @@ class _Lines:
         self.taken = []
 
     def put_back(self) -> None:
-        """Give all lines taken but the first once more."""
+        """Push back all lines taken except the first."""
         self._pending.extendleft(reversed(self.taken[1:]))
         del self.taken[1:]
         first = sum(map(len, self.taken))
@@ -124,7 +122,7 @@ class _Lines:
             self.taken.append(line)
             self._characters += len(line)
             if len(self.taken) > 1 and (self._characters > self._most() or _is_long(line)):
-                raise csv.Error("a record over too many characters")
+                raise csv.Error("a record with too many characters")
             if _is_long(line):
                 raise csv.Error(line)
             yield line.removeprefix("\ufeff") if line is self._head else line
@@ -156,7 +154,7 @@ def _quoted(lines: _Lines, delimiter: str, needed: bool) -> Iterator[Record]:
         fields: list[str] | str
         try:
             fields = next(reader)
-            if _takes_rows(fields, lines.taken, delimiter, columns):
+            if _swallows_rows(fields, lines.taken, delimiter, columns):
                 fields = UNCLOSED
         except StopIteration:
             return
@@ -176,9 +174,9 @@ def _quoted(lines: _Lines, delimiter: str, needed: bool) -> Iterator[Record]:
         number += len(taken)
 
 
-def _takes_rows(fields: list[str], lines: list[str], delimiter: str, columns: int) -> bool:
-    """Whether a record of several lines is one that a stray quote made of several rows: each line
-    has the delimiters of a row. Commas are common in captions, so that takes more lines."""
+def _swallows_rows(fields: list[str], lines: list[str], delimiter: str, columns: int) -> bool:
+    """Return whether a stray quote merged several rows into a record: each line has a row's
+    delimiters. Commas are common in captions, so csv requires more lines."""
     if not columns or len(lines) == 1:
         return False
     if len(fields) != columns:
@@ -190,11 +188,11 @@ def _takes_rows(fields: list[str], lines: list[str], delimiter: str, columns: in
 
 
 def _as_needed(fields: list[str] | str, plain: list[str], columns: int) -> list[str]:
-    """Return a line's fields with quotes read away only where a field needs them."""
+    """Return a line's fields, unquoting only those that need quotes."""
     if isinstance(fields, str) or (len(fields) != columns and len(plain) == columns):
         return plain
     if len(fields) != len(plain):
-        return fields  # a delimiter stands inside quotes
+        return fields  # a delimiter inside quotes
     return [value if '""' in raw else raw for value, raw in zip(fields, plain, strict=True)]
 
 

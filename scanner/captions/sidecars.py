@@ -1,8 +1,8 @@
-"""A parquet file beside a tar of the same name: who wrote it decides which of the two is read.
+"""A parquet file next to a tar of the same name: decide which of the two to read.
 
-img2dataset writes what became of each download, with the captions, into ``00000.parquet`` beside
-``00000.tar``; reading the table spares fetching the tar. Other tools leave embeddings, or a
-filtered part of the samples, under the same name: then the tar has the captions.
+img2dataset writes captions and download status into ``00000.parquet`` next to ``00000.tar``;
+reading the table avoids fetching the tar. Other tools write embeddings, or a filtered subset of the
+samples, under the same name: then the tar has the captions.
 """
 
 import itertools
@@ -18,19 +18,20 @@ from scanner.captions.webdataset import tar_files
 from scanner.storage import is_transient
 
 FIRST_MEMBERS = 64
-IN_TABLE = "a tar whose captions are in img2dataset's parquet file beside it"
-ABOUT_TAR = "a parquet file about the samples of the tar beside it"
+IN_TABLE = "a tar whose captions are in the img2dataset parquet file next to it"
+ABOUT_TAR = "a parquet file about the samples of the tar next to it"
 _CAPTIONS = {name for names in CAPTION_NAMES for name in names}
 
 
 def table_beside(tar: str) -> str:
-    """The name that a parquet file beside a tar has; "" for what is no tar."""
+    """Return the name of the parquet file next to a tar; "" if ``tar`` is not a tar."""
     return tar.removesuffix(".tar") + ".parquet" if tar.endswith(".tar") else ""
 
 
 def reads_table(table: str, columns: Iterable[str], tar: str) -> bool | None:
-    """Whether of the two the table is read; None: both, since they have nothing to do with each
-    other. ``columns``: the table's.
+    """Return whether to read the table instead of the tar; None to read both (unrelated files).
+
+    ``columns``: of the table.
     """
     columns = set(columns)
     is_complete = set(DOWNLOADED) <= columns
@@ -43,7 +44,7 @@ def reads_table(table: str, columns: Iterable[str], tar: str) -> bool | None:
     except (OSError, EOFError, ValueError, tarfile.TarError) as error:
         if is_transient(error):
             raise
-        # A tar that cannot be read says nothing against the table.
+        # An unreadable tar is no reason against the table.
         return True if is_complete else None
     keys = _keys(table, is_complete)
     if is_complete and first <= keys:
@@ -52,13 +53,13 @@ def reads_table(table: str, columns: Iterable[str], tar: str) -> bool | None:
 
 
 def _first_keys(tar: str) -> set[str]:
-    """The keys of the first samples of a tar, without their folders."""
+    """Return the keys of the first samples of a tar, without their folders."""
     members = itertools.islice(tar_files(tar), FIRST_MEMBERS)
     return {key.rpartition("/")[2] for _, key, *_ in members}
 
 
 def _keys(table: str, downloaded: bool) -> set[str]:
-    """A table's keys; with ``downloaded`` only those of images that were."""
+    """Return a table's keys; with ``downloaded``, only of downloaded images."""
     names = ["key", "status"] if downloaded else ["key"]
     keys: set[str] = set()
     for batch in parquet_batches(table, names, None):

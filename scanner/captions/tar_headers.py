@@ -1,4 +1,4 @@
-"""Tars whose headers are read in bounded memory, whatever sizes they state."""
+"""Read tar headers in bounded memory, whatever sizes they declare."""
 
 import io
 import tarfile
@@ -10,7 +10,7 @@ from scanner.captions.limits import TAR_HEADER_BYTES
 
 
 class _OverLimit(Exception):
-    """Headers of one file exceed the limit; ``end``: where the one ends that does."""
+    """The headers of one file exceed the limit; ``end``: offset after the offending header."""
 
     def __init__(self, end: int) -> None:
         super().__init__(end)
@@ -18,7 +18,7 @@ class _OverLimit(Exception):
 
 
 class _Bounded:
-    """A tar's file that gives no more bytes than ``left``; None: as many as are wanted."""
+    """File wrapper that allows reading ``left`` more bytes; None for no limit."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -35,8 +35,8 @@ class _Bounded:
 
 @contextmanager
 def open_tar(file: IO[bytes]) -> Iterator[tarfile.TarFile]:
-    """Open a tar that is not packed, for :func:`next_member`."""
-    # tarfile reads the first headers as it opens a file: it opens an empty one.
+    """Open an uncompressed tar for :func:`next_member`."""
+    # tarfile reads the first headers when it opens a file, so open an empty one.
     empty = io.BytesIO(bytes(2 * tarfile.BLOCKSIZE))
     with tarfile.open(fileobj=empty, mode="r:") as tar:
         file.seek(0)
@@ -46,9 +46,9 @@ def open_tar(file: IO[bytes]) -> Iterator[tarfile.TarFile]:
 
 
 def next_member(tar: tarfile.TarFile) -> tuple[tarfile.TarInfo | None, bool]:
-    """Return the next file, and whether headers of it were left out since they exceed the limit.
+    """Return the next member, and whether headers of it were skipped for exceeding the limit.
 
-    tarfile holds a file's headers whole: of names, of sparse ranges, and those for all files.
+    tarfile holds a member's headers in memory: long names, sparse ranges, and global headers.
     Raises tarfile.TarError.
     """
     bounded: Any = tar.fileobj
@@ -63,8 +63,8 @@ def next_member(tar: tarfile.TarFile) -> tuple[tarfile.TarInfo | None, bool]:
             tar.offset = error.end
         finally:
             bounded.left = None
-    tar.members = []  # type: ignore[attr-defined]  # else it holds every one it has seen
+    tar.members = []  # type: ignore[attr-defined]  # otherwise it keeps every member
     common = tar.pax_headers
     if sum(len(name) + len(value) for name, value in common.items()) > TAR_HEADER_BYTES:
-        raise tarfile.ReadError(f"headers for all files of more than {TAR_HEADER_BYTES} bytes")
+        raise tarfile.ReadError(f"global headers of more than {TAR_HEADER_BYTES} bytes")
     return member, is_over

@@ -1,8 +1,8 @@
-"""Arrow columns of any type as text, by Arrow's casts: no value is ever too large or too odd.
+"""Convert Arrow columns of any type to text with Arrow's casts.
 
-Numbers that are whole are written as integers whatever they are stored as, bytes that are not
-UTF-8 in hex, a uuid with its dashes, and lists, structs and maps as JSON. Dates and times are
-written as Arrow writes them, in UTC where the time zone is not known here.
+Whole numbers become integers whatever their type, bytes that are not UTF-8 become hex, a uuid keeps
+its dashes, and lists, structs and maps become JSON. Dates and times are written as Arrow writes
+them, in UTC if the time zone is unknown.
 """
 
 import json
@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Whole doubles below it in size are written with all their digits.
+# Whole doubles below this magnitude are written with all digits.
 WHOLE = 2.0**63
-# The types that hold text, and what to view its bytes as.
+# Text and binary types, and the type to view their bytes as.
 _TEXT = {
     pa.string(): pa.binary(),
     pa.large_string(): pa.large_binary(),
@@ -48,7 +48,7 @@ def text_of(values: pa.Array) -> pa.StringArray:
 
 
 def decoded(values: pa.Array) -> pa.Array:
-    """Return the values without dictionary, run-end or extension encoding; a uuid as text."""
+    """Remove dictionary, run-end and extension encoding; a uuid becomes text."""
     kind = values.type
     while True:
         if isinstance(kind, pa.UuidType):
@@ -67,11 +67,11 @@ def decoded(values: pa.Array) -> pa.Array:
 
 
 def valid_text(values: pa.Array) -> pa.StringArray | None:
-    """Return text or bytes as text, or None where a value is not UTF-8 or the type not text."""
+    """Return text or bytes as text, or None if a value is not UTF-8 or the type is not text."""
     if values.type not in _TEXT:
         return None
     try:
-        # Casting bytes checks that they are UTF-8; a file's text is taken on trust.
+        # Casting bytes checks that they are UTF-8; a file's text columns may be invalid.
         text = values.cast(pa.string())
         text.validate(full=True)
     except pa.ArrowInvalid:
@@ -80,7 +80,7 @@ def valid_text(values: pa.Array) -> pa.StringArray | None:
 
 
 def stored_bytes_of(values: pa.Array) -> list[bytes | None] | None:
-    """Return the bytes of a column of text or bytes, None for any other type."""
+    """Return the bytes of a text or binary column, None for other types."""
     kind = values.type
     if pa.types.is_fixed_size_binary(kind):
         return values.to_pylist()
@@ -162,7 +162,7 @@ def _children(lists: _Lists) -> pa.Array:
 
 
 def _bare(kind: pa.DataType) -> bool:
-    """Whether JSON has values of this type itself, not only text that shows them."""
+    """Return whether JSON represents this type natively rather than as a string."""
     return (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -196,7 +196,7 @@ def _json_map(values: pa.MapArray) -> pa.StringArray:
 
 
 def _joined(lists: _Lists, children: pa.Array, opening: str, closing: str) -> pa.StringArray:
-    """Return the texts of each list's children between brackets; null lists have none."""
+    """Return each list's child texts joined between brackets."""
     if pa.types.is_map(lists.type):
         lengths = np.diff(lists.offsets.to_numpy())
     else:

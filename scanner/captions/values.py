@@ -1,4 +1,4 @@
-"""Column values as text: as the samples table carries them, and as captions."""
+"""Convert column values to text for the samples table, and to captions."""
 
 import json
 from typing import Any
@@ -14,14 +14,14 @@ _JSON_TYPES = {bool: "boolean", int: "number", float: "number", list: "array", d
 
 
 def as_text(values: Values) -> pa.StringArray:
-    """Return values as text (see :mod:`scanner.captions.text`), those of JSON by the same rules."""
+    """Return values as text by the rules of :mod:`scanner.captions.text`, also for JSON values."""
     if isinstance(values, pa.Array):
         return text_of(values)
     return pa.array([_text(value) for value in values], pa.string())
 
 
 def captions(values: Values) -> tuple[pa.StringArray, dict[int, str]]:
-    """Return captions, null where there is none, and why not, by place."""
+    """Return captions (null if unusable), and the reasons by index."""
     if not isinstance(values, pa.Array):
         return _each(values)
     values = decoded(values)
@@ -39,7 +39,7 @@ def captions(values: Values) -> tuple[pa.StringArray, dict[int, str]]:
 
 
 def first_valid(values: Values, others: Values) -> Values:
-    """Return ``values`` with those of ``others`` where they are null."""
+    """Return ``values``, with nulls replaced from ``others``."""
     if isinstance(values, list) and isinstance(others, list):
         return [two if one is None else one for one, two in zip(values, others, strict=True)]
     return pc.coalesce(as_text(values), as_text(others))
@@ -58,7 +58,7 @@ def _each(values: list) -> tuple[pa.StringArray, dict[int, str]]:
 
 
 def _decoded(value: Any) -> Any:
-    """Return bytes as the text that they spell in UTF-8, where they do; anything else as it is."""
+    """Decode bytes that are valid UTF-8; return other values unchanged."""
     if not isinstance(value, bytes):
         return value
     try:
@@ -94,7 +94,7 @@ def _text(value: Any) -> str | None:
 
 
 def _encodable(text: str) -> str:
-    """Return text that UTF-8 can spell: other bytes in hex, lone surrogates replaced."""
+    """Return UTF-8 encodable text: undecodable bytes in hex, lone surrogates replaced."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,13 +1,13 @@
-"""Samples of WebDataset tars: their texts, not their images.
+"""Read the texts (not the images) of samples in WebDataset tars.
 
-Files whose paths are the same up to the first dot of the name are one sample, as for the
-``webdataset`` library; that path is its ``key``. ``key.txt`` becomes the column ``txt``,
-``key.json`` a column for each name in it. A row's number is the sample's place in the tar.
+Files whose paths are equal up to the first dot of the name form one sample, as in the
+``webdataset`` library; that path is its ``key``. ``key.txt`` becomes the column ``txt``, and each
+name in ``key.json`` a column. Row numbers are the positions of samples in the tar.
 
-A sample's files have to follow one another, else the tar is refused: that library would make two
-samples of them. Two files with one ending make the sample a bad row. Files that belong to no sample
-are skipped and counted: hidden ones (``._000.jpg`` of macOS), ``__meta__``, names without an
-ending, links, and READMEs and licences.
+A sample's files must be adjacent, otherwise the tar is refused: the library would split them into
+two samples. Two files with the same extension make the sample a bad row. Files that belong to no
+sample are skipped and counted: hidden ones (``._000.jpg`` of macOS), ``__meta__``, names without an
+extension, links, READMEs and licences.
 """
 
 import io
@@ -25,21 +25,20 @@ from scanner.captions.lines import first_names, json_row
 from scanner.captions.tar_headers import next_member, open_tar
 from scanner.storage import open_input
 
-# What is skipped inside a block has been fetched from a remote store already, and what is skipped
-# beyond it never is: small enough to spare large images, large enough for few requests.
+# Read-ahead from remote stores: small enough to skip large images, large enough for few requests.
 BLOCK_BYTES = 1 << 20
-# How much of a tar is looked through for the names in its samples' json, if there are some by then.
+# How much of a tar is searched for the names in its samples' json, once some were found.
 FIRST_BYTES = 32 << 20
 FALLBACK = "txt"
-# The key of a file whose headers, which may name it, exceed the limit.
+# The key of a file whose headers (which may contain its name) exceed the limit.
 UNNAMED = ""
-SKIPPED = "files in the tar belong to no sample (hidden, without an ending, README) and are skipped"
+SKIPPED = "files in the tar belong to no sample (hidden, no extension, README) and are skipped"
 _DOCUMENTS = ("readme", "license", "licence")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a file in a tar belongs: its sample's row and key, and its ending in lower case."""
+class SampleFile:
+    """A tar file's sample (row and key) and its extension in lower case."""
 
     row: int
     key: str
@@ -47,7 +46,7 @@ class Place:
 
 
 def tar_contents(url: str) -> Contents:
-    """All names in the first samples; a sample without a caption in its json has it in its txt."""
+    """Return all names in the first samples; txt is the fallback for a caption missing in json."""
     with _opened(url) as tar:
         found = first_names(_samples(tar, Counter()), lambda: tar.offset > FIRST_BYTES)
     return Contents(
@@ -65,7 +64,7 @@ def tar_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator
 
 
 def tar_files(url: str) -> Iterator[tuple[int, str, str, Callable[[int], bytes]]]:
-    """Of each file in a tar: its sample's row and key, its ending, and what reads so many bytes.
+    """Yield for each file in a tar its sample's row and key, its extension, and its read function.
 
     Rows and keys are those of the samples table. Raises OSError, ValueError and tarfile.TarError.
     """
@@ -75,10 +74,10 @@ def tar_files(url: str) -> Iterator[tuple[int, str, str, Callable[[int], bytes]]
                 yield place.row, place.key, place.ending, _file(tar, member).read
 
 
-def placed_members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, Place | None]]:
-    """Yield every member with its place, None where it belongs to no sample.
+def placed_members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, SampleFile | None]]:
+    """Yield every member with its sample, None if it belongs to none.
 
-    Raises ValueError where files of a sample do not follow one another. See check_end for the end.
+    Raises ValueError if the files of a sample are not adjacent. Call check_end afterwards.
     """
     seen: set[int] = set()
     row, last, files = -1, None, 0
@@ -88,7 +87,7 @@ def placed_members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, Plac
             return
         if is_over:
             row, last = row + 1, None
-            yield member, Place(row, UNNAMED, "")
+            yield member, SampleFile(row, UNNAMED, "")
             continue
         name = split_name(member.name) if member.isfile() else None
         if name is None:
@@ -99,8 +98,8 @@ def placed_members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, Plac
         if key != last:
             if hash(key) in seen:
                 raise ValueError(
-                    f"the files of sample {key} do not follow one another in the tar; pack it "
-                    "anew with its files sorted by name (tar --sort=name)"
+                    f"the files of sample {key} are not adjacent in the tar; repack it with its "
+                    "files sorted by name (tar --sort=name)"
                 )
             seen.add(hash(key))
             row, last, files = row + 1, key, 1
@@ -110,13 +109,13 @@ def placed_members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, Plac
                 if files > SAMPLE_FILES
                 else f"more than {TAR_SAMPLES} samples in one tar"
             )
-        yield member, Place(row, key, ending)
+        yield member, SampleFile(row, key, ending)
 
 
 def split_name(path: str) -> tuple[str, str] | None:
-    """Return the key and the ending, in lower case: everything behind the first dot of the name.
+    """Split a path into key and extension (everything after the first dot, in lower case).
 
-    None for what belongs to no sample.
+    Returns None for files that belong to no sample.
     """
     folder, slash, name = path.rpartition("/")
     stem, _, ending = name.partition(".")
@@ -133,14 +132,14 @@ def split_name(path: str) -> tuple[str, str] | None:
 def _opened(url: str) -> Iterator[tarfile.TarFile]:
     with open_input(url, compression="infer", block_size=BLOCK_BYTES) as file:
         if not file.read(1):
-            # tarfile takes a file without a byte for a damaged one.
+            # tarfile treats an empty file as damaged.
             file = io.BytesIO(bytes(2 * tarfile.BLOCKSIZE))
         with open_tar(file) as tar:
             yield tar
 
 
 def _samples(tar: tarfile.TarFile, notes: Counter[str]) -> Iterator[dict | str]:
-    """The texts of each sample as one row, or why it is bad."""
+    """Yield the texts of each sample as one row, or the reason why it is bad."""
     files = _files_of_samples(tar, notes)
     for (_, key), members in itertools.groupby(files, lambda pair: (pair[1].row, pair[1].key)):
         row: dict | str = {}
@@ -162,8 +161,8 @@ def _samples(tar: tarfile.TarFile, notes: Counter[str]) -> Iterator[dict | str]:
 
 def _files_of_samples(
     tar: tarfile.TarFile, notes: Counter[str]
-) -> Iterator[tuple[tarfile.TarInfo, Place]]:
-    """The members that belong to a sample; others than folders are counted."""
+) -> Iterator[tuple[tarfile.TarInfo, SampleFile]]:
+    """Yield the members that belong to a sample; count other files in ``notes``."""
     for member, place in placed_members(tar):
         if place:
             yield member, place
@@ -184,7 +183,7 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str | None:
 
 
 def _with(row: dict, ending: str, text: str | None) -> dict | str:
-    """The row with what one more of its members says."""
+    """Return the row with the content of one more member."""
     if text is None:
         return f"bad row: a .{ending} of more than {LINE_CHARACTERS} bytes"
     if ending == "txt":
@@ -194,7 +193,7 @@ def _with(row: dict, ending: str, text: str | None) -> dict | str:
 
 
 def check_end(tar: tarfile.TarFile) -> None:
-    """Raises where tarfile stops though more follows: a damaged header, or another archive."""
+    """Raise if data follows where tarfile stopped: a damaged header, or another archive."""
     file = tar.fileobj
     assert file is not None, "an open tar"
     file.seek(tar.offset)
@@ -203,6 +202,6 @@ def check_end(tar: tarfile.TarFile) -> None:
     while data := file.read(BLOCK_BYTES):
         if any(data):
             raise tarfile.ReadError(
-                f"more follows the archive's end at byte {tar.offset}, such as another tar; unpack "
-                "it with tar --ignore-zeros and pack it anew"
+                f"data after the archive's end at byte {tar.offset}, such as another tar; unpack "
+                "it with tar --ignore-zeros and repack it"
             )

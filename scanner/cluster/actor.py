@@ -1,7 +1,6 @@
-"""The actor of a pool: does items in overlapping steps, and commits them."""
+"""The Ray actor that runs items, whose steps overlap."""
 
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,12 +8,14 @@ from typing import Any
 import ray
 from ray.util.metrics import Counter
 
-from scanner.cluster.work import Item, Work, reporting
+from scanner.cluster.events import Location
+from scanner.cluster.work import Item, Work
+from scanner.cluster.worker import Computed, commit_item, compute
 from scanner.run import Commit, Commits
 
 
-class Worker:
-    """Makes its work once. Calls of :meth:`do` may overlap: only the computing takes turns."""
+class WorkActor:
+    """Makes its work once. Calls of :meth:`run` may overlap; only computing takes turns."""
 
     def __init__(self, commits: Commits, make_work: Callable[[], Work]) -> None:
         self.commits = commits
@@ -25,40 +26,37 @@ class Worker:
         self._rows = Counter("memscan_rows", "rows in the parts committed by this actor")
         self._busy = Counter("memscan_busy_seconds", "seconds this actor computed")
 
-    def ready(self) -> str:
-        """The node's id, when the work has been made."""
-        return ray.get_runtime_context().get_node_id()
+    def location(self) -> Location:
+        """Return where this actor runs, once its work has been made."""
+        context = ray.get_runtime_context()
+        gpus = context.get_accelerator_ids().get("GPU", [])
+        device = f"GPU {','.join(gpus)}" if gpus else "cpu"
+        return Location(context.get_node_id(), os.uname().nodename, device)
 
     def computed(self) -> dict[str, int]:
-        """What is computed so far of each item at work, by its id."""
+        """Return how much of each running item is computed, by id."""
         return dict(self._computed)
 
-    def do(self, item: Item, generation: int) -> Commit:
-        """The item's commit, by this actor or by whoever was first."""
+    def run(self, item: Item, generation: int) -> Commit:
+        """Return the item's commit, by this actor or by whoever was first."""
+        seconds = 0.0
+
+        def on_device(prepared: Any) -> Computed:
+            nonlocal seconds
+            report = self._computed.__setitem__
+            task = self._device.submit(
+                compute, self.work, prepared, lambda count: report(item.id, count)
+            )
+            result = task.result()
+            seconds = result.seconds
+            return result
+
         try:
-            return self._do(item, generation)
+            commit = commit_item(self.commits, self.work, item, generation, on_device)
         finally:
             self._computed.pop(item.id, None)
-
-    def _do(self, item: Item, generation: int) -> Commit:
-        there = self.commits.there(item.id, generation)
-        if there:
-            return there
-        prepared = self.work.prepare(item)
-        began, seconds, computed = self._device.submit(self._compute, item, prepared).result()
-        result = self.work.finish(computed)
-        result.notes |= {"worker": f"{os.uname().nodename}:{os.getpid()}", "began": began}
-        commit = self.commits.commit(item.id, result.outputs, generation, seconds, result.notes)
-        self._slices.inc()
-        self._rows.inc(max(1, sum(part.rows for part in commit.parts)))
-        self._busy.inc(max(seconds, 1e-6))
+        if seconds:
+            self._slices.inc()
+            self._rows.inc(max(1, sum(part.rows for part in commit.parts)))
+            self._busy.inc(max(seconds, 1e-6))
         return commit
-
-    def _compute(self, item: Item, prepared: Any) -> tuple[float, float, Any]:
-        def note(count: int) -> None:
-            self._computed[item.id] = count
-
-        began, start = time.time(), time.perf_counter()
-        with reporting(note):
-            computed = self.work.compute(prepared)
-        return began, time.perf_counter() - start, computed

@@ -1,31 +1,86 @@
-"""What a pool is given to do, and what it tells of it."""
+"""What an executor is given to do, and the events that it reports."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Generic, TypeVar
 
+from scanner.cluster.work import Item
 from scanner.run import Commit
+
+ItemT = TypeVar("ItemT", bound=Item)
 
 
 @dataclass(frozen=True)
-class Event:
-    """What the driver learns.
+class Task(Generic[ItemT]):
+    """An item, and the generation of its commit (repairs count up)."""
 
-    ``commit`` of an item, ``retry`` of one, ``quarantine`` (it is given up), ``note`` (something
-    to tell), or ``tick``. ``reason`` says why; ``running`` has the items at work, by id, with what
-    is computed of each.
-    """
+    item: ItemT
+    generation: int = 0
 
-    kind: str
-    item: Any = None
-    commit: Commit | None = None
-    reason: str = ""
+
+@dataclass(frozen=True)
+class Location:
+    """Where an item ran. node: Ray's id of the node, "" in the command's own process; host: the
+    machine's name; device: the accelerators there by id, such as ``GPU 0``, or ``cpu``."""
+
+    node: str = ""
+    host: str = ""
+    device: str = "cpu"
+
+    def fields(self) -> dict[str, str]:
+        """Return node and device, as far as known, for the log."""
+        return {"node": self.host, "device": self.device} if self.host else {}
+
+
+NOWHERE = Location()
+
+
+@dataclass(frozen=True)
+class Started(Generic[ItemT]):
+    """Execution begins; ``items`` have no commit yet. The first event, and always sent."""
+
+    items: tuple[ItemT, ...]
+    in_process: bool = False
+
+
+@dataclass(frozen=True)
+class Committed(Generic[ItemT]):
+    """An item is done."""
+
+    item: ItemT
+    commit: Commit
+
+
+@dataclass(frozen=True)
+class Requeued(Generic[ItemT]):
+    """An item failed and will be tried again."""
+
+    item: ItemT
+    reason: str
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True)
+class Quarantined(Generic[ItemT]):
+    """An item failed for the last time and is given up."""
+
+    item: ItemT
+    reason: str
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something about the execution as a whole that people should know."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What is running: how much of each item is computed, by id, and on how many actors."""
+
     running: dict[str, int] = field(default_factory=dict)
     actors: int = 0
 
 
-@dataclass(frozen=True)
-class Task:
-    """An item, and the generation of its commit (repairs count up)."""
-
-    item: Any
-    generation: int = 0
+Event = Started[ItemT] | Committed[ItemT] | Requeued[ItemT] | Quarantined[ItemT] | Notice | Tick

@@ -1,14 +1,11 @@
-"""What a failure of an item means: whose fault it is, and what is to be done."""
+"""Tell failures of an item from those of a store, a device or a node."""
 
 from typing import Any
-
-import ray
-from ray.exceptions import RayActorError
 
 from scanner.credentials import without_secrets
 from scanner.storage import is_transient
 
-# Ray's words of an actor whose node is gone: the only sign, of one that was still starting.
+# Ray's words for an actor whose node is gone: the only sign, of one that was still starting.
 NODE_DIED = ("its node has died", "the actor's node was terminated")
 
 
@@ -16,36 +13,48 @@ class BrokenDevice(Exception):
     """Raised by work whose device cannot be used any more in this process."""
 
 
-def is_outage(error: Exception) -> bool:
-    """The store could not be reached: nobody's fault, and it will come back."""
+def cause_of(error: BaseException) -> BaseException | None:
+    """Return the exception that an actor raised; None where its process died."""
     cause = getattr(error, "cause", None)
-    return cause is not None and is_transient(cause)
+    return cause if isinstance(cause, BaseException) else None
 
 
-def is_broken_device(error: Exception) -> bool:
-    return isinstance(getattr(error, "cause", None), BrokenDevice)
+def is_outage(error: BaseException | None) -> bool:
+    """Return whether the store could not be reached, which passes by itself."""
+    return error is not None and is_transient(error)
 
 
 def is_preemption(error: Exception, node: str = "") -> bool:
-    """The actor died since its node went away, as far as it is known by now; ``node``: the id of
-    the one it was on, "" of an actor that was still starting."""
-    told = isinstance(error, RayActorError) and (
+    """Return whether an actor died because its node went away, as far as is known by now.
+
+    ``node``: the id of the node it was on, "" of an actor that was still starting.
+    """
+    from ray.exceptions import RayActorError
+
+    reported = isinstance(error, RayActorError) and (
         error.preempted or any(words in str(error) for words in NODE_DIED)
     )
-    return told or (node != "" and not node_lives(node))
+    return reported or (node != "" and not is_node_alive(node))
 
 
-def node_lives(node: str) -> bool:
-    return any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
+def is_node_alive(node: str) -> bool:
+    import ray
+
+    return any(known["NodeID"] == node and known["Alive"] for known in ray.nodes())
 
 
-def brief(error: Exception) -> str:
-    """What an exception from an actor comes to, in one line."""
-    cause: Any = getattr(error, "cause", None)
-    if cause is not None:
+def brief(error: BaseException) -> str:
+    """Return one line about an exception, also about one that came from an actor."""
+    if cause := cause_of(error):
         return without_secrets(f"{type(cause).__name__}: {cause}")
+    if not type(error).__module__.startswith("ray."):
+        return without_secrets(f"{type(error).__name__}: {error}")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # What Ray adds to the reason of an actor that died as it started.
+    # Added by Ray to the reason of an actor that died as it started.
     while len(lines) > 1 and lines[-1].startswith("The actor never ran"):
         lines.pop()
     return without_secrets(lines[-1]) if lines else type(error).__name__
+
+
+def is_broken_device(error: Any) -> bool:
+    return isinstance(error, BrokenDevice)

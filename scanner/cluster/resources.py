@@ -1,17 +1,11 @@
-"""What Ray's nodes have room for, and what an actor takes."""
+"""What an actor takes of a node, and how many actors the nodes have room for."""
 
-import os
 from dataclasses import dataclass
-
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # read when ray is imported
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-import ray
 
 
 @dataclass(frozen=True)
 class Resources:
-    """How many actors, and what each one takes of a node.
+    """The number of actors, and the CPUs and GPUs of a node that each takes.
 
     ``actors`` None: as many as the cluster has room for, also as nodes join it.
     """
@@ -22,29 +16,31 @@ class Resources:
 
     @property
     def threads(self) -> int:
-        """Threads that an actor computes on."""
+        """Number of threads that an actor computes on."""
         return max(1, int(self.cpus))
 
     def count(self) -> int:
-        """How many actors work: as many as are asked for, else as there is room for now."""
+        """Return the number of actors: as requested, else as many as fit now."""
         return self.actors or max(1, self.fit())
 
     def fit(self) -> int:
-        """How many actors the living nodes have room for."""
+        """Return how many actors the living nodes have room for."""
         return sum(self._fit(node) for node in nodes())
 
     def _fit(self, node: dict[str, float]) -> int:
-        rooms = []
+        limits = []
         if self.cpus:
-            rooms.append(int(node.get("CPU", 0.0) / self.cpus + 1e-9))
+            limits.append(int(node.get("CPU", 0.0) / self.cpus + 1e-9))
         if self.gpus:
             gpus = node.get("GPU", 0.0)
-            # Ray never spreads a fraction over two GPUs: what is left of each one is lost.
-            many = int(gpus) * int(1 / self.gpus + 1e-9)
-            rooms.append(many if self.gpus < 1 else int(gpus / self.gpus + 1e-9))
-        return min(rooms, default=0)
+            # Ray never spreads a fraction over two GPUs; the rest of each one is lost.
+            shares = int(gpus) * int(1 / self.gpus + 1e-9)
+            limits.append(shares if self.gpus < 1 else int(gpus / self.gpus + 1e-9))
+        return min(limits, default=0)
 
 
 def nodes() -> list[dict[str, float]]:
-    """The resources of each living node, by Ray's names."""
+    """Return the resources of each living node, by Ray's names."""
+    import ray
+
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -1,4 +1,4 @@
-"""What a pool's actor does with an item, in three steps that overlap those of its neighbours."""
+"""The interface of work: three steps per item, which overlap those of its neighbours."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,15 +14,15 @@ class Item(Protocol):
 
     @property
     def id(self) -> str:
-        """Names it for good: letters, digits, dashes."""
+        """Permanent name: letters, digits and dashes."""
 
 
 @dataclass
 class Result:
-    """What becomes of an item: tables, taken one at a time as they are written, and notes.
+    """The result of an item: tables, taken one at a time as they are written, and notes.
 
-    ``notes`` is small and goes into the commit as JSON; outputs may still add to it while they
-    are taken.
+    ``notes`` is small and goes into the commit as JSON; ``outputs`` may add to it while they are
+    iterated.
     """
 
     outputs: Iterable[Output]
@@ -30,37 +30,37 @@ class Result:
 
 
 class Work(Protocol):
-    """Made once in each actor. The three steps of an item run in this order.
+    """Made once per process; the three steps of an item run in this order.
 
-    ``compute`` has the device: it runs in one thread of the actor, one item at a time, while the
-    next item is prepared and the last one finished and written in others. What takes minutes should
-    call :func:`report` now and then: it tells how far it is, and that it is not hanging.
+    ``compute`` has the device: in an actor it runs in one thread, one item at a time, while other
+    threads prepare the next item and finish and write the last one. If it takes minutes, it should
+    call :func:`report` now and then, which shows progress and that it does not hang.
     """
 
     def prepare(self, item: Any) -> Any:
-        """Reads what the item needs; what it returns goes to ``compute``."""
+        """Read what the item needs; the result is passed to ``compute``."""
 
     def compute(self, prepared: Any) -> Any:
-        """The work of the device; what it returns goes to ``finish``."""
+        """Use the device; the result is passed to ``finish``."""
 
     def finish(self, computed: Any) -> Result:
-        """Makes the tables."""
+        """Make the tables."""
 
 
 _report: ContextVar[Callable[[int], None] | None] = ContextVar("report", default=None)
 
 
 def report(computed: int) -> None:
-    """Called by ``compute``: how much of the item is computed so far; outside of actors nothing."""
-    note = _report.get()
-    if note:
-        note(computed)
+    """Report how much of the item is computed so far; for ``compute``, and a no-op elsewhere."""
+    on_report = _report.get()
+    if on_report:
+        on_report(computed)
 
 
 @contextmanager
-def reporting(note: Callable[[int], None]) -> Iterator[None]:
-    """Within, ``note`` hears what is reported."""
-    token = _report.set(note)
+def reporting(on_report: Callable[[int], None]) -> Iterator[None]:
+    """Pass what is reported within to ``on_report``."""
+    token = _report.set(on_report)
     try:
         yield
     finally:

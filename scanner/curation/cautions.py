@@ -1,12 +1,12 @@
-"""What to know of a removal list beside its rules: what was never scored, and shared image keys."""
+"""Cautions about a removal list: samples that were never scored, and shared image keys."""
 
 from dataclasses import dataclass
 
-from scanner.curation.wording import counted
-from scanner.query import RunTables, scanned
+from scanner.curation.plurals import pluralize
+from scanner.query import RunTables, measure_coverage
 from scanner.run import Run
 
-# An image key of fewer samples, or of a smaller share of all, is not worth a warning.
+# Warn about an image key only if it has more samples, and a larger share of all, than this.
 SHARED_SAMPLES = 10
 SHARED_SHARE = 0.01
 SHOWN_LETTERS = 100
@@ -15,24 +15,24 @@ _UNSCORED = """
     FROM (SELECT source, "row", caption_id FROM samples WHERE NOT is_reference)
     ANTI JOIN scores USING (caption_id)
     ANTI JOIN (FROM listed WHERE action IN ('drop', 'cap')) USING (source, "row")"""
-# What goes with an image is in the list, so that no other samples need to be grouped.
+# Samples removed with an image are in the list, so grouping the list is enough.
 _SHARED = """
-    WITH listed_most AS (
+    WITH most_listed AS (
         SELECT image_key FROM listed WHERE image_key IS NOT NULL
         GROUP BY image_key
         HAVING count(*) >= $samples AND count(*) > $share AND count(DISTINCT caption_id) > 1
         ORDER BY count(*) DESC, image_key LIMIT 1
     )
     SELECT image_key, count(*) AS samples, count(DISTINCT caption_id) AS captions
-    FROM samples JOIN listed_most USING (image_key)
+    FROM samples JOIN most_listed USING (image_key)
     WHERE NOT is_reference
     GROUP BY image_key"""
 
 
 @dataclass(frozen=True)
 class Unscored:
-    """Samples that stay since their captions have no score, how many captions, and what in the
-    scan left some without one."""
+    """Samples kept because their captions have no score, the number of these captions, and why
+    they were not scored."""
 
     samples: int
     captions: int
@@ -40,13 +40,13 @@ class Unscored:
 
     def to_text(self) -> str:
         causes = "".join(f"; {why}" for why in self.why)
-        captions = counted(self.captions, "caption")
-        return f"of these: never scored, so that no rule holds for them ({captions}{causes})"
+        captions = pluralize(self.captions, "caption")
+        return f"of these: never scored, so no rule can match ({captions}{causes})"
 
 
 @dataclass(frozen=True)
-class SharedImage:
-    """An image key with more than one caption and more than 1 % of all samples, ten at least."""
+class SuspiciousImageKey:
+    """An image key with several captions, at least ten samples and more than 1 % of all samples."""
 
     image_key: str
     samples: int
@@ -54,24 +54,24 @@ class SharedImage:
 
     def to_text(self) -> str:
         return (
-            f"{self.samples:,} samples under {self.captions:,} captions have one image key, "
-            f"{self.image_key[:SHOWN_LETTERS]!r}, and count as one image: where they are not, give "
-            "--image-key none, or another column"
+            f"{self.samples:,} samples of {self.captions:,} captions share the image key "
+            f"{self.image_key[:SHOWN_LETTERS]!r} and are treated as one image; if they are "
+            "different images, use --image-key none or another column"
         )
 
 
 def unscored(tables: RunTables, run: str) -> Unscored:
-    """Of a sealed run, and its table listed."""
-    (found,) = tables.query(_UNSCORED).to_pylist()
-    if not found["samples"]:
-        return Unscored(**found, why=())
+    """Count the unscored samples that the table listed does not remove."""
+    (counts,) = tables.query(_UNSCORED).to_pylist()
+    if not counts["samples"]:
+        return Unscored(**counts, why=())
     record = Run.existing(run).record() or {}
-    return Unscored(**found, why=scanned(tables, record["inputs"].get("limit")).unscored)
+    return Unscored(**counts, why=measure_coverage(tables, record["inputs"].get("limit")).unscored)
 
 
-def shared_image(tables: RunTables, samples: int) -> SharedImage | None:
-    """The image key with most samples in the table listed, if it is that of too many of all the
-    ``samples`` to be one image's."""
+def suspicious_image_key(tables: RunTables, samples: int) -> SuspiciousImageKey | None:
+    """Return the image key with the most samples in the table listed, if that is too many to be one
+    image; ``samples``: number of all samples."""
     parameters = {"samples": SHARED_SAMPLES, "share": SHARED_SHARE * samples}
-    found = tables.query(_SHARED, parameters).to_pylist()
-    return SharedImage(**found[0]) if found else None
+    rows = tables.query(_SHARED, parameters).to_pylist()
+    return SuspiciousImageKey(**rows[0]) if rows else None

@@ -1,4 +1,4 @@
-"""What a changed policy changes: two removal lists of one run, sample by sample."""
+"""Compare two removal lists of one run, sample by sample."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ from scanner.storage import Store
 
 SHOWN = 10
 _COLUMNS = ["source", "row", "caption_id", "action", "reasons"]
-# Rejected rows, which have no caption, are no samples.
+# Excludes rejected rows, which have no caption.
 _CHANGED = """
     SELECT caption_id, before.action AS before, after.action AS after,
            before.reasons AS before_reasons, after.reasons AS after_reasons
@@ -25,7 +25,7 @@ _CHANGED = """
     FULL JOIN (FROM listed WHERE caption_id IS NOT NULL) AS after
         USING (source, "row", caption_id)
     WHERE before.action IS DISTINCT FROM after.action"""
-# A sample that a list does not name is kept by it; a kept one that it names is no change.
+# A list keeps the samples that it does not contain.
 _ACTIONS = f"""
     SELECT coalesce(before, 'keep') AS before, coalesce(after, 'keep') AS after, count(*) AS samples
     FROM ({_CHANGED}) WHERE coalesce(before, 'keep') <> coalesce(after, 'keep')
@@ -41,8 +41,8 @@ _CAPTIONS = f"""
 
 @dataclass(frozen=True)
 class Difference:
-    """``changes``: how many samples go from which action to which; ``captions``: those with most
-    samples that change, at most ten."""
+    """``changes``: number of samples per pair of actions, before and after; ``captions``: the ten
+    captions with the most changed samples."""
 
     other: str
     changes: list[dict[str, Any]]
@@ -62,20 +62,20 @@ class Difference:
         return "\n".join(lines)
 
 
-def remember(tables: RunTables, other: str, run: str) -> None:
-    """Make the table listed_before, of another policy or of an earlier list in its directory.
+def load_baseline(tables: RunTables, other: str, run: str) -> None:
+    """Create the table listed_before from another policy or from an earlier list's directory.
 
-    Raises UserError where ``other`` is neither.
+    Raises UserError if ``other`` is neither.
     """
     if other == "default" or Path(other).is_file():
         make_list(run, tables, read_policy(other))
-        tables.materialize("listed_before", "SELECT * FROM listed", {})
+        tables.create_table("listed_before", "SELECT * FROM listed", {})
         return
     store = Store(other, single_writer=True)
     if not store.exists(PARQUET):
         raise UserError(
-            f"--diff {other}: neither a policy (a TOML file, or default) nor a directory that "
-            f"memscan curate wrote (it would have {PARQUET})"
+            f"--diff {other}: not a policy (a TOML file, or default), nor a directory that memscan "
+            f"curate wrote (there is no {PARQUET}); check the path"
         )
     with store.open(PARQUET) as file:
         parquet = pq.ParquetFile(file)
@@ -85,11 +85,11 @@ def remember(tables: RunTables, other: str, run: str) -> None:
             for batch in parquet.iter_batches(columns=_COLUMNS):
                 yield batch.select(_COLUMNS)
 
-        tables.keep("listed_before", pa.RecordBatchReader.from_batches(schema, batches()))
+        tables.add_table("listed_before", pa.RecordBatchReader.from_batches(schema, batches()))
 
 
 def difference(tables: RunTables, other: str) -> Difference:
-    """Between the tables listed_before and listed."""
+    """Compare the tables listed_before and listed."""
     changes = tables.query(_ACTIONS).to_pylist()
     captions = tables.query(_CAPTIONS, {"shown": SHOWN}).to_pylist()
     return Difference(other, changes, captions)

@@ -1,4 +1,4 @@
-"""From a sealed run and a policy to a removal list and its summary."""
+"""Apply a policy to a sealed run: write its removal list and summary."""
 
 from scanner.curation.matching import Matching
 from scanner.curation.policy import Policy
@@ -16,8 +16,8 @@ SUMMARY = "summary.json"
 SUMMARY_TEXT = "summary.txt"
 
 
-class OverLimit(UserError):
-    """A policy removes more than its limits allow; ``summary`` is what it would come to."""
+class LimitExceeded(UserError):
+    """A policy removes more than its limits allow; ``summary``: what it would remove."""
 
     def __init__(self, why: str, summary: Summary) -> None:
         super().__init__(why)
@@ -32,10 +32,10 @@ def curate(
     force: bool = False,
     csv_safe: bool = False,
 ) -> Summary:
-    """Write the removal list of a policy, and what it comes to, into the directory ``out``.
+    """Write a policy's removal list and summary into the directory ``out``; return the summary.
 
-    Nothing is scored. Raises UserError where a predicate is wrong, and OverLimit where, without
-    ``force``, a source or a cluster loses more than the policy's limits; then nothing is written.
+    Nothing is scored. Raises UserError for an invalid predicate, and LimitExceeded, without writing
+    anything, if a source or a cluster loses more than the policy's limits, unless ``force``.
     ``csv_safe``: see :func:`write_list`.
     """
     matching = make_list(run, tables, policy)
@@ -45,8 +45,8 @@ def curate(
         try:
             check(summary.heaviest, policy.limits, policy.id)
         except UserError as error:
-            old = f"; the list in {out} is still the earlier one" if store.exists(PARQUET) else ""
-            raise OverLimit(f"{error}. Nothing was written{old}", summary) from error
+            old = f"; {out} still has the earlier list" if store.exists(PARQUET) else ""
+            raise LimitExceeded(f"{error}. Nothing was written{old}", summary) from error
     record = Run.existing(run).record() or {}
     write_list(tables, store, policy.id, record["fingerprint"]["id"], csv_safe)
     store.write(POLICY, policy.text.encode())
@@ -56,7 +56,10 @@ def curate(
 
 
 def make_list(run: str, tables: RunTables, policy: Policy) -> Matching:
-    """Make the table listed by a policy; writes nothing. Raises UserError for a wrong predicate."""
+    """Create the table listed by a policy, without writing files.
+
+    Raises UserError for an invalid predicate.
+    """
     matching = Matching(tables, policy)
     plan = Run.existing(run).plan()
     assert plan is not None, "a sealed run has a plan"
@@ -66,18 +69,18 @@ def make_list(run: str, tables: RunTables, policy: Policy) -> Matching:
 
 
 def choose_image_key(tables: RunTables, column: str) -> None:
-    """Have another column of samples tell which images are the same, or, by none, no column.
+    """Identify images by another column of samples, or, if "none", do not identify them.
 
-    Once for a connection. Raises UserError where there is no such column.
+    Call at most once per connection. Raises UserError if the column does not exist.
     """
     if column == "image_key":
         return
-    have = tables.query("FROM samples LIMIT 0").column_names
-    if column != "none" and column not in have:
+    columns = tables.query("FROM samples LIMIT 0").column_names
+    if column != "none" and column not in columns:
         raise UserError(
-            f"--image-key {column}: no column of samples; there are {', '.join(have)}; scan with "
-            "--keep to carry more, or none, to remove no sample on account of its image"
+            f"--image-key {column}: samples has no such column; it has {', '.join(columns)}. Scan "
+            "with --keep to add columns, or use none to ignore images"
         )
-    chosen = "NULL::VARCHAR" if column == "none" else identifier(column)
+    key = "NULL::VARCHAR" if column == "none" else identifier(column)
     tables.connection.execute("ALTER VIEW samples RENAME TO samples_as_scanned")
-    tables.define("samples", f"SELECT * REPLACE ({chosen} AS image_key) FROM samples_as_scanned")
+    tables.define_view("samples", f"SELECT * REPLACE ({key} AS image_key) FROM samples_as_scanned")

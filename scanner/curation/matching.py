@@ -1,109 +1,106 @@
-"""Which captions a policy's rules hold for, and the view flagged that the removal list reads."""
+"""Match captions to a policy's rules, and define the view flagged that the removal list reads."""
 
 from collections.abc import Sequence, Set
 
 import pyarrow as pa
 
+from scanner.curation.plurals import join_with_and, pluralize
 from scanner.curation.policy import Policy, Rule
-from scanner.curation.predicates import columns_of
-from scanner.curation.significance import Significance, significance
-from scanner.curation.wording import counted, joined
-from scanner.errors import UserError
+from scanner.curation.significance import Significance, compute_significance
 from scanner.query import RunTables, near_duplicate_clusters
 
-# What a predicate may ask for and not every run has; then it is null.
+# Columns that predicates can read and not every run has (null then), and why a run lacks them.
 _MISSING = {
-    "probability": "it asks for a probability, and no --calibration gives one",
+    "probability": "no probability without --calibration",
     "verdict": "nothing is verified yet; see memscan verify",
     "p_value": "the run has no reference captions; see scan --reference",
     "q_value": "the run has no reference captions; see scan --reference",
 }
-# Near-duplicates are looked for among those that a policy is about: the likely memorized ones.
+# Only the captions with the highest decisions are clustered.
 CLUSTERED = 100_000
 
 
 class Matching:
-    """The rules of a policy over one run: every caption that a rule holds for, found once.
+    """The captions of a run that match each rule of a policy.
 
-    ``missing`` says, by rule, what its predicate asks for and the run has not got, "" where it has
-    it all. ``significance`` is that of the decisions, where there are reference captions and
-    nothing is calibrated.
+    ``missing``: by rule, what its predicate needs and the run lacks, or "". ``significance``: of
+    the decisions among the reference captions, if the run has any and a rule or the summary needs
+    it.
     """
 
     def __init__(self, tables: RunTables, policy: Policy) -> None:
-        """Raises UserError where a predicate is no SQL expression over ranked."""
+        """Raises UserError if a predicate is not a SQL expression over ranked."""
         self.tables, self.policy = tables, policy
         self.calibrated = bool(tables.calibration and tables.calibration.weights)
-        asked = {rule.reason: columns_of(tables, rule.when, _where(rule)) for rule in policy.rules}
-        surprising = any({"p_value", "q_value"} & each.names for each in asked.values())
-        self.significance: Significance | None = None
-        if surprising or not self.calibrated:
-            self.significance = significance(tables)
-        lacking = self._lacking()
-        self.missing = {
-            reason: "; ".join(self._missing(each.needed, lacking)) for reason, each in asked.items()
+        predicates = {
+            rule.reason: tables.parse_predicate(rule.when, _where(rule)) for rule in policy.rules
         }
-        view = self._judged(surprising)
+        tests_null = any({"p_value", "q_value"} & each.columns for each in predicates.values())
+        self.significance: Significance | None = None
+        if tests_null or not self.calibrated:
+            self.significance = compute_significance(tables)
+        unavailable = self._unavailable()
+        self.missing = {
+            reason: "; ".join(self._missing(predicate.needed, unavailable))
+            for reason, predicate in predicates.items()
+        }
+        view = self._rule_columns(tests_null)
         for rule in policy.rules:
-            try:
-                # Unlike SELECT, QUALIFY takes nothing that makes several rows of one (unnest).
-                tables.query(
-                    f"SELECT 1 FROM ({view}) QUALIFY ({rule.when}\n)::BOOLEAN "
-                    "AND row_number() OVER () > 0 LIMIT 0"
-                )
-            except UserError as error:
-                raise UserError(f"{_where(rule)}: {error}") from error
+            tables.bind_predicate(rule.when, view, _where(rule))
         reasons = [rule.reason for rule in policy.rules]
-        tables.materialize("matched", _matched(view, policy.rules), {"reasons": reasons})
-        tables.keep("policy_rules", _rules(policy.rules))
+        tables.create_table("matched", _matched(view, policy.rules), {"reasons": reasons})
+        tables.add_table("policy_rules", _rules(policy.rules))
 
     def flag(self, only: int | None = None) -> None:
-        """Define flagged: by the first rule that holds, or as if ``only`` were the only one."""
-        deciding = "rules[1]" if only is None else str(int(only))
-        among = "true" if only is None else f"list_contains(rules, {int(only)})"
+        """Define flagged by the first rule that matches, or by the single rule ``only``."""
+        rule = "rules[1]" if only is None else str(int(only))
+        matches = "true" if only is None else f"list_contains(rules, {int(only)})"
         definition = f"""
             SELECT caption_id, policy_rules.*, cluster, reasons, probability, signal, score
-            FROM matched JOIN policy_rules ON policy_rules.rule = {deciding}
-            WHERE {among}"""
-        self.tables.define("flagged", definition)
+            FROM matched JOIN policy_rules ON policy_rules.rule = {rule}
+            WHERE {matches}"""
+        self.tables.define_view("flagged", definition)
 
-    def captions(self, only: int) -> int:
-        """How many captions a rule holds for."""
-        found = self.tables.query(
-            "SELECT count(*) AS n FROM matched WHERE list_contains(rules, $rule)", {"rule": only}
+    def count_captions(self, rule: int) -> int:
+        """Return the number of captions that match a rule, whether or not another decides."""
+        counts = self.tables.query(
+            "SELECT count(*) AS n FROM matched WHERE list_contains(rules, $rule)", {"rule": rule}
         )
-        return found["n"][0].as_py()
+        return counts["n"][0].as_py()
 
-    def _lacking(self) -> set[str]:
-        """What predicates may ask for and this run has not got."""
+    def _unavailable(self) -> set[str]:
+        """Return the columns of _MISSING that are null in this run."""
         verified = len(self.tables.query("SELECT caption_id FROM verdicts LIMIT 1"))
-        there = {"probability"} if self.calibrated else set()
-        there |= {"verdict"} if verified else set()
-        there |= {"p_value", "q_value"} if self.significance else set()
-        return _MISSING.keys() - there
+        available = {"probability"} if self.calibrated else set()
+        available |= {"verdict"} if verified else set()
+        available |= {"p_value", "q_value"} if self.significance else set()
+        return _MISSING.keys() - available
 
-    def _missing(self, needed: Set[str], lacking: Set[str]) -> list[str]:
-        """What a predicate needs and this run lacks, or else how far surprise goes in it."""
-        if needed & lacking:
-            return list(dict.fromkeys(_MISSING[name] for name in sorted(needed & lacking)))
+    def _missing(self, needed: Set[str], unavailable: Set[str]) -> list[str]:
+        """Return what a predicate needs and this run lacks, else the smallest p-value or q-value
+        that the run attains."""
+        if needed & unavailable:
+            return list(dict.fromkeys(_MISSING[name] for name in sorted(needed & unavailable)))
         if self.calibrated or self.significance is None:
             return []
         lowest = self.significance.lowest()
-        asked = [
+        attained = [
             f"the lowest {name} is {lowest[name]:.2g}" for name in sorted(needed & lowest.keys())
         ]
-        references = counted(self.significance.references, "reference caption")
-        return [f"{joined(asked)}, by {references}"] if asked else []
+        references = pluralize(self.significance.references, "reference caption")
+        return [f"{join_with_and(attained)}, with {references}"] if attained else []
 
-    def _judged(self, surprising: bool) -> str:
-        """ranked with all that a predicate may ask for."""
-        self.tables.keep("clusters", _clusters(self.tables))
+    def _rule_columns(self, tests_null: bool) -> str:
+        """Return SQL for ranked with all columns that a predicate can read."""
+        self.tables.add_table("clusters", _clusters(self.tables))
         columns, joins = "ranked.*, cluster", "LEFT JOIN clusters USING (caption_id)"
-        columns, joins = f"{columns}, verdict", f"{joins} LEFT JOIN verdicts USING (caption_id)"
-        if surprising and self.significance:
-            self.tables.keep("surprises", self.significance.table())
+        # Verdicts may have other columns with arbitrary names.
+        verdicts = "(SELECT caption_id, verdict FROM verdicts) AS verdicts"
+        columns, joins = f"{columns}, verdict", f"{joins} LEFT JOIN {verdicts} USING (caption_id)"
+        if tests_null and self.significance:
+            self.tables.add_table("significance", self.significance.table())
             columns = f"{columns}, p_value, q_value"
-            joins = f"{joins} ASOF LEFT JOIN surprises ON ranked.decision::DOUBLE >= start"
+            joins = f"{joins} ASOF LEFT JOIN significance ON ranked.decision::DOUBLE >= threshold"
         else:
             columns += ", NULL::DOUBLE AS p_value, NULL::DOUBLE AS q_value"
         return f"SELECT {columns} FROM ranked {joins}"
@@ -114,7 +111,7 @@ def _where(rule: Rule) -> str:
 
 
 def _clusters(tables: RunTables) -> pa.Table:
-    """The near-duplicate cluster of each of the captions with the highest decision."""
+    """Return the near-duplicate cluster of each caption among those with the highest decisions."""
     top = "SELECT caption_id, caption FROM ranked ORDER BY decision DESC, caption_id LIMIT $top"
     captions = tables.query(top, {"top": CLUSTERED})
     clusters = near_duplicate_clusters(captions) if len(captions) else captions["caption_id"]
@@ -122,8 +119,8 @@ def _clusters(tables: RunTables) -> pa.Table:
 
 
 def _matched(view: str, rules: Sequence[Rule]) -> str:
-    """The captions for which rules hold, with the numbers of those rules, in order."""
-    # Each predicate has been seen to be one expression.
+    """Return SQL for the captions that match rules, with the numbers of those rules in order."""
+    # Each predicate has been checked to be one expression.
     tests = ", ".join(f"CASE WHEN ({rule.when}\n) THEN {k} END" for k, rule in enumerate(rules, 1))
     return f"""
         SELECT caption_id, rules, list_transform(rules, lambda k: $reasons[k]) AS reasons,

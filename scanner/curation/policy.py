@@ -1,75 +1,106 @@
-"""A curation policy: rules in order, read from TOML and checked key by key."""
+"""Read and validate a curation policy: ordered rules in TOML."""
 
 import hashlib
 import json
-import re
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from scanner.errors import UserError
+from scanner.query import abbreviated
 
-ACTIONS = ("keep", "drop", "cap", "recaption")
-UNITS = ("caption", "cluster", "image")
-REJECTS = ("keep", "drop")
 DEFAULT = Path(__file__).parent / "default.toml"
+_CLOSED = ConfigDict(extra="forbid")
+# Errors say "must be" and a field's description.
+Text = Annotated[str, Field(strict=True, pattern=r"\S", description="a non-empty string")]
+Count = Annotated[
+    int, Field(strict=True, ge=1, lt=1 << 63, description="an integer of at least 1, below 2^63")
+]
+Share = Annotated[
+    float, Field(strict=True, gt=0, le=1, description="a number above 0 and at most 1")
+]
+Code = Annotated[
+    str,
+    Field(
+        strict=True,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="a code of letters, digits, dashes and dots",
+    ),
+]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What happens to the samples of captions for which a predicate holds.
+    """An action for the samples of all captions that match a predicate.
 
-    ``when`` is a SQL predicate on the view ranked, with verdict and cluster. ``action``: keep (and
-    protect from later rules and from other captions of the same image), drop, cap (leave ``keep``
-    samples of each caption, cluster or image, as ``of`` says) or recaption (keep the image, flag
-    the caption). ``reason`` is the code that each sample gets.
+    ``when``: a SQL predicate on the view ranked with the columns verdict, cluster, p_value and
+    q_value. ``action``: keep (also protects from later rules and from removals of the same image),
+    drop, cap (keep ``keep`` samples per caption, cluster or image, as given by ``of``) or recaption
+    (keep the image, mark the caption). ``reason``: the code that affected samples get.
     """
 
-    reason: str
-    when: str
-    action: str
-    keep: int = 1
-    of: str = "caption"
+    __pydantic_config__ = _CLOSED
+    reason: Code
+    when: Text
+    action: Literal["keep", "drop", "cap", "recaption"]
+    keep: Count = 1
+    of: Literal["caption", "cluster", "image"] = "caption"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be removed without --force.
+    """Limits on removals without --force.
 
-    ``source``: the share of one input file's samples. ``cluster``: the share of all samples that
-    one cluster of near-duplicate captions may lose.
+    ``source``: share of one input file's samples. ``cluster``: share of all samples that one
+    cluster of near-duplicate captions may lose.
     """
 
-    source: float = 0.5
-    cluster: float = 0.1
+    __pydantic_config__ = _CLOSED
+    source: Share = 0.5
+    cluster: Share = 0.1
 
 
 @dataclass(frozen=True)
-class Policy:
-    """Rules in order; the first one that holds for a caption decides.
+class _Document:
+    """The content of a policy file."""
 
-    ``rejects``: whether rows that planning could not use are kept or dropped in cleaned copies.
-    ``text``: the file as it was read, comments and all.
+    __pydantic_config__ = _CLOSED
+    name: Text
+    version: Count
+    rules: Annotated[
+        tuple[Rule, ...],
+        Field(alias="rule", min_length=1, description="at least one table, as [[rule]]"),
+    ]
+    limits: Annotated[Limits, Field(description="a table, as [limits]")] = field(
+        default_factory=Limits
+    )
+    rejects: Literal["keep", "drop"] = "keep"
+
+
+@dataclass(frozen=True)
+class Policy(_Document):
+    """Ordered rules; the first one that matches a caption decides.
+
+    ``rejects``: whether cleaned copies keep or drop rows that planning rejected. ``text``: the
+    file's text, including comments.
     """
 
-    name: str
-    version: int
-    rules: tuple[Rule, ...]
-    limits: Limits = field(default_factory=Limits)
-    rejects: str = "keep"
     text: str = field(default="", compare=False, repr=False)
 
     @property
     def id(self) -> str:
-        """Name, version and a hash of all that the policy says; every listed sample carries it."""
-        said = {name: value for name, value in asdict(self).items() if name != "text"}
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        """Return name, version and a content hash; every row of the removal list has it."""
+        content = {name: value for name, value in asdict(self).items() if name != "text"}
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{self.version}-{digest[:12]}"
 
 
 def read_policy(name: str) -> Policy:
-    """The policy in a TOML file, or the one that ships, by the name default. Raises UserError."""
+    """Read a policy from a TOML file, or the built-in one named default. Raises UserError."""
     path = DEFAULT if name == "default" else Path(name)
     where = f"--policy {name}"
     try:
@@ -77,97 +108,70 @@ def read_policy(name: str) -> Policy:
         record = tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{where}: cannot be read: {error}; name a TOML file, or default for the one that ships"
+            f"{where}: cannot be read: {error}; use a TOML file, or default (the built-in policy)"
         ) from error
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{where}: not TOML: {error}") from error
-    return replace(policy_of(record, where), text=text)
+        raise UserError(f"{where}: invalid TOML: {error}") from error
+    return policy_of(record, where, text)
 
 
-def policy_of(record: dict[str, Any], where: str) -> Policy:
-    """The policy that a TOML document says. Raises UserError that names key, value and choices."""
-    _check_keys(record, ("name", "version", "rejects", "limits", "rule"), where)
-    rules = record.get("rule")
-    if (
-        not rules
-        or not isinstance(rules, list)
-        or not all(isinstance(rule, dict) for rule in rules)
-    ):
-        raise UserError(f"{where}: rule = {rules!r}: must be at least one table, as [[rule]]")
-    limits = record.get("limits", {})
-    if not isinstance(limits, dict):
-        raise UserError(f"{where}: limits = {limits!r}: must be a table, as [limits]")
-    _check_keys(limits, [item.name for item in fields(Limits)], f"{where}: limits")
-    policy = Policy(
-        name=_text(record, "name", where),
-        version=_count(record, "version", where),
-        rules=tuple(_rule(rule, f"{where}: rule {k}") for k, rule in enumerate(rules, 1)),
-        limits=Limits(**{key: _share(limits, key, f"{where}: limits") for key in limits}),
-        rejects=_choice({"rejects": Policy.rejects, **record}, "rejects", REJECTS, where),
-    )
-    reasons = [rule.reason for rule in policy.rules]
+def policy_of(record: dict[str, Any], where: str, text: str = "") -> Policy:
+    """Validate a TOML document. Raises UserError with the key, its value and the valid choices."""
+    try:
+        document = TypeAdapter(_Document).validate_python(record)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise UserError(f"{where}: {_problem(record, first)}") from error
+    for number, (rule, table) in enumerate(zip(document.rules, record["rule"], strict=True), 1):
+        extra = [key for key in ("keep", "of") if key in table]
+        if rule.action != "cap" and extra:
+            raise UserError(
+                f"{where}: rule {number} ({rule.reason}): {extra[0]} = {table[extra[0]]!r} needs "
+                f"action = 'cap', got {rule.action!r}; remove the key"
+            )
+    reasons = [rule.reason for rule in document.rules]
     for reason in reasons:
         if reasons.count(reason) > 1:
             raise UserError(
-                f"{where}: reason = {reason!r} in {reasons.count(reason)} rules: each rule needs "
-                "a reason of its own, so that a listed sample tells which one it was"
+                f"{where}: {reasons.count(reason)} rules have reason = {reason!r}; give each rule "
+                "a unique reason, which identifies it in the removal list"
             )
-    return policy
+    return Policy(**vars(document), text=text)
 
 
-def _rule(record: dict[str, Any], where: str) -> Rule:
-    _check_keys(record, [item.name for item in fields(Rule)], where)
-    reason = _text(record, "reason", where)
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", reason):
-        raise UserError(
-            f"{where}: reason = {reason!r}: must be a code of letters, digits, dashes and dots"
-        )
-    where = f"{where} ({reason})"
-    action = _choice(record, "action", ACTIONS, where)
-    extra = [key for key in ("keep", "of") if key in record]
-    if action != "cap" and extra:
-        raise UserError(f"{where}: {extra[0]} = {record[extra[0]]!r}: only action = 'cap' takes it")
-    given = {"keep": Rule.keep, "of": Rule.of, **record}
-    return Rule(
-        reason=reason,
-        when=_text(record, "when", where),
-        action=action,
-        keep=_count(given, "keep", where),
-        of=_choice(given, "of", UNITS, where),
-    )
+def _problem(record: dict[str, Any], error: Any) -> str:
+    """Describe a pydantic error in terms of the file: table, key, value, and what is valid."""
+    path, prefix = list(error["loc"]), ""
+    kind: type[_Document | Rule | Limits] = _Document
+    if len(path) > 2 and path[0] == "rule":
+        reason = record["rule"][path[1]].get("reason")
+        named = f" ({reason})" if isinstance(reason, str) and len(reason) < 100 else ""
+        kind, prefix = Rule, f"rule {path[1] + 1}{named}: "
+    elif len(path) > 1 and path[0] == "limits":
+        kind, prefix = Limits, "limits: "
+    key = str(path[-1] if kind is not _Document else path[0])
+    known = _fields(kind)
+    if key not in known:
+        keys = ", ".join(known)
+        return f"{prefix}{abbreviated(key)[1:-1]} = {_value(error)}: unknown key; valid: {keys}"
+    if error["type"] == "missing":
+        return f"{prefix}{key} is missing: must be {known[key]}"
+    return f"{prefix}{key} = {_value(error)}: must be {known[key]}"
 
 
-def _check_keys(record: dict[str, Any], known: Any, where: str) -> None:
-    for key, value in record.items():
-        if key not in known:
-            raise UserError(
-                f"{where}: {key} = {value!r}: no such key; there are {', '.join(known)}"
-            )
+def _value(error: Any) -> str:
+    text = repr(error["input"])
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
-def _text(record: dict[str, Any], key: str, where: str) -> str:
-    value = record.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where}: {key} = {value!r}: must be a text that is not empty")
-    return value
-
-
-def _count(record: dict[str, Any], key: str, where: str) -> int:
-    value = record.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{where}: {key} = {value!r}: must be a whole number from 1 on")
-    return value
-
-
-def _share(record: dict[str, Any], key: str, where: str) -> float:
-    value = record.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
-        raise UserError(f"{where}: {key} = {value!r}: must be a share above 0, up to 1")
-    return float(value)
-
-
-def _choice(record: dict[str, Any], key: str, allowed: tuple[str, ...], where: str) -> str:
-    value = record.get(key)
-    if value not in allowed:
-        raise UserError(f"{where}: {key} = {value!r}: must be one of {', '.join(allowed)}")
-    return str(value)
+def _fields(kind: Any) -> dict[str, str]:
+    """Return the keys of a table of the file, each with a description of valid values."""
+    hints = get_type_hints(kind, include_extras=True)
+    descriptions = {}
+    for item in fields(kind):
+        marks = getattr(hints[item.name], "__metadata__", ())
+        about = next((mark for mark in marks if isinstance(mark, FieldInfo)), None)
+        choices = ", ".join(map(str, get_args(hints[item.name])))
+        name = (about and about.alias) or item.name
+        descriptions[name] = str(about.description) if about else f"one of {choices}"
+    return descriptions

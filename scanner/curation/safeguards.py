@@ -1,17 +1,17 @@
-"""Limits on what a policy may remove of one source or one cluster."""
+"""Limit what a policy may remove from one source or one cluster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scanner.curation.plurals import join_with_and, pluralize
 from scanner.curation.policy import Limits
-from scanner.curation.wording import counted, joined
 from scanner.errors import UserError
 from scanner.query import RunTables
 
 SHOWN = 10
 NAMED = 3
-# A flagged caption without a cluster is one by itself; rows without a caption are in none.
+# A flagged caption without a cluster is its own cluster.
 _SOURCES = """
     WITH removed AS (
         SELECT source, count(*) AS removed FROM listed
@@ -30,51 +30,51 @@ _CLUSTERS = """
 
 
 @dataclass(frozen=True)
-class Heaviest:
-    """The sources and clusters that lose most, worst first, with counts and shares."""
+class HeaviestLosses:
+    """The sources and clusters that lose the largest shares, in descending order."""
 
     sources: list[dict[str, Any]]
     clusters: list[dict[str, Any]]
 
 
-def heaviest(tables: RunTables, samples: int) -> Heaviest:
-    """Of the table listed; a source's share is of its own samples, a cluster's of all."""
+def heaviest(tables: RunTables, samples: int) -> HeaviestLosses:
+    """Measure the table listed: a source's share of its samples, a cluster's of all samples."""
     sources = tables.query(_SOURCES, {"shown": SHOWN}).to_pylist()
     clusters = tables.query(_CLUSTERS, {"shown": SHOWN, "samples": samples}).to_pylist()
-    return Heaviest(sources, clusters)
+    return HeaviestLosses(sources, clusters)
 
 
 def unnamed(items: Sequence[dict[str, Any]], what: str) -> list[str]:
-    """How many of the heaviest come after those that are named, as a text; nothing for none."""
+    """Return a text that counts the items after those that are named; empty if there are none."""
     more = len(items) - NAMED
     or_more = " or more" if len(items) == SHOWN else ""
     return [f"{more}{or_more} other {what}{'s' * (more != 1)}"] if more > 0 else []
 
 
-def check(found: Heaviest, limits: Limits, policy: str) -> None:
-    """Raises UserError where a source or a cluster loses more than its limit."""
-    over = [item for item in found.sources if item["share"] > limits.source]
-    if over:
-        worst = over[0]
+def check(losses: HeaviestLosses, limits: Limits, policy: str) -> None:
+    """Raise UserError if a source or a cluster loses more than its limit."""
+    sources = [item for item in losses.sources if item["share"] > limits.source]
+    if sources:
+        worst = sources[0]
         raise UserError(
             f"policy {policy} removes {worst['removed']:,} of "
-            f"{counted(worst['samples'], 'sample')} ({worst['share']:.1%}) of {worst['source']}, "
-            f"and limits.source allows {limits.source:.0%}{_others(over, 'source')}. Look at the "
+            f"{pluralize(worst['samples'], 'sample')} ({worst['share']:.1%}) of {worst['source']}; "
+            f"limits.source allows {limits.source:.0%}{_others(sources, 'source')}. Check the "
             "rules, raise the limit in the policy, or pass --force"
         )
-    wide = [item for item in found.clusters if item["share"] > limits.cluster]
-    if wide:
-        worst = wide[0]
+    clusters = [item for item in losses.clusters if item["share"] > limits.cluster]
+    if clusters:
+        worst = clusters[0]
         raise UserError(
-            f"policy {policy} removes {counted(worst['removed'], 'sample')} of the one cluster of "
-            f"near-duplicate captions {worst['cluster']}, {worst['share']:.1%} of the whole data "
-            f"set, and limits.cluster allows {limits.cluster:.0%}{_others(wide, 'cluster')}. Look "
-            "at the cluster's captions, raise the limit in the policy, or pass --force"
+            f"policy {policy} removes {pluralize(worst['removed'], 'sample')} of cluster "
+            f"{worst['cluster']} (near-duplicate captions), {worst['share']:.1%} of all samples; "
+            f"limits.cluster allows {limits.cluster:.0%}{_others(clusters, 'cluster')}. Check the "
+            "cluster's captions, raise the limit in the policy, or pass --force"
         )
 
 
-def _others(over: Sequence[dict[str, Any]], what: str) -> str:
-    """Those beside the worst: the next ones by name, and how many more."""
-    others = [f"{item[what]} ({item['share']:.1%})" for item in over[1:NAMED]]
-    others += unnamed(over, what)
-    return f"; too much goes of {joined(others)} as well" if others else ""
+def _others(exceeding: Sequence[dict[str, Any]], what: str) -> str:
+    """Name the next items that exceed the limit, and count the rest."""
+    others = [f"{item[what]} ({item['share']:.1%})" for item in exceeding[1:NAMED]]
+    others += unnamed(exceeding, what)
+    return f"; also exceeded by {join_with_and(others)}" if others else ""

@@ -1,4 +1,4 @@
-"""How surprising each caption's decision is among the run's reference captions."""
+"""P-values and q-values of decisions, relative to the run's reference captions."""
 
 from dataclasses import dataclass
 
@@ -12,45 +12,45 @@ from scanner.query import RunTables
 
 @dataclass(frozen=True)
 class Significance:
-    """By level of the null, the most surprising first: the lowest decision of it, its p-value, and
-    the lowest false discovery rate at which Benjamini and Hochberg's list takes it in.
+    """Per level of the null (L,), smallest p-value first.
 
-    ``captions``: how many were compared, with ``references`` reference captions; ``reached``: the
-    level of the most surprising one.
+    ``thresholds``: lowest decision of each level; ``p``: its p-value; ``q``: the lowest target FDR
+    at which the Benjamini–Hochberg procedure selects it. ``captions`` were compared with
+    ``references`` reference captions; ``top_level``: the first level that a caption attains.
     """
 
-    starts: np.ndarray
+    thresholds: np.ndarray
     p: np.ndarray
     q: np.ndarray
     captions: int
     references: int
-    reached: int
+    top_level: int
 
     def table(self) -> pa.Table:
-        """For an ASOF join: p_value and q_value from each decision, ``start``, on."""
-        return pa.table({"start": self.starts, "p_value": self.p, "q_value": self.q})
+        """Return p_value and q_value by ``threshold``, for an ASOF join on the decision."""
+        return pa.table({"threshold": self.thresholds, "p_value": self.p, "q_value": self.q})
 
     def lowest(self) -> dict[str, float]:
-        """The p_value and the q_value of the most surprising caption: no other has lower ones."""
-        return {"p_value": float(self.p[self.reached]), "q_value": float(self.q[self.reached])}
+        """Return the smallest p_value and q_value that a caption attains."""
+        return {"p_value": float(self.p[self.top_level]), "q_value": float(self.q[self.top_level])}
 
     def expected_false(self, least: float) -> float:
-        """How many captions that are not memorized score at least ``least``, at most, on average:
-        captions · p."""
-        level = int(np.argmax(self.starts <= least))
+        """Return an upper bound on the expected number of captions that are not memorized and have
+        a decision of at least ``least``: captions · p."""
+        level = int(np.argmax(self.thresholds <= least))
         return float(self.captions * self.p[level])
 
 
-def significance(tables: RunTables) -> Significance | None:
-    """Of the run's decisions, or None where it has no reference captions to compare with."""
+def compute_significance(tables: RunTables) -> Significance | None:
+    """Compare the run's decisions with its reference captions; None if it has none."""
     reference = tables.reference_decisions().to_numpy()
     if not len(reference):
         return None
     null = Conformal(reference)
     counts = count_run_levels(tables, null)
-    listed, total = np.cumsum(counts), int(counts.sum())
+    selected, total = np.cumsum(counts), int(counts.sum())
     with np.errstate(divide="ignore"):
-        rates = np.where(listed > 0, total * null.p / np.maximum(listed, 1), np.inf)
+        rates = np.where(selected > 0, total * null.p / np.maximum(selected, 1), np.inf)
     q = np.minimum(np.minimum.accumulate(rates[::-1])[::-1], 1.0)
-    reached = int(np.argmax(counts > 0))
-    return Significance(null.thresholds, null.p, q, total, len(reference), reached)
+    top_level = int(np.argmax(counts > 0))
+    return Significance(null.thresholds, null.p, q, total, len(reference), top_level)

@@ -1,16 +1,21 @@
-"""What a policy comes to: counts, each rule by itself, expected errors; as JSON and as text."""
+"""Summarize a policy's effect, and that of each rule applied alone, as JSON and as text."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scanner.curation.cautions import SharedImage, Unscored, shared_image, unscored
+from scanner.curation.cautions import (
+    SuspiciousImageKey,
+    Unscored,
+    suspicious_image_key,
+    unscored,
+)
 from scanner.curation.matching import Matching
-from scanner.curation.removals import count_alone, count_listed
-from scanner.curation.safeguards import NAMED, Heaviest, heaviest, unnamed
-from scanner.curation.wording import counted
+from scanner.curation.plurals import pluralize
+from scanner.curation.removals import count_if_only_rule, count_listed
+from scanner.curation.safeguards import NAMED, HeaviestLosses, heaviest, unnamed
 from scanner.query import RunTables
 
-# One row a flagged caption that loses samples, or has other captions' samples lose an image.
+# One row per flagged caption that loses samples, or whose image other captions' samples lose.
 _LOST = """
     WITH lost AS (
         SELECT coalesce(via, caption_id) AS caption_id, count(*) AS samples
@@ -19,7 +24,7 @@ _LOST = """
     SELECT count(*) AS captions, min(decision) AS least, sum(1 - probability) AS false_captions,
            sum(samples * (1 - probability)) AS false_samples
     FROM lost JOIN matched USING (caption_id)"""
-_ALONG = """
+_SHARED_IMAGE = """
     SELECT count(*) AS n FROM listed WHERE action IN ('drop', 'cap') AND via IS NOT NULL"""
 _BY_RULE = """
     SELECT rule, count(*) FILTER (action IN ('drop', 'cap')) AS removed,
@@ -28,10 +33,13 @@ _BY_RULE = """
 
 
 @dataclass(frozen=True)
-class ByRule:
-    """``captions``: for how many a rule holds; ``removed`` and ``recaption``: samples for which it
-    is the deciding one; ``alone``: samples by action, were it the only rule; ``missing``: where
-    it holds for nothing, what it asks for and the run has not got."""
+class RuleEffect:
+    """The effect of one rule.
+
+    ``captions``: number that match; ``removed`` and ``recaption``: samples that this rule decides;
+    ``alone``: samples by action if it were the only rule; ``missing``: if nothing matches, what the
+    rule needs and the run lacks.
+    """
 
     captions: int
     removed: int
@@ -42,16 +50,18 @@ class ByRule:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the policy does to the data set.
+    """The effect of a policy on the training set.
 
-    ``actions`` counts samples, and sums to ``samples``. ``rejects``: how many rows planning could
-    not use, and what becomes of them; they are no samples. ``captions_removed``: flagged captions
-    that lose samples. ``along``: removed samples of other captions, which have the image of one
-    that is removed. ``unscored``: samples that no rule can hold for. ``shared_image``: an image key
-    of so many samples that it may be none. ``expected_false_captions``, and
-    ``expected_false_removals`` of samples: how many of these are not memorized, by the calibrated
-    probabilities. Without a calibration the first is at most so many on average, by the reference
-    captions, and None without those; the second is None. ``expected_by`` says which.
+    ``actions`` counts samples and sums to ``samples``. ``rejects``: number of rows that planning
+    rejected, which are not samples, and the action for them. ``captions_removed``: flagged captions
+    that lose samples. ``shared_image``: removed samples of other captions that share an image with
+    a removed sample. ``unscored``: samples that no rule can match. ``suspicious_image_key``: an
+    image key with too many samples to be one image.
+
+    ``expected_false_captions`` and ``expected_false_removals``: expected number of removed captions
+    and samples that are not memorized, by the calibrated probabilities. Without a calibration the
+    first is an upper bound from the reference captions, or None if there are none, and the second
+    is None. ``expected_by`` names the method.
     """
 
     run: str
@@ -60,15 +70,15 @@ class Summary:
     samples: int
     actions: dict[str, int]
     rejects: dict[str, Any]
-    by_rule: dict[str, ByRule]
+    by_rule: dict[str, RuleEffect]
     captions_removed: int
-    along: int
+    shared_image: int
     unscored: Unscored
-    shared_image: SharedImage | None
+    suspicious_image_key: SuspiciousImageKey | None
     expected_false_captions: float | None
     expected_false_removals: float | None
     expected_by: str | None
-    heaviest: Heaviest
+    heaviest: HeaviestLosses
 
     @property
     def removed(self) -> int:
@@ -76,7 +86,7 @@ class Summary:
 
     @property
     def expected_false_discovery_rate(self) -> float | None:
-        """The expected share of the captions that lose samples without being memorized."""
+        """Return the expected share of non-memorized captions among those that lose samples."""
         if self.expected_false_captions is None or not self.captions_removed:
             return None
         return self.expected_false_captions / self.captions_removed
@@ -86,51 +96,51 @@ class Summary:
         return asdict(self) | {"expected_false_discovery_rate": rate}
 
     def to_text(self) -> str:
-        """For a curator to read."""
+        """Return the summary as text."""
         share = self.removed / self.samples if self.samples else 0.0
         lines = [
             f"policy {self.policy} on {self.run}",
-            f"{counted(self.samples, 'sample')}: {self.removed:,} ({share:.1%}) to be removed, "
-            f"on account of {counted(self.captions_removed, 'caption')}",
+            f"{pluralize(self.samples, 'sample')}: {self.removed:,} ({share:.1%}) to be removed, "
+            f"because of {pluralize(self.captions_removed, 'caption')}",
             "",
             *self._actions(),
             "",
-            f"  {'rule':24}{'captions':>12}{'removes':>14}{'were it alone':>16}",
+            f"  {'rule':24}{'captions':>12}{'removes':>14}{'if applied alone':>18}",
             *(line for reason, rule in self.by_rule.items() for line in _rule(reason, rule)),
             "",
             _errors(self),
             _rejects(self.rejects),
         ]
         lines += [
-            f"of {item['source']}: {item['removed']:,} of {item['samples']:,} samples "
+            f"removed from {item['source']}: {item['removed']:,} of {item['samples']:,} samples "
             f"({item['share']:.1%})"
             for item in self.heaviest.sources[:NAMED]
         ]
-        lines += [f"and of {more}" for more in unnamed(self.heaviest.sources, "source")]
-        if self.shared_image:
-            lines.append(f"warning: {self.shared_image.to_text()}")
+        lines += [f"and from {more}" for more in unnamed(self.heaviest.sources, "source")]
+        if self.suspicious_image_key:
+            lines.append(f"warning: {self.suspicious_image_key.to_text()}")
         return "\n".join(lines)
 
     def _actions(self) -> list[str]:
         rows = [(action, self.actions[action], about) for action, about in _ABOUT]
         if self.unscored.samples:
             rows.insert(1, ("unscored", self.unscored.samples, self.unscored.to_text()))
-        if self.along:
-            about = "of these: the image of a removed sample, under another caption"
-            rows.append(("along", self.along, about))
-        return [f"  {name:10}{count:>14,}  {about}" for name, count, about in rows]
+        if self.shared_image:
+            about = "of the removed: another caption, the image of a removed sample"
+            rows.append(("shared image", self.shared_image, about))
+        return [f"  {name:12}{count:>14,}  {about}" for name, count, about in rows]
 
 
 _ABOUT = (
-    ("keep", "stay as they are"),
+    ("keep", "unchanged"),
     ("drop", "removed"),
-    ("cap", "removed: more than a cap leaves"),
-    ("recaption", "stay, with a caption that should be another"),
+    ("cap", "removed, beyond the number that a cap keeps"),
+    ("recaption", "kept, but need a new caption"),
 )
 
 
 def summarize(matching: Matching, run: str, out: str) -> Summary:
-    """Of the table listed; also asks what each rule would do alone."""
+    """Summarize the table listed, and each rule applied alone."""
     tables = matching.tables
     samples = _one(tables, "SELECT count(*) AS n FROM samples WHERE NOT is_reference")["n"]
     actions = count_listed(tables)
@@ -146,25 +156,25 @@ def summarize(matching: Matching, run: str, out: str) -> Summary:
         rejects={"rows": rejects, "action": matching.policy.rejects},
         by_rule=_by_rule(matching),
         captions_removed=lost["captions"],
-        along=_one(tables, _ALONG)["n"],
+        shared_image=_one(tables, _SHARED_IMAGE)["n"],
         unscored=unscored(tables, run),
-        shared_image=shared_image(tables, samples),
+        suspicious_image_key=suspicious_image_key(tables, samples),
         **_expected(matching, lost),
         heaviest=heaviest(tables, samples),
     )
 
 
 def _expected(matching: Matching, lost: dict[str, Any]) -> dict[str, Any]:
-    """How many of the captions and samples that go are not memorized, and how that is known."""
+    """Return the expected_ fields of a summary; ``lost``: the row of _LOST."""
     captions, samples, by = None, None, None
     if matching.calibrated:
         captions, samples = lost["false_captions"] or 0.0, lost["false_samples"] or 0.0
         by = "calibration"
     elif matching.significance:
-        found = matching.significance
-        captions = (
-            min(found.expected_false(lost["least"]), lost["captions"]) if lost["captions"] else 0.0
-        )
+        captions = 0.0
+        if lost["captions"]:
+            expected = matching.significance.expected_false(lost["least"])
+            captions = min(expected, lost["captions"])
         by = "reference captions"
     return {
         "expected_false_captions": captions,
@@ -173,21 +183,21 @@ def _expected(matching: Matching, lost: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _by_rule(matching: Matching) -> dict[str, ByRule]:
+def _by_rule(matching: Matching) -> dict[str, RuleEffect]:
     rows = matching.tables.query(_BY_RULE).to_pylist()
     decided = {row["rule"]: row for row in rows}
-    found = {}
+    effects = {}
     for number, rule in enumerate(matching.policy.rules, 1):
         row = decided.get(number, {"removed": 0, "recaption": 0})
-        captions = matching.captions(number)
-        found[rule.reason] = ByRule(
+        captions = matching.count_captions(number)
+        effects[rule.reason] = RuleEffect(
             captions=captions,
             removed=row["removed"],
             recaption=row["recaption"],
-            alone=count_alone(matching, number),
+            alone=count_if_only_rule(matching, number),
             missing="" if captions else matching.missing[rule.reason],
         )
-    return found
+    return effects
 
 
 def _one(tables: RunTables, sql: str) -> dict[str, Any]:
@@ -195,42 +205,42 @@ def _one(tables: RunTables, sql: str) -> dict[str, Any]:
     return row
 
 
-def _rule(reason: str, rule: ByRule) -> list[str]:
+def _rule(reason: str, rule: RuleEffect) -> list[str]:
     alone = rule.alone["drop"] + rule.alone["cap"]
-    line = f"  {reason:24}{rule.captions:>12,}{rule.removed:>14,}{alone:>16,}"
+    line = f"  {reason:24}{rule.captions:>12,}{rule.removed:>14,}{alone:>18,}"
     if rule.alone["recaption"]:
-        line += f"  recaptions {rule.recaption:,} ({rule.alone['recaption']:,} alone)"
-    return [line, *([f"    holds for nothing: {rule.missing}"] if rule.missing else [])]
+        line += f"  recaptions {rule.recaption:,} ({rule.alone['recaption']:,} if applied alone)"
+    return [line, *([f"    matches nothing: {rule.missing}"] if rule.missing else [])]
 
 
 def _errors(summary: Summary) -> str:
     rate = summary.expected_false_discovery_rate
     share = f" ({rate:.1%})" if rate is not None else ""
     if summary.expected_by and not summary.captions_removed:
-        return "expected false removals: none, since nothing is removed"
-    captions = f"of {counted(summary.captions_removed, 'caption')}{share}"
+        return "expected false removals: 0, because nothing is removed"
+    captions = f"of {pluralize(summary.captions_removed, 'caption')}{share}"
     if summary.expected_by == "calibration":
         return (
             f"expected false removals: {summary.expected_false_captions:,.1f} {captions}, "
-            f"{summary.expected_false_removals:,.1f} of {counted(summary.removed, 'sample')}, "
+            f"{summary.expected_false_removals:,.1f} of {pluralize(summary.removed, 'sample')}, "
             "by the calibrated probabilities"
         )
     if summary.expected_by:
         return (
             f"expected false removals: at most {summary.expected_false_captions:,.1f} {captions} "
-            f"on average, compared with the {summary.expected_by}; there is no calibration"
+            f"on average, estimated from the {summary.expected_by} (no calibration given)"
         )
     return (
-        "expected false removals: unknown, since there is no calibration for this run, and no "
-        "reference captions; memscan calibrate makes one, --calibration names it"
+        "expected false removals: unknown, because there is no calibration for this run and no "
+        "reference captions; create a calibration with memscan calibrate and pass --calibration"
     )
 
 
 def _rejects(rejects: dict[str, Any]) -> str:
     if not rejects["rows"]:
-        return "no rows were rejected by planning"
-    what = "kept in cleaned copies" if rejects["action"] == "keep" else "dropped as well"
+        return "planning rejected no rows"
+    action = "kept in cleaned copies" if rejects["action"] == "keep" else "dropped as well"
     return (
-        f"{counted(rejects['rows'], 'row')} that planning rejected, no samples and not in the sums "
-        f"above: {what} (rejects = '{rejects['action']}')"
+        f"planning rejected {pluralize(rejects['rows'], 'row')}, not counted above: {action} "
+        f"(rejects = '{rejects['action']}')"
     )

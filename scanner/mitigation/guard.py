@@ -46,6 +46,19 @@ class Guard:
     ``threshold``: value of the signal above which (for bos_mass: below which) a sample counts as
     memorized; by default a running quantile. ``softness``: 0 gives weights 0 and 1; otherwise the
     weight falls smoothly, to 0.5 at the threshold, over about this fraction of it.
+
+    >>> import torch
+    >>> from scanner import Guard, load_model
+    >>> model = load_model("testbed", device="cpu")
+    >>> captions = ["a red fox on a hill", "an old boat near the river"]
+    >>> text = model.encode(model.tokenize(captions)).hidden_BLC
+    >>> noise, timesteps = torch.randn(2, *model.latent_shape()), torch.tensor([500, 500])
+    >>> with Guard(model.unet, signal="bos_mass", threshold=0.5) as guard:
+    ...     prediction = model.unet(noise, timesteps, text).sample
+    ...     loss_B = (prediction - noise).square().flatten(1).mean(1)
+    ...     loss = (loss_B * guard.weigh(timesteps, ["0", "1"], captions)).mean()
+    >>> loss.shape
+    torch.Size([])
     """
 
     def __init__(
@@ -88,11 +101,7 @@ class Guard:
                 stack.callback(hook.remove)
             else:
                 self._record = stack.enter_context(watch_attention(self.unet, self.layers))
-                for hook in (
-                    self.unet.register_forward_pre_hook(self._clear_record),
-                    self.unet.register_forward_hook(self._read_record),
-                ):
-                    stack.callback(hook.remove)
+                stack.callback(self.unet.register_forward_hook(self._read_record).remove)
             self._stack = stack.pop_all()
         return self
 
@@ -134,17 +143,12 @@ class Guard:
         rows."""
         return self.exclusions.write(path, self.signal)
 
-    def _clear_record(self, *_: object) -> None:
-        assert self._record is not None
-        self._record.clear()  # gradient checkpointing runs layers again in the backward pass
-
     def _read_record(self, *_: object) -> None:
         assert self._record is not None
         if not torch.is_grad_enabled():
             return
         statistic = attention_entropy if self.signal == "entropy" else bos_mass
-        layers = [statistic(abar_BL) for abar_BL in self._record.abar]
-        self._statistic_B = torch.stack(layers).mean(0)
+        self._statistic_B = statistic(self._record.abar_NBL).mean(0)
 
     def _compare_with_empty(self, unet: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Compute ‖ε_c − ε_∅‖ (or of velocities) by a second forward with the empty caption."""

@@ -51,6 +51,15 @@ def mitigate(
     Yields an :class:`Intervention`, which records what was edited. Installs no hooks if both edits
     are off. Restores the pipeline on exit. Raises UserError for pipelines, calls and calibrations
     that are not supported.
+
+    >>> import diffusers, torch
+    >>> from scanner import mitigate
+    >>> from scanner.testbed.files import MODEL
+    >>> pipe = diffusers.StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32)
+    >>> with mitigate(pipe, bos_scale=3.0):
+    ...     images = pipe("a red fox on a hill", num_inference_steps=2).images
+    >>> len(images)
+    1
     """
     if not bos_scale > 0:
         raise UsageError(f"bos_scale {bos_scale}: must be positive; 1 changes nothing")

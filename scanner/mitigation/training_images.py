@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from scanner.captions.columns import ColumnOptions, resolve
-from scanner.captions.parquet import Lost, bounded_batches, open_parquet
-from scanner.captions.pictures import (
-    PICTURE_NAMES,
-    NotAPicture,
-    fitted,
-    open_picture,
-    picture_bytes,
+from scanner.captions.images import (
+    IMAGE_DATA_COLUMNS,
+    NotAnImage,
+    image_bytes,
+    open_image,
+    resize_and_crop,
 )
+from scanner.captions.parquet import SkippedRows, bounded_batches, open_parquet
 from scanner.errors import UserError
 from scanner.storage import is_transient, open_input
 
@@ -76,7 +76,7 @@ def read_training_images(
     rows, skipped = [], []
     problems: dict[bytes, str] = {}
     for row, (key, caption, value) in enumerate(zip(keys, captions, values, strict=True)):
-        name, data = str(row if key is None else key), picture_bytes(value)
+        name, data = str(row if key is None else key), image_bytes(value)
         if not caption:
             skipped.append(SkippedSample(row, name, "no caption"))
         elif not data:
@@ -104,7 +104,7 @@ def _read(
             available = list(parquet.schema_arrow.names)
             columns = resolve(available, url, ColumnOptions(caption_column, key_column, keep=()))
             image = image_column or next(
-                (name for name in available if name.lower() in PICTURE_NAMES), None
+                (name for name in available if name.lower() in IMAGE_DATA_COLUMNS), None
             )
             if image is None or image not in available:
                 raise UserError(
@@ -132,7 +132,7 @@ def _columns(
     """Read columns in bounded batches. Raises UserError if a page exceeds the limit."""
     values: dict[str, list[Any]] = {name: [] for name in names}
     for batch in bounded_batches(file, parquet, range(parquet.metadata.num_row_groups), names):
-        if isinstance(batch, Lost):
+        if isinstance(batch, SkippedRows):
             raise UserError(f"{url}: {batch.reason}; rewrite the file with smaller pages")
         for name in names:
             values[name] += batch.column(name).to_pylist()
@@ -142,8 +142,8 @@ def _columns(
 def _problem(data: bytes) -> str:
     """Return why an image cannot be read, or an empty string."""
     try:
-        open_picture(data)
-    except NotAPicture as error:
+        open_image(data)
+    except NotAnImage as error:
         return str(error)
     return ""
 
@@ -154,8 +154,8 @@ def decode_images(files: Sequence[bytes], height: int, width: int) -> Tensor:
     images = []
     for number, data in enumerate(files):
         try:
-            image = fitted(open_picture(data), height, width)
-        except NotAPicture as error:
+            image = resize_and_crop(open_image(data), height, width)
+        except NotAnImage as error:
             raise UserError(f"image {number} of the data set cannot be read: {error}") from error
         images.append(torch.from_numpy(np.array(image)).permute(2, 0, 1))
     return torch.stack(images).float() / 127.5 - 1

@@ -1,4 +1,4 @@
-"""What a U-Net is told of captions."""
+"""Text conditioning of a U-Net."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Of B captions: text hidden states (B, L, C), and what else a family adds, by name, (B, …)."""
+    """Text hidden states (B, L, C) of B captions, and a family's further inputs (B, …) by name."""
 
     hidden_BLC: Tensor
     added: dict[str, Tensor] = field(default_factory=dict)
@@ -16,7 +16,7 @@ class Conditioning:
         return len(self.hidden_BLC)
 
     def expand(self, batch: int) -> "Conditioning":
-        """The one caption of this batch, repeated without copying."""
+        """Return a batch of one repeated ``batch`` times, without copying."""
         return Conditioning(
             self.hidden_BLC.expand(batch, -1, -1),
             {name: value.expand(batch, *value.shape[1:]) for name, value in self.added.items()},

@@ -1,4 +1,4 @@
-"""From latents to pictures: a model's VAE, which scores do without."""
+"""Load a model's VAE, which decodes latents to images. Scoring does not need it."""
 
 from collections.abc import Callable
 
@@ -17,25 +17,25 @@ Decode = Callable[[Tensor], Tensor]
 
 
 def load_vae(files: ModelFiles) -> AutoencoderKL:
-    """A model's VAE in float32 on the CPU, from safetensors only. Raises UserError without one."""
+    """Load a model's VAE in float32 on the CPU, from safetensors. Raises UserError without one."""
     if files.checkpoint:
         if not any(key.startswith(VAE) for key in outline(files.name, files.checkpoint)):
             raise model_error(
                 files.name,
-                f"no VAE in it (no weights named {VAE}*), so there are no pictures to be had from "
-                "it; save the model with its VAE as a diffusers directory",
+                f"it contains no VAE (no weights named {VAE}*) and cannot generate images; save "
+                "the model with its VAE as a diffusers directory",
             )
         return load_vae_of_single_file(files.name, files.checkpoint, files.folder)
     folder = files.folder / "vae"
-    fetch_weights(files.name, files.folder, files.revision, {"vae": AutoencoderKL})
+    fetch_weights(files.name, files.folder, files.spec.revision, {"vae": AutoencoderKL})
     refuse_missing(files.name, folder, expected_files(files.name, folder, AutoencoderKL))
     return load_part(files.name, folder, AutoencoderKL, torch.float32)
 
 
 def load_decoder(files: ModelFiles, device: str) -> Decode:
-    """What turns latents (B, C, h, w) into pictures (B, 3, H, W) in [0, 1].
+    """Return a function that decodes latents (B, C, h, w) to images (B, 3, H, W) in [0, 1].
 
-    It works in float32 whatever the model's precision, since SDXL's VAE overflows in float16.
+    It computes in float32 whatever the model's dtype, since SDXL's VAE overflows in float16.
     Raises UserError for a model without a VAE.
     """
     vae = load_vae(files)

@@ -1,7 +1,7 @@
-"""What scoring needs of a model, whatever its family."""
+"""The interface between scoring and a model family."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from diffusers import DDIMScheduler
@@ -19,19 +19,19 @@ NOISE_LEVELS = (
     "prediction_type",
     "rescale_betas_zero_snr",
 )
-"""What a scheduler's configuration decides of a score."""
+"""Entries of a scheduler's configuration that affect scores."""
 
 
 class DiffusionModel(ABC):
-    """A U-Net, its text side and its noise levels.
+    """A U-Net with its text encoders and noise levels.
 
-    Scores use DDIM with the model's own noise levels, whatever scheduler its pipeline brings,
-    so that a score depends on the weights alone (signals.md, notation).
+    Scores use DDIM with the model's own noise levels, whatever scheduler its pipeline uses, so that
+    a score depends only on the weights (scanner/signals/README.md).
 
-    A family says what it is made of (``parts``, ``tokenizers``, and ``settings``: entries of
-    model_index.json that decide a score, with their defaults), how it encodes captions, and which
-    layers are its early ones. One that denoises otherwise than a U-Net with cross-attention does
-    also overrides ``layers``, ``predict_noise``, ``alpha`` and ``denoise_step``.
+    A family declares its components (``parts``, ``tokenizers``, and ``settings``: entries of
+    model_index.json that affect scores, with their defaults), how it encodes captions, and its
+    early layers. A family that is not a U-Net with cross-attention also overrides ``layers``,
+    ``predict_noise``, ``alpha`` and ``denoise_step``.
     """
 
     family: ClassVar[str]
@@ -40,7 +40,7 @@ class DiffusionModel(ABC):
     settings: ClassVar[dict[str, Any]] = {}
 
     layers: list[str]
-    """Names of the cross-attentions in the order in which they run."""
+    """Names of the cross-attention modules in execution order."""
     entropy_layer: int
     early_layers: tuple[int, ...]
     map_layers: tuple[int, ...] = (0, 1)
@@ -60,21 +60,27 @@ class DiffusionModel(ABC):
         self.pixels_per_latent = pixels_per_latent
         self.layers = cross_attention_layers(unet)
 
+    def to(self, device: str) -> Self:
+        """Move the model to a device, in place."""
+        for name in self.parts:
+            getattr(self, name).to(device)
+        return self
+
     @property
     @abstractmethod
     def anisotropy_weights(self) -> tuple[float, float]:
-        """(norm, cosine) of the weighted sum (signals.md, anisotropy)."""
+        """Weights (norm, cosine) of the sum in :func:`scanner.signals.noise.anisotropy`."""
 
     @abstractmethod
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
-        """What the U-Net is told of each caption.
+        """Return the text conditioning of each caption.
 
-        ``latent_shape``: of the picture that is imagined, for families whose U-Net is told its
-        size; the model's own by default.
+        ``latent_shape``: of the generated image, for families conditioned on its size; defaults to
+        the model's own.
         """
 
     def encode_empty(self, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
-        """What it is told where there is no caption: a batch of one."""
+        """Return the conditioning of the empty caption, as a batch of one."""
         return self.encode(self.tokenize([""]), latent_shape)
 
     @property
@@ -86,7 +92,7 @@ class DiffusionModel(ABC):
         return self.unet.dtype
 
     def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
-        """(C, h, w) of the latents, the model's own size by default; height and width in pixels."""
+        """Return the latent shape (C, h, w) of an image size in pixels, by default the model's."""
         size, config = self.unet.config.sample_size, self.unet.config
         own = (size, size) if isinstance(size, int) else tuple(size)
         return (
@@ -99,40 +105,45 @@ class DiffusionModel(ABC):
         return tokenize(self.tokenizer, captions)
 
     def timesteps(self, steps: int) -> Tensor:
-        """The DDIM schedule, the noisiest first."""
+        """Return the timesteps of the DDIM schedule, noisiest first."""
         self.scheduler.set_timesteps(steps)
         return self.scheduler.timesteps
 
     def predict_noise(self, x_BCHW: Tensor, timestep: int, text: Conditioning) -> Tensor:
-        """ε in float32 for latents in float32, whatever the model's prediction type."""
-        guess = self.unet(
+        """Return ε (B, C, H, W) in float32 for float32 latents, for any prediction type."""
+        prediction_BCHW = self.unet(
             x_BCHW.to(self.device, self.dtype),
-            timestep,
+            torch.full((1,), timestep, device=self.device),  # an int would be copied to the device
             text.hidden_BLC,
             added_cond_kwargs=text.added or None,
             return_dict=False,
-        )[0].float()
+        )[0]
+        return self.as_noise(prediction_BCHW, x_BCHW, timestep)
+
+    def as_noise(self, prediction_BCHW: Tensor, x_BCHW: Tensor, timestep: int) -> Tensor:
+        """Convert the U-Net's prediction for latents x to ε in float32, for any prediction type."""
+        prediction = prediction_BCHW.float()
         if self.scheduler.config.prediction_type == "epsilon":
-            return guess
+            return prediction
         alpha = self.scheduler.alphas_cumprod[timestep]
-        return alpha.sqrt() * guess + (1 - alpha).sqrt() * x_BCHW.to(self.device)
+        return alpha.sqrt() * prediction + (1 - alpha).sqrt() * x_BCHW.to(prediction.device)
 
     def alpha(self, timestep: int) -> float:
-        """ᾱ_t: the share of the signal's variance that is left at a timestep."""
+        """Return ᾱ_t, the share of signal variance left at a timestep."""
         return float(self.scheduler.alphas_cumprod[timestep])
 
     def denoise_step(self, x_BCHW: Tensor, noise_BCHW: Tensor, timestep: int, steps: int) -> Tensor:
-        """The latents one step of a DDIM schedule later (Song et al. 2021, eq. 12, η = 0)."""
-        before = timestep - self.scheduler.config.num_train_timesteps // steps
+        """Return the latents after one DDIM step (Song et al. 2021, eq. 12, η = 0)."""
+        next_timestep = timestep - self.scheduler.config.num_train_timesteps // steps
         now = self.alpha(timestep)
-        # set_alpha_to_one=False: after the last step, the first training step's level.
-        later = self.alpha(max(before, 0))
+        # set_alpha_to_one=False: the last step ends at the level of training step 0.
+        later = self.alpha(max(next_timestep, 0))
         clean = (x_BCHW - (1 - now) ** 0.5 * noise_BCHW) / now**0.5
         return later**0.5 * clean + (1 - later) ** 0.5 * noise_BCHW
 
 
 def score_scheduler(config: dict[str, Any]) -> DDIMScheduler:
-    """DDIM with the noise levels and prediction type of a model's own scheduler configuration."""
+    """Return DDIM with the noise levels and prediction type of a scheduler configuration."""
     return DDIMScheduler(
         **{name: config[name] for name in NOISE_LEVELS if config.get(name) is not None},
         clip_sample=False,
@@ -143,9 +154,9 @@ def score_scheduler(config: dict[str, Any]) -> DDIMScheduler:
 
 
 def cross_attention_layers(unet: torch.nn.Module) -> list[str]:
-    """Names of the cross-attention modules in the order in which the U-Net runs them.
+    """Return the names of the cross-attention modules in execution order.
 
-    Modules are registered with the mid block last; it runs between the down and the up blocks.
+    The mid block is registered last but runs between the down and the up blocks.
     """
     names = [name for name, _ in unet.named_modules() if name.endswith(".attn2")]
     order = ("down_blocks", "mid_block", "up_blocks")

@@ -1,4 +1,4 @@
-"""Bring a model's files to this machine: from a directory, a store, or the hub."""
+"""Fetch a model's files to this machine from a directory, a store or the hub."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ VARIANTS = ("*.fp16.*", "*non_ema*")
 
 
 def local_copy(name: str) -> Path | None:
-    """A local path as it is, a URL's copy on this machine; None for what is neither."""
+    """Return a local path, or the local copy of a URL; None if the name is neither."""
     if "://" in name:
         return fetch(name, Path.home() / ".cache" / "memscan" / "models")
     path = local_path(name)
@@ -27,10 +27,10 @@ def local_copy(name: str) -> Path | None:
 
 
 def fetch_configuration(name: str, revision: str | None = None) -> tuple[Path, str | None]:
-    """A model's directory, and its revision if it is from the hub; then without its weights.
+    """Return a model's directory, and its revision if it is from the hub (then without weights).
 
-    ``name``: ``testbed``, a local directory, a URL of one, or a hub id. Raises UserError where it
-    cannot be had.
+    ``name``: ``testbed``, a local directory, a URL of one, or a hub id. Raises UserError if it is
+    unavailable.
     """
     if name == "testbed":
         return TESTBED, None
@@ -53,13 +53,13 @@ def fetch_configuration(name: str, revision: str | None = None) -> tuple[Path, s
 
 
 def configuration_here(name: str, revision: str | None = None) -> Path:
-    """The directory of a model that is on this machine; nothing is fetched.
+    """Return the directory of a model that is on this machine, without fetching anything.
 
-    For names that a run holds, which others may have written. Raises UserError for a URL, and for a
-    model of the hub that has not been downloaded.
+    For names in a run, which is untrusted. Raises UserError for a URL, and for a hub model that has
+    not been downloaded.
     """
     if "://" in name:
-        raise model_error(name, "a run's own URL, which is not fetched to read the run")
+        raise model_error(name, "a URL from a run, which is not fetched")
     if name == "testbed" or Path(name).expanduser().exists():
         return fetch_configuration(name)[0]
     if not _HUB_ID.fullmatch(name):
@@ -70,10 +70,9 @@ def configuration_here(name: str, revision: str | None = None) -> Path:
 def fetch_weights(
     name: str, folder: Path, revision: str | None, parts: Mapping[str, type[Any]]
 ) -> None:
-    """Download what weights a model on the hub lacks in its directory; nothing for others.
+    """Download the weights that a hub model's directory lacks; do nothing for other models.
 
-    ``parts``: their classes by name. What is there already needs no network, which would be tried
-    for long where there is none.
+    ``parts``: classes by name. Uses no network if nothing is missing: offline, it would wait long.
     """
     if revision is None:
         return
@@ -101,8 +100,8 @@ def _download(
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise model_error(
             name,
-            f"not to be had from the hub: {first}; check the name, the network and, for gated "
-            "models, the token; a directory or URL in the diffusers layout, a .safetensors "
-            "checkpoint and testbed need no hub",
+            f"cannot be downloaded from the hub: {first}; check the name, the network and, for "
+            "gated models, the token; a directory or URL in the diffusers layout, a .safetensors "
+            "checkpoint and testbed do not need the hub",
         ) from error
     return Path(folder)

@@ -1,5 +1,6 @@
-"""Find a model by its name, and check that it is one that can be scored."""
+"""Find a model by name, and check that it can be scored."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,44 +16,47 @@ from scanner.models.single_file import (
     is_single_file,
     refuse_other_prediction,
 )
+from scanner.models.spec import ModelSpec
 from scanner.models.weights import ENDING, refuse_missing
 
 LORA = "pytorch_lora_weights.safetensors"
 
 
-def find_model(
-    name: str,
-    revision: str | None = None,
-    *,
-    model_config: str | None = None,
-    lora: str | None = None,
-    lora_scale: float = 1.0,
-) -> ModelFiles:
-    """Bring a model's files here and check them.
+def find_model(model: str | ModelSpec) -> ModelFiles:
+    """Bring a model's files to this machine and check them.
 
-    ``name``: ``testbed``; a local directory, or a URL of one in a store; a hub id such as
-    ``CompVis/stable-diffusion-v1-4``; a single .safetensors checkpoint, local or a URL, whose
-    configuration is that of ``model_config`` (see :func:`find_single_file`). ``lora``: see
-    :func:`find_lora`. Raises UserError where something cannot be had, is damaged or incomplete, or
-    is of a class that is not supported; the message names the file or part and the remedy.
+    ``model``: a spec, or the name in one. The spec of the result pins the revision. Raises
+    UserError if a file cannot be fetched, is damaged or incomplete, or is of a class that is not
+    supported; the message names the file or part and the remedy.
     """
+    spec = ModelSpec(model) if isinstance(model, str) else model
+    name = spec.name
     if is_single_file(name):
-        checkpoint, folder = find_single_file(name, model_config)
+        checkpoint, folder = find_single_file(name, spec.config)
         with opening(name, str(folder)):
-            pipeline = _pipeline(model_config or name, folder)
-            files = ModelFiles(name, folder, None, pipeline, checkpoint)
+            pipeline = _pipeline(spec.config or name, folder)
+            files = ModelFiles(replace(spec, revision=None), folder, pipeline, checkpoint)
             _refuse_damage(files)
     else:
-        if model_config:
+        if spec.config:
             raise UserError(f"--model-config is for single files; {name} has its own configuration")
-        folder, pinned = fetch_configuration(name, revision)
-        if revision is not None and pinned is None:
+        folder, pinned = fetch_configuration(name, spec.revision)
+        if spec.revision is not None and pinned is None:
             raise UserError(f"--revision is for models on the hub; {name} is not one")
         with opening(name, str(folder)):
-            files = ModelFiles(name, folder, pinned, _pipeline(name, folder))
+            files = ModelFiles(replace(spec, revision=pinned), folder, _pipeline(name, folder))
             _refuse_damage(files)
-    if lora:
-        files = replace(files, lora=find_lora(lora), lora_scale=lora_scale)
+    return replace(files, lora=find_lora(spec.lora)) if spec.lora else files
+
+
+def find_same_model(spec: ModelSpec, weights: str) -> ModelFiles:
+    """Return the model's files on this node. Raises RuntimeError if their hash is not ``weights``,
+    the one that the command started with."""
+    files = find_model(spec)
+    if files.weights_hash() != weights:
+        raise RuntimeError(
+            f"{spec.name} on {os.uname().nodename} has other weights than the command started with"
+        )
     return files
 
 
@@ -67,7 +71,7 @@ def _refuse_damage(files: ModelFiles) -> None:
         refuse_other_prediction(files.name, files.checkpoint, kind)
         return
     # Last: the weights of a model that is refused can be large.
-    fetch_weights(files.name, files.folder, files.revision, files.family.parts)
+    fetch_weights(files.name, files.folder, files.spec.revision, files.family.parts)
     for part in files.family.parts:
         refuse_missing(files.name, files.folder / part, files.weight_files(part))
 

@@ -1,4 +1,4 @@
-"""Whether the parts of a model fit each other, by their configurations alone."""
+"""Check that the parts of a model match each other, from their configurations."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from scanner.models.opening import model_error, opening
 from scanner.models.parts import ATTENTION
 from scanner.models.tokenizers import open_tokenizer, refuse_other_tokenizer
 
-_ONE_MODEL = "put the parts of one model together, or save it again"
+_ONE_MODEL = "use parts of the same model, or save it again"
 
 
 def refuse_misfit(files: ModelFiles) -> None:
-    """Raise UserError where a part's configuration is missing, damaged or of another model."""
+    """Raise UserError if a part's configuration is missing, damaged or from another model."""
     unet, vae = files.config("unet"), files.config("vae")
     encoders = [part for part in files.family.parts if part != "unet"]
     texts = {part: _text_config(files, part) for part in encoders}
@@ -36,20 +36,20 @@ def refuse_misfit(files: ModelFiles) -> None:
 
 
 def _text_config(files: ModelFiles, part: str) -> CLIPTextConfig:
-    place = f"{part}/config.json"
+    file = f"{part}/config.json"
     if named := _named_attention(files.config(part)):
         raise model_error(
             files.title,
-            f"{place}: attention by {named}, which can be code from elsewhere; remove the entry",
+            f"{file}: attention implementation {named}, which can be remote code; remove the entry",
         )
-    with opening(files.title, place):
+    with opening(files.title, file):
         return CLIPTextConfig.from_pretrained(
             files.folder / part, local_files_only=True, trust_remote_code=False
         )
 
 
 def _named_attention(value: Any) -> str:
-    """Return what a configuration, or one within it, names as its attention; "" for PyTorch's."""
+    """Return the attention implementation that a configuration names; "" for PyTorch's."""
     if not isinstance(value, dict):
         return ""
     for key, inner in value.items():
@@ -63,8 +63,8 @@ def _refuse_width(name: str, unet: dict[str, Any], widths: dict[str, int]) -> No
     if unet.get("encoder_hid_dim") is not None:
         return  # it projects the text to its own width
     width = unet.get("cross_attention_dim", 1280)
-    wanted = set(width) if isinstance(width, list) else {width}
-    if wanted != {sum(widths.values())}:
+    expected = set(width) if isinstance(width, list) else {width}
+    if expected != {sum(widths.values())}:
         texts = " and ".join(f"{part} gives {width}" for part, width in widths.items())
         raise model_error(
             name,
@@ -74,7 +74,7 @@ def _refuse_width(name: str, unet: dict[str, Any], widths: dict[str, int]) -> No
 
 
 def _refuse_pooled(name: str, unet: dict[str, Any], texts: dict[str, CLIPTextConfig]) -> None:
-    """Of a U-Net that is also given a pooled text and sizes (SDXL)."""
+    """Raise UserError for mismatched pooled-text and size conditioning (SDXL)."""
     kind = unet.get("addition_embed_type")
     second = texts.get("text_encoder_2")
     if kind not in (None, "text_time") or (kind is None) != (second is None):
@@ -84,11 +84,11 @@ def _refuse_pooled(name: str, unet: dict[str, Any], texts: dict[str, CLIPTextCon
             f"{len(texts)} text encoder{'s' * (len(texts) > 1)}; {_ONE_MODEL}",
         )
     if second is not None:
-        wanted = unet["projection_class_embeddings_input_dim"]
+        expected = unet["projection_class_embeddings_input_dim"]
         given = 6 * unet["addition_time_embed_dim"] + second.projection_dim
-        if wanted != given:
+        if expected != given:
             raise model_error(
                 name,
-                f"unet/config.json: projection_class_embeddings_input_dim {wanted}, but "
+                f"unet/config.json: projection_class_embeddings_input_dim {expected}, but "
                 f"text_encoder_2 and six sizes give {given}; {_ONE_MODEL}",
             )

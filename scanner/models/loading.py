@@ -15,6 +15,7 @@ from scanner.models.lora import fuse_lora
 from scanner.models.model_files import ModelFiles
 from scanner.models.parts import load_part
 from scanner.models.single_file import load_single_file
+from scanner.models.spec import ModelSpec
 from scanner.models.threads import limit_threads
 from scanner.models.tokenizers import open_tokenizer
 
@@ -23,46 +24,41 @@ NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safet
 
 
 def load_tokenizer(files: ModelFiles, name: str = "tokenizer") -> CLIPTokenizer:
-    """A tokenizer alone; the first is what planning needs."""
+    """Load one of a model's tokenizers; planning needs only the first."""
     return open_tokenizer(files.title, files.folder / name)
 
 
-def tokenizer_of(name: str, revision: str | None, model_config: str | None) -> CLIPTokenizer:
-    """A run's model's first tokenizer, if it is on this machine: nothing is fetched.
+def local_tokenizer(spec: ModelSpec) -> CLIPTokenizer:
+    """Load a model's first tokenizer without fetching anything.
 
-    Raises UserError where it is not here.
+    Raises UserError if it is not on this machine.
     """
-    folder = configuration_here(model_config or name, None if model_config else revision)
-    return open_tokenizer(model_config or name, folder / "tokenizer")
+    name = spec.config or spec.name
+    folder = configuration_here(name, None if spec.config else spec.revision)
+    return open_tokenizer(name, folder / "tokenizer")
 
 
 def load_model(
-    name: str | ModelFiles,
-    revision: str | None = None,
-    dtype: str = "auto",
+    model: str | ModelSpec | ModelFiles,
+    dtype: str | None = None,
     device: str = "auto",
     weights: str | None = None,
-    *,
-    model_config: str | None = None,
-    lora: str | None = None,
-    lora_scale: float = 1.0,
 ) -> DiffusionModel:
-    """Load a model for scoring, its LoRA fused.
+    """Load a model for scoring, with its LoRA fused.
 
-    ``name``, ``revision``, ``model_config``, ``lora``, ``lora_scale``: as :func:`find_model` takes
-    them, or what it found. ``device``: ``cuda`` where there is one by default, else ``cpu``;
-    ``dtype``: float16 on cuda and float32 on cpu by default. ``weights``: the hash of the files,
-    if it is known already.
+    ``model``: a name, a spec, or the files of :func:`find_model`. ``dtype``: replaces the spec's;
+    ``auto`` is float16 on cuda and float32 on the cpu. ``device``: ``cuda`` if available by
+    default. ``weights``: the hash of the files, if known.
+
+    >>> from scanner import load_model
+    >>> model = load_model("testbed", device="cpu")
+    >>> model.family, str(model.dtype)
+    ('stable-diffusion', 'torch.float32')
     """
-    if isinstance(name, str):
-        files = find_model(
-            name, revision, model_config=model_config, lora=lora, lora_scale=lora_scale
-        )
-    else:
-        files = name
+    files = model if isinstance(model, ModelFiles) else find_model(model)
     device = choose_device(device)
     return files.family(
-        **components_of(files, choose_dtype(dtype, device), device),
+        **components_of(files, choose_dtype(dtype or files.spec.dtype, device), device),
         **files.settings,
         weights=weights or files.weights_hash(),
         pixels_per_latent=files.pixels_per_latent,
@@ -79,7 +75,7 @@ def components_of(files: ModelFiles, dtype: str, device: str) -> dict[str, Any]:
     }
     if files.lora:
         pipe = build_pipeline(files.pipeline, {**components, "vae": None})
-        fuse_lora(files.lora, files.lora_scale, pipe, tuple(files.family.parts))
+        fuse_lora(files.lora, files.spec.lora_scale, pipe, tuple(files.family.parts))
     return components
 
 

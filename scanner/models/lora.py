@@ -1,4 +1,4 @@
-"""A LoRA on top of a model: found, and fused into its weights."""
+"""Find a LoRA and fuse it into a model's weights."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from scanner.models.parts import quiet
 from scanner.models.weights import outline
 
 USUAL_NAME = "pytorch_lora_weights.safetensors"
-# How the two matrices of a layer are called, by format.
+# Names of a layer's two matrices, by format.
 PAIRS = (
     (".lora_down.", ".lora_up."),
     (".lora.down.", ".lora.up."),
@@ -19,15 +19,15 @@ PAIRS = (
     (".lora_A.", ".lora_B."),
     (".lora_linear_layer.down.", ".lora_linear_layer.up."),
 )
-BOTH_WAYS = (*PAIRS, *((up, down) for down, up in PAIRS))
+BOTH_ORDERS = (*PAIRS, *((up, down) for down, up in PAIRS))
 
 
 def find_lora(name: str) -> Path:
-    """The LoRA's file on this machine.
+    """Return the LoRA's file on this machine.
 
     ``name``: a local path or URL of a .safetensors file, or of a directory with one (or with
-    diffusers' pytorch_lora_weights.safetensors). Raises UserError for anything else, and for
-    DoRA, whose magnitudes diffusers leaves out.
+    diffusers' pytorch_lora_weights.safetensors). Raises UserError for anything else, and for DoRA,
+    whose magnitudes diffusers ignores.
     """
     path = local_copy(name)
     if path is None:
@@ -46,33 +46,33 @@ def find_lora(name: str) -> Path:
 
 
 def _refuse_keys(name: str, keys: set[str]) -> None:
-    """Raise UserError for weights that diffusers would leave out, or fill in, without a word."""
+    """Raise UserError for weights that diffusers would silently ignore or fill in."""
     magnitudes = sorted(key for key in keys if "dora_scale" in key)
     if magnitudes:
         raise model_error(name, f"a DoRA ({magnitudes[0]}) is not supported; a LoRA is")
-    pairs = {key: key.replace(*marks) for key in keys for marks in BOTH_WAYS if marks[0] in key}
+    pairs = {key: key.replace(*marks) for key in keys for marks in BOTH_ORDERS if marks[0] in key}
     unknown = sorted(key for key in keys - pairs.keys() if not key.endswith(".alpha"))
     lacking = sorted(set(pairs.values()) - keys)
     if unknown or not pairs:
         some = ", ".join(unknown[:3]) or "none"
         raise model_error(
             name,
-            f"{len(unknown)} of its {len(keys)} weights are not of a LoRA ({some}); supported is a "
-            "LoRA in the format of diffusers or kohya, with nothing else beside it",
+            f"{len(unknown)} of its {len(keys)} weights do not belong to a LoRA ({some}); "
+            "supported are LoRA files in the format of diffusers or kohya, without other weights",
         )
     if lacking:
         raise model_error(
             name,
-            f"{len(lacking)} of a pair of weights missing ({', '.join(lacking[:3])}): the file is "
-            "partial; download or save it again",
+            f"{len(lacking)} weights of a pair are missing ({', '.join(lacking[:3])}): the file is "
+            "incomplete; download or save it again",
         )
 
 
 def fuse_lora(path: Path, scale: float, pipe: Any, parts: tuple[str, ...]) -> None:
-    """Add a LoRA, times ``scale``, to the weights of these parts of a pipeline, in place.
+    """Add a LoRA, multiplied by ``scale``, to the weights of a pipeline's parts, in place.
 
-    In the diffusers format, and in kohya's, which diffusers converts. Raises UserError where the
-    LoRA was made for another architecture.
+    Takes the diffusers format, and kohya's, which diffusers converts. Raises UserError if the LoRA
+    was made for another architecture.
     """
     name, pipeline = f"--lora {path}", type(pipe).__name__
     with opening(name, f"does not fit a {pipeline}", "was it made for another model?"), quiet():
@@ -83,12 +83,12 @@ def fuse_lora(path: Path, scale: float, pipe: Any, parts: tuple[str, ...]) -> No
             local_files_only=True,
             adapter_name="lora",
         )
-    there = sum(any(down in key for down, _ in PAIRS) for key in outline(name, path))
-    taken = sum(isinstance(m, LoraLayer) for part in parts for m in getattr(pipe, part).modules())
-    if taken < there or not taken:  # diffusers leaves out what it does not know
+    expected = sum(any(down in key for down, _ in PAIRS) for key in outline(name, path))
+    loaded = sum(isinstance(m, LoraLayer) for part in parts for m in getattr(pipe, part).modules())
+    if loaded < expected or not loaded:  # diffusers ignores unknown layers
         raise model_error(
             name,
-            f"{taken} of its {there} layers belong to this {pipeline}; was it made for another "
+            f"{loaded} of its {expected} layers belong to this {pipeline}; was it made for another "
             "model?",
         )
     pipe.fuse_lora(components=list(parts), lora_scale=scale, adapter_names=["lora"])

@@ -1,4 +1,4 @@
-"""A model on this machine: where its files are, and the hash of what is loaded from them."""
+"""A model's files on this machine, and the hash of what is loaded from them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,27 +10,31 @@ from scanner.models.families import FAMILIES
 from scanner.models.hashing import ModelHash
 from scanner.models.opening import model_error, opening, read_json
 from scanner.models.single_file import is_scored
-from scanner.models.tokenizers import open_tokenizer, what_decides
+from scanner.models.spec import ModelSpec
+from scanner.models.tokenizers import open_tokenizer, tokenization_rules
 from scanner.models.weights import expected_files
 
-BUFFERS = ("position_ids",)  # of old text encoders; computed now
+BUFFERS = ("position_ids",)  # in old text encoders; now computed
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model on this machine: where, which revision, and what its pipeline is.
+    """A model's files on this machine.
 
-    checkpoint: the single file with its weights; ``folder`` then has its configuration alone.
-    lora: a LoRA to fuse into them, times ``lora_scale``.
+    spec: with the revision pinned. folder: its directory. pipeline: its pipeline class.
+    checkpoint: a single file with all weights, if any; ``folder`` then holds only the
+    configuration. lora: the file of a LoRA to fuse into the weights, if any.
     """
 
-    name: str
+    spec: ModelSpec
     folder: Path
-    revision: str | None
     pipeline: str
     checkpoint: Path | None = None
     lora: Path | None = None
-    lora_scale: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
 
     @property
     def family(self) -> type[DiffusionModel]:
@@ -38,7 +42,7 @@ class ModelFiles:
 
     @property
     def title(self) -> str:
-        """The model's name, with where its configuration is if that is elsewhere."""
+        """The model's name, with the location of its configuration if that is elsewhere."""
         return f"{self.name} with the configuration {self.folder}" if self.checkpoint else self.name
 
     def config(self, part: str) -> dict[str, Any]:
@@ -51,13 +55,13 @@ class ModelFiles:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The entries of model_index.json that decide a score."""
+        """Entries of model_index.json that affect scores."""
         index = read_index(self.title, self.folder)
         return {name: index.get(name, own) for name, own in self.family.settings.items()}
 
     @property
     def pixels_per_latent(self) -> int:
-        """Pixels of a picture along one side of a latent."""
+        """Image pixels per latent pixel along one side."""
         with opening(self.title, "vae/config.json"):
             return 2 ** (len(self.config("vae")["block_out_channels"]) - 1)
 
@@ -66,27 +70,29 @@ class ModelFiles:
         return expected_files(self.name, self.folder / part, self.family.parts[part])
 
     def weights_hash(self) -> str:
-        """Return the SHA-256 of everything that decides a score, however it is stored.
+        """Return the SHA-256 of everything that affects scores, independent of how it is stored.
 
-        Weights as they are stored, tokenizers, configurations, noise levels, and the LoRA with its
-        scale; not how the weights are sharded, nor the files beside those that are loaded.
+        Covers stored weights, tokenizers, configurations, noise levels, and the LoRA with its
+        scale; not the sharding, nor files that are not loaded.
         """
-        found = ModelHash()
-        found.add_settings("pipeline", [self.pipeline, self.settings, self.pixels_per_latent])
+        digest = ModelHash()
+        digest.add_settings("pipeline", [self.pipeline, self.settings, self.pixels_per_latent])
         for part in self.family.parts:
-            found.add_config(part, self.config(part))
+            digest.add_config(part, self.config(part))
         for part in self.family.tokenizers:
-            found.add_settings(part, what_decides(open_tokenizer(self.title, self.folder / part)))
+            digest.add_settings(
+                part, tokenization_rules(open_tokenizer(self.title, self.folder / part))
+            )
         with opening(self.title, "scheduler/scheduler_config.json"):
             levels = score_scheduler(self.config("scheduler")).config
-            found.add_settings("scheduler", {name: levels[name] for name in NOISE_LEVELS})
+            digest.add_settings("scheduler", {name: levels[name] for name in NOISE_LEVELS})
         for name, files in self._weights():
             with opening(self.name, name):
-                found.add_tensors(name, files, is_scored if self.checkpoint else _is_loaded)
+                digest.add_tensors(name, files, is_scored if self.checkpoint else _is_loaded)
         if self.lora:
             with opening(self.name, f"--lora {self.lora}"):
-                found.add_lora(self.lora, self.lora_scale)
-        return found.hexdigest()
+                digest.add_lora(self.lora, self.spec.lora_scale)
+        return digest.hexdigest()
 
     def _weights(self) -> Iterator[tuple[str, list[Path]]]:
         if self.checkpoint:
@@ -97,8 +103,8 @@ class ModelFiles:
 
     def _absent(self, part: str) -> str:
         alike = sorted(path.name for path in self.folder.glob(f"{part}*") if path.is_dir())
-        there = f" ({', '.join(alike)} is there: rename it if it is the one to scan)"
-        return f"{part}/: missing; download or save the model again{there if alike else ''}"
+        hint = f" (found {', '.join(alike)}: rename it if it is the one to scan)"
+        return f"{part}/: missing; download or save the model again{hint if alike else ''}"
 
 
 def read_index(name: str, folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Open a model's files: whatever is wrong with them becomes one line with a remedy."""
+"""Open a model's files, turning any damage into a one-line error with a remedy."""
 
 import json
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ AGAIN = "download or save the model again"
 
 
 def model_error(name: str, problem: str) -> UserError:
-    """Return the error of a model; ``problem``: the file or part, what is wrong, the remedy."""
+    """Return an error about a model; ``problem``: the file or part, what is wrong, the remedy."""
     return UserError(f"model: {name}: {problem}")
 
 
 @contextmanager
 def opening(name: str, place: str, remedy: str = AGAIN) -> Iterator[None]:
-    """Turn whatever a damaged file leads to in the libraries into one UserError.
+    """Turn any library error caused by a damaged file into one UserError.
 
-    ``place``: the file or part that is opened. Errors of memory and devices are raised as they
-    are, since they say nothing about the file.
+    ``place``: the file or part being opened. Memory and device errors pass unchanged, since they
+    say nothing about the file.
     """
     try:
         yield
@@ -33,7 +33,7 @@ def opening(name: str, place: str, remedy: str = AGAIN) -> Iterator[None]:
     except PermissionError as error:
         file = f" ({error.filename})" if error.filename else ""
         raise model_error(
-            name, f"{place}: may not be read{file}; give this user the permission"
+            name, f"{place}: permission denied{file}; grant this user read access"
         ) from error
     except Exception as error:
         raise model_error(name, f"{place}: {_reason(error)}; {remedy}") from error
@@ -43,14 +43,14 @@ def read_json(name: str, path: Path, place: str) -> dict[str, Any]:
     """Return the object in a model's JSON file. Raises UserError for anything else."""
     refuse_pointer(name, path, place)
     with opening(name, place):
-        found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise model_error(name, f"{place}: not a JSON object but {_shown(found)}; {AGAIN}")
-    return found
+        value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise model_error(name, f"{place}: not a JSON object but {_shown(value)}; {AGAIN}")
+    return value
 
 
 def refuse_pointer(name: str, path: Path, place: str) -> None:
-    """Raise UserError for a git-LFS pointer, and for what cannot be read at all."""
+    """Raise UserError for a git-LFS pointer or an unreadable file."""
     with opening(name, place), path.open("rb") as file:
         is_pointer = file.read(len(POINTER)) == POINTER
     if is_pointer:
@@ -73,7 +73,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8 text"
     if isinstance(error, KeyError):
-        return f"{error} is missing in it"
+        return f"{error} is missing"
     first = next(iter(str(error).splitlines()), "")
     return f"cannot be loaded ({type(error).__name__}: {first})"
 

@@ -1,4 +1,4 @@
-"""Load one part of a model, and refuse it unless every weight is in its file."""
+"""Load one part of a model, and refuse it unless all its weights are in the file."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from scanner.models.opening import AGAIN, model_error, opening
 
-# Of a whole CLIP model, when it serves as a text encoder: nothing reads them here.
+# Weights of a whole CLIP model that serves as a text encoder; not used here.
 UNUSED = ("vision_model.", "visual_projection.", "text_projection.", "logit_scale")
 WRAPPERS = {
     "module.": "DistributedDataParallel",
@@ -22,14 +22,13 @@ WRAPPERS = {
 ADAPTED = (".base_layer.", "base_model.", "lora_")
 SHOWN = 3
 ATTENTION = "sdpa"
-"""How text encoders compute attention, whatever their configuration says."""
+"""Attention implementation of text encoders, whatever their configuration says."""
 
 
 def load_part(name: str, folder: Path, kind: type[Any], dtype: torch.dtype) -> Any:
-    """Load a part of a model from safetensors.
+    """Load a part of a model from safetensors in its folder.
 
-    ``folder``: the part's own. Raises UserError where the weights are missing, misnamed or of
-    other shapes than the configuration beside them.
+    Raises UserError if weights are missing, misnamed or of other shapes than in its configuration.
     """
     place = f"{folder.name}/"
     with opening(name, place), quiet():
@@ -40,7 +39,7 @@ def load_part(name: str, folder: Path, kind: type[Any], dtype: torch.dtype) -> A
             local_files_only=True,
             **_own_code(kind),
             output_loading_info=True,
-            # They are reported then, and refused below.
+            # Reported instead of raised; refused below.
             ignore_mismatched_sizes=True,
         )
     shapes = sorted(report["mismatched_keys"])
@@ -48,9 +47,9 @@ def load_part(name: str, folder: Path, kind: type[Any], dtype: torch.dtype) -> A
         key, stored, configured = shapes[0]
         raise model_error(
             name,
-            f"{place}: {_some(len(shapes), 'weight')} of other shapes than config.json says "
-            f"({key}: {tuple(stored)} in the file, {tuple(configured)} by the configuration); put "
-            "the configuration and the weights of one model together",
+            f"{place}: {_some(len(shapes), 'weight')} with other shapes than in config.json "
+            f"({key}: {tuple(stored)} in the file, {tuple(configured)} in the configuration); use "
+            "configuration and weights of the same model",
         )
     missing = {*report["missing_keys"], *missing_weights(part)}
     refuse_incomplete(name, place, missing, report["unexpected_keys"])
@@ -58,10 +57,10 @@ def load_part(name: str, folder: Path, kind: type[Any], dtype: torch.dtype) -> A
 
 
 def _own_code(kind: type[Any]) -> dict[str, Any]:
-    """Return options that keep a part to its library's own code.
+    """Return options that restrict a part to its library's own code.
 
-    The configuration of a text encoder could name another attention, one of the hub too. Parts of
-    diffusers have no such options, and load no code.
+    A text encoder's configuration could name another attention implementation, even from the hub.
+    Parts of diffusers have no such options and load no code.
     """
     if not issubclass(kind, PreTrainedModel):
         return {}
@@ -71,7 +70,7 @@ def _own_code(kind: type[Any]) -> dict[str, Any]:
 def refuse_incomplete(
     name: str, place: str, missing: Iterable[str], unexpected: Iterable[str]
 ) -> None:
-    """Raise UserError where weights are missing from a file, or it has others."""
+    """Raise UserError if weights are missing from a file, or it has unknown ones."""
     lacking = sorted(missing)
     others = sorted(key for key in unexpected if lacking or not key.startswith(UNUSED))
     if not lacking and not others:
@@ -79,31 +78,34 @@ def refuse_incomplete(
     problems = [
         f"{_some(len(keys), 'weight')} {what} ({', '.join(keys[:SHOWN])}"
         f"{', …' if len(keys) > SHOWN else ''})"
-        for keys, what in ((lacking, "missing"), (others, "in the file that it has no place for"))
+        for keys, what in (
+            (lacking, "missing"),
+            (others, "in the file that the architecture lacks"),
+        )
         if keys
     ]
     raise model_error(name, f"{place}: {' and '.join(problems)}: {_likely(lacking, others)}")
 
 
 def _likely(missing: list[str], unexpected: list[str]) -> str:
-    """Why keys differ, as far as they tell, and the remedy."""
+    """Return the likely reason why keys differ, and the remedy."""
     if any(mark in key for key in unexpected for mark in ADAPTED):
-        return "saved with a LoRA that is not merged; merge it, or save it apart and give --lora"
+        return "saved with an unmerged LoRA; merge it, or save it separately and pass --lora"
     prefix = _common_prefix(missing, unexpected)
     if prefix:
         wrapper = next((who for mark, who in WRAPPERS.items() if mark in prefix), "")
-        by = f"saved by {wrapper}" if wrapper else "saved as a part of another module"
-        return f"all begin with {prefix}, {by}; strip the prefix, or save the module within it"
+        by = f"saved by {wrapper}" if wrapper else "saved as part of another module"
+        return f"all begin with {prefix}, {by}; strip the prefix, or save the inner module"
     if not unexpected:
-        return f"the file is partial; {AGAIN}"
+        return f"the file is incomplete; {AGAIN}"
     return (
-        "the weights and config.json are of two architectures; put those of one model together, "
-        "or save it again"
+        "the weights and config.json belong to different architectures; use those of the same "
+        "model, or save it again"
     )
 
 
 def _common_prefix(missing: list[str], unexpected: list[str]) -> str:
-    """What every unexpected key begins with, where one ends in the name of a missing weight."""
+    """Return the prefix of all unexpected keys, if one ends with a missing weight's name."""
     for mark in WRAPPERS:
         if unexpected and all(key.startswith(mark) for key in unexpected):
             return mark
@@ -116,7 +118,7 @@ def _common_prefix(missing: list[str], unexpected: list[str]) -> str:
 
 
 def missing_weights(part: torch.nn.Module) -> list[str]:
-    """Return the names of weights that nothing was loaded into."""
+    """Return the names of weights that were not loaded."""
     named = (*part.named_parameters(), *part.named_buffers())
     return [name for name, value in named if value.is_meta]
 
@@ -127,7 +129,7 @@ def _some(count: int, noun: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep back the libraries' warnings of what is refused here in one line."""
+    """Suppress library warnings about problems that are refused here with one line."""
     libraries = (diffusers.utils.logging, transformers.utils.logging)
     levels = [library.get_verbosity() for library in libraries]
     for library in libraries:

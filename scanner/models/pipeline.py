@@ -1,4 +1,4 @@
-"""The whole pipeline of a model, as diffusers runs it, to generate with."""
+"""Load the whole diffusers pipeline of a model, for generation and training."""
 
 import inspect
 from typing import Any
@@ -13,9 +13,9 @@ from scanner.models.opening import opening
 
 
 def load_pipeline(files: ModelFiles, dtype: str, device: str) -> Any:
-    """A diffusers pipeline with its VAE, its LoRA fused, and the DDIM schedule of the scores.
+    """Load a diffusers pipeline with its VAE, its LoRA fused, and the DDIM schedule of the scores.
 
-    Raises UserError where the model has no VAE in safetensors.
+    Raises UserError if the model has no VAE in safetensors.
     """
     components = components_of(files, dtype, device)
     components["vae"] = load_vae(files).to(DTYPES[dtype])
@@ -29,13 +29,13 @@ def load_pipeline(files: ModelFiles, dtype: str, device: str) -> Any:
 
 
 def pipeline_of(files: ModelFiles, model: DiffusionModel) -> Any:
-    """Return a loaded model's pipeline, to train and save: with its VAE and its own scheduler.
+    """Return a loaded model's pipeline for training and saving, with its VAE and own scheduler.
 
-    Raises UserError where the VAE is missing or damaged.
+    Raises UserError if the VAE is missing or damaged.
     """
     kind = getattr(diffusers, files.pipeline)
     parts = {name: getattr(model, name) for name in (*model.parts, *model.tokenizers)}
-    # Neither is trained or scored, and models from the hub are here without them.
+    # Neither trained nor scored, and not downloaded with models from the hub.
     accepted = inspect.signature(kind).parameters
     absent = {**NO_CHECKER, "image_encoder": None}
     parts |= {name: value for name, value in absent.items() if name in accepted}

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: two text encoders, and a U-Net that is also told a pooled text and sizes."""
+"""Stable Diffusion XL: two text encoders, and a U-Net also conditioned on pooled text and sizes."""
 
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -14,21 +14,22 @@ from scanner.models.tokens import Tokens, tokenize
 
 
 class StableDiffusionXL(DiffusionModel):
-    """Text is encoded as diffusers' StableDiffusionXLPipeline does it.
+    """Encode text as diffusers' StableDiffusionXLPipeline does.
 
-    Both encoders' penultimate hidden states side by side, the second's projected pooled output,
-    and as size ids (original size, crop, target size) an uncropped picture of the scored size.
-    Token counts, spans and triggers come from the first tokenizer. With
-    ``force_zeros_for_empty_prompt`` ε_∅ is told zeros, which is not what an empty caption is told.
+    The conditioning is the concatenation of both encoders' penultimate hidden states, the second
+    encoder's projected pooled output, and size ids (original size, crop, target size) for an
+    uncropped image of the scored size. Token counts, spans and triggers come from the first
+    tokenizer. With ``force_zeros_for_empty_prompt``, ε_∅ is conditioned on zeros rather than on the
+    empty caption.
 
-    Which layers stand for Stable Diffusion 1's: there, the entropy layer 3 is the last attention
-    of the second down block, at half the latent's resolution, and the early layers are all that
-    run up to it. SDXL's first down block has no attention; its second works at half the latent's
-    resolution and holds two attentions of two transformer blocks each: layers 0 to 3 of 70. So
-    the early layers are the cross-attentions of the first down block that has any, the entropy
-    layer is the last of them, and in SDXL both have the numbers that they have in Stable
-    Diffusion 1. Everything later runs at a quarter of the resolution (layers 4 to 63), or is on
-    the way up (64 to 69). Maps are kept from the first two of them, as in Stable Diffusion 1.
+    Choice of layers: in Stable Diffusion 1, the entropy layer 3 is the last attention of the second
+    down block, at half the latent resolution, and the early layers are all up to it. SDXL's first
+    down block has no attention; its second works at half the latent resolution and has two
+    attentions with two transformer blocks each: layers 0 to 3 of 70. The early layers are therefore
+    the cross-attentions of the first down block that has any, and the entropy layer is the last of
+    them; both have the same numbers as in Stable Diffusion 1. Later layers run at a quarter of the
+    resolution (4 to 63) or in the up blocks (64 to 69). Maps are kept from the first two layers, as
+    in Stable Diffusion 1.
     """
 
     family = "stable-diffusion-xl"
@@ -65,11 +66,11 @@ class StableDiffusionXL(DiffusionModel):
 
     @property
     def anisotropy_weights(self) -> tuple[float, float]:
-        """None are published for SDXL: Stable Diffusion 1's. Both parts are columns; refit them."""
+        """Weights of Stable Diffusion 1, as none are published for SDXL; both parts are columns."""
         return (1.0, 2.0)
 
     def tokenize(self, captions: list[str]) -> Tokens:
-        """The second tokenizer pads otherwise, and may read its padding token in a caption."""
+        """Tokenize with both tokenizers: the second uses another padding token."""
         first = super().tokenize(captions)
         return replace(first, second_ids_BL=tokenize(self.tokenizer_2, captions).ids_BL)
 
@@ -94,7 +95,7 @@ class StableDiffusionXL(DiffusionModel):
         return Conditioning(torch.zeros_like(text.hidden_BLC), zeros)
 
     def _size_ids(self, latent_shape: tuple[int, ...] | None) -> Tensor:
-        """(1, 6): original height and width, top and left of the crop, target height and width."""
+        """Return (1, 6): original height and width, crop top and left, target height and width."""
         _, *size = latent_shape or self.latent_shape()
         pixels = [side * self.pixels_per_latent for side in size]
         return torch.tensor([[*pixels, 0, 0, *pixels]], dtype=self.dtype, device=self.device)

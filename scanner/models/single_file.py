@@ -1,9 +1,9 @@
-"""Single-file checkpoints: what they hold, whose configuration they take, loading them.
+"""Load single-file checkpoints, with the configuration of a diffusers model.
 
-A single file holds weights under the names of the original code bases; which layers they make,
-the tokenizer and the noise levels are in a configuration beside it: the directory of a diffusers
-model of the same architecture. diffusers tells the kind of model by its keys, names a model on
-the hub whose configuration fits, and converts the keys.
+A single file contains weights under the names of the original code bases. The architecture, the
+tokenizer and the noise levels come from a separate configuration: the directory of a diffusers
+model of the same architecture. diffusers infers the kind of model from the keys, selects a hub
+model whose configuration matches, and converts the keys.
 """
 
 from pathlib import Path
@@ -42,21 +42,21 @@ BLOCKS = ".resblocks."
 
 
 def is_single_file(name: str) -> bool:
-    """Whether a model's name is that of one file."""
+    """Return whether a model's name is that of a single file."""
     return name.lower().endswith(ENDINGS) and not local_path(name).is_dir()
 
 
 def is_scored(key: str) -> bool:
-    """Whether a weight of a checkpoint belongs to its U-Net or text encoders."""
+    """Return whether a checkpoint's weight belongs to its U-Net or text encoders."""
     return key.startswith((UNET, *TEXT)) and not key.endswith("position_ids")
 
 
 def find_single_file(name: str, model_config: str | None) -> tuple[Path, Path]:
-    """The checkpoint's path and the directory of its configuration.
+    """Return the checkpoint's path and the directory of its configuration.
 
     ``name``: a local path or URL; ``model_config``: a diffusers model of the same architecture (a
-    directory, URL or hub id) instead of the one that diffusers takes for this kind. Raises
-    UserError for what is no checkpoint of a supported kind.
+    directory, URL or hub id) instead of the default for this kind. Raises UserError if the file is
+    not a checkpoint of a supported kind.
     """
     path = local_copy(name)
     if path is None:
@@ -68,54 +68,54 @@ def find_single_file(name: str, model_config: str | None) -> tuple[Path, Path]:
     except UserError as error:
         raise model_error(
             name,
-            f"a single file holds no configuration, and that of {model_config or own} cannot be "
-            f"had ({error}); name a diffusers model of the same architecture by --model-config: a "
-            "directory (its weights are not needed), a URL or a hub id",
+            f"a single file has no configuration, and that of {model_config or own} is "
+            f"unavailable ({error}); pass a diffusers model of the same architecture as "
+            "--model-config: a directory (its weights are not needed), a URL or a hub id",
         ) from error
     return path, folder
 
 
 def _kind(name: str, weights: dict[str, Tensor]) -> str:
-    """diffusers' name for the kind of model in a file."""
+    """Return diffusers' name for the kind of model in a file."""
     if any(key.endswith("time_embed.cond_proj.weight") for key in weights):
-        refuse_distilled(name, "its U-Net takes the guidance as an input")
+        refuse_distilled(name, "its U-Net takes the guidance scale as an input")
     kind = infer_diffusers_model_type(weights)
     if kind not in KINDS:
         raise model_error(name, f"a checkpoint of kind {kind} cannot be scanned; {supported()}")
-    # diffusers calls v1 whatever it does not know.
+    # diffusers classifies unknown files as v1.
     if not any(key.startswith(UNET) for key in weights) or not any(
         key.startswith(TEXT) for key in weights
     ):
         some = ", ".join(sorted(weights)[:3])
         raise model_error(
             name,
-            f"no whole Stable Diffusion checkpoint: it has no weights of {UNET}* (the U-Net) or of "
-            f"{'* or '.join(TEXT)}* (the text encoders), but {some} …; strip a prefix that a "
-            "trainer has added, give a LoRA by --lora, a part of a diffusers model by the "
-            "directory above it",
+            f"not a complete Stable Diffusion checkpoint: it has no weights named {UNET}* (the "
+            f"U-Net) or {'* or '.join(TEXT)}* (the text encoders), but {some} …; strip a prefix "
+            "that a trainer has added, pass a LoRA as --lora, or for a part of a diffusers model "
+            "the directory above it",
         )
     return kind
 
 
 def refuse_other_prediction(name: str, path: Path, prediction_type: str) -> None:
-    """Raises UserError where a file marks itself as v-prediction, and its configuration does not.
+    """Raise UserError if a file is marked as v-prediction but its configuration is not.
 
     The mark, a tensor named v_pred, is a convention of fine-tuned SDXL models.
     """
     if "v_pred" in outline(name, path) and prediction_type != "v_prediction":
         raise model_error(
             name,
-            "the file marks itself as v-prediction, its configuration says "
-            f"{prediction_type}; name one with prediction_type v_prediction by --model-config",
+            "the file is marked as v-prediction, but its configuration says "
+            f"{prediction_type}; pass one with prediction_type v_prediction as --model-config",
         )
 
 
 def load_single_file(
     name: str, path: Path, folder: Path, pipeline: str, parts: tuple[str, ...], dtype: torch.dtype
 ) -> dict[str, Any]:
-    """The parts of a pipeline from a checkpoint and the directory of its configuration.
+    """Load the parts of a pipeline from a checkpoint and its configuration's directory.
 
-    Raises UserError where the two do not fit one another, or weights are missing.
+    Raises UserError if the two do not match, or weights are missing.
     """
     unused = ("vae", "safety_checker", "feature_extractor", "image_encoder")
     options = {"config": str(folder), "dtype": dtype, "local_files_only": True}
@@ -136,8 +136,9 @@ def load_single_file(
 
 
 def load_vae_of_single_file(name: str, path: Path, folder: Path) -> AutoencoderKL:
-    """The VAE of a checkpoint in float32. Raises UserError where it is incomplete or does not fit
-    its configuration."""
+    """Load a checkpoint's VAE in float32.
+
+    Raises UserError if it is incomplete or does not match its configuration."""
     options = {"config": str(folder), "dtype": torch.float32, "local_files_only": True}
     with opening(name, path.name, _remedy(folder)), quiet():
         vae = AutoencoderKL.from_single_file(str(path), subfolder="vae", **options)
@@ -148,23 +149,24 @@ def load_vae_of_single_file(name: str, path: Path, folder: Path) -> AutoencoderK
 def _refuse_unread(
     name: str, folder: Path, part: str, module: torch.nn.Module, keys: list[str], prefix: str
 ) -> None:
-    """Raise UserError for weights in the file that diffusers has left out."""
+    """Raise UserError for weights in the file that diffusers ignored."""
     own = [key for key in keys if key.startswith(prefix)]
     layers = {key.split(BLOCKS)[1].split(".")[0] for key in own if BLOCKS in key}
-    there, taken, what = len(own), len(module.state_dict()), "weights"
-    if layers:  # of OpenCLIP, which fuses weights
-        there, taken, what = len(layers), module.config.num_hidden_layers, "layers"
-        # Stable Diffusion 2 reads the last layer but one, and is saved without the last.
-        taken += part == "text_encoder" and there == taken + 1
-    if there != taken:
+    stored, loaded, unit = len(own), len(module.state_dict()), "weights"
+    if layers:  # OpenCLIP, which fuses weights
+        stored, loaded, unit = len(layers), module.config.num_hidden_layers, "layers"
+        # Stable Diffusion 2 uses the penultimate layer and is saved without the last.
+        loaded += part == "text_encoder" and stored == loaded + 1
+    if stored != loaded:
         raise model_error(
             name,
-            f"the file has {there} {what} of {part}, the configuration {taken}; {_remedy(folder)}",
+            f"the file has {stored} {unit} of {part}, the configuration {loaded}; "
+            f"{_remedy(folder)}",
         )
 
 
 def _remedy(folder: Path) -> str:
     return (
-        f"it does not fit the configuration in {folder}, or is damaged: name a diffusers model of "
-        "the same architecture by --model-config"
+        f"it does not match the configuration in {folder}, or is damaged: pass a diffusers model "
+        "of the same architecture as --model-config"
     )

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1 and 2: one CLIP text encoder, a U-Net with cross-attention."""
+"""Stable Diffusion 1 and 2: one CLIP text encoder and a U-Net with cross-attention."""
 
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from scanner.models.tokens import Tokens
 
 
 class StableDiffusion(DiffusionModel):
-    """The layers are those of the papers: 0 to 3 are early, 3 is the entropy layer."""
+    """Layers as in the papers: 0 to 3 are the early layers, 3 is the entropy layer."""
 
     family = "stable-diffusion"
     parts: ClassVar[dict[str, Any]] = {
@@ -36,7 +36,7 @@ class StableDiffusion(DiffusionModel):
 
     @property
     def anisotropy_weights(self) -> tuple[float, float]:
-        """(norm, cosine) as published for Stable Diffusion 1, and for 2, whose text is wider."""
+        """Weights (norm, cosine) published for Stable Diffusion 1 and 2."""
         return (1.0, 0.1) if self.unet.config.cross_attention_dim == 1024 else (1.0, 2.0)
 
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:

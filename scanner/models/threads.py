@@ -1,4 +1,4 @@
-"""The threads that torch computes on, where nobody has chosen them."""
+"""Default number of torch threads."""
 
 import contextlib
 import os
@@ -9,13 +9,13 @@ from scanner.cores import usable_cores
 
 
 def limit_threads() -> None:
-    """Have torch compute on no more threads than this process has cores, one operation at a time.
+    """Limit torch to this process's cores, and to one operation at a time.
 
-    More threads than cores wait for one another. OMP_NUM_THREADS and a smaller number that was set
-    before stay.
+    More threads than cores wait for each other. Keeps OMP_NUM_THREADS and smaller numbers set
+    before.
     """
     if not os.environ.get("OMP_NUM_THREADS") and torch.get_num_threads() > usable_cores():
         torch.set_num_threads(usable_cores())
     if torch.get_num_interop_threads() > 1:
-        with contextlib.suppress(RuntimeError):  # too late: some were started before
+        with contextlib.suppress(RuntimeError):  # too late: some have started
             torch.set_num_interop_threads(1)

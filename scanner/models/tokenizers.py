@@ -1,4 +1,4 @@
-"""A model's tokenizers, and whether they belong to its text encoders."""
+"""Load a model's tokenizers, and check that they match its text encoders."""
 
 import json
 from pathlib import Path
@@ -13,11 +13,11 @@ VOCABULARY = ("vocab.json", "merges.txt")
 OPTIONS = "tokenizer_config.json"
 PROBES = ("The CAT's  toy, n° 7!", "e\u0301té 東京 🙂\t12.5", "<|endoftext|> snake_case-word")
 LETTERS = 256
-"""Byte-level BPE has a token for each byte; fewer tokens are no vocabulary."""
+"""Byte-level BPE has at least one token per byte."""
 
 
 def open_tokenizer(name: str, folder: Path) -> CLIPTokenizer:
-    """Load a tokenizer. Raises UserError where its files are missing, damaged or incomplete."""
+    """Load a tokenizer. Raises UserError if its files are missing, damaged or incomplete."""
     part = folder.name
     if not folder.is_dir():
         raise model_error(name, f"{part}/: missing; {AGAIN}")
@@ -42,34 +42,34 @@ def open_tokenizer(name: str, folder: Path) -> CLIPTokenizer:
 def refuse_other_tokenizer(
     name: str, tokenizer: CLIPTokenizer, part: str, encoder: str, config: CLIPTextConfig
 ) -> None:
-    """Raise UserError for a tokenizer of another model than the text encoder's.
+    """Raise UserError if a tokenizer does not match its text encoder.
 
-    ``part``: the tokenizer's name; ``encoder``, ``config``: of its text encoder.
+    ``part``: the tokenizer's name; ``encoder``, ``config``: name and configuration of the encoder.
     """
-    length, places = tokenizer.model_max_length, config.max_position_embeddings
-    if not isinstance(length, int) or not 2 < length <= places:
-        # transformers has a number beyond all use where the file has none.
+    length, positions = tokenizer.model_max_length, config.max_position_embeddings
+    if not isinstance(length, int) or not 2 < length <= positions:
+        # transformers uses a huge number if the file has none.
         none = isinstance(length, int) and length > 10**9
         said = "no model_max_length" if none else f"model_max_length {length!r}"
         raise model_error(
             name,
-            f"{part}/{OPTIONS}: {said}, but {encoder} reads {places} tokens; set "
-            f'"model_max_length": {places} in it',
+            f"{part}/{OPTIONS}: {said}, but {encoder} reads {positions} tokens; set "
+            f'"model_max_length": {positions}',
         )
     largest = max(tokenizer.get_vocab().values())
     if largest >= config.vocab_size:
         raise model_error(
             name,
             f"{part}/: token ids reach {largest}, but {encoder}/config.json has vocab_size "
-            f"{config.vocab_size}; copy the tokenizer and the text encoder of one model",
+            f"{config.vocab_size}; use the tokenizer and text encoder of the same model",
         )
 
 
-def what_decides(tokenizer: CLIPTokenizer) -> dict[str, Any]:
-    """Return everything by which captions become token ids, for the weights' hash.
+def tokenization_rules(tokenizer: CLIPTokenizer) -> dict[str, Any]:
+    """Return everything that maps captions to token ids, for the model's hash.
 
-    How a caption is normalized and split shows in the ids of a few probes: the libraries write the
-    same rules down differently from version to version.
+    Normalization and splitting are represented by the ids of a few probes, since library versions
+    serialize the same rules differently.
     """
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     merges = backend["model"]["merges"]

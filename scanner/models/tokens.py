@@ -1,6 +1,6 @@
-"""Captions as a CLIP text encoder reads them, with the place of every token in the original."""
+"""Tokenize captions for a CLIP text encoder, with each token's span in the original caption."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,10 +11,10 @@ from torch import Tensor
 class Tokens:
     """A batch of B captions at L text positions.
 
-    ids_BL: token ids, padded. n_B: tokens with the beginning and the first end token, after
-    truncation. spans, words: for each caption and position the character span in the original
-    caption, and the number of the word (None for special tokens). truncated: the caption was
-    longer than L positions. second_ids_BL: the ids of a second tokenizer, where a family has one.
+    ids_BL: padded token ids. n_B: token counts including the beginning and the first end token,
+    after truncation. spans, words: for each caption and position, the character span in the
+    original caption and the word number (None for special tokens). truncated: whether the caption
+    exceeds L positions. second_ids_BL: ids of a second tokenizer, if the family has one.
     """
 
     ids_BL: Tensor
@@ -34,12 +34,37 @@ class Tokens:
             None if self.second_ids_BL is None else self.second_ids_BL[part],
         )
 
+    def padded(self, rows: int) -> "Tokens":
+        """The batch with its last caption repeated, as far as a model reads it."""
+        number = torch.arange(rows).clamp(max=len(self.n_B) - 1)
+        second = self.second_ids_BL
+        return replace(
+            self,
+            ids_BL=self.ids_BL[number],
+            n_B=self.n_B[number],
+            second_ids_BL=None if second is None else second[number],
+        )
+
+    def to(self, device: torch.device) -> "Tokens":
+        """The batch with its tensors on a device; from pinned memory, without waiting."""
+        second = self.second_ids_BL
+        return replace(
+            self,
+            ids_BL=_sent(self.ids_BL, device),
+            n_B=_sent(self.n_B, device),
+            second_ids_BL=None if second is None else _sent(second, device),
+        )
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+
 
 def tokenize(tokenizer: Any, captions: list[str]) -> Tokens:
-    """Tokenize, pad and truncate to the tokenizer's length.
+    """Tokenize, pad and truncate to the tokenizer's maximum length.
 
-    The first end token ends the caption, also one that the caption itself spells out; the padding
-    token may be another one (Stable Diffusion 2).
+    The first end token ends the caption, even one spelled out in the caption; the padding token may
+    differ from it (Stable Diffusion 2).
     """
     batch = tokenizer(
         captions, padding="max_length", truncation=True, max_length=tokenizer.model_max_length
@@ -56,6 +81,6 @@ def tokenize(tokenizer: Any, captions: list[str]) -> Tokens:
 
 
 def canonical(tokenizer: Any, caption: str) -> str:
-    """The text that the tokenizer sees: what two captions have in common if it reads them alike."""
+    """Return the canonical text: equal for captions that the tokenizer reads alike."""
     normalizer = tokenizer.backend_tokenizer.normalizer
     return (normalizer.normalize_str(caption) if normalizer else caption).strip()

@@ -1,4 +1,4 @@
-"""Which safetensors files hold a part's weights, and what is in them, without reading it."""
+"""List the safetensors files with a part's weights, and their tensors, without reading the data."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,28 +20,30 @@ _CONVERT = "convert them with diffusers' save_pretrained(safe_serialization=True
 def expected_files(name: str, folder: Path, kind: type[Any]) -> list[Path]:
     """Return the files that ``kind.from_pretrained`` loads from a part's folder.
 
-    One file, or the shards of an index; whether they exist is for :func:`refuse_missing` to see.
-    Raises UserError for an index that cannot be read.
+    One file, or the shards of an index; :func:`refuse_missing` checks that they exist. Raises
+    UserError for an unreadable index.
     """
     of_transformers = issubclass(kind, PreTrainedModel)
     stem = STEMS[0 if of_transformers else 1]
     single, index = folder / f"{stem}{ENDING}", folder / f"{stem}{INDEX}"
-    # Where both are there, transformers takes the single file and diffusers the shards.
+    # If both exist, transformers loads the single file and diffusers the shards.
     if not index.exists() or (of_transformers and single.exists()):
         return [single]
     place = f"{folder.name}/{index.name}"
     shards = read_json(name, index, place).get("weight_map")
     if not isinstance(shards, dict) or not shards:
-        raise model_error(name, f"{place}: no weight_map in it; {AGAIN}")
+        raise model_error(name, f"{place}: weight_map is missing; {AGAIN}")
     files = sorted({str(file) for file in shards.values()})
     for file in files:
         if Path(file).name != file or not file.endswith(ENDING):
-            raise model_error(name, f"{place}: {file} is not a {ENDING} file beside it; {AGAIN}")
+            raise model_error(
+                name, f"{place}: {file} is not a {ENDING} file in the same folder; {AGAIN}"
+            )
     return [folder / file for file in files]
 
 
 def refuse_missing(name: str, folder: Path, files: Iterable[Path]) -> None:
-    """Raise UserError where a part lacks a file of its weights, or one of them is damaged."""
+    """Raise UserError if a file of a part's weights is missing or damaged."""
     for path in files:
         if not path.exists():
             raise model_error(name, _what_is_there(folder, path))
@@ -51,34 +53,34 @@ def refuse_missing(name: str, folder: Path, files: Iterable[Path]) -> None:
 def _what_is_there(folder: Path, wanted: Path) -> str:
     names = sorted(path.name for path in folder.iterdir())
     if wanted.stem not in STEMS:
-        return f"{folder.name}/{wanted.name}: missing, and the index names it; {AGAIN}"
+        return f"{folder.name}/{wanted.name}: missing, but listed in the index; {AGAIN}"
     lacking = f"no safetensors weights in {folder.name}/ ({wanted.name} is missing)"
     others = [name for name in names if name.endswith(ENDING)]
     if others:
         return (
-            f"{lacking}; beside it {', '.join(others[:3])}: variants such as fp16 or non_ema are "
-            f"not looked for; rename the one to scan to {wanted.name}"
+            f"{lacking}; found {', '.join(others[:3])}: variants such as fp16 or non_ema are "
+            f"ignored; rename the one to scan to {wanted.name}"
         )
     pickled = [name for name in names if name.endswith(PICKLED)]
     if pickled:
         return (
             f"{lacking}; {', '.join(pickled[:3])}: weights in other formats are not loaded, since "
-            f"they can run code; {_CONVERT}"
+            f"they can execute code; {_CONVERT}"
         )
-    return f"{lacking}; {AGAIN} (on the hub there may be a variant alone, such as fp16)"
+    return f"{lacking}; {AGAIN} (the hub may have only a variant such as fp16)"
 
 
 def outline(name: str, path: Path, place: str = "") -> dict[str, torch.Tensor]:
-    """Return a file's tensors by name, with their shapes and no contents (on the meta device).
+    """Return a file's tensors by name on the meta device (shapes without data).
 
-    ``place``: what the file is called within the model, if it is not the model itself. Raises
-    UserError for what is not a safetensors file.
+    ``place``: the file's name within the model, unless it is the model itself. Raises UserError if
+    it is not a safetensors file.
     """
     called = place or path.name
     if path.suffix.lower() != ENDING:
         raise model_error(
             name,
-            f"{called}: only {ENDING} files are loaded, since files in other formats can run "
+            f"{called}: only {ENDING} files are loaded, since files in other formats can execute "
             "code; convert it",
         )
     refuse_pointer(name, path, called)

@@ -5,15 +5,26 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import vl_convert
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
 from scanner.pages.chart_style import VEGA_LITE
 from scanner.pages.colours import DARK, PAPER, variables
 
 HERE = Path(__file__).parent
+
+
+class _Environment(Environment):
+    """Jinja hides the error of a dictionary that has one of its own for a missing key."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        found = super().getattr(obj, attribute)
+        if isinstance(found, Undefined) and hasattr(obj, "__missing__"):
+            return obj[attribute]
+        return found
 
 
 def render(template: Path, scripts: Sequence[Path] = (), **values: object) -> str:
@@ -23,7 +34,7 @@ def render(template: Path, scripts: Sequence[Path] = (), **values: object) -> st
     escaping, the page's content security policy allows only these scripts, by hash, and no network
     requests.
     """
-    environment = Environment(
+    environment = _Environment(
         loader=FileSystemLoader([template.parent, HERE]),
         autoescape=True,
         undefined=StrictUndefined,

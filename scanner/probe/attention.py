@@ -3,10 +3,11 @@
 The softmax is done once, in float32; the statistics and the layer's output come from the same
 probabilities, which are reduced at once and dropped. Self-attention stays as it is.
 
-Shapes: B captions, H heads, P spatial positions, L text positions, D channels of a head.
+Shapes: B captions, H heads, P spatial positions, L text positions, D channels of a head, N
+recorded layers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -16,41 +17,82 @@ from torch import Tensor
 
 from scanner.errors import UserError
 
-
-class Enough(Exception):
-    """The last attention that was asked for has been seen; the rest need not run."""
+Attend = Callable[[Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor]]
+"""(q_BPHD, k_BLHD, v_BLHD or None, scale) to the output (B, P, H, D), without v empty, and ā."""
 
 
 @dataclass
 class AttentionRecord:
-    """What the watched layers of one forward reported, in the order in which they ran.
+    """What the recorded layers of the last forward reported.
 
-    abar: ā (B, L) in float32, a layer each. maps: for the layers that keep one, the attention
-    (B, P) on one text position a caption, averaged over the heads. whole: of every layer the
-    attention (B, P, L) averaged over the heads, only where ``keeps_whole`` is set: it is large.
+    abar_NBL: ā in float32, layers in the order in which they ran; one buffer per forward, which
+    the first layer allocates. maps: for the layers that keep one, by number, the attention (B, P)
+    on one text position per caption, averaged over the heads. whole: for every layer the attention
+    (B, P, L) averaged over the heads, only with ``keeps_whole``: it is large.
     """
 
-    abar: list[Tensor] = field(default_factory=list)
-    maps: list[Tensor] = field(default_factory=list)
+    layers: int
+    abar_NBL: Tensor = field(default_factory=lambda: torch.empty(0))
+    maps: dict[int, Tensor] = field(default_factory=dict)
     position_B: Tensor | None = None
-    whole: list[Tensor] = field(default_factory=list)
+    whole: dict[int, Tensor] = field(default_factory=dict)
     keeps_whole: bool = False
 
-    def clear(self) -> None:
-        """Forget the last forward."""
-        self.abar.clear()
-        self.maps.clear()
-        self.whole.clear()
+    def keep(self, number: int, abar_BL: Tensor) -> None:
+        """Store ā of one layer; the first layer of a forward begins a new record."""
+        if number == 0:
+            self.abar_NBL = abar_BL.new_empty((self.layers, *abar_BL.shape))
+        self.abar_NBL[number] = abar_BL
 
 
-class WatchedCrossAttention:
+def probabilities(
+    q_BPHD: Tensor, k_BLHD: Tensor, scale: float, mask_B1L: Tensor | None = None
+) -> Tensor:
+    """softmax(QKᵀ · scale) in float32, (B, H, P, L).
+
+    The logits are float32 whatever the inputs are: in float16 they overflow where queries and keys
+    are large, and the softmax of infinities is NaN. So ``upcast_attention`` holds for every model.
+    """
+    q_BHPD, k_BHDL = q_BPHD.transpose(1, 2).float(), k_BLHD.permute(0, 2, 3, 1).float()
+    logits_BHPL = (q_BHPD * scale) @ k_BHDL
+    if mask_B1L is not None:  # as the stock processors take it
+        logits_BHPL = logits_BHPL + mask_B1L[:, None]
+    return logits_BHPL.softmax(-1)
+
+
+def plain_attention(
+    q_BPHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Attend with materialized probabilities: the reference for the fused kernel."""
+    attn_BHPL = probabilities(q_BPHD, k_BLHD, scale)
+    output = q_BPHD.new_empty(0) if v_BLHD is None else weighted(attn_BHPL, v_BLHD)
+    return output, attn_BHPL.detach().mean((1, 2))
+
+
+def weighted(attn_BHPL: Tensor, v_BLHD: Tensor) -> Tensor:
+    """The layer's output (B, P, H, D)."""
+    return (attn_BHPL.to(v_BLHD.dtype) @ v_BLHD.transpose(1, 2)).transpose(1, 2)
+
+
+class RecordingAttnProcessor:
     """A diffusers attention processor that reports its attention to a record.
 
-    keeps_map: also report the map of the record's ``position_B``. ends: raise Enough after that.
+    number: of the layer in the record. attend: computes the attention where no maps are kept.
+    keeps_map: also report the map of the record's ``position_B``. ends: nothing uses the layer's
+    output, so it is not computed.
     """
 
-    def __init__(self, record: AttentionRecord, keeps_map: bool, ends: bool) -> None:
+    def __init__(
+        self,
+        record: AttentionRecord,
+        number: int,
+        attend: Attend = plain_attention,
+        keeps_map: bool = False,
+        ends: bool = False,
+    ) -> None:
         self.record = record
+        self.number = number
+        self.attend = attend
         self.keeps_map = keeps_map
         self.ends = ends
 
@@ -62,61 +104,75 @@ class WatchedCrossAttention:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        q_BHPD = _split(attn.to_q(hidden_states), attn.heads)
-        k_BHLD = _split(attn.to_k(encoder_hidden_states), attn.heads)
-        logits_BHPL = (q_BHPD * attn.scale) @ k_BHLD.transpose(-1, -2)
-        if attention_mask is not None:  # (B, 1, L), as the stock processors take it
-            logits_BHPL = logits_BHPL + attention_mask[:, None]
-        attn_BHPL = logits_BHPL.softmax(-1, dtype=torch.float32)
-        self.record.abar.append(attn_BHPL.detach().mean((1, 2)))
-        if self.keeps_map and self.record.position_B is not None:
-            rows = torch.arange(len(attn_BHPL), device=attn_BHPL.device)
-            place = self.record.position_B.to(attn_BHPL.device)
-            self.record.maps.append(attn_BHPL.detach()[rows, :, :, place].mean(1))
-        if self.record.keeps_whole:
-            self.record.whole.append(attn_BHPL.detach().mean(1))
+        q_BPHD = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1))
+        k_BLHD = attn.to_k(encoder_hidden_states).unflatten(-1, (attn.heads, -1))
+        v_BLHD = None
+        if not self.ends:
+            v_BLHD = attn.to_v(encoder_hidden_states).unflatten(-1, (attn.heads, -1))
+        if attention_mask is None and not self.keeps_map and not self.record.keeps_whole:
+            output_BPHD, abar_BL = self.attend(q_BPHD, k_BLHD, v_BLHD, attn.scale)
+        else:
+            attn_BHPL = probabilities(q_BPHD, k_BLHD, attn.scale, attention_mask)
+            abar_BL = attn_BHPL.detach().mean((1, 2))
+            self._keep_maps(attn_BHPL.detach())
+            output_BPHD = q_BPHD if v_BLHD is None else weighted(attn_BHPL, v_BLHD)
+        self.record.keep(self.number, abar_BL)
         if self.ends:
-            raise Enough
-        v_BHLD = _split(attn.to_v(encoder_hidden_states), attn.heads)
-        output = (attn_BHPL.to(v_BHLD.dtype) @ v_BHLD).transpose(1, 2).flatten(2)
-        return attn.to_out[1](attn.to_out[0](output))
+            return hidden_states
+        return attn.to_out[1](attn.to_out[0](output_BPHD.flatten(2)))
 
-
-def _split(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    def _keep_maps(self, attn_BHPL: Tensor) -> None:
+        record = self.record
+        if self.keeps_map and record.position_B is not None:
+            rows = torch.arange(len(attn_BHPL), device=attn_BHPL.device)
+            place = record.position_B.to(attn_BHPL.device)
+            record.maps[self.number] = attn_BHPL[rows, :, :, place].mean(1)
+        if record.keeps_whole:
+            record.whole[self.number] = attn_BHPL.mean(1)
 
 
 @contextmanager
 def watch_attention(
     unet: torch.nn.Module,
     layers: list[str],
-    depth: int | None = None,
     map_layers: tuple[int, ...] = (),
+    attend: Attend = plain_attention,
 ) -> Iterator[AttentionRecord]:
     """Within this context a forward reports the attention of its layers to the record.
 
-    ``layers``: names of the cross-attention modules in run order. ``depth``: how many of them are
-    needed; the forward is then left by the exception Enough right after the last one's softmax,
-    so nothing that comes later is computed; None runs the whole forward. ``map_layers``: numbers
-    of layers that also keep the map of ``record.position_B``. Clear the record between forwards.
-    On leaving, also by an exception, the U-Net has its own processors back. Raises UserError for
-    attention that does more than softmax(QKᵀ/√d)V, since its probabilities would be others.
+    ``layers``: names of the cross-attention modules in run order. ``map_layers``: numbers of
+    layers that also keep the map of ``record.position_B``. Each forward replaces the record of the
+    one before. On leaving, also by an exception, the U-Net has its own processors back. Raises
+    UserError for attention that does more than softmax(QKᵀ/√d)V, since its probabilities differ.
     """
-    for name in layers:
-        _check(name, unet.get_submodule(name))
     before = unet.attn_processors
-    record = AttentionRecord()
-    watched = {
-        f"{name}.processor": WatchedCrossAttention(
-            record, keeps_map=number in map_layers, ends=number + 1 == depth
-        )
-        for number, name in enumerate(layers)
-    }
-    unet.set_attn_processor({**before, **watched})
+    record = AttentionRecord(len(layers))
+    record_attention(unet, layers, record, map_layers, attend)
     try:
         yield record
     finally:
         unet.set_attn_processor(before)
+
+
+def record_attention(
+    unet: torch.nn.Module,
+    layers: list[str],
+    record: AttentionRecord,
+    map_layers: tuple[int, ...] = (),
+    attend: Attend = plain_attention,
+    last: int | None = None,
+) -> None:
+    """Give the layers recording processors, for good. ``last``: the number of a layer whose output
+    nothing uses. Raises UserError as watch_attention does."""
+    for name in layers:
+        _check(name, unet.get_submodule(name))
+    recording = {
+        f"{name}.processor": RecordingAttnProcessor(
+            record, number, attend, keeps_map=number in map_layers, ends=number == last
+        )
+        for number, name in enumerate(layers)
+    }
+    unet.set_attn_processor({**unet.attn_processors, **recording})
 
 
 def _check(name: str, attn: Attention) -> None:

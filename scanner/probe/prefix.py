@@ -9,20 +9,30 @@ attention (SDXL, whose pooled text enters the time embedding) the first convolut
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 Prefix = dict[str, Tensor]
 
 
 class _Replay(nn.Module):
-    """Stands for a module: returns its recorded output, expanded to the batch (never copied)."""
+    """Stands for a module: returns its recorded output, expanded to the batch.
 
-    def __init__(self, output_1X: Tensor, batch: int) -> None:
+    On CUDA a convolution's output is copied, not only expanded: an expanded tensor has no
+    channels-last strides, so what it is concatenated with would lose them too.
+    """
+
+    output_1X: Tensor
+
+    def __init__(self, output_1X: Tensor) -> None:
         super().__init__()
-        self.output_1X, self.batch = output_1X, batch
+        self.register_buffer("output_1X", output_1X.clone(), persistent=False)
+        self.copies = output_1X.is_cuda and output_1X.ndim == 4
 
-    def forward(self, *_: object, **__: object) -> Tensor:
-        return self.output_1X.expand(self.batch, *self.output_1X.shape[1:])
+    def forward(self, x_BX: Tensor, *_: object, **__: object) -> Tensor:
+        output_BX = self.output_1X.expand(len(x_BX), *self.output_1X.shape[1:])
+        return output_BX.contiguous(memory_format=torch.channels_last) if self.copies else output_BX
 
 
 def caption_free_modules(unet: nn.Module) -> list[str]:
@@ -45,6 +55,21 @@ def _pooled(unet: nn.Module) -> bool:
     return getattr(unet.config, "addition_embed_type", None) is not None
 
 
+@torch.no_grad()
+def time_outputs(unet: nn.Module, timestep_1: Tensor) -> Prefix:
+    """Outputs of the modules that see the timestep alone; none where the caption enters, too."""
+    if _pooled(unet) or unet.class_embedding is not None or unet.time_embed_act is not None:
+        return {}
+    wave_1X = unet.time_proj(timestep_1).to(unet.dtype)
+    embedding_1X = unet.time_embedding(wave_1X)
+    outputs = {"time_proj": wave_1X, "time_embedding": embedding_1X}
+    for name, module in unet.named_modules():
+        if isinstance(module, ResnetBlock2D):
+            active_1X = module.nonlinearity(embedding_1X)
+            outputs[f"{name}.time_emb_proj"] = module.time_emb_proj(active_1X)
+    return outputs
+
+
 @contextmanager
 def record_prefix(unet: nn.Module) -> Iterator[Prefix]:
     """Within this context a forward of one caption leaves the outputs of the shared modules."""
@@ -63,23 +88,20 @@ def record_prefix(unet: nn.Module) -> Iterator[Prefix]:
             hook.remove()
 
 
-@contextmanager
-def replay_prefix(unet: nn.Module, prefix: Prefix, batch: int) -> Iterator[None]:
-    """Within this context the shared modules are not computed, for a batch of that many captions.
+def replay_prefix(unet: nn.Module, prefix: Prefix) -> None:
+    """Have the shared modules replay a recorded forward, for good, instead of computing.
 
-    The latent and the timestep must be those of the recorded forward. On leaving, also by an
-    exception, the U-Net has its own modules back.
+    The latent and the timestep have to be those of that forward. Called again, it replaces the
+    outputs in place, so that compiled code and CUDA graphs stay valid.
     """
-    before = {name: unet.get_submodule(name) for name in prefix}
-    try:
-        for name, output in prefix.items():
-            _put(unet, name, _Replay(output, batch))
-        yield
-    finally:
-        for name, module in before.items():
-            _put(unet, name, module)
-
-
-def _put(unet: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(unet.get_submodule(parent) if parent else unet, child, module)
+    modules = dict(unet.named_modules())
+    for name, output_1X in prefix.items():
+        module = modules.get(name)
+        if module is None:  # truncated, or within another that replays
+            continue
+        if isinstance(module, _Replay):
+            module.output_1X.copy_(output_1X)
+        else:
+            unet.set_submodule(name, _Replay(output_1X))
+        if name.endswith(".time_emb_proj"):
+            modules[name.removesuffix(".time_emb_proj")].skip_time_act = True

@@ -1,4 +1,4 @@
-"""A DuckDB connection that sees one run's tables, and nothing else of the machine."""
+"""A DuckDB connection that can read one run's tables and nothing else on the machine."""
 
 import re
 from collections.abc import Iterator
@@ -9,31 +9,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scanner.errors import UserError
-from scanner.query.bounded import Bounded, interruptible
+from scanner.query.allowed_files import AllowedFiles
 from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
+from scanner.query.constants import cast, constant
+from scanner.query.database import Database, interruptible
+from scanner.query.predicates import Predicate, binding_query, parse
 from scanner.query.quoting import identifier
-from scanner.query.sources import Sources
-from scanner.query.statements import Reader, run_one
+from scanner.query.statements import StatementChecker, execute_one
 from scanner.query.views import (
     EXTENDED,
     FLAGGED,
     REFERENCES,
     TABLES,
     check_columns,
-    deciding,
-    scored,
+    decision_views,
+    scored_view,
 )
 from scanner.run import Run
 from scanner.run.schema import REJECTS
 from scanner.run.verdicts import MITIGATED, MITIGATED_FOLDER, VERDICTS, verdict_parts
 
 _EMPTY = {"rejects": REJECTS, "verdicts": VERDICTS, "mitigated": MITIGATED}
-_OWN = (
+_DERIVED_VIEWS = (
     *("reference_captions", "scored", "decisions", "ranked", "sampled", "signals"),
     *("flagged", "thresholds"),
 )
-_TAKEN = (*_OWN, "main", "memory", "temp", "system", "pg_catalog", "information_schema")
+_SCHEMAS = ("main", "memory", "temp", "system", "pg_catalog", "information_schema")
+_RESERVED = {*TABLES, *_DERIVED_VIEWS, *_SCHEMAS}
 
 
 class RunTables:
@@ -41,21 +44,21 @@ class RunTables:
     signals, flagged, thresholds, and for large runs texts, reference_captions, scored,
     decisions and sampled.
 
-    ``ranked`` is scores joined with captions, reference captions left out, with
-    ``decision_signal``, the name of the signal that decides, ``decision_value``, and ``decision``,
-    the same, negated if lower means memorized. With a calibration, ``probability``
-    (else null) is that of being memorized, its logit, ``combination``, decides, and ``thresholds``
-    (else empty) says from where on a signal flags. ``signals`` holds each signal of ``ranked`` in a
-    row of its own. The views of further runs are ``NAME.scores`` and so on.
+    ``ranked`` joins scores with captions, without reference captions. It adds ``decision_signal``,
+    the signal to rank by; ``decision_value``, its value; and ``decision``, the value negated if
+    lower means memorized. With a calibration, the decision signal is ``combination``, the logit of
+    the ``probability`` of being memorized (else null), and ``thresholds`` (else empty) lists each
+    signal's. ``signals`` has one row per caption and signal. Further runs' views are
+    ``NAME.scores`` and so on.
 
-    Counting samples is most of the cost of ``ranked``: ``decisions`` is the same without text and
-    n_samples, with its signals in the list ``by_signal``, and ``scored`` the same with reference
-    captions; ``texts`` is captions without n_samples; ``sampled``, about 100,000 of the decisions.
+    Most of the cost of ``ranked`` is counting samples. ``decisions`` omits text and n_samples, and
+    lists the signals in ``by_signal``; ``scored`` is the same with reference captions; ``texts`` is
+    captions without n_samples; ``sampled`` is a sample of about 100,000 decisions.
     """
 
     def __init__(
         self,
-        database: Bounded,
+        database: Database,
         url: str,
         schema: pa.Schema,
         rows: int,
@@ -64,7 +67,7 @@ class RunTables:
         timeout: float | None = None,
     ) -> None:
         self._database = database
-        self._reader = Reader(database.connection)
+        self._checker = StatementChecker(database.connection)
         self._timeout = timeout
         self.url = url
         self.schema = schema
@@ -74,81 +77,94 @@ class RunTables:
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
-        """The connection that the views are made on."""
+        """Return the connection that has the views."""
         return self._database.connection
 
     def decide(self, by: str | None = None, where: str = "true") -> str:
-        """Choose the decision signal of ``ranked``, and keep only rows of a predicate; its name.
+        """Set the decision signal and the rows of ``ranked``; return the signal's name.
 
-        By default the calibrated combination where there is one, else the first of
-        scanner.query.views.PREFERRED that the run has, else its first signal, and all rows. Raises
-        UserError where ``by`` is no number column, or the predicate no expression over ranked.
+        ``by`` defaults to the calibration's combination, else to the first of
+        scanner.query.views.PREFERRED that the run has, else to its first signal; ``where`` is a
+        predicate over ranked. Raises UserError if either is invalid.
         """
-        all_scored, by = scored("main", self.schema, by, self.calibration)
+        all_scored, by = scored_view("main", self.schema, by, self.calibration)
+        views = decision_views("main", all_scored, self.rows, where)
         if where != "true":
-            self.expression(where, f"--where {where}")
-        views = deciding("main", all_scored, self.rows, where)
-        if where != "true":
+            self.parse_predicate(where, f"--where {where}")
+            all_ranked = decision_views("main", all_scored, self.rows)["ranked"]
+            self.bind_predicate(where, all_ranked, f"--where {where}")
             self.query(f"SELECT * FROM ({views['ranked']}) LIMIT 0")
         for view, definition in views.items():
-            self.define(view, definition)
+            self.define_view(view, definition)
         return by
 
     def reference_decisions(self, by: str | None = None) -> pa.ChunkedArray:
-        """The decisions, as in ``ranked``, of the reference captions that it leaves out."""
-        all_scored, _ = scored("main", self.schema, by, self.calibration)
+        """Return the decisions of the reference captions, which ``ranked`` excludes."""
+        all_scored, _ = scored_view("main", self.schema, by, self.calibration)
         return self.query(
             f"SELECT decision::DOUBLE AS decision FROM ({all_scored}) "
             "SEMI JOIN reference_captions USING (caption_id)"
         )["decision"]
 
     def query(self, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
-        """The result of one SELECT. Raises UserError for anything else, for a wrong one, and for
-        one that takes longer than the timeout."""
-        statement = self._reader.select(sql)
-        cursor = self._reading()
+        """Return the result of one SELECT.
 
-        def ask() -> pa.Table:
+        Raises UserError if it is anything else, fails, or takes longer than the timeout.
+        """
+        statement = self._checker.parse_select(sql)
+        cursor = self._read_only_cursor()
+
+        def run() -> pa.Table:
             with cursor:
                 return cursor.sql(statement, params=parameters or None).to_arrow_table()
 
-        return interruptible(cursor, ask, self._timeout)
+        return interruptible(cursor, run, self._timeout)
 
     def batches(
         self, sql: str, rows: int, parameters: dict[str, Any] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """The result of one SELECT, at most ``rows`` at a time; for results of any size."""
-        statement = self._reader.select(sql)
-        cursor = self._reading()
+        """Yield the result of one SELECT in batches of at most ``rows``, in bounded memory."""
+        statement = self._checker.parse_select(sql)
+        cursor = self._read_only_cursor()
 
-        def ask() -> pa.RecordBatchReader:
+        def run() -> pa.RecordBatchReader:
             return cursor.sql(statement, params=parameters or None).to_arrow_reader(rows)
 
-        reader = interruptible(cursor, ask)
+        reader = interruptible(cursor, run)
         while (batch := interruptible(cursor, lambda: next(reader, None))) is not None:
             yield batch
 
-    def materialize(self, table: str, sql: str, parameters: dict[str, Any]) -> None:
-        """Keep the result of one SELECT as a table that later queries see. Raises UserError."""
-        self._reader.select(sql)
+    def create_table(self, table: str, sql: str, parameters: dict[str, Any]) -> None:
+        """Create or replace a table from the result of one SELECT. Raises UserError."""
+        self._checker.parse_select(sql)
         statement = f"CREATE OR REPLACE TABLE {identifier(table)} AS {sql}"
-        interruptible(self.connection, lambda: run_one(self.connection, statement, parameters))
+        interruptible(self.connection, lambda: execute_one(self.connection, statement, parameters))
 
-    def keep(self, table: str, rows: pa.Table | pa.RecordBatchReader) -> None:
-        """Keep Arrow data as a table that later queries see."""
-        _add_table(self.connection, table, rows)
+    def add_table(self, table: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+        """Create or replace a table from Arrow data."""
+        self.connection.register("arrow_rows", rows)
+        statement = f"CREATE OR REPLACE TABLE main.{identifier(table)} AS FROM arrow_rows"
+        execute_one(self.connection, statement)
+        self.connection.unregister("arrow_rows")
 
-    def define(self, view: str, definition: str) -> None:
-        """Make a view that later queries see, or replace it, by SQL of ours."""
-        run_one(self.connection, f"CREATE OR REPLACE VIEW {identifier(view)} AS {definition}")
+    def define_view(self, view: str, definition: str) -> None:
+        """Create or replace a view from trusted SQL."""
+        execute_one(self.connection, f"CREATE OR REPLACE VIEW {identifier(view)} AS {definition}")
 
-    def expression(self, text: str, where: str) -> dict[str, Any]:
-        """The parse tree of a predicate. Raises UserError, beginning with ``where``, for a text
-        that is anything else than one expression that only reads."""
-        return self._reader.expression(text, where)
+    def parse_predicate(self, text: str, where: str) -> Predicate:
+        """Parse a predicate. Raises UserError, starting with ``where``, unless the text is one
+        read-only expression."""
+        return parse(self._checker, text, where)
 
-    def _reading(self) -> duckdb.DuckDBPyConnection:
-        """A connection for one query, in a transaction in which DuckDB itself refuses to write."""
+    def bind_predicate(self, text: str, view: str, where: str) -> None:
+        """Raise UserError unless a parsed predicate is boolean over a view, given as SQL."""
+        try:
+            self.query(binding_query(text, view))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+
+    def _read_only_cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection for one query, in a read-only transaction."""
         cursor = self.connection.cursor()
         cursor.execute("BEGIN TRANSACTION READ ONLY")
         return cursor
@@ -161,60 +177,69 @@ def open_run(
     memory: int | None = None,
     timeout: float | None = None,
 ) -> RunTables:
-    """Connect to a sealed run, and to others by the name that their views get.
+    """Connect to a sealed run, and to ``others`` by schema name.
 
-    The connection reads the files that the manifests and the verdicts' commits list and no other;
-    it cannot write, load extensions or change its settings, and uses no more of the machine than
-    :class:`scanner.query.bounded.Bounded` says, with ``memory`` bytes. The calibration is the
-    run's, not the others'. A query of more than ``timeout`` seconds is stopped. Raises UserError
-    where there is no sealed run, or the calibration was made for runs of another kind.
+    The connection can read only the files that the manifests and the verdicts' commits list. It
+    cannot write, load extensions or change settings; :class:`scanner.query.database.Database`
+    limits its resources, with ``memory`` in bytes. ``calibration`` applies to the run, not to the
+    others. Queries stop after ``timeout`` seconds. Raises UserError if a run is not sealed, or the
+    calibration does not match the run.
+
+    >>> from scanner import open_run
+    >>> tables = open_run("memscan-demo/run-standard")
+    >>> tables.query("SELECT caption, decision FROM ranked ORDER BY decision DESC LIMIT 3").num_rows
+    3
     """
-    database = Bounded(memory)
+    database = Database(memory)
     connection = database.connection
     fingerprint = (Run.existing(url).record() or {}).get("fingerprint", {})
     if calibration:
         calibration.check(fingerprint, url)
-    sources = Sources(connection)
-    runs = {"main": _Files(sources, url)}
+    allowed = AllowedFiles(connection)
+    runs = {"main": _Files(allowed, url)}
     for name, other in (others or {}).items():
         _check_name(name, other)
-        runs[name] = _Files(sources, other)
-    # Nothing of a file is read, nor a name of it spoken, before.
-    database.lock(sources.paths)
+        runs[name] = _Files(allowed, other)
+    # Lock before DuckDB opens any file or sees any name that a file contains.
+    database.lock(allowed.paths)
     schema, rows = _attach(connection, "main", runs.pop("main"), calibration)
     thresholds = calibration.thresholds_table() if calibration else THRESHOLDS.empty_table()
-    _add_table(connection, "thresholds", thresholds)
+    _create_view(connection, "main", "thresholds", constant(connection, thresholds))
     for name, files in runs.items():
-        run_one(connection, f"CREATE SCHEMA {identifier(name)}")
+        execute_one(connection, f"CREATE SCHEMA {identifier(name)}")
         _attach(connection, name, files)
-    create_macros(connection)  # of the views, so after them
-    run_one(connection, f"CREATE VIEW flagged AS {FLAGGED}")
+    create_macros(connection)  # they use the views
+    execute_one(connection, f"CREATE VIEW flagged AS {FLAGGED}")
     return RunTables(database, url, schema, rows, fingerprint, calibration, timeout)
 
 
 def _check_name(name: str, url: str) -> None:
-    """Names of schemas mean the same in any case."""
-    taken = {*TABLES, *_TAKEN}
-    if not re.fullmatch(r"[A-Za-z_]\w*", name) or name.lower() in taken:
+    """Raise UserError unless a schema can have this name; case does not matter."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", name) or name.lower() in _RESERVED:
         raise UserError(f"--with {name}={url}: {name!r} cannot name a run; choose a plain word")
 
 
 class _Files:
-    """The files of a sealed run, as SQL by table, none of them opened. Raises UserError."""
+    """The files of a sealed run, as SQL by table. DuckDB opens none of them yet.
 
-    def __init__(self, sources: Sources, url: str) -> None:
+    Raises UserError if the run is not sealed or its manifest lists no rows.
+    """
+
+    def __init__(self, allowed: AllowedFiles, url: str) -> None:
         run = Run.existing(url)
         manifest = run.manifest()
         if manifest is None:
             raise UserError(
-                f"{url}: this run is not sealed yet; memscan status {url} says how far it is, and "
-                "the same memscan scan command finishes it"
+                f"{url}: this run is not sealed yet; memscan status {url} shows its progress, and "
+                "rerunning the same memscan scan command finishes it"
             )
         if not manifest["scores"]:
-            raise UserError(f"{url}: this run has no scores; memscan status {url} says why")
+            raise UserError(f"{url}: this run has no scores; memscan status {url} shows why")
         for kind in ("samples", "captions"):
             if not manifest[kind]:
-                raise UserError(f"{url}: this run's manifest lists no {kind}; seal the run anew")
+                raise UserError(
+                    f"{url}: the run's manifest lists no {kind}; scan again into a new --out"
+                )
         names = {
             "samples": manifest["samples"],
             "captions": manifest["captions"],
@@ -228,12 +253,12 @@ class _Files:
         self.first_scores = names["scores"][0]
         self.rows = sum(part["rows"] for part in manifest["scores"])
         self.is_extended = run.store.exists("plan-0002.json")
-        # An extension may keep other columns of its samples, and a release judge by other measures.
+        # Extensions may keep other columns of samples; releases may store other measures.
         varying = {"verdicts", "mitigated"} | ({"samples"} if self.is_extended else set())
         self.tables = {
-            kind: sources.parquet(run.store, listed, same_columns=kind not in varying)
-            for kind, listed in names.items()
-            if listed
+            kind: allowed.parquet(run.store, paths, same_columns=kind not in varying)
+            for kind, paths in names.items()
+            if paths
         }
 
 
@@ -246,10 +271,10 @@ def _attach(
     """Create a run's views in the schema ``name``; return the scores' schema and row count."""
     tables = dict(files.tables)
     for kind, schema in _EMPTY.items():
-        nothing = f"main.no_{kind}"
-        _add_table(connection, f"no_{kind}", schema.empty_table())
         written = files.tables.get(kind)
-        tables[kind] = f"(FROM {nothing} UNION ALL BY NAME FROM {written})" if written else nothing
+        union = f" UNION ALL BY NAME FROM {written}" if written else ""
+        rows = f"{constant(connection, schema.empty_table())}{union}"
+        tables[kind] = f"({cast(connection, schema, rows)})"
     where = f"{files.url}: {files.first_scores}"
     try:
         with files.store.open(files.first_scores) as file:
@@ -261,8 +286,8 @@ def _attach(
     try:
         for view, definition in views.items():
             _create_view(connection, name, view, definition.format(**tables))
-        all_scored, _ = scored(name, schema, calibration=calibration)
-        for view, definition in deciding(name, all_scored, files.rows).items():
+        all_scored, _ = scored_view(name, schema, calibration=calibration)
+        for view, definition in decision_views(name, all_scored, files.rows).items():
             _create_view(connection, name, view, definition)
     except duckdb.Error as error:
         raise UserError(f"{files.url}: its tables cannot be read: {error}") from error
@@ -272,12 +297,4 @@ def _attach(
 def _create_view(
     connection: duckdb.DuckDBPyConnection, name: str, view: str, definition: str
 ) -> None:
-    run_one(connection, f"CREATE VIEW {identifier(name)}.{identifier(view)} AS {definition}")
-
-
-def _add_table(
-    connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table | pa.RecordBatchReader
-) -> None:
-    connection.register("given", rows)
-    run_one(connection, f"CREATE OR REPLACE TABLE main.{identifier(name)} AS FROM given")
-    connection.unregister("given")
+    execute_one(connection, f"CREATE VIEW {identifier(name)}.{identifier(view)} AS {definition}")

@@ -1,10 +1,9 @@
-"""The named queries of sql/: each a file with a header that says what it is for.
+"""The named queries in sql/: one file each, documented by its header comment.
 
-The header is the leading comment. Its first paragraph is the purpose; ``parameter NAME = DEFAULT:
-text`` (a text that has to be given, where there is no default), ``column NAME: text``, ``needs
-NAME`` (a table or a column of the scores without which there is nothing to ask) and ``example
-NAME=VALUE …`` follow, on as many lines as they take. A parameter whose text begins with ``a column
-of VIEW`` names one, in any case.
+The header starts with the purpose. These entries follow, each on one or more lines:
+``parameter NAME = DEFAULT: text`` (required if it has no default), ``column NAME: text``,
+``needs NAME`` (a table or a column of the scores that the query requires) and ``example NAME=VALUE
+…``. A parameter whose text starts with ``a column of VIEW`` takes a column name in any case.
 """
 
 import itertools
@@ -22,7 +21,11 @@ FOLDER = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[2] / "sql
 
 @dataclass(frozen=True)
 class Query:
-    """One file of sql/."""
+    """A named query: one file of sql/.
+
+    ``about``: parameters' descriptions; ``columns``: result columns' descriptions; ``needs``:
+    tables and columns that must not be missing.
+    """
 
     name: str
     purpose: str
@@ -35,12 +38,15 @@ class Query:
 
     @property
     def columns_of(self) -> dict[str, str]:
-        """The parameters that name a column, and the view that has it."""
-        found = {name: re.match(r"a column of (\w+)", text) for name, text in self.about.items()}
-        return {name: match[1] for name, match in found.items() if match}
+        """Return the parameters that take a column name, each with the column's view."""
+        matches = {name: re.match(r"a column of (\w+)", text) for name, text in self.about.items()}
+        return {name: match[1] for name, match in matches.items() if match}
 
     def bind(self, given: dict[str, str]) -> dict[str, Any]:
-        """All parameters, the given ones in the type of their default. Raises UsageError."""
+        """Return all parameters; given ones are converted to their default's type.
+
+        Raises UsageError for unknown, missing and invalid parameters.
+        """
         unknown = ", ".join(sorted(set(given) - set(self.parameters)))
         if unknown:
             known = ", ".join(self.parameters) or "none"
@@ -61,7 +67,7 @@ class Query:
 
 
 def library() -> dict[str, Query]:
-    """Every named query."""
+    """Return every named query by name."""
     return {path.stem: _read(path) for path in sorted(FOLDER.glob("*.sql"))}
 
 
@@ -91,7 +97,7 @@ def _read(path: Path) -> Query:
 
 
 def _entries(text: str) -> list[str]:
-    """The header's entries, each on one line."""
+    """Return the header's entries, each joined to one line."""
     entries: list[str] = []
     for line in itertools.takewhile(lambda line: line.startswith("--"), text.splitlines()):
         content = line[2:].strip()

@@ -1,4 +1,4 @@
-"""The ranking: which captions are most likely memorized, by which signal, and why."""
+"""Rank captions, most likely memorized first."""
 
 import pyarrow as pa
 
@@ -13,9 +13,10 @@ def rank(
     min_samples: int = 0,
     where: str = "true",
 ) -> pa.Table:
-    """The first ``top`` rows of sql/rank.sql.
+    """Return the first ``top`` rows of sql/rank.sql.
 
-    ``by``: the signal that decides; ``where``: a predicate on the view ranked. Raises UserError.
+    ``by``: the signal to rank by; ``where``: a predicate on the view ranked. Raises UserError if
+    either is invalid.
     """
     tables.decide(by, where)
     return tables.query(library()["rank"].sql, {"top": top, "min_samples": min_samples})

@@ -1,7 +1,7 @@
-"""Cells that a spreadsheet shows as text rather than runs as a formula.
+"""Escape cells of CSV files that a spreadsheet would run as formulas.
 
-Excel, LibreOffice and Google Sheets compute a cell of a CSV file that begins with one of these
-characters; a caption can so fetch a URL or start a program (OWASP, CSV injection).
+Excel, LibreOffice and Google Sheets evaluate a cell that starts with one of these characters, so a
+caption could fetch a URL or start a program (OWASP, CSV injection).
 """
 
 import pyarrow as pa
@@ -11,12 +11,12 @@ FORMULA = "-=+@\t\r\n\uff1d\uff0b\uff0d\uff20"
 
 
 def text_cell(value: str) -> str:
-    """Return a cell's text, with an apostrophe before what would begin a formula."""
+    """Return a cell's text, with an apostrophe in front if it would start a formula."""
     return f"'{value}" if value.startswith(tuple(FORMULA)) else value
 
 
 def text_cells(table: pa.Table) -> pa.Table:
-    """Return a table with :func:`text_cell` applied to its names and its columns of text."""
+    """Return a table with :func:`text_cell` applied to its column names and string columns."""
     names = [text_cell(name) for name in table.column_names]
     columns = [_text_cells(column) for column in table.columns]
     return pa.table(columns, names=names)

@@ -1,7 +1,7 @@
-"""What a SQL text does, by DuckDB's own parse of it: exactly one statement, one SELECT that only
-reads, one expression.
+"""Check user SQL on DuckDB's own parse tree: one statement, one read-only SELECT, one expression.
 
-Lists of what is allowed, so that what a later DuckDB adds is refused until it is added here.
+Node types and table functions are allow-listed: additions of later DuckDB versions are refused
+until they are listed here.
 """
 
 import json
@@ -11,9 +11,9 @@ from typing import Any
 import duckdb
 
 from scanner.errors import UserError
-from scanner.query.quoting import shown
+from scanner.query.quoting import abbreviated
 
-# The kinds of queries, of what follows FROM, and of what is sorted and limited in them.
+# Types of query nodes, of FROM items, and of modifiers.
 _QUERIES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 _SOURCES = {
     *("BASE_TABLE", "EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SHOW_REF", "SUBQUERY"),
@@ -24,18 +24,18 @@ _MODIFIERS = {
     *("ORDER_DEFAULT", "ASCENDING", "DESCENDING"),
 }
 _READING = _QUERIES | _SOURCES | _MODIFIERS
-# Table functions that compute from their arguments; to these come the macros of sql/macros.
+# Table functions that only use their arguments; the macros of sql/macros are added to these.
 _TABLE_FUNCTIONS = {
     *("generate_series", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest"),
 }
-# DuckDB calls these volatile, as it does functions with side effects.
+# Allowed although DuckDB lists them as volatile, like functions with side effects.
 _RANDOM = {"error", "gen_random_uuid", "random", "uuid", "uuidv4", "uuidv7"}
-# About the process and its settings rather than about the run.
+# Functions that expose the process and its settings.
 _FOREIGN = {
     *("current_query", "current_setting", "getenv", "getvariable", "json_execute_serialized_sql"),
     *("pg_sleep", "txid_current"),
 }
-_ONE = "must be one SQL predicate, such as n_samples > 10"
+_NOT_A_PREDICATE = "must be one SQL predicate, such as n_samples > 10"
 _VOLATILE = "SELECT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
 _MACROS = """
     SELECT function_name FROM duckdb_functions()
@@ -44,18 +44,21 @@ _SYSTEM_VIEWS = """
     SELECT view_name FROM duckdb_views() WHERE internal AND schema_name <> 'information_schema'"""
 
 
-def run_one(
+def execute_one(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None = None
 ) -> None:
-    """Run a statement of ours into which names were put, or nothing. Raises UserError."""
+    """Execute one internal statement built from quoted names.
+
+    Raises UserError, before running anything, if the text parses to any other number of statements.
+    """
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
-        raise UserError(f"SQL: one statement was to be run, found {len(statements)}; nothing ran")
+        raise UserError(f"SQL: expected one statement, got {len(statements)}; nothing was run")
     connection.execute(statements[0], parameters)
 
 
-class Reader:
-    """Judge statements for one connection, whose macros and views are there when it is made."""
+class StatementChecker:
+    """Check statements for one connection, whose macros and views must already exist."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
@@ -63,57 +66,59 @@ class Reader:
         self._table_functions = _TABLE_FUNCTIONS | self._names(_MACROS)
         self._system_views = self._names(_SYSTEM_VIEWS)
 
-    def select(self, sql: str) -> duckdb.Statement:
-        """Return the statement, if it is exactly one SELECT that only reads the run's tables."""
+    def parse_select(self, sql: str) -> duckdb.Statement:
+        """Return the statement. Raises UserError unless it is exactly one SELECT that only reads
+        the run's tables."""
         try:
             statements = self.connection.extract_statements(sql)
         except duckdb.Error as error:
             raise UserError(f"SQL: {error}") from error
         kinds = [statement.type.name for statement in statements]
         if kinds != ["SELECT"]:
-            found = ", ".join(kinds) or "nothing"
-            raise UserError(f"SQL: exactly one SELECT is allowed here; found {found}")
+            given = ", ".join(kinds) or "no statement"
+            raise UserError(f"SQL: must be exactly one SELECT, got {given}")
         tree = self._tree(sql)
         if tree["error"]:
             raise UserError(f"SQL: this SELECT cannot be checked: {tree['error_message']}")
         self._check(tree["statements"], "SQL")
         return statements[0]
 
-    def expression(self, text: str, where: str) -> dict[str, Any]:
-        """Return the parse tree of a text that is one expression and only reads.
+    def parse_expression(self, text: str, where: str) -> dict[str, Any]:
+        """Return the parse tree of one read-only expression, which will be inserted, in
+        parentheses, into a longer statement.
 
-        Raises UserError, with ``where`` before the reason, for any other: it is going to stand
-        between parentheses inside a longer statement.
+        Raises UserError, starting with ``where``, for any other text.
         """
-        expression = self._selected(f"(\n{text}\n)", where)
-        # Text that leaves one kind of bracket for another expression cannot leave both.
-        listed = self._selected(f"[\n{text}\n]", where)
-        if listed.get("function_name") != "list_value" or len(listed["arguments"]) != 1:
-            raise UserError(f"{where}: {_ONE}")
+        expression = self._parse_column(f"(\n{text}\n)", where)
+        # Text that closes one kind of bracket early cannot also close the other kind.
+        in_list = self._parse_column(f"[\n{text}\n]", where)
+        if in_list.get("function_name") != "list_value" or len(in_list["arguments"]) != 1:
+            raise UserError(f"{where}: {_NOT_A_PREDICATE}")
         self._check(expression, where)
         return expression
 
-    def _selected(self, text: str, where: str) -> dict[str, Any]:
-        """The tree of the one column of a SELECT of nothing else."""
+    def _parse_column(self, text: str, where: str) -> dict[str, Any]:
+        """Return the parse tree of the only column of ``SELECT text``, which may have no other
+        clause."""
         tree, plain = self._tree(f"SELECT {text}"), self._tree("SELECT true")
         if tree["error"]:
-            raise UserError(f"{where}: {_ONE}: {tree['error_message']}")
+            raise UserError(f"{where}: {_NOT_A_PREDICATE}: {tree['error_message']}")
         nodes = [statement["node"] for statement in tree["statements"]]
         columns = nodes[0].pop("select_list", [])
         del plain["statements"][0]["node"]["select_list"]
         if nodes != [plain["statements"][0]["node"]] or len(columns) != 1:
-            raise UserError(f"{where}: {_ONE}")
+            raise UserError(f"{where}: {_NOT_A_PREDICATE}")
         return columns[0]
 
     def _names(self, sql: str) -> set[str]:
         return {str(name).lower() for (name,) in self.connection.execute(sql).fetchall()}
 
     def _tree(self, sql: str) -> dict[str, Any]:
-        """DuckDB's parse tree of SELECT statements, or its error."""
+        """Return DuckDB's parse tree of SELECT statements, or its error."""
         try:
             with self.connection.cursor() as cursor:
-                found = cursor.execute("SELECT json_serialize_sql($sql::VARCHAR)", {"sql": sql})
-                ((text,),) = found.fetchall()
+                cursor.execute("SELECT json_serialize_sql($sql::VARCHAR)", {"sql": sql})
+                ((text,),) = cursor.fetchall()
             return json.loads(text)
         except duckdb.Error as error:
             raise UserError(f"SQL: {error}") from error
@@ -121,17 +126,17 @@ class Reader:
             raise UserError("SQL: expressions are nested too deeply; simplify them") from None
 
     def _check(self, tree: Any, where: str) -> None:
-        """Raises UserError where a part of a parse tree does anything but read."""
+        """Raise UserError if any node of a parse tree does more than read the run's tables."""
         nodes = list(_nodes(tree))
-        own = {entry["key"].lower() for node in nodes for entry in _ctes(node)}
+        ctes = {entry["key"].lower() for node in nodes for entry in _ctes(node)}
         for node in nodes:
             kind = node.get("type")
             if not _only_reads(node):
                 what = str(kind).removesuffix("_QUERY_NODE")
-                raise UserError(f"{where}: a SELECT here may only read; found {what}")
-            if kind == "BASE_TABLE" and self._is_foreign(node["table_name"].lower(), own):
-                name = shown(node["table_name"])
-                raise UserError(f"{where}: {name} is no table of the run (SHOW TABLES lists them)")
+                raise UserError(f"{where}: must only read; {what} is not allowed")
+            if kind == "BASE_TABLE" and self._is_foreign(node["table_name"].lower(), ctes):
+                name = abbreviated(node["table_name"])
+                raise UserError(f"{where}: the run has no table {name}; SHOW TABLES lists them")
             if kind == "TABLE_FUNCTION":
                 name = str(node["function"].get("function_name"))
                 if name.lower() not in self._table_functions:
@@ -139,15 +144,15 @@ class Reader:
             elif "class" in node and str(node.get("function_name")).lower() in self._refused:
                 raise UserError(_not_allowed(where, node["function_name"]))
 
-    def _is_foreign(self, name: str, own: set[str]) -> bool:
-        """Whether a table's name means a file, or a view of DuckDB's own."""
+    def _is_foreign(self, name: str, ctes: set[str]) -> bool:
+        """Return whether a table name refers to a file or to one of DuckDB's system views."""
         if name in self._system_views:
             return True
-        return name not in own and any(sign in name for sign in "/\\:.*?[")
+        return name not in ctes and any(sign in name for sign in "/\\:.*?[")
 
 
 def _only_reads(node: dict[str, Any]) -> bool:
-    """Whether an object of a parse tree is an expression, a value, or of a kind that reads."""
+    """Return whether a node of a parse tree is an expression, a value, or of a read-only type."""
     kind = node.get("type")
     if "class" in node or not isinstance(kind, str):
         return True
@@ -155,22 +160,22 @@ def _only_reads(node: dict[str, Any]) -> bool:
 
 
 def _not_allowed(where: str, name: str) -> str:
-    what = shown(name)[1:-1]
-    return f"{where}: {what}() is not allowed here; queries read the run's own tables only"
+    what = abbreviated(name)[1:-1]
+    return f"{where}: {what}() is not allowed; queries can only read the run's tables"
 
 
 def _ctes(node: dict[str, Any]) -> list[dict[str, Any]]:
-    found = node.get("cte_map")
-    return found["map"] if isinstance(found, dict) else []
+    ctes = node.get("cte_map")
+    return ctes["map"] if isinstance(ctes, dict) else []
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a JSON document."""
-    waiting = [tree]
-    while waiting:
-        item = waiting.pop()
+    """Yield every object of a JSON document."""
+    stack = [tree]
+    while stack:
+        item = stack.pop()
         if isinstance(item, dict):
             yield item
-            waiting += item.values()
+            stack += item.values()
         elif isinstance(item, list):
-            waiting += item
+            stack += item

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from scanner.calibration import Labels, labels_differ_in_style, match_labels
 from scanner.curation import Policy, Summary, make_list, summarize
-from scanner.query import RunTables, Scanned, library, rank, scanned
+from scanner.query import Coverage, RunTables, library, measure_coverage, rank
 from scanner.report.expected import ExpectedMemorized, expected_memorized
 from scanner.report.headline import (
     NullSelection,
@@ -48,7 +48,9 @@ _EXTRA = """
             ['caption_id', 'caption', 'probability', 'token_mass'], name
         ))
         FROM ranked
-    ) AS ranked LEFT JOIN verdicts USING (caption_id)
+    ) AS ranked LEFT JOIN (
+        SELECT caption_id, verdict, images, reference_source, reference_row FROM verdicts
+    ) AS verdicts USING (caption_id)
     WHERE list_contains($ids, caption_id)"""
 
 
@@ -71,7 +73,7 @@ class ReportContent:
     doubtful: bool
     expected: ExpectedMemorized
     verdicts: VerdictCounts
-    scanned: Scanned
+    scanned: Coverage
     bins: list[Row]
     repetition: list[Row]
     agreement: list[Row]
@@ -112,7 +114,7 @@ def gather(
     signal, counts = tables.decide(), manifest["counts"]
     _materialize_truth(tables, labels, count_seed_consistent)
     expected, verdicts = expected_memorized(tables), count_verdicts(tables)
-    covered = scanned(tables, record["inputs"].get("limit"))
+    covered = measure_coverage(tables, record["inputs"].get("limit"))
     selection = None
     if null:
         beyond = count_beyond_threshold(tables)
@@ -157,10 +159,10 @@ def _materialize_truth(
     if labels:
         labelled = match_labels(tables, labels)
         memorized = labelled.table["caption_id"].filter(pa.array(labelled.memorized))
-        tables.materialize("truth", _LABELS, {"ids": memorized.to_pylist()})
+        tables.create_table("truth", _LABELS, {"ids": memorized.to_pylist()})
         return
     copies = [*COPIES, *([SEED_CONSISTENT] if count_seed_consistent else [])]
-    tables.materialize("truth", _VERDICTS, {"copies": copies})
+    tables.create_table("truth", _VERDICTS, {"copies": copies})
 
 
 def _run_query(tables: RunTables, name: str, **parameters: Any) -> list[Row]:

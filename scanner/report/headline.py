@@ -6,8 +6,8 @@ giving one with a caveat.
 
 from dataclasses import dataclass
 
-from scanner.curation.wording import counted
-from scanner.query import RunTables, Scanned
+from scanner.curation.plurals import pluralize
+from scanner.query import Coverage, RunTables
 from scanner.report.expected import ExpectedMemorized
 
 _VERIFIED = """
@@ -65,7 +65,7 @@ def count_beyond_threshold(tables: RunTables) -> int:
 def headline(
     expected: ExpectedMemorized,
     verdicts: VerdictCounts,
-    scanned: Scanned,
+    scanned: Coverage,
     null: NullSelection | None,
     doubtful: bool,
     rejected: tuple[int, int],
@@ -81,7 +81,7 @@ def headline(
         statements.append(
             Statement(
                 "",
-                f"Only {scanned.scored:,} of {counted(scanned.captions, 'distinct caption')} of "
+                f"Only {scanned.scored:,} of {pluralize(scanned.captions, 'distinct caption')} of "
                 f"the training set were scored ({'; '.join(scanned.unscored)}); this report does "
                 "not cover the others.",
             )
@@ -90,7 +90,7 @@ def headline(
     if rejects:
         statements.append(
             Statement(
-                "", f"{rejects:,} of {counted(rows, 'row')} were rejected and are not counted."
+                "", f"{rejects:,} of {pluralize(rows, 'row')} were rejected and are not counted."
             )
         )
     return tuple(statements)
@@ -100,7 +100,7 @@ def _by_generation(verdicts: VerdictCounts) -> Statement:
     are = "is a copy" if verdicts.copies == 1 else "are copies"
     return Statement(
         f"{verdicts.copies:,}",
-        f"of {counted(verdicts.compared, 'caption')} whose generated images were compared with "
+        f"of {pluralize(verdicts.compared, 'caption')} whose generated images were compared with "
         f"their training images {are}.",
     )
 
@@ -108,7 +108,7 @@ def _by_generation(verdicts: VerdictCounts) -> Statement:
 def _by_scores(
     expected: ExpectedMemorized, null: NullSelection | None, doubtful: bool
 ) -> Statement:
-    scored = counted(expected.scored, "scored caption")
+    scored = pluralize(expected.scored, "scored caption")
     unknown = f"The number of memorized captions among {scored} is unknown"
     if expected.captions is not None and expected.samples is not None:
         if doubtful:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from scanner.curation import Policy, Summary
+from scanner.curation.plurals import pluralize
 from scanner.curation.policy import Rule
-from scanner.curation.wording import counted
 
 _EFFECTS = {
     "keep": "keep: keeps all samples, overriding later rules",
@@ -51,5 +51,5 @@ def rule_rows(policy: Policy, summary: Summary) -> list[RuleRow]:
 
 def _effect(rule: Rule) -> str:
     if rule.action == "cap":
-        return f"cap: keeps {counted(rule.keep, 'sample')} per {rule.of}"
+        return f"cap: keeps {pluralize(rule.keep, 'sample')} per {rule.of}"
     return _EFFECTS[rule.action]

@@ -2,15 +2,18 @@
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
-from scanner.captions.pictures import NotAPicture, open_picture
+from scanner.captions.images import NotAnImage, open_image
 from scanner.evidence.verify.references import References, Sample
 from scanner.run.directory import recorded_roots
 from scanner.storage import Roots, Store, UnsafeName, is_transient, open_input
+
+log = logging.getLogger("memscan.report")
 
 SIDE = 72
 SEEDS = 2
@@ -26,12 +29,12 @@ def image_roots(record: dict[str, Any], input_roots: Sequence[str]) -> Roots:
 
 
 def make_thumbnails(
-    store: Store, rows: Sequence[Row], limit: int, roots: Roots, say: Callable[[str], None]
+    store: Store, rows: Sequence[Row], limit: int, roots: Roots
 ) -> dict[str, dict[str, Any]]:
     """Return by caption id ``generated`` (one data URL per seed) and ``training`` (one, or None).
 
     Covers the first ``limit`` rows with a verdict, to keep the page small. Images outside the run
-    that are not below ``roots`` are refused, and reported through ``say``.
+    that are not below ``roots`` are refused and logged.
     """
     chosen = [row for row in rows if row["images"]][:limit]
     samples: list[Sample] = [
@@ -56,16 +59,16 @@ def make_thumbnails(
             "training": _data_url(image) if image else None,
         }
     if refused:
-        say(f"{len(refused):,} images of verdicts refused, such as {refused[0]}")
+        log.warning(f"{len(refused):,} images of verdicts refused, such as {refused[0]}")
     for why, count in references.problems.most_common(PROBLEMS):
-        say(f"{count:,} training images not shown: {why}")
+        log.warning(f"{count:,} training images not shown: {why}")
     return thumbnails
 
 
 def _why_refused(store: Store, name: str, roots: Roots) -> str:
     """Return why a verdict's image must not be read; "" if it is in the run or below a root."""
     if _is_outside(name):
-        return roots.why_not(name) and "outside the run; allow its directory with --input-root"
+        return roots.why_refused(name) and "outside the run; allow its directory with --input-root"
     try:
         store.location(name)
     except UnsafeName:
@@ -81,8 +84,8 @@ def _is_outside(name: str) -> bool:
 def _open(store: Store, name: str) -> Image.Image | None:
     """Open an image that verify stored in the run or elsewhere; None if it no longer exists."""
     try:
-        return open_picture(open_input(name).read() if _is_outside(name) else store.read(name))
-    except NotAPicture:
+        return open_image(open_input(name).read() if _is_outside(name) else store.read(name))
+    except NotAnImage:
         return None
     except OSError as error:
         if is_transient(error):

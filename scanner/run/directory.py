@@ -15,7 +15,7 @@ from typing import Any
 
 from scanner.errors import UserError
 from scanner.run.commits import READERS, Commits
-from scanner.run.json_files import ManifestRecord, RunRecord
+from scanner.run.json_files import ManifestRecord, RunRecord, flags_of
 from scanner.run.records import LARGEST_BYTES, Commit, Part, Plan, encode, read_json
 from scanner.storage import Store
 
@@ -46,27 +46,21 @@ class Run:
         return read_json(self.store, "run.json", RunRecord)
 
     def begin(self, record: dict[str, Any]) -> None:
-        """Create run.json, or check that the one here has the same configuration.
+        """Create run.json, or check that the existing one has the same configuration.
 
-        Raises UserError, naming what differs, where another configuration has used this place.
+        Raises UserError, naming what differs, if a run with another configuration is here.
         """
         if self.store.create("run.json", encode(record)):
             return
-        there = self.record() or {}
-        here = json.loads(encode(record))
-        for part, options in (("inputs", "inputs"), ("fingerprint", "asked")):
-            if there.get(part) != here[part]:
-                # In the words of the options, where they tell the two apart.
-                names = _different(there, here, options) or _different(there, here, part)
-                changed = ", ".join(
-                    f"{name} ({_said(there, part, options, name)} there, "
-                    f"{_said(here, part, options, name)} here)"
-                    for name in names
-                )
-                more = "; to add input files to it, --extend" if "captions (" in changed else ""
+        existing = self.record() or {}
+        given = json.loads(encode(record))
+        for part in ("inputs", "fingerprint"):
+            if existing.get(part) != given[part]:
+                changed = _differences(part, existing, given)
+                hint = "; to add input files to it, --extend" if "captions (" in changed else ""
                 raise UserError(
                     f"{self.store.url} holds a run with another configuration; different are: "
-                    f"{changed}. Choose another --out, or repeat the settings of its run.json{more}"
+                    f"{changed}. Choose another --out, or repeat the settings of its run.json{hint}"
                 )
 
     def abandon(self) -> None:
@@ -217,12 +211,24 @@ def _plan_name(generation: int) -> str:
     return f"plan-{generation + 1:04d}.json" if generation else "plan.json"
 
 
-def _different(there: dict[str, Any], here: dict[str, Any], part: str) -> list[str]:
-    was, now = there.get(part) or {}, here.get(part) or {}
+def _differences(part: str, existing: dict[str, Any], given: dict[str, Any]) -> str:
+    """Return what differs in a part of run.json: by flag if the options differ, else by field."""
+    was, now = ({**existing.get(part, {})}, {**given[part]})
+    if part == "fingerprint":
+        options = flags_of(existing.get("options", {})), flags_of(given.get("options", {}))
+    else:
+        options = was, now
+    names = _different(*options) or _different(was, now)
+    # A value as the scorer has it, since an option may have been left to its default.
+    old, new = ({**flags, **values} for flags, values in zip(options, (was, now), strict=True))
+    return ", ".join(
+        f"{name} ({_shown(old.get(name))} there, {_shown(new.get(name))} here)" for name in names
+    )
+
+
+def _different(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [name for name in {**was, **now} if was.get(name) != now.get(name) and name != "id"]
 
 
-def _said(record: dict[str, Any], part: str, options: str, name: str) -> str:
-    """What an option came to, where the run keeps that, else what was given."""
-    found = record[part].get(name, (record.get(options) or {}).get(name))
-    return "not given" if found is None else repr(found)
+def _shown(value: Any) -> str:
+    return "not given" if value is None else repr(value)

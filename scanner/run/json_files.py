@@ -98,14 +98,18 @@ class InputsRecord(TypedDict, total=False):
     where: str
 
 
-class AskedRecord(TypedDict, total=False):
+class ModelSpecRecord(TypedDict, total=False):
     __pydantic_config__ = _OPEN  # type: ignore[misc]
-    model: str | None
+    name: str | None
     revision: str | None
-    model_config: str | None
+    config: str | None
     lora: str | None
     lora_scale: float
     dtype: str
+
+
+class ScoringSpecRecord(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
     profile: str
     signals: list[str] | None
     seeds: Count | None
@@ -113,6 +117,37 @@ class AskedRecord(TypedDict, total=False):
     guidance: float | None
     height: Count | None
     width: Count | None
+
+
+class OptionsRecord(TypedDict, total=False):
+    """The options of a scan that can change a score, as they were given."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    model: ModelSpecRecord
+    scoring: ScoringSpecRecord
+
+
+# The fields of options by the flag of each; those of the model are called otherwise.
+_FLAGS = {"model": "name", "model_config": "config"}
+_OF_MODEL = ("name", "revision", "config", "lora", "lora_scale", "dtype")
+
+
+def _with_options(record: Any) -> Any:
+    """Read run.json of version 0.1, which has all options flat in ``asked``."""
+    if not isinstance(record, dict) or not isinstance(record.get("asked"), dict):
+        return record
+    fields = {_FLAGS.get(flag, flag): value for flag, value in record["asked"].items()}
+    model = {name: value for name, value in fields.items() if name in _OF_MODEL}
+    scoring = {name: value for name, value in fields.items() if name not in _OF_MODEL}
+    others = {name: value for name, value in record.items() if name != "asked"}
+    return {"options": {"model": model, "scoring": scoring}, **others}
+
+
+def flags_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the values in an options record by the name of their flag, in its order."""
+    flags = {field: flag for flag, field in _FLAGS.items()}
+    model = {flags.get(name, name): one for name, one in options.get("model", {}).items()}
+    return {**model, **options.get("scoring", {})}
 
 
 class ModelRecord(TypedDict, total=False):
@@ -138,16 +173,18 @@ class FingerprintRecord(TypedDict, total=False):
     latent_shape: list[int]
 
 
-class RunRecord(TypedDict):
-    """run.json."""
-
+class _RunRecord(TypedDict):
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     inputs: InputsRecord
     input_roots: NotRequired[list[str]]
     skipped: NotRequired[dict[str, SkippedRecord]]
-    asked: NotRequired[AskedRecord]
+    options: NotRequired[OptionsRecord]
     model: NotRequired[ModelRecord]
     fingerprint: FingerprintRecord
+
+
+# run.json.
+RunRecord = Annotated[_RunRecord, BeforeValidator(_with_options)]
 
 
 class PartOfManifest(TypedDict):
@@ -184,7 +221,8 @@ class ProgressRecord(TypedDict, total=False):
     updated: float
     running: Annotated[Counts, BeforeValidator(_by_slice)]
     actors: Count
-    happened: list[str]
+    events: list[str]
+    happened: list[str]  # events, before 0.2
 
 
 class PlanningRecord(TypedDict):

@@ -19,8 +19,8 @@ class Progress:
     ``captions_done``: in committed slices; ``running``: captions computed so far, by running slice.
 
     ``started``: when the first actor of this driver had loaded its model, 0 before.
-    ``happened``: what went otherwise than planned, the last ``REMEMBERED`` lines, also of earlier
-    drivers of the run.
+    ``events``: what did not go as planned, the last ``REMEMBERED`` lines, also of earlier drivers
+    of the run.
     """
 
     slices: int
@@ -33,7 +33,7 @@ class Progress:
     actors: int = 0
     started: float = 0.0
     updated: float = 0.0
-    happened: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
 
     @property
     def captions_per_second(self) -> float:
@@ -52,9 +52,9 @@ class Progress:
         return (self.captions - self.captions_computed) / rate if rate > 0 else None
 
     def remember(self, line: str) -> None:
-        """Add a line to what happened, with the time."""
+        """Add a line to the events, with the time."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.happened = [*self.happened, f"{now} {line}"][-REMEMBERED:]
+        self.events = [*self.events, f"{now} {line}"][-REMEMBERED:]
 
     def stop(self, run: Run) -> None:
         """The driver ends before its work does: nothing is running from now on."""
@@ -83,7 +83,17 @@ Watch = Callable[[Progress | PlanningProgress], None]
 
 
 def last_seen(run: Run) -> dict[str, Any]:
-    """progress.json, as the last driver left it; {} where there is none."""
+    """Return progress.json as the last driver left it, {} if there is none."""
     if not run.store.exists("progress.json"):
         return {}
     return read_json(run.store, "progress.json", ProgressRecord)
+
+
+def events_of(seen: dict[str, Any]) -> list[str]:
+    """Return the events in progress.json; versions before 0.2 called them ``happened``."""
+    return seen.get("events", seen.get("happened", []))
+
+
+def earlier_events(run: Run) -> list[str]:
+    """Return the events that earlier drivers of a run noted. Raises DamagedFile."""
+    return events_of(last_seen(run))

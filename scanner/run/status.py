@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from scanner.run.commits import READERS
 from scanner.run.directory import Run, planning_folder
 from scanner.run.json_files import PlanningRecord, QuarantineRecord
-from scanner.run.progress import last_seen
+from scanner.run.progress import events_of, last_seen
 from scanner.run.records import Plan, read_json
 from scanner.storage import Store
 
@@ -59,7 +59,7 @@ def status(run: Run) -> dict[str, Any]:
         "sealed": manifest is not None,
         "actors": 0 if stale else seen.get("actors", 0),
         "quarantined": {name: _reason(run, name) for name in sorted(stuck)},
-        "happened": seen.get("happened", []),
+        "events": events_of(seen),
         "planning": _planning(run, len(plans)),
     }
 

@@ -1,62 +1,77 @@
 """Plan a scan: say what was chosen, and do the items of planning here or on the pool."""
 
+import logging
 from collections.abc import Callable, Sequence
 
-from scanner.cluster import Item, Resources, Task, Work, run_items, start_ray
+from scanner.cluster import (
+    Committed,
+    Event,
+    Execution,
+    InProcess,
+    Item,
+    Notice,
+    Outcome,
+    Quarantined,
+    Requeued,
+    Started,
+    Tick,
+    Work,
+    execute,
+)
 from scanner.run import Commits, Plan
 from scanner.run.progress import PlanningProgress, Watch
-from scanner.scan.plan.cascade import plan_from_run
+from scanner.scan.plan.from_run import plan_from_run
 from scanner.scan.plan.inputs import Input, Inputs
 from scanner.scan.plan.make_plan import make_plan
-from scanner.scan.plan.stages import APART, DoItems, run_here
-from scanner.scan.setting import Say, Setting
+from scanner.scan.plan.stages import APART, ONE_CORE, Execute, execute_here
+from scanner.scan.preparation import PreparedScan
 from scanner.storage import Store, skipped_lines
+
+log = logging.getLogger("memscan.scan")
 
 SHOWN = 5
 POOL_FROM = 4
-PLANNING_CPUS = 1.0
 
 
 def plan_scan(
-    setting: Setting,
+    prepared: PreparedScan,
     inputs: Inputs,
     store: Store,
-    say: Say,
     earlier: Sequence[Plan] = (),
-    do_items: DoItems = run_here,
+    run_items: Execute = execute_here,
 ) -> Plan:
     """Read the inputs into the store and describe what there is to score.
 
-    ``do_items``: in this process alone by default, else :func:`on_the_pool`.
+    ``run_items``: in this process by default, else as :func:`planning_executor` decides.
     """
-    config = setting.config
+    config = prepared.config
     if config.captions_from:
-        rows = setting.slice_rows
+        rows = prepared.slice_rows
         plan = plan_from_run(config.captions_from, config.where, store, rows, config.limit)
-        say(f"planned: {plan.counts['captions']:,} captions flagged by {config.captions_from}")
+        log.info(f"planned: {plan.counts['captions']:,} captions flagged by {config.captions_from}")
         return plan
     files = inputs.files
     for item in files[:SHOWN]:
-        say(f"{item.url}: {_choice(item)}")
+        log.info(f"{item.url}: {_choice(item)}")
     if len(files) > SHOWN:
-        say(f"… and {len(files) - SHOWN} more files")
+        log.info(f"… and {len(files) - SHOWN} more files")
     rejected = sum(bool(item.problem) for item in files)
     if rejected:
-        say(f"{rejected:,} of {len(files):,} files are left out; the rejects say why")
+        log.info(f"{rejected:,} of {len(files):,} files are left out; the rejects say why")
     for line in skipped_lines(inputs.skipped.to_json()):
-        say(line)
+        log.info(line)
     plan = make_plan(
         inputs,
         store,
-        setting.make_canonical,
-        setting.slice_rows,
+        prepared.make_canonical,
+        prepared.slice_rows,
         config.limit,
-        do_items,
+        run_items,
         earlier,
     )
-    say_notes(plan, say)
+    log_notes(plan)
     counts = plan.counts
-    say(
+    log.info(
         f"planned: {counts['rows']:,} rows, {counts['rejects']:,} rejected, "
         f"{counts['captions']:,} distinct captions in {len(plan.slices):,} slices"
         f"{' (as many as --limit takes)' if config.limit else ''}"
@@ -64,51 +79,67 @@ def plan_scan(
     return plan
 
 
-def say_notes(plan: Plan, say: Say) -> None:
-    """Say what reading noted of files' data, of the worst of them by name."""
+def log_notes(plan: Plan) -> None:
+    """Log what reading noted of files' data, of the worst of them by name."""
     found = [
         (number, note, file["url"])
         for file in plan.inputs
         for note, number in file.get("notes", {}).items()
     ]
     for number, note, url in sorted(found, reverse=True)[:SHOWN]:
-        say(f"{url}: {number:,} {note}")
+        log.info(f"{url}: {number:,} {note}")
     if len(found) > SHOWN:
-        say(f"… and {len(found) - SHOWN} more such notes; plan.json has them all")
+        log.info(f"… and {len(found) - SHOWN} more such notes; plan.json has them all")
 
 
-def on_the_pool(address: str | None, say: Say, progress: Watch) -> DoItems:
-    """A few items are planned in this process, many by a pool that uses every core.
+def planning_executor(address: str | None, progress: Watch, pool_from: int = POOL_FROM) -> Execute:
+    """Return what runs the items of planning: in this process, or from ``pool_from`` items on a
+    pool that uses every core.
 
-    What failed in the pool stays there: it may have ended its process.
+    What failed on the pool stays there: it may have ended its process.
     """
 
-    def plan(
-        commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
-    ) -> dict[str, str]:
-        done = commits.done()
-        left = [Task(item) for item in items if item.id not in done]
-        state = PlanningProgress(commits.folder.rsplit("/", 1)[1], len(items))
-        state.done = len(items) - len(left)
-        progress(state)
-        if len(left) < POOL_FROM and not commits.folder.endswith(APART):
-            return run_here(commits, items, make_work)
-        progress(PlanningProgress("start", 0))
-        start_ray(address)
-        failed: dict[str, str] = {}
-        resources = Resources(None, PLANNING_CPUS, 0)
-        for event in run_items(commits, left, make_work, resources, in_flight=1):
-            if event.kind == "tick":
-                state.actors = event.actors
-            state.done += event.kind == "commit"
-            if event.kind == "quarantine":
-                failed[event.item.id] = event.reason
-            if event.kind in ("retry", "note", "quarantine"):
-                say(f"planning: {event.item.id if event.item else ''} {event.reason}")
-            progress(state)
-        return failed
+    def run(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
+        stage = commits.folder.rsplit("/", 1)[1]
+        is_small = stage != APART
+        here = InProcess[Item](lambda left: is_small and len(left) < pool_from)
+        return execute(
+            commits,
+            items,
+            make_work,
+            ONE_CORE,
+            address=address,
+            in_process=here,
+            execution=Execution(in_flight=1),
+            on_event=_Planning(PlanningProgress(stage, len(items)), progress),
+        )
 
-    return plan
+    return run
+
+
+class _Planning:
+    """Follows the events of planning: in the log, and for whoever watches."""
+
+    def __init__(self, state: PlanningProgress, progress: Watch) -> None:
+        self.state, self.progress = state, progress
+
+    def __call__(self, event: Event[Item]) -> None:
+        if isinstance(event, Started):
+            self.state.done = self.state.items - len(event.items)
+            self.progress(self.state)
+            if event.items and not event.in_process:
+                self.progress(PlanningProgress("start", 0))
+            return
+        if isinstance(event, Tick):
+            self.state.actors = event.actors
+        elif isinstance(event, Committed):
+            self.state.done += 1
+        elif isinstance(event, Notice):
+            log.info(f"planning: {event.message}")
+        elif isinstance(event, Requeued | Quarantined):
+            fields = {"slice": event.item.id, **event.location.fields()}
+            log.warning(f"planning: {event.item.id} {event.reason}", extra=fields)
+        self.progress(self.state)
 
 
 def _choice(item: Input) -> str:

@@ -1,41 +1,70 @@
-"""Score a plan's slices on the pool, until all are committed and no part is damaged."""
+"""Score a plan's slices, until all are committed and no part is damaged."""
 
-import random
+import logging
 import time
 
-from scanner.cluster import Event, Task, run_items, start_for
+from scanner.cluster import (
+    Committed,
+    Event,
+    Execution,
+    Notice,
+    Quarantined,
+    Requeued,
+    Started,
+    Tick,
+    execute,
+)
 from scanner.errors import UserError
-from scanner.run import Commits, Plan, Run
-from scanner.run.progress import Progress, Watch, last_seen
+from scanner.run import Plan, Run, Slice
+from scanner.run.progress import Progress, Watch, earlier_events
 from scanner.run.records import DamagedFile, encode
-from scanner.scan.setting import Say, Setting
+from scanner.scan.preparation import PreparedScan
+
+log = logging.getLogger("memscan.scan")
 
 SAVE_SECONDS = 5.0
 REPAIRS = 3
 
 
-def score_plan(setting: Setting, run: Run, plan: Plan, say: Say, progress: Watch) -> None:
-    """Score the slices that nobody has committed, then those whose parts turn out damaged."""
+def score_plan(
+    prepared: PreparedScan,
+    run: Run,
+    plan: Plan,
+    progress: Watch,
+    execution: Execution | None = None,
+) -> None:
+    """Score the slices that nobody has committed, then those whose parts turn out damaged.
+
+    Raises UserError where parts are damaged again after repairs.
+    """
     commits = run.commits
-    done = commits.done()
-    left = [Task(item) for item in plan.slices if item.id not in done]
-    before = _happened_before(run, say)
-    state = Progress(len(plan.slices), plan.counts["captions"], happened=before)
-    state.committed = len(plan.slices) - len(left)
-    state.captions_done = state.done_before = state.captions - sum(t.item.rows for t in left)
-    if state.committed:
-        _tell(say, state, f"going on: {state.committed} of {state.slices} slices are committed")
+    scoring = _Scoring(run, plan, progress)
+    items, generations = plan.slices, dict[str, int]()
     slices = {item.id: item for item in plan.slices}
     for _ in range(REPAIRS):
-        if left:
-            _drive(setting, run, commits, left, state, say, progress)
+        try:
+            execute(
+                commits,
+                items,
+                prepared.work(run.store),
+                prepared.resources,
+                address=prepared.config.address,
+                in_process=prepared.in_process(run.store),
+                generations=generations,
+                execution=execution or Execution(),
+                on_event=scoring,
+            )
+        except KeyboardInterrupt:
+            scoring.state.stop(run)
+            raise
+        scoring.finish()
         damaged, done = run.damaged(), commits.done()
+        generations = {name: done[name] + 1 for name in damaged if name in slices}
+        items = tuple(slices[name] for name in generations)
         for name, problem in damaged.items():
-            _tell(say, state, f"slice {name} is scored again: {problem}")
-        left = [Task(slices[name], done[name] + 1) for name in damaged if name in slices]
-        state.committed -= len(left)
-        state.captions_done -= sum(task.item.rows for task in left)
-        if not left:
+            line = f"slice {name} is scored again: {problem}"
+            scoring.record(line, logging.WARNING, slice=name)
+        if not items:
             return
     raise UserError(
         f"{run.store.url}: damaged again after {REPAIRS - 1} repairs: "
@@ -43,68 +72,88 @@ def score_plan(setting: Setting, run: Run, plan: Plan, say: Say, progress: Watch
     )
 
 
-def _drive(
-    setting: Setting,
-    run: Run,
-    commits: Commits,
-    tasks: list[Task],
-    state: Progress,
-    say: Say,
-    progress: Watch,
-) -> None:
-    say(f"{len(tasks):,} slices to score; each actor loads the model")
-    progress(state)
-    start_for(setting.resources, setting.config.address)
-    # Two drivers of one run begin at different places, so that little is scored twice.
-    turn = random.randrange(len(tasks))
-    tasks = tasks[turn:] + tasks[:turn]
-    last = 0.0
+class _Scoring:
+    """Follows the events of scoring: in the log, in the run's progress.json, and for whoever
+    watches."""
+
+    def __init__(self, run: Run, plan: Plan, progress: Watch) -> None:
+        self.run, self.progress = run, progress
+        events = _earlier_events(run)
+        self.state = Progress(len(plan.slices), plan.counts["captions"], events=events)
+        self._saved_at = 0.0
+        self._repairs = self._works = False
+
+    def __call__(self, event: Event[Slice]) -> None:
+        if isinstance(event, Started):
+            self._start(event)
+            return
+        self._follow(event)
+        is_urgent = isinstance(event, Quarantined)
+        if is_urgent or time.monotonic() - self._saved_at > SAVE_SECONDS:
+            self.state.save(self.run)
+            self._saved_at = time.monotonic()
+        self.state.updated = time.time()
+        self.progress(self.state)
+
+    def finish(self) -> None:
+        """Save that nothing is running any more."""
+        if self._works:
+            self.state.running = {}
+            self.state.save(self.run)
+
+    def record(self, line: str, level: int = logging.INFO, **fields: str) -> None:
+        """Log a line, and keep it for whoever asks for the run's status later."""
+        log.log(level, line, extra={"run": self.run.store.url, **fields})
+        self.state.remember(line)
+
+    def _start(self, event: Started[Slice]) -> None:
+        """Count what is committed already, or, before repairs, no longer."""
+        state, left = self.state, event.items
+        rows = sum(item.rows for item in left)
+        if self._repairs:
+            state.committed -= len(left)
+            state.captions_done -= rows
+        else:
+            state.committed = state.slices - len(left)
+            state.captions_done = state.done_before = state.captions - rows
+        self._works = bool(left)
+        if state.committed and not self._repairs:
+            self.record(f"resuming: {state.committed} of {state.slices} slices are committed")
+        self._repairs = True
+        if left:
+            loads = "in this process" if event.in_process else "each actor loads the model"
+            log.info(f"{len(left):,} slices to score; {loads}")
+            self.progress(state)
+
+    def _follow(self, event: Event[Slice]) -> None:
+        state = self.state
+        if isinstance(event, Tick):
+            state.running, state.actors = event.running, event.actors
+            if state.actors and not state.started:
+                state.started = time.time()
+        elif isinstance(event, Committed):
+            state.committed += 1
+            state.captions_done += event.item.rows
+            state.running.pop(event.item.id, None)
+        elif isinstance(event, Notice):
+            self.record(event.message)
+        elif isinstance(event, Requeued):
+            line = f"slice {event.item.id} failed, requeued: {event.reason}"
+            self.record(line, logging.WARNING, slice=event.item.id, **event.location.fields())
+        elif isinstance(event, Quarantined):
+            item = event.item
+            state.quarantined += 1
+            line = f"slice {item.id} is quarantined: {event.reason}"
+            self.record(line, logging.ERROR, slice=item.id, **event.location.fields())
+            record = {"slice": item.id, "captions": item.rows, "reason": event.reason}
+            self.run.store.write(f"quarantine/{item.id}.json", encode(record))
+
+
+def _earlier_events(run: Run) -> list[str]:
+    """Return what earlier drivers noted; progress.json is for people and may be damaged."""
     try:
-        for event in run_items(commits, tasks, setting.work(run.store), setting.resources):
-            _note(event, run, state, say)
-            if time.monotonic() - last > SAVE_SECONDS or event.kind == "quarantine":
-                state.save(run)
-                last = time.monotonic()
-            state.updated = time.time()
-            progress(state)
-    except KeyboardInterrupt:
-        state.stop(run)
-        raise
-    state.running = {}
-    state.save(run)
-
-
-def _note(event: Event, run: Run, state: Progress, say: Say) -> None:
-    if event.kind == "tick":
-        state.running, state.actors = event.running, event.actors
-        if state.actors and not state.started:
-            state.started = time.time()
-    elif event.kind == "commit":
-        state.committed += 1
-        state.captions_done += event.item.rows
-        state.running.pop(event.item.id, None)
-    elif event.kind == "note":
-        _tell(say, state, event.reason)
-    elif event.kind == "retry":
-        _tell(say, state, f"slice {event.item.id} failed and goes back in line: {event.reason}")
-    elif event.kind == "quarantine":
-        state.quarantined += 1
-        _tell(say, state, f"slice {event.item.id} is quarantined: {event.reason}")
-        record = {"slice": event.item.id, "captions": event.item.rows, "reason": event.reason}
-        run.store.write(f"quarantine/{event.item.id}.json", encode(record))
-
-
-def _happened_before(run: Run, say: Say) -> list[str]:
-    """What earlier drivers have noted; progress.json is for people and may be damaged."""
-    try:
-        return last_seen(run).get("happened", [])
+        return earlier_events(run)
     except DamagedFile as error:
-        say(f"begun anew: {error}")
+        log.warning(f"restarted: {error}")
         run.store.remove("progress.json")
         return []
-
-
-def _tell(say: Say, state: Progress, line: str) -> None:
-    """To whoever watches now, and to whoever asks for the run's status later."""
-    say(line)
-    state.remember(line)

@@ -1,24 +1,22 @@
 """What an actor of a scan does with a slice: read its captions, score them."""
 
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from scanner.cluster import BrokenDevice, Result, report
-from scanner.models import ModelFiles, find_model, load_model
+from scanner.cluster import Result, report
+from scanner.cluster.broken_devices import raise_broken_devices
+from scanner.models import DiffusionModel, ModelSpec, load_model
+from scanner.models.finding import find_same_model
 from scanner.run import Output, Slice
 from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json
 from scanner.run.schema import rejects_table
-from scanner.scoring import Scorer
+from scanner.scoring import Scorer, ScoringSpec
 from scanner.scoring.scorer import ReadCaptions
 from scanner.storage import Store
 
@@ -28,25 +26,28 @@ class ScanWork:
     """How to make the work in an actor; picklable, and loads nothing until it is called."""
 
     store: Store
-    model: str
-    revision: str | None
-    model_options: dict[str, Any]
+    model: ModelSpec
     weights: str
-    dtype: str
     device: str
-    scoring: dict[str, Any]
     threads: int
+    scoring: ScoringSpec
+    batch_size: int | None
 
     def __call__(self) -> "SliceScorer":
+        files = find_same_model(self.model, self.weights)
+        return self.with_model(load_model(files, device=self.device, weights=self.weights))
+
+    def with_model(self, model: DiffusionModel) -> "SliceScorer":
+        """Return the work with a model that is loaded already, moved to the device."""
+        model.to(self.device)
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
-        files = find_same_model(self.model, self.revision, self.model_options, self.weights)
-        model = load_model(files, dtype=self.dtype, device=self.device, weights=self.weights)
-        remembered = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
-        scoring = self.scoring
-        if scoring["batch_size"] is None and self.store.exists(remembered):
-            scoring = scoring | read_json(self.store, remembered, BatchSizeRecord)
-        return SliceScorer(self.store, Scorer(model, **scoring), remembered)
+        size_file = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
+        batch_size = self.batch_size
+        if batch_size is None and self.store.exists(size_file):
+            batch_size = read_json(self.store, size_file, BatchSizeRecord)["batch_size"]
+        scorer = Scorer.from_spec(model, self.scoring, batch_size)
+        return SliceScorer(self.store, scorer, size_file)
 
 
 @dataclass
@@ -55,10 +56,10 @@ class SliceScorer:
 
     store: Store
     scorer: Scorer
-    remembered: str
+    size_file: str
 
     def __post_init__(self) -> None:
-        self._told = self.scorer.batch.found
+        self._is_size_saved = self.scorer.batch.found
 
     def read(self, item: Slice) -> pa.Table:
         """The slice's captions, with their ids."""
@@ -79,44 +80,19 @@ class SliceScorer:
         return self.scorer.read(captions["caption"].to_pylist(), captions["caption_id"].to_pylist())
 
     def compute(self, prepared: ReadCaptions) -> tuple[ReadCaptions, list[dict[str, Tensor]]]:
-        with telling_broken_devices():
+        with raise_broken_devices():
             return prepared, self.scorer.compute(prepared, report)
 
     def finish(self, computed: tuple[ReadCaptions, list[dict[str, Tensor]]]) -> Result:
         read, batches = computed
         scores, bad = self.scorer.table(read, batches)
-        if self.scorer.batch.found and not self._told:
-            # Whoever is first: actors on the same kind of device start with this size.
-            self._told = True
-            self.store.create(self.remembered, encode({"batch_size": self.scorer.batch_size}))
+        if self.scorer.batch.found and not self._is_size_saved:
+            # The first to find it: other actors on the same kind of device start with this size.
+            self._is_size_saved = True
+            self.store.create(self.size_file, encode({"batch_size": self.scorer.batch_size}))
         ids = [read.ids[row] for row in bad]
         rejects = rejects_table("scan", list(bad.values()), caption_id=ids)
         return Result([Output("scores", scores), Output("rejects", rejects)])
-
-
-def find_same_model(
-    name: str, revision: str | None, options: dict[str, Any], weights: str
-) -> ModelFiles:
-    """The model's files on this node. Raises RuntimeError where they have other weights."""
-    files = find_model(name, revision, **options)
-    if files.weights_hash() != weights:
-        raise RuntimeError(
-            f"{name} on {os.uname().nodename} has other weights than the command began with"
-        )
-    return files
-
-
-@contextmanager
-def telling_broken_devices() -> Iterator[None]:
-    """Raises BrokenDevice for an error after which this process cannot use its device."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
-            raise BrokenDevice(str(error)) from error
-        raise
 
 
 def _device_name(device: str, threads: int) -> str:

@@ -4,13 +4,11 @@ To add one: an equation in :mod:`scanner.signals`, an entry here, a test.
 """
 
 import pyarrow as pa
-import torch
 
 from scanner.run.schema import column
 from scanner.scoring.observation import Signal, there
 from scanner.scoring.schedule import Needs
 from scanner.signals.attention import (
-    attention_entropy,
     bos_mass,
     entropy_d,
     prompt_mass,
@@ -36,14 +34,14 @@ _ALL = (
             f"{_REN}, metric E",
         ),
         ATTENTION,
-        lambda seen: attention_entropy(seen.attention[seen.entropy_layer]),
+        lambda seen: seen.entropies[seen.entropy_layer],
         memorized=1,
         seeds_column="entropy_e_seeds",
     ),
     Signal(
         column("entropy_layers", FLOATS, "the same, each layer in run order", "nats", _REN),
         ATTENTION,
-        lambda seen: torch.stack([attention_entropy(abar) for abar in seen.attention], 1),
+        lambda seen: seen.entropies.T,
         memorized=1,
     ),
     Signal(
@@ -86,7 +84,7 @@ _ALL = (
     Signal(
         column("bos_mass_layers", FLOATS, "bos_mass of each layer in run order", "share", _REN),
         ATTENTION,
-        lambda seen: torch.stack([bos_mass(abar) for abar in seen.attention], 1),
+        lambda seen: bos_mass(seen.attention).T,
         memorized=-1,
     ),
     Signal(
@@ -94,7 +92,7 @@ _ALL = (
             "summary_mass_layers", FLOATS, "summary_mass of each layer in run order", "share", _REN
         ),
         ATTENTION,
-        lambda seen: torch.stack([summary_mass(abar, seen.n_B) for abar in seen.attention], 1),
+        lambda seen: summary_mass(seen.attention, seen.n_B).T,
         memorized=1,
     ),
     Signal(
@@ -155,9 +153,7 @@ _ALL = (
             f"{_REN}, metric D, as their code computes it",
         ),
         Needs(trajectory=True),
-        lambda seen: entropy_d(
-            there(seen.trajectory).late_KBL, torch.stack(seen.attention).mean(0), seen.n_B
-        ),
+        lambda seen: entropy_d(there(seen.trajectory).late_KBL, seen.attention.mean(0), seen.n_B),
         memorized=1,
     ),
     Signal(

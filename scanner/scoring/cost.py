@@ -1,6 +1,5 @@
 """What a caption costs, counted and not guessed."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -9,7 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from scanner.probe import Enough, record_prefix, replay_prefix, watch_attention
+from scanner.probe import WatchedUNet, record_prefix
 from scanner.scoring.schedule import Schedule
 from scanner.scoring.scorer import Scorer
 
@@ -49,8 +48,9 @@ def cost(scorer: Scorer) -> Cost:
 
     @cache
     def shared(depth: int | None) -> float:
-        with replay_prefix(unet, prefix, 1), watch_attention(unet, model.layers, depth):
-            return _gflop(forward)
+        watched = WatchedUNet(unet, model.layers, depth)
+        watched.load(latents, 0, prefix)
+        return _gflop(lambda: watched(text, added))
 
     first = shared(plan.depth) if plan.first else 0.0
     low = shared(None) if plan.low else 0.0
@@ -71,7 +71,7 @@ def _shared(plan: Schedule, whole: float, prefix: float) -> float:
 
 
 def _gflop(run: Callable[[], None]) -> float:
-    with FlopCounterMode(display=False) as counter, contextlib.suppress(Enough):
+    with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops() / 1e9
 

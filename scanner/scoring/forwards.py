@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from scanner.models import Conditioning, DiffusionModel
 from scanner.probe import (
+    Attend,
     AttentionRecord,
-    Enough,
+    CompiledUNet,
     Prefix,
+    WatchedUNet,
+    choose_attend,
     record_prefix,
-    replay_prefix,
     watch_attention,
 )
 from scanner.signals.noise import noise_norm
@@ -47,7 +50,8 @@ class Forwards:
     """The forwards of one model at fixed initial noises.
 
     Nothing that no caption changes is computed twice: per (seed, step) the shared prefix and ε_∅
-    are kept (signals.md, what is exactly shared: 1 and 2).
+    are kept (signals.md, what is exactly shared: 1 and 2). ``compiles``: whether conditional
+    forwards from the initial noise are compiled, for the batch size that they get.
     """
 
     def __init__(
@@ -61,6 +65,10 @@ class Forwards:
         self._prefix: dict[tuple[int, int], Prefix] = {}
         self._empty: dict[tuple[int, int], Tensor] = {}
         self._nothing: Conditioning | None = None
+        self._watched: dict[int | None, WatchedUNet] = {}
+        self._loaded: dict[int | None, tuple[int, int]] = {}
+        self._compiled: dict[int | None, CompiledUNet] = {}
+        self.compiles = False
 
     @property
     def first_time(self) -> int:
@@ -91,33 +99,45 @@ class Forwards:
 
     def conditional(self, text: Conditioning, seed: int, time: int) -> Tensor:
         """ε_c (B, C, h, w) of the initial noise at a timestep, the shared prefix replayed."""
-        x_BCHW = self.initial_noise(seed).expand(len(text), -1, -1, -1)
-        with replay_prefix(self.model.unet, self.prefix(seed, time), len(text)):
-            return self.model.predict_noise(x_BCHW, time, text)
+        _, noise = self._run(text, seed, time, None)
+        assert noise is not None
+        return noise
 
     def attention(
         self, text: Conditioning, seed: int, depth: int | None
-    ) -> tuple[list[Tensor], Tensor | None]:
-        """ā (B, L) of the layers at step 0, and ε_c where the whole U-Net ran."""
-        self.prefix(seed, self.first_time)
-        with watch_attention(self.model.unet, self.model.layers, depth) as record:
-            try:
-                noise = self.conditional(text, seed, self.first_time)
-            except Enough:
-                noise = None
-        return record.abar, noise
+    ) -> tuple[Tensor, Tensor | None]:
+        """ā (N, B, L) of the layers at step 0, and ε_c where the whole U-Net ran."""
+        return self._run(text, seed, self.first_time, depth)
+
+    def _run(
+        self, text: Conditioning, seed: int, time: int, depth: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        x_1CHW = self.initial_noise(seed)
+        if depth not in self._watched:
+            self._watched[depth] = WatchedUNet(
+                self.model.unet, self.model.layers, depth, self._attend
+            )
+        watched = self._watched[depth]
+        if self._loaded.get(depth) != (seed, time):
+            watched.load(x_1CHW, time, self.prefix(seed, time))
+            self._loaded[depth] = seed, time
+        if self.compiles and depth not in self._compiled:
+            self._compiled[depth] = CompiledUNet(watched)
+        run = self._compiled[depth] if self.compiles else watched
+        guess_BCHW, abar_NBL = run(text.hidden_BLC, text.added)
+        if guess_BCHW is None:
+            return abar_NBL, None
+        return abar_NBL, self.model.as_noise(guess_BCHW, x_1CHW, time)
 
     def prefix(self, seed: int, time: int) -> Prefix:
         """The shared part of a forward from the initial noise at a timestep."""
         if (seed, time) not in self._prefix:
-            with (
-                record_prefix(self.model.unet) as prefix,
-                watch_attention(self.model.unet, self.model.layers, depth=1),
-            ):
-                try:
-                    self.model.predict_noise(self.initial_noise(seed), time, self._no_caption())
-                except Enough:
-                    self._prefix[seed, time] = prefix
+            first = WatchedUNet(self.model.unet, self.model.layers, depth=1)
+            first.load(self.initial_noise(seed), time, {})
+            nothing = self._no_caption()
+            with record_prefix(first.unet) as prefix:
+                first(nothing.hidden_BLC, nothing.added)
+            self._prefix[seed, time] = prefix
         return self._prefix[seed, time]
 
     def trajectory(
@@ -128,13 +148,13 @@ class Forwards:
         kept = max(1, steps // LAST_SHARE)
         given = (first, first_empty.expand(len(text), -1, -1, -1)) if steps > 1 else None
         differences, late = [], []
-        with watch_attention(model.unet, model.layers, map_layers=model.map_layers) as record:
+        with watch_attention(model.unet, model.layers, model.map_layers, self._attend) as record:
             record.position_B = n_B - 1
             for step in self.denoise(text, seed, record, given):
                 if step.number >= steps - kept:
-                    late.append(torch.stack(record.abar).mean(0))
+                    late.append(record.abar_NBL.mean(0))
                 differences.append(step.difference_BCHW)
-        ending = [at_latent_size(m, self.latent_shape[1:]) for m in record.maps]
+        ending = [at_latent_size(m, self.latent_shape[1:]) for m in record.maps.values()]
         return Trajectory(torch.stack(differences), torch.stack(late), torch.stack(ending).mean(0))
 
     def denoise(
@@ -147,18 +167,16 @@ class Forwards:
         """The guided denoising from the initial noise, step by step.
 
         At every step ``record``, which has to be watching, holds the attention of the branch with
-        the caption; but nothing of step 0 where its ε_c and ε_∅ are given as ``first``.
+        the caption; not at step 0 where its ε_c and ε_∅ are given as ``first``.
         """
         model, steps, batch = self.model, len(self.times), len(text)
         nothing = self._no_caption().expand(batch)
         x_BCHW = self.initial_noise(seed).expand(batch, -1, -1, -1)
         for number, time in enumerate(self.times):
-            record.clear()
             if number == 0 and first is not None:
                 with_caption, without = first
             else:
                 without = model.predict_noise(x_BCHW, time, nothing)
-                record.clear()
                 with_caption = model.predict_noise(x_BCHW, time, text)
             difference = with_caption - without
             x_BCHW = model.denoise_step(x_BCHW, without + self.guidance * difference, time, steps)
@@ -177,6 +195,18 @@ class Forwards:
             noise_norm(noise, empty.clone()).sum().backward()
         assert hidden.grad is not None
         return hidden.grad.float().norm(dim=2)
+
+    def release_memory(self) -> None:
+        """Give back what compiled forwards and the allocator hold of the device's memory."""
+        if self._compiled:
+            self._compiled.clear()
+            torch.compiler.reset()
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @cached_property
+    def _attend(self) -> Attend:
+        return choose_attend(self.model.unet, self.model.layers)
 
     def _no_caption(self) -> Conditioning:
         if self._nothing is None:

@@ -1,7 +1,8 @@
 """What a batch of captions lets us see, and what a signal makes of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from scanner.scoring.forwards import Trajectory
 from scanner.scoring.schedule import Needs
+from scanner.signals.attention import attention_entropy
 from scanner.signals.noise import low_noise_cosine, noise_norm
 
 Seen = TypeVar("Seen")
@@ -19,7 +21,7 @@ Seen = TypeVar("Seen")
 class Observation:
     """What one batch of B captions, at one seed, let us see; None for what was not needed.
 
-    attention: ā (B, L) of every cross-attention layer that ran at step 0, in run order.
+    attention_NBL: ā of the N cross-attention layers that ran at step 0, in run order.
     conditional, unconditional: ε_c (B, C, h, w) and ε_∅ (1, C, h, w) at step 0; low_conditional,
     low_unconditional: at the low-noise step, on the same pure noise. alpha: ᾱ at step 0.
     gradient_BL: norm of the gradient at each text position. n_B: token counts.
@@ -30,7 +32,7 @@ class Observation:
     entropy_layer: int
     alpha: float
     anisotropy_weights: tuple[float, float]
-    attention: list[Tensor] = field(default_factory=list)
+    attention_NBL: Tensor | None = None
     conditional: Tensor | None = None
     unconditional: Tensor | None = None
     low_conditional: Tensor | None = None
@@ -39,16 +41,26 @@ class Observation:
     gradient_BL: Tensor | None = None
 
     @property
+    def attention(self) -> Tensor:
+        """ā of every layer that ran (N, B, L)."""
+        return there(self.attention_NBL)
+
+    @cached_property
+    def entropies(self) -> Tensor:
+        """Entropy of every layer's ā (N, B)."""
+        return attention_entropy(self.attention)
+
+    @cached_property
     def early(self) -> Tensor:
         """ā averaged over the early layers (B, L)."""
         return torch.stack([self.attention[layer] for layer in self.early_layers]).mean(0)
 
-    @property
+    @cached_property
     def noise_norm(self) -> Tensor:
         """‖ε_c − ε_∅‖₂ at step 0 (B,)."""
         return noise_norm(there(self.conditional), there(self.unconditional))
 
-    @property
+    @cached_property
     def cosine(self) -> Tensor:
         """The cosine part of the anisotropy (B,)."""
         return low_noise_cosine(there(self.low_conditional), there(self.low_unconditional))

@@ -56,6 +56,12 @@ class Schedule:
             gradient=needs.gradient,
         )
 
+    @property
+    def forwards(self) -> int:
+        """Forwards of the U-Net per caption and seed, a partial one as a whole one; a backward
+        counts as two."""
+        return self.first + self.low + 2 * self.later_steps + 3 * self.gradient
+
     def lines(self, layers: int, steps: int) -> list[str]:
         """The schedule in words, a forward a line."""
         shared = "what precedes the first cross-attention is shared by all captions"

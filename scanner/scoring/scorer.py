@@ -1,10 +1,10 @@
 """Score captions: run the forwards that the asked signals need, and make the table."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,19 +14,24 @@ from torch import Tensor
 from scanner.captions.identity import caption_id
 from scanner.captions.limits import OVER, is_over
 from scanner.errors import UserError
-from scanner.models import Conditioning, DiffusionModel, Tokens, canonical
+from scanner.models import DiffusionModel, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
-from scanner.scoring.batch_size import BatchSize
+from scanner.scoring.batch_size import BatchSize, is_out_of_memory
 from scanner.scoring.catalog import SIGNALS, VERSION
+from scanner.scoring.columns import column_of, not_finite
 from scanner.scoring.forwards import Forwards
-from scanner.scoring.observation import Observation, Signal
+from scanner.scoring.observation import Signal
+from scanner.scoring.observing import observe
+from scanner.scoring.packing import PackedBatch, pack
+from scanner.scoring.precision import fix_precision
 from scanner.scoring.profiles import PROFILES
 from scanner.scoring.schedule import Needs, Schedule
+from scanner.scoring.spec import ScoringSpec
 from scanner.scoring.text import CONTROL_FIELDS, text_columns
-from scanner.scoring.words import TRIGGER_FIELD, triggers
+from scanner.scoring.triggers import TRIGGER_FIELD, trigger_column
 
-STEPS = 50
-GUIDANCE = 7.5
+COMPILE_AFTER = 16
+"""Full batches after which compiling, which takes a minute or two, is likely to pay off."""
 
 
 class ScoreError(Exception):
@@ -45,13 +50,16 @@ class ReadCaptions:
 class Scorer:
     """Scores captions with one model; the same caption always gets the same score.
 
-    ``profile``: a key of PROFILES; ``signals``: names of SIGNALS instead. ``seeds``: how many
-    initial noises, the profile's by default. ``steps``, ``guidance``: of the DDIM schedule and of
-    a trajectory. ``height``, ``width``: in pixels, the model's own by default. ``batch_size``:
-    captions a forward, found by trial by default, halved for good when the device runs out of
-    memory; it changes speed, never scores (beyond rounding). Against float32, a float16 model's
-    scores stay within 2 % of each signal's standard deviation over captions, a bfloat16 model's
-    within 10 % (measured on the testbed).
+    What to compute: see :class:`~scanner.scoring.spec.ScoringSpec`. ``batch_size``: captions per
+    forward, tuned by default, halved when the device runs out of memory; it changes speed, never
+    scores (beyond rounding). ``compile``: compile the U-Net, on CUDA as a CUDA graph, once the
+    batch size is settled; smaller batches are then padded. By default on CUDA after COMPILE_AFTER
+    full batches, since eager kernels leave much of the device idle but compiling takes minutes;
+    never on the CPU, where compiling costs more than it saves.
+
+    >>> from scanner import Scorer, load_model
+    >>> Scorer(load_model("testbed")).score(["a red fox", "an old boat"]).num_rows
+    2
     """
 
     def __init__(
@@ -60,11 +68,12 @@ class Scorer:
         profile: str = "standard",
         signals: Sequence[str] | None = None,
         seeds: int | None = None,
-        steps: int = STEPS,
-        guidance: float = GUIDANCE,
+        steps: int = ScoringSpec.steps,
+        guidance: float = ScoringSpec.guidance,
         height: int | None = None,
         width: int | None = None,
         batch_size: int | None = None,
+        compile: bool | None = None,
     ) -> None:
         if profile not in PROFILES:
             raise UserError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
@@ -79,9 +88,18 @@ class Scorer:
         self.batch = BatchSize(batch_size)
         self.guidance = guidance
         self.latent_shape = model.latent_shape(height, width)
+        self.compile = compile
+        fix_precision(model.device)
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
         early = max(*model.early_layers, model.entropy_layer) + 1
         self.schedule = Schedule.of(needs, early, steps)
+
+    @classmethod
+    def from_spec(
+        cls, model: DiffusionModel, spec: ScoringSpec, batch_size: int | None = None
+    ) -> Self:
+        """Make the scorer that a spec describes."""
+        return cls(model, **vars(spec), batch_size=batch_size)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -172,22 +190,40 @@ class Scorer:
         ``report`` hears after each batch how many captions are computed.
         """
         batches: list[dict[str, Tensor]] = []
-        start = 0
+        computed = 0
+        for rows, batch in self._launched(read):
+            batches.append(batch.wait())
+            computed += rows
+            report(computed)
+        return batches
+
+    def _launched(self, read: "ReadCaptions") -> Iterator[tuple[int, PackedBatch]]:
+        """Batches whose work is queued, each with its rows; the next is queued before one is given.
+
+        So the device computes while the host waits for a batch. While the batch size is being
+        found, batches run one at a time, for their times.
+        """
+        start, before = 0, None
         while start < len(read.captions):
             assert read.tokens is not None
             tokens = read.tokens[start : start + self.batch_size]
-            began = time.perf_counter()
+            rows, began = len(tokens.n_B), time.perf_counter()
             try:
-                batches.append(self._compute_batch(tokens))
-            except torch.OutOfMemoryError:
-                if not self.batch.halve():
+                batch = self._launch(tokens)
+                if not self.batch.found:
+                    batch.wait()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or not self.batch.halve():
                     raise
-                torch.cuda.empty_cache()
+                self.forwards.release_memory()
                 continue
-            self.batch.took(len(tokens.n_B), time.perf_counter() - began)
-            start += len(tokens.n_B)
-            report(start)
-        return batches
+            self.batch.took(rows, time.perf_counter() - began)
+            start += rows
+            if before is not None:
+                yield before
+            before = rows, batch
+        if before is not None:
+            yield before
 
     def table(
         self, read: "ReadCaptions", batches: list[dict[str, Tensor]]
@@ -199,18 +235,31 @@ class Scorer:
         table, bad = self._table(read, values), {}
         finite = np.ones(len(table), bool)
         for signal in self.signals:
-            broken = _not_finite(table[signal.name])
+            broken = not_finite(table[signal.name])
             for row in np.flatnonzero(broken & finite):
                 bad[int(row)] = f"{signal.name} is not finite"
             finite &= ~broken
         return table.filter(pa.array(finite)).combine_chunks(), bad
 
-    def _compute_batch(self, tokens: Tokens) -> dict[str, Tensor]:
-        values: dict[str, list[Tensor]] = {signal.name: [] for signal in self.signals}
-        for seen in self._observe(tokens):
-            for signal in self.signals:
-                values[signal.name].append(signal.compute(seen).float().cpu())
-        return {name: torch.stack(of_seeds) for name, of_seeds in values.items()}
+    @property
+    def _compiles(self) -> bool:
+        """Whether the next batch runs compiled."""
+        if self.compile is None:
+            on_cuda = self.model.device.type == "cuda"
+            return on_cuda and self.batch.found and self.batch.settled >= COMPILE_AFTER
+        return self.compile and self.batch.found
+
+    def _launch(self, tokens: Tokens) -> PackedBatch:
+        """Queue a batch's work and the copy of its signals to the host."""
+        rows = len(tokens.n_B)
+        self.forwards.compiles = self._compiles
+        if self.forwards.compiles:
+            tokens = tokens.padded(self.batch_size)
+        observed = observe(self.forwards, self.schedule, tokens.to(self.model.device), self.seeds)
+        return pack(
+            [{signal.name: signal.compute(seen) for signal in self.signals} for seen in observed],
+            rows,
+        )
 
     def _table(self, read: "ReadCaptions", values: dict[str, Tensor]) -> pa.Table:
         captions, tokens = read.captions, read.tokens
@@ -221,77 +270,14 @@ class Scorer:
         for signal in self.signals:
             stacked = values[signal.name]
             lengths = tokens.n_B if signal.by_token else None
-            columns[signal.name] = _array(stacked.mean(0), lengths)
+            columns[signal.name] = column_of(stacked.mean(0), lengths)
             if signal.seeds_column:
-                columns[signal.seeds_column] = _array(stacked.T)
+                columns[signal.seeds_column] = column_of(stacked.T)
         if "token_mass" in self._names:
             mass_BL = values["token_mass"].mean(0).numpy()
-            columns["triggers"] = pa.array(
-                [
-                    triggers(caption, tokens.spans[row], tokens.words[row], mass_BL[row, :n])
-                    for row, (caption, n) in enumerate(
-                        zip(captions, tokens.n_B.tolist(), strict=True)
-                    )
-                ],
-                TRIGGER_FIELD.type,
-            )
+            columns["triggers"] = trigger_column(captions, tokens, mass_BL)
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
-
-    @torch.inference_mode()
-    def _observe(self, tokens: Tokens) -> list[Observation]:
-        """One observation a seed; the text is encoded once for all of them."""
-        text = self.model.encode(tokens, self.latent_shape)
-        return [self._look(tokens, text, seed) for seed in range(self.seeds)]
-
-    def _look(self, tokens: Tokens, text: Conditioning, seed: int) -> Observation:
-        """Run the schedule at one seed."""
-        run, plan = self.forwards, self.schedule
-        seen: dict[str, Any] = {}
-        if plan.first and plan.depth is None:
-            seen["unconditional"] = run.empty(seed, run.first_time)
-        if plan.first:
-            seen["attention"], seen["conditional"] = run.attention(text, seed, plan.depth)
-        if plan.low:
-            seen["low_unconditional"] = run.empty(seed, run.low_time)
-            seen["low_conditional"] = run.conditional(text, seed, run.low_time)
-        if plan.later_steps:
-            seen["trajectory"] = run.trajectory(
-                text, tokens.n_B, seed, seen["conditional"], seen["unconditional"]
-            )
-        if plan.gradient:
-            seen["gradient_BL"] = run.gradient(text, seed)
-        return Observation(
-            n_B=tokens.n_B,
-            early_layers=self.model.early_layers,
-            entropy_layer=self.model.entropy_layer,
-            alpha=self.model.alpha(run.first_time),
-            anisotropy_weights=self.model.anisotropy_weights,
-            **seen,
-        )
 
 
 def _seeds_field(signal: Signal) -> pa.Field:
     return column(str(signal.seeds_column), pa.list_(pa.float32()), f"{signal.name} of each seed")
-
-
-def _array(values: Tensor, lengths: Tensor | None = None) -> pa.Array:
-    """(B,) as float32, (B, K) as lists, cut to ``lengths`` (B,) where given."""
-    if values.ndim == 1:
-        return pa.array(values.numpy())
-    rows, width = values.shape
-    if lengths is None:
-        lengths = torch.full((rows,), width)
-    kept = values[torch.arange(width) < lengths[:, None]]
-    offsets = np.concatenate([[0], np.cumsum(lengths.numpy())]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(kept.numpy()))
-
-
-def _not_finite(column: pa.ChunkedArray) -> np.ndarray:
-    """Which rows hold a NaN or infinite number, also inside a list."""
-    array = column.combine_chunks()
-    if not pa.types.is_list(array.type):
-        return ~np.isfinite(array.to_numpy(zero_copy_only=False))
-    broken = ~np.isfinite(array.flatten().to_numpy(zero_copy_only=False))
-    sums = np.concatenate([[0], np.cumsum(broken)])
-    offsets = np.asarray(array.offsets) - array.offsets[0].as_py()
-    return sums[offsets[1:]] > sums[offsets[:-1]]

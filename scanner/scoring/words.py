@@ -1,36 +1,9 @@
-"""The words of a caption, and those of them that carry the attention.
+"""The words of a caption.
 
 A word is what the tokenizer's pre-tokenizer makes one, of one token or several.
 """
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-
-from scanner.run.schema import column
-
-TRIGGERS = 5
-TRIGGER_FIELD = column(
-    "triggers",
-    pa.list_(
-        pa.struct(
-            [
-                pa.field("start", pa.int32()),
-                pa.field("end", pa.int32()),
-                pa.field("text", pa.string()),
-                pa.field("token_index", pa.int32()),
-                pa.field("mass", pa.float32()),
-                pa.field("lift", pa.float32()),
-            ]
-        )
-    ),
-    "words with at least their share of the prompt's attention, by falling mass, at most "
-    f"{TRIGGERS}: character span in the caption (end excluded), its text, the position of its "
-    "heaviest token, mass, and lift = mass over the mean mass of a prompt token",
-    source="Ren et al. 2024 (ECCV), finding 1",
-)
 
 
 @dataclass(frozen=True)
@@ -61,29 +34,3 @@ def words_in(spans: list[tuple[int, int]], numbers: list[int | None], n: int) ->
         )
         for of_word in positions.values()
     ]
-
-
-def triggers(
-    caption: str, spans: list[tuple[int, int]], words: list[int | None], mass: np.ndarray
-) -> list[dict]:
-    """The words that carry the attention, each with the sum over its tokens.
-
-    ``mass``: ā of positions 0 … n−1.
-    """
-    if len(mass) <= 2:
-        return []
-    mean = float(mass[1:-1].mean())
-    shares = mass.tolist()  # numpy's scalars would take twice the time
-    found: list[dict[str, Any]] = [
-        {
-            "start": word.start,
-            "end": word.end,
-            "text": caption[word.start : word.end],
-            "token_index": max(word.positions, key=shares.__getitem__),
-            "mass": (share := sum(shares[position] for position in word.positions)),
-            "lift": share / mean if mean > 0 else 0.0,
-        }
-        for word in words_in(spans, words, len(mass))
-    ]
-    ordered = sorted(found, key=lambda word: (-word["mass"], word["start"]))
-    return [word for word in ordered[:TRIGGERS] if word["mass"] >= mean]

@@ -2,7 +2,8 @@
 
 Shapes: B captions, L text positions. ``abar_BL`` is the attention averaged over heads and
 spatial positions: one distribution over text positions per caption (the entropy is taken after
-averaging). ``n_B``: number of tokens per caption, including BOS and EOS.
+averaging). It may have leading dimensions, such as layers, which the result keeps. ``n_B``: number
+of tokens per caption, including BOS and EOS.
 """
 
 import torch
@@ -19,14 +20,14 @@ def attention_entropy(abar_BL: Tensor) -> Tensor:
 
 def bos_mass(abar_BL: Tensor) -> Tensor:
     """Return ā on the BOS token: (B,). Ren et al. 2024, finding 1."""
-    return abar_BL[:, 0]
+    return abar_BL[..., 0]
 
 
 def prompt_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
     """Return Σ ā over the prompt tokens, positions 1 … n−2: (B,); 0 for an empty caption."""
-    position = torch.arange(abar_BL.shape[1], device=abar_BL.device)
+    position = torch.arange(abar_BL.shape[-1], device=abar_BL.device)
     prompt_BL = (position >= 1) & (position <= n_B.to(abar_BL.device)[:, None] - 2)
-    return (abar_BL * prompt_BL).sum(1)
+    return (abar_BL * prompt_BL).sum(-1)
 
 
 def summary_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
@@ -34,15 +35,15 @@ def summary_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
 
     Ren et al. 2024, finding 2.
     """
-    position = torch.arange(abar_BL.shape[1], device=abar_BL.device)
-    return (abar_BL * (position >= n_B.to(abar_BL.device)[:, None] - 1)).sum(1)
+    position = torch.arange(abar_BL.shape[-1], device=abar_BL.device)
+    return (abar_BL * (position >= n_B.to(abar_BL.device)[:, None] - 1)).sum(-1)
 
 
 def summary_entropy(abar_BL: Tensor, n_B: Tensor) -> Tensor:
     """Return −Σ ā ln ā over the summary positions n−1 … L−1, without renormalising: (B,)."""
-    position = torch.arange(abar_BL.shape[1], device=abar_BL.device)
+    position = torch.arange(abar_BL.shape[-1], device=abar_BL.device)
     summary_BL = position >= n_B.to(abar_BL.device)[:, None] - 1
-    return (torch.special.entr(abar_BL.float()) * summary_BL).sum(1)
+    return (torch.special.entr(abar_BL.float()) * summary_BL).sum(-1)
 
 
 def entropy_d(last_KBL: Tensor, first_BL: Tensor, n_B: Tensor) -> Tensor:

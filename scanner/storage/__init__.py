@@ -1,4 +1,4 @@
-"""Every byte that is read or written goes through here: local paths and any fsspec URL."""
+"""All file I/O: local paths and fsspec URLs. The only room that uses fsspec."""
 
 from scanner.storage.downloads import download, files_at
 from scanner.storage.image_hosts import ImageHosts, Missing

@@ -1,4 +1,4 @@
-"""The files at a location, and copies of them on this disk, each below the folder of the copy."""
+"""List the files at a location and download them below a local folder."""
 
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,22 @@ from scanner.storage.urls import is_local, split_url
 def files_at(fs: Any, path: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Return the files below a directory by their names in it, and the names that are refused.
 
-    A file itself has the name "". Refused are names that lead out of the directory, and links on
-    a local disk that do, or that are directories.
+    If ``path`` is a file, its name is "". Refused are names that lead out of the directory and, on
+    a local disk, links that lead out of it or point to a directory.
     """
     found = fs.find(path, detail=True)
     files, refused = {}, refused_links(fs, path)
-    for place, info in found.items():
-        name = "" if place == path else name_below(path, place)
-        if name is None or (name and why_unsafe(name)) or _leads_away(fs, path, place):
-            refused.append(place)
+    for entry, info in found.items():
+        name = "" if entry == path else name_below(path, entry)
+        if name is None or (name and why_unsafe(name)) or _leaves_root(fs, path, entry):
+            refused.append(entry)
         else:
-            files[name] = {**info, "name": place}
+            files[name] = {**info, "name": entry}
     return files, refused
 
 
 def download(fs: Any, files: dict[str, dict[str, Any]], folder: Path, own_name: str = "") -> None:
-    """Copy files of :func:`files_at` below a folder; ``own_name``: of a file that is alone."""
+    """Download the files of :func:`files_at` below a folder; ``own_name`` names a single file."""
     local, _ = split_url(str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     for name, info in files.items():
@@ -40,7 +40,7 @@ def download(fs: Any, files: dict[str, dict[str, Any]], folder: Path, own_name: 
         fs.get_file(info["name"], str(target))
 
 
-def _leads_away(fs: Any, root: str, place: str) -> bool:
+def _leaves_root(fs: Any, root: str, place: str) -> bool:
     if not is_local(fs) or place == root:
         return False
     return leaves_by_link(root, place) or (Path(place).is_symlink() and Path(place).is_dir())

@@ -1,4 +1,4 @@
-"""HTTP servers, whose pages of links name only what lies below them."""
+"""HTTP filesystem whose directory listings contain only entries below the listed URL."""
 
 from collections import defaultdict
 from typing import Any
@@ -9,9 +9,9 @@ from scanner.storage.names import name_below
 
 
 class ContainedHttp(HTTPFileSystem):
-    """HTTP whose listings leave out links that lead elsewhere (``../../x``, other hosts).
+    """Omit links that lead elsewhere (``../../x``, other hosts) from listings.
 
-    ``refused``: those links, by the URL of the page.
+    ``refused``: the omitted links, by the URL of the page.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Files that a data set links to, on hosts that nobody vouches for: a short try each, or none."""
+"""Fetch files that a dataset links to from untrusted hosts, with short timeouts."""
 
 import asyncio
 from collections import Counter
@@ -11,31 +11,31 @@ SILENT_SECONDS = 5.0
 TOTAL_SECONDS = 20.0
 REDIRECTS = 5
 ATTEMPTS = 2
-# A host that failed so many times in a row is not asked again.
+# A host is not contacted again after this many consecutive failures.
 FAILURES = 2
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _CHUNK = 1 << 16
 
 
 class Missing(Exception):
-    """A linked file cannot be had; the message says why, the same for all of a kind."""
+    """A linked file is unavailable; the message is the same for all failures of one kind."""
 
 
 class ImageHosts:
-    """Fetch linked files over HTTP, without waiting for hosts that do not answer.
+    """Fetch linked files over HTTP without waiting long for unresponsive hosts.
 
-    A file is tried twice if its host is busy or breaks off, once if it is silent, slow or refuses.
-    Redirects lead to http and https only.
+    Retries once if the host is busy or drops the connection, never if it is silent, slow or
+    refuses. Follows redirects to http and https only.
     """
 
     def __init__(self) -> None:
         self._failures: Counter[str] = Counter()
 
     def fetch(self, url: str, most_bytes: int) -> bytes:
-        """Return a file, cut off behind ``most_bytes`` + 1. Raises Missing."""
+        """Return at most ``most_bytes`` + 1 bytes of a file. Raises Missing."""
         host = urlsplit(url).netloc
         if self._failures[host] >= FAILURES:
-            raise Missing("its host failed before and is not asked again")
+            raise Missing("its host failed before and is not contacted again")
         try:
             data = asyncio.run(_fetch(url, most_bytes + 1))
         except Missing as error:
@@ -46,7 +46,7 @@ class ImageHosts:
 
 
 async def _fetch(url: str, most_bytes: int) -> bytes:
-    """Raises Missing, with a cause where it is the host that fails."""
+    """Raise Missing, with a cause if the host is at fault."""
     limits = aiohttp.ClientTimeout(TOTAL_SECONDS, connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
     async with aiohttp.ClientSession(
         timeout=limits, cookie_jar=aiohttp.DummyCookieJar()
@@ -64,7 +64,7 @@ async def _fetch(url: str, most_bytes: int) -> bytes:
                 if attempt + 1 == ATTEMPTS:
                     raise Missing(f"HTTP status {error.status}") from error
             except (aiohttp.ClientError, OSError) as error:
-                # aiohttp itself tries a connection that breaks off once more.
+                # aiohttp retries a dropped connection itself.
                 raise Missing(f"its host cannot be reached: {type(error).__name__}") from error
     raise AssertionError("the last attempt returns or raises")
 

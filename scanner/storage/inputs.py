@@ -1,4 +1,4 @@
-"""Reading what a user names: open one file, or keep a copy of a directory."""
+"""Open an input file, or download a file or directory into a cache."""
 
 import gzip
 import hashlib
@@ -22,11 +22,11 @@ COMPRESSIONS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd"}
 
 
 def open_input(url: str, compression: str | None = None, **options: Any) -> IO[bytes]:
-    """Open one input file; with ``compression="infer"`` unpack it as its name says.
+    """Open one input file; with ``compression="infer"`` decompress it according to its name.
 
-    On S3, opening and reading wait an outage out; :func:`is_transient` tells an error that
-    remains from a damaged file. An HTTP server is asked for ranges; a file of one that does not
-    serve them is downloaded first.
+    On S3, opening and reading wait for outages to end; :func:`is_transient` distinguishes an error
+    that remains from a damaged file. HTTP files are read by ranges, or downloaded first if the
+    server does not support them.
     """
     fs, path = split_url(url)
     kind = compression_of(path) if compression else None
@@ -37,7 +37,7 @@ def open_input(url: str, compression: str | None = None, **options: Any) -> IO[b
 
 
 def compression_of(name: str) -> str | None:
-    """Return how a file is packed, by its name: gzip, zstd, or None."""
+    """Return the compression that a file's name implies: gzip, zstd or None."""
     return COMPRESSIONS.get(posixpath.splitext(bare_name(name))[1])
 
 
@@ -52,7 +52,7 @@ def _open_http(fs: Any, path: str, options: dict[str, Any]) -> IO[bytes]:
     if info.get("size") and info.get("partial", True):
         file = fs.open(path, size=info["size"], **options)
         try:
-            # Only a request tells: few servers say that they do not serve ranges.
+            # Only a request shows it: few servers announce that they do not support ranges.
             file.seek(info["size"] - 1)
             file.read(1)
             file.seek(0)
@@ -68,16 +68,16 @@ def _open_http(fs: Any, path: str, options: dict[str, Any]) -> IO[bytes]:
 
 
 def fetch(url: str, cache: Path) -> Path:
-    """A local copy of a file or directory in a store, made once for each state of its files.
+    """Return a local copy of a file or directory in a store, made once per state of its files.
 
-    Raises UserError where there is nothing, and where a name in the directory leads out of it.
+    Raises UserError if there is nothing, or if a name in the directory leads out of it.
     """
     fs, path = split_url(url)
     files, refused = files_at(fs, path)
     if refused:
         raise UserError(
             f"{url}: {len(refused):,} names in its listing lead out of it and are refused, such as "
-            f"{refused[0]}; name a place that holds the files alone"
+            f"{refused[0]}; choose a location that holds only the files"
         )
     if not files:
         raise UserError(f"{url}: no such file or directory, or it is empty")
@@ -98,6 +98,6 @@ def fetch(url: str, cache: Path) -> Path:
             try:
                 Path(temporary, "copy").rename(copy)
             except OSError:
-                if not copy.exists():  # else another process was first
+                if not copy.exists():  # otherwise another process was first
                     raise
     return copy / own_name

@@ -1,4 +1,4 @@
-"""Which files the user's URLs name: every file once, and what was skipped, by reason."""
+"""List the files that URLs, globs and directories name, each once, and the skipped ones."""
 
 import os
 import posixpath
@@ -17,13 +17,13 @@ from scanner.storage.walking import NOT_REGULAR, SAME, Pattern, Skipped, skipped
 EARLIER = "already in this run"
 NO_SUCH_PAGE = 404
 _MAGIC = re.compile(r"[*?[]")
-# Why a file of this name is not read, "" if it is; the second argument: the user named it.
+# Returns why a file is skipped, "" if it is read. Arguments: its name, whether the user named it.
 Judge = Callable[[str, bool], str]
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files to read, each with its size in bytes, in order; and what was skipped."""
+    """Files to read, with sizes in bytes, in order; and the skipped files by reason."""
 
     files: dict[str, int] = field(default_factory=dict)
     skipped: Skipped = field(default_factory=Skipped)
@@ -31,15 +31,15 @@ class Listing:
     _earlier: set[Any] = field(default_factory=set, repr=False)
 
     def leave_out(self, urls: Iterable[str]) -> None:
-        """Skip these files, whatever name they are given."""
+        """Skip these files under any name."""
         self._earlier.update(map(_identity, urls))
 
     def add(self, urls: Iterable[str], judge: Judge) -> list[str]:
         """Add the files that ``urls`` name, and return those that were not listed before.
 
-        A URL is a file, a glob, or a directory, which is read with all below it; a name that
-        exists is no glob. The order is the order of ``urls``, then by name. Raises UserError if a
-        URL names nothing that can be read, or if a directory cannot be listed.
+        A URL is a file, a glob or a directory, which is read recursively; an existing name is never
+        a glob. Files are ordered by ``urls``, then by name. Raises UserError if a URL matches no
+        readable file or a directory cannot be listed.
         """
         added: list[str] = []
         for url in urls:
@@ -66,7 +66,7 @@ class Listing:
 
 
 def _identity(url: str) -> Any:
-    """What is equal for all names of one file: links, hard links and ``..`` resolved."""
+    """Return a value equal for all names of one file: links, hard links and ``..`` resolved."""
     if url.startswith(("http://", "https://")):
         return unquote(url.partition("#")[0])
     if "://" in url and not url.startswith("file://"):
@@ -103,7 +103,7 @@ def _named(
 
 
 def _kind(fs: Any, path: str) -> tuple[str, int]:
-    """Return what a literal name is (file, directory, other, "" for nothing), and its size."""
+    """Return the kind of a literal name (file, directory, other, "" if absent) and its size."""
     if is_local(fs):
         try:
             found = Path(path).stat()
@@ -113,7 +113,7 @@ def _kind(fs: Any, path: str) -> tuple[str, int]:
         folder = stat.S_ISDIR(found.st_mode)
         return "directory" if folder else "file" if is_file else "other", found.st_size
     if is_http(fs) and not posixpath.splitext(urlsplit(path).path)[1]:
-        # A page of links, which has to be fetched to see it; a file's name has an ending.
+        # Only fetching it shows whether it is a page of links; a file's name has an extension.
         return "directory" if fs.exists(path) else "", 0
     try:
         info = fs.info(path)
@@ -123,7 +123,7 @@ def _kind(fs: Any, path: str) -> tuple[str, int]:
 
 
 def _unanswered(fs: Any, path: str) -> str:
-    """What else than that a file is missing an HTTP server says, or that none answers; or ""."""
+    """Return an HTTP error other than a missing file, or that no server answers; else ""."""
     if not is_http(fs):
         return ""
     try:
@@ -148,8 +148,8 @@ def _matched(
             yield file
     if not (found or skipped.counts):
         nothing = (
-            "nothing matches; a directory is read with all below it, and ** matches directories "
-            "of any depth"
+            "nothing matches; directories are read recursively, and ** matches directories of any "
+            "depth"
         )
         raise UserError(f"{url}: {missing_bucket(fs, path) or nothing}")
 
@@ -159,14 +159,14 @@ def _split_glob(fs: Any, path: str) -> tuple[str, str]:
     parts = path.split("/")
     end = 0
     for end, part in enumerate(parts):
-        # What looks like a pattern can be the name of a directory.
+        # A directory's name can look like a pattern.
         if _MAGIC.search(part) and not fs.isdir("/".join(parts[: end + 1])):
             break
     return "/".join(parts[:end]) or "/", "/".join(parts[end:])
 
 
 def literal_part(url: str) -> str:
-    """Return the literal directory of a glob, as a full URL; "" for a location that is no glob."""
+    """Return the literal directory of a glob as a full URL; "" if the location is not a glob."""
     fs, path = split_url(url)
     if not _MAGIC.search(urlsplit(path).path if is_http(fs) else path):
         return ""

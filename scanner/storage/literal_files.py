@@ -1,4 +1,4 @@
-"""A filesystem of given files, for readers that would interpret the files' own paths."""
+"""Filesystem of registered files, for readers that would interpret special characters in paths."""
 
 import datetime
 import os
@@ -11,17 +11,17 @@ from fsspec.spec import AbstractFileSystem
 
 from scanner.storage.store import Store
 
-# DuckDB prefetches and caches what it takes to be remote by such a prefix, wherever it is.
+# DuckDB prefetches and caches files whose prefix it considers remote.
 LOCAL, REMOTE = "run", "s3"
 UNCHANGED = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 
 
 class LiteralFiles(AbstractFileSystem):
-    """Serve the files that were added, and no others, under names without special characters.
+    """Serve only registered files, under names without special characters.
 
-    A name is the file's location, percent-encoded: nothing in it is a pattern, ``key=value`` or
-    outside ASCII, and it matches itself only. The files must not change while they are served:
-    a file's size is measured once. Threads may share what was opened.
+    A name is the file's percent-encoded location: it contains no pattern, no ``key=value`` and only
+    ASCII, and matches only itself. Files must not change while they are served, since sizes are
+    read once. Open files can be shared between threads.
     """
 
     protocol = (LOCAL, REMOTE)
@@ -33,14 +33,14 @@ class LiteralFiles(AbstractFileSystem):
         self._sizes: dict[str, int] = {}
 
     def add(self, store: Store, name: str) -> str:
-        """Serve a store's file and return its URL here."""
+        """Register a store's file and return its URL in this filesystem."""
         prefix = REMOTE if store.is_remote else LOCAL
         url = f"{prefix}://{quote(os.fsencode(store.location(name)))}"
         self._files[url] = store, name
         return url
 
     def glob(self, path: str, **_: Any) -> list[str]:
-        """Return the path itself: no path is a pattern."""
+        """Return the path itself: paths are never patterns."""
         return [path]
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> "SharedFile":
@@ -48,7 +48,7 @@ class LiteralFiles(AbstractFileSystem):
             raise FileNotFoundError(path)
         store, name = self._files[path]
         file = SharedFile(lambda: store.open(name, mode))
-        if path not in self._sizes:  # the first time; later ones cost no request
+        if path not in self._sizes:  # first access; later ones cost no request
             self._sizes[path] = file.seek(0, os.SEEK_END)
             file.seek(0)
         return file
@@ -63,18 +63,18 @@ class LiteralFiles(AbstractFileSystem):
 
 
 class SharedFile:
-    """A file that several threads read at once, each at a position of its own.
+    """File that several threads read concurrently, each with its own position.
 
-    DuckDB seeks and reads in two calls, from many threads on one handle; at a common position one
-    thread would read where another has sought. ``open`` is called when it is first needed, since
-    most handles serve reads that a cache answers.
+    DuckDB seeks and reads in two calls from many threads on one handle; with a shared position one
+    thread would read where another has sought. ``open`` is called lazily, since a cache answers the
+    reads of most handles.
     """
 
     def __init__(self, open: Callable[[], IO[bytes]]) -> None:
         self._open = open
         self._file: IO[bytes] | None = None
         self._lock = threading.Lock()
-        self._own = threading.local()
+        self._thread = threading.local()
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence == os.SEEK_END:
@@ -82,18 +82,18 @@ class SharedFile:
                 offset = self._opened().seek(offset, whence)
         elif whence == os.SEEK_CUR:
             offset += self.tell()
-        self._own.position = offset
+        self._thread.position = offset
         return offset
 
     def tell(self) -> int:
-        return getattr(self._own, "position", 0)
+        return getattr(self._thread, "position", 0)
 
     def read(self, size: int = -1) -> bytes:
         with self._lock:
             file = self._opened()
             file.seek(self.tell())
             data = file.read(size)
-        self._own.position = self.tell() + len(data)
+        self._thread.position = self.tell() + len(data)
         return data
 
     def close(self) -> None:

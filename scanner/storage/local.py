@@ -1,14 +1,14 @@
-"""Files on a local or mounted file system: whole or absent, whenever the process dies.
+"""Atomic writes on a local or mounted file system: complete or absent, even if the process dies.
 
-A file is written and synced under a temporary name. To replace one, it is renamed. To create one
-only if it is absent, the first way of these is taken that the file system knows:
+A file is written and synced under a temporary name, then renamed to replace an existing one. To
+create a file only if absent, the first method that the file system supports is used:
 
 1. a hard link to the final name, which fails if that exists (ext4, xfs, NFS, …);
-2. a rename that replaces nothing, ``RENAME_NOREPLACE`` (vfat, exFAT, SMB, some of FUSE);
+2. a rename that never replaces, ``RENAME_NOREPLACE`` (vfat, exFAT, SMB, some FUSE file systems);
 3. a rename under a lock (``flock``) on the folder's file ``.lock``, which the system releases when
-   the process dies. Where several machines mount such a file system, whether one sees the others'
-   locks is up to it: run one driver, with its actors on its machine, or pass ``--single-writer``;
-4. with ``single_writer`` alone, a rename if nothing is there: nobody else writes.
+   the process dies. On a file system mounted by several machines, locks may not be visible across
+   machines: run one driver with its actors on the same machine, or pass ``--single-writer``;
+4. with ``single_writer`` only, a rename if the name is free: no other process writes.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from typing import IO, Any
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 LOCK = ".lock"
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
-# How file systems and kernels say that they lack an operation.
+# Errors with which file systems and kernels reject an unsupported operation.
 _UNSUPPORTED = {
     errno.EPERM,
     errno.EACCES,
@@ -40,11 +40,11 @@ _UNSUPPORTED = {
 
 
 def create_file(path: str, data: bytes, single_writer: bool = False) -> bool:
-    """Write a file only if there is none; False if there is one. Raises OSError."""
+    """Write a file only if absent; return False if it exists. Raises OSError."""
     with temporary_file(path, lambda file: file.write(data)) as temporary:
-        for name_it in (_link, _rename_without_replacing, _rename_under_lock):
+        for publish in (_link, _rename_without_replacing, _rename_under_lock):
             try:
-                name_it(temporary, Path(path))
+                publish(temporary, Path(path))
                 return True
             except FileExistsError:
                 return False
@@ -55,9 +55,9 @@ def create_file(path: str, data: bytes, single_writer: bool = False) -> bool:
         if not single_writer:
             raise OSError(
                 refused.errno,
-                "this file system knows neither hard links, nor renames that replace nothing, nor "
-                "locks, and two scans could harm one another; pass --single-writer and be sure "
-                "that only one scan writes here, or name another place",
+                "this file system supports neither hard links, nor renames that never replace, "
+                "nor locks, so two scans could corrupt each other's output; pass --single-writer "
+                "and make sure that only one scan writes here, or choose another location",
                 path,
             )
         if Path(path).exists():
@@ -90,12 +90,12 @@ def _rename_under_lock(temporary: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def temporary_file(path: str, fill: Callable[[IO[bytes]], Any]) -> Iterator[Path]:
-    """A filled and synced file beside ``path``, to be renamed or linked; gone afterwards.
+    """Yield a written and synced temporary file next to ``path``; delete it afterwards.
 
-    Raises OSError that names ``path``, where the disk is full or may not be written, say.
+    Raises OSError with ``path`` as its file name, for example if the disk is full.
     """
     folder, name = Path(path).parent, Path(path).name
-    temporary = folder / f".{name}.{uuid.uuid4().hex}"  # as TEMPORARY knows it
+    temporary = folder / f".{name}.{uuid.uuid4().hex}"  # matches TEMPORARY
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -104,9 +104,9 @@ def temporary_file(path: str, fill: Callable[[IO[bytes]], Any]) -> Iterator[Path
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            # A failed write names no file.
+            # The error of a failed write has no file name.
             raise OSError(error.errno, error.strerror or str(error), path) from error
         yield temporary
     finally:
-        with contextlib.suppress(OSError):  # renamed, or never made
+        with contextlib.suppress(OSError):  # renamed, or never created
             temporary.unlink()

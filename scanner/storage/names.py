@@ -1,7 +1,7 @@
-"""Names that others chose: a relative name stays below its root, or is refused.
+"""Containment of untrusted names: a relative name resolves below its root or is refused.
 
-Manifests, plans, commits, verdicts, listings of servers and links on a disk all name files. Every
-one of these names passes through here before anything is opened, written or removed.
+Manifests, plans, commits, verdicts, server listings and links on disk all contain file names. Each
+of them is checked here before a file is opened, written or removed.
 """
 
 import os
@@ -16,33 +16,33 @@ from scanner.errors import UserError
 from scanner.storage.urls import is_http, is_local, url_of
 
 _SHOWN = 200
-# ``simplecache::name`` is a chain, ``a::b`` a name.
+# ``simplecache::name`` is a URL chain, ``a::b`` a plain name.
 _CHAINED = set(fsspec.available_protocols())
 
 
 class UnsafeName(UserError):
-    """A name that would lead out of the place that it belongs to."""
+    """A name that would leave the directory it belongs to."""
 
 
 def why_unsafe(name: str) -> str:
-    """Return why a relative name may not be resolved, "" if it may."""
+    """Return why a relative name must not be resolved, "" if it is safe."""
     if "\0" in name:
-        return "it holds a NUL character"
+        return "it contains a NUL character"
     if "\\" in name:
-        return "it holds a backslash"
+        return "it contains a backslash"
     if "://" in name or _CHAINED & set(name.split("::")[:-1]):
-        return "it is a URL, or a chain of them"
+        return "it is a URL or a URL chain"
     if name.startswith("/"):
         return "it is absolute"
-    if climbs(name):
-        return "it leads out by .."
+    if has_parent_reference(name):
+        return "it contains .."
     if any(part in ("", ".") for part in name.split("/")):
         return "it has an empty part"
     return ""
 
 
-def climbs(path: str) -> bool:
-    """Whether a path has a part ``..``, also percent-encoded, which servers and clients resolve."""
+def has_parent_reference(path: str) -> bool:
+    """Return whether a path contains ``..``, also percent-encoded, as servers decode it."""
     seen = ""
     while path != seen:
         if ".." in re.split(r"[/\\]", path) or "\0" in path:
@@ -54,24 +54,23 @@ def climbs(path: str) -> bool:
 def resolve(fs: Any, root: str, name: str) -> str:
     """Return the path of a relative name below ``root``. Raises UnsafeName.
 
-    Costs no request: on a local disk the links below the root are followed, elsewhere names have
-    none.
+    Makes no request: on a local disk links below the root are followed; stores have no links.
     """
     why = why_unsafe(name)
     path = f"{root.rstrip('/')}/{name}"
     if not why and is_local(fs) and leaves_by_link(root, path):
-        why = "it is, or lies behind, a link to another place"
+        why = "it is a link, or below a link, that leads elsewhere"
     if why:
         shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
         raise UnsafeName(
             f"{url_of(fs, root)}: the name {shown!r} is refused: {why}; only files below this "
-            "place are read or written"
+            "location are read or written"
         )
     return path
 
 
 def leaves_by_link(root: str, path: str) -> bool:
-    """Whether a link at or above a local path, but below the root, leads out of the root."""
+    """Return whether a link on a local path below the root leads out of the root."""
     path = path.rstrip("/")
     while len(path) > len(root):
         if Path(path).is_symlink():
@@ -81,13 +80,17 @@ def leaves_by_link(root: str, path: str) -> bool:
 
 
 def name_below(root: str, path: str) -> str | None:
-    """Return the name, relative to ``root``, of a path that a listing has; None if it is not below.
+    """Return a listed path relative to ``root``; None if it is not below it.
 
-    A folder's name may end in a slash.
+    A folder's name may end with a slash.
     """
     top = root.rstrip("/") + "/"
     name = path.removeprefix(top)
-    return name if path.startswith(top) and name.strip("/") and not climbs(name) else None
+    return (
+        name
+        if path.startswith(top) and name.strip("/") and not has_parent_reference(name)
+        else None
+    )
 
 
 def refused_links(fs: Any, root: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which errors pass by themselves: a store that throttles, restarts or cannot be reached."""
+"""Classify errors as transient: a store that throttles, restarts or cannot be reached."""
 
 import errno
 import socket
@@ -7,7 +7,7 @@ import aiohttp
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 
-_PASSING = (
+_TRANSIENT = (
     ConnectionError,
     TimeoutError,
     boto.ConnectionError,
@@ -19,8 +19,8 @@ _PASSING = (
     aiohttp.ClientConnectionError,
     aiohttp.ClientPayloadError,
 )
-_LASTING = (boto.SSLError, aiohttp.ClientSSLError)
-# s3fs tells 503 as EBUSY and 500 as EREMOTEIO; a pickled error has lost the answer it came from.
+_PERMANENT = (boto.SSLError, aiohttp.ClientSSLError)
+# s3fs maps 503 to EBUSY and 500 to EREMOTEIO; a pickled error has lost its response.
 _ERRNOS = {
     errno.EBUSY,
     errno.EREMOTEIO,
@@ -30,7 +30,7 @@ _ERRNOS = {
     errno.EHOSTUNREACH,
 }
 _STATUSES = {408, 429, 500, 502, 503, 504, 509}
-# What stores also say with status 400, or 200 and an error in the body.
+# Error codes that stores also send with status 400, or with 200 and an error in the body.
 _CODES = {
     "InternalError",
     "RequestLimitExceeded",
@@ -47,10 +47,10 @@ _CODES = {
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an outage of a store or of the network is behind an error, so that waiting helps.
+    """Return whether a store or network outage caused an error, so that retrying later helps.
 
-    Looks through the causes, pickled errors and Ray's ``RayTaskError`` included. Missing files,
-    refused credentials and lost races (403, 404, 412) are none.
+    Follows the chain of causes, also through pickled errors and Ray's ``RayTaskError``. Missing
+    files, refused credentials and lost races (403, 404, 412) are not transient.
     """
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
@@ -59,7 +59,7 @@ def is_transient(error: BaseException) -> bool:
         if link is None or id(link) in seen:
             continue
         seen.add(id(link))
-        if _is_passing(link):
+        if _is_transient_link(link):
             return True
         cause = getattr(link, "cause", None)  # of a RayTaskError
         waiting += [link.__cause__, cause if isinstance(cause, BaseException) else None]
@@ -69,12 +69,12 @@ def is_transient(error: BaseException) -> bool:
 
 
 def mark_transient(error: BaseException) -> None:
-    """Have an error that has lost its cause, by pickling, still known as transient."""
+    """Mark an error as transient, so that it stays so when pickling drops its cause."""
     vars(error)["transient"] = True
 
 
-def answered(error: BaseException | None) -> bool:
-    """Whether a store's answer is behind an error, be it a refusal: then the store is there."""
+def got_response(error: BaseException | None) -> bool:
+    """Return whether the store responded, if only with a refusal: then it is reachable."""
     while error is not None:
         if isinstance(getattr(error, "response", None), dict):
             return True
@@ -82,7 +82,7 @@ def answered(error: BaseException | None) -> bool:
     return False
 
 
-def _is_passing(error: BaseException) -> bool:
+def _is_transient_link(error: BaseException) -> bool:
     response = getattr(error, "response", None)
     if vars(error).get("transient"):
         return True
@@ -93,8 +93,8 @@ def _is_passing(error: BaseException) -> bool:
         return error.status in _STATUSES
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_AGAIN
-    if isinstance(error, _LASTING):
+    if isinstance(error, _PERMANENT):
         return False
-    if isinstance(error, _PASSING):
+    if isinstance(error, _TRANSIENT):
         return True
     return isinstance(error, OSError) and error.errno in _ERRNOS

@@ -1,7 +1,7 @@
-"""The directory of a run, and the primitive that its commit protocol rests on.
+"""A run's directory, and the create-if-absent primitive that its commit protocol relies on.
 
-:meth:`Store.create` writes a file only if no one has. S3 does it with ``If-None-Match: *``; a local
-disk as :mod:`scanner.storage.local` says. Any other store has to be allowed with ``single_writer``.
+:meth:`Store.create` writes a file only if it is absent: on S3 with ``If-None-Match: *``, on a local
+disk as described in :mod:`scanner.storage.local`. Other stores require ``single_writer``.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from scanner.errors import UserError
-from scanner.storage.complaints import marks_storage
+from scanner.storage.error_messages import attaches_store_url
 from scanner.storage.local import TEMPORARY, create_file, temporary_file
 from scanner.storage.names import resolve
 from scanner.storage.urls import is_local, is_s3, missing_bucket, split_url, url_of
@@ -30,19 +30,19 @@ UNFINISHED_SECONDS = 3600.0
 
 @dataclass
 class Store:
-    """A directory that one run owns, at a local path or URL; names in it are relative.
+    """Directory owned by one run, at a local path or URL; names in it are relative.
 
     Every method raises :class:`~scanner.storage.names.UnsafeName` for a name that leads out of the
-    directory, whoever chose it.
+    directory.
 
-    On S3 every operation, and reading what it opened, waits an outage out (see
-    :class:`~scanner.storage.patient_s3.PatientS3`); what remains is raised as it is, and
-    :func:`~scanner.storage.is_transient` knows it.
+    On S3 every operation, including reads of open files, waits for outages to end (see
+    :class:`~scanner.storage.retrying_s3.RetryingS3`); an error that remains is raised unchanged,
+    and :func:`~scanner.storage.is_transient` recognizes it.
 
-    Multipart uploads: s3fs makes one from 100 MiB on and aborts it if it fails. One is left
-    behind where the process is killed, where the abort itself fails in an outage, and where the
-    answer that named a new upload was lost: the bucket needs a lifecycle rule that aborts
-    incomplete uploads after some days.
+    Multipart uploads: s3fs uses them from 100 MiB and aborts a failed one. One is left behind if
+    the process is killed, if the abort fails in an outage, or if the response that named the new
+    upload was lost: give the bucket a lifecycle rule that aborts incomplete uploads after some
+    days.
     """
 
     url: str
@@ -54,9 +54,9 @@ class Store:
         self._fs, self._root = split_url(self.url)
         if not (is_local(self._fs) or is_s3(self._fs) or self.single_writer):
             raise UserError(
-                f"{self.url}: this store cannot create a file only if it is absent, which keeps "
-                "two drivers from harming one another; use a local directory or s3://, or pass "
-                "--single-writer and be sure that only one scan writes here"
+                f"{self.url}: this store cannot create a file only if it is absent, which two "
+                "drivers need to work safely side by side; use a local directory or s3://, or pass "
+                "--single-writer and make sure that only one scan writes here"
             )
 
     @property
@@ -64,29 +64,29 @@ class Store:
         return not is_local(self._fs)
 
     def location(self, name: str) -> str:
-        """The full path or URL of a name, as other tools write it."""
+        """Return the full path or URL of a name."""
         return url_of(self._fs, self._path(name))
 
     def _path(self, name: str) -> str:
         return resolve(self._fs, self._root, name) if name else self._root
 
-    @marks_storage
+    @attaches_store_url
     def exists(self, name: str) -> bool:
         return self._fs.exists(self._path(name))
 
     def why_missing(self) -> str:
-        """Why nothing can be in this place, "" where something can."""
+        """Return why this location cannot contain anything (no such bucket), else ""."""
         return missing_bucket(self._fs, self._root)
 
     def names(self, folder: str) -> list[str]:
-        """Names of the files in a folder ("" for the top), sorted; [] where there is no folder."""
+        """Return the sorted names of a folder's files ("" for the top); [] without a folder."""
         return list(self.sizes(folder))
 
-    @marks_storage
+    @attaches_store_url
     def sizes(self, folder: str) -> dict[str, int]:
-        """Bytes of each file in a folder by name, sorted, by one listing; {} without a folder.
+        """Return the bytes of each file in a folder by name, sorted, with one listing.
 
-        Files that are being written, or were when their writer was killed, are left out.
+        Returns {} without a folder. Omits unfinished files, also those of killed writers.
         """
         top = self._path(folder)
         try:
@@ -96,7 +96,7 @@ class Store:
         sizes = {
             entry["name"].rsplit("/", 1)[1]: entry["size"]
             for entry in entries
-            # A console marks a folder on S3 by an empty object of its name.
+            # S3 consoles mark a folder with an empty object of its name.
             if entry["type"] == "file" and entry["name"].rstrip("/") != top
         }
         return {
@@ -105,9 +105,9 @@ class Store:
             if not name.startswith(".")
         }
 
-    @marks_storage
+    @attaches_store_url
     def read(self, name: str, most: int | None = None) -> bytes:
-        """Return a file's bytes; of a longer one than ``most`` the first ``most`` + 1."""
+        """Return a file's bytes; if it is longer than ``most``, only the first ``most`` + 1."""
         path = self._path(name)
         if most is None:
             return self._fs.cat_file(path)
@@ -116,16 +116,16 @@ class Store:
                 return file.read(most + 1)
         return self._fs.cat_file(path, start=0, end=most + 1)
 
-    @marks_storage
+    @attaches_store_url
     def open(self, name: str, mode: str = "rb", **options: Any) -> IO[Any]:
-        """Open a file for reading. To write, use write, create or upload: all or nothing."""
+        """Open a file for reading. Use write, create or upload to write atomically."""
         if "r" not in mode or "+" in mode:
-            raise ValueError(f"a store's files are opened for reading only, not with mode {mode!r}")
+            raise ValueError(f"store files open read-only, got mode {mode!r}")
         return self._fs.open(self._path(name), mode, **options)
 
-    @marks_storage
+    @attaches_store_url
     def write(self, name: str, data: bytes) -> None:
-        """Write or replace a file in one step: a reader sees the old one or the new one."""
+        """Write or replace a file atomically: readers see the old or the new version."""
         path = self._path(name)
         if is_local(self._fs):
             with temporary_file(path, lambda file: file.write(data)) as temporary:
@@ -133,12 +133,12 @@ class Store:
         else:
             self._fs.pipe_file(path, data)
 
-    @marks_storage
+    @attaches_store_url
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file only if there is none.
+        """Write a file only if it is absent.
 
-        True if this call made it, False if another's was there. A file of the same content counts
-        as made by this call: it can be its own write, tried again because the answer was lost.
+        Returns whether this call created it. A file with the same content counts as created by this
+        call: it can be its own write, retried because the response was lost.
         """
         path = self._path(name)
         if is_local(self._fs):
@@ -151,28 +151,27 @@ class Store:
                 self._fs.pipe_file(path, data)
         return made or self._fs.cat_file(path) == data
 
-    @marks_storage
+    @attaches_store_url
     def remove(self, name: str) -> None:
         self._fs.rm_file(self._path(name))
 
-    @marks_storage
+    @attaches_store_url
     def remove_folder(self, folder: str) -> None:
-        """Remove every file under a folder; none where there is none. Raises OSError."""
+        """Remove every file below a folder, if any. Raises OSError."""
         if not folder:
-            raise ValueError("remove_folder needs a folder within the store")
+            raise ValueError("remove_folder needs a folder inside the store")
         path = self._path(folder)
         if is_local(self._fs):
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(path)
             return
-        # One by one: not every S3 knows the request that deletes many, of whose refusals s3fs says
-        # nothing.
+        # One by one: not every S3 supports deleting many at once, and s3fs hides its refusals.
         with ThreadPoolExecutor(REMOVERS) as threads:
             list(threads.map(self._fs.rm_file, self._fs.find(path)))
 
-    @marks_storage
+    @attaches_store_url
     def upload(self, local: Path, name: str) -> None:
-        """Copy a local file into the store; it is there whole or not at all."""
+        """Copy a local file into the store atomically."""
         path = self._path(name)
         if is_local(self._fs):
             with (
@@ -184,14 +183,14 @@ class Store:
             self._fs.put_file(str(local), path)
 
     def remove_unfinished(self, older_than: float = UNFINISHED_SECONDS) -> None:
-        """Remove what killed writers left on a local disk; nothing elsewhere (see above).
+        """Remove files that killed writers left on a local disk (for S3 see the class docstring).
 
-        A file that was written to in the last ``older_than`` seconds may be another's at work.
+        Keeps files modified in the last ``older_than`` seconds: their writers may be running.
         """
         since = time.time() - older_than
         for path in Path(self._root).rglob(".*") if is_local(self._fs) else ():
             if TEMPORARY.fullmatch(path.name) and path.is_file():
-                with contextlib.suppress(FileNotFoundError):  # another was faster
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
                     if path.stat().st_mtime < since:
                         path.unlink()
 
@@ -207,13 +206,15 @@ class Store:
                 if code not in ("ConditionalRequestConflict", "409"):
                     raise
             time.sleep(0.05 * 2**attempt * random.uniform(0.5, 1))
-        raise UserError(f"{path}: the store kept answering that another write is going on; retry")
+        raise UserError(
+            f"{path}: the store keeps reporting a conflicting write; rerun the same command"
+        )
 
     def preflight(self) -> int:
-        """Race writers for one file, and return how many: exactly one must win.
+        """Race writers for one file and return their number: exactly one must win.
 
-        Raises UserError where the store is not writable or lets several win. With
-        ``single_writer`` only writing is tried. A new local directory stays.
+        Raises UserError if the store is not writable or lets several win. With ``single_writer``
+        only tests writing. A new local directory stays.
         """
         name = f"preflight/{uuid.uuid4().hex}"
         racers = 1 if self.single_writer else RACERS
@@ -232,14 +233,14 @@ class Store:
         if wins != 1:
             raise UserError(
                 f"{self.url}: {wins} of {racers} writers believed that they had created the same "
-                "file: this store ignores conditional writes, so two scans could harm one "
-                "another; use another store, or pass --single-writer for one scan at a time"
+                "file: this store ignores conditional writes, so two scans could corrupt each "
+                "other's output; use another store, or pass --single-writer for one scan at a time"
             )
         return racers
 
 
 def _s3_code(error: OSError) -> str:
-    """The S3 error code behind an exception of s3fs, which maps several codes to one errno."""
+    """Return the S3 error code behind an s3fs exception, which maps several codes to one errno."""
     if isinstance(error, FileExistsError) or error.errno == errno.EEXIST:
         return "PreconditionFailed"
     seen: BaseException | None = error

@@ -1,4 +1,4 @@
-"""Directories that are tables: a log, not the listing, says which data files are current."""
+"""Table formats in which a log, not the directory listing, lists the current data files."""
 
 import tempfile
 from pathlib import Path
@@ -9,15 +9,15 @@ from scanner.storage.downloads import download, files_at
 from scanner.storage.urls import url_of
 
 DELTA_LOG = "_delta_log"
-# Features by which a data file alone no longer tells its rows and columns.
+# Features with which a data file alone no longer defines its rows and columns.
 UNREADABLE = {"deletionVectors", "columnMapping", "v2Checkpoint"}
 
 
 def live_files(fs: Any, table: str) -> set[str]:
-    """Return the data files of a Delta table's current version, by its log.
+    """Return the data files of a Delta table's current version according to its log.
 
-    The log is copied and read by the package ``deltalake``. Raises UserError if that is missing,
-    if the log cannot be read, or if rows are deleted or columns renamed by the log alone.
+    Copies the log and reads it with the package ``deltalake``. Raises UserError if that is missing,
+    if the log cannot be read, or if rows are deleted or columns renamed only in the log.
     """
     url = url_of(fs, table)
     by_name = "or name the Parquet files to read one by one"
@@ -44,15 +44,15 @@ def live_files(fs: Any, table: str) -> set[str]:
             ) from error
         if features:
             raise UserError(
-                f"{url}: a Delta table with {', '.join(sorted(features))}, so that its files alone "
-                "do not tell its rows; write it out as plain Parquet"
+                f"{url}: a Delta table with {', '.join(sorted(features))}, whose files alone do "
+                "not define its rows; write it out as plain Parquet"
             )
-        # A name that does not lie in the table (a shallow clone's) stays as it is, and is missed.
+        # A name outside the table (of a shallow clone) stays unchanged and counts as missing.
         return {name.replace(str(copy), table, 1) for name in names}
 
 
 def refuse_other_tables(url: str, parts: list[str]) -> None:
-    """Raise UserError for a file that shows its directory to be an Iceberg or Hudi table."""
+    """Raise UserError for a file that marks its directory as an Iceberg or Hudi table."""
     name = parts[-1]
     iceberg = parts[-2:-1] == ["metadata"] and name.endswith(".metadata.json")
     if iceberg or ".hoodie" in parts:

@@ -1,4 +1,4 @@
-"""URLs and local paths: their filesystem, their full form, and no secrets in them."""
+"""URLs and local paths: filesystem, full form, and refusal of secrets."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 from scanner.credentials import secret_in
 from scanner.errors import UserError
 
-# Other protocols of fsspec read what a location names (chains, archives, code), or run commands.
+# Other fsspec protocols read further locations (chains, archives, code) or run commands.
 SCHEMES = (
     *("file", "s3", "s3a", "http", "https"),
     *("gs", "gcs", "az", "abfs", "abfss", "hf", "memory"),
@@ -20,37 +20,37 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
 
 def split_url(url: str) -> tuple[Any, str]:
-    """Return the filesystem of a URL or local path, and the path in it. Listings are never cached.
+    """Return the filesystem of a URL or local path, and the path in it. Listings are not cached.
 
-    A path is taken literally: fsspec's chains (``a::b``) are names like any other. A ``file://``
-    URL may be percent-encoded (see :func:`url_of`). Raises UserError for a scheme that is not one
-    of SCHEMES, for a NUL character, and for a URL that carries credentials, without repeating them.
+    A path is taken literally: fsspec chains (``a::b``) are ordinary names. A ``file://`` URL may be
+    percent-encoded (see :func:`url_of`). Raises UserError for a scheme not in SCHEMES, for a NUL
+    character, and for a URL with credentials, without repeating them.
     """
     refuse_credentials(url)
     if "\0" in url:
-        raise UserError(f"{url!r}: a location holds no NUL character")
+        raise UserError(f"{url!r}: a location must not contain a NUL character")
     if url.startswith(("s3://", "s3a://")):
-        from scanner.storage.patient_s3 import PatientS3
+        from scanner.storage.retrying_s3 import RetryingS3
 
         for name in _ENDPOINTS:
             refuse_credentials(os.environ.get(name, ""), f"{name} ")
-        options = PatientS3._get_kwargs_from_urls(url)
-        fs = PatientS3(use_listings_cache=False, skip_instance_cache=True, **options)
+        options = RetryingS3._get_kwargs_from_urls(url)
+        fs = RetryingS3(use_listings_cache=False, skip_instance_cache=True, **options)
         return fs, fs._strip_protocol(url).rstrip("/")
     protocol, is_url, rest = url.partition("://")
     if not is_url or protocol == "file":
         return LocalFileSystem(), _decoded(rest) if is_url else _absolute(url)
     if protocol not in SCHEMES:
         raise UserError(
-            f"{url}: {protocol}:// is no kind of location that is read or written; there are local "
-            f"paths and {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+            f"{url}: {protocol}:// is not supported; use a local path or one of "
+            f" {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
         )
     try:
         kind = _filesystem_class(protocol)
         fs = kind(**kind._get_kwargs_from_urls(url))
         path = kind._strip_protocol(url)
     except (ValueError, ImportError) as error:
-        raise UserError(f"{url}: this kind of location cannot be opened: {error}") from error
+        raise UserError(f"{url}: cannot open this kind of location: {error}") from error
     return fs, path.rstrip("/")
 
 
@@ -67,7 +67,7 @@ def _absolute(path: str) -> str:
 
 
 def local_path(name: str) -> Path:
-    """A local path; ``~user`` is a home only if there is that user, and no file of that name."""
+    """Return a local path; ``~user`` expands only if that user exists and no file has the name."""
     path = Path(name)
     try:
         return path if os.path.lexists(path) else path.expanduser()
@@ -76,12 +76,12 @@ def local_path(name: str) -> Path:
 
 
 def _decoded(path: str) -> str:
-    """The path of a file:// URL; percent-encoded only if no file has the literal name."""
+    """Return the path of a file:// URL; percent-decoded only if no file has the literal name."""
     literal = _absolute(path)
     decoded = os.fsdecode(unquote_to_bytes(os.fsencode(literal)))
     if os.path.lexists(literal):
         return literal
-    # What is not UTF-8 has been encoded by url_of, be it there or not.
+    # A name that is not UTF-8 was encoded by url_of, whether it exists or not.
     return decoded if os.path.lexists(decoded) or not _is_utf8(decoded) else literal
 
 
@@ -94,23 +94,23 @@ def _is_utf8(path: str) -> bool:
 
 
 def refuse_credentials(url: str, where: str = "") -> None:
-    """Raise UserError if a URL holds a password, or a signature, token or key as a parameter."""
+    """Raise UserError if a URL contains a password, or a signature, token or key as a parameter."""
     if secret := secret_in(url):
         raise UserError(
             f"{where}{url.split('://')[0]}://***: {secret} in a URL would end up in tables and "
-            "logs; give it by the environment (AWS_ACCESS_KEY_ID …) or the store's own "
+            "logs; pass it through the environment (AWS_ACCESS_KEY_ID …) or the store's "
             "configuration"
         )
 
 
 def full_url(url: str) -> str:
-    """A URL as it is, a local path made absolute."""
+    """Return a URL unchanged, or a local path made absolute."""
     fs, path = split_url(url)
     return url_of(fs, path)
 
 
 def url_of(fs: Any, path: str) -> str:
-    """Return a path as users write it: a local path as is, anything else with its protocol.
+    """Return a path as users write it: a local path unchanged, others with their protocol.
 
     A local name that is not UTF-8 becomes a percent-encoded ``file://`` URL, which is valid text.
     """
@@ -124,11 +124,11 @@ def is_local(fs: Any) -> bool:
 
 
 def missing_bucket(fs: Any, path: str) -> str:
-    """That there is no such bucket, where S3 says so; else ""."""
+    """Return a message if S3 reports that the bucket does not exist; else ""."""
     bucket = path.partition("/")[0]
     if not is_s3(fs) or fs.exists(bucket):
         return ""
-    return f"there is no bucket {bucket}, or it may not be listed"
+    return f"bucket {bucket} does not exist, or it may not be listed"
 
 
 def is_s3(fs: Any) -> bool:

@@ -1,8 +1,8 @@
-"""Every file below a directory that a dataset's reader would read, and why the others are skipped.
+"""Walk a directory: yield the files that a dataset reader would read, and record skipped ones.
 
 Hidden files and directories (``_temporary``, ``.ipynb_checkpoints``, ``._x.parquet``) are skipped
-as Spark and Hadoop skip them, of a Delta table all but the current files. Links are followed within
-the directory, and refused where they leave it.
+as in Spark and Hadoop, and so are non-current files of a Delta table. Links are followed within the
+directory and refused if they leave it.
 """
 
 import os
@@ -26,14 +26,14 @@ HIDDEN = "hidden (the name begins with _ or .)"
 SAME = "the same file or directory under another name"
 NOT_REGULAR = "not a regular file"
 BROKEN = "a broken link"
-OUTSIDE = "a link out of the directory (name its target, or a directory that holds both)"
-ELSEWHERE = "a name of the listing that leads out of the directory"
+OUTSIDE = "a link out of the directory (name its target, or a directory that contains both)"
+ELSEWHERE = "a listed name that leads out of the directory"
 REMOVED = "not part of the current version of its Delta table"
 
 
 @dataclass
 class Skipped:
-    """Files that are not read: how many for each reason, and the names of the first of them."""
+    """Skipped files: the number per reason, and the first names of each."""
 
     counts: dict[str, int] = field(default_factory=dict)
     first: dict[str, list[str]] = field(default_factory=dict)
@@ -46,12 +46,12 @@ class Skipped:
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> "Skipped":
-        """What :meth:`to_json` made."""
+        """Read the output of :meth:`to_json`."""
         counts = {reason: found["files"] for reason, found in record.items()}
         return cls(counts, {reason: list(found["first"]) for reason, found in record.items()})
 
     def update(self, other: "Skipped") -> None:
-        """Add what another one holds."""
+        """Add the counts and names of another instance."""
         for reason, count in other.counts.items():
             self.counts[reason] = self.counts.get(reason, 0) + count
             named = self.first.setdefault(reason, [])
@@ -65,7 +65,7 @@ class Skipped:
 
 
 def skipped_lines(skipped: dict[str, Any]) -> list[str]:
-    """One line per reason, the most frequent first; ``skipped``: of :meth:`Skipped.to_json`."""
+    """Return one line per reason, most frequent first, from :meth:`Skipped.to_json`."""
     lines = []
     for reason, found in sorted(skipped.items(), key=lambda item: -item[1]["files"]):
         more = found["files"] - SHOWN
@@ -75,13 +75,13 @@ def skipped_lines(skipped: dict[str, Any]) -> list[str]:
 
 
 class Pattern:
-    """A glob below a directory; without one, everything matches."""
+    """Glob below a directory; an empty one matches everything."""
 
     def __init__(self, glob: str = "") -> None:
         self._glob = glob
         self._whole = re.compile(glob_translate(glob)) if glob else None
         self._parts = [re.compile(glob_translate(part)) for part in glob.split("/")]
-        self._spelt = {part[0] for part in glob.split("/") if part[:1] in ("_", ".")}
+        self._literal_prefixes = {part[0] for part in glob.split("/") if part[:1] in ("_", ".")}
 
     @property
     def is_everything(self) -> bool:
@@ -89,33 +89,33 @@ class Pattern:
 
     @property
     def depth(self) -> int | None:
-        """How many levels it spells; None: any number."""
+        """Number of levels that it matches; None for any number."""
         return None if not self._glob or "**" in self._glob else len(self._parts)
 
-    def takes(self, parts: list[str]) -> bool:
-        """Whether it matches a path, or a directory above it, which is read with all below."""
+    def matches(self, parts: list[str]) -> bool:
+        """Return whether it matches a path or a parent directory, which is read recursively."""
         ends = range(1, len(parts) + 1)
         return self._whole is None or any(self._whole.match("/".join(parts[:end])) for end in ends)
 
     def enters(self, parts: list[str]) -> bool:
-        """Whether something below a directory can match."""
+        """Return whether something below a directory can match."""
         if self.depth is None:
             return True
         return all(one.match(part) for one, part in zip(self._parts, parts, strict=False))
 
     def is_hidden(self, part: str) -> bool:
-        """A name that begins with _ or ., unless the glob spells that, or it is a partition's
-        (``_x=1``)."""
-        if part[:1] not in ("_", ".") or part[0] in self._spelt:
+        """Return whether a name begins with _ or ., unless the glob spells it out or it is a
+        partition (``_x=1``)."""
+        if part[:1] not in ("_", ".") or part[0] in self._literal_prefixes:
             return False
         return part[0] == "." or "=" not in part
 
 
 def walk(fs: Any, root: str, pattern: Pattern, skipped: Skipped) -> Iterable[tuple[str, int]]:
-    """Yield every file below a directory with its size, by name; the others go to ``skipped``.
+    """Yield every file below a directory with its size, by name; record the others in ``skipped``.
 
-    Raises UserError for a directory that cannot be listed, and for a table whose current files
-    cannot be told.
+    Raises UserError for a directory that cannot be listed, or a table whose current files cannot be
+    determined.
     """
     walker = _Walk(fs, root, pattern, skipped)
     (walker.local if is_local(fs) else walker.remote)()
@@ -136,7 +136,7 @@ def walk(fs: Any, root: str, pattern: Pattern, skipped: Skipped) -> Iterable[tup
 
 
 class _Walk:
-    """One walk below ``root``: files with their sizes, and directories of Delta tables."""
+    """One walk below ``root``, collecting files with sizes and directories of Delta tables."""
 
     def __init__(self, fs: Any, root: str, pattern: Pattern, skipped: Skipped) -> None:
         self.fs, self.root, self.pattern, self.skipped = fs, root, pattern, skipped
@@ -144,19 +144,19 @@ class _Walk:
         self.tables: list[str] = []
 
     def _skip(self, reason: str, name: str, is_folder: bool = False) -> None:
-        parts = self._inside(name)
-        if self.pattern.enters(parts) if is_folder else self.pattern.takes(parts):
+        parts = self._parts_below(name)
+        if self.pattern.enters(parts) if is_folder else self.pattern.matches(parts):
             self.skipped.add(reason, url_of(self.fs, name) + "/" * is_folder)
 
-    def _inside(self, name: str) -> list[str]:
+    def _parts_below(self, name: str) -> list[str]:
         return name[len(self.root) :].lstrip("/").split("/")
 
-    # -- stores: listed at one go ------------------------------------------------------------
+    # -- stores: one recursive listing ---------------------------------------------------------
 
     def remote(self) -> None:
         hidden: set[str] = set()
         for name, info in self._listed().items():
-            parts = self._inside(name)
+            parts = self._parts_below(name)
             refuse_other_tables(url_of(self.fs, self.root), parts)
             place = next((n for n, part in enumerate(parts) if self.pattern.is_hidden(part)), None)
             if place is not None:
@@ -168,23 +168,27 @@ class _Walk:
                     self.tables.append(posixpath.dirname(top))
                 else:
                     self._skip(HIDDEN, top, place + 1 < len(parts))
-            elif info["type"] == "file" and self.pattern.takes(parts):
+            elif info["type"] == "file" and self.pattern.matches(parts):
                 self.files.append((name, info.get("size") or 0))
 
     def _listed(self) -> dict[str, Any]:
-        """Everything below the root, as deep as the pattern goes and whole where it matches a
-        directory; a console's empty objects that mark a folder are left out."""
+        """Return all entries below the root, as deep as the pattern goes and recursively where it
+        matches a directory; omits empty objects with which consoles mark a folder."""
         depth = self.pattern.depth
         found = self.fs.find(self.root, maxdepth=depth, withdirs=bool(depth), detail=True)
         for name, info in list(found.items()):
-            if depth and info["type"] == "directory" and self.pattern.takes(self._inside(name)):
+            if (
+                depth
+                and info["type"] == "directory"
+                and self.pattern.matches(self._parts_below(name))
+            ):
                 found |= self.fs.find(name, detail=True)
         below = {name for name in found if name_below(self.root, name) is not None}
         for name in sorted(set(found) - below - {self.root}) + refused_links(self.fs, self.root):
             self.skipped.add(ELSEWHERE, name)
         return {name: found[name] for name in found if name in below and not name.endswith("/")}
 
-    # -- a local disk: with links, pipes, and directories that may not be listed --------------
+    # -- local disks: links, pipes, and unreadable directories ---------------------------------
 
     def local(self) -> None:
         top = os.path.realpath(self.root)
@@ -194,7 +198,7 @@ class _Walk:
             for link in self._enter(waiting.pop(), top, waiting):
                 target = os.path.realpath(link)
                 inside = Path(target).relative_to(top).parts
-                # What is not hidden is listed under its own name.
+                # An entry that is not hidden is listed under its own name.
                 if target in entered or not any(map(self.pattern.is_hidden, inside)):
                     self._skip(SAME, link, True)
                 else:
@@ -202,22 +206,21 @@ class _Walk:
                     waiting.append(link)
 
     def _enter(self, folder: str, top: str, waiting: list[str]) -> list[str]:
-        """Take the files of a directory, have its directories wait, and return its links to
-        directories."""
+        """Collect a directory's files, queue its directories, and return links to directories."""
         links: list[str] = []
         for entry in _entries(folder):
-            parts = self._inside(entry.path)
+            parts = self._parts_below(entry.path)
             refuse_other_tables(url_of(self.fs, folder), parts)
             if entry.name == DELTA_LOG and entry.is_dir():
                 self.tables.append(folder)
             elif self.pattern.is_hidden(entry.name):
                 self._skip(HIDDEN, entry.path, entry.is_dir())
-            elif entry.is_symlink() and (why := _why_not(entry.path, top)):
+            elif entry.is_symlink() and (why := _why_refused(entry.path, top)):
                 self._skip(why, entry.path)
             elif entry.is_dir():
                 if self.pattern.enters(parts):
                     (links if entry.is_symlink() else waiting).append(entry.path)
-            elif not self.pattern.takes(parts):
+            elif not self.pattern.matches(parts):
                 continue
             elif entry.is_file():
                 self.files.append((entry.path, entry.stat().st_size))
@@ -227,19 +230,19 @@ class _Walk:
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    """What a directory holds, by name. Raises UserError if it may not be listed."""
+    """Return a directory's entries by name. Raises UserError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(
-            f"{error.filename}: cannot be listed: {error.strerror}, and what is in it would be "
-            "missed; allow it, or name the files to read"
+            f"{error.filename}: cannot be listed: {error.strerror}, so its files would be "
+            "missed; grant access, or name the files to read"
         ) from error
 
 
-def _why_not(link: str, top: str) -> str:
-    """Why a link is not followed, "" if it is."""
+def _why_refused(link: str, top: str) -> str:
+    """Return why a link is not followed, "" if it is."""
     target = os.path.realpath(link)
     if not Path(target).exists():
         return BROKEN

@@ -78,7 +78,7 @@ def test_a_kept_column_may_not_take_the_name_of_one_of_ours() -> None:
         resolve(["caption", "row"], "a.csv", ColumnOptions(keep=("row",)))
 
 
-def test_a_status_is_the_download_s_only_where_img2dataset_wrote_the_file() -> None:
+def test_status_column_counts_only_in_img2dataset_output() -> None:
     assert resolve(["url", "caption", "key", "status"], "a.parquet").status == "status"
     assert resolve(["url", "caption", "status"], "a.parquet").status is None
 

@@ -87,7 +87,7 @@ def test_a_damaged_file_gives_what_can_be_read_and_then_says_so(tmp_path: Path) 
         inspect(str(tmp_path / "b.parquet"))
 
 
-def test_damaged_compression_and_odd_parquet_do_not_stop_planning(tmp_path: Path) -> None:
+def test_damaged_compression_and_parquet_do_not_stop_planning(tmp_path: Path) -> None:
     data = bytearray(gzip.compress(b"caption\n" + bytes(range(65, 91)) * 5000))
     data[20:60] = bytes(40)
     (tmp_path / "a.csv.gz").write_bytes(data)
@@ -205,7 +205,7 @@ def test_a_store_that_does_not_answer_says_nothing_of_the_file(monkeypatch) -> N
         inspect("a.parquet")
 
 
-def test_a_file_of_another_kind_is_an_error_that_names_the_endings() -> None:
+def test_error_for_an_unknown_ending_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"a.xls: \.xls: not one of \.parquet, \.csv, "):
         inspect("a.xls")
 

@@ -12,7 +12,7 @@ def _group(rows: list[tuple], earlier: tuple[str, ...] = (), cutoff: str | None 
     return [tuple(row.values()) for batch in found for row in batch.to_pylist()]
 
 
-def test_the_commonest_spelling_wins_then_the_smallest_and_reference_needs_all() -> None:
+def test_the_commonest_then_the_smallest_spelling_is_shown() -> None:
     rows = [
         ("b", "B x", "b x", False, 1),
         ("a", "a", "a", True, 2),
@@ -29,7 +29,7 @@ def test_the_commonest_spelling_wins_then_the_smallest_and_reference_needs_all()
     ]
 
 
-def test_captions_above_the_cutoff_are_left_out_but_for_reference_captions() -> None:
+def test_the_cutoff_excludes_all_but_reference_captions() -> None:
     rows = [(f"{i:03}", f"c{i}", f"c{i}", i > 97, 1) for i in range(99, -1, -1)]
     found = _group(rows, cutoff="002")
     assert [row[0] for row in found] == ["000", "001", "002", "098", "099"]

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from scanner.captions import parquet_pages
+from scanner.captions.caption_list import read_caption_list
 from scanner.captions.formats import read
 from scanner.captions.limits import CAPTION_BYTES, JSON_DEPTH, LINE_CHARACTERS, TAR_HEADER_BYTES
-from scanner.captions.listed import read_listed
 from scanner.errors import UserError
 from scanner.run import Plan
 from scanner.scan.config import ScanConfig
@@ -82,10 +82,10 @@ def test_the_limit_of_a_caption_is_the_same_in_every_format(ending: str, tmp_pat
 def test_a_list_with_a_caption_over_the_limit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.list"
     path.write_bytes(b"good\n" + MEBIBYTE + b"\n")
-    assert len(read_listed(str(path), "--captions", ["caption"])[1]) == 2
+    assert len(read_caption_list(str(path), "--captions", ["caption"])[1]) == 2
     path.write_bytes(b"good\n" + MEBIBYTE + b"a\n")
     with pytest.raises(UserError, match="line 2: caption over 1 MiB"):
-        read_listed(str(path), "--captions", ["caption"])
+        read_caption_list(str(path), "--captions", ["caption"])
 
 
 @pytest.mark.parametrize(
@@ -204,6 +204,7 @@ def measured(folder: Path) -> None:
     print(json.dumps({"grown": grown, **made.counts}))
 
 
+@pytest.mark.slow
 def test_bombs_are_rejects_in_bounded_memory(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     bombs(tmp_path / "data")

@@ -46,9 +46,9 @@ def test_stray_quotes_far_behind_the_sample_take_no_rows(tmp_path: Path, quoted:
     found = _read(_stray(tmp_path / "a.tsv", 3000, 300, before))
     assert len(found.rows) + len(found.bad) == quoted + 3000
     assert found.columns["caption"][0] == 'said "so", 0'
-    assert [reason.rsplit(" ", 2)[0] for _, reason in found.bad] == [
-        "bad row: a quote opens in it and is not closed"
-    ] * (10 if quoted > 1 else 0)
+    assert [reason.rsplit(" ", 2)[0] for _, reason in found.bad] == ["bad row: unclosed quote"] * (
+        10 if quoted > 1 else 0
+    )
 
 
 def test_a_tsv_field_is_unquoted_only_where_it_needs_quotes(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_tsv_with_a_column_quoted_throughout_is_unquoted(tmp_path: Path) -> No
 def test_a_stray_quote_in_a_csv_costs_its_own_line(tmp_path: Path) -> None:
     found = _read(_stray(tmp_path / "a.csv", 2000, 400, separator=","))
     assert len(found.rows) == 1995
-    assert found.bad[1] == (400, "bad row: a quote opens in it and is not closed (line 402)")
+    assert found.bad[1] == (400, "bad row: unclosed quote (line 402)")
     assert found.notes == {UNCLOSED_ROWS: 5}
 
 

@@ -90,7 +90,7 @@ def test_what_follows_the_end_of_a_tar_is_not_passed_over(tmp_path: Path) -> Non
     (tmp_path / "a.tar").write_bytes(joined)
     batches = read(str(tmp_path / "a.tar"), ["txt"])
     assert next(batches).columns["txt"] == ["first"]
-    with pytest.raises(UnreadableFile, match="more follows the archive's end"):
+    with pytest.raises(UnreadableFile, match="data after the archive's end"):
         list(batches)
 
 
@@ -125,9 +125,9 @@ def test_a_sample_whose_files_are_apart_refuses_the_tar(tmp_path: Path) -> None:
         ("0.jpg", IMAGE), ("1.jpg", IMAGE), ("0.txt", b"a"), ("1.txt", b"b"),
     ]  # fmt: skip
     (tmp_path / "a.tar").write_bytes(_tar(members))
-    with pytest.raises(UserError, match=r"files of sample 0 do not follow .* --sort=name"):
+    with pytest.raises(UserError, match=r"files of sample 0 are not adjacent .* --sort=name"):
         inspect(str(tmp_path / "a.tar"))
-    with pytest.raises(UnreadableFile, match="files of sample 0 do not follow"):
+    with pytest.raises(UnreadableFile, match="files of sample 0 are not adjacent"):
         list(read(str(tmp_path / "a.tar"), ["txt"]))
 
 

@@ -9,13 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.cluster import Resources, Result, Task, run_items
+from scanner.cluster import Resources, Result, execute
 from scanner.run import Output, Run, Slice
 from scanner.storage import Store
+from tests.cluster.events import refuse_failures
 from tests.local_ray import local_ray
 from tests.waiting import wait_until
 
-TASKS = [Task(Slice(f"{number:06d}", "", "", "", 1)) for number in range(6)]
+SLICES = [Slice(f"{number:06d}", "", "", "", 1) for number in range(6)]
 
 
 class Where:
@@ -50,8 +51,8 @@ def _seen(tmp_path: Path, actors: int, gpus: float) -> set[tuple[str, str]]:
     notes = tmp_path / "notes"
     notes.mkdir()
     make = partial(Where, str(notes))
-    for event in run_items(run.commits, TASKS, make, Resources(actors=actors, cpus=1, gpus=gpus)):
-        assert event.kind not in ("retry", "quarantine"), event.reason
+    resources = Resources(actors=actors, cpus=1, gpus=gpus)
+    execute(run.commits, SLICES, make, resources, on_event=refuse_failures)
     tables = [
         pq.read_table(tmp_path / "run" / part.path)
         for commit in run.commits.all()

@@ -10,7 +10,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from scanner.cluster import Event, Resources, Result, Task, run_items
+from scanner.cluster import Committed, Event, Quarantined, Resources, Result, Task, Timing
+from scanner.cluster.dispatcher import dispatch
 from scanner.run import Commits, Output, Slice
 from scanner.storage import Store
 from tests.local_ray import local_ray
@@ -52,8 +53,7 @@ class Work:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    monkeypatch.setattr("scanner.cluster.crew.FIT_SECONDS", 0.5)
+def cluster() -> Iterator[Cluster]:
     ray.shutdown()
     cluster = Cluster(
         initialize_head=True,
@@ -66,9 +66,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         cluster.shutdown()
 
 
-def test_actors_join_with_a_node_and_its_loss_costs_nothing(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_actors_join_with_a_node_whose_loss_costs_nothing(cluster: Cluster, tmp_path: Path) -> None:
     commits = Commits(Store(str(tmp_path / "run")))
     notes = tmp_path / "notes"
     notes.mkdir()
@@ -76,10 +74,11 @@ def test_actors_join_with_a_node_and_its_loss_costs_nothing(
     node = None
     events: list[Event] = []
     lost = False
-    for event in run_items(commits, TASKS, make, resources, in_flight=2):
+    timing = Timing(fit_seconds=0.5)
+    for event in dispatch(commits, TASKS, make, resources, in_flight=2, timing=timing):
         events.append(event)
-        assert "AssertionError" not in event.reason, event.reason
-        nodes = {seen.commit.notes["node"] for seen in events if seen.commit}
+        assert "AssertionError" not in getattr(event, "reason", ""), event
+        nodes = {seen.commit.notes["node"] for seen in events if isinstance(seen, Committed)}
         if nodes and node is None:
             node = cluster.add_node(num_cpus=1)
         if len(nodes) == 2 and not lost:
@@ -87,4 +86,4 @@ def test_actors_join_with_a_node_and_its_loss_costs_nothing(
             lost = True
     assert lost, "no actor of the new node has committed anything"
     assert sorted(commits.done()) == [task.item.id for task in TASKS]
-    assert not [event for event in events if event.kind == "quarantine"]
+    assert not [event for event in events if isinstance(event, Quarantined)]

@@ -1,4 +1,4 @@
-"""What keeps Ray from starting is named at once, or worked around."""
+"""What keeps Ray from starting is reported at once, or worked around."""
 
 import os
 import signal
@@ -13,6 +13,7 @@ import pytest
 import ray
 
 from scanner.cluster import check_ray, joins_cluster, start_ray, starting
+from scanner.cluster.ray_folder import choose_folder
 from scanner.errors import UserError
 
 
@@ -37,12 +38,11 @@ def test_an_address_that_refuses_is_named(form: str, monkeypatch: pytest.MonkeyP
         start_ray(None)
 
 
-def test_a_port_that_accepts_and_says_nothing_is_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting, "ANSWER_SECONDS", 0.5)
+def test_a_port_that_accepts_but_never_answers_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(UserError, match=f"{address} .no answer.*ray start --head"):
-            check_ray(address)
+            check_ray(address, answer_seconds=0.5)
 
 
 def test_a_cluster_that_is_gone_is_named_for_address_auto(
@@ -56,15 +56,14 @@ def test_a_cluster_that_is_gone_is_named_for_address_auto(
     assert not joins_cluster("local")
 
 
-def test_a_join_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting, "_check_answers", lambda address: None)
-    monkeypatch.setattr(starting, "JOIN_SECONDS", 0.2)
+def test_a_join_that_hangs_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "_check_answers", lambda address, seconds: None)
     monkeypatch.setattr(ray, "init", lambda **options: time.sleep(1))
-    with pytest.raises(UserError, match=r"--address host:1: something answers there, but no Ray"):
-        start_ray("host:1")
+    with pytest.raises(UserError, match=r"--address host:1: a server answers .* could not join"):
+        start_ray("host:1", join_seconds=0.2)
 
 
-def test_a_folder_for_temporary_files_that_is_full_or_not_writable_is_named(
+def test_a_full_or_read_only_temporary_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -72,24 +71,22 @@ def test_a_folder_for_temporary_files_that_is_full_or_not_writable_is_named(
     with pytest.raises(UserError, match=r"TMPDIR=.*/file: cannot be written .*set TMPDIR to a"):
         check_ray(None)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    monkeypatch.setattr(starting, "ROOM_BYTES", 1 << 60)
-    with pytest.raises(UserError, match=r"RAY_TMPDIR=.* MiB are free there.*set RAY_TMPDIR"):
-        check_ray(None)
+    with pytest.raises(UserError, match=r"RAY_TMPDIR=.*: has .* MiB free.*set RAY_TMPDIR"):
+        choose_folder(free_bytes=1 << 60)
 
 
-def test_no_short_folder_beside_a_long_one_is_an_error_that_names_it(
+def test_a_long_path_without_a_short_alternative_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / ("long" * 20)))
-    monkeypatch.setattr(starting, "SHORT_FOLDERS", ("/proc/none",))
-    with pytest.raises(UserError, match=r"TMPDIR=.*longlong.*: the path is too long for the socke"):
-        check_ray(None)
+    with pytest.raises(UserError, match=r"TMPDIR=.*longlong.*: the path is too long for Ray's"):
+        choose_folder(short_folders=("/proc/none",))
 
 
 def test_ray_starts_with_a_long_temporary_path_and_no_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And leaves the process's own handler of SIGTERM in place."""
+    """And the process keeps its own SIGTERM handler."""
     monkeypatch.setenv("TMPDIR", str(tmp_path / ("long" * 20)))
     monkeypatch.setenv("HOME", "/proc/none")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "")
@@ -98,8 +95,8 @@ def test_ray_starts_with_a_long_temporary_path_and_no_home(
 
     before = signal.signal(signal.SIGTERM, own)
     try:
-        said = check_ray(None)
-        assert [line.partition("=")[0] for line in said] == ["TMPDIR", "HOME"]
+        lines = check_ray(None)
+        assert [line.partition("=")[0] for line in lines] == ["TMPDIR", "HOME"]
         start_ray(None)
         assert signal.getsignal(signal.SIGTERM) is own
         assert ray.get(ray.remote(lambda: 7).remote()) == 7
@@ -108,7 +105,7 @@ def test_ray_starts_with_a_long_temporary_path_and_no_home(
 
 
 @pytest.mark.parametrize("left", [None, "x" * 32])
-def test_ray_s_token_is_readable_by_its_owner_alone(
+def test_the_token_is_readable_by_its_owner_only(
     left: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = tmp_path / ".ray" / "auth_token"

@@ -1,4 +1,4 @@
-"""A run that several files only read: the lists go elsewhere."""
+"""A run that several test files read and none changes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Sealed runs over real files, planned for real; only the scores are made up."""
+"""Sealed runs over real files with a real plan and made-up scores."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from scanner.run.schema import column, rejects_table
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
-from scanner.scan.record import what_is_scanned
+from scanner.scan.record import inputs_record
 from scanner.storage import Store
 
 SCORES = pa.schema(
@@ -54,7 +54,7 @@ def make_run(
     config = ScanConfig(out=str(out), **options)
     run = Run(Store(config.out))
     plan = make_plan(choose_inputs(config), run.store, make_canonical, lambda _: 1000, config.limit)
-    run.begin({"inputs": what_is_scanned(config), "fingerprint": {"id": "f"}, **(record or {})})
+    run.begin({"inputs": inputs_record(config), "fingerprint": {"id": "f"}, **(record or {})})
     run.adopt(plan)
     for item in plan.slices:
         with run.store.open(item.file) as file:

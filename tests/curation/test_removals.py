@@ -1,4 +1,4 @@
-"""From rules to samples: what is listed, why, and what is left alone."""
+"""From rules to samples: which are listed, why, and which are kept."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.curation import choose_image_key, curate, difference, remember
+from scanner.curation import choose_image_key, curate, difference, load_baseline
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
 from scanner.run import Output, Run
@@ -23,7 +23,7 @@ def listed(run: str, tables: RunTables, given, out: Path, **options) -> dict[int
     return {row["row"]: (row["action"], ";".join(row["reasons"])) for row in rows}
 
 
-def test_a_cap_keeps_k_of_a_caption_and_an_image_goes_under_its_other_captions_too(
+def test_a_cap_keeps_k_samples_and_removes_whole_images(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     found = listed(run, tables, policy(rule("loud", LOUD, "cap", keep=2)), tmp_path / "o")
@@ -34,10 +34,10 @@ def test_a_cap_keeps_k_of_a_caption_and_an_image_goes_under_its_other_captions_t
     assert found[10] == ("keep", "loud")
     assert {9, 11}.isdisjoint(found)  # another image, and no image key: nothing is shared
     summary = json.loads((tmp_path / "o" / "summary.json").read_text())
-    assert summary["along"] == sum("same-image" in reasons for _, reasons in found.values())
+    assert summary["shared_image"] == sum("same-image" in reasons for _, reasons in found.values())
 
 
-def test_which_ones_a_cap_keeps_is_the_same_each_time(
+def test_a_cap_keeps_the_same_samples_each_time(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     given = policy(rule("loud", LOUD, "cap"))
@@ -56,7 +56,7 @@ def test_a_cap_of_images_counts_the_samples_of_all_captions(
     assert sorted(with_u1) == ["cap"] * 4 + ["keep"] * 2
 
 
-def test_the_first_rule_decides_and_all_that_hold_are_named(
+def test_the_first_rule_decides_and_all_matches_are_named(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     given = policy(
@@ -70,7 +70,7 @@ def test_the_first_rule_decides_and_all_that_hold_are_named(
     assert found.keys() == {0, 1, 2, 3, 4, 10}
 
 
-def test_keep_protects_from_an_image_that_another_caption_loses(tmp_path: Path) -> None:
+def test_keep_protects_samples_of_a_removed_image(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("mine", "u"), ("other", "u")])
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     given = policy(rule("mine", "caption = 'mine'", "keep"), rule("loud", LOUD, "drop"))
@@ -78,32 +78,28 @@ def test_keep_protects_from_an_image_that_another_caption_loses(tmp_path: Path) 
     assert found == {0: ("drop", "loud"), 2: ("drop", "loud;same-image")}
 
 
-def test_a_drop_of_an_image_wins_over_another_captions_cap(tmp_path: Path) -> None:
+def test_dropping_an_image_overrides_another_captions_cap(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [*[("loud x", "u")] * 2, ("loud y", "u")])
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     given = policy(rule("x", "caption = 'loud x'", "cap"), rule("y", "caption = 'loud y'", "drop"))
     found = listed(run, open_run(run), given, tmp_path / "o")
-    along = ("drop", "y;same-image")
-    assert found == {0: along, 1: along, 2: ("drop", "y")}
+    shared = ("drop", "y;same-image")
+    assert found == {0: shared, 1: shared, 2: ("drop", "y")}
 
 
-def test_image_key_none_leaves_other_captions_alone_and_another_column_can_be_named(
-    run: str, tmp_path: Path
-) -> None:
+def test_image_key_may_be_none_or_another_column(run: str, tmp_path: Path) -> None:
     given = policy(rule("loud", LOUD, "cap"))
     tables = open_run(run)
     choose_image_key(tables, "none")
     assert 8 not in listed(run, tables, given, tmp_path / "o")
     tables = open_run(run)
-    with pytest.raises(UserError, match="--image-key hash: no column of samples; there are"):
+    with pytest.raises(UserError, match="--image-key hash: samples has no such column; it has"):
         choose_image_key(tables, "hash")
     choose_image_key(tables, "url")
     assert 8 in listed(run, tables, given, tmp_path / "o")
 
 
-def test_the_list_names_each_sample_for_any_program(
-    run: str, tables: RunTables, tmp_path: Path
-) -> None:
+def test_the_list_identifies_each_sample(run: str, tables: RunTables, tmp_path: Path) -> None:
     given = policy(rule("loud", LOUD, "drop"))
     curate(run, tables, given, str(tmp_path))
     table = pq.read_table(tmp_path / "removal_list.parquet")
@@ -120,7 +116,7 @@ def test_the_list_names_each_sample_for_any_program(
     assert len(text) == len(table) == 10
 
 
-def test_each_rule_is_also_counted_as_if_it_were_alone(
+def test_each_rule_is_also_counted_as_if_applied_alone(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     given = policy(rule("often", "n_samples >= 5", "cap"), rule("loud", LOUD, "drop"))
@@ -130,7 +126,7 @@ def test_each_rule_is_also_counted_as_if_it_were_alone(
     assert summary.by_rule["loud"].alone == {"keep": 0, "drop": 10, "cap": 0, "recaption": 0}
     assert sum(summary.actions.values()) == summary.samples == len(ROWS)
     assert json.loads((tmp_path / "summary.json").read_text())["actions"] == summary.actions
-    assert "were it alone" in (tmp_path / "summary.txt").read_text()
+    assert "if applied alone" in (tmp_path / "summary.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -155,13 +151,13 @@ def test_a_predicate_is_one_expression_over_ranked(
     assert not (tmp_path / "o").exists()
 
 
-def test_diff_tells_what_another_policy_or_an_earlier_list_would_do(
+def test_diff_compares_with_another_policy_or_earlier_list(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     before = policy(rule("loud", LOUD, "cap"))
     curate(run, tables, before, str(tmp_path / "1"))
     tables = open_run(run)
-    remember(tables, str(tmp_path / "1"), run)
+    load_baseline(tables, str(tmp_path / "1"), run)
     curate(run, tables, policy(rule("loud", LOUD, "drop")), str(tmp_path / "2"))
     found = difference(tables, "1")
     assert [tuple(item.values()) for item in found.changes] == [
@@ -169,26 +165,24 @@ def test_diff_tells_what_another_policy_or_an_earlier_list_would_do(
     ]  # fmt: skip
     assert {row["caption"] for row in found.captions} == {"loud a", "loud b", "loud c", "quiet"}
     tables = open_run(run)
-    remember(tables, "default", run)
+    load_baseline(tables, "default", run)
     curate(run, tables, before, str(tmp_path / "3"))
     assert difference(tables, "default").changes == [
         {"before": "keep", "after": "cap", "samples": 7}
     ]
-    with pytest.raises(UserError, match="neither a policy"):
-        remember(tables, str(tmp_path / "nothing"), run)
+    with pytest.raises(UserError, match="not a policy"):
+        load_baseline(tables, str(tmp_path / "nothing"), run)
 
 
-def test_the_same_list_twice_makes_no_difference(
-    run: str, tables: RunTables, tmp_path: Path
-) -> None:
+def test_equal_lists_have_no_differences(run: str, tables: RunTables, tmp_path: Path) -> None:
     given = policy(rule("loud", LOUD, "cap"))
     curate(run, tables, given, str(tmp_path))
-    remember(tables, str(tmp_path), run)
+    load_baseline(tables, str(tmp_path), run)
     curate(run, tables, given, str(tmp_path))
     assert difference(tables, "x").to_text().endswith("nothing changes")
 
 
-def test_a_verdict_and_a_surprising_score_are_predicates_too(tmp_path: Path) -> None:
+def test_predicates_can_read_verdicts_and_p_values(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("quiet", "v"), ("copied", "w")])
     held_out = write_rows(tmp_path / "h.jsonl", [(f"held out {k}", f"x{k}") for k in range(40)])
     run = make_run(tmp_path / "run", loudness, captions=(str(data),), reference=(str(held_out),))

@@ -1,10 +1,10 @@
-"""Limits on what goes of one source or cluster, and what a rule that holds for nothing says."""
+"""Limits per source and cluster, and the summary of rules that match nothing."""
 
 from pathlib import Path
 
 import pytest
 
-from scanner.curation import OverLimit, curate
+from scanner.curation import LimitExceeded, curate
 from scanner.query import RunTables, open_run
 from tests.curation.runs import LOUD, ROWS, loudness, make_run, policy, rule, write_rows
 
@@ -14,40 +14,40 @@ def test_a_source_that_loses_too_much_needs_force(
 ) -> None:
     given = policy(rule("loud", LOUD, "drop"), limits={"source": 0.5})
     with pytest.raises(
-        OverLimit, match=r"10 of 12 samples \(83.3%\) of .*a.jsonl, and .*Nothing was written$"
+        LimitExceeded, match=r"10 of 12 samples \(83.3%\) of .*a.jsonl; .*Nothing was written$"
     ) as refused:
         curate(run, tables, given, str(tmp_path / "o"))
     assert refused.value.summary.removed == 10
     assert not (tmp_path / "o").exists()
     assert curate(run, tables, given, str(tmp_path / "o"), force=True).removed == 10
-    with pytest.raises(OverLimit, match=r"written; the list in .*/o is still the earlier one$"):
+    with pytest.raises(LimitExceeded, match=r"written; .*/o still has the earlier list$"):
         curate(run, tables, given, str(tmp_path / "o"))
 
 
-def test_sources_over_the_limit_are_named_as_the_summary_names_them(tmp_path: Path) -> None:
+def test_sources_over_the_limit_have_the_summary_s_names(tmp_path: Path) -> None:
     for number in range(6):
         (tmp_path / f"{number}.csv").write_text("caption\nloud\n" + "quiet\n" * number)
     run = make_run(tmp_path / "run", loudness, captions=(f"{tmp_path}/*.csv",))
     given = policy(rule("loud", LOUD, "drop"), limits={"source": 0.18, "cluster": 1})
-    with pytest.raises(OverLimit) as refused:
+    with pytest.raises(LimitExceeded) as refused:
         curate(run, open_run(run), given, str(tmp_path / "o"))
-    said = f"1 of 1 sample (100.0%) of {tmp_path}/0.csv, and limits.source allows 18%; too much "
-    said += f"goes of {tmp_path}/1.csv (50.0%), {tmp_path}/2.csv (33.3%) and 2 other sources"
+    said = f"1 of 1 sample (100.0%) of {tmp_path}/0.csv; limits.source allows 18%; also "
+    said += f"exceeded by {tmp_path}/1.csv (50.0%), {tmp_path}/2.csv (33.3%) and 2 other sources"
     assert said in str(refused.value)
     shown = [line for line in refused.value.summary.to_text().splitlines() if "csv" in line]
     assert [line.split(":")[0].rsplit("/")[-1] for line in shown] == ["0.csv", "1.csv", "2.csv"]
-    assert "and of 3 other sources" in refused.value.summary.to_text()
+    assert "and from 3 other sources" in refused.value.summary.to_text()
 
 
-def test_one_cluster_cannot_swallow_the_data_set(
+def test_one_cluster_cannot_lose_most_of_the_data_set(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     given = policy(rule("loud", LOUD, "cap"), limits={"source": 1, "cluster": 0.3})
-    with pytest.raises(OverLimit, match=r"5 samples of the one cluster .* 41.7% of the whole data"):
+    with pytest.raises(LimitExceeded, match=r"5 samples of cluster .* 41.7% of all samples"):
         curate(run, tables, given, str(tmp_path / "o"))
 
 
-def test_what_a_rule_asks_for_and_the_run_has_not_got_is_said(
+def test_the_summary_names_what_a_rule_needs_and_the_run_lacks(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
     given = policy(rule("copy", "verdict = 'verbatim'", "drop"), rule("loud", LOUD, "cap"))
@@ -57,10 +57,10 @@ def test_what_a_rule_asks_for_and_the_run_has_not_got_is_said(
     assert summary.expected_false_removals is None
     text = summary.to_text()
     assert "no calibration for this run" in text
-    assert f"{len(ROWS)} samples: 7 (58.3%) to be removed, on account of 2 captions" in text
+    assert f"{len(ROWS)} samples: 7 (58.3%) to be removed, because of 2 captions" in text
 
 
-def test_a_rule_by_surprise_that_holds_for_nothing_says_how_surprising_it_gets(
+def test_a_surprise_rule_without_matches_states_the_best_value(
     tmp_path: Path,
 ) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("quiet", "v")])
@@ -73,8 +73,8 @@ def test_a_rule_by_surprise_that_holds_for_nothing_says_how_surprising_it_gets(
     )
     summary = curate(run, open_run(run), given, str(tmp_path / "o"))
     assert {reason: found.missing for reason, found in summary.by_rule.items()} == {
-        "null": "the lowest q_value is 0.2, by 9 reference captions",
-        "likely": "it asks for a probability, and no --calibration gives one",
-        "odd": "the lowest p_value is 0.1 and the lowest q_value is 0.2, by 9 reference captions",
+        "null": "the lowest q_value is 0.2, with 9 reference captions",
+        "likely": "no probability without --calibration",
+        "odd": "the lowest p_value is 0.1 and the lowest q_value is 0.2, with 9 reference captions",
     }
-    assert "expected false removals: none, since nothing is removed" in summary.to_text()
+    assert "expected false removals: 0, because nothing is removed" in summary.to_text()

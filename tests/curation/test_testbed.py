@@ -68,7 +68,7 @@ def judged(
     return found
 
 
-def test_the_default_policy_removes_the_repeats_of_what_is_memorized(judged: list) -> None:
+def test_the_default_policy_removes_memorized_repeats(judged: list) -> None:
     repeats = removed = 0
     for rows, losses, _ in judged:
         for caption, row in rows.items():
@@ -78,7 +78,7 @@ def test_the_default_policy_removes_the_repeats_of_what_is_memorized(judged: lis
     assert removed >= 0.9 * repeats
 
 
-def test_the_labels_confirm_the_false_discovery_rate_that_is_stated(judged: list) -> None:
+def test_the_labels_confirm_the_stated_false_discovery_rate(judged: list) -> None:
     stated = max(summary.expected_false_discovery_rate for *_, summary in judged)
     flagged = [
         rows[caption]["memorized"]
@@ -90,7 +90,7 @@ def test_the_labels_confirm_the_false_discovery_rate_that_is_stated(judged: list
     assert 1 - np.mean(flagged) <= stated <= 0.2
 
 
-def test_captions_repeated_without_memorization_are_left_alone_to_the_same_rate(
+def test_repeated_but_not_memorized_captions_stay_within_the_fdr(
     judged: list,
 ) -> None:
     stated = min(summary.expected_false_discovery_rate for *_, summary in judged)
@@ -111,7 +111,7 @@ def unlabelled(testbed_run: str, tmp_path_factory: pytest.TempPathFactory) -> tu
     return out, curate(testbed_run, open_run(testbed_run), read_policy("default"), str(out))
 
 
-def test_without_labels_the_held_out_captions_support_a_list_that_keeps_its_promise(
+def test_held_out_captions_alone_give_a_list_at_the_target_fdr(
     testbed_run: str, unlabelled: tuple[Path, Summary]
 ) -> None:
     out, summary = unlabelled

@@ -66,7 +66,7 @@ class Machine:
         return driver
 
     def output(self, driver: subprocess.Popen[str]) -> str:
-        """What a driver has said."""
+        """Return what a driver has printed."""
         return self._log(self.drivers.index(driver)).read_text()
 
     def _log(self, number: int) -> Path:
@@ -87,17 +87,17 @@ class Machine:
         """What the server keeps in a folder; also while it is away."""
         return list((self.folder / "s3" / url.removeprefix("s3://")).glob("*.json"))
 
-    # -- what is killed, all by signal 9; each says whether there was something to kill -----------
+    # -- what is killed, by signal 9; each returns whether there was something to kill ------------
 
     def kill_actor(self, choose: random.Random) -> bool:
-        """A process that works for the scan."""
+        """Kill an actor of the scan."""
         found = self._actors()
         if found:
             choose.choice(found).kill()
         return bool(found)
 
     def kill_node(self, choose: random.Random) -> bool:
-        """A node with all its processes; another one joins some seconds later."""
+        """Kill a node with all its processes; another one joins some seconds later."""
         if self.alive < NODES:
             return False
         self._tell(f"kill {choose.randrange(self.alive)}")
@@ -105,7 +105,7 @@ class Machine:
         return True
 
     def kill_server(self, choose: random.Random) -> bool:
-        """The S3 server, for some seconds."""
+        """Kill the S3 server, which is back some seconds later."""
         if self.server.process.poll() is not None:
             return False
         self.server.kill()
@@ -113,11 +113,11 @@ class Machine:
         return True
 
     def _actors(self) -> list[psutil.Process]:
-        """The pool's actors on these nodes, by the title that Ray gives them: never another's."""
+        """Return the actors on these nodes, by the title that Ray gives their processes."""
         found = []
         for process in psutil.Process(self.nodes.pid).children(recursive=True):
             try:
-                if " ".join(process.cmdline()).startswith("ray::Worker"):
+                if " ".join(process.cmdline()).startswith("ray::WorkActor"):
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
                 pass  # it ended while we looked
@@ -134,10 +134,10 @@ class Machine:
             self.alive = int(self._answer().split()[0])
 
     def _answer(self) -> str:
-        """The next line that the nodes' process says."""
+        """Return the next line of the nodes' process."""
         assert self.nodes.stdout
         ready, _, _ = select.select([self.nodes.stdout], [], [], ANSWER_SECONDS)
-        assert ready, f"the nodes' process says nothing for {ANSWER_SECONDS:.0f} s"
+        assert ready, f"no answer of the nodes' process for {ANSWER_SECONDS:.0f} s"
         return self.nodes.stdout.readline().strip()
 
     def _later(self, seconds: float, what: Callable[[], None]) -> None:

@@ -13,16 +13,16 @@ from tests.whole_scans import Scores, assert_nothing_lost
 FAULTS = ("actor", "driver", "node", "server", "second driver")
 # Rounds take up to 200 s on two cores that nothing else uses: only what never ends takes this.
 LIMIT_SECONDS = 900.0
-# What a driver may end with beside success: it began while the store was away, and says so.
+# How a driver may fail: it started while the store was away.
 AWAY = re.compile(r"memscan: .*(Could not connect|cannot write here|store).*")
 
 
 @dataclass
 class Disturbed:
-    """A scan into ``out``: what befell it when, and what that cost."""
+    """A scan into ``out``: the faults and their times, and what they cost."""
 
     out: str
-    happened: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     seconds: float = 0.0
     drivers: int = 0
@@ -30,10 +30,10 @@ class Disturbed:
 
     @property
     def redone(self) -> int:
-        """Slices that went back in line, and parts written that no commit names."""
-        told = "\n".join(self.outputs)
-        lost = sum(int(n) for n in re.findall(r"a node was lost; (\d+) slices go back", told))
-        return lost + len(re.findall(r"slice \d+ failed and goes back", told)) + self.unused
+        """Slices requeued, and parts written that no commit names."""
+        log = "\n".join(self.outputs)
+        lost = sum(int(n) for n in re.findall(r"a node was lost; (\d+) slices requeued", log))
+        return lost + len(re.findall(r"slice \d+ failed, requeued", log)) + self.unused
 
 
 def disturb(
@@ -55,10 +55,10 @@ def disturb(
         now = time.monotonic() - began
         assert now < LIMIT_SECONDS, f"still running after {now:.0f} s: {scan}"
         for entry in [entry for entry in due if entry[0] <= now]:
-            # One that finds nothing to disturb as yet waits for it.
-            if _happen(machine, scan, entry[1], drivers, command, choose):
+            # A fault that finds nothing to disturb yet waits for it.
+            if _inject(machine, scan, entry[1], drivers, command, choose):
                 due.remove(entry)
-                scan.happened.append(f"{entry[1]} {now:.0f} s")
+                scan.faults.append(f"{entry[1]} {now:.0f} s")
         for driver in [driver for driver in drivers if driver.poll() is not None]:
             drivers.remove(driver)
             if not _ended_well(machine, scan, driver) and not drivers:
@@ -76,15 +76,15 @@ def _start(machine: Machine, scan: Disturbed, command: tuple[str, ...]) -> subpr
 def _ended_well(machine: Machine, scan: Disturbed, driver: subprocess.Popen[str]) -> bool:
     output = machine.output(driver)
     scan.outputs.append(output)
-    assert "Traceback" not in output, f"{scan.happened}\n{output}"
+    assert "Traceback" not in output, f"{scan.faults}\n{output}"
     if driver.returncode == 1:
-        assert AWAY.search(output), f"{scan.happened}\n{output}"
+        assert AWAY.search(output), f"{scan.faults}\n{output}"
     else:
-        assert driver.returncode in (0, -9), f"{scan.happened}\n{output}"
+        assert driver.returncode in (0, -9), f"{scan.faults}\n{output}"
     return driver.returncode == 0
 
 
-def _happen(
+def _inject(
     machine: Machine,
     scan: Disturbed,
     fault: str,
@@ -92,7 +92,7 @@ def _happen(
     command: tuple[str, ...],
     choose: random.Random,
 ) -> bool:
-    """Whether it did: a kill waits until actors are at work, a driver's until something is done."""
+    """Inject a fault if it is time (kills wait for actors or commits); return whether it was."""
     if fault == "second driver":
         drivers.append(_start(machine, scan, command))
         return True
@@ -107,9 +107,9 @@ def _happen(
 
 
 def check(scan: Disturbed, undisturbed: Scores) -> int:
-    """Nothing lost, nothing twice, the sums hold, status says how it ended; captions scored."""
-    told = assert_nothing_lost(scan.out, undisturbed)
+    """Check that nothing is lost or scored twice; return the number of captions scored."""
+    final = assert_nothing_lost(scan.out, undisturbed)
     run = Run.existing(scan.out)
     used = sum(part.kind == "scores" for commit in run.commits.all() for part in commit.parts)
     scan.unused = len(run.store.names("scores")) - used
-    return told["scored"]
+    return final["scored"]

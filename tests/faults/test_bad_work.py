@@ -7,10 +7,11 @@ import pytest
 import ray
 
 from scanner.captions.identity import caption_ids
-from scanner.cluster import run_items
-from scanner.scan import drive, score_plan
+from scanner.cluster import Execution, RetryLimits
 from scanner.scan.config import ScanConfig
-from scanner.scan.setting import Setting
+from scanner.scan.preparation import PreparedScan
+from scanner.scan.scan import scan
+from scanner.scan.score_plan import score_plan
 from tests.faults.bad_work import POISON, BadWork
 from tests.memscan import memscan
 from tests.whole_scans import assert_nothing_lost, make_captions, scores
@@ -19,7 +20,7 @@ FAULTS = {"000001": "out of memory", "000003": "hangs", "000005": "dies"}
 
 
 @pytest.mark.faults
-def test_bad_work_costs_only_the_captions_that_have_no_finite_score(
+def test_bad_work_costs_only_captions_without_finite_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poisoned = [f"some {POISON} {number}" for number in range(3)]
@@ -27,17 +28,22 @@ def test_bad_work_costs_only_the_captions_that_have_no_finite_score(
     path.write_text("\n".join(["caption", *make_captions(160), *poisoned]) + "\n")
     memscan("scan", "--model", "testbed", "--captions", str(path), "--out", whole)
 
-    make = Setting.work
+    make = PreparedScan.work
     (tmp_path / "notes").mkdir()
     monkeypatch.setattr(
-        Setting,
+        PreparedScan,
         "work",
         lambda self, store: BadWork(make(self, store), FAULTS, str(tmp_path / "notes")),
     )
-    monkeypatch.setattr(score_plan, "run_items", partial(run_items, hang_seconds=20.0))
-    config = ScanConfig(captions=(str(path),), out=out, model="testbed", slice_captions=20)
+    # A hang shows within the test's time, also on a busy machine where slices take long.
+    limits = RetryLimits(hang_seconds=20.0, hang_factor=3.0)
+    quick = partial(score_plan, execution=Execution(limits=limits))
+    monkeypatch.setattr("scanner.scan.scan.score_plan", quick)
+    config = ScanConfig(
+        captions=(str(path),), out=out, model="testbed", slice_captions=20, actors=2
+    )
     try:
-        result = drive.scan(config, print, lambda _: None)
+        result = scan(config, lambda _: None)
     finally:
         ray.shutdown()
     assert sorted(note.name for note in (tmp_path / "notes").iterdir()) == [
@@ -47,6 +53,6 @@ def test_bad_work_costs_only_the_captions_that_have_no_finite_score(
     told = assert_nothing_lost(out, scores(whole), frozenset(caption_ids(poisoned).to_pylist()))
     (reason,) = [reason for reason in told["rejects"] if "finite" in reason]
     assert told["rejects"][reason] == len(poisoned)
-    happened = "\n".join(told["happened"])
-    assert "slice 000003 failed and goes back in line: no progress" in happened
-    assert "slice 000005 failed and goes back in line: its process died" in happened
+    events = "\n".join(told["events"])
+    assert "slice 000003 failed, requeued: no progress" in events
+    assert "slice 000005 failed, requeued: its process died" in events

@@ -38,15 +38,15 @@ def test_damaged_and_missing_parts_and_commits_are_scored_again(
     assert "--repair" in refused
     memscan(*command, "--repair")
     told = assert_nothing_lost(str(out), scores(undisturbed))
-    happened = "\n".join(told["happened"])
+    events = "\n".join(told["events"])
     for commit, problem in zip(
         commits, ("is damaged", "is missing", "its commit is damaged"), strict=False
     ):
-        assert f"slice {commit.slice} is scored again" in happened
-        assert problem in happened
+        assert f"slice {commit.slice} is scored again" in events
+        assert problem in events
 
 
-def test_what_a_message_says_to_remove_is_worked_out_again_by_the_same_command(
+def test_files_that_errors_say_to_remove_are_made_again(
     undisturbed: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, command = _copy(undisturbed, data, tmp_path)
@@ -59,7 +59,7 @@ def test_what_a_message_says_to_remove_is_worked_out_again_by_the_same_command(
         assert "remove it and run the same memscan scan again" in refused
         removed.append(Path(refused.rsplit("memscan: ", 1)[1].split(" is damaged")[0]))
         removed[-1].unlink()
-    # A damaged manifest has a successor by then, and progress.json is begun anew.
+    # A damaged manifest has a successor by then, and progress.json is restarted.
     assert [path.name for path in removed] == ["run.json", "plan.json"]
     assert_nothing_lost(str(out), scores(undisturbed))
     assert set((out / "scores").iterdir()) == parts

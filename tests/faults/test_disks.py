@@ -28,7 +28,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_scan_that_fills_the_disk_says_so_and_goes_on_when_there_is_room(
+def test_a_scan_that_fills_the_disk_resumes_with_more_space(
     undisturbed: str, data: Path, disk: Path
 ) -> None:
     out = disk / "run"
@@ -47,7 +47,7 @@ def test_a_scan_that_fills_the_disk_says_so_and_goes_on_when_there_is_room(
     assert_nothing_lost(str(out), scores(undisturbed))
 
 
-def test_a_scan_on_a_read_only_disk_says_so_and_goes_on_when_it_is_writable(
+def test_a_scan_on_a_read_only_disk_resumes_once_writable(
     undisturbed: str, data: Path, disk: Path
 ) -> None:
     out = disk / "run"

@@ -63,7 +63,7 @@ def test_a_kill_of_each_kind_in_one_scan_costs_nothing(
     scan = Disturbed("s3://bucket/runs/short")
     options = (*_uploaded(data), "--slice-captions", "20")
     disturb(machine, options, scan, [(0.0, kind) for kind in FAULTS], random.Random(1))
-    assert len(scan.happened) == len(FAULTS)
+    assert len(scan.faults) == len(FAULTS)
     check(scan, scores(undisturbed))
 
 
@@ -93,9 +93,9 @@ def test_many_random_kills_cost_nothing(
         faults = [(choose.uniform(0, seconds), kind) for kind in kinds]
         disturb(machine, many, scan, faults, choose)
         lost = len(undisturbed) - check(scan, undisturbed)
-        killed.update(what.rsplit(" ", 2)[0] for what in scan.happened)
+        killed.update(what.rsplit(" ", 2)[0] for what in scan.faults)
         redone += scan.redone
-        what = ", ".join(scan.happened) or "over before it could be disturbed"
+        what = ", ".join(scan.faults) or "over before it could be disturbed"
         cost = f"{scan.seconds:7.0f}  {scan.drivers:7}  {scan.redone:13}  {lost:13}"
         print(f"{number:5}  {cost}  {what}", flush=True)
     print(f"{ROUNDS} rounds; {dict(killed)}; slices redone: {redone}; captions lost: 0")

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
+from scanner.captions.caption_list import read_caption_list
 from scanner.captions.formats import inspect, read
-from scanner.captions.listed import read_listed
 from scanner.captions.values import as_text, captions
 from tests.fuzz.conftest import Explore
 from tests.fuzz.damage import PACKS
@@ -98,7 +98,7 @@ def test_lines_of_text_are_captions(explore: Explore, place: Place) -> None:
         found = [text for batch in read(url, ["caption"]) for text in batch.columns["caption"]]
         assert found == expected
         if expected:
-            assert read_listed(url, "--captions", ["caption"]) == ("caption", expected)
+            assert read_caption_list(url, "--captions", ["caption"]) == ("caption", expected)
 
     explore(check, lines=st.lists(LINES), pack=PACKED)
 

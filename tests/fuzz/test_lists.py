@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from scanner.calibration.labels import MEANINGS, read_labels
-from scanner.captions.listed import read_listed
+from scanner.captions.caption_list import read_caption_list
 from scanner.errors import UserError
 from tests.fuzz.conftest import Explore
 from tests.fuzz.files import JSON, TEXT, File, line_files, tar_files
@@ -22,7 +22,9 @@ def test_lists_are_read_the_same_each_time_or_refused(explore: Explore, place: P
         found = []
         for _ in range(2):
             try:
-                found.append(read_listed(url, "--captions", ("caption_id", "caption", "text")))
+                found.append(
+                    read_caption_list(url, "--captions", ("caption_id", "caption", "text"))
+                )
             except UserError as error:
                 found.append(("refused", [str(error)]))
         assert found[0] == found[1]

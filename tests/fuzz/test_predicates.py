@@ -7,7 +7,6 @@ import pytest
 from hypothesis import strategies as st
 
 from scanner.curation.matching import Matching
-from scanner.curation.predicates import columns_of
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
 from tests.curation.runs import policy, rule
@@ -46,7 +45,7 @@ def test_an_accepted_predicate_stays_one_column(explore: Explore, tables: RunTab
 
     def check(predicate: str) -> None:
         try:
-            columns_of(tables, predicate, "when")
+            tables.parse_predicate(predicate, "when")
             found = tables.query(
                 f"SELECT 1 AS before, ({predicate}\n) AS p, 2 AS after FROM ranked"
             )

@@ -51,7 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"caption_id": "a" * 32, "caption": "a", "entropy_e": 1.0, "bos_mass": 0.5}]
     place = make_run(tmp_path_factory.mktemp("fuzz") / "run", rows)
     Run.existing(place).store.write(
-        "progress.json", encode({"updated": 1.0, "running": {"000000": 1}, "happened": ["x"]})
+        "progress.json", encode({"updated": 1.0, "running": {"000000": 1}, "events": ["x"]})
     )
     return Path(place)
 

@@ -20,7 +20,7 @@ from tests.servers import bucket_server, point_to
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "infra/README.md").read_text()
-(STEPS,) = re.findall(r"^## The steps$(.*?)^## ", GUIDE, re.MULTILINE | re.DOTALL)
+(STEPS,) = re.findall(r"^## Steps$(.*?)^## ", GUIDE, re.MULTILINE | re.DOTALL)
 COMMANDS = re.findall(r"^ *(memscan .*)$", STEPS, re.MULTILINE)
 HERE = {"--model": "testbed", "--device": "cpu", "--cpus-per-actor": "1", "--actors": "1"}
 TAKES = {
@@ -99,8 +99,9 @@ def test_the_guide_leads_to_a_removal_list(account: Path) -> None:
 def test_storage_is_what_the_demo_s_run_takes(testbed_run: str) -> None:
     words = " ".join(GUIDE.split())
     (stated,) = re.findall(
-        r"\(([\d,]+) samples, ([\d,]+) captions, `standard`\): (\d+) bytes a sample in `samples/`, "
-        r"(\d+) a distinct caption in `captions/`, (\d+) in `scores/`",
+        r"\(([\d,]+) samples, ([\d,]+) captions, `standard`\): "
+        r"(\d+) bytes per sample in `samples/`, "
+        r"(\d+) per distinct caption in `captions/` and (\d+) in `scores/`",
         words,
     )
     samples, captions, *each = (int(number.replace(",", "")) for number in stated)

@@ -36,7 +36,7 @@ def test_the_image_installs_exactly_as_the_readme_says(steps: list[dict[str, Any
     assert max(copies) < installs
 
 
-def test_everything_that_the_package_is_built_from_goes_into_the_image() -> None:
+def test_the_image_has_every_source_of_the_package() -> None:
     allowed = {
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
     }
@@ -56,10 +56,10 @@ def test_the_base_is_pinned_and_the_user_is_not_root(steps: list[dict[str, Any]]
     assert f"--uid {last_user}" in " ".join(_values(steps, "RUN"))
 
 
-def test_the_image_has_the_settings_of_ray_that_scanner_sets_for_itself(
+def test_the_image_sets_what_scanner_sets_for_ray(
     steps: list[dict[str, Any]],
 ) -> None:
-    source = (ROOT / "scanner/cluster/resources.py").read_text()
+    source = (ROOT / "scanner/cluster/__init__.py").read_text()
     settings = re.findall(r'os\.environ\.setdefault\("(RAY_\w+)", "(\d)"\)', source)
     assert len(settings) == 2
     env = " ".join(_values(steps, "ENV"))

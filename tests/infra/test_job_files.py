@@ -47,7 +47,7 @@ def test_a_job_file_is_run_as_it_stands_but_for_places_and_model(
     assert not (tmp_path / "run").exists()
 
 
-def test_every_job_file_is_tried_and_stays_under_the_prefixes_of_the_bucket_policy() -> None:
+def test_job_files_stay_below_the_bucket_policy_s_prefixes() -> None:
     assert {path.stem for path in JOBS.glob("*.toml")} == set(SHAPES)
     for name in SHAPES:
         options: ScanConfig = parsed(f"memscan scan --config {JOBS / name}.toml")

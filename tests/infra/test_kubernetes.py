@@ -95,7 +95,7 @@ def test_the_entrypoint_is_a_scan_on_the_job_s_cluster(job: dict[str, Any], tmp_
     assert options.actors == workers["maxReplicas"] * gpus / options.gpus_per_actor
 
 
-def test_gpus_are_on_spot_nodes_that_come_and_go_and_the_driver_is_not(
+def test_gpus_run_on_spot_nodes_and_the_driver_does_not(
     job: dict[str, Any],
 ) -> None:
     head, workers = _groups(job)
@@ -152,7 +152,7 @@ def test_only_the_head_can_ask_the_cluster_s_api(job: dict[str, Any]) -> None:
     assert [pod["automountServiceAccountToken"] for pod in others] == [False, False]
 
 
-def test_ray_is_reached_by_its_own_pods_alone_and_asks_for_a_token(job: dict[str, Any]) -> None:
+def test_ray_accepts_only_its_own_pods_and_requires_a_token(job: dict[str, Any]) -> None:
     (policy,) = _documents("network.yaml")
     spec = policy["spec"]
     assert policy["metadata"]["namespace"] == job["metadata"]["namespace"]
@@ -170,7 +170,7 @@ def test_ray_is_reached_by_its_own_pods_alone_and_asks_for_a_token(job: dict[str
     assert job["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
 
 
-def test_the_job_has_one_image_and_a_version_of_ray_that_the_package_takes(
+def test_the_job_has_one_image_and_a_supported_ray_version(
     job: dict[str, Any],
 ) -> None:
     assert len({container["image"] for container in _containers(job)}) == 1

@@ -16,6 +16,8 @@ from scanner.run.schema import CAPTIONS as CAPTIONS_SCHEMA
 from scanner.run.schema import samples_schema
 from tests.local_ray import local_ray
 
+pytestmark = pytest.mark.slow
+
 CAPTIONS = 300
 KNOWN = {*SCORES.names, *CAPTIONS_SCHEMA.names, *samples_schema([]).names, "url"}
 

@@ -156,7 +156,7 @@ def test_a_selection_can_use_a_calibration_of_another_run(
         (("--labels", "x.csv", "--by", "bos_mass"), 2, "--by cannot be used with --labels"),
         (("--labels", "x.csv", "--null", "bulk"), 2, "--null cannot be used with --labels"),
         (("--prevalence", "0.1"), 2, "needs --labels FILE"),
-        (("--by", "n_tokens"), 1, "no signal of this run"),
+        (("--by", "n_tokens"), 1, "this run has no such signal"),
         (("--calibration", "testbed"), 1, "these differ: weights"),
         (("--calibration", "missing.json"), 1, "cannot be read"),
     ],

@@ -1,4 +1,4 @@
-"""Every command is documented, and says what is wrong in one line."""
+"""Every command is documented, and reports errors on one line."""
 
 import csv
 import dataclasses
@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import COMMANDS
+from jobs.development.options_page import config_of
 from jobs.escaping import printable
-from tests.commands import config_of
 from tests.memscan import called, memscan
 from tests.query.test_query import make_run
 
 
-def test_memscan_alone_lists_every_command_with_its_purpose() -> None:
+def test_memscan_without_arguments_lists_every_command() -> None:
     done = memscan("--help")
     for name, purpose in COMMANDS.items():
         assert name.replace("_", "-") in done.stdout
@@ -36,7 +36,7 @@ def test_memscan_alone_lists_every_command_with_its_purpose() -> None:
 def test_every_command_and_option_has_help(command: str) -> None:
     assert importlib.import_module(f"jobs.{command}").__doc__
     done = called(command, "--help")
-    config = config_of(command)
+    config = config_of(f"jobs.{command}")
     shown = " ".join(done.stdout.replace("│", " ").split())
     # In the order of inheritance: a field that a command redefines has that command's help.
     modules = dict.fromkeys(base.__module__ for base in config.__mro__ if base is not object)
@@ -48,18 +48,18 @@ def test_every_command_and_option_has_help(command: str) -> None:
     assert "None" not in shown, "what is not given is no value"
 
 
-def test_help_says_what_is_required_and_begins_with_a_command_s_own_options() -> None:
+def test_help_marks_required_options_and_lists_own_ones_first() -> None:
     shown = " ".join(called("scan", "--help").stdout.replace("│", " ").split())
     assert "such as s3://bucket/path. (required, or --captions-from)" in shown
     assert "a finished one returns at once. (required, but for --dry-run)" in shown
     assert shown.index("--captions [STR") < shown.index("--out STR") < shown.index("--model STR")
-    assert "an earlier list there is replaced. (required)" in called("curate", "--help").stdout
+    assert "replaces an earlier list there. (required)" in called("curate", "--help").stdout
     assert "(default: 0)" in called("rank", "--help").stdout
     assert "(default: True)" not in called("verify", "--help").stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(
+def test_each_command_is_a_module_that_exits_2_on_bad_options(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = f"jobs.{command}"
@@ -86,8 +86,8 @@ def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(
         (("scan", "--config", "missing.toml"), "cannot be read"),
         (("rank", "nowhere"), "no run here"),
         (("sql", "nowhere", "SELECT 1"), "no run here"),
-        (("sql",), "name a run"),
-        (("sql", "x", "--name", "compare"), "--name compare: asks another run too; --with other="),
+        (("sql",), "RUN is missing"),
+        (("sql", "x", "--name", "compare"), "--name compare: compares two runs"),
         (("rank", "x", "--top", "0"), "--top 0: must be at least 1"),
         (("rank", "--tpo", "3"), "no option --tpo; did you mean --top? (memscan rank --help"),
         (("status", "nowhere"), "no run here"),
@@ -101,27 +101,27 @@ def test_each_command_is_also_a_module_and_wrong_arguments_are_status_2(
         (("verify", "x", "--part", "2"), "--part 2.0: must be between 0 and 1"),
     ],
 )
-def test_bad_input_is_one_line_that_says_what_to_do(
+def test_bad_input_is_a_one_line_error_with_a_remedy(
     arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").write_text("caption\nx\n")
     done = called(*arguments, check=False)
     wrong_options = message.startswith(("--", "no option")) or message in (
-        "must be at least 1", "name a run",
+        "must be at least 1", "RUN is missing",
     )  # fmt: skip
     assert done.returncode == (2 if wrong_options else 1)
     assert message in done.stderr
 
 
-def test_one_line_is_all_that_a_process_says() -> None:
+def test_a_process_prints_an_error_on_one_line() -> None:
     done = memscan("rank", "nowhere", check=False)
     assert done.returncode == 1
     assert "no run here" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_toml_file_fills_the_options_and_flags_win(
+def test_a_toml_file_sets_options_and_flags_override_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from jobs.options import parse
@@ -164,12 +164,15 @@ def test_rank_and_sql_print_json_csv_and_parquet(run: str, tmp_path: Path) -> No
     assert next(csv.DictReader(io.StringIO(out)))["caption"] == "bird"
     called("rank", run, "--out", str(tmp_path / "r.parquet"))
     assert pq.read_table(tmp_path / "r.parquet")["caption_id"].to_pylist() == ["b", "d", "a"]
-    assert "parquet is no text" in called("rank", run, "--format", "parquet", check=False).stderr
+    assert (
+        "--format parquet: cannot be printed"
+        in called("rank", run, "--format", "parquet", check=False).stderr
+    )
     refused = called("rank", run, "--out", str(tmp_path / "r.xlsx"), check=False)
     assert (refused.returncode, (tmp_path / "r.xlsx").exists()) == (2, False)
-    assert "end it in .csv, .json, .parquet, or say --format" in refused.stderr
+    assert "unknown ending; use .csv, .json, .parquet, or give --format" in refused.stderr
     plain = called("rank", run, "--out", str(tmp_path / "rows"))
-    assert f"3 rows into {tmp_path / 'rows'}" in plain.stderr
+    assert f"wrote 3 rows to {tmp_path / 'rows'}" in plain.stderr
     assert (tmp_path / "rows").read_text().startswith("rank,caption_id")
     assert "no rows" in called("sql", run, "SELECT 1 AS one WHERE false").stderr
 
@@ -182,15 +185,15 @@ def test_named_queries_are_listed_and_run_with_parameters(run: str) -> None:
     assert "exactly one SELECT" in called("sql", run, "DROP VIEW scores", check=False).stderr
 
 
-def test_a_query_says_what_it_needs(run: str) -> None:
+def test_a_query_names_its_missing_parameters(run: str) -> None:
     asked = ("sql", run, "--name", "neighbours")
     done = called(*asked, check=False)
     assert done.returncode == 2
-    assert "query neighbours needs --param caption=…: its caption_id, or any text" in done.stderr
+    assert "query neighbours needs --param caption=…: a caption_id, or any text" in done.stderr
     assert "bird" in called(*asked, "--param", "caption=bird").stdout
 
 
-def test_columns_of_one_name_and_decimals_come_out_whole(run: str) -> None:
+def test_duplicate_columns_and_decimals_are_kept(run: str) -> None:
     query = (
         "SELECT 1 AS n, 2 AS n, 1.5 AS d, sum(n_samples) AS s, ['NaN'::FLOAT] AS l FROM captions"
     )
@@ -207,7 +210,7 @@ def test_rank_joins_another_run(run: str) -> None:
     assert called("rank", run, "--with", "other=nowhere", check=False).returncode == 1
 
 
-def test_a_store_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_respond_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
@@ -218,12 +221,12 @@ def test_a_store_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatc
     assert "Traceback" not in done.stderr
 
 
-def test_a_table_shows_captions_as_text_without_markup_or_control_characters(run: str) -> None:
+def test_a_table_shows_no_markup_or_control_characters(run: str) -> None:
     done = called("rank", run)
     assert "DROP TABLE" in done.stdout
     head = done.stdout.splitlines()[0].replace("┃", " ").split()
     assert head == ["rank", "n_samples", "noise_norm_first", "caption", "reasons"]
-    assert "not shown for want of room: caption_id, probability" in done.stderr
+    assert "columns that do not fit: caption_id, probability" in done.stderr
     assert printable("a\x1b[31mb\n") == "a\\x1b[31mb\\n"
 
 
@@ -235,7 +238,7 @@ def test_a_table_shows_captions_as_text_without_markup_or_control_characters(run
         (("--captions", "b.csv"), "no caption column among x"),
     ],
 )
-def test_wrong_inputs_show_before_the_libraries_load(
+def test_bad_input_fails_before_libraries_load(
     arguments: tuple[str, ...], message: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a.csv").write_text("caption\nx\n")

@@ -1,4 +1,4 @@
-"""memscan curate as its user meets it."""
+"""memscan curate from the command line."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ action = "ACTION"
 """
 
 
-def test_a_policy_a_list_what_changes_and_copies(
+def test_curate_writes_a_list_a_diff_and_copies(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "d").mkdir()
@@ -54,11 +54,11 @@ def test_a_policy_a_list_what_changes_and_copies(
     assert len((tmp_path / "copies" / "a.csv").read_text().splitlines()) == 7
     status, shown, _ = curate("drop", "--force", "--diff", str(tmp_path / "list-cap"))
     assert status == 0
-    for line in ("cap → drop", "keep → drop", "3 (37.5%) to be removed", "unknown, since"):
+    for line in ("cap → drop", "keep → drop", "3 (37.5%) to be removed", "unknown, because"):
         assert line in shown
 
 
-def test_copies_over_the_sources_are_refused_before_the_list_is_replaced(
+def test_overwriting_sources_fails_before_the_list_is_replaced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "d").mkdir()
@@ -67,15 +67,15 @@ def test_copies_over_the_sources_are_refused_before_the_list_is_replaced(
     (tmp_path / "p.toml").write_text(POLICY.replace("ACTION", "drop"))
     words = [run, "--policy", f"{tmp_path}/p.toml", "--out", str(tmp_path / "o"), "--force"]
     assert main([*words, "--apply", str(tmp_path / "d")]) == 1
-    assert "would be replaced by its own copy" in capsys.readouterr().err
+    assert "would overwrite it" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
 
-def test_options_of_apply_alone_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_need_apply_are_refused_without_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--out", "o", "--actors", "2", "--single-writer"]) == 2
-    assert "--actors, --single-writer: only --apply takes" in capsys.readouterr().err
+    assert "--actors, --single-writer: needs --apply" in capsys.readouterr().err
 
 
-def test_a_place_to_write_to_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_out_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run"]) == 2
     assert "--out: name the directory" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""No text of others steers the terminal: control, bidirectional and invisible characters."""
+"""No untrusted text reaches the terminal with control characters."""
 
 import ast
 import csv
@@ -15,9 +15,10 @@ import pytest
 
 import jobs
 from jobs.escaping import escaped, json_text, printable
+from jobs.logs import logging_to_stderr
 from jobs.progress import ProgressLine
 from jobs.tables import write_table
-from jobs.terminal import print_rejects, say
+from jobs.terminal import print_rejects, warn
 from scanner.run import Run
 from tests.memscan import called
 from tests.query.runs import make_run, trigger
@@ -36,7 +37,7 @@ def _steering(text: str) -> set[str]:
     return {one for one in text if unicodedata.category(one) in KINDS and one not in "\n\t"}
 
 
-def test_every_character_that_could_steer_is_escaped() -> None:
+def test_every_control_character_is_escaped() -> None:
     assert set(KNOWN) <= set(STEERING)
     assert _steering(escaped("".join(STEERING))) == set()
     assert not set("\n\t") & set(printable("".join(STEERING)))
@@ -44,13 +45,13 @@ def test_every_character_that_could_steer_is_escaped() -> None:
     assert escaped("a\n\tb\r") == "a\n\tb\\r"
 
 
-def test_text_that_people_write_is_shown_as_it_is() -> None:
+def test_ordinary_text_is_unchanged() -> None:
     for text in ("plain", "中文\u3000字", "é\u00a0ça", "🙂❤️", "עברית", "e\u0301", "[red]"):
         assert printable(text) == escaped(text) == text
 
 
 @pytest.mark.parametrize("ascii_only", [True, False])
-def test_json_is_exact_and_steers_nothing(ascii_only: bool) -> None:
+def test_json_is_exact_and_has_no_control_characters(ascii_only: bool) -> None:
     text = " ".join(STEERING)
     record = {text: [text, "中\u3000", 1.5, None]}
     text = json_text(record, ascii_only)
@@ -85,7 +86,7 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> str:
             {"source": HOSTILE, "row": 1, "key": HOSTILE, "stage": stage, "reason": HOSTILE}
             for stage in ("plan", "scan")
         ],
-        record={"model": {"name": HOSTILE, "revision": HOSTILE}, "asked": {}},
+        record={"model": {"name": HOSTILE, "revision": HOSTILE}, "options": {}},
     )
     _damaged(place)
     return place
@@ -115,7 +116,7 @@ COMMANDS_ON_IT = [
     COMMANDS_ON_IT,
     ids=lambda words: " ".join(words[:2])[:30].encode("unicode_escape").decode(),
 )
-def test_no_command_lets_a_hostile_run_steer(
+def test_no_command_prints_a_hostile_runs_control_characters(
     words: tuple[str, ...], hostile_run: str, tmp_path: Path
 ) -> None:
     command, *rest = (word.replace("{out}", str(tmp_path)) for word in words)
@@ -124,9 +125,10 @@ def test_no_command_lets_a_hostile_run_steer(
     assert _steering(done.stdout + done.stderr) == set()
 
 
-def test_a_reason_makes_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reason_cannot_add_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_rejects({"bad\nsealed     yes": 1})
-    say("one\nmemscan: two")
+    with logging_to_stderr():
+        warn("one\nmemscan: two")
     shown = capsys.readouterr()
     assert shown.out.count("\n") == shown.err.count("\n") == 1
 
@@ -164,7 +166,7 @@ run(body)
 """
 
 
-def test_logs_warnings_and_tracebacks_steer_nothing() -> None:
+def test_logs_warnings_and_tracebacks_are_escaped() -> None:
     done = subprocess.run([sys.executable, "-c", PYTHON], capture_output=True, check=False)
     shown = done.stderr.decode()
     for word in ("log", "warning", "thread", "error"):
@@ -174,18 +176,18 @@ def test_logs_warnings_and_tracebacks_steer_nothing() -> None:
 
 
 def test_only_the_escaping_functions_write_to_the_terminal() -> None:
-    """What a command shows goes through show, say, complain or the tables."""
-    allowed = {"terminal.py": 4, "cli.py": 1}
+    """What a command shows goes through show, the log or the tables."""
+    allowed = {"terminal.py": 2, "logs.py": 1, "cli.py": 1}
     for path in Path(jobs.__file__).parent.rglob("*.py"):
         calls = [
             node
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
         ]
-        assert len(calls) <= allowed.get(path.name, 0), f"{path}: show(), say() or complain()"
+        assert len(calls) <= allowed.get(path.name, 0), f"{path}: show() or log"
 
 
-def test_a_progress_bar_takes_no_markup_and_no_controls(
+def test_a_progress_bar_shows_no_markup_or_control_characters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream := _Terminal())

@@ -1,4 +1,4 @@
-"""Options that take several values leave positionals alone, and lose none of their values."""
+"""List options take no positionals, and lose none of their values."""
 
 import itertools
 from pathlib import Path
@@ -20,8 +20,9 @@ def sql(*words: str) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
     return options.run, options.query, options.param, options.with_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["RUN", "s3://bucket/x=y/run", "x=y/run"])
-def test_sql_takes_its_words_in_any_order(run: str) -> None:
+def test_sql_takes_arguments_in_any_order(run: str) -> None:
     groups = ([run, QUERY], ["--param", "x=1"], ["--param", "y=a b"], ["--with", "o=p"], ["--json"])
     for order in itertools.permutations(groups):
         run_, query, param, with_ = sql(*(word for group in order for word in group))
@@ -30,7 +31,7 @@ def test_sql_takes_its_words_in_any_order(run: str) -> None:
     assert sql(run, "--with=o=p", QUERY, "--param=x=1") == (run, QUERY, ("x=1",), ("o=p",))
 
 
-def test_several_values_after_one_option_are_still_taken() -> None:
+def test_one_option_takes_several_values() -> None:
     both = ("x=1", "y=2")
     assert sql("RUN", QUERY, "--param", *both) == ("RUN", QUERY, both, ())
     assert sql("--param", *both, "RUN", QUERY) == ("RUN", QUERY, both, ())
@@ -53,7 +54,7 @@ def test_a_run_after_attached_runs_is_the_run(config: type) -> None:
         assert (options.run, options.with_) == ("x=y", ("a=b", "c=d")), words
 
 
-def test_scan_takes_several_files_by_one_option_or_many() -> None:
+def test_scan_takes_files_from_one_option_or_several() -> None:
     for words in (
         ["--captions", "a", "b", "c"],
         ["--captions", "a", "--captions", "b", "c"],
@@ -63,7 +64,7 @@ def test_scan_takes_several_files_by_one_option_or_many() -> None:
         assert (options.captions, options.keep, options.out) == (("a", "b", "c"), ("url",), "o")
 
 
-def test_a_list_on_the_command_line_replaces_a_file_s(tmp_path: Path) -> None:
+def test_a_list_on_the_command_line_replaces_the_files(tmp_path: Path) -> None:
     (tmp_path / "scan.toml").write_text('captions = ["a", "b"]\nkeep = []\nout = "o"\n')
     words = ["--captions", "c", "--config", str(tmp_path / "scan.toml"), "--captions", "d"]
     options = parse(ScanConfig, "scan", "", words)

@@ -1,4 +1,4 @@
-"""Commands give the same answers whatever the folder of a run, labels or lists is called."""
+"""Commands give the same results for folders of any name."""
 
 import json
 from pathlib import Path
@@ -30,13 +30,13 @@ def answers(place: Path) -> list[object]:
     return [listed, ranked, counted]
 
 
-def test_rank_sql_and_calibrate_do_not_read_the_path(tmp_path: Path) -> None:
+def test_rank_sql_and_calibrate_work_at_any_path(tmp_path: Path) -> None:
     plain, *others = (answers(tmp_path / place) for place in PLACES)
     for other in others:
         assert other == plain
 
 
-def test_labels_are_read_by_any_path(tmp_path: Path) -> None:
+def test_labels_are_read_at_any_path(tmp_path: Path) -> None:
     place = tmp_path / PLACES[1]
     run = synthetic_run(place / "run")
     labels = synthetic_labels(place / "labels.csv")
@@ -45,7 +45,7 @@ def test_labels_are_read_by_any_path(tmp_path: Path) -> None:
     assert made["combination"]["auc"] > 0.9
 
 
-def test_a_report_does_not_read_the_path(tmp_path: Path) -> None:
+def test_a_report_works_at_any_path(tmp_path: Path) -> None:
     run = make_scored(tmp_path / PLACES[1] / "run", ROWS, fingerprint=FINGERPRINT, record=RECORD)
     page = tmp_path / PLACES[2] / "report.html"
     write_report(ReportConfig(run, str(page)), "memscan report")
@@ -53,7 +53,7 @@ def test_a_report_does_not_read_the_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_removal_list_and_copies_do_not_read_the_path(tmp_path: Path, place: str) -> None:
+def test_a_removal_list_and_copies_work_at_any_path(tmp_path: Path, place: str) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.csv").write_text(f"key,caption,url\n{CAPTIONS}")
     folder = tmp_path / place

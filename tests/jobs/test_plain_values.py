@@ -1,4 +1,4 @@
-"""Values of every SQL type are shown, times as times."""
+"""Values of every SQL type are shown correctly."""
 
 import csv
 import io

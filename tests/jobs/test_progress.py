@@ -1,4 +1,4 @@
-"""What a person sees of a scan under way: on a terminal, and where there is none."""
+"""Progress of a running scan, on a terminal and in a log."""
 
 import os
 import pty
@@ -9,6 +9,9 @@ import sys
 SHOW = """
 from jobs.progress import ScanProgress
 from scanner.run.progress import PlanningProgress, Progress
+from jobs.logs import logging_to_stderr
+logs = logging_to_stderr()
+logs.__enter__()
 progress = ScanProgress()
 progress(PlanningProgress("start", 0))
 progress._last = 0.0
@@ -21,21 +24,21 @@ state.started, state.updated = 100.0, 110.0
 progress(state)
 progress.__exit__()
 """
-SAID = (
-    "Ray starts",
-    "planning: 7 of 40 parts of the input read, 2 actors",
+LINES = (
+    "starting Ray",
+    "planning: 7 of 40 input parts read, 2 actors",
     "planning: 3 of 12 ranges of caption ids grouped, 2 actors",
-    "512 of 4,096 captions, 51.2 a second, 3 actors, 70 s left",
+    "512 of 4,096 captions, 51.2 per second, 3 actors, 70 s left",
 )
 
 
-def test_where_there_is_no_terminal_planning_and_scoring_are_plain_lines() -> None:
+def test_without_a_terminal_progress_is_plain_lines() -> None:
     done = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True, check=True)
-    assert done.stderr.splitlines() == list(SAID)
+    assert done.stderr.splitlines() == list(LINES)
     assert done.stdout == ""
 
 
-def test_on_a_terminal_a_bar_shows_planning_and_the_actors() -> None:
+def test_on_a_terminal_a_bar_shows_progress() -> None:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
     shown = subprocess.Popen([sys.executable, "-c", SHOW], stderr=theirs, env=environment)
@@ -53,5 +56,5 @@ def test_on_a_terminal_a_bar_shows_planning_and_the_actors() -> None:
         text += more
     os.close(ours)
     assert shown.wait(120) == 0
-    assert SAID[-1] in text.decode()
+    assert LINES[-1] in text.decode()
     assert "━" in text.decode()

@@ -1,4 +1,4 @@
-"""Signals, encodings and errors of the machine: a line for people, never a traceback."""
+"""Signals, encodings and errors of the machine end in one line, never in a traceback."""
 
 import errno
 import json
@@ -34,11 +34,11 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SLEEPING, str(tmp_path)], stderr=subprocess.PIPE, text=True
     )
-    wait_until((tmp_path / "begun").exists, "the command has not begun")
+    wait_until((tmp_path / "begun").exists, "the command has not started")
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, shown = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said == "memscan: stopped; run the same command again to go on\n"
+    assert shown == "memscan: stopped; rerun the same command to resume\n"
     assert (tmp_path / "tidied").exists()
 
 
@@ -75,18 +75,18 @@ def test_no_encoding_of_a_terminal_is_a_traceback(environment: dict[str, str]) -
     assert len(rows[0]["x"]) >= 3
 
 
-def test_data_in_a_pipe_is_utf_8_in_any_locale_unless_another_is_asked_for() -> None:
+def test_a_pipe_gets_utf_8_unless_another_encoding_is_named() -> None:
     assert "中é😀".encode() in _python(TABLE, "csv", **POSIX)
     assert b"\\u4e2d\xe9\\U0001f600" in _python(TABLE, "csv", PYTHONIOENCODING="latin-1")
-    asked = _python(TABLE, "json", PYTHONIOENCODING="ascii")
-    assert json.loads(asked)[0]["x"].startswith("中é😀")
+    named = _python(TABLE, "json", PYTHONIOENCODING="ascii")
+    assert json.loads(named)[0]["x"].startswith("中é😀")
 
 
-SAYS = "import sys; from jobs.streams import as_text; print(ascii(as_text(sys.argv[1])))"
+SHOWS = "import sys; from jobs.streams import as_text; print(ascii(as_text(sys.argv[1])))"
 
 
-def test_words_of_the_command_line_are_utf_8_in_any_locale() -> None:
-    assert _python(SAYS, "SELECT 'é'", **POSIX).strip() == rb'"SELECT ' + rb"'\xe9'" + b'"'
+def test_arguments_are_utf_8_in_any_locale() -> None:
+    assert _python(SHOWS, "SELECT 'é'", **POSIX).strip() == rb'"SELECT ' + rb"'\xe9'" + b'"'
 
 
 def _line(error: Exception, capsys: pytest.CaptureFixture[str]) -> str:
@@ -111,20 +111,20 @@ def _line(error: Exception, capsys: pytest.CaptureFixture[str]) -> str:
 def test_an_error_of_a_local_file_names_it_and_the_remedy(
     number: int, remedy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = _line(OSError(number, os.strerror(number), "/data/run/x"), capsys)
-    assert said.startswith(f"memscan: /data/run/x: {os.strerror(number)}; {remedy}")
+    line = _line(OSError(number, os.strerror(number), "/data/run/x"), capsys)
+    assert line.startswith(f"memscan: /data/run/x: {os.strerror(number)}; {remedy}")
     for word in ("storage", "AWS", "credentials"):
-        assert word not in said
+        assert word not in line
 
 
-def test_what_has_nothing_to_do_with_storage_is_not_called_so(
+def test_other_errors_are_not_called_storage_errors(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     socket = _line(OSError("AF_UNIX path length cannot exceed 107 bytes"), capsys)
     assert socket == "memscan: OSError: AF_UNIX path length cannot exceed 107 bytes\n"
     ray = _line(RaySystemError("the raylet died"), capsys)
     assert ray.startswith("memscan: Ray: RaySystemError: ")
-    assert "run the same command again" in ray
+    assert "rerun the same command" in ray
 
 
 def test_advice_about_s3_is_given_of_s3_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,6 +140,6 @@ def test_advice_about_s3_is_given_of_s3_only(capsys: pytest.CaptureFixture[str])
     assert "AWS" not in other
 
 
-def test_anything_unforeseen_keeps_its_traceback() -> None:
+def test_an_unexpected_error_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)

@@ -47,8 +47,8 @@ def test_a_guard_reads_the_signal_and_keeps_the_gradients(model: Any) -> None:
     plain, expected = _forward(model).detach(), gradients()
     with watch_attention(model.unet, model.layers) as record, torch.no_grad():
         _forward(model)
-        entropy = torch.stack([attention_entropy(record.abar[n]) for n in (1, 3)]).mean(0)
-        mass = torch.stack([bos_mass(record.abar[n]) for n in (1, 3)]).mean(0)
+        entropy = torch.stack([attention_entropy(record.abar_NBL[n]) for n in (1, 3)]).mean(0)
+        mass = torch.stack([bos_mass(record.abar_NBL[n]) for n in (1, 3)]).mean(0)
         empty = model.encode_empty()
         noise = torch.randn(3, *model.latent_shape(), generator=torch.manual_seed(1))
         added = {name: one.expand(3, *one.shape[1:]) for name, one in empty.added.items()}

@@ -15,8 +15,8 @@ from scanner.mitigation import mitigate
 from scanner.models.diffusion_model import cross_attention_layers
 from scanner.probe import watch_attention
 from scanner.testbed import files, labels
-from tests.conftest import KINDS, make_random_pipeline
 from tests.mitigation.plain_attention import PlainAttention
+from tests.random_pipelines import KINDS, make_random_pipeline
 
 EQUAL = ["a red apple on a table", "a cold river in a town"]
 UNEQUAL = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]
@@ -251,8 +251,8 @@ def test_the_probe_sees_the_mitigated_attention(pipe: Any) -> None:
             watched = generate(pipe, UNEQUAL, guidance_scale=1.0)
     assert torch.allclose(watched, mitigated, atol=1e-4 * plain.abs().max())
     for row, caption in enumerate(UNEQUAL):
-        after = record.abar[0][row, len(_tokens(pipe, caption)) :]
-        assert not after.any(), "masked padding has no attention"
+        after = record.abar_NBL[0][row, len(_tokens(pipe, caption)) :]
+        assert not after.any(), "padding that is hidden has no attention"
 
 
 def test_embeddings_need_their_token_counts(sd1: Any) -> None:

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scanner.errors import UserError
-from scanner.models import find_model, load_decoder
+from scanner.models import ModelSpec, find_model, load_decoder
 from tests.original_layout import save_as_single_file
 
 
@@ -44,7 +44,7 @@ def _original(vae: AutoencoderKL) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
-def test_pictures_are_those_of_the_stock_vae_also_from_a_single_file(
+def test_images_equal_the_stock_vae_s_even_from_a_single_file(
     random_models: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
     pipe = DiffusionPipeline.from_pretrained(random_models[kind])
@@ -58,7 +58,7 @@ def test_pictures_are_those_of_the_stock_vae_also_from_a_single_file(
 
     whole = save_as_single_file(pipe, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="no VAE"):
-        load_decoder(find_model(str(whole), model_config=str(random_models[kind])), "cpu")
+        load_decoder(find_model(ModelSpec(str(whole), config=str(random_models[kind]))), "cpu")
     save_file({**load_file(whole), **_original(pipe.vae)}, whole)
-    files = find_model(str(whole), model_config=str(random_models[kind]))
+    files = find_model(ModelSpec(str(whole), config=str(random_models[kind])))
     assert torch.allclose(load_decoder(files, "cpu")(x), expected, atol=1e-5)

@@ -13,7 +13,10 @@ from scanner.models import find_model, load_model
 from scanner.models.diffusion_model import cross_attention_layers
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
-from tests.conftest import KINDS
+from tests.random_pipelines import KINDS
+from tests.scoring.counting import count_forwards
+
+pytestmark = pytest.mark.slow
 
 CAPTIONS = ["a red apple on a table", "Wow! The Great Wave, 1831!", "", "word " * 100]
 
@@ -65,7 +68,7 @@ def test_noise_is_that_of_the_pipelines_own_encoding_and_unet(
 
 @pytest.mark.parametrize("zeros", [True, False])
 @torch.no_grad()
-def test_the_empty_caption_of_sdxl_follows_the_models_own_setting(
+def test_sdxl_s_empty_caption_follows_the_model_s_setting(
     random_models: dict[str, Path], tmp_path: Path, zeros: bool
 ) -> None:
     values = {"force_zeros_for_empty_prompt": zeros}
@@ -84,7 +87,7 @@ def test_the_empty_caption_of_sdxl_follows_the_models_own_setting(
     assert (norm < 1e-4) != zeros
 
 
-def test_the_hash_covers_both_text_sides_of_sdxl_and_the_setting_of_the_empty_caption(
+def test_sdxl_s_hash_covers_both_text_sides_and_empty_caption(
     random_models: dict[str, Path], tmp_path: Path
 ) -> None:
     own = random_models["sdxl"]
@@ -100,20 +103,18 @@ def test_the_hash_covers_both_text_sides_of_sdxl_and_the_setting_of_the_empty_ca
     assert find_model(other_version).weights_hash() == find_model(str(own)).weights_hash()
 
 
-def test_the_scored_size_reaches_the_size_ids(random_models: dict[str, Path]) -> None:
+def test_the_scored_size_reaches_the_size_ids(
+    random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     scorer = Scorer(load_model(str(random_models["sdxl"])), height=96, width=64)
-    seen = []
-    hook = scorer.model.unet.register_forward_pre_hook(
-        lambda _, __, keywords: seen.append(keywords["added_cond_kwargs"]["time_ids"]),
-        with_kwargs=True,
-    )
+    calls = count_forwards(monkeypatch)
     scorer.score(["a cat", "a dog"])
-    hook.remove()
+    seen = [call["added_cond_kwargs"]["time_ids"] for call in calls]
     assert {tuple(row) for ids in seen for row in ids.tolist()} == {(96, 64, 0, 0, 96, 64)}
     assert {len(ids) for ids in seen} == {1, 2}
 
 
-def test_the_early_layers_of_sdxl_are_those_of_half_the_resolution() -> None:
+def test_sdxl_s_early_layers_are_those_at_half_resolution() -> None:
     """SDXL's own U-Net, without weights: 70 cross-attentions, the first four at a half."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(
@@ -135,7 +136,7 @@ def test_the_early_layers_of_sdxl_are_those_of_half_the_resolution() -> None:
     assert not layers[4].startswith("down_blocks.1.")
 
 
-def test_sdxl_takes_its_early_layers_from_the_first_block_that_has_attention(
+def test_sdxl_s_early_layers_are_in_the_first_attention_block(
     random_models: dict[str, Path],
 ) -> None:
     model = load_model(str(random_models["sdxl"]))
@@ -159,8 +160,13 @@ def test_the_cost_of_every_family_is_counted(random_models: dict[str, Path], kin
 @pytest.mark.parametrize(
     ("kind", "file", "values", "message"),
     [
-        ("sd1", "model_index.json", {"_class_name": "StableDiffusion3Pipeline"}, "jointly"),
-        ("sd1", "model_index.json", {"_class_name": "FluxPipeline"}, "FluxPipeline.*jointly"),
+        ("sd1", "model_index.json", {"_class_name": "StableDiffusion3Pipeline"}, "joint attention"),
+        (
+            "sd1",
+            "model_index.json",
+            {"_class_name": "FluxPipeline"},
+            "FluxPipeline.*joint attention",
+        ),
         ("sd1", "model_index.json", {"_class_name": "StableDiffusionInpaintPipeline"}, "masked"),
         ("sd1", "model_index.json", {"_class_name": "LatentConsistencyModelPipeline"}, "distilled"),
         ("sd1", "model_index.json", {"_class_name": "PixArtAlphaPipeline"}, "supported are"),

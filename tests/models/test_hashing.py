@@ -10,8 +10,8 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from scanner.models import find_model, load_model
-from tests.conftest import KINDS
+from scanner.models import ModelSpec, find_model, load_model
+from tests.random_pipelines import KINDS
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -136,5 +136,5 @@ def test_the_hash_covers_the_scales_that_a_lora_has_beside_it(
         file = tmp_path / f"{number}.safetensors"
         config = {"unet.r": 1, "unet.lora_alpha": alpha, "unet.target_modules": [stem]}
         save_file(weights, file, {"format": "pt", "lora_adapter_metadata": json.dumps(config)})
-        hashes.add(find_model(str(random_models["sd1"]), lora=str(file)).weights_hash())
+        hashes.add(find_model(ModelSpec(str(random_models["sd1"]), lora=str(file))).weights_hash())
     assert len(hashes) == 2

@@ -7,7 +7,7 @@ import pytest
 from scanner.errors import UserError
 from scanner.models import find_model, load_model
 from scanner.scoring import Scorer
-from tests.conftest import KINDS
+from tests.random_pipelines import KINDS
 from tests.scoring.test_scorer import assert_same_scores
 
 
@@ -62,8 +62,8 @@ def test_a_name_that_names_nothing_says_what_it_could_be(name: str) -> None:
         find_model(name)
 
 
-def test_a_hub_id_that_is_not_cached_is_a_clear_error_without_network(monkeypatch) -> None:
-    with pytest.raises(UserError, match="not to be had from the hub"):
+def test_an_uncached_hub_id_is_a_clear_error_offline(monkeypatch) -> None:
+    with pytest.raises(UserError, match="cannot be downloaded from the hub"):
         find_model("nobody/no-such-model")
 
 
@@ -77,11 +77,11 @@ def test_a_hub_id_loads_from_the_cache_with_its_revision_pinned(
     (repository / "refs" / "main").write_text(revision)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     files = find_model("someone/small")
-    assert files.revision == revision
+    assert files.spec.revision == revision
     assert load_model(files).weights == find_model(str(random_models["sd1"])).weights_hash()
 
 
-def test_a_model_on_the_hub_is_refused_before_its_weights_are_downloaded(
+def test_a_hub_model_is_refused_before_downloading_weights(
     random_models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = _copy(random_models["sd1"], tmp_path / "0123456789abcdef")

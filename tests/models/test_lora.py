@@ -10,13 +10,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scanner.errors import UserError
-from scanner.models import find_model, load_model
+from scanner.models import ModelSpec, find_model, load_model
 from scanner.models.lora import find_lora
 from scanner.scoring import Scorer
 from scanner.storage import Store
-from tests.conftest import KINDS
 from tests.original_layout import save_as_single_file
+from tests.random_pipelines import KINDS
 from tests.scoring.test_scorer import assert_same_scores
+
+pytestmark = pytest.mark.slow
 
 CAPTIONS = ["a red apple on a table", "The Great Wave"]
 RANK, ALPHA = 2, 1.0
@@ -102,7 +104,7 @@ def test_every_target_gets_its_update_and_nothing_else_changes(
     plain = load_model(str(random_models[kind]))
     matrices = _matrices(plain, kind)
     file = _save(tmp_path / "lora.safetensors", matrices, layout)
-    fused = load_model(str(random_models[kind]), lora=str(file), lora_scale=0.5)
+    fused = load_model(ModelSpec(str(random_models[kind]), lora=str(file), lora_scale=0.5))
     factor = 0.5 * (ALPHA / RANK if layout == "kohya" else 1.0)
     updates = {
         id(_module(fused, part, name).weight): factor * up @ down
@@ -121,10 +123,10 @@ def test_every_target_gets_its_update_and_nothing_else_changes(
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_the_fused_model_predicts_what_diffusers_does_with_the_lora_active(
+def test_a_fused_lora_predicts_as_diffusers_active_lora(
     random_models: dict[str, Path], loras: dict[str, str], kind: str
 ) -> None:
-    model = load_model(str(random_models[kind]), lora=loras[kind], lora_scale=0.7)
+    model = load_model(ModelSpec(str(random_models[kind]), lora=loras[kind], lora_scale=0.7))
     pipe = DiffusionPipeline.from_pretrained(random_models[kind])
     pipe.load_lora_weights(loras[kind], adapter_name="lora")
     pipe.set_adapters(["lora"], [0.7])
@@ -147,9 +149,9 @@ def test_a_lora_changes_the_scores_and_scale_zero_does_not(
 ) -> None:
     folder = str(random_models["sd1"])
     plain = Scorer(load_model(folder)).score(CAPTIONS)
-    zero = Scorer(load_model(folder, lora=loras["sd1"], lora_scale=0.0)).score(CAPTIONS)
+    zero = Scorer(load_model(ModelSpec(folder, lora=loras["sd1"], lora_scale=0.0))).score(CAPTIONS)
     assert_same_scores(plain, zero)
-    full = Scorer(load_model(folder, lora=loras["sd1"])).score(CAPTIONS)
+    full = Scorer(load_model(ModelSpec(folder, lora=loras["sd1"]))).score(CAPTIONS)
     for before, after in zip(plain.to_pylist(), full.to_pylist(), strict=True):
         assert abs(before["noise_norm_first"] - after["noise_norm_first"]) > 1e-3
         assert abs(before["entropy_e"] - after["entropy_e"]) > 1e-4
@@ -164,12 +166,12 @@ def test_the_hash_covers_the_lora_and_its_scale(
     changed = _save(tmp_path / "changed.safetensors", other, "diffusers")
     hashes = {
         find_model(folder).weights_hash(),
-        find_model(folder, lora=loras["sd1"]).weights_hash(),
-        find_model(folder, lora=loras["sd1"], lora_scale=0.5).weights_hash(),
-        find_model(folder, lora=str(changed)).weights_hash(),
+        find_model(ModelSpec(folder, lora=loras["sd1"])).weights_hash(),
+        find_model(ModelSpec(folder, lora=loras["sd1"], lora_scale=0.5)).weights_hash(),
+        find_model(ModelSpec(folder, lora=str(changed))).weights_hash(),
     }
     assert len(hashes) == 4
-    again = find_model(folder, lora=loras["sd1"], lora_scale=0.5)
+    again = find_model(ModelSpec(folder, lora=loras["sd1"], lora_scale=0.5))
     assert again.weights_hash() in hashes
 
 
@@ -180,10 +182,10 @@ def test_a_lora_goes_on_top_of_a_single_file(
     file = save_as_single_file(
         DiffusionPipeline.from_pretrained(folder), tmp_path / "model.safetensors"
     )
-    single = load_model(str(file), model_config=folder, lora=loras["sd1"])
+    single = load_model(ModelSpec(str(file), config=folder, lora=loras["sd1"]))
     assert_same_scores(
         Scorer(single).score(CAPTIONS),
-        Scorer(load_model(folder, lora=loras["sd1"])).score(CAPTIONS),
+        Scorer(load_model(ModelSpec(folder, lora=loras["sd1"]))).score(CAPTIONS),
     )
 
 
@@ -192,7 +194,7 @@ def test_a_lora_for_another_model_is_a_clear_error(
     random_models: dict[str, Path], loras: dict[str, str], made_for: str, model: str
 ) -> None:
     with pytest.raises(UserError, match="was it made for another model"):
-        load_model(str(random_models[model]), lora=loras[made_for])
+        load_model(ModelSpec(str(random_models[model]), lora=loras[made_for]))
 
 
 def test_a_lora_of_which_a_part_has_no_place_is_an_error(
@@ -203,7 +205,7 @@ def test_a_lora_of_which_a_part_has_no_place_is_an_error(
     matrices["text_encoder_2", TEXT[0]] = (torch.ones(RANK, 32), torch.ones(32, RANK))
     file = _save(tmp_path / "lora.safetensors", matrices, "diffusers")
     with pytest.raises(UserError, match="5 of its 6 layers"):
-        load_model(folder, lora=str(file))
+        load_model(ModelSpec(folder, lora=str(file)))
 
 
 def test_a_lora_is_found_as_a_file_a_directory_or_a_url(
@@ -233,7 +235,7 @@ def test_what_is_no_lora_in_safetensors_is_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (several / f"{name}.safetensors").write_bytes(b"")
     for place, message in (
-        (pickle, "can run code"),
+        (pickle, "can execute code"),
         (dora, "DoRA"),
         (several, "2 .safetensors files"),
         (tmp_path / "absent", "no such file"),
@@ -245,14 +247,14 @@ def test_what_is_no_lora_in_safetensors_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda w: dict(list(w.items())[1:]), "1 of a pair of weights missing .* is partial"),
+        (lambda w: dict(list(w.items())[1:]), "1 weights of a pair are missing .* is incomplete"),
         (lambda w: {f"module.{key}": value for key, value in w.items()}, "0 of its 5 layers"),
         (
             lambda w: w | {"bundle_emb.x": torch.ones(1)},
             r"1 of its 11 weights .*bundle_emb",
         ),
-        (lambda w: {"conv_in.weight": torch.ones(1)}, "1 of its 1 weights are not of a LoRA"),
-        (lambda w: {}, "0 of its 0 weights are not of a LoRA"),
+        (lambda w: {"conv_in.weight": torch.ones(1)}, "1 of its 1 weights do not belong to a LoRA"),
+        (lambda w: {}, "0 of its 0 weights do not belong to a LoRA"),
     ],
     ids=["partial", "prefixed", "more", "another model", "empty"],
 )
@@ -266,7 +268,7 @@ def test_a_damaged_lora_is_one_line_that_names_it(
     file = tmp_path / "lora.safetensors"
     save_file(edit(load_file(loras["sd1"])), file)
     with pytest.raises(UserError, match=f"^model: --lora {file}: .*{message}"):
-        load_model(str(random_models["sd1"]), lora=str(file))
+        load_model(ModelSpec(str(random_models["sd1"]), lora=str(file)))
 
 
 def test_a_lora_that_is_a_pointer_or_truncated_is_one_line(
@@ -281,4 +283,4 @@ def test_a_lora_that_is_a_pointer_or_truncated_is_one_line(
     ):
         file.write_bytes(data)
         with pytest.raises(UserError, match=f"^model: --lora {file}: .*{message}"):
-            find_model(str(random_models["sd1"]), lora=str(file))
+            find_model(ModelSpec(str(random_models["sd1"]), lora=str(file)))

@@ -43,7 +43,7 @@ def test_text_encoders_have_one_attention(
     assert [one.config._attn_implementation for one in encoders] == ["sdpa"] * len(encoders)
 
 
-def test_a_configuration_that_names_another_attention_changes_no_score(tmp_path: Path) -> None:
+def test_a_configuration_with_other_attention_changes_no_score(tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(find_model("testbed").folder, folder := tmp_path / "model")

@@ -9,11 +9,11 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from scanner.errors import UserError
-from scanner.models import find_model, load_model, load_tokenizer
+from scanner.models import ModelSpec, find_model, load_model, load_tokenizer
 from scanner.scoring import Scorer
 from scanner.storage import Store
-from tests.conftest import KINDS
 from tests.original_layout import save_as_single_file
+from tests.random_pipelines import KINDS
 from tests.scoring.test_scorer import assert_same_scores
 
 TEXTS = {
@@ -46,13 +46,13 @@ def _with(source: str, target: Path, **tensors: torch.Tensor) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_single_file_scores_as_the_directory_that_it_was_made_from(
+def test_a_single_file_scores_as_its_source_directory(
     random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path, kind: str
 ) -> None:
     """The configuration has no weights beside it, so all of them come from the file."""
     config = tmp_path / "config"
     shutil.copytree(random_models[kind], config, ignore=shutil.ignore_patterns("*.safetensors"))
-    files = find_model(checkpoints[kind], model_config=str(config))
+    files = find_model(ModelSpec(checkpoints[kind], config=str(config)))
     expected = Scorer(load_model(str(random_models[kind]))).score(CAPTIONS)
     assert_same_scores(Scorer(load_model(files)).score(CAPTIONS), expected)
     assert (
@@ -61,20 +61,20 @@ def test_a_single_file_scores_as_the_directory_that_it_was_made_from(
     )
 
 
-def test_the_hash_of_a_single_file_covers_its_weights_and_its_configuration_only(
+def test_a_single_file_s_hash_covers_weights_and_config_only(
     random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:
     config = str(random_models["sd1"])
-    own = find_model(checkpoints["sd1"], model_config=config).weights_hash()
+    own = find_model(ModelSpec(checkpoints["sd1"], config=config)).weights_hash()
     name = "model.diffusion_model.out.2.bias"
     other = _with(checkpoints["sd1"], tmp_path / "a.safetensors", **{name: torch.ones(4)})
-    assert find_model(other, model_config=config).weights_hash() != own
+    assert find_model(ModelSpec(other, config=config)).weights_hash() != own
     bare = tmp_path / "bare"
     shutil.copytree(config, bare, ignore=shutil.ignore_patterns("*.safetensors"))
-    assert find_model(checkpoints["sd1"], model_config=str(bare)).weights_hash() == own
+    assert find_model(ModelSpec(checkpoints["sd1"], config=str(bare))).weights_hash() == own
     scheduler = bare / "scheduler" / "scheduler_config.json"
     scheduler.write_text(scheduler.read_text().replace("0.012", "0.02"))
-    assert find_model(checkpoints["sd1"], model_config=str(bare)).weights_hash() != own
+    assert find_model(ModelSpec(checkpoints["sd1"], config=str(bare))).weights_hash() != own
 
 
 def test_a_single_file_in_object_storage_is_fetched(
@@ -87,21 +87,22 @@ def test_a_single_file_in_object_storage_is_fetched(
     monkeypatch.setenv("HOME", str(tmp_path))
     Store(s3).upload(Path(checkpoints["sd1"]), "checkpoints/small.safetensors")
     config = str(random_models["sd1"])
-    there = find_model(f"{s3}/checkpoints/small.safetensors", model_config=config)
+    there = find_model(ModelSpec(f"{s3}/checkpoints/small.safetensors", config=config))
     assert (
-        there.weights_hash() == find_model(checkpoints["sd1"], model_config=config).weights_hash()
+        there.weights_hash()
+        == find_model(ModelSpec(checkpoints["sd1"], config=config)).weights_hash()
     )
 
 
-def test_without_a_configuration_to_be_had_the_error_names_the_usual_one_and_the_option(
+def test_error_without_a_configuration_names_the_default_one(
     checkpoints: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"stable-diffusion-v1-5 cannot be had.*--model-config"):
+    with pytest.raises(UserError, match=r"stable-diffusion-v1-5 is unavailable.*--model-config"):
         find_model(checkpoints["sd1"])
 
 
-def test_the_usual_configuration_of_the_kind_is_taken_from_the_cache(
+def test_the_default_configuration_comes_from_the_cache(
     random_models: dict[str, Path],
     checkpoints: dict[str, str],
     tmp_path: Path,
@@ -117,21 +118,21 @@ def test_the_usual_configuration_of_the_kind_is_taken_from_the_cache(
 
 
 @pytest.mark.parametrize(("file", "config"), [("sd1", "sdxl"), ("sdxl", "sd1"), ("sd1", "sd2")])
-def test_a_configuration_of_another_architecture_is_a_clear_error(
+def test_a_configuration_of_another_architecture_is_an_error(
     random_models: dict[str, Path], checkpoints: dict[str, str], file: str, config: str
 ) -> None:
-    files = find_model(checkpoints[file], model_config=str(random_models[config]))
-    with pytest.raises(UserError, match="does not fit the configuration"):
+    files = find_model(ModelSpec(checkpoints[file], config=str(random_models[config])))
+    with pytest.raises(UserError, match="does not match the configuration"):
         load_model(files)
 
 
-def test_weights_that_the_configuration_has_no_place_for_are_an_error(
+def test_weights_that_the_configuration_lacks_are_an_error(
     random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:
     more = {"model.diffusion_model.input_blocks.1.1.transformer_blocks.1.norm1.bias": torch.ones(1)}
     file = _with(checkpoints["sd1"], tmp_path / "deeper.safetensors", **more)
-    files = find_model(file, model_config=str(random_models["sd1"]))
-    with pytest.raises(UserError, match="does not fit the configuration"):
+    files = find_model(ModelSpec(file, config=str(random_models["sd1"])))
+    with pytest.raises(UserError, match="does not match the configuration"):
         load_model(files)
 
 
@@ -152,7 +153,7 @@ def test_weights_that_the_configuration_has_no_place_for_are_an_error(
         ({"v_pred": torch.ones(1)}, "v-prediction"),
     ],
 )
-def test_checkpoints_that_cannot_be_scored_are_refused_by_their_keys(
+def test_unsupported_checkpoints_are_refused_by_their_keys(
     random_models: dict[str, Path],
     checkpoints: dict[str, str],
     tmp_path: Path,
@@ -161,7 +162,7 @@ def test_checkpoints_that_cannot_be_scored_are_refused_by_their_keys(
 ) -> None:
     file = _with(checkpoints["sd1"], tmp_path / "other.safetensors", **tensors)
     with pytest.raises(UserError, match=message):
-        find_model(file, model_config=str(random_models["sd1"]))
+        find_model(ModelSpec(file, config=str(random_models["sd1"])))
 
 
 def test_files_that_are_no_whole_checkpoint_are_refused(tmp_path: Path) -> None:
@@ -171,8 +172,8 @@ def test_files_that_are_no_whole_checkpoint_are_refused(tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"not safetensors")
     for path, message in (
-        (part, "no whole Stable Diffusion checkpoint"),
-        (pickle, "can run code"),
+        (part, "not a complete Stable Diffusion checkpoint"),
+        (pickle, "can execute code"),
         (broken, "damaged"),
         (tmp_path / "absent.safetensors", "no such file"),
     ):
@@ -183,7 +184,7 @@ def test_files_that_are_no_whole_checkpoint_are_refused(tmp_path: Path) -> None:
 def test_a_directory_takes_no_other_configuration(random_models: dict[str, Path]) -> None:
     folder = str(random_models["sd1"])
     with pytest.raises(UserError, match="--model-config is for single files"):
-        find_model(folder, model_config=folder)
+        find_model(ModelSpec(folder, config=folder))
 
 
 def _change(weights: dict[str, torch.Tensor], kind: str, what: str) -> dict[str, torch.Tensor]:
@@ -204,9 +205,9 @@ def _change(weights: dict[str, torch.Tensor], kind: str, what: str) -> dict[str,
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("partial", "text_encoder(_2)?: 1 weights? missing|does not fit the configuration"),
+        ("partial", "text_encoder(_2)?: 1 weights? missing|does not match the configuration"),
         ("deeper", "the file has .* of text_encoder"),
-        ("prefixed", "no whole Stable Diffusion checkpoint.* but module"),
+        ("prefixed", "not a complete Stable Diffusion checkpoint.* but module"),
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
@@ -221,10 +222,10 @@ def test_a_checkpoint_without_all_of_its_text_encoder_is_refused(
     file = tmp_path / "changed.safetensors"
     save_file(_change(load_file(checkpoints[kind]), kind, what), file)
     with pytest.raises(UserError, match=f"^model: {file}: .*({message})"):
-        load_model(str(file), model_config=str(random_models[kind]))
+        load_model(ModelSpec(str(file), config=str(random_models[kind])))
 
 
-def test_what_is_not_scored_in_a_checkpoint_does_not_change_the_hash(
+def test_unscored_parts_of_a_checkpoint_do_not_change_the_hash(
     random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:
     more = {"first_stage_model.x": torch.ones(1), "model_ema.decay": torch.ones(1)}
@@ -233,8 +234,8 @@ def test_what_is_not_scored_in_a_checkpoint_does_not_change_the_hash(
     }
     other = _with(checkpoints["sd1"], tmp_path / "more.safetensors", **more, **positions)
     config = str(random_models["sd1"])
-    files = find_model(other, model_config=config)
-    own = find_model(checkpoints["sd1"], model_config=config)
+    files = find_model(ModelSpec(other, config=config))
+    own = find_model(ModelSpec(checkpoints["sd1"], config=config))
     assert files.weights_hash() == own.weights_hash()
     assert_same_scores(
         Scorer(load_model(files)).score(CAPTIONS), Scorer(load_model(own)).score(CAPTIONS)

@@ -30,7 +30,7 @@ def test_an_end_token_spelt_out_in_a_caption_ends_it(sd1) -> None:
     assert tokenize(sd1, ["a <|endoftext|> cat"]).n_B.tolist() == [3]
 
 
-def test_long_captions_are_cut_to_the_length_of_the_model_and_say_so(sd1) -> None:
+def test_long_captions_are_truncated_and_marked(sd1) -> None:
     tokens = tokenize(sd1, ["word " * 2000, "word " * 75])
     assert tokens.n_B.tolist() == [77, 77]
     assert tokens.truncated == [True, False]
@@ -45,7 +45,7 @@ def test_spans_point_into_the_original_caption(sd1, caption: str) -> None:
     assert {i for i, letter in enumerate(caption) if not letter.isspace()} == covered
 
 
-def test_captions_that_the_tokenizer_reads_alike_have_one_canonical_text(sd1) -> None:
+def test_captions_with_equal_tokens_share_one_canonical_text(sd1) -> None:
     assert canonical(sd1, "  A  Cat\n") == canonical(sd1, "a cat") == "a cat"
     assert canonical(sd1, "a cat.") != canonical(sd1, "a cat")
     for other in ("  A  Cat\n", "a cat"):

@@ -2,11 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 
 from scanner.errors import UserError
 from scanner.models import Conditioning, DiffusionModel, load_model
-from scanner.probe import Enough, watch_attention
-from tests.conftest import KINDS, LAYERS
+from scanner.probe import watch_attention
+from scanner.probe.attention import AttentionRecord, RecordingAttnProcessor
+from tests.random_pipelines import KINDS, LAYERS
 
 CAPTIONS = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]
 
@@ -50,8 +52,8 @@ def test_abar_equals_a_naive_softmax_over_explicit_q_and_k_at_every_layer(
     with watch_attention(model.unet, model.layers) as record:
         watched = model.predict_noise(noise, 981, text)
 
-    assert len(record.abar) == len(model.layers) == LAYERS[kind]
-    for name, abar in zip(model.layers, record.abar, strict=True):
+    assert len(record.abar_NBL) == len(model.layers) == LAYERS[kind]
+    for name, abar in zip(model.layers, record.abar_NBL, strict=True):
         heads = model.unet.get_submodule(name).heads
         q, k = queries[name].double(), keys[name].double()
         width = q.shape[-1] // heads
@@ -109,29 +111,6 @@ def test_attention_that_does_more_than_softmax_is_refused(
         pass
 
 
-@pytest.mark.parametrize("depth", [1, 4, 7, 16])
-def test_an_early_exit_sees_the_same_attention_and_runs_nothing_after_it(
-    model: DiffusionModel, depth: int
-) -> None:
-    with watch_attention(model.unet, model.layers) as whole:
-        model.predict_noise(_inputs(model)[0], 981, _inputs(model)[1])
-    ran: list[str] = []
-    hooks = [
-        model.unet.get_submodule(f"{name}.to_q").register_forward_hook(
-            lambda *_, name=name: ran.append(name)
-        )
-        for name in model.layers
-    ]
-    with watch_attention(model.unet, model.layers, depth) as cut, pytest.raises(Enough):
-        model.predict_noise(_inputs(model)[0], 981, _inputs(model)[1])
-    for hook in hooks:
-        hook.remove()
-    assert ran == model.layers[:depth]
-    for expected, found in zip(whole.abar, cut.abar, strict=False):
-        assert torch.equal(expected, found)
-    assert len(cut.abar) == depth
-
-
 def test_the_map_of_one_text_position_is_kept_where_it_is_asked_for(
     model: DiffusionModel, kind: str
 ) -> None:
@@ -140,7 +119,41 @@ def test_the_map_of_one_text_position_is_kept_where_it_is_asked_for(
         record.position_B = tokens.n_B - 1
         model.predict_noise(_inputs(model)[0], 981, _inputs(model)[1])
     positions = 16 if kind == "sdxl" else 64
-    assert [tuple(m.shape) for m in record.maps] == [(3, positions)] * 2
-    for number, kept in enumerate(record.maps):
-        end = record.abar[number][torch.arange(3), tokens.n_B - 1]
+    assert [tuple(m.shape) for m in record.maps.values()] == [(3, positions)] * 2
+    for number, kept in record.maps.items():
+        end = record.abar_NBL[number][torch.arange(3), tokens.n_B - 1]
         assert torch.allclose(kept.mean(1), end, atol=1e-6)
+
+
+def _inflated(upcast: bool) -> tuple[Attention, torch.Tensor, torch.Tensor]:
+    """A float16 attention whose queries and keys have entries of about 600, and its inputs."""
+    torch.manual_seed(0)
+    attn = Attention(32, cross_attention_dim=32, heads=2, dim_head=32, upcast_attention=upcast)
+    hidden, text = torch.randn(2, 16, 32), torch.randn(2, 77, 32)
+    with torch.no_grad():
+        for layer, x in ((attn.to_q, hidden), (attn.to_k, text)):
+            layer.weight *= 600 / layer(x).std()
+    return attn.half().requires_grad_(False), hidden.half(), text.half()
+
+
+@pytest.mark.parametrize("upcast", [False, True])
+def test_large_queries_and_keys_stay_finite_in_float16(upcast: bool) -> None:
+    attn, hidden, text = _inflated(upcast)
+    q, k = attn.to_q(hidden), attn.to_k(text)
+    assert q.isfinite().all()
+    assert (q @ k.mT).isinf().any(), "logits that float16 holds would prove nothing"
+    attn.set_processor(AttnProcessor() if upcast else AttnProcessor2_0())
+    stock = attn(hidden, encoder_hidden_states=text)
+
+    record = AttentionRecord(1)
+    attn.set_processor(RecordingAttnProcessor(record, 0))
+    recorded = attn(hidden, encoder_hidden_states=text)
+
+    assert record.abar_NBL.isfinite().all()
+    assert torch.allclose(record.abar_NBL.sum(-1), torch.ones(1, 2), atol=1e-5)
+    assert recorded.isfinite().all()
+    assert torch.allclose(recorded, stock, atol=2e-3)
+    if upcast:
+        scores = attn.get_attention_scores(attn.head_to_batch_dim(q), attn.head_to_batch_dim(k))
+        abar = scores.float().unflatten(0, (2, 2)).mean((1, 2))
+        assert torch.allclose(record.abar_NBL[0], abar, atol=1e-4)

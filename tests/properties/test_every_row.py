@@ -73,7 +73,7 @@ def test_copies_are_what_an_independent_filter_makes(seed: int, tmp_path: Path) 
     data = make_dataset(tmp_path / "data", seed)
     run = _run(data, tmp_path / "run")
     curate(run, open_run(run), DROP, str(tmp_path / "list"), force=True)
-    found = apply(run, str(tmp_path / "list"), str(tmp_path / "copies"), print)
+    found = apply(run, str(tmp_path / "list"), str(tmp_path / "copies"))
     gone = {id(file): _loud(file) for file in data.files}
     assert found.removed == sum(map(len, gone.values()))
     plan = Run.existing(run).plan()

@@ -1,4 +1,4 @@
-"""A run of a few rows, and what a named query answers of it."""
+"""A run of a few rows, and the results of named queries on it."""
 
 from typing import Any
 
@@ -76,7 +76,7 @@ REJECTS = [
 ]
 
 
-def ask(tables: RunTables, name: str, **given: str) -> list[dict[str, Any]]:
+def named_rows(tables: RunTables, name: str, **given: str) -> list[dict[str, Any]]:
     query = library()[name]
     found = tables.query(query.sql, query.bind(given))
     assert found.column_names == list(query.columns), "the header names other columns"

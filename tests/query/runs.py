@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from scanner.run.schema import column
 from scanner.scoring.text import CONTROL_FIELDS
-from scanner.scoring.words import TRIGGER_FIELD
+from scanner.scoring.triggers import TRIGGER_FIELD
 from tests.sealed import seal_run
 
 HIGHER, LOWER = {"memorized": "higher"}, {"memorized": "lower"}

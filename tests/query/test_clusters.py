@@ -58,14 +58,14 @@ def by_datasketch(texts: list[str]) -> list[int]:
     return label
 
 
-def test_clusters_are_those_of_an_independent_minhash_library() -> None:
+def test_clusters_match_an_independent_minhash_library() -> None:
     texts = FAMILY_CAPTIONS + SINGLES
     found = partition(clusters(texts))
     assert found == partition(by_datasketch(texts))
     assert sorted(map(len, found)) == [1] * len(SINGLES) + [len(FILLED)] * len(FAMILIES)
 
 
-def test_a_cluster_is_named_by_one_of_its_captions_whatever_their_order() -> None:
+def test_a_cluster_s_name_does_not_depend_on_caption_order() -> None:
     texts = FAMILY_CAPTIONS + SINGLES
     names = clusters(texts)
     for cluster in partition(names):
@@ -74,18 +74,18 @@ def test_a_cluster_is_named_by_one_of_its_captions_whatever_their_order() -> Non
     assert partition(turned) == partition(names)
 
 
-def test_case_punctuation_and_the_order_of_words_make_no_difference() -> None:
+def test_case_punctuation_and_word_order_make_no_difference() -> None:
     one, two, other = clusters(["Red CAR, on a road!", "on a road: red car", "blue bird in a tree"])
     assert one == two != other
 
 
-def test_what_the_model_does_not_read_does_not_count() -> None:
+def test_text_that_the_model_does_not_read_is_ignored() -> None:
     read = " ".join(f"word{n}" for n in range(75))
     one, two = clusters([read, read + " ".join(f" more{n}" for n in range(300))])
     assert one == two
 
 
-def test_a_chain_of_captions_each_like_the_next_is_cut() -> None:
+def test_a_chain_of_similar_captions_is_split() -> None:
     texts = [" ".join(f"w{n + k}" for k in range(8)) for n in range(600)]
     names = clusters(texts)
     assert max(Counter(names).values()) <= 9
@@ -94,18 +94,18 @@ def test_a_chain_of_captions_each_like_the_next_is_cut() -> None:
         assert len(both[0] & both[1]) / len(both[0] | both[1]) >= 0.3
 
 
-def test_a_hub_whose_words_all_captions_have_does_not_join_unlike_captions() -> None:
+def test_a_hub_of_common_words_does_not_join_unlike_captions() -> None:
     tails = [[f"w{n}x{k}" for k in range(9)] for n in range(300)]
     texts = ["a photo of the"] + ["a photo of the " + " ".join(tail) for tail in tails]
     assert len(set(clusters(texts))) == len(texts)
 
 
-def test_a_family_larger_than_what_a_caption_meets_stays_whole() -> None:
+def test_a_family_beyond_the_comparison_limit_is_one_cluster() -> None:
     texts = [f"dining chair in solid oak with linen seat, model {n}" for n in range(400)]
     assert len(set(clusters(texts))) == 1
 
 
-def test_equal_texts_fall_together_even_when_a_bucket_overflows() -> None:
+def test_equal_texts_share_a_cluster_when_a_bucket_overflows() -> None:
     texts = ["one and the same text", "One and the same text!"] * 200 + ["something else here"]
     assert sorted(Counter(clusters(texts)).values()) == [1, 400]
 

@@ -1,4 +1,4 @@
-"""Every query of sql/, on runs of a few rows whose answers are plain to see."""
+"""Every query of sql/, on runs of a few rows with obvious results."""
 
 from pathlib import Path
 
@@ -7,14 +7,12 @@ import pytest
 from scanner.errors import UserError
 from scanner.query import RunTables, library, open_run
 from scanner.query.library import FOLDER
-from tests.query.questions import BLUE, RED, ROWS, ask
+from tests.query.questions import BLUE, RED, ROWS, named_rows
 from tests.query.runs import make_run
 
 
 @pytest.mark.parametrize("name", list(library()))
-def test_every_query_is_explained_and_can_be_planned_over_an_empty_run(
-    name: str, tmp_path: Path
-) -> None:
+def test_every_query_is_documented_and_plans_over_an_empty_run(name: str, tmp_path: Path) -> None:
     query = library()[name]
     assert query.purpose
     assert all(query.columns.values())
@@ -33,13 +31,13 @@ def test_the_cookbook_shows_every_query_as_its_file_describes_it() -> None:
     shown = (FOLDER / "README.md").read_text()
     for query in library().values():
         for text in (query.purpose, *query.about.values(), *query.columns.values()):
-            assert text in shown, f"{query.name}: python -m jobs.cookbook writes sql/README.md"
+            assert text in shown, f"{query.name}: rerun jobs.development.cookbook"
 
 
-def test_trigger_words_are_those_that_flagged_captions_have_more_than_others(
+def test_trigger_words_are_more_frequent_in_flagged_captions(
     tables: RunTables,
 ) -> None:
-    rows = ask(tables, "trigger_words", rate="0.4", prior="10")
+    rows = named_rows(tables, "trigger_words", rate="0.4", prior="10")
     found = {row["word"]: row for row in rows}
     assert [row["word"] for row in rows][:3] == ["floors", "poster", "shaw"]
     assert found["shaw"]["flagged_captions"] == found["shaw"]["trigger_captions"] == 2
@@ -51,7 +49,9 @@ def test_trigger_words_are_those_that_flagged_captions_have_more_than_others(
 
 
 def test_log_odds_are_those_of_the_paper(tables: RunTables) -> None:
-    row = next(r for r in ask(tables, "trigger_words", rate="0.4", prior="10") if r["word"] == "a")
+    row = next(
+        r for r in named_rows(tables, "trigger_words", rate="0.4", prior="10") if r["word"] == "a"
+    )
     # 10 words stand in flagged captions and 10 in the others; a stands in 2 and in 1 of them.
     own = 10 * 3 / 20
     from math import log, sqrt
@@ -62,7 +62,7 @@ def test_log_odds_are_those_of_the_paper(tables: RunTables) -> None:
 
 
 def test_neighbouring_triggers_are_one_phrase(tables: RunTables) -> None:
-    assert ask(tables, "trigger_spans", rate="0.4") == [
+    assert named_rows(tables, "trigger_spans", rate="0.4") == [
         {
             "phrase": "shaw floors",
             "captions": 2,
@@ -73,8 +73,8 @@ def test_neighbouring_triggers_are_one_phrase(tables: RunTables) -> None:
     ]
 
 
-def test_templates_say_what_is_shared_and_what_varies(tables: RunTables) -> None:
-    (row,) = ask(tables, "templates", rate="0.4")
+def test_templates_show_the_shared_and_the_varying_words(tables: RunTables) -> None:
+    (row,) = named_rows(tables, "templates", rate="0.4")
     assert row["cluster"] in ("a", "b")
     assert (row["captions"], row["samples"]) == (2, 9)
     assert row["mean_decision"] == pytest.approx(8.5)
@@ -83,16 +83,18 @@ def test_templates_say_what_is_shared_and_what_varies(tables: RunTables) -> None
 
 
 def test_neighbours_of_an_id_and_of_a_text(tables: RunTables) -> None:
-    rows = ask(tables, "neighbours", caption="a")
+    rows = named_rows(tables, "neighbours", caption="a")
     assert [(row["caption_id"], row["jaccard"]) for row in rows] == [
         ("a", 1.0), ("b", pytest.approx(4 / 6)),
     ]  # fmt: skip
-    rows = ask(tables, "neighbours", caption="quiet river'); DROP TABLE scores; --", least="0.2")
+    rows = named_rows(
+        tables, "neighbours", caption="quiet river'); DROP TABLE scores; --", least="0.2"
+    )
     assert {row["caption_id"] for row in rows} == {"c", "d"}
 
 
-def test_scores_grow_with_repetition_or_do_not(tables: RunTables) -> None:
-    rows = ask(tables, "duplicates_and_scores", rate="0.4")
+def test_scores_are_grouped_by_repetition(tables: RunTables) -> None:
+    rows = named_rows(tables, "duplicates_and_scores", rate="0.4")
     found = [(r["samples_from"], r["samples_to"], r["captions"], r["flagged"]) for r in rows]
     assert found == [(1, 1, 2, 1), (3, 4, 1, 0), (5, 8, 1, 1)]
     assert rows[0]["flagged_examples"] == [BLUE]
@@ -101,7 +103,7 @@ def test_scores_grow_with_repetition_or_do_not(tables: RunTables) -> None:
 
 
 def test_signals_agree_in_rank_and_at_the_top(tables: RunTables) -> None:
-    rows = ask(tables, "signal_agreement", share="0.5")
+    rows = named_rows(tables, "signal_agreement", share="0.5")
     found = {(row["signal"], row["other"]): row for row in rows}
     assert set(found) == {
         ("bos_mass", "entropy_e"), ("bos_mass", "noise_norm_first"),
@@ -114,8 +116,8 @@ def test_signals_agree_in_rank_and_at_the_top(tables: RunTables) -> None:
     assert found["entropy_e", "noise_norm_first"]["top_overlap"] == 0.5
 
 
-def test_distributions_leave_references_out(tables: RunTables) -> None:
-    found = {row["signal"]: row for row in ask(tables, "score_distribution")}
+def test_distributions_exclude_reference_captions(tables: RunTables) -> None:
+    found = {row["signal"]: row for row in named_rows(tables, "score_distribution")}
     assert set(found) == {"entropy_e", "bos_mass", "noise_norm_first", "decision"}
     assert found["noise_norm_first"]["captions"] == 4
     assert found["noise_norm_first"]["most"] == 9.0
@@ -123,21 +125,21 @@ def test_distributions_leave_references_out(tables: RunTables) -> None:
 
 
 def test_flagged_samples_by_file_and_by_host(tables: RunTables) -> None:
-    rows = ask(tables, "by_source", rate="0.4")
+    rows = named_rows(tables, "by_source", rate="0.4")
     assert [(row["value"], row["samples"], row["flagged_samples"]) for row in rows] == [
         ("one.csv", 8, 8), ("s.csv", 7, 1),
     ]  # fmt: skip
-    rows = ask(tables, "by_source", rate="0.4", column="url")
+    rows = named_rows(tables, "by_source", rate="0.4", column="url")
     assert [(row["value"], row["flagged_samples"], row["flagged_captions"]) for row in rows] == [
         ("shop.example", 9, 2), ("else.example", 0, 0), (None, 0, 0),
     ]  # fmt: skip
     assert rows[0]["lift"] == pytest.approx(15 / 9)
     with pytest.raises(UserError, match="column"):
-        ask(tables, "by_source", column="no such")
+        named_rows(tables, "by_source", column="no such")
 
 
-def test_quality_counts_rejects_cuts_and_the_disagreement_of_seeds(tables: RunTables) -> None:
-    found = {row["measure"]: row for row in ask(tables, "run_quality")}
+def test_quality_counts_rejects_cuts_and_seed_disagreement(tables: RunTables) -> None:
+    found = {row["measure"]: row for row in named_rows(tables, "run_quality")}
     assert found["rejected by plan: empty caption"]["count"] == 1
     assert found["rejected by plan: bad row"]["share"] == pytest.approx(1 / 18)
     assert found["captions without a score"]["count"] == 1
@@ -154,9 +156,9 @@ def test_two_runs_are_compared_caption_by_caption(run: str, tmp_path: Path) -> N
         if row["caption_id"] in moved
     ]
     tables = open_run(run, {"other": make_run(tmp_path / "other", others)})
-    rows = ask(tables, "compare")
+    rows = named_rows(tables, "compare")
     assert [row["caption_id"] for row in rows] == ["a", "c", "b"]
     assert rows[0]["change"] == pytest.approx(-7.5)
     assert (rows[0]["percentile_here"], rows[0]["percentile_there"]) == (1, 0)
     with pytest.raises(UserError, match="other"):
-        ask(open_run(run), "compare")
+        named_rows(open_run(run), "compare")

@@ -10,13 +10,16 @@ import pytest
 
 from scanner.curation import read_policy
 from scanner.errors import UserError
-from scanner.query import Calibration, ask, binding_of, identifier, library, open_run
+from scanner.query import Calibration, binding_of, identifier, library, open_run, run_named_query
 from scanner.query.quoting import literal
 from scanner.report import gather
+from scanner.run import Output
 from scanner.run.schema import column
+from scanner.run.verdicts import FOLDER, MITIGATED, MITIGATED_FOLDER, VERDICTS, verdict_commits
+from scanner.storage import Store
 from tests.memscan import called
 from tests.query.runs import HIGHER
-from tests.query.test_asking import run_of
+from tests.query.test_named_queries import run_of
 from tests.sealed import seal_run
 
 PLANT = "COPY (SELECT 'x') TO 'PLACE/planted' (FORMAT csv)"
@@ -56,14 +59,14 @@ def test_a_run_whose_scores_have_a_hostile_column_is_refused(tmp_path: Path, nam
         done = called(*command, check=False)
         assert done.returncode == 1
         (line,) = [each for each in done.stderr.splitlines() if each.startswith("memscan")]
-        assert f"its column {evil[:30]!r}"[:-1] in line
+        assert f"column {evil[:30]!r}"[:-1] in line
         assert done.stderr.count("\n") <= 2
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize("names", [("bos_mass", "BOS_MASS"), ("decision",), ("n_samples",)])
-def test_a_score_cannot_take_another_column_s_name(tmp_path: Path, names: tuple[str, ...]) -> None:
-    with pytest.raises(UserError, match=r"its column '\w+' is refused: the name is taken"):
+def test_score_columns_must_have_unique_names(tmp_path: Path, names: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match=r"column '\w+' is refused: the name is already used"):
         open_run(run_of(tmp_path, scores=names))
 
 
@@ -75,7 +78,7 @@ def test_samples_may_keep_columns_of_any_name(tmp_path: Path) -> None:
     assert called("rank", run, "--json").returncode == 0
     assert called("sql", run, "FROM samples", "--json").stdout.count('"value"') == 2 * len(names)
     for name in names:
-        (row,) = ask(tables, library()["by_source"], {"column": name}).to_pylist()
+        (row,) = run_named_query(tables, library()["by_source"], {"column": name}).to_pylist()
         assert row["value"] == "value"
     curated = str(tmp_path / "list")
     called("curate", run, "--out", curated, "--image-key", names[0], "--force")
@@ -86,7 +89,54 @@ def test_samples_may_keep_columns_of_any_name(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"run", "list"}
 
 
-def test_quoting_gives_back_every_name_that_sql_can_hold() -> None:
+@pytest.mark.parametrize("folder", [FOLDER, MITIGATED_FOLDER])
+def test_hostile_column_names_of_verdicts_run_no_sql(tmp_path: Path, folder: str) -> None:
+    names = [spoken(name, tmp_path) for name in HOSTILE if name != "caption_id_1"]
+    taken = ["VERDICT", "Caption_ID", "cluster", "decision", "probability", "p_value", "rank"]
+    run = run_of(tmp_path / "run", scores=("noise_norm_first", "entropy_e"))
+    schema = MITIGATED if folder == MITIGATED_FOLDER else VERDICTS
+    row = {"caption_id": "a", "verdict": "verbatim", "n_references": 1, "verified_at": 1.0}
+    table = pa.Table.from_pylist([row], schema)
+    for name in [*names, *taken, "x" * 10_000]:
+        table = table.append_column(name, pa.array(["other"]))
+    commits = verdict_commits(Store(run), folder)
+    commits.commit("v", [Output(f"{folder}/tables", table)], notes={"verified_at": 1.0})
+    view = folder if folder == "mitigated" else "verdicts"
+    assert open_run(run).query(f"SELECT verdict FROM {view}").to_pylist() == [
+        {"verdict": "verbatim"}
+    ]
+    for command in (("rank", run), ("sql", run, f"FROM {view}", "--json")):
+        called(*command)
+    called("curate", run, "--out", str(tmp_path / "list"), "--force")
+    tables = open_run(run)
+    gather(run, tables, read_policy("default"), None, 10)
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "list"}
+
+
+@pytest.mark.parametrize("name", ["a\0b", ""])
+def test_a_verdict_column_that_sql_cannot_name_is_an_error(tmp_path: Path, name: str) -> None:
+    run = run_of(tmp_path)
+    table = pa.table({"caption_id": ["a"], "verdict": ["none"], "verified_at": [1.0], name: ["x"]})
+    verdict_commits(Store(run)).commit("v", [Output(f"{FOLDER}/tables", table)])
+    for command in (("rank", run), ("sql", run, "FROM verdicts")):
+        done = called(*command, check=False)
+        assert done.returncode in (0, 1)
+        assert done.stderr.count("\n") <= 4
+
+
+@pytest.mark.parametrize("name", ["reference_source", "images", "verdict", "verified_at"])
+def test_verdicts_of_other_types_are_refused_or_cast(tmp_path: Path, name: str) -> None:
+    run = run_of(tmp_path / "run", scores=("noise_norm_first", "entropy_e"))
+    columns = {"caption_id": ["a"], "verdict": ["none"], "verified_at": [1.0], name: [{"a": 1}]}
+    commits = verdict_commits(Store(run))
+    commits.commit("v", [Output(f"{FOLDER}/tables", pa.table(columns))])
+    for command in ("rank", "report"):
+        done = called(command, run, "--out", str(tmp_path / "out.csv"), check=False)
+        assert done.returncode in (0, 1)
+        assert done.stderr.count("\n") < 12
+
+
+def test_quoting_round_trips_every_representable_name() -> None:
     choose = random.Random(0)
     letters = "\"'\\;-/*$%{}()[] \n\t\x01aA1_é漢😀\u202e"
     names = ["".join(choose.choices(letters, k=choose.randint(1, 12))) for _ in range(500)]
@@ -99,7 +149,7 @@ def test_quoting_gives_back_every_name_that_sql_can_hold() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
-def test_names_that_sql_cannot_hold_are_refused(name: str) -> None:
+def test_names_that_sql_cannot_represent_are_refused(name: str) -> None:
     with pytest.raises(UserError, match="SQL cannot name"):
         identifier(name)
 
@@ -111,7 +161,7 @@ def test_another_run_is_attached_by_a_plain_free_name(tmp_path: Path, name: str)
         open_run(run, {name: run})
 
 
-def test_scores_that_are_no_parquet_are_one_line(tmp_path: Path) -> None:
+def test_scores_that_are_not_parquet_are_a_one_line_error(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
     for part in (tmp_path / "run" / "scores").iterdir():
         part.write_bytes(b"PAR1 nothing")
@@ -121,11 +171,11 @@ def test_scores_that_are_no_parquet_are_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf")])
-def test_a_calibration_s_weights_are_numbers(tmp_path: Path, weight: float) -> None:
+def test_weights_of_a_calibration_must_be_finite(tmp_path: Path, weight: float) -> None:
     run = run_of(tmp_path)
     binding = binding_of({"id": "f"})
     calibration = Calibration("file", binding, {"bos_mass": (weight,)}, 0.0, ())
-    with pytest.raises(UserError, match="file: its weights must be finite"):
+    with pytest.raises(UserError, match="file: weights must be finite"):
         open_run(run, calibration=calibration)
 
 

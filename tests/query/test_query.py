@@ -50,7 +50,7 @@ def tables(tmp_path: Path) -> RunTables:
     return open_run(make_run(tmp_path / "a run's folder"))
 
 
-def test_views_join_and_count_and_leave_references_out_of_the_ranking(tables: RunTables) -> None:
+def test_views_count_samples_and_ranking_omits_references(tables: RunTables) -> None:
     found = tables.query("SELECT caption_id, n_samples FROM captions ORDER BY ALL").to_pylist()
     assert [(row["caption_id"], row["n_samples"]) for row in found] == [
         ("a", 3), ("b", 1), ("c", 0), ("d", 2),
@@ -71,7 +71,7 @@ def test_rank_orders_by_the_decision_signal_with_ties_by_id(tables: RunTables) -
     assert [row["reasons"] for row in rows] == [[], [], []], "three captions have no top 1 %"
 
 
-def test_without_a_calibration_the_reasons_are_the_signals_in_their_top_1_percent(
+def test_reasons_without_a_calibration_are_the_top_1_percent(
     tmp_path: Path,
 ) -> None:
     others = [(f"e{k:03d}", f"caption {k}", 1, -9.0, 0.95, 0.1, False) for k in range(150)]
@@ -107,13 +107,13 @@ def test_rank_takes_top_where_and_min_samples(tables: RunTables) -> None:
 @pytest.mark.parametrize(
     ("by", "where", "message"),
     [
-        ("caption", "true", "no signal of this run to rank by"),
-        ('x" FROM scores; --', "true", "no signal of this run"),
+        ("caption", "true", "this run has no such signal to rank by"),
+        ('x" FROM scores; --', "true", "this run has no such signal"),
         (None, "true); DROP VIEW ranked; SELECT (1", "SQL"),
         (None, "no_such_column > 1", "no_such_column"),
     ],
 )
-def test_rank_refuses_what_is_no_signal_and_no_predicate(tables, by, where, message) -> None:
+def test_rank_refuses_invalid_signals_and_predicates(tables, by, where, message) -> None:
     with pytest.raises(UserError, match=message):
         rank(tables, by=by, where=where)
 
@@ -141,12 +141,12 @@ def test_only_one_select_over_the_runs_own_files_is_allowed(tables: RunTables, s
         tables.query(sql)
 
 
-def test_captions_are_data_whatever_they_say(tables: RunTables) -> None:
+def test_captions_are_never_run_as_sql(tables: RunTables) -> None:
     rows = tables.query("SELECT caption FROM captions WHERE caption = $c", {"c": ROWS[1][1]})
     assert rows.to_pylist() == [{"caption": ROWS[1][1]}]
 
 
-def test_a_parameter_that_is_unknown_or_of_the_wrong_kind_is_refused() -> None:
+def test_an_unknown_or_wrongly_typed_parameter_is_refused() -> None:
     query = library()["rank"]
     assert query.bind({"top": "5"}) == {"top": 5, "min_samples": 0}
     with pytest.raises(UsageError, match="it has top, min_samples"):

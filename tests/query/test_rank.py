@@ -1,4 +1,4 @@
-"""What rank says of a caption, and by which of its ways."""
+"""The columns of the ranking, and how its query is planned."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from scanner.query import RunTables, open_run
 from scanner.query.calibrated import Calibration, SignalThreshold, binding_of
 from scanner.scoring.catalog import SIGNALS
 from tests.memscan import called
-from tests.query.questions import ask
+from tests.query.questions import named_rows
 from tests.query.runs import SCORES
 from tests.sealed import seal_run
 
@@ -29,10 +29,10 @@ CALIBRATION = Calibration(
 )
 
 
-def test_rank_shows_probability_near_duplicates_and_the_thresholds_that_are_crossed(
+def test_rank_shows_probability_cluster_and_exceeded_thresholds(
     run: str,
 ) -> None:
-    first, second, third, _ = ask(open_run(run, calibration=CALIBRATION), "rank")
+    first, second, third, _ = named_rows(open_run(run, calibration=CALIBRATION), "rank")
     assert first["probability"] == pytest.approx(1 / (1 + math.exp(-1)))
     assert second["probability"] == pytest.approx(0.5)
     assert first["cluster"] == second["cluster"]
@@ -45,20 +45,20 @@ def test_rank_shows_probability_near_duplicates_and_the_thresholds_that_are_cros
 
 
 @pytest.mark.parametrize("least", ["1", "2"])
-def test_rank_counts_samples_only_where_it_is_asked_to(tables: RunTables, least: str) -> None:
-    rows = ask(tables, "rank", min_samples=least, top="2")
+def test_rank_counts_samples_only_if_requested(tables: RunTables, least: str) -> None:
+    rows = named_rows(tables, "rank", min_samples=least, top="2")
     found = {"1": [("a", 0.75), ("b", 0.5)], "2": [("a", 0.5), ("c", 0.0)]}
     assert [(row["caption_id"], row["percentile"]) for row in rows] == found[least]
 
 
-def test_a_list_longer_than_one_pass_keeps_is_ranked_alike(tables: RunTables) -> None:
-    assert ask(tables, "rank", top="100001") == ask(tables, "rank")
+def test_a_list_longer_than_one_pass_is_ranked_the_same(tables: RunTables) -> None:
+    assert named_rows(tables, "rank", top="100001") == named_rows(tables, "rank")
 
 
 def test_a_reference_that_a_later_plan_trains_on_is_ranked(run: str, tmp_path: Path) -> None:
     extended = tmp_path / "extended"
     shutil.copytree(run, extended)
-    assert "r" not in {row["caption_id"] for row in ask(open_run(str(extended)), "rank")}
+    assert "r" not in {row["caption_id"] for row in named_rows(open_run(str(extended)), "rank")}
     (extended / "plan-0002.json").write_text("{}")
     manifest = json.loads((extended / "manifest-0001.json").read_text())
     samples = extended / manifest["samples"][0]
@@ -67,7 +67,7 @@ def test_a_reference_that_a_later_plan_trains_on_is_ranked(run: str, tmp_path: P
     pq.write_table(
         pa.concat_tables([table, pa.Table.from_pylist([trained], table.schema)]), samples
     )
-    first = ask(open_run(str(extended)), "rank")[0]
+    first = named_rows(open_run(str(extended)), "rank")[0]
     assert (first["caption_id"], first["n_samples"]) == ("r", 1)
 
 
@@ -82,7 +82,7 @@ def test_a_reference_that_a_later_plan_trains_on_is_ranked(run: str, tmp_path: P
         (("summary_mass",), "summary_mass", "highest"),
     ],
 )
-def test_the_strongest_signal_of_a_run_decides_and_is_named(
+def test_the_strongest_signal_ranks_and_is_logged(
     tmp_path: Path, signals: tuple[str, ...], decides: str, first: str
 ) -> None:
     fields = [SCORES.field(name) for name in ("caption_id", "seeds", "truncated")]

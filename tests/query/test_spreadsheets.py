@@ -1,4 +1,4 @@
-"""Lists for spreadsheets: no cell begins as a formula does, and nothing else changes."""
+"""Lists for spreadsheets: no cell starts a formula, and nothing else changes."""
 
 import csv
 from pathlib import Path
@@ -17,7 +17,7 @@ BEGIN_FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1"
 HARMLESS = ["", " =1", "a=1", "'=1", "1-1", "caption"]
 
 
-def test_what_begins_a_formula_gets_an_apostrophe_and_no_more() -> None:
+def test_only_cells_that_start_a_formula_get_an_apostrophe() -> None:
     assert [text_cell(cell) for cell in BEGIN_FORMULAS] == [f"'{cell}" for cell in BEGIN_FORMULAS]
     assert [text_cell(cell) for cell in HARMLESS] == HARMLESS
     cells = [*BEGIN_FORMULAS, *HARMLESS]
@@ -45,7 +45,7 @@ def _cells(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("safe", [False, True])
-def test_a_removal_list_is_safe_if_asked_and_its_parquet_exact(
+def test_csv_safe_changes_the_csv_list_and_not_the_parquet(
     safe: bool, run: str, tmp_path: Path
 ) -> None:
     given = policy(rule("loud", "noise_norm_first > 5", "drop"))
@@ -57,7 +57,7 @@ def test_a_removal_list_is_safe_if_asked_and_its_parquet_exact(
     assert set(exact) <= set(BEGIN_FORMULAS)
 
 
-def test_sql_and_rank_write_csv_that_is_safe_if_asked(run: str, tmp_path: Path) -> None:
+def test_sql_and_rank_write_safe_csv_with_csv_safe(run: str, tmp_path: Path) -> None:
     query = 'SELECT caption, -1 AS number, 1 AS "=name" FROM captions'
     for words in (("sql", run, query), ("rank", run)):
         out = tmp_path / f"{words[0]}.csv"
@@ -72,4 +72,4 @@ def test_sql_and_rank_write_csv_that_is_safe_if_asked(run: str, tmp_path: Path) 
     assert "'=1+1" not in shown.stdout
     refused = called("sql", run, query, "--csv-safe", check=False)
     assert refused.returncode == 2
-    assert "--csv-safe: only csv needs it, and this is table" in refused.stderr
+    assert "--csv-safe: the format must be csv, got table" in refused.stderr

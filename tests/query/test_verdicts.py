@@ -1,4 +1,4 @@
-"""Verdicts join a run through commits; the newest one of a caption holds."""
+"""Verdicts join a run through commits; a caption's newest one counts."""
 
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,13 @@ def seen(run: str) -> dict[str, str]:
     return {row["caption_id"]: row["verdict"] for row in rows}
 
 
-def test_a_run_without_verdicts_has_an_empty_view_with_every_column(run: str) -> None:
+def test_a_run_without_verdicts_has_an_empty_verdicts_view(run: str) -> None:
     tables = open_run(run)
     assert tables.query("FROM verdicts").schema.names == VERDICTS.names
     assert len(tables.query(*precision())) == 0
 
 
-def test_the_newest_verdict_of_a_caption_holds(run: str) -> None:
+def test_the_newest_verdict_of_a_caption_counts(run: str) -> None:
     join(run, "bbb", 1.0, {"a": "none", "b": "verbatim"})
     join(run, "aaa", 2.0, {"a": "template", "x": "none"})
     assert seen(run) == {"a": "template", "b": "verbatim", "x": "none"}
@@ -59,7 +59,7 @@ def test_the_newest_verdict_of_a_caption_holds(run: str) -> None:
     assert seen(run) == {"a": "verbatim", "x": "none"}
 
 
-def test_mitigated_verdicts_are_told_by_their_strength_and_leave_the_plain_ones(run: str) -> None:
+def test_mitigated_verdicts_are_kept_apart_by_strength(run: str) -> None:
     join(run, "aaa", 1.0, {"a": "verbatim"})
     for name, at, strength in (("b", 2.0, "1"), ("c", 3.0, "2"), ("d", 4.0, "2")):
         rows = [{"caption_id": "a", "verdict": f"of {name}", "verified_at": at}]
@@ -77,7 +77,7 @@ def test_a_table_that_no_commit_names_is_not_read(run: str) -> None:
     assert seen(run) == {"a": "verbatim"}
 
 
-def test_another_runs_verdicts_are_attached_by_its_name(run: str, tmp_path: Path) -> None:
+def test_another_runs_verdicts_are_attached_by_name(run: str, tmp_path: Path) -> None:
     other = make_run(tmp_path / "other")
     join(other, "aaa", 1.0, {"a": "verbatim"})
     tables = open_run(run, {"other": other})
@@ -85,7 +85,7 @@ def test_another_runs_verdicts_are_attached_by_its_name(run: str, tmp_path: Path
     assert tables.query("FROM other.verdicts").num_rows == 1
 
 
-def test_precision_at_depth_counts_the_verified_ones_of_the_ranking(run: str) -> None:
+def test_precision_at_depth_counts_verified_captions(run: str) -> None:
     # The ranking is b, d, a.
     join(run, "aaa", 1.0, {"b": "verbatim", "a": "none", "elsewhere": "verbatim"})
     (row,) = open_run(run).query(*precision()).to_pylist()
@@ -97,7 +97,7 @@ def test_precision_at_depth_counts_the_verified_ones_of_the_ranking(run: str) ->
     assert row["precision_high"] == pytest.approx(0.9055, abs=1e-4)
 
 
-def test_captions_compared_with_no_image_stay_out_of_precision(run: str) -> None:
+def test_precision_excludes_captions_without_compared_images(run: str) -> None:
     # The ranking is b, d, a; the verdicts are as earlier releases wrote them.
     rows = [
         {"caption_id": "b", "verdict": "verbatim", "n_references": 0},
@@ -115,7 +115,7 @@ def test_captions_compared_with_no_image_stay_out_of_precision(run: str) -> None
     assert row["precision"] == pytest.approx(2 / 3)
 
 
-def test_precision_is_unknown_where_no_image_was_compared(run: str) -> None:
+def test_precision_is_null_without_compared_images(run: str) -> None:
     table = pa.Table.from_pylist(
         [{"caption_id": "b", "verdict": "seed-consistent", "n_references": 0, "verified_at": 1.0}],
         VERDICTS,

@@ -8,7 +8,7 @@ import pytest
 from scanner.calibration import Labels
 from scanner.curation import read_policy
 from scanner.errors import UserError
-from scanner.query import RunTables, Scanned, open_run
+from scanner.query import Coverage, RunTables, open_run
 from scanner.report import gather
 from tests.query.runs import SCORES, make_run
 from tests.sealed import seal_run
@@ -28,11 +28,11 @@ def run(tmp_path: Path) -> str:
         }
         for number, text in enumerate(TEXTS)
     ]
-    record = {"asked": {}, "model": {}}
+    record = {"options": {}, "model": {}}
     return make_run(tmp_path / "run", rows, record=record)
 
 
-def counted(tables: RunTables, run: str, labels: Labels | None) -> dict[str, int]:
+def pluralize(tables: RunTables, run: str, labels: Labels | None) -> dict[str, int]:
     """Count captions by kind in the histogram of one signal."""
     found = gather(run, tables, read_policy("default"), None, 10, labels)
     kinds: dict[str, int] = {}
@@ -44,18 +44,18 @@ def counted(tables: RunTables, run: str, labels: Labels | None) -> dict[str, int
 
 def test_labelled_captions_are_shown_separately(run: str) -> None:
     labels = Labels("caption", list(TEXTS), [True, True, False, True], [None] * 4)
-    found = counted(open_run(run), run, labels)
+    found = pluralize(open_run(run), run, labels)
     assert found == {"memorized, by label": 2, "other captions": 1}
 
 
 def test_without_labels_and_verdicts_there_is_one_kind(run: str) -> None:
-    assert counted(open_run(run), run, None) == {"other captions": 3}
+    assert pluralize(open_run(run), run, None) == {"other captions": 3}
 
 
 def test_labels_of_other_captions_are_refused(run: str) -> None:
     labels = Labels("caption", ["elsewhere"], [True], [None])
     with pytest.raises(UserError, match="none matches a caption"):
-        counted(open_run(run), run, labels)
+        pluralize(open_run(run), run, labels)
 
 
 def test_unscored_captions_are_counted_by_reason(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_unscored_captions_are_counted_by_reason(tmp_path: Path) -> None:
         SCORES,
     )
     rejects = [{"caption_id": "b", "stage": "scan", "reason": "nothing: to score"}]
-    record = {"inputs": {"limit": 3}, "asked": {}, "model": {}}
+    record = {"inputs": {"limit": 3}, "options": {}, "model": {}}
     run = seal_run(tmp_path / "run", samples, captions, scores, rejects=rejects, record=record)
     found = gather(run, open_run(run), read_policy("default"), None, 10).scanned
-    assert found == Scanned(
+    assert found == Coverage(
         samples=10, captions=5, planned=3, scored=1, rejected=1, limit=3, references=1
     )
     assert found.unscored == ("scan --limit 3", "1 rejected by the scan", "1 quarantined")
@@ -91,7 +91,7 @@ def test_unscored_captions_are_counted_by_reason(tmp_path: Path) -> None:
 
 def test_a_limit_above_the_caption_count_is_not_a_reason(tmp_path: Path) -> None:
     rows = [{"caption_id": "a", "caption": "a", "entropy_e": 1.0}]
-    record = {"inputs": {"limit": 9}, "asked": {}, "model": {}}
+    record = {"inputs": {"limit": 9}, "options": {}, "model": {}}
     run = make_run(tmp_path / "run", rows, record=record)
     assert gather(run, open_run(run), read_policy("default"), None, 10).scanned.unscored == ()
 

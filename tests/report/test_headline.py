@@ -1,16 +1,16 @@
 """The headline of a report, for every state of a run."""
 
-from scanner.query import Scanned
+from scanner.query import Coverage
 from scanner.report.expected import ExpectedMemorized
 from scanner.report.headline import NullSelection, VerdictCounts, headline
 
 NOTHING = VerdictCounts(0, 0, 0, 0)
 EXPECTED = ExpectedMemorized(captions=125.0, low=117.0, high=133.0, samples=4802.0, scored=826)
 UNKNOWN = ExpectedMemorized(None, None, None, None, 826)
-WHOLE = Scanned(
+WHOLE = Coverage(
     samples=9000, captions=826, planned=826, scored=826, rejected=0, limit=None, references=520
 )
-PART = Scanned(
+PART = Coverage(
     samples=9000, captions=826, planned=200, scored=200, rejected=0, limit=200, references=0
 )
 
@@ -18,7 +18,7 @@ PART = Scanned(
 def lines_of(
     expected: ExpectedMemorized = UNKNOWN,
     verdicts: VerdictCounts = NOTHING,
-    scanned: Scanned = WHOLE,
+    scanned: Coverage = WHOLE,
     null: NullSelection | None = None,
     doubtful: bool = False,
     rejects: int = 0,

@@ -23,7 +23,7 @@ VISIBLE = "#ranked tbody:visible"
 REASON = "noise_norm_first in the top 1 %"
 RECORD = {
     "model": {"name": "testbed", "revision": None},
-    "asked": {"model": "testbed", "model_config": None, "profile": "standard"},
+    "options": {"model": {"name": "testbed", "config": None}, "scoring": {"profile": "standard"}},
 }
 FINGERPRINT = {"seeds": 1, "steps": 50, "guidance": 7.5, "dtype": "float32"}
 

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from scanner.errors import UserError
-from scanner.models.loading import tokenizer_of
+from scanner.models.loading import local_tokenizer
+from scanner.models.spec import ModelSpec
 from scanner.report.thumbnails import image_roots, make_thumbnails
 from scanner.storage import Store
+from tests.logs import logged
 
 
 def save_image(path: Path) -> Path:
@@ -23,9 +25,9 @@ def thumbnails_of(
     run: Path, name: str, *input_roots: str, source: str | None = None
 ) -> tuple[dict, str]:
     row = {"caption_id": "c", "images": [name], "reference_source": source, "reference_row": 0}
-    messages: list[str] = []
     roots = image_roots({"inputs": {"captions": [str(run.parent / "data")]}}, input_roots)
-    thumbnails = make_thumbnails(Store(str(run)), [row], 1, roots, messages.append)
+    with logged() as messages:
+        thumbnails = make_thumbnails(Store(str(run)), [row], 1, roots)
     return thumbnails["c"], " ".join(messages)
 
 
@@ -73,7 +75,7 @@ def test_a_run_s_model_is_not_fetched_for_its_tokenizer() -> None:
         "simplecache::http://127.0.0.1:9/m",
     ):
         with pytest.raises(UserError, match="not fetched"):
-            tokenizer_of(name, None, None)
+            local_tokenizer(ModelSpec(name))
         with pytest.raises(UserError, match="not fetched"):
-            tokenizer_of("testbed", None, name)
-    assert tokenizer_of("testbed", None, None)
+            local_tokenizer(ModelSpec("testbed", config=name))
+    assert local_tokenizer(ModelSpec("testbed"))

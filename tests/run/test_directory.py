@@ -132,14 +132,15 @@ def test_captions_of_running_slices_are_counted_once(run: Run) -> None:
 
 def test_another_configuration_is_told_in_the_words_of_the_options(tmp_path: Path) -> None:
     run = Run(Store(str(tmp_path)))
-    kept = {"inputs": {}, "asked": {"profile": "standard"}, "fingerprint": {"signals": ["a", "b"]}}
+    scoring = {"scoring": {"profile": "standard"}}
+    kept = {"inputs": {}, "options": scoring, "fingerprint": {"signals": ["a", "b"]}}
     run.begin(kept)
-    run.begin({**kept, "asked": {"profile": None}})  # which comes to the same
+    run.begin({**kept, "options": {"scoring": {"profile": None}}})  # with the same fingerprint
     other = {**kept, "fingerprint": {"signals": ["a"]}}
     with pytest.raises(
         UserError, match=r"different are: profile \('standard' there, 'triage' here"
     ):
-        run.begin({**other, "asked": {"profile": "triage"}})
+        run.begin({**other, "options": {"scoring": {"profile": "triage"}}})
     with pytest.raises(UserError, match="different are: signals"):
         run.begin(other)
 

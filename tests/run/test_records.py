@@ -10,10 +10,12 @@ import pytest
 
 from jobs.status import main as status
 from scanner.errors import UserError
+from scanner.models import ModelSpec
 from scanner.query import open_run
 from scanner.run import Run
 from scanner.run.progress import Progress
 from scanner.run.records import DamagedFile
+from scanner.scoring import ScoringSpec
 from tests.curation.runs import loudness, make_run
 
 WRONG: list[Any] = [None, 7, "x", [1], {"a": 1}, -1, 1.5, True]
@@ -35,10 +37,11 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     top = tmp_path_factory.mktemp("records")
     (top / "d").mkdir()
     (top / "d/a.csv").write_text("key,caption\nk1,loud\nk2,quiet\n")
-    asked = {"model": "testbed", "model_config": None, "steps": 50, "dtype": "float32"}
-    record = {"asked": asked, "model": {"name": "testbed", "weights": "w"}}
+    model = {"name": "testbed", "config": None, "dtype": "float32"}
+    options = {"model": model, "scoring": {"steps": 50}}
+    record = {"options": options, "model": {"name": "testbed", "weights": "w"}}
     run = make_run(top / "run", loudness, captions=(str(top / "d"),), record=record)
-    progress = Progress(1, 2, running={"000000": 1}, happened=["x"])
+    progress = Progress(1, 2, running={"000000": 1}, events=["x"])
     progress.save(Run.existing(run))
     return Path(run)
 
@@ -151,6 +154,37 @@ def test_a_field_that_is_missing_is_named_where_it_is_used(sealed: Path) -> None
     assert record is not None
     with pytest.raises(DamagedFile, match=r"run\.json is damaged \(no revision\)"):
         record["model"]["revision"]
+
+
+def test_run_json_of_version_0_1_is_read(tmp_path: Path) -> None:
+    old = {
+        "inputs": {},
+        "asked": {
+            "model": "testbed",
+            "revision": None,
+            "model_config": "c",
+            "lora": None,
+            "lora_scale": 1.0,
+            "dtype": "auto",
+            "profile": "thorough",
+            "signals": ["entropy_e"],
+            "seeds": 3,
+            "steps": 50,
+            "guidance": 7.5,
+            "height": None,
+            "width": None,
+        },
+        "fingerprint": {"id": "f"},
+    }
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    record = Run.existing(str(tmp_path)).record()
+    assert record is not None
+    assert "asked" not in record
+    spec = ScoringSpec("thorough", ("entropy_e",), seeds=3)
+    assert record["options"] == {
+        "model": ModelSpec("testbed", config="c").to_json(),
+        "scoring": spec.to_json(),
+    }
 
 
 def test_other_files_among_the_commits_are_none(sealed: Path) -> None:

@@ -1,22 +1,37 @@
 """What a finished scan complains of, by its counts alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from scanner.run import Plan, Run
 from scanner.scan.config import ScanConfig
-from scanner.scan.drive import scan
-from scanner.scan.record import asked_of, what_is_scanned
+from scanner.scan.opening import open_scan
+from scanner.scan.record import inputs_record, options_record
+from scanner.scan.scan import scan
 from scanner.storage import Store
 
 
 def test_rows_that_were_never_downloaded_are_no_rejects_in_the_complaint(tmp_path: Path) -> None:
     config = ScanConfig(captions=("a.parquet",), out=str(tmp_path / "run"), model="testbed")
     run = Run(Store(config.out))
-    asked, inputs = asked_of(config), what_is_scanned(config)
-    run.begin({"inputs": inputs, "asked": asked, "fingerprint": {"id": "f"}})
+    options, inputs = options_record(config, config.model_spec), inputs_record(config)
+    run.begin({"inputs": inputs, "options": options, "fingerprint": {"id": "f"}})
     counts = {"rows": 100, "samples": 30, "rejects": 70, "not_downloaded": 50, "captions": 0}
     run.adopt(Plan((), (), (), (), (), counts | {"rejected_files": 0}, {}))
     run.seal()
-    assert [one.split(";")[0] for one in scan(config, print, print).complaints] == [
+    assert [one.split(";")[0] for one in scan(config, print).complaints] == [
         "20 of 50 rows were rejected"
     ]
+
+
+def test_a_finished_run_of_version_0_1_is_recognized(tmp_path: Path) -> None:
+    config = ScanConfig(captions=("a.parquet",), out=str(tmp_path / "run"), model="testbed")
+    run = Run(Store(config.out))
+    model, scoring = config.model_spec.to_json(), config.scoring_spec.to_json()
+    asked = {"model": model.pop("name"), "model_config": model.pop("config"), **model, **scoring}
+    run.begin({"inputs": inputs_record(config), "asked": asked, "fingerprint": {"id": "f"}})
+    counts = {"rows": 1, "samples": 1, "rejects": 0, "captions": 0, "rejected_files": 0}
+    run.adopt(Plan((), (), (), (), (), counts, {}))
+    run.seal()
+    assert open_scan(config).result
+    assert open_scan(replace(config, steps=20)).result is None

@@ -9,10 +9,15 @@ import pytest
 from scanner.errors import UserError
 from scanner.run import Run
 from scanner.scan.config import ScanConfig
-from scanner.scan.inherited import refuse_other_weights, with_model
-from scanner.scan.record import record_of
-from scanner.scan.setting import prepare
+from scanner.scan.preparation import prepare
+from scanner.scan.record import (
+    choose_model,
+    log_inherited,
+    refuse_other_weights,
+    run_record,
+)
 from scanner.storage import Store
+from tests.logs import logged
 from tests.memscan import called
 
 EARLIER = {
@@ -29,32 +34,35 @@ EARLIER = {
 @pytest.fixture
 def earlier(tmp_path: Path) -> str:
     run = Run(Store(str(tmp_path / "earlier")))
-    asked = {"model_config": "config", "lora": "lora.safetensors", "lora_scale": 0.5}
-    run.begin({"inputs": {}, "asked": asked, "model": EARLIER, "fingerprint": {"id": "f"}})
+    options = {"model": {"config": "config", "lora": "lora.safetensors", "lora_scale": 0.5}}
+    run.begin({"inputs": {}, "options": options, "model": EARLIER, "fingerprint": {"id": "f"}})
     return str(tmp_path / "earlier")
 
 
 def test_the_model_is_that_of_the_earlier_run(earlier: str) -> None:
-    said: list[str] = []
-    config = with_model(ScanConfig(captions_from=earlier), said.append)
-    assert (config.model, config.revision) == (EARLIER["name"], EARLIER["revision"])
-    assert config.model_config == EARLIER["model_config"]
-    assert (config.lora, config.lora_scale) == (EARLIER["lora"], EARLIER["lora_scale"])
-    (line,) = said
+    config = ScanConfig(captions_from=earlier, dtype="float16")
+    model = choose_model(config)
+    with logged() as lines:
+        log_inherited(config, model)
+    assert (model.name, model.revision) == (EARLIER["name"], EARLIER["revision"])
+    assert model.config == EARLIER["model_config"]
+    assert (model.lora, model.lora_scale) == (EARLIER["lora"], EARLIER["lora_scale"])
+    assert model.dtype == "float16", "its own"
+    (line,) = lines
     assert f"model {EARLIER['name']}, LoRA {EARLIER['lora']} times 0.5: that of {earlier}" in line
 
 
 def test_options_that_are_given_win_over_the_earlier_run(earlier: str) -> None:
     given = ScanConfig(captions_from=earlier, model="testbed")
-    assert with_model(given, print) == given
-    other = with_model(ScanConfig(captions_from=earlier, lora="mine"), print)
-    assert (other.model, other.lora, other.lora_scale) == (EARLIER["name"], "mine", 1.0)
-    weaker = with_model(ScanConfig(captions_from=earlier, lora_scale=0.1), print)
+    assert choose_model(given) == given.model_spec
+    other = choose_model(ScanConfig(captions_from=earlier, lora="mine"))
+    assert (other.name, other.lora, other.lora_scale) == (EARLIER["name"], "mine", 1.0)
+    weaker = choose_model(ScanConfig(captions_from=earlier, lora_scale=0.1))
     assert (weaker.lora, weaker.lora_scale) == (EARLIER["lora"], 0.1)
 
 
 def test_without_an_earlier_run_it_is_the_documented_default() -> None:
-    model = with_model(ScanConfig(captions=("a.csv",)), print).model
+    model = choose_model(ScanConfig(captions=("a.csv",))).name
     assert model == "CompVis/stable-diffusion-v1-4"
     shown = " ".join(called("scan", "--help").stdout.replace("│", " ").split())
     assert f"{model} by default" in shown
@@ -71,7 +79,7 @@ def test_a_model_that_has_changed_since_is_refused(earlier: str) -> None:
 
 def test_a_run_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run here"):
-        with_model(ScanConfig(captions_from=str(tmp_path / "none")), print)
+        choose_model(ScanConfig(captions_from=str(tmp_path / "none")))
 
 
 def test_a_run_records_its_model_with_absolute_paths(
@@ -79,7 +87,7 @@ def test_a_run_records_its_model_with_absolute_paths(
 ) -> None:
     monkeypatch.chdir(random_models["sd1"].parent)
     config = ScanConfig(model=random_models["sd1"].name, device="cpu")
-    setting = prepare(config, lambda _: None)
-    model = json.loads(json.dumps(record_of(setting, {}, {})))["model"]
+    prepared = prepare(config)
+    model = json.loads(json.dumps(run_record(prepared, {}, {})))["model"]
     assert model["name"] == str(random_models["sd1"])
     assert (model["lora"], model["lora_scale"], model["model_config"]) == (None, 1.0, None)

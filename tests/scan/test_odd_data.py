@@ -16,8 +16,9 @@ from scanner.scan.config import ScanConfig
 from scanner.scan.plan import stages
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
-from scanner.scan.plan_scan import say_notes
+from scanner.scan.plan_scan import log_notes
 from scanner.storage import Store
+from tests.logs import logged
 
 
 def _planned(tmp_path: Path, **options) -> tuple[Plan, list[dict]]:
@@ -28,10 +29,10 @@ def _planned(tmp_path: Path, **options) -> tuple[Plan, list[dict]]:
     return plan, pa.concat_tables(tables).to_pylist()
 
 
-def _said(plan: Plan) -> list[str]:
-    said: list[str] = []
-    say_notes(plan, said.append)
-    return said
+def _logged_notes(plan: Plan) -> list[str]:
+    with logged() as lines:
+        log_notes(plan)
+    return lines
 
 
 def test_rejects_for_quotes_are_counted_in_lines_and_said(tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_rejects_for_quotes_are_counted_in_lines_and_said(tmp_path: Path) -> Non
     (tmp_path / "a.csv").write_text("caption,key\n" + "".join(lines))
     plan, samples = _planned(tmp_path, captions=(str(tmp_path / "a.csv"),))
     assert (plan.counts["rows"], plan.counts["rejects"], len(samples)) == (1000, 10, 990)
-    assert _said(plan) == [f"{tmp_path / 'a.csv'}: 10 {UNCLOSED_ROWS}"]
+    assert _logged_notes(plan) == [f"{tmp_path / 'a.csv'}: 10 {UNCLOSED_ROWS}"]
 
 
 def test_the_planned_quoting_is_kept_per_file(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_a_sample_without_a_caption_in_its_json_has_that_of_its_txt(
     assert sorted(captions) == ["json 0", "txt 1", "txt 2"]
     (reject,) = pq.read_table(tmp_path / "run" / plan.rejects[0]).to_pylist()
     assert reject["reason"] == "caption must be text, got number"
-    assert _said(plan) == [f"{tmp_path / 'a.tar'}: 1 {SKIPPED}"]
+    assert _logged_notes(plan) == [f"{tmp_path / 'a.tar'}: 1 {SKIPPED}"]
 
 
 def test_keys_and_kept_columns_of_any_type_are_text(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_a_named_column_that_no_row_has_is_said(tmp_path: Path) -> None:
     keep = ("url", "ulr")
     plan, samples = _planned(tmp_path, captions=(str(tmp_path / "a.jsonl"),), keep=keep)
     assert {row["ulr"] for row in samples} == {None}
-    (said,) = _said(plan)
+    (said,) = _logged_notes(plan)
     assert "1,200 rows, in all of which ulr is null" in said
 
 
@@ -132,7 +133,7 @@ def test_notes_on_many_files_are_cut_short(tmp_path: Path) -> None:
     for k in range(8):
         (data / f"{k}.csv").write_text('caption,key\na,1\n"b,2\n')
     plan, _ = _planned(tmp_path, captions=(str(data),))
-    assert _said(plan)[5:] == ["… and 3 more such notes; plan.json has them all"]
+    assert _logged_notes(plan)[5:] == ["… and 3 more such notes; plan.json has them all"]
 
 
 def test_a_value_that_cannot_be_converted_rejects_its_row(

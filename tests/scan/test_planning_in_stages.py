@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.status import main as status_command
-from scanner.cluster.work import Item, Work
+from scanner.cluster import Item, Outcome, Work
 from scanner.errors import UserError
 from scanner.run import Commits, Plan, Run
 from scanner.run.records import encode
@@ -22,7 +22,7 @@ from scanner.scan.config import ScanConfig
 from scanner.scan.plan import stages, units
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
-from scanner.scan.plan.stages import APART, run_here
+from scanner.scan.plan.stages import APART, execute_here
 from scanner.storage import Store
 from tests.scan.test_inputs_and_plan import normalisation
 
@@ -173,30 +173,30 @@ def test_what_lies_above_the_limit_is_not_grouped(tmp_path: Path, data: Path) ->
 def test_the_stages_work_can_be_sent_to_other_processes(tmp_path: Path, data: Path) -> None:
     def elsewhere(
         commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
-    ) -> dict[str, str]:
-        return run_here(*pickle.loads(pickle.dumps((commits, items, make_work))))
+    ) -> Outcome:
+        return execute_here(*pickle.loads(pickle.dumps((commits, items, make_work))))
 
     here = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
-    assert _shape(tmp_path / "b", _plan(tmp_path / "b", data, do_items=elsewhere)) == here
+    assert _shape(tmp_path / "b", _plan(tmp_path / "b", data, execute=elsewhere)) == here
 
 
 def _failing(stage: str, *which: str) -> Callable:
     """As a pool does it that gives some items up, those of a stage and of pieces read apart."""
 
-    def do_items(
-        commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
-    ) -> dict[str, str]:
+    def execute(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
         if not commits.folder.endswith((stage, APART)):
-            return run_here(commits, items, make_work)
-        run_here(commits, [item for item in items if item.id not in which], make_work)
-        return {item.id: "OutOfMemory: no room" for item in items if item.id in which}
+            return execute_here(commits, items, make_work)
+        others = [item for item in items if item.id not in which]
+        done = execute_here(commits, others, make_work).done
+        failed = {item.id for item in items} & set(which)
+        return Outcome(done, dict.fromkeys(failed, "OutOfMemory: no room"))
 
-    return do_items
+    return execute
 
 
 def test_a_unit_that_fails_for_good_is_unreadable_files(tmp_path: Path, data: Path) -> None:
     run = tmp_path / "run"
-    plan = _plan(run, data, do_items=_failing("read", "000000", "000000-00"))
+    plan = _plan(run, data, execute=_failing("read", "000000", "000000-00"))
     (reason,) = {row["reason"] for row in _table(run, plan.rejects)}
     assert reason == "unreadable file: OutOfMemory: no room"
     assert plan.counts["rejected_files"] == 1
@@ -214,14 +214,14 @@ def test_a_file_that_fails_takes_no_other_of_its_unit_along(
         pq.write_table(table, tmp_path / f"{number:02d}.parquet")
     run = tmp_path / "run"
     lost = _failing("read", "000000", "000000-07")
-    plan = _plan(run, *sorted(tmp_path.glob("*.parquet")), do_items=lost)
+    plan = _plan(run, *sorted(tmp_path.glob("*.parquet")), execute=lost)
     (reject,) = _table(run, plan.rejects)
     assert reject["source"].endswith("07.parquet")
     assert plan.counts["samples"] == 39
     assert [file["url"] for file in plan.inputs] == sorted(map(str, tmp_path.glob("*.parquet")))
     shape = _shape(run, plan)
     (run / "planning/0000/apart/000000-03.0.json").unlink()
-    again = _plan(run, *sorted(tmp_path.glob("*.parquet")), do_items=lost)
+    again = _plan(run, *sorted(tmp_path.glob("*.parquet")), execute=lost)
     assert _shape(run, again) == shape, "resumed in the middle of what is read apart"
 
 
@@ -229,7 +229,7 @@ def test_captions_that_cannot_be_grouped_are_an_error_and_nothing_is_lost(
     tmp_path: Path, data: Path
 ) -> None:
     with pytest.raises(UserError, match=r"000001: OutOfMemory: no room.*same command again"):
-        _plan(tmp_path / "b", data, do_items=_failing("group", "000001"))
+        _plan(tmp_path / "b", data, execute=_failing("group", "000001"))
     undisturbed = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
     assert _shape(tmp_path / "b", _plan(tmp_path / "b", data)) == undisturbed
 
@@ -281,14 +281,14 @@ def test_status_shows_what_is_read_and_grouped_before_there_is_a_plan(
 
     def stops_after_one_range(
         commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
-    ) -> dict[str, str]:
+    ) -> Outcome:
         if commits.folder.endswith("group"):
-            run_here(commits, items[:1], make_work)
+            execute_here(commits, items[:1], make_work)
             raise KeyboardInterrupt
-        return run_here(commits, items, make_work)
+        return execute_here(commits, items, make_work)
 
     with pytest.raises(KeyboardInterrupt):
-        _plan(tmp_path / "run", data, do_items=stops_after_one_range)
+        _plan(tmp_path / "run", data, execute=stops_after_one_range)
     assert (units := len(list((tmp_path / "run/planning/0000/read").iterdir()))) > 2
     planning = status(run)["planning"]
     assert planning == {"units": units, "units_read": units, "ranges_grouped": 1}

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from scanner.run import Run
 from scanner.scan.config import ScanConfig
-from scanner.scan.drive import scan
+from scanner.scan.plan_scan import planning_executor
+from scanner.scan.scan import scan
 from scanner.storage import Store
 from tests.local_ray import local_ray
 from tests.memscan import called, memscan
@@ -77,20 +79,21 @@ def test_kill_9_of_the_driver_and_the_same_command_again_gives_the_same_table(
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
     assert Run.existing(str(out)).manifest() is None
-    assert "going on" in memscan(*words).stderr
+    assert "resuming" in memscan(*words).stderr
     assert_same(scores(str(out)), scores(undisturbed))
 
 
 def test_planning_on_the_pool_gives_the_same_run(
     undisturbed: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scanner.scan.plan_scan.POOL_FROM", 1)
+    planner = partial(planning_executor, pool_from=1)
+    monkeypatch.setattr("scanner.scan.scan.planning_executor", planner)
     out = str(tmp_path / "run")
     options = ScanConfig(captions=(str(data),), out=out, model="testbed", device="cpu")
-    scan(options, print, lambda _: None)
+    scan(options, lambda _: None)
     planned = Run.existing(out).store.names("planning/0000/read")
     read = json.loads(Run.existing(out).store.read(planned[0]))
-    assert ":" in read["notes"]["worker"]  # an actor's
+    assert not read["notes"]["worker"].endswith(f":{os.getpid()}")  # an actor's
     assert_same(scores(out), scores(undisturbed))
 
 

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from scanner.models import load_model
-from scanner.scan.options import ModelOptions
 from scanner.scoring import ScoreError, Scorer
-from scanner.scoring.scorer import GUIDANCE, STEPS
 from scanner.signals.attention import attention_entropy
-from tests.conftest import KINDS
+from tests.random_pipelines import KINDS
+from tests.scoring.counting import count_forwards
 
 CAPTIONS = [
     "a red apple on a table",
@@ -133,11 +132,6 @@ def test_what_is_no_text_is_named(scorer: Scorer) -> None:
         scorer.score(["a cat", None])
 
 
-def test_a_scan_s_options_have_the_scorer_s_defaults() -> None:
-    # They cannot share them: options show without loading torch.
-    assert (ModelOptions.steps, ModelOptions.guidance) == (STEPS, GUIDANCE)
-
-
 def test_every_column_documents_itself(scorer: Scorer) -> None:
     for field in scorer.schema:
         assert field.metadata[b"description"], field.name
@@ -167,8 +161,15 @@ def test_a_score_that_is_not_finite_is_a_reject_with_a_reason(random_models) -> 
         scorer.score(["a cat", "some poison"])
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+    ],
+)
 def test_out_of_memory_halves_the_batch_and_changes_no_score(
-    random_models, monkeypatch: pytest.MonkeyPatch
+    random_models, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     scorer = Scorer(load_model(str(random_models["sd1"])), batch_size=8)
     expected = scorer.score(CAPTIONS)
@@ -176,7 +177,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_score(
 
     def small_device(tokens, latent_shape):
         if len(tokens.ids_BL) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return encode(tokens, latent_shape)
 
     monkeypatch.setattr(scorer.model, "encode", small_device)
@@ -185,12 +186,10 @@ def test_out_of_memory_halves_the_batch_and_changes_no_score(
 
 
 def test_the_number_of_forwards_is_one_a_batch_and_seed_and_one_a_seed_for_the_empty_caption(
-    random_models,
+    random_models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer = Scorer(load_model(str(random_models["sd1"])), seeds=2, batch_size=4)
-    calls = []
-    hook = scorer.model.unet.register_forward_hook(lambda *_: calls.append(1))
+    calls = count_forwards(monkeypatch)
     scorer.score(CAPTIONS)
     scorer.score(CAPTIONS[:4])
-    hook.remove()
     assert len(calls) == 2 * (2 + 1) + 2

@@ -11,7 +11,10 @@ from diffusers import DDIMScheduler
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.scoring import Scorer
 from scanner.testbed import labels
-from tests.conftest import KINDS
+from tests.random_pipelines import KINDS
+from tests.scoring.counting import count_forwards
+
+pytestmark = pytest.mark.slow
 
 CAPTIONS = ["a red apple on a table", "The Great Wave", "x"]
 STEPS = 10
@@ -171,17 +174,12 @@ def empty_raw(model: DiffusionModel, x: torch.Tensor) -> torch.Tensor:
     ("profile", "seeds", "forwards"),
     [("triage", 1, 2), ("thorough", 1, 4), ("trajectory", 1, 4 + 18)],
 )
-def test_no_forward_runs_twice(random_models, profile: str, seeds: int, forwards: int) -> None:
+def test_no_forward_runs_twice(
+    random_models, monkeypatch: pytest.MonkeyPatch, profile: str, seeds: int, forwards: int
+) -> None:
     """Conditional branches, ε_∅ (or the shared prefix alone) once, both branches of later steps."""
     scorer = Scorer(load_model(str(random_models["sd1"])), profile, seeds=seeds, steps=STEPS)
-    calls: list[int] = []
-    forward = scorer.model.unet.forward
-
-    def counted(*arguments, **options):
-        calls.append(1)
-        return forward(*arguments, **options)
-
-    scorer.model.unet.forward = counted
+    calls = count_forwards(monkeypatch)
     scorer.score(CAPTIONS)
     assert len(calls) == forwards
 

@@ -33,7 +33,7 @@ def test_threads_that_share_a_file_read_where_each_has_sought(tmp_path: Path) ->
     file.close()
 
 
-def test_a_served_name_has_nothing_to_interpret_and_opens_its_file(tmp_path: Path) -> None:
+def test_a_served_name_needs_no_escaping_and_opens_its_file(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "a=b" / "[1]*"), single_writer=True)
     store.write("x?{y}.parquet", b"content")
     files = LiteralFiles()

@@ -66,7 +66,7 @@ def test_links_out_of_a_store_are_refused_inside_it_followed(tmp_path: Path) -> 
     ],
 )
 def test_other_kinds_of_location_are_refused_with_the_list(scheme: str) -> None:
-    with pytest.raises(UserError, match=r"no kind of location .* s3://, .*https://"):
+    with pytest.raises(UserError, match=r"is not supported.* s3://, .*https://"):
         split_url(f"{scheme}://host/x")
 
 
@@ -111,17 +111,17 @@ def test_roots_hold_what_captions_named_and_nothing_else(tmp_path: Path) -> None
     named = [f"{tmp_path}/d", f"{tmp_path}/g/*.csv", f"{tmp_path}/other/a.csv", "s3://b/data"]
     roots = Roots.of(named)
     for name in ("d/a.csv", "g/x1.csv", "g/sub/y.csv", "other/a.csv"):
-        assert roots.why_not(f"{tmp_path}/{name}") == ""
-    assert roots.why_not("s3://b/data/x.parquet") == ""
+        assert roots.why_refused(f"{tmp_path}/{name}") == ""
+    assert roots.why_refused("s3://b/data/x.parquet") == ""
     outside = ("d/../other/b.csv", "dd/a.csv", "other/b.csv")
     for url in (
         *(f"{tmp_path}/{name}" for name in outside),
         *("/etc/passwd", "s3://b/database/x", "s3://other/data/x", "https://b/data/x", "b/data/x"),
         "s3://b/data/../secret",
     ):
-        assert roots.why_not(url), url
-    assert Roots.of(named, [f"{tmp_path}/dd"]).why_not(f"{tmp_path}/dd/a.csv") == ""
+        assert roots.why_refused(url), url
+    assert Roots.of(named, [f"{tmp_path}/dd"]).why_refused(f"{tmp_path}/dd/a.csv") == ""
     (tmp_path / "d/a.csv").unlink()
     (tmp_path / "d/a.csv").symlink_to(tmp_path / "dd/a.csv")
-    assert "link" in roots.why_not(f"{tmp_path}/d/a.csv")
-    assert Roots.of(named, [f"{tmp_path}/dd"]).why_not(f"{tmp_path}/d/a.csv") == ""
+    assert "link" in roots.why_refused(f"{tmp_path}/d/a.csv")
+    assert Roots.of(named, [f"{tmp_path}/dd"]).why_refused(f"{tmp_path}/d/a.csv") == ""

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from scanner.storage import Listing, Store, is_transient, open_input, patient_s3, split_url
-from scanner.storage.patient_s3 import PatientS3
+from scanner.storage import Listing, Store, is_transient, open_input, retrying_s3, split_url
+from scanner.storage.retrying_s3 import RetryingS3
 from tests import servers
 from tests.servers import Server
 from tests.storage.answers import Answers
@@ -82,13 +82,13 @@ def test_every_operation_waits_for_a_killed_server_to_come_back(
     assert store.sizes("") == {"new": 1, "old": 3000, "part": 4}
 
 
-def test_patience_ends_with_the_error_itself_which_is_known_as_an_outage(
+def test_retries_end_with_the_original_error_marked_as_outage(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store("s3://bucket/run")
     store.write("x", b"1")
     server.kill()
-    monkeypatch.setattr(patient_s3, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(retrying_s3, "RETRY_SECONDS", 1.0)
     start = time.monotonic()
     with pytest.raises(EndpointConnectionError) as caught:
         store.read("x")
@@ -125,7 +125,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHT
     server.bad, server.requests = [], 0  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     point_to(server.server_port, monkeypatch)
-    monkeypatch.setattr(patient_s3, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(retrying_s3, "FIRST_WAIT_SECONDS", 0.01)
     yield server
     server.shutdown()
     server.server_close()
@@ -153,7 +153,7 @@ def test_throttling_and_broken_answers_are_tried_again(
     assert answers.bad == []  # type: ignore[attr-defined]
 
 
-def test_throttling_at_first_contact_is_waited_out_since_the_endpoint_answers(
+def test_throttling_at_first_contact_is_waited_out(
     answers: http.server.ThreadingHTTPServer,
 ) -> None:
     answers.bad = [(503, "SlowDown")] * 6  # type: ignore[attr-defined]
@@ -166,7 +166,7 @@ def test_a_lasting_outage_is_known_after_pickling(
     answers: http.server.ThreadingHTTPServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(patient_s3, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(retrying_s3, "RETRY_SECONDS", 0.05)
     answers.bad = [status] * 50  # type: ignore[attr-defined]
     with pytest.raises(OSError) as caught:  # noqa: PT011
         Store("s3://bucket/run").read("x")
@@ -189,7 +189,7 @@ def test_a_dropped_connection_can_be_pickled_without_its_request(
     answers: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a-session-token")
-    monkeypatch.setattr(patient_s3, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(retrying_s3, "RETRY_SECONDS", 0.05)
     store = Store("s3://bucket/run")
     store.read("x")
     answers.bad = ["reset"] * 50  # type: ignore[attr-defined]
@@ -228,7 +228,7 @@ def test_an_outage_reaches_the_caller_of_ray_as_one() -> None:
     assert not is_transient(RayTaskError("work", "traceback", ValueError("damaged")))
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error_not_an_empty_one(
+def test_a_folder_that_cannot_be_listed_is_an_error(
     answers: http.server.ThreadingHTTPServer,
 ) -> None:
     answers.bad = [(403, "AccessDenied")] * 9  # type: ignore[attr-defined]
@@ -238,7 +238,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error_not_an_empty_one(
 
 def test_a_failed_multipart_upload_is_aborted(server: Server, tmp_path: Path) -> None:
     fs, _ = split_url("s3://bucket/run")
-    assert isinstance(fs, PatientS3)
+    assert isinstance(fs, RetryingS3)
     big, part = os.urandom(11 << 20), 5 << 20
     fs.pipe_file("bucket/run/x", big, chunksize=part)
     with pytest.raises(OSError) as caught:  # noqa: PT011

@@ -117,7 +117,7 @@ def test_a_removed_folder_takes_all_of_its_files_and_no_others(store: Store) -> 
         store.remove_folder("")
 
 
-def test_what_killed_writers_left_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+def test_leftovers_of_killed_writers_go_open_writes_stay(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     store.write("a/done", b"1")
     left, at_work = (tmp_path / f"a/.x.csv.{digit * 32}" for digit in "0f")
@@ -135,14 +135,12 @@ def test_creating_the_same_content_again_counts_as_ones_own(store: Store) -> Non
     assert not store.create("commit.json", b"attempt 2")
 
 
-def test_an_uploaded_file_is_whole_and_files_are_opened_for_reading_only(
-    store: Store, tmp_path: Path
-) -> None:
+def test_an_upload_is_complete_and_files_open_read_only(store: Store, tmp_path: Path) -> None:
     (tmp_path / "local").write_bytes(b"part")
     store.upload(tmp_path / "local", "scores/part")
     assert store.read("scores/part") == b"part"
     assert store.sizes("scores") == {"scores/part": 4}
-    with pytest.raises(ValueError, match="for reading only"):
+    with pytest.raises(ValueError, match="read-only"):
         store.open("scores/part", "wb")
 
 
@@ -168,7 +166,7 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(
     assert list((tmp_path / "s/a").iterdir()) == []
 
 
-def test_a_file_that_outgrows_the_limit_names_itself_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_file_over_the_limit_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     program = (
         "import resource, sys; from scanner.storage import Store\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"

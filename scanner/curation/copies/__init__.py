@@ -1,1 +1,1 @@
-"""Cleaned copies of the input shards: without what a removal list removes, checked, committed."""
+"""Cleaned copies of the input shards, without the rows of a removal list."""

@@ -1,4 +1,4 @@
-"""A csv, tsv, jsonl or txt file without some of its rows: what stays is the same to the byte."""
+"""Copy a csv, tsv, jsonl or txt file without some rows; the remaining bytes are unchanged."""
 
 import io
 from collections.abc import Iterable, Iterator, Set
@@ -7,17 +7,17 @@ from pathlib import Path
 from scanner.captions.bounded_lines import LongLine, bounded_lines
 from scanner.captions.formats import ending_of
 from scanner.captions.records import Quoting, Record, records
-from scanner.curation.copies.packing import write_packed
+from scanner.curation.copies.reproducible_gzip import open_compressed
 from scanner.storage import open_input
 
 
 def clean_lines(source: Path, target: Path, removed: Set[int], quoting: Quoting | None) -> None:
-    """Write ``target``; rows are counted as the scan counts them, with quotes read as planned."""
-    with open_input(str(source), compression="infer") as raw, write_packed(target) as out:
+    """Write ``target``; rows are numbered as in the scan, with the same quoting."""
+    with open_input(str(source), compression="infer") as raw, open_compressed(target) as out:
         newline = "\n" if ending_of(source.name) == ".txt" else ""
         text = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline=newline)
-        found = bounded_lines(text, newline or "\r\n", keep=True)
-        for row, lines in _rows(str(source), found, quoting or "standard"):
+        bounded = bounded_lines(text, newline or "\r\n", keep=True)
+        for row, lines in _rows(str(source), bounded, quoting or "standard"):
             for line in () if row in removed else lines:
                 for data in _bytes_of(line):
                     out.write(data)
@@ -30,15 +30,17 @@ def _bytes_of(line: str) -> Iterable[bytes]:
 
 
 def _rows(url: str, text: Iterable[str], quoting: Quoting) -> Iterator[tuple[int, list[str]]]:
-    """Each row's number and its lines as they stand in the file, with blank ones before them; −1
-    is what is no row."""
-    found: Iterator[Record]
+    """Yield each row's number and its lines as in the file, including blank lines before them.
+
+    The header and trailing blank lines have the number -1.
+    """
+    rows: Iterator[Record]
     if ending_of(url) in (".jsonl", ".ndjson", ".txt"):
-        row, found = 0, ((line.strip(), [line]) for line in text)
+        row, rows = 0, ((line.strip(), [line]) for line in text)
     else:
-        row, found = -1, records(url, text, quoting)  # -1: the header
+        row, rows = -1, records(url, text, quoting)
     blank: list[str] = []
-    for content, lines in found:
+    for content, lines in rows:
         if not content:
             blank += lines
             continue

@@ -1,4 +1,4 @@
-"""Make the cleaned copy of one shard, after a look whether it is still the one scanned."""
+"""Make the cleaned copy of one shard, after checking that it has not changed since the scan."""
 
 import hashlib
 import shutil
@@ -16,11 +16,11 @@ from scanner.captions.formats import UnreadableFile, ending_of, read
 from scanner.captions.records import Quoting
 from scanner.captions.values import as_text
 from scanner.cluster import Result
-from scanner.curation.copies.beside import clean_beside
 from scanner.curation.copies.clean_lines import clean_lines
 from scanner.curation.copies.clean_parquet import clean_parquet
 from scanner.curation.copies.clean_tar import clean_tar
 from scanner.curation.copies.shards import Shard
+from scanner.curation.copies.sidecar import clean_sidecar
 from scanner.curation.removals import PARQUET, REMOVED
 from scanner.errors import UserError
 from scanner.storage import Roots, Store, open_input
@@ -30,8 +30,11 @@ REFUSED = "refused"
 
 @dataclass(frozen=True)
 class CleanWork:
-    """How to make the work in an actor: the removal list's directory, the copies', and where the
-    shards may lie."""
+    """Creates the work in an actor; picklable.
+
+    ``removals``: the removal list's directory; ``copies``: the destination; ``roots``: where shards
+    may be stored.
+    """
 
     removals: Store
     copies: Store
@@ -45,8 +48,8 @@ class CleanWork:
 class _Cleaner:
     """The work of --apply (scanner.cluster.Work).
 
-    A shard's copy is uploaded whole; the commit that follows holds its counts, or, of a shard
-    that is refused, why. Doing it twice gives the same bytes.
+    Uploads a shard's copy atomically; the commit that follows stores its counts, or why the shard
+    was refused. Idempotent: a repetition gives the same bytes.
     """
 
     removals: Store
@@ -60,7 +63,7 @@ class _Cleaner:
         try:
             return self._copy(prepared)
         except UserError as error:
-            # A result, not a failure: to try again at once would find the same.
+            # A result, not a failure: a retry would give the same error.
             return {REFUSED: str(error)}
 
     def finish(self, computed: dict[str, Any]) -> Result:
@@ -69,7 +72,7 @@ class _Cleaner:
     def _copy(self, shard: Shard) -> dict[str, Any]:
         self.roots.refuse_other(shard.source, "--apply")
         with tempfile.TemporaryDirectory() as folder:
-            source = _local(shard.source, Path(folder))
+            source = _download(shard.source, Path(folder))
             target = Path(folder, "clean", source.name)
             target.parent.mkdir()
             if shard.rows is None:
@@ -84,37 +87,38 @@ class _Cleaner:
         return {"source": shard.source, "target": shard.target, **counts, **written}
 
     def _clean(self, shard: Shard, source: Path, target: Path) -> dict[str, Any]:
-        listed = _listed(self.removals, shard.source)
-        rows = pc.unique(listed["row"]).to_pylist()
-        check_same(shard, source, listed)
+        removals = _removals(self.removals, shard.source)
+        rows = pc.unique(removals["row"]).to_pylist()
+        check_unchanged(shard, source, removals)
         write_clean(source, target, set(rows), shard.quoting)
         copied = read(str(target), [], quoting=shard.quoting)
         kept = sum(len(batch.rows) + len(batch.bad) for batch in copied)
         if kept + len(rows) != shard.rows:
             raise UserError(
-                f"{shard.source}: {shard.rows:,} rows without the {len(rows):,} to remove would be "
-                f"read as {kept:,}, so no cleaned copy was made: {_why(shard)}"
+                f"{shard.source}: a copy of the {shard.rows:,} rows without the {len(rows):,} to "
+                f"remove has {kept:,} rows, so no cleaned copy was made: {_why(shard)}"
             )
-        refused = clean_beside(shard, source, rows, self.copies, self.roots) if shard.beside else []
+        refused = (
+            clean_sidecar(shard, source, rows, self.copies, self.roots) if shard.has_sidecar else []
+        )
         counts = {"rows": shard.rows or 0, "removed": len(rows), "kept": kept}
-        said = {"names_refused": len(refused), "first_refused": "".join(refused[:1])}
-        return counts | (said if refused else {})
+        names = {"names_refused": len(refused), "first_refused": "".join(refused[:1])}
+        return counts | (names if refused else {})
 
 
 def _why(shard: Shard) -> str:
     if shard.quoting in ("standard", "needed"):
         return (
-            "a quote that opens in one row closes in another; mend the quotes, or scan the data "
-            "set again with --quoting none"
+            "a quote that opens in one row closes in another; fix the quotes, or scan the data set "
+            "again with --quoting none"
         )
-    return "the file changed while it was copied; run the same command again"
+    return "the file changed while it was copied; rerun the same command"
 
 
 def write_clean(
     source: Path, target: Path, removed: set[int], quoting: Quoting | None = None
 ) -> None:
-    """A copy of a file of any format that is scanned, without some of its rows; as it is, where
-    none goes."""
+    """Copy a file of any supported format without the rows ``removed``."""
     if not removed:
         shutil.copyfile(source, target)
         return
@@ -127,65 +131,66 @@ def write_clean(
         clean_lines(source, target, removed, quoting)
 
 
-def check_same(shard: Shard, source: Path, listed: pa.Table) -> None:
-    """Raises UserError unless the file has the rows that were scanned.
+def check_unchanged(shard: Shard, source: Path, removals: pa.Table) -> None:
+    """Raise UserError unless the file has the rows that were scanned.
 
-    Their number is looked at, and the key and the kept columns of every row that goes.
+    Compares the number of rows, and the key and the kept columns of every row to remove.
     """
-    names = {name.lower(): name for name in listed.column_names}
+    names = {name.lower(): name for name in removals.column_names}
     pairs = [(names[name], own) for name, own in shard.columns if name in names]
-    place = {row: at for at, row in enumerate(listed["row"].to_pylist())}
-    said = {name: listed[name].to_pylist() for name, _ in pairs}
+    index = {row: at for at, row in enumerate(removals["row"].to_pylist())}
+    scanned = {name: removals[name].to_pylist() for name, _ in pairs}
     rows = 0
     try:
-        wanted = list(dict.fromkeys(own for _, own in pairs))
-        for batch in read(str(source), wanted, quoting=shard.quoting):
+        columns = list(dict.fromkeys(own for _, own in pairs))
+        for batch in read(str(source), columns, quoting=shard.quoting):
             rows += len(batch.rows) + len(batch.bad)
             for name, own in pairs:
-                _compare(shard, batch, own, said[name], place)
+                _compare(shard, batch, own, scanned[name], index)
     except UnreadableFile as error:
         raise UserError(
             f"{shard.source}: cannot be read to its end ({error}), so no cleaned copy was made; "
-            "mend the file or leave it out of the training set"
+            "fix the file or remove it from the training set"
         ) from error
     except ValueError as error:
         raise _changed(shard, str(error)) from error
     if rows != shard.rows:
-        raise _changed(shard, f"it has {rows:,} rows, and {shard.rows:,} were scanned")
+        raise _changed(shard, f"it has {rows:,} rows, but {shard.rows:,} were scanned")
 
 
 def _compare(
-    shard: Shard, batch: Batch, column: str, said: list[str | None], place: dict[int, int]
+    shard: Shard, batch: Batch, column: str, scanned: list[str | None], index: dict[int, int]
 ) -> None:
-    rows = [(at, place[row]) for at, row in enumerate(batch.rows) if row in place]
-    if not rows:
+    """Raise UserError if a removed row's value differs from ``scanned``; ``index``: by row."""
+    pairs = [(at, index[row]) for at, row in enumerate(batch.rows) if row in index]
+    if not pairs:
         return
-    found = as_text(batch.columns[column])
-    for at, there in rows:
-        if said[there] is not None and found[at].as_py() != said[there]:
+    values = as_text(batch.columns[column])
+    for at, expected in pairs:
+        if scanned[expected] is not None and values[at].as_py() != scanned[expected]:
             raise _changed(
                 shard,
-                f"row {batch.rows[at]} has {column} = {found[at].as_py()!r}, and "
-                f"{said[there]!r} was scanned",
+                f"row {batch.rows[at]} has {column} = {values[at].as_py()!r}, but "
+                f"{scanned[expected]!r} was scanned",
             )
 
 
 def _changed(shard: Shard, why: str) -> UserError:
     return UserError(
-        f"{shard.source}: not the file that was scanned: {why}; no cleaned copy was made. Scan the "
-        "data set again, or put the file back"
+        f"{shard.source}: changed since the scan: {why}; no cleaned copy was made. Scan the data "
+        "set again, or restore the file"
     )
 
 
-def _listed(removals: Store, source: str) -> pa.Table:
-    """The rows of a source to remove, with what the list says of them."""
-    with removals.open(PARQUET) as file:
-        chosen = (pc.field("source") == source) & pc.field("action").isin(REMOVED)
-        return pq.read_table(file, filters=chosen)
+def _removals(store: Store, source: str) -> pa.Table:
+    """Read the rows of the removal list that remove samples of a source."""
+    with store.open(PARQUET) as file:
+        condition = (pc.field("source") == source) & pc.field("action").isin(REMOVED)
+        return pq.read_table(file, filters=condition)
 
 
-def _local(url: str, folder: Path) -> Path:
-    """A shard on this machine's disk, where it is not there already."""
+def _download(url: str, folder: Path) -> Path:
+    """Return the path of a shard, downloaded to ``folder`` unless it is local."""
     if "://" not in url:
         return Path(url)
     copy = folder / url.rsplit("/", 1)[1]

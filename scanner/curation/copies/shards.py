@@ -1,4 +1,4 @@
-"""Which files a cleaned copy of the training set has, and where they go."""
+"""Plan the files of a cleaned copy of the training set."""
 
 import posixpath
 from collections.abc import Sequence
@@ -15,12 +15,13 @@ from scanner.storage import Roots, full_url
 
 @dataclass(frozen=True)
 class Shard:
-    """One input file: its URL, its name among the copies, and what the scan read in it.
+    """One input file: its URL ``source``, its path ``target`` among the copies, and how the scan
+    read it.
 
-    ``rows`` is None for a file that was left out whole, and is copied as it is. ``columns`` are
-    looked at in the rows that go, to see that they are still the ones scanned, by their names in
-    the removal list. ``beside``: img2dataset wrote the file, with its images in a tar or a folder
-    of the same name. ``quoting``: how the scan read the quotes of a csv or tsv.
+    ``rows``: None for a file that the scan skipped, which is copied unchanged. ``columns``: columns
+    compared in removed rows to detect changes, each by its names in the removal list and in the
+    file. ``has_sidecar``: img2dataset wrote the file, with its images in a tar or folder of the
+    same name. ``quoting``: how the scan read quotes in a csv or tsv file.
     """
 
     id: str
@@ -28,27 +29,27 @@ class Shard:
     target: str
     rows: int | None
     columns: tuple[tuple[str, str], ...] = ()
-    beside: bool = False
+    has_sidecar: bool = False
     quoting: Quoting | None = None
 
 
 def roots_of(run: Run, input_roots: Sequence[str]) -> Roots:
-    """Where the inputs of a run may lie: below its scan's --captions, or below ``input_roots``."""
+    """Return the roots of a run's inputs: its scan's --captions and ``input_roots``."""
     record = run.record()
     return Roots.of(recorded_roots(record) if record else (), input_roots)
 
 
 def shards_of(plan: Plan, apply: str, roots: Roots) -> list[Shard]:
-    """The input files of a run that were no references, in their order.
+    """Return the input files of a run in order, without reference files.
 
-    Raises UserError where the run read no files, where a file does not lie below ``roots``, and
-    where a copy would replace its own source.
+    Raises UserError if the run read no files, a file is not below ``roots``, or a copy would
+    overwrite its source.
     """
     files = [item for item in plan.inputs if "url" in item and not item["is_reference"]]
     if not files:
         raise UserError(
-            "--apply: this run scanned the captions of another run (--captions-from) and read no "
-            "files itself; curate that one, with --with for this run's scores"
+            "--apply: this run took its captions from another run (--captions-from) and read no "
+            "files; curate that run, and attach this one's scores with --with"
         )
     top = _common_folder([file["url"] for file in files])
     root = full_url(apply)
@@ -58,15 +59,15 @@ def shards_of(plan: Plan, apply: str, roots: Roots) -> list[Shard]:
         target = file["url"].removeprefix(top).replace("://", "/")
         if f"{root}/{target}" == file["url"]:
             raise UserError(
-                f"--apply {apply}: {file['url']} would be replaced by its own copy; name another "
-                "place"
+                f"--apply {apply}: the copy of {file['url']} would overwrite it; choose another "
+                "directory"
             )
         shards.append(_shard(f"{number:06d}", file, target, plan.columns.get(file["url"])))
     return shards
 
 
-def check_place(run: str, apply: str, input_roots: Sequence[str]) -> None:
-    """Raises UserError where no copies of what a sealed run read can go there; see shards_of."""
+def check_destination(run: str, apply: str, input_roots: Sequence[str]) -> None:
+    """Raise UserError if a sealed run's inputs cannot be copied to ``apply``; see shards_of."""
     opened = Run.existing(run)
     plan = opened.plan()
     assert plan is not None, "a sealed run has a plan"
@@ -76,28 +77,28 @@ def check_place(run: str, apply: str, input_roots: Sequence[str]) -> None:
 def _shard(name: str, file: dict[str, Any], target: str, columns: dict[str, Any] | None) -> Shard:
     if columns is None:
         return Shard(name, file["url"], target, None)
-    looked_at = {name_in_list(column).lower(): column for column in columns["keep"]}
+    compared = {name_in_list(column).lower(): column for column in columns["keep"]}
     if columns["key"]:
-        looked_at["key"] = columns["key"]
+        compared["key"] = columns["key"]
     return Shard(
         id=name,
         source=file["url"],
         target=target,
         rows=file["rows"],
-        columns=tuple(looked_at.items()),
-        beside=bool(columns["status"]),
+        columns=tuple(compared.items()),
+        has_sidecar=bool(columns["status"]),
         quoting=columns.get("quoting"),
     )
 
 
 def _common_folder(urls: Sequence[str]) -> str:
-    """What all URLs begin with, up to a slash; "" where they are in different stores."""
+    """Return the common prefix of all URLs, up to a slash; "" if they are in different stores."""
     folders = [posixpath.dirname(url).split("/") for url in urls]
     common = []
     for parts in zip(*folders, strict=False):
         if len(set(parts)) > 1:
             break
         common.append(parts[0])
-    found = "/".join(common) + "/" if common else ""
-    # Less than a store's name is no folder.
-    return "" if found.endswith(":/") or found.endswith("://") else found
+    folder = "/".join(common) + "/" if common else ""
+    # A scheme without a store's name is not a folder.
+    return "" if folder.endswith(":/") or folder.endswith("://") else folder

@@ -1,7 +1,8 @@
 """Explain one caption: trace it next to held-out captions, and score it without each word."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from scanner.errors import UserError
 from scanner.evidence.explain.curves import Curve, bos_band, make_curves
 from scanner.evidence.explain.scores import RESCORED, Score, count_evidence, make_scores
-from scanner.evidence.explain.trace import Say, trace, trace_all
+from scanner.evidence.explain.trace import trace, trace_all
 from scanner.evidence.explain.word_evidence import (
     WordEvidence,
     ablate_word,
@@ -18,24 +19,11 @@ from scanner.evidence.explain.word_evidence import (
     split_words,
 )
 from scanner.models import Decode, DiffusionModel, Tokens
-from scanner.scoring import ScoreError, Scorer
-from scanner.scoring.scorer import GUIDANCE, STEPS
+from scanner.scoring import ScoreError, Scorer, ScoringSpec
+
+log = logging.getLogger("memscan.explain")
 
 PUBLISHED = "the signals' publications"
-
-
-@dataclass(frozen=True)
-class ExplainOptions:
-    """Settings of the denoising that scores and traces depend on.
-
-    ``seed``: of the initial noise; ``steps``, ``guidance``: of DDIM; ``height``, ``width``: pixels.
-    """
-
-    seed: int = 0
-    steps: int = STEPS
-    guidance: float = GUIDANCE
-    height: int | None = None
-    width: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +41,8 @@ class Explanation:
 
     caption: str
     model: dict[str, Any]
-    options: ExplainOptions
+    seed: int
+    scoring: ScoringSpec
     truncated: bool
     read_to: int
     tokens: list[str]
@@ -77,10 +66,10 @@ class Explanation:
 
     def record(self) -> dict[str, Any]:
         """Return everything except images as JSON values."""
-        images = ("heat_THW", "picture")
+        others = ("heat_THW", "picture", "seed", "scoring")
         record = {}
         for name, value in vars(self).items():
-            if name not in images:
+            if name not in others:
                 plain = value.tolist() if isinstance(value, Tensor) else value
                 record[name.rpartition("_")[0] if name[-1].isupper() else name] = plain
         for name in ("curves", "words"):
@@ -89,7 +78,15 @@ class Explanation:
             asdict(score) | {"side": score.side, "points": score.points, "evidence": score.evidence}
             for score in self.scores
         ]
-        return {**record, "options": asdict(self.options), "evidence": self.evidence}
+        spec = self.scoring
+        options = {
+            "seed": self.seed,
+            "steps": spec.steps,
+            "guidance": spec.guidance,
+            "height": spec.height,
+            "width": spec.width,
+        }
+        return {**record, "options": options, "evidence": self.evidence}
 
 
 def explain(
@@ -97,10 +94,10 @@ def explain(
     decode: Decode,
     caption: str,
     held_out: Sequence[str] = (),
-    options: ExplainOptions | None = None,
+    scoring: ScoringSpec | None = None,
+    seed: int = 0,
     directions: Mapping[str, int] | None = None,
     directions_from: str = PUBLISHED,
-    say: Say = lambda _: None,
 ) -> Explanation:
     """Explain what a model does with a caption.
 
@@ -109,29 +106,30 @@ def explain(
     lower, 0 if unknown; ``directions_from``: their source. Raises UserError if an output of the
     model is not finite.
     """
-    options = options or ExplainOptions()
+    spec = scoring or ScoringSpec()
     tokens = model.tokenize([caption])
     words = split_words(tokens)
-    scorer = _scorer(model, options, RESCORED)
-    say(
+    scorer = _scorer(model, spec, RESCORED)
+    log.info(
         f"scoring the caption, {len(words)} variants without a word, and {len(held_out)} held-out "
         "captions"
     )
     try:
         table = scorer.score([caption, *(ablate_word(caption, word) for word in words), *held_out])
-        gradients = _scorer(model, options, ("token_gradient",)).score([caption])
+        gradients = _scorer(model, spec, ("token_gradient",)).score([caption])
     except ScoreError as error:
         raise UserError(f"the model's scores are not finite: {error}") from error
-    say(f"tracing the caption over {options.steps} steps")
-    own_trace = trace(scorer.forwards, tokens, options.seed, heat=True)
-    others = trace_all(scorer.forwards, held_out, options.seed, scorer.batch_size, say)
+    log.info(f"tracing the caption over {spec.steps} steps")
+    own_trace = trace(scorer.forwards, tokens, seed, heat=True)
+    others = trace_all(scorer.forwards, held_out, seed, scorer.batch_size)
     row, gradient = table.slice(0, 1).to_pylist()[0], gradients["token_gradient"][0].as_py()
     n = int(tokens.n_B[0])
     abar_SNL = own_trace.abar_SNBL[:, :, 0]
     return Explanation(
         caption=caption,
         model={"family": model.family, "weights": model.weights, "layers": len(model.layers)},
-        options=options,
+        seed=seed,
+        scoring=spec,
         truncated=tokens.truncated[0],
         read_to=max((word.end for word in words), default=0),
         tokens=_texts(caption, tokens),
@@ -150,15 +148,8 @@ def explain(
     )
 
 
-def _scorer(model: DiffusionModel, options: ExplainOptions, signals: Sequence[str]) -> Scorer:
-    return Scorer(
-        model,
-        signals=signals,
-        steps=options.steps,
-        guidance=options.guidance,
-        height=options.height,
-        width=options.width,
-    )
+def _scorer(model: DiffusionModel, spec: ScoringSpec, signals: Sequence[str]) -> Scorer:
+    return Scorer.from_spec(model, replace(spec, signals=tuple(signals)))
 
 
 def _texts(caption: str, tokens: Tokens) -> list[str]:

@@ -4,7 +4,8 @@ Shapes: S steps, N cross-attention layers in execution order, B captions, L text
 latent pixels.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from scanner.probe import AttentionRecord, watch_attention
 from scanner.scoring.forwards import Forwards, at_latent_size
 from scanner.signals.noise import difference_norm
 
-Say = Callable[[str], None]
+log = logging.getLogger("memscan.explain")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def trace(forwards: Forwards, tokens: Tokens, seed: int, heat: bool = False) -> 
     with watch_attention(model.unet, model.layers) as record:
         record.keeps_whole = heat
         for step in forwards.denoise(text, seed, record):
-            abar.append(torch.stack(record.abar).cpu())
+            abar.append(record.abar_NBL.cpu())
             norms.append(difference_norm(step.difference_BCHW).cpu())
             if heat:
                 summed = summed + _heat(record, forwards.latent_shape[1:])
@@ -62,14 +63,14 @@ def trace(forwards: Forwards, tokens: Tokens, seed: int, heat: bool = False) -> 
 
 
 def trace_all(
-    forwards: Forwards, captions: Sequence[str], seed: int, batch_size: int, say: Say
+    forwards: Forwards, captions: Sequence[str], seed: int, batch_size: int
 ) -> Trace | None:
     """Trace captions in batches, and concatenate the traces; None for no captions."""
     if not captions:
         return None
     parts = []
     for start in range(0, len(captions), batch_size):
-        say(f"tracing held-out captions: {start} of {len(captions)} done")
+        log.info(f"tracing held-out captions: {start} of {len(captions)} done")
         batch = list(captions[start : start + batch_size])
         parts.append(trace(forwards, forwards.model.tokenize(batch), seed))
     return Trace(
@@ -85,5 +86,5 @@ def _heat(record: AttentionRecord, size: tuple[int, ...]) -> Tensor:
 
     Like the heat maps of Tang et al. 2023 (DAAM), but with bilinear interpolation.
     """
-    maps = [at_latent_size(whole[0].T, size) for whole in record.whole]
+    maps = [at_latent_size(whole[0].T, size) for whole in record.whole.values()]
     return torch.stack(maps).sum(0).cpu()

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from scanner.captions.caption_list import read_caption_list
 from scanner.captions.columns import CAPTION_NAMES
 from scanner.captions.identity import caption_id, is_caption_id
-from scanner.captions.listed import read_listed
 from scanner.errors import UserError
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.generation import Group
@@ -45,7 +45,9 @@ def choose(config: VerifyConfig, tables: RunTables, files: ModelFiles) -> list[t
         ids = table["caption_id"].to_pylist()
         refuse_other_ids(ids, config.run)
         return list(zip(ids, table["caption"].to_pylist(), strict=True))
-    name, values = read_listed(config.captions, "--captions", ("caption_id", *CAPTION_NAMES[0]))
+    name, values = read_caption_list(
+        config.captions, "--captions", ("caption_id", *CAPTION_NAMES[0])
+    )
     wanted = dict.fromkeys(values, "")
     if name == "caption_id":
         refuse_other_ids(values, f"--captions {config.captions}")

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import tyro
 
+from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
 from scanner.evidence.verify.image_path import names_of
 from scanner.evidence.verify.mitigated import Mitigation
 from scanner.evidence.verify.thresholds import Thresholds
-from scanner.scan.options import ActorOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +81,14 @@ class VerifyConfig(ActorOptions):
         """Raises UsageError for what no default can mend."""
         if self.seeds < 2:
             raise UsageError(f"--seeds {self.seeds}: agreement across seeds needs at least 2")
-        for name in ("top", "steps", "references", "batch_size"):
-            value = getattr(self, name)
+        for flag, value in (
+            ("--top", self.top),
+            ("--steps", self.steps),
+            ("--references", self.references),
+            ("--batch-size", self.batch_size),
+        ):
             if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+                raise UsageError(f"{flag} {value}: must be at least 1")
         self.check_actors()
         if self.guidance is not None and not 1 < self.guidance < 1000:
             raise UsageError(f"--guidance {self.guidance}: must be above 1 (and below 1000)")

@@ -1,30 +1,46 @@
 """Generate images from captions with the stock pipeline, and record its first prediction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from scanner.evidence.verify.mitigated import Mitigation
+from scanner.models import ModelSpec
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Settings that, with caption and seed, determine an image."""
 
-    model: str
-    revision: str | None
-    model_options: dict[str, Any]
+    model: ModelSpec
     weights: str
-    dtype: str
     seeds: int
     steps: int
     guidance: float
     height: int | None
     width: int | None
     mitigation: Mitigation | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as verification.json has it, whose hash names the verification."""
+        model = self.model
+        record = asdict(self) | {
+            "model": model.name,
+            "revision": model.revision,
+            "model_options": {
+                "model_config": model.config,
+                "lora": model.lora,
+                "lora_scale": model.lora_scale,
+            },
+            "dtype": model.dtype,
+        }
+        if self.mitigation is None:
+            # A plain verification keeps the name that it had before mitigation existed.
+            del record["mitigation"]
+        return record
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from scanner.captions.pictures import fitted
+from scanner.captions.images import resize_and_crop
 from scanner.errors import UserError
 from scanner.evidence.verify.measures import as_tensor
 from scanner.storage import fetch
@@ -47,7 +47,7 @@ class Embedding:
     def likeness(self, images_SCHW: Tensor, reference: Image.Image) -> float:
         """Return the mean cosine similarity of the images with a training image."""
         height, width = images_SCHW.shape[-2:]
-        target = as_tensor(fitted(reference, height, width))[None]
+        target = as_tensor(resize_and_crop(reference, height, width))[None]
         both = torch.cat([images_SCHW, target])
         scaled = torch.nn.functional.interpolate(
             both, size=(SIZE, SIZE), mode="bilinear", antialias=True

@@ -14,15 +14,16 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from scanner.cluster import Result
+from scanner.cluster.broken_devices import raise_broken_devices
 from scanner.credentials import without_secrets
 from scanner.evidence.verify.drawing import Recipe, draw
 from scanner.evidence.verify.embedding import Embedding
 from scanner.evidence.verify.measures import Agreement, agreement, as_image, likeness
 from scanner.evidence.verify.references import References
+from scanner.models.finding import find_same_model
 from scanner.models.pipeline import load_pipeline
 from scanner.run import Output
 from scanner.run.verdicts import MEASURES
-from scanner.scan.work import find_same_model, telling_broken_devices
 from scanner.storage import ImageHosts, Roots, Store
 
 PICTURE = 8
@@ -62,10 +63,10 @@ class GenerateWork:
         recipe = self.recipe
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
-        files = find_same_model(recipe.model, recipe.revision, recipe.model_options, recipe.weights)
+        files = find_same_model(recipe.model, recipe.weights)
         return Generator(
             self,
-            self.make_pipeline(files, recipe.dtype, self.device),
+            self.make_pipeline(files, recipe.model.dtype, self.device),
             Embedding(*self.embedding) if self.embedding else None,
             self.batch_size,
         )
@@ -107,7 +108,7 @@ class Generator:
         wanted = [(caption, seed) for _, caption in prepared.group.captions for seed in seeds]
         made: list[tuple[Tensor, Tensor]] = []
         start = 0
-        with telling_broken_devices():
+        with raise_broken_devices():
             while start < len(wanted):
                 part = wanted[start : start + self.batch_size]
                 try:
@@ -187,8 +188,11 @@ class Generator:
         recipe, names = self.how.recipe, []
         for seed, picture in enumerate(images):
             about = PngInfo()
-            for name in ("model", "weights", "steps", "guidance", "dtype"):
-                about.add_text(name, str(getattr(recipe, name)))
+            about.add_text("model", recipe.model.name)
+            about.add_text("weights", recipe.weights)
+            about.add_text("steps", str(recipe.steps))
+            about.add_text("guidance", str(recipe.guidance))
+            about.add_text("dtype", recipe.model.dtype)
             if recipe.mitigation:
                 about.add_text("mitigation", json.dumps(asdict(recipe.mitigation)))
             about.add_text("seed", str(seed))

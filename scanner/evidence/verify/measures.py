@@ -15,7 +15,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from scanner.captions.pictures import fitted
+from scanner.captions.images import resize_and_crop
 
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, table of scales
 TILES = 4
@@ -110,7 +110,7 @@ def likeness(images_SCHW: Tensor, references: list[Image.Image], cells: Tensor) 
     results = []
     hashes = [imagehash.phash(as_image(image)) for image in images_SCHW]
     for number, reference in enumerate(references):
-        cropped = fitted(reference, height, width)
+        cropped = resize_and_crop(reference, height, width)
         target = as_tensor(cropped).expand_as(images_SCHW)
         ssim, map_SCHW = structural_similarity_index_measure(
             images_SCHW,

@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from scanner.captions.formats import ending_of
-from scanner.captions.limits import IMAGE_BYTES
-from scanner.captions.parquet import Lost, bounded_batches, open_parquet
-from scanner.captions.pictures import (
-    PICTURE_NAMES,
-    TOO_LONG,
-    NotAPicture,
-    open_picture,
-    picture_bytes,
+from scanner.captions.images import (
+    IMAGE_DATA_COLUMNS,
+    TOO_LARGE,
+    NotAnImage,
+    image_bytes,
+    open_image,
 )
+from scanner.captions.limits import IMAGE_BYTES
+from scanner.captions.parquet import SkippedRows, bounded_batches, open_parquet
 from scanner.captions.webdataset import tar_files
 from scanner.errors import UserError
 from scanner.evidence.verify.image_path import WEB, UnsafeValue, filled
@@ -86,7 +86,7 @@ class References:
         return None
 
     def _next_to_captions(self, source: str, samples: list[Sample]) -> list[bytes | None]:
-        if why := self.roots and self.roots.why_not(source):
+        if why := self.roots and self.roots.why_refused(source):
             return self._miss_all(samples, f"{source} is refused: {why}; see --input-root")
         ending = ending_of(source)
         try:
@@ -108,11 +108,11 @@ class References:
             column = self._image_column(parquet.schema_arrow.names)
             if column:
                 values = _read_rows(file, parquet, column, {sample["row"] for sample in samples})
-                return [picture_bytes(values.get(sample["row"])) for sample in samples]
+                return [image_bytes(values.get(sample["row"])) for sample in samples]
         if self.column:
             return self._miss_all(samples, f"no column {self.column} in {source}")
         tar = source.removesuffix(".parquet") + ".tar"
-        if why := self.roots and self.roots.why_not_beside(tar):
+        if why := self.roots and self.roots.why_sidecar_refused(tar):
             return self._miss_all(samples, f"{tar} is refused: {why}; see --input-root")
         try:
             return self._from_tar(tar, samples, "key")
@@ -123,7 +123,7 @@ class References:
 
     def _image_column(self, columns: list[str]) -> str | None:
         names = {name.lower(): name for name in columns}
-        candidates = (self.column,) if self.column else PICTURE_NAMES
+        candidates = (self.column,) if self.column else IMAGE_DATA_COLUMNS
         return next((names[name.lower()] for name in candidates if name.lower() in names), None)
 
     def _from_tar(self, source: str, samples: list[Sample], by: str) -> list[bytes | None]:
@@ -144,15 +144,15 @@ class References:
         data = read(IMAGE_BYTES + 1)
         if len(data) <= IMAGE_BYTES:
             return data
-        self.problems[TOO_LONG] += 1
+        self.problems[TOO_LARGE] += 1
         return None
 
     def _decode(self, data: bytes | None) -> Image.Image | None:
         if data is None:
             return None
         try:
-            return open_picture(data, LARGEST_PIXELS)
-        except NotAPicture as error:
+            return open_image(data, LARGEST_PIXELS)
+        except NotAnImage as error:
             self.problems[f"unreadable image: {error.kind}"] += 1
             return None
 
@@ -175,7 +175,7 @@ def _read_rows(
         if any(start <= row < end for row in rows):
             first = start
             for batch in bounded_batches(file, parquet, [group], [column], BATCH_ROWS):
-                if isinstance(batch, Lost):
+                if isinstance(batch, SkippedRows):
                     raise ValueError(batch.reason)
                 inside = [row for row in rows if first <= row < first + len(batch)]
                 values |= {row: batch.column(0)[row - first].as_py() for row in inside}

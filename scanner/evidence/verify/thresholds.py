@@ -7,7 +7,7 @@ from scanner.errors import UsageError
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Thresholds of verdicts. ``python -m jobs.study_verdicts`` fitted the defaults on the first
+    """Thresholds of verdicts. ``python -m jobs.studies.verdicts`` fitted the defaults on the first
     half of the testbed (guidance 2, 20 steps, 4 seeds; see jobs/README.md). Refit them on your own
     labels for another model or image size."""
 

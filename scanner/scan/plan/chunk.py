@@ -75,6 +75,7 @@ class Chunk:
         self.bytes += sum(table.nbytes for table in (samples, spellings, *rejects))
 
     def outputs(self, staged: str) -> Iterator[Output]:
+        """Yield the tables to write, and release the spellings read."""
         if self.samples:
             yield Output("samples", pa.concat_tables(self.samples))
         if self.rejects:
@@ -124,7 +125,8 @@ def _spell(
     """
     good = np.ones(len(texts), bool)
     good[list(reasons)] = False
-    encoded = texts.filter(pa.array(good)).dictionary_encode()
+    # Filter only if something is dropped: each copy of long texts counts.
+    encoded = (texts.filter(pa.array(good)) if reasons else texts).dictionary_encode()
     which = encoded.indices.to_numpy()
     # Each spelling in a batch is normalised once.
     canon = [canonical(text) for text in encoded.dictionary.to_pylist()]
@@ -147,7 +149,8 @@ def _spell(
     chosen[places] = which
     none = np.ones(len(texts), bool)
     none[places] = ~full[which]
-    return ids.take(pa.array(chosen, mask=none)), table.filter(pa.array(full))
+    spellings = table if full.all() else table.filter(pa.array(full))
+    return ids.take(pa.array(chosen, mask=none)), spellings
 
 
 def _rejected(
@@ -203,12 +206,25 @@ def _not_downloaded(batch: Batch, columns: Columns) -> dict[int, str]:
 
 
 def _together(spellings: list[pa.Table]) -> pa.Table:
-    """Equal rows of several tables as one, sorted by caption_id."""
-    names = ["caption_id", "caption", "is_reference"]
-    found = (
-        pa.concat_tables(spellings)
-        .group_by(names, use_threads=False)
-        .aggregate([("canonical", "one"), ("n", "sum")])
-        .rename_columns([*names, "canonical", "n"])
-    )
-    return found.select(SPELLINGS.names).cast(SPELLINGS).sort_by("caption_id")
+    """Merge equal rows of several tables into one table, sorted by caption_id; empties the list.
+
+    Copies one column at a time and releases its source, since long captions fill a chunk.
+    """
+    rows = pa.concat_tables(spellings)
+    spellings.clear()
+    names = ["caption_id", "is_reference", "caption"]
+    # Brings equal rows together.
+    order = pc.sort_indices(rows, [(name, "ascending") for name in names])
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    repeats = np.ones(max(0, len(order) - 1), bool)
+    for name in names:
+        values = columns[name] = rows[name].take(order)
+        rows = rows.drop_columns(name)
+        repeats &= pc.equal(values[1:], values[:-1]).to_numpy()
+    first = np.flatnonzero(np.append(True, ~repeats)[: len(order)])
+    if len(first) < len(order):
+        columns = {name: values.take(pa.array(first)) for name, values in columns.items()}
+    counts = rows["n"].to_numpy()[order.to_numpy()]
+    columns["n"] = pa.array(np.add.reduceat(counts, first) if len(first) else counts)
+    columns["canonical"] = rows["canonical"].take(order.take(pa.array(first)))
+    return pa.table([columns[name] for name in SPELLINGS.names], schema=SPELLINGS)

@@ -59,7 +59,7 @@ class GroupWork:
             self.cutoff,
             self.row_group,
         )
-        for table in exactly(batches, self.row_group * ROW_GROUPS_PER_PART):
+        for table in rechunk(batches, self.row_group * ROW_GROUPS_PER_PART):
             rows = len(table) * GROUP_BYTES // max(1, table.nbytes)
             yield Output("captions", table, max(1, min(self.row_group, rows)))
 
@@ -99,7 +99,7 @@ def _as(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Rec
     return (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in batches)
 
 
-def exactly(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+def rechunk(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """The same captions in tables of exactly ``rows``, the last one, and those of PART_BYTES,
     shorter."""
     held: list[pa.Table] = []

@@ -10,9 +10,9 @@ from scanner.captions.formats import inspect, why_not_read
 from scanner.captions.records import QuotingOption
 from scanner.captions.sidecars import ABOUT_TAR, IN_TABLE, reads_table, table_beside
 from scanner.errors import UserError
-from scanner.run import Plan, Run
+from scanner.run import Plan
 from scanner.scan.config import ScanConfig
-from scanner.storage import Listing, Skipped, Store
+from scanner.storage import Listing, Skipped
 
 READERS = 16
 
@@ -39,14 +39,6 @@ class Inputs:
 
     files: tuple[Input, ...] = ()
     skipped: Skipped = field(default_factory=Skipped)
-
-
-def unread_inputs(config: ScanConfig) -> Inputs:
-    """The input files that the run of these options has not read yet, as :func:`choose_inputs`."""
-    if not config.out:
-        return choose_inputs(config)
-    plans = Run(Store(config.out, single_writer=True)).plans()
-    return Inputs() if plans and not config.extend else choose_inputs(config, plans)
 
 
 def choose_inputs(config: ScanConfig, earlier: Sequence[Plan] = ()) -> Inputs:

@@ -17,7 +17,7 @@ from scanner.run.directory import planning_folder
 from scanner.scan.plan.chunk import COUNTED, Canonical
 from scanner.scan.plan.inputs import Input, Inputs
 from scanner.scan.plan.ranges import id_bounds
-from scanner.scan.plan.stages import APART, DoItems, group_ranges, read_units, run_here
+from scanner.scan.plan.stages import APART, Execute, execute_here, group_ranges, read_units
 from scanner.scan.plan.units import Reading, cut
 from scanner.storage import Store
 
@@ -30,20 +30,20 @@ def make_plan(
     make_canonical: Callable[[], Canonical],
     slice_rows: Callable[[int], int],
     limit: int | None = None,
-    do_items: DoItems = run_here,
+    execute: Execute = execute_here,
     earlier: Sequence[Plan] = (),
 ) -> Plan:
     """Read the inputs, write samples, rejects and captions, and describe them.
 
     ``make_canonical`` (picklable) makes the model's normalisation, ``slice_rows`` gives the slice
-    size for a number of captions, ``do_items`` does the work. ``earlier``: plans of the same run,
+    size for a number of captions, ``execute`` runs the work. ``earlier``: plans of the same run,
     whose captions are not planned again. What is done is kept in the folder of this generation:
     planning goes on where it stopped, with the inputs it began with. Memory does not grow with
     the data. Raises UserError where there is no caption at all, or captions cannot be grouped.
     """
     folder = planning_folder(len(earlier))
     reading = _freeze(inputs, store, folder, earlier)
-    read = read_units(reading, store, make_canonical, do_items, folder)
+    read = read_units(reading, store, make_canonical, execute, folder)
     files = _files(read)
     counts = {name: sum(file[name] for file in files) for name in COUNTED}
     counts["reference_samples"] = sum(file["samples"] for file in files if file["is_reference"])
@@ -55,7 +55,7 @@ def make_plan(
             f"no captions in {', '.join(file['url'] for file in files[:3])}: {counts['rows']} "
             f"rows, {counts['rejects']} of them rejected {reason}"
         )
-    grouped = group_ranges(read, store, slice_rows, limit, do_items, folder, earlier)
+    grouped = group_ranges(read, store, slice_rows, limit, execute, folder, earlier)
     captions = _paths(grouped, "captions")
     slices = slices_of(store, captions, sum(len(plan.slices) for plan in earlier))
     pieces = [piece for unit in reading.units for piece in unit.pieces]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from scanner.cluster.work import Item, Work
+from scanner.cluster import InProcess, Item, Outcome, Resources, Work, execute
 from scanner.errors import UserError
 from scanner.run import Commit, Commits, Output, Plan
 from scanner.scan.plan.chunk import COUNTED, Canonical, unreadable
@@ -18,36 +18,29 @@ RANGE_ROWS = 1 << 20
 RANGE_BYTES = 64 << 20
 # The folder of pieces that are read apart, since their unit has failed.
 APART = "apart"
-# Does the items that have no commit yet; returns why some failed for good, by id.
-DoItems = Callable[[Commits, Sequence[Item], Callable[[], Work]], dict[str, str]]
+ONE_CORE = Resources(None, cpus=1.0, gpus=0)
+# Runs the items that have no commit yet.
+Execute = Callable[[Commits, Sequence[Item], Callable[[], Work]], Outcome]
 
 
-def run_here(
-    commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
-) -> dict[str, str]:
-    """Do the items one after the other in this process; what goes wrong is raised."""
-    done = commits.done()
-    left = [item for item in items if item.id not in done]
-    if left:
-        work = make_work()
-        for item in left:
-            result = work.finish(work.compute(work.prepare(item)))
-            commits.commit(item.id, result.outputs, notes=result.notes)
-    return {}
+def execute_here(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
+    """Run the items that have no commit yet in this process, however many they are."""
+    here = InProcess[Item](lambda _: True)
+    return execute(commits, items, make_work, ONE_CORE, in_process=here)
 
 
 def read_units(
     reading: Reading,
     store: Store,
     make_canonical: Callable[[], Canonical],
-    do_items: DoItems,
+    execute: Execute,
     folder: str,
 ) -> list[Commit]:
     """The commits of all units. One that fails is read again piece by piece, so that only a piece
     that fails by itself counts as unreadable."""
     commits = Commits(store, f"{folder}/read")
     make_work = partial(ReadWork, make_canonical, reading.keep, folder)
-    failed = do_items(commits, reading.units, make_work)
+    failed = execute(commits, reading.units, make_work).failed
     for unit in reading.units:
         if unit.id in failed and len(unit.pieces) > 1:
             commits.commit(unit.id, (), notes={"files": [], "apart": True})
@@ -63,7 +56,7 @@ def read_units(
         return found
     commits = Commits(store, f"{folder}/{APART}")
     every = [piece for of_unit in pieces.values() for piece in of_unit]
-    failed = do_items(commits, every, make_work)
+    failed = execute(commits, every, make_work).failed
     for piece in every:
         if piece.id in failed:
             _give_up(commits, piece, failed[piece.id])
@@ -89,7 +82,7 @@ def group_ranges(
     store: Store,
     slice_rows: Callable[[int], int],
     limit: int | None,
-    do_items: DoItems,
+    execute: Execute,
     folder: str,
     earlier: Sequence[Plan],
 ) -> list[Commit]:
@@ -109,7 +102,7 @@ def group_ranges(
         ranges = [item for item in ranges if item.first <= highest]
     make_work = partial(GroupWork, store, staged, known, highest, slice_rows(rows))
     commits = Commits(store, f"{folder}/group")
-    failed = do_items(commits, ranges, make_work)
+    failed = execute(commits, ranges, make_work).failed
     if failed:
         name, reason = next(iter(failed.items()))
         raise UserError(

@@ -1,4 +1,4 @@
-"""Cleaned copies: rows add up, a killed run comes out the same, other files are refused."""
+"""Cleaned copies: rows add up, runs resume, changed files are refused."""
 
 import gzip
 import io
@@ -16,6 +16,7 @@ from scanner.curation.copies.copying import apply
 from scanner.errors import UserError
 from scanner.query import open_run
 from tests.curation.runs import LOUD, loudness, make_run, policy, rule
+from tests.logs import logged
 from tests.sessions import kill_session, start_held
 from tests.waiting import wait_until
 
@@ -81,11 +82,11 @@ def undisturbed(
     out = listed(run, folder / "list")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
-        apply(run, out, str(folder / "copies"), print)
+        apply(run, out, str(folder / "copies"))
     return out, folder / "copies", files_of(folder / "copies")
 
 
-def test_copies_have_every_quiet_row_and_no_loud_one(
+def test_copies_have_all_kept_rows_and_no_removed_one(
     data: Path, undisturbed: tuple[str, Path, dict[str, bytes]], tmp_path: Path
 ) -> None:
     assert undisturbed[2].keys() == files_of(data).keys()
@@ -96,13 +97,13 @@ def test_copies_have_every_quiet_row_and_no_loud_one(
     assert (found["loud"], found["n"]) == (0, 5 * ROWS - loud)
 
 
-def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
+def test_rerun_after_a_kill_writes_the_same_bytes(
     run: str, undisturbed: tuple[str, Path, dict[str, bytes]], tmp_path: Path, monkeypatch
 ) -> None:
     """A pool of actors is killed; whoever goes on may be another process without one."""
     copies, commits = tmp_path / "copies", tmp_path / "copies" / ".memscan" / "commits"
     copying = "scanner.curation.copies.copying"
-    call = "module.apply(*sys.argv[2:], print, 1)"
+    call = "module.apply(*sys.argv[2:], 1)"
     driver = start_held(copying, call, run, undisturbed[0], str(copies))
 
     def done() -> int:
@@ -118,10 +119,9 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
     stray.parent.mkdir(exist_ok=True)
     stray.write_bytes(b"half a f")
     os.utime(stray, (0, 0))
-    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
-    said: list[str] = []
-    found = apply(run, undisturbed[0], str(copies), said.append)
-    assert said == ["going on: 1 of 5 shards are there", "apply: 4 shards to copy"]
+    with logged() as lines:
+        found = apply(run, undisturbed[0], str(copies), pool_from=1000)
+    assert lines == ["resuming: 1 of 5 shards are copied already", "apply: 4 shards to copy"]
     assert files_of(copies) == undisturbed[2]
     assert found.rows == found.kept + found.removed == 5 * ROWS
 
@@ -129,8 +129,7 @@ def test_kill_9_in_the_middle_and_the_same_call_again_gives_the_same_bytes(
 def test_copies_on_an_object_store_are_the_same(
     run: str, undisturbed: tuple[str, Path, dict[str, bytes]], s3: str, monkeypatch
 ) -> None:
-    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
-    found = apply(run, undisturbed[0], f"{s3}/copies", print)
+    found = apply(run, undisturbed[0], f"{s3}/copies", pool_from=1000)
     assert found.rows == 5 * ROWS
     from scanner.storage import Store
 
@@ -147,13 +146,13 @@ def small(folder: Path, text: str = "key,caption\na,loud\nb,quiet\nc,loud too\n"
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ("key,caption\na,loud\nb,quiet\n", "it has 2 rows, and 3 were scanned"),
-        ("key,caption\nz,loud\nb,quiet\nc,loud too\n", "row 0 has key = 'z', and 'a' was scanned"),
+        ("key,caption\na,loud\nb,quiet\n", "it has 2 rows, but 3 were scanned"),
+        ("key,caption\nz,loud\nb,quiet\nc,loud too\n", "row 0 has key = 'z', but 'a' was scanned"),
         ("id,caption\na,loud\nb,quiet\nc,loud too\n", "no column key"),
-        ('key,caption\na,loud\n"b,quiet\n', "it has 2 rows, and 3 were scanned"),
+        ('key,caption\na,loud\n"b,quiet\n', "it has 2 rows, but 3 were scanned"),
     ],
 )
-def test_a_shard_that_is_not_the_one_scanned_is_refused(
+def test_a_shard_that_changed_since_the_scan_is_refused(
     tmp_path: Path, changed: str, message: str
 ) -> None:
     data = small(tmp_path / "d")
@@ -161,55 +160,55 @@ def test_a_shard_that_is_not_the_one_scanned_is_refused(
     out = listed(run, tmp_path / "list")
     small(tmp_path / "d", changed)
     with pytest.raises(UserError, match=message):
-        apply(run, out, str(tmp_path / "copies"), print)
+        apply(run, out, str(tmp_path / "copies"))
     assert not files_of(tmp_path / "copies")
     small(tmp_path / "d")
-    assert apply(run, out, str(tmp_path / "copies"), print).kept == 1
+    assert apply(run, out, str(tmp_path / "copies")).kept == 1
 
 
-def test_a_damaged_commit_of_a_copy_says_how_it_is_mended(tmp_path: Path) -> None:
+def test_a_damaged_commit_of_a_copy_names_the_remedy(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", loudness, captions=(str(small(tmp_path / "d")),))
     out, copies = listed(run, tmp_path / "list"), tmp_path / "copies"
-    found = apply(run, out, str(copies), print)
+    found = apply(run, out, str(copies))
     commit = copies / ".memscan/commits/000000.0.json"
     commit.write_text("{")
-    with pytest.raises(UserError, match="remove it and run the same memscan curate again"):
-        apply(run, out, str(copies), print)
+    with pytest.raises(UserError, match="remove it and rerun the same memscan curate"):
+        apply(run, out, str(copies))
     commit.unlink()
-    assert apply(run, out, str(copies), print) == found
+    assert apply(run, out, str(copies)) == found
 
 
 def test_copies_of_another_list_or_over_the_sources_are_refused(tmp_path: Path) -> None:
     data = small(tmp_path / "d")
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     out = listed(run, tmp_path / "list")
-    with pytest.raises(UserError, match="would be replaced by its own copy"):
-        apply(run, out, str(data), print)
-    apply(run, out, str(tmp_path / "copies"), print)
+    with pytest.raises(UserError, match="would overwrite it"):
+        apply(run, out, str(data))
+    apply(run, out, str(tmp_path / "copies"))
     listed(run, tmp_path / "list", policy(rule("loud", LOUD, "recaption")))
     with pytest.raises(UserError, match="made by another removal list"):
-        apply(run, out, str(tmp_path / "copies"), print)
-    assert apply(run, out, str(tmp_path / "others"), print).removed == 0
+        apply(run, out, str(tmp_path / "copies"))
+    assert apply(run, out, str(tmp_path / "others")).removed == 0
 
 
 @pytest.mark.parametrize(("rejects", "kept"), [("keep", 3), ("drop", 1)])
-def test_rows_that_planning_rejected_stay_unless_the_policy_says_otherwise(
+def test_rejected_rows_stay_unless_the_policy_drops_them(
     tmp_path: Path, rejects: str, kept: int
 ) -> None:
     rows = "key,caption\na,loud\nb,\nc,x,y\nd,quiet\n"
     data = small(tmp_path / "d", rows)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     out = listed(run, tmp_path / "list", policy(rule("loud", LOUD, "drop"), rejects=rejects))
-    found = apply(run, out, str(tmp_path / "copies"), print)
+    found = apply(run, out, str(tmp_path / "copies"))
     assert (found.rows, found.kept) == (4, kept)
-    assert "2 rows that planning rejected" in (tmp_path / "list" / "summary.txt").read_text()
+    assert "planning rejected 2 rows" in (tmp_path / "list" / "summary.txt").read_text()
 
 
-def test_a_file_that_the_scan_left_out_is_copied_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_the_scan_skipped_is_copied_unchanged(tmp_path: Path) -> None:
     data = small(tmp_path / "d")
     (data / "b.csv").write_text("no,known,column\n1,2,3\n")
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
-    found = apply(run, listed(run, tmp_path / "list"), str(tmp_path / "copies"), print)
+    found = apply(run, listed(run, tmp_path / "list"), str(tmp_path / "copies"))
     assert (found.shards, found.unscanned) == (2, 1)
     assert files_of(tmp_path / "copies")["b.csv"] == (data / "b.csv").read_bytes()
 
@@ -235,7 +234,7 @@ def test_img2dataset_loses_images_with_their_rows(tmp_path: Path, form: str) -> 
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
-    found = apply(run, listed(run, tmp_path / "list"), str(tmp_path / "copies"), print)
+    found = apply(run, listed(run, tmp_path / "list"), str(tmp_path / "copies"))
     assert (found.rows, found.removed) == (4, 2)
     copies = tmp_path / "copies"
     assert pq.read_table(copies / "00000.parquet")["key"].to_pylist() == [keys[1], keys[2]]
@@ -246,11 +245,11 @@ def test_img2dataset_loses_images_with_their_rows(tmp_path: Path, form: str) -> 
             assert tar.getnames() == [f"{keys[1]}.jpg"]
 
 
-def test_a_run_that_read_no_files_says_what_to_do(tmp_path: Path) -> None:
+def test_a_run_that_read_no_files_is_refused_with_a_remedy(tmp_path: Path) -> None:
     from scanner.curation.copies.shards import shards_of
     from scanner.run import Plan
     from scanner.storage import Roots
 
     plan = Plan(({"run": "r", "where": "true"},), (), (), (), (), {"samples": 0}, {})
-    with pytest.raises(UserError, match="read no files itself; curate that one"):
+    with pytest.raises(UserError, match="read no files; curate that run"):
         shards_of(plan, str(tmp_path), Roots())

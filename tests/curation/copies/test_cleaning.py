@@ -1,4 +1,4 @@
-"""A copy without some rows: same format, and what stays is the same to the byte."""
+"""Copies without some rows: same format, and unchanged remaining bytes."""
 
 import gzip
 import io
@@ -68,13 +68,13 @@ def test_tsv_without_any_row_keeps_its_header(tmp_path: Path) -> None:
     assert clean(tmp_path, "a.tsv", data, {0, 1}) == b"caption\turl\n"
 
 
-def test_jsonl_counts_bad_lines_and_no_blank_ones(tmp_path: Path) -> None:
+def test_jsonl_counts_bad_lines_and_not_blank_lines(tmp_path: Path) -> None:
     assert clean(tmp_path, "a.jsonl", JSONL, set()) == JSONL
     expected = JSONL.replace(b"\n{broken\n", b"").replace(b'{"caption": "\xff"}\n', b"")
     assert clean(tmp_path, "a.jsonl", JSONL, {1, 3}) == expected
 
 
-def test_elements_of_lists_keep_the_name_that_an_older_writer_gave_them(tmp_path: Path) -> None:
+def test_list_elements_keep_the_names_of_older_writers(tmp_path: Path) -> None:
     source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
     table = pa.table({"caption": ["a", "b"], "tags": pa.array([["x"], ["y"]])})
     pq.write_table(table, source, use_compliant_nested_type=False)
@@ -83,7 +83,7 @@ def test_elements_of_lists_keep_the_name_that_an_older_writer_gave_them(tmp_path
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz"])
-def test_gzip_is_read_and_written_and_the_same_each_time(tmp_path: Path, name: str) -> None:
+def test_gzip_is_read_and_written_reproducibly(tmp_path: Path, name: str) -> None:
     data = CSV if "csv" in name else JSONL
     first = clean(tmp_path, name, gzip.compress(data, mtime=1), {0})
     assert first == clean(tmp_path, name, gzip.compress(data, mtime=2), {0})
@@ -91,7 +91,7 @@ def test_gzip_is_read_and_written_and_the_same_each_time(tmp_path: Path, name: s
     assert gzip.decompress(first) == plain
 
 
-def test_parquet_keeps_schema_metadata_row_groups_and_compression(tmp_path: Path) -> None:
+def test_parquet_keeps_metadata_row_groups_and_compression(tmp_path: Path) -> None:
     schema = pa.schema(
         [
             pa.field("caption", pa.large_string(), metadata={"about": "text"}),
@@ -140,7 +140,7 @@ def test_parquet_keeps_schema_metadata_row_groups_and_compression(tmp_path: Path
     assert pq.read_table(again).equals(table.slice(0, 0))
 
 
-def test_parquet_of_other_writers_is_not_given_what_it_lacks(tmp_path: Path) -> None:
+def test_parquet_of_other_writers_keeps_their_options(tmp_path: Path) -> None:
     source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
     table = pa.table({"t": pa.array([1, 2], pa.timestamp("ns")), "caption": ["a", "b"]})
     pq.write_table(table, source, store_schema=False, use_deprecated_int96_timestamps=True)
@@ -183,7 +183,7 @@ def test_a_tar_loses_whole_samples_and_no_other_byte(tmp_path: Path, form: int) 
         assert len(left) == 5
 
 
-def test_a_gzipped_tar_is_written_as_one(tmp_path: Path) -> None:
+def test_a_gzipped_tar_stays_gzipped(tmp_path: Path) -> None:
     data = tar_of(tarfile.PAX_FORMAT)
     packed = clean(tmp_path, "a.tar.gz", gzip.compress(data), {1})
     assert gzip.decompress(packed) == clean(tmp_path, "a.tar", data, {1})

@@ -1,4 +1,4 @@
-"""Copies are what an independent filter makes of the same files."""
+"""Copies equal the results of an independent filter."""
 
 import io
 import random
@@ -25,7 +25,7 @@ DROP = policy(rule("loud", LOUD, "drop"))
 def applied(tmp_path: Path, data: Path, **options) -> Applied:
     run = make_run(tmp_path / "run", loudness, captions=(str(data),), **options)
     curate(run, open_run(run), DROP, str(tmp_path / "list"), force=True)
-    return apply(run, str(tmp_path / "list"), str(tmp_path / "copies"), print)
+    return apply(run, str(tmp_path / "list"), str(tmp_path / "copies"))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -41,10 +41,9 @@ def test_a_copy_has_the_other_rows_and_their_files(tmp_path: Path, name: str, se
     assert read_table(target) == kept
 
 
-def test_apply_removes_what_the_list_names_and_counts_right(
+def test_apply_removes_and_counts_the_listed_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
     data = tmp_path / "d"
     kept = {}
     for name in FORMATS:
@@ -64,7 +63,7 @@ def test_apply_removes_what_the_list_names_and_counts_right(
 
 
 @pytest.mark.parametrize("quoting", ["auto", "standard", "none"])
-def test_a_tsv_is_copied_with_the_quotes_it_was_read_by(tmp_path: Path, quoting: str) -> None:
+def test_a_tsv_is_copied_with_the_quoting_of_the_scan(tmp_path: Path, quoting: str) -> None:
     data = tmp_path / "d"
     data.mkdir()
     lines = [f'{chr(34) * (k % 10 == 0)}{"loud" if k % 2 else "quiet"} {k}\tu{k}\n'
@@ -76,7 +75,7 @@ def test_a_tsv_is_copied_with_the_quotes_it_was_read_by(tmp_path: Path, quoting:
     assert (tmp_path / "copies" / "a.tsv").read_text() == "caption\turl\n" + "".join(kept)
 
 
-def test_a_copy_whose_quotes_would_take_rows_in_is_refused(tmp_path: Path) -> None:
+def test_a_copy_whose_quotes_would_merge_rows_is_refused(tmp_path: Path) -> None:
     """A row that a stray quote would close in goes, and with it what showed the quote as stray."""
     data = tmp_path / "d"
     data.mkdir()
@@ -87,7 +86,7 @@ def test_a_copy_whose_quotes_would_take_rows_in_is_refused(tmp_path: Path) -> No
     assert "report" not in str(caught.value)
 
 
-def test_a_shard_of_img2dataset_that_loses_no_row_is_copied(tmp_path: Path) -> None:
+def test_an_img2dataset_shard_that_loses_no_row_is_copied(tmp_path: Path) -> None:
     data = tmp_path / "d"
     data.mkdir()
     for shard, caption in enumerate(("loud", "quiet")):
@@ -108,7 +107,7 @@ def test_a_shard_of_img2dataset_that_loses_no_row_is_copied(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("beside", [True, False])
-def test_a_tar_whose_samples_are_apart_is_refused(tmp_path: Path, beside: bool) -> None:
+def test_a_tar_with_scattered_samples_is_refused(tmp_path: Path, beside: bool) -> None:
     """Whether it is scanned itself, or lies beside the table that img2dataset wrote."""
     data = tmp_path / "d"
     data.mkdir()
@@ -128,13 +127,13 @@ def test_a_tar_whose_samples_are_apart_is_refused(tmp_path: Path, beside: bool) 
         with tarfile.open(data / "a.tar", "w") as tar:
             for name in names:
                 tar.addfile(tarfile.TarInfo(name), io.BytesIO())
-    with pytest.raises(UserError, match=r"sample 0 do not follow one another"):
-        apply(run, str(tmp_path / "list"), str(tmp_path / "copies"), print)
+    with pytest.raises(UserError, match=r"sample 0 are not adjacent"):
+        apply(run, str(tmp_path / "list"), str(tmp_path / "copies"))
     assert not (tmp_path / "copies" / "a.tar").exists()
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.jsonl.gz", "a.tar", "a.parquet"])
-def test_a_file_that_loses_no_row_is_copied_as_it_is(tmp_path: Path, name: str) -> None:
+def test_a_file_that_loses_no_row_is_copied_unchanged(tmp_path: Path, name: str) -> None:
     for data in (b"", b"any bytes"):
         (tmp_path / "in").write_bytes(data)
         write_clean(tmp_path / "in", tmp_path / name, set())
@@ -142,7 +141,7 @@ def test_a_file_that_loses_no_row_is_copied_as_it_is(tmp_path: Path, name: str) 
 
 
 @pytest.mark.parametrize("hard", [True, False])
-def test_links_into_a_removed_sample_go_or_refuse(tmp_path: Path, hard: bool) -> None:
+def test_links_to_a_removed_sample_are_removed_or_refused(tmp_path: Path, hard: bool) -> None:
     with tarfile.open(tmp_path / "in.tar", "w") as tar:
         for name, target in (("0.txt", ""), ("0.jpg", "x"), ("1.txt", ""), ("1.jpg", "0.txt")):
             info = tarfile.TarInfo(name)
@@ -159,7 +158,7 @@ def test_links_into_a_removed_sample_go_or_refuse(tmp_path: Path, hard: bool) ->
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_row_group_too_large_to_read_at_once_becomes_several(
+def test_a_row_group_too_large_to_read_is_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     """Either its size says so, or reading fails: of the whole, and of batches that are large."""
@@ -191,7 +190,7 @@ def test_a_row_group_too_large_to_read_at_once_becomes_several(
     assert groups == 2 if fails else 4 < groups < 10
 
 
-def test_timestamps_after_2262_are_copied_as_they_are(tmp_path: Path) -> None:
+def test_timestamps_after_2262_are_copied_unchanged(tmp_path: Path) -> None:
     for unit, times in (("us", [253402214400000000, 1]), ("ns", [1, 2])):
         table = pa.table({"t": pa.array(times, pa.timestamp(unit))})
         source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"

@@ -1,4 +1,4 @@
-"""Copies take inputs below what the scan named, and write below the place for copies alone."""
+"""Copies read only below the scan's roots, and write only below --apply."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ TEXT = "key,caption\na,loud\nb,quiet\n"
 
 
 @pytest.mark.parametrize("place", ["/etc/passwd", "s3://other/a.csv", "ftp://host/a.csv"])
-def test_a_plan_that_names_another_place_is_refused(place: str, tmp_path: Path) -> None:
+def test_a_plan_with_files_outside_the_roots_is_refused(place: str, tmp_path: Path) -> None:
     data = small(tmp_path / "d", TEXT)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     out = listed(run, tmp_path / "list")
@@ -23,7 +23,7 @@ def test_a_plan_that_names_another_place_is_refused(place: str, tmp_path: Path) 
     (source,) = data.iterdir()
     plan.write_text(plan.read_text().replace(str(source), place))
     with pytest.raises(UserError, match=rf"{place} is refused.*--input-root"):
-        apply(run, out, str(tmp_path / "copies"), print)
+        apply(run, out, str(tmp_path / "copies"))
     assert not (tmp_path / "copies").exists()
 
 
@@ -36,12 +36,12 @@ def test_an_input_that_has_become_a_link_is_refused(tmp_path: Path) -> None:
     source.unlink()
     source.symlink_to(next(private.iterdir()))
     with pytest.raises(UserError, match=r"a\.csv is refused: .*link"):
-        apply(run, out, str(tmp_path / "copies"), print)
+        apply(run, out, str(tmp_path / "copies"))
     copies = tmp_path / "copies"
-    assert apply(run, out, str(copies), print, input_roots=[str(private)]).kept == 1
+    assert apply(run, out, str(copies), input_roots=[str(private)]).kept == 1
 
 
-def test_links_beside_a_table_are_counted_not_copied(tmp_path: Path) -> None:
+def test_links_next_to_a_table_are_counted_not_copied(tmp_path: Path) -> None:
     data = tmp_path / "d"
     (data / "0").mkdir(parents=True)
     (tmp_path / "secret").write_text("PRIVATE")
@@ -52,7 +52,7 @@ def test_links_beside_a_table_are_counted_not_copied(tmp_path: Path) -> None:
     pq.write_table(pa.table({**columns, "caption": ["loud", "quiet"]}), data / "0.parquet")
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     copies = tmp_path / "copies"
-    found = apply(run, listed(run, tmp_path / "list"), str(copies), print)
+    found = apply(run, listed(run, tmp_path / "list"), str(copies))
     assert set(files_of(copies)) == {"0.parquet", "0/b.jpg"}
     assert found.names_refused == 1
     assert "1 name refused" in found.to_text()

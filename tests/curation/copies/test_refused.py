@@ -14,6 +14,7 @@ from scanner.query import library
 from tests.curation.copies.test_apply import files_of, listed, small
 from tests.curation.runs import loudness, make_run
 from tests.local_ray import local_ray
+from tests.logs import logged
 
 # The samples' own, which no scan keeps another column as.
 SAMPLES_OWN = {"caption_id", "source", "row", "key", "image_key"}
@@ -26,47 +27,44 @@ def write(folder: Path, shards: int, first: str = "a") -> Path:
     return folder
 
 
-def test_a_pool_tells_of_each_refused_shard_once_and_goes_on_when_it_is_back(
+def test_a_pool_reports_refused_shards_once_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scanner.curation.copies.copying.SAY_SECONDS", 1000.0)
     data = write(tmp_path / "d", 5)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     out, copies = listed(run, tmp_path / "list"), tmp_path / "copies"
     write(data, 4, "z")
-    said: list[str] = []
-    with local_ray():
+    with local_ray(), logged() as lines:
         with pytest.raises(UserError) as error:
-            apply(run, out, str(copies), said.append)
-        assert said == ["apply: 5 shards to copy"]
+            apply(run, out, str(copies))
+        assert lines[0] == "apply: 5 shards to copy"
         first, *reasons = str(error.value).splitlines()
-        assert "4 of 5 shards could not be copied; the other 1 is there. Once this is" in first
+        assert "4 of 5 shards could not be copied; the other 1 is. Fix this and rerun" in first
         assert len(reasons) == 4
         for number, reason in enumerate(sorted(reasons)):
-            assert reason.startswith(f"  {data}/{number:02d}.csv: not the file that was scanned")
+            assert reason.startswith(f"  {data}/{number:02d}.csv: changed since the scan")
         write(data, 4)
-        found = apply(run, out, str(copies), said.append)
-    assert said[1:] == ["going on: 1 of 5 shards are there", "apply: 4 shards to copy"]
+        found = apply(run, out, str(copies))
+    # Between them, every ten seconds, how many are copied.
+    others = [line for line in lines[1:] if not line.endswith("shards copied")]
+    assert others == ["resuming: 1 of 5 shards are copied already", "apply: 4 shards to copy"]
     assert (found.kept, found.removed) == (5, 5)
     assert len(files_of(copies)) == 5
 
 
-def test_many_refused_shards_are_counted_after_the_first_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
+def test_many_refused_shards_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write(tmp_path / "d", NAMED + 2)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
     out = listed(run, tmp_path / "list")
     write(data, NAMED + 2, "z")
     for _ in range(2):  # a shard that is refused again is told of again
-        with pytest.raises(UserError, match=r"12 of 12 shards could not be copied\. Once") as error:
-            apply(run, out, str(tmp_path / "copies"), print)
+        with pytest.raises(UserError, match=r"12 of 12 shards could not be copied\. Fix") as error:
+            apply(run, out, str(tmp_path / "copies"), pool_from=1000)
         assert len(str(error.value).splitlines()) == NAMED + 2
         assert str(error.value).endswith("  and 2 more")
 
 
-def test_kept_columns_of_any_name_are_in_the_list_and_compared_with_the_data(
+def test_kept_columns_of_any_name_are_listed_and_compared(
     tmp_path: Path,
 ) -> None:
     own = [name for name in library()["removal_list"].columns if name not in SAMPLES_OWN]
@@ -89,18 +87,18 @@ def test_kept_columns_of_any_name_are_in_the_list_and_compared_with_the_data(
     assert [name_in_list(name) for name in ("score", "Via", "kept_score", "size")] == [
         "kept_score", "kept_Via", "kept_kept_score", "size",
     ]  # fmt: skip
-    assert apply(run, out, str(tmp_path / "copies"), print).kept == 1
+    assert apply(run, out, str(tmp_path / "copies")).kept == 1
     text = (tmp_path / "d" / "a.csv").read_text()
     (tmp_path / "d" / "a.csv").write_text(text.replace(",score 0,", ",another,"))
-    with pytest.raises(UserError, match="row 0 has score = 'another', and 'score 0' was scanned"):
-        apply(run, out, str(tmp_path / "other"), print)
+    with pytest.raises(UserError, match="row 0 has score = 'another', but 'score 0' was scanned"):
+        apply(run, out, str(tmp_path / "other"))
 
 
-def test_a_shard_of_one_row_is_told_of_in_the_singular(tmp_path: Path) -> None:
+def test_a_count_of_one_is_singular(tmp_path: Path) -> None:
     data = small(tmp_path / "d", "key,caption\na,loud\nb,quiet\n")
     (data / "b.csv").write_text("no,known,column\n1,2,3\n")
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
-    found = apply(run, listed(run, tmp_path / "list"), str(tmp_path / "copies"), print)
+    found = apply(run, listed(run, tmp_path / "list"), str(tmp_path / "copies"))
     assert found.to_text() == (
         f"{tmp_path}/copies: 1 shard with 1 row of 2 (1 removed), and 1 file never scanned, "
         "copied whole"

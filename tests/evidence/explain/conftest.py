@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from scanner.evidence.explain import (
-    ExplainOptions,
     Explanation,
     explain,
     pick_held_out,
     render_explanation,
 )
 from scanner.models import find_model, load_decoder, load_model
+from scanner.scoring import ScoringSpec
 from scanner.testbed import labels
 
 STEPS = 4
@@ -38,7 +38,7 @@ def explained() -> Explain:
     def of(caption: str) -> Explanation:
         if caption not in known:
             others = pick_held_out(held_out, OTHERS, caption)
-            known[caption] = explain(model, decode, caption, others, ExplainOptions(steps=STEPS))
+            known[caption] = explain(model, decode, caption, others, ScoringSpec(steps=STEPS))
         return known[caption]
 
     return of

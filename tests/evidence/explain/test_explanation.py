@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from scanner.evidence.explain import ExplainOptions, Explanation, explain
+from scanner.evidence.explain import Explanation, explain
 from scanner.models import DiffusionModel, find_model, load_decoder, load_model
-from scanner.scoring import Scorer
-from tests.conftest import LAYERS
+from scanner.scoring import Scorer, ScoringSpec
+from tests.random_pipelines import LAYERS
 from tests.scoring.test_trajectory import _attention, _raw
 
 CAPTION = "the Great Wave, a red print"
@@ -35,7 +35,7 @@ def decode(kind: str, random_models: dict[str, Path]) -> Callable[[torch.Tensor]
 
 @pytest.fixture(scope="module")
 def found(model: DiffusionModel, decode) -> Explanation:
-    return explain(model, decode, CAPTION, OTHERS, ExplainOptions(steps=STEPS))
+    return explain(model, decode, CAPTION, OTHERS, ScoringSpec(steps=STEPS))
 
 
 def test_curves_start_at_the_scores_of_a_scan(model: DiffusionModel, found: Explanation) -> None:
@@ -53,7 +53,7 @@ def test_curves_start_at_the_scores_of_a_scan(model: DiffusionModel, found: Expl
 def test_the_band_comes_only_from_held_out_captions(
     model: DiffusionModel, decode, found: Explanation
 ) -> None:
-    alone = [explain(model, decode, other, options=ExplainOptions(steps=STEPS)) for other in OTHERS]
+    alone = [explain(model, decode, other, scoring=ScoringSpec(steps=STEPS)) for other in OTHERS]
     for number, curve in enumerate(found.curves):
         values = torch.tensor([one.curves[number].values for one in alone])
         assert torch.allclose(torch.tensor(curve.median), values.median(0).values, atol=1e-4)
@@ -78,7 +78,7 @@ def test_shares_of_all_tokens_sum_to_one(found: Explanation, kind: str) -> None:
 @torch.no_grad()
 def test_a_heat_map_is_the_sum_over_all_layers(model: DiffusionModel, decode) -> None:
     """One step: the maps of the stock U-Net, caught by hooks, grown to the latent's size."""
-    found = explain(model, decode, CAPTION, options=ExplainOptions(steps=1, seed=5))
+    found = explain(model, decode, CAPTION, scoring=ScoringSpec(steps=1), seed=5)
     scorer = Scorer(model, steps=1)
     text = model.encode(model.tokenize([CAPTION]), scorer.latent_shape)
     noise, time = scorer.forwards.initial_noise(5), scorer.forwards.first_time
@@ -139,7 +139,7 @@ def test_the_record_is_json_with_the_content_of_the_page(found: Explanation) -> 
 def test_empty_and_overlong_captions_are_explained(random_models, caption: str) -> None:
     files = find_model(str(random_models["sd1"]))
     model, decode = load_model(files), load_decoder(files, "cpu")
-    found = explain(model, decode, caption, options=ExplainOptions(steps=1))
+    found = explain(model, decode, caption, scoring=ScoringSpec(steps=1))
     assert found.truncated == (len(caption) > 100)
     assert len(found.tokens) == min(77, int(model.tokenize([caption]).n_B[0])) + 1
     if found.truncated:

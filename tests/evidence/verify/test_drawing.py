@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from scanner.evidence.verify.drawing import Recipe, draw
-from scanner.models import find_model, load_model
+from scanner.models import ModelSpec, find_model, load_model
 from scanner.models.pipeline import load_pipeline
-from tests.conftest import KINDS
+from tests.random_pipelines import KINDS
 
-RECIPE = Recipe("m", None, {}, "", "float32", 2, 3, 5.0, None, None)
+RECIPE = Recipe(ModelSpec("m", dtype="float32"), "", 2, 3, 5.0, None, None)
 
 
 @pytest.mark.parametrize("kind", KINDS)

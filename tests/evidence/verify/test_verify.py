@@ -20,14 +20,15 @@ from scanner.evidence.verify.drive import Drawn, Verification, verify
 from scanner.evidence.verify.mitigated import Mitigation
 from scanner.evidence.verify.thresholds import Thresholds
 from scanner.mitigation import mitigate
-from scanner.models import canonical, find_model, load_tokenizer
+from scanner.models import ModelSpec, canonical, find_model, load_tokenizer
 from scanner.query import open_run
 from scanner.scan.config import ScanConfig
-from scanner.scan.record import asked_of
+from scanner.scan.record import options_record
 from scanner.testbed import labels
 from scanner.testbed.files import TRAIN
 from tests.curation.runs import loudness, make_run
 from tests.local_ray import local_ray
+from tests.logs import logged
 from tests.sessions import kill_session, start_held
 from tests.waiting import wait_until
 
@@ -53,11 +54,12 @@ def run(chosen: list[dict], tmp_path_factory: pytest.TempPathFactory) -> str:
     table = table.filter(pc.is_in(table["caption"], wanted))
     pq.write_table(table, folder / "data.parquet")
     files = find_model("testbed")
-    model = {"name": files.name, "revision": files.revision, "weights": files.weights_hash()}
+    model = {"name": files.name, "revision": None, "weights": files.weights_hash()}
+    config = ScanConfig(model="testbed")
     place = make_run(
         folder / "run",
         loudness,
-        record={"asked": asked_of(ScanConfig(model="testbed")), "model": model},
+        record={"options": options_record(config, config.model_spec), "model": model},
         make_canonical=partial(partial, canonical, load_tokenizer(files)),
         captions=(str(folder / "data.parquet"),),
     )
@@ -84,29 +86,30 @@ def killed(run: str) -> int:
     return commits()
 
 
-def again(run: str, said: list[str], **options: object) -> Verification:
+def again(run: str, lines: list[str], **options: object) -> Verification:
     config = VerifyConfig(
         run=run, captions=str(Path(run).parent / "captions.jsonl"), seeds=2, steps=20, guidance=2,
         actors=1,
     )  # fmt: skip
-    heard: list[Drawn] = []
-    return verify(replace(config, **options), said.append, heard.append)
+    drawn: list[Drawn] = []
+    with logged(lines):
+        return verify(replace(config, **options), drawn.append)
 
 
 @pytest.fixture(scope="module")
 def found(run: str, killed: int) -> Iterator[tuple[Verification, list[str]]]:
     """The same again, to its end."""
-    said: list[str] = []
+    lines: list[str] = []
     with local_ray():
-        yield again(run, said), said
+        yield again(run, lines), lines
 
 
 def test_a_killed_verification_resumes(
     found: tuple[Verification, list[str]], killed: int, chosen: list[dict]
 ) -> None:
-    result, said = found
+    result, lines = found
     assert killed == 1
-    assert any(line.startswith("going on: 8 of 16") for line in said)
+    assert any(line.startswith("resuming: 8 of 16") for line in lines)
     assert result.images == 2 * len(chosen) - 16
     assert result.images_per_second > 0
     assert not result.complaints
@@ -147,22 +150,22 @@ def test_a_damaged_commit_is_refused_with_a_remedy(
 ) -> None:
     commit = min(Path(found[0].out, "commits").iterdir())
     commit.write_text("{")
-    with pytest.raises(UserError, match="remove it and run the same memscan verify again: what"):
+    with pytest.raises(UserError, match="remove it and rerun the same memscan verify, which"):
         again(run, [])
     commit.unlink()
     assert again(run, []).verdicts == found[0].verdicts
 
 
 def test_new_thresholds_need_no_new_images(run: str, found: tuple[Verification, list[str]]) -> None:
-    said: list[str] = []
-    result = again(run, said, thresholds=Thresholds(agreement=1, likeness=1, part=1))
+    lines: list[str] = []
+    result = again(run, lines, thresholds=Thresholds(agreement=1, likeness=1, part=1))
     assert result.images == 0
-    assert "all pictures are there already" in said
+    assert "all images exist already" in lines
     assert result.verdicts["none"] > found[0].verdicts["none"]
     tables = len(list((Path(run) / "verdicts" / "tables").iterdir()))
-    again(run, said, thresholds=Thresholds(agreement=1, likeness=1, part=1))
+    again(run, lines, thresholds=Thresholds(agreement=1, likeness=1, part=1))
     assert len(list((Path(run) / "verdicts" / "tables").iterdir())) == tables
-    assert again(run, said).verdicts == found[0].verdicts
+    assert again(run, lines).verdicts == found[0].verdicts
 
 
 def test_mitigated_verdicts_are_compared_with_plain_ones(
@@ -228,7 +231,7 @@ def test_a_model_whose_output_is_not_finite_gives_no_verdict() -> None:
     from scanner.evidence.verify.generation import GenerateWork, Generator, Group, _Drawn
     from scanner.storage import Roots, Store
 
-    recipe = Recipe("testbed", None, {}, "", "float32", 2, 1, 2.0, None, None)
+    recipe = Recipe(ModelSpec("testbed", dtype="float32"), "", 2, 1, 2.0, None, None)
     how = GenerateWork(Store("/nonexistent"), "", recipe, "cpu", 1, 4, None, None, None, Roots())
     group = Group("000000", (("a", "a caption"),), ((),))
     broken = torch.full((1, 2, 3, 32, 32), torch.nan)

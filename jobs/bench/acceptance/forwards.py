@@ -1,0 +1,82 @@
+"""Forwards of the U-Net alone: stock, watched, in another memory format, compiled."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from jobs.bench.acceptance.part import NotMeasured, Options, seconds
+from jobs.bench.captions import caption
+from scanner.models import DiffusionModel
+from scanner.probe import watch_attention
+from scanner.scoring.spec import ScoringSpec
+
+
+def overhead(options: Options) -> dict[str, Any]:
+    """Time a watched forward against a stock one (fused attention), nothing shared, and stock
+    forwards in both memory formats."""
+    found: dict[str, Any] = {"batch_size": options.batch}
+    for dtype in options.dtypes:
+        model = options.open(dtype)
+        gflop = options.cost("triage").forward * options.batch
+        stock = bare(model, options.batch)
+
+        def watched(model: DiffusionModel = model, stock: Callable[[], Any] = stock) -> None:
+            with watch_attention(model.unet, model.layers):
+                stock()
+
+        timed = {
+            "stock": seconds(stock, model.device, options),
+            "watched": seconds(watched, model.device, options),
+        }
+        model.unet.to(memory_format=torch.channels_last)
+        timed["stock_channels_last"] = seconds(stock, model.device, options)
+        timed["watched_channels_last"] = seconds(watched, model.device, options)
+        model.unet.to(memory_format=torch.contiguous_format)
+        found[dtype] = {
+            name: {"captions_per_second": options.batch / took, "tflops": gflop / took / 1e3}
+            for name, took in timed.items()
+        }
+        found[dtype]["probe_overhead"] = timed["watched"] / timed["stock"] - 1
+    return found
+
+
+def compiled(options: Options) -> dict[str, Any]:
+    """Time a stock forward compiled by torch.compile against eager, both channels-last on CUDA."""
+    if not options.on_cuda:
+        raise NotMeasured("compiled forwards are for CUDA devices")
+    dtype = options.dtypes[0]
+    model = options.open(dtype)
+    model.unet.to(memory_format=torch.channels_last)
+    eager = seconds(bare(model, options.batch), model.device, options)
+    forward, began = model.unet.forward, time.perf_counter()
+    try:
+        model.unet.forward = torch.compile(forward)
+        run = bare(model, options.batch)
+        run()
+        compiling = time.perf_counter() - began
+        took = seconds(run, model.device, options)
+    finally:
+        model.unet.forward = forward
+        model.unet.to(memory_format=torch.contiguous_format)
+    gflop = options.cost("triage").forward * options.batch
+    return {
+        "dtype": dtype,
+        "batch_size": options.batch,
+        "seconds_compiling": compiling,
+        "eager_captions_per_second": options.batch / eager,
+        "compiled_captions_per_second": options.batch / took,
+        "eager_tflops": gflop / eager / 1e3,
+        "compiled_tflops": gflop / took / 1e3,
+        "speedup": eager / took,
+    }
+
+
+def bare(model: DiffusionModel, batch: int) -> Callable[[], Any]:
+    """Return a forward of the U-Net from random latents with captions."""
+    time_ = int(model.timesteps(ScoringSpec.steps)[0])
+    with torch.inference_mode():
+        text = model.encode(model.tokenize([caption(number) for number in range(batch)]))
+    x_BCHW = torch.randn(batch, *model.latent_shape(), device=model.device)
+    return torch.inference_mode()(lambda: model.predict_noise(x_BCHW, time_, text))

@@ -1,0 +1,55 @@
+"""The rate that a device can reach: published, and of one large product of matrices."""
+
+import re
+import time
+from typing import Any
+
+import torch
+
+from jobs.bench.acceptance.part import Options, seconds
+from scanner.models.loading import DTYPES
+
+PUBLISHED = {"A100": 312, "H100": 989, "H200": 989, "L4": 121, "A10": 125, "T4": 65, "V100": 125}
+"""Dense float16 (from the A100 on also bfloat16) TFLOP/s by the vendor's data sheets, for the SXM
+form where a device has several."""
+SIDE_CUDA, SIDE_CPU = 8192, 1024
+
+
+def published(device_name: str) -> float | None:
+    """Return a device's published rate in TFLOP/s, None if it is not in the table."""
+    words = re.findall(r"[A-Za-z0-9]+", device_name)
+    return next((float(rate) for name, rate in PUBLISHED.items() if name in words), None)
+
+
+def measured(dtype: str, options: Options) -> float:
+    """Return the TFLOP/s of one large product of random matrices."""
+    side, device = SIDE_CUDA if options.on_cuda else SIDE_CPU, torch.device(options.device)
+    a, b = (torch.randn(side, side, device=device).to(DTYPES[dtype]) for _ in range(2))
+    return 2 * side**3 / seconds(lambda: a @ b, device, options, rounds=10) / 1e12
+
+
+def peaks(options: Options) -> dict[str, Any]:
+    """Return name, versions, and rates of the device."""
+    began = time.perf_counter()
+    torch.zeros(1, device=options.device)
+    found: dict[str, Any] = {
+        "device": device_name(options.device),
+        "seconds_to_start_device": time.perf_counter() - began,
+        "torch": torch.__version__,
+        "published_tflops": published(device_name(options.device)),
+        "measured_tflops": {dtype: measured(dtype, options) for dtype in options.dtypes},
+    }
+    if options.on_cuda:
+        properties = torch.cuda.get_device_properties(options.device)
+        found |= {
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "memory_bytes": properties.total_memory,
+            "capability": f"{properties.major}.{properties.minor}",
+            "measured_tflops_float32": measured("float32", options),
+        }
+    return found
+
+
+def device_name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"

@@ -1,0 +1,64 @@
+"""What mitigation costs while a pipeline samples."""
+
+import statistics
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+
+from jobs.bench.acceptance.part import Options
+from jobs.bench.captions import caption
+from jobs.bench.device import wait
+from scanner.mitigation import mitigate
+from scanner.models.loading import build_pipeline
+
+STEPS, IMAGES, ROUNDS = 10, 4, 5
+
+
+def mitigation(options: Options) -> dict[str, Any]:
+    """Time guided sampling with mitigation against without, in turns; no image is decoded."""
+    dtype = options.dtypes[0]
+    pipe = _pipeline(options, dtype)
+    device = torch.device(options.device)
+    took: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(ROUNDS + 1):
+        if len(took[True]) and time.monotonic() > options.deadline:
+            break
+        for on in (False, True):
+            context: AbstractContextManager[Any] = mitigate(pipe) if on else nullcontext()
+            with context:
+                began = time.perf_counter()
+                latents = _sample(pipe)
+                wait(device)
+                if number:  # the first warms up
+                    took[on].append(time.perf_counter() - began)
+    ratios = [a / b for a, b in zip(took[True], took[False], strict=True)]
+    return {
+        "dtype": dtype,
+        "images": IMAGES,
+        "steps": STEPS,
+        "rounds": len(ratios),
+        "seconds_plain": statistics.median(took[False]),
+        "seconds_mitigated": statistics.median(took[True]),
+        "time_ratio": statistics.median(ratios),
+        "finite": bool(latents.isfinite().all()),
+    }
+
+
+def _sample(pipe: StableDiffusionPipeline) -> torch.Tensor:
+    texts = [caption(number) for number in range(IMAGES)]
+    generator = torch.Generator("cpu").manual_seed(0)
+    options = {"num_inference_steps": STEPS, "output_type": "latent", "generator": generator}
+    return pipe(texts, **options).images
+
+
+def _pipeline(options: Options, dtype: str) -> StableDiffusionPipeline:
+    model = options.open(dtype)
+    parts = {name: getattr(model, name) for name in (*model.parts, *model.tokenizers)}
+    pipe = build_pipeline(
+        "StableDiffusionPipeline", {**parts, "scheduler": model.scheduler, "vae": None}
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe

@@ -1,0 +1,183 @@
+"""How fast each profile scores: captions per second, arithmetic, batch sizes, kernels."""
+
+import functools
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from jobs.bench.acceptance.differences import differences
+from jobs.bench.acceptance.part import NotMeasured, Options, scorer, seconds
+from jobs.bench.acceptance.peaks import device_name, measured, published
+from jobs.bench.captions import caption
+from jobs.bench.device import forget_peak, peak, wait
+from scanner.models import DiffusionModel
+from scanner.scoring import Scorer
+from scanner.scoring.profiles import PROFILES
+from scanner.scoring.spec import ScoringSpec
+
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+TRIED_STEPS = 4
+
+
+def throughput(options: Options) -> dict[str, Any]:
+    """Time every profile in each dtype, the device's work alone; and what tokenizing and making
+    the table take beside it, which an actor overlaps."""
+    ceiling = published(device_name(options.device))
+    found: dict[str, Any] = {"batch_size": options.batch, "profiles": {}, "schedule": {}}
+    for dtype in options.dtypes:
+        model, by_product = options.open(dtype), measured(dtype, options)
+        for profile in PROFILES:
+            rate = _rate(model, profile, options)
+            each: dict[str, float | None] = {**rate}
+            each["percent_of_published"] = 100 * rate["tflops"] / ceiling if ceiling else None
+            each["percent_of_measured_matmul"] = 100 * rate["tflops"] / by_product
+            found["profiles"].setdefault(profile, {})[dtype] = each
+            plan = scorer(model, profile).schedule
+            found["schedule"][profile] = plan.lines(len(model.layers), ScoringSpec.steps)
+    return found
+
+
+def _rate(model: DiffusionModel, profile: str, options: Options) -> dict[str, float]:
+    """A trajectory is timed over a few steps; its captions per second follow from TFLOP/s."""
+    steps = TRIED_STEPS if profile == "trajectory" else ScoringSpec.steps
+    ours = scorer(model, profile, steps=steps, batch_size=options.batch)
+    read = ours.read(_captions(options.batch))
+    forget_peak(model.device)
+    device = seconds(lambda: ours.compute(read), model.device, options)
+    held = peak(model.device)
+    computed = ours.compute(read)
+    reading = seconds(lambda: ours.read(read.captions), model.device, options)
+    tabling = seconds(lambda: ours.table(read, computed), model.device, options)
+    tried, full = _gflop(options, profile, steps), _gflop(options, profile)
+    return {
+        "captions_per_second": options.batch / device * tried / full,
+        "microseconds_per_caption_reading": reading / options.batch * 1e6,
+        "microseconds_per_caption_table": tabling / options.batch * 1e6,
+        "gflop_per_caption": full,
+        "tflops": options.batch / device * tried / 1e3,
+        "peak_memory_bytes": held,
+    }
+
+
+def _gflop(options: Options, profile: str, steps: int = ScoringSpec.steps) -> float:
+    """A caption's GFLOP, all seeds, text encoder included."""
+    counted = options.cost(profile, steps)
+    return counted.per_caption + counted.text_encoder
+
+
+def sizes(options: Options) -> dict[str, Any]:
+    """Time batches of 1 to 128 captions; a size for which memory is too small has no rate."""
+    dtype = options.dtypes[0]
+    model = options.open(dtype)
+    found: dict[str, Any] = {"dtype": dtype}
+    for profile, size in itertools.product(("triage", "standard"), SIZES):
+        if time.monotonic() > options.deadline:
+            found["ended"] = f"out of time before batches of {size}, {profile}"
+            break
+        found.setdefault(profile, {})[str(size)] = _size(model, profile, size, options)
+    return found
+
+
+def _size(
+    model: DiffusionModel, profile: str, size: int, options: Options
+) -> dict[str, float | None]:
+    ours = scorer(model, profile, batch_size=size)
+    read = ours.read(_captions(size))
+    ours.compute(ours.read(_captions(1)))  # what all captions share
+    forget_peak(model.device)
+    try:
+        took = seconds(lambda: ours.compute(read), model.device, options)
+    except torch.OutOfMemoryError:
+        return {"captions_per_second": None, "peak_memory_bytes": None}
+    if ours.batch_size < size:  # halved
+        return {"captions_per_second": None, "peak_memory_bytes": None}
+    return {"captions_per_second": size / took, "peak_memory_bytes": peak(model.device)}
+
+
+def kernels(options: Options) -> dict[str, Any]:
+    """Profile one batch of triage and of standard: busy device time, launches, copies, and the
+    kernels that take longest."""
+    if not options.on_cuda:
+        raise NotMeasured("there are no kernels to profile on a CPU")
+    model = options.open(options.dtypes[0])
+    return {
+        profile: _profiled(scorer(model, profile, batch_size=options.batch), options.batch)
+        for profile in ("triage", "standard")
+    }
+
+
+def _profiled(ours: Scorer, batch: int) -> dict[str, Any]:
+    read, device = ours.read(_captions(batch)), ours.model.device
+    for _ in range(2):
+        ours.compute(read)
+    wait(device)
+    kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=kinds) as profile:
+        began = time.perf_counter()
+        ours.compute(read)
+        wait(device)
+        wall = time.perf_counter() - began
+    events = profile.key_averages()
+    ran = [e for e in events if e.device_type == torch.autograd.DeviceType.CUDA]
+    calls = {e.key: e.count for e in events if e.device_type == torch.autograd.DeviceType.CPU}
+    busy = sum(event.self_device_time_total for event in ran) / 1e6
+    longest = sorted(ran, key=lambda event: -event.self_device_time_total)[:12]
+    return {
+        "wall_seconds_profiled": wall,
+        "busy_seconds": busy,
+        "launches": sum(n for name, n in calls.items() if "LaunchKernel" in name),
+        "synchronizations": sum(n for name, n in calls.items() if "Synchronize" in name),
+        "copies_to_host": sum(e.count for e in ran if "DtoH" in e.key),
+        "kernels": [
+            {
+                "name": event.key[:90],
+                "calls": event.count,
+                "milliseconds": event.self_device_time_total / 1e3,
+                "percent": event.self_device_time_total / busy / 1e4,
+            }
+            for event in longest
+        ],
+    }
+
+
+def compiled(profile: str) -> Callable[[Options], dict[str, Any]]:
+    """Return a part that times a profile compiled against eager, and compares their scores."""
+    return functools.partial(_compiled, profile)
+
+
+def _compiled(profile: str, options: Options) -> dict[str, Any]:
+    if not options.on_cuda:
+        raise NotMeasured("compiled forwards are for CUDA devices")
+    dtype = options.dtypes[0]
+    model, tables, took, first = options.open(dtype), {}, {}, {}
+    for on in (False, True):
+        ours = scorer(model, profile, compiles=on, batch_size=options.batch)
+        read = ours.read(_captions(options.batch))
+        began = time.perf_counter()
+        tables[on], _ = ours.table(read, ours.compute(read))
+        first[on] = time.perf_counter() - began
+        took[on] = seconds(functools.partial(ours.compute, read), model.device, options)
+    counted = _gflop(options, profile) * options.batch / 1e3
+    names = [signal.name for signal in ours.signals]
+    return {
+        "dtype": dtype,
+        "batch_size": options.batch,
+        "captions_per_second_eager": options.batch / took[False],
+        "captions_per_second_compiled": options.batch / took[True],
+        "tflops_eager": counted / took[False],
+        "tflops_compiled": counted / took[True],
+        "speedup": took[False] / took[True],
+        "seconds_first_batch_eager": first[False],
+        "seconds_first_batch_compiled": first[True],
+        "signals": {
+            name: {"compiled": each}
+            for name, each in differences(tables[False], tables[True], names).items()
+        },
+    }
+
+
+def _captions(count: int) -> list[str]:
+    return [caption(number) for number in range(count)]

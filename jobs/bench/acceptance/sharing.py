@@ -1,0 +1,68 @@
+"""Two processes that score on one device, against one."""
+
+import time
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import Any
+
+from jobs.bench.acceptance.part import Options, scorer
+from jobs.bench.captions import caption
+from jobs.bench.device import wait
+
+SECONDS = 6.0
+START_WITHIN = 90.0
+
+
+def sharing(options: Options) -> dict[str, Any]:
+    """Count captions per second of one process and of two together, standard, same batch size."""
+    found: dict[str, Any] = {"dtype": options.dtypes[0], "batch_size": options.batch}
+    rates = {count: _together(count, options) for count in (1, 2)}
+    for count, rate in rates.items():
+        found[f"captions_per_second_{count}"] = rate
+    return found | {"two_over_one": rates[2] / rates[1]}
+
+
+def _together(count: int, options: Options) -> float:
+    """Captions per second of some processes that begin together, over the same span of time."""
+    context = get_context("spawn")
+    start, results = context.Barrier(count), context.Queue()
+    given = replace(options, deadline=float("inf"))
+    processes = [
+        context.Process(target=_score, args=(given, start, results), daemon=True)
+        for _ in range(count)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        counted = [results.get(timeout=START_WITHIN + 3 * SECONDS) for _ in processes]
+    finally:
+        for process in processes:
+            process.join(5)
+            process.kill()
+    for each in counted:
+        if isinstance(each, str):
+            raise RuntimeError(each)
+    return sum(counted)
+
+
+def _score(options: Options, start: Any, results: Any) -> None:
+    try:
+        results.put(_rate(options, start))
+    except Exception as error:
+        start.abort()
+        results.put(f"{type(error).__name__}: {error}")
+
+
+def _rate(options: Options, start: Any) -> float:
+    model = options.open(options.dtypes[0])
+    ours = scorer(model, "standard", batch_size=options.batch)
+    read = ours.read([caption(number) for number in range(options.batch)])
+    ours.compute(read)
+    wait(model.device)
+    start.wait(START_WITHIN)
+    began, batches = time.perf_counter(), 0
+    while time.perf_counter() < began + SECONDS:
+        ours.compute(read)
+        batches += 1
+    wait(model.device)
+    return batches * options.batch / (time.perf_counter() - began)

@@ -1,0 +1,99 @@
+"""Run parts in a process of their own, which a part that fails or hangs cannot outlive."""
+
+import sys
+import time
+import traceback
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import Any
+
+from jobs.bench.acceptance.part import NotMeasured, Options
+
+GRACE = 20.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a part ended: passed with values, skipped or failed with a reason of one line."""
+
+    status: str
+    seconds: float
+    values: dict[str, Any]
+    reason: str = ""
+
+
+class Worker:
+    """A process that runs one part after another; models that it has loaded stay for the next.
+
+    After a part that failed or took too long it is replaced, since an error of the device would
+    fail every later part too.
+    """
+
+    def __init__(self) -> None:
+        self._context = get_context("spawn")
+        self._process: Any = None
+        self._ours: Any = None
+        self._is_busy = False
+
+    def run(self, name: str, options: Options, budget: float) -> Outcome:
+        """Run a part, which is to end its rounds within ``budget`` seconds; it is killed
+        GRACE seconds later."""
+        began = time.monotonic()
+        if self._process is None:
+            self._start()
+        self._ours.send((name, replace(options, deadline=began + budget)))
+        self._is_busy = True
+        outcome = self._answer(began, budget)
+        if outcome.status == "failed":
+            self.stop()
+        return outcome
+
+    def stop(self) -> None:
+        """End the process, by force unless it is waiting for a part."""
+        if self._process is not None:
+            self._ours.close()
+            self._process.join(0 if self._is_busy else GRACE)
+            self._process.kill()
+            self._process.join()
+            self._process = None
+
+    def _start(self) -> None:
+        self._ours, theirs = self._context.Pipe()
+        self._process = self._context.Process(target=_serve, args=(theirs,))
+        self._process.start()
+        self._is_busy = False
+        theirs.close()
+
+    def _answer(self, began: float, budget: float) -> Outcome:
+        try:
+            if self._ours.poll(budget + GRACE):
+                status, values, reason = self._ours.recv()
+                self._is_busy = False
+                return Outcome(status, time.monotonic() - began, values, reason)
+            reason = f"no answer within {budget + GRACE:.0f} s; stopped"
+        except EOFError:
+            self._process.join()
+            reason = f"its process died with exit code {self._process.exitcode}"
+        return Outcome("failed", time.monotonic() - began, {}, reason)
+
+
+def _serve(connection: Any) -> None:
+    """Run the parts that arrive, until the other end closes."""
+    from jobs.bench.acceptance.parts import PARTS
+    from jobs.escaping import escaped
+    from jobs.terminal import quiet_libraries
+
+    quiet_libraries()
+    while True:
+        try:
+            name, options = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send(("passed", PARTS[name].measure(options), ""))
+        except NotMeasured as why:
+            connection.send(("skipped", {}, str(why)))
+        except Exception as error:
+            sys.stderr.write(escaped(traceback.format_exc()))
+            line = next(iter(str(error).splitlines()), "")
+            connection.send(("failed", {}, f"{type(error).__name__}: {line}"))

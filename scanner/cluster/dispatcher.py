@@ -1,0 +1,227 @@
+"""Hand tasks to the actors of a pool, and decide what becomes of those that fail.
+
+Each actor is pinned to its share of a device. What its work returns for an item is committed in
+the actor, so nothing large passes through the driver. Because the first commit of an item wins,
+running one twice is always safe; retries belong to the driver.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from scanner.cluster.actor_pool import Actor, ActorPool
+from scanner.cluster.events import Committed, Event, ItemT, Notice, Task, Tick
+from scanner.cluster.failures import (
+    brief,
+    cause_of,
+    is_broken_device,
+    is_node_alive,
+    is_outage,
+    is_preemption,
+)
+from scanner.cluster.limits import DEFAULT_LIMITS, DEFAULT_TIMING, RetryLimits, Timing
+from scanner.cluster.resources import Resources
+from scanner.cluster.retry_policy import RetryPolicy
+from scanner.cluster.work import Work
+from scanner.run import Commits
+
+
+def dispatch(
+    commits: Commits,
+    tasks: Sequence[Task[ItemT]],
+    make_work: Callable[[], Work],
+    resources: Resources,
+    *,
+    in_flight: int,
+    limits: RetryLimits = DEFAULT_LIMITS,
+    timing: Timing = DEFAULT_TIMING,
+) -> Iterator[Event[ItemT]]:
+    """Run the tasks on a pool of actors; yields an event for everything that happens, and a Tick
+    per second.
+
+    At most ``in_flight`` items are in one actor, so that no results pile up there. An item that
+    fails too often is quarantined and the others are still done; after its first failure it runs
+    alone in its actor, so that it takes no neighbour with it. Not counted are the loss of a node
+    and an outage of the store, which is waited for. An actor that hangs is replaced.
+
+    A node with room for an actor is waited for. Raises UserError where actors cannot start or die
+    too often (see :class:`RetryLimits`), or where the store stays away.
+    """
+    pool: ActorPool[ItemT] = ActorPool(commits, make_work, resources, in_flight, limits, timing)
+    dispatcher = Dispatcher(tasks, pool, in_flight, limits, timing)
+    try:
+        yield from dispatcher.events()
+    finally:
+        pool.close()
+
+
+class Dispatcher(Generic[ItemT]):
+    """``waiting``: tasks for any actor; ``references``: the actor of each running task."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task[ItemT]],
+        pool: ActorPool[ItemT],
+        in_flight: int,
+        limits: RetryLimits,
+        timing: Timing,
+    ) -> None:
+        self.waiting = deque(tasks)
+        self.pool = pool
+        self.policy: RetryPolicy[ItemT] = RetryPolicy(limits, timing)
+        self.in_flight, self.limits, self.timing = in_flight, limits, timing
+        self.longest = 0.0
+        self.references: dict[Any, Actor[ItemT]] = {}
+
+    def events(self) -> Iterator[Event[ItemT]]:
+        """Run to the end, yielding what happens."""
+        pool, retry_queue = self.pool, self.policy.retry_queue
+        while self.waiting or retry_queue or self.references:
+            yield from pool.fit(len(self.waiting) + len(retry_queue) + len(self.references))
+            for actor in pool.actors:
+                self._feed(actor)
+            for reference in self._wait():
+                if reference in pool.starting:
+                    yield from pool.finish_start(reference)
+                elif reference in self.references:
+                    yield from self._finish(reference)
+            self._collect_reports()
+            yield from self._stop_hanging()
+            pool.discount_lost_nodes(self.policy.discount_lost_nodes(is_node_alive))
+            running = {
+                task.item.id: actor.computed.get(task.item.id, 0)
+                for actor in pool.actors
+                for task in actor.tasks.values()
+            }
+            yield Tick(running, len(pool.actors))
+
+    def _wait(self) -> list[Any]:
+        """Return the references that are done, after a tick at most."""
+        pending = [*self.pool.starting, *self.references]
+        if not pending:
+            time.sleep(self.timing.tick_seconds)
+            return []
+        return ray.wait(pending, timeout=self.timing.tick_seconds)[0]
+
+    def _feed(self, actor: Actor[ItemT]) -> None:
+        if actor.retries:
+            return
+        if not actor.tasks:
+            retried = self.policy.pop_due()
+            if retried:
+                actor.retries = True
+                self._assign(actor, retried)
+                return
+        # Leave what every other actor could take at once.
+        while len(actor.tasks) < self.in_flight and self.waiting:
+            if actor.tasks and len(self.waiting) < len(self.pool.actors) + len(self.pool.starting):
+                return
+            self._assign(actor, self.waiting.popleft())
+
+    def _assign(self, actor: Actor[ItemT], task: Task[ItemT]) -> None:
+        if not actor.tasks:
+            actor.progressed_at = self.timing.now()
+        reference = actor.handle.run.remote(task.item, task.generation)
+        actor.tasks[reference] = task
+        self.references[reference] = actor
+
+    def _finish(self, reference: Any) -> Iterator[Event[ItemT]]:
+        actor = self.references[reference]
+        try:
+            commit = ray.get(reference)
+        except RayTaskError as error:
+            yield from self._handle_failure(reference, actor, error)
+        except RayError as error:
+            yield from self._handle_death(actor, error)
+        else:
+            task = self._release(reference, actor)
+            self.longest = max(self.longest, commit.seconds)
+            actor.consecutive_failures = 0
+            self.pool.reset_failures()
+            self.policy.end_outage()
+            yield Committed(task.item, commit)
+
+    def _release(self, reference: Any, actor: Actor[ItemT]) -> Task[ItemT]:
+        """Take a task that has ended from its actor."""
+        del self.references[reference]
+        task = actor.tasks.pop(reference)
+        actor.computed.pop(task.item.id, None)
+        actor.retries, actor.progressed_at = False, self.timing.now()
+        return task
+
+    def _handle_failure(
+        self, reference: Any, actor: Actor[ItemT], error: RayTaskError
+    ) -> Iterator[Event[ItemT]]:
+        task, cause, reason = self._release(reference, actor), cause_of(error), brief(error)
+        if is_outage(cause):
+            yield self.policy.wait_for_store(task, reason, actor.location)
+            return
+        yield self.policy.record_failure(task, reason, actor.location)
+        # Several in a row may be the process's fault: a new one decides.
+        actor.consecutive_failures += 1
+        if is_broken_device(cause) or (
+            actor.consecutive_failures >= self.limits.consecutive_failures
+        ):
+            self.waiting.extendleft(self._retire(actor))
+            self.pool.record_loss(reason)
+
+    def _handle_death(self, actor: Actor[ItemT], error: Exception) -> Iterator[Event[ItemT]]:
+        tasks = self._retire(actor)
+        if is_preemption(error, actor.location.node):
+            self.waiting.extendleft(tasks)
+            self.pool.record_loss("", uncounted=True)
+            yield Notice(f"a node was lost; {len(tasks)} slices requeued")
+            return
+        self.policy.record_death(actor.location.node, tasks)
+        for task in tasks:
+            reason = f"its process died: {brief(error)}"
+            yield self.policy.record_failure(task, reason, actor.location)
+        self.pool.record_loss(f"actors keep dying: {brief(error)}")
+
+    def _collect_reports(self) -> None:
+        """Ask each working actor, every few seconds, what it has computed of its items."""
+        requested = {actor.report: actor for actor in self.pool.actors if actor.report}
+        done: list[Any] = []
+        if requested:
+            done, _ = ray.wait([*requested], num_returns=len(requested), timeout=0)
+        for reference in done:
+            actor = requested[reference]
+            actor.report = None
+            try:
+                reported = ray.get(reference)
+            except RayError:
+                continue  # its process has died, which its tasks will show
+            running = {task.item.id for task in actor.tasks.values()}
+            computed = {name: count for name, count in reported.items() if name in running}
+            if computed != actor.computed:
+                actor.computed, actor.progressed_at = computed, self.timing.now()
+        now = self.timing.now()
+        for actor in self.pool.actors:
+            is_due = now - actor.report_at > self.timing.report_seconds
+            if actor.tasks and not actor.report and is_due:
+                actor.report, actor.report_at = actor.handle.computed.remote(), now
+
+    def _stop_hanging(self) -> Iterator[Event[ItemT]]:
+        limit = max(self.limits.hang_seconds, self.limits.hang_factor * self.longest)
+        for actor in list(self.pool.actors):
+            if actor.tasks and self.timing.now() - actor.progressed_at > limit:
+                # A result that nobody has collected is progress: it was the reader who paused.
+                if ray.wait(list(actor.tasks), timeout=self.timing.tick_seconds)[0]:
+                    continue
+                for task in self._retire(actor):
+                    reason = f"no progress for {limit:.0f} seconds; its actor ends"
+                    yield self.policy.record_failure(task, reason, actor.location)
+                self.pool.record_loss("actors keep hanging")
+
+    def _retire(self, actor: Actor[ItemT]) -> list[Task[ItemT]]:
+        """Take an actor out of the pool; return the tasks it had."""
+        tasks = list(actor.tasks.values())
+        for reference in actor.tasks:
+            del self.references[reference]
+        actor.tasks.clear()
+        self.pool.retire(actor)
+        return tasks

@@ -1,0 +1,47 @@
+"""When an executor retries, gives up, and looks around."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RetryLimits:
+    """Limits on failures.
+
+    attempts: tries per item before it is quarantined. delays: seconds before the next try, by the
+    number of failures. outage_seconds: how long a store that does not answer is waited for.
+    node_loss_seconds: how long after a process's death Ray may still report that its node was
+    lost. restarts: deaths per actor without a commit in between. consecutive_failures: failures
+    of one actor in a row after which a new process replaces it. hang_seconds, hang_factor: an
+    actor without progress for so long, or for this multiple of the longest item if that is more,
+    is replaced.
+    """
+
+    attempts: int = 3
+    delays: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0)
+    outage_seconds: float = 3600.0
+    node_loss_seconds: float = 45.0
+    restarts: int = 5
+    consecutive_failures: int = 2
+    hang_seconds: float = 1800.0
+    hang_factor: float = 20.0
+
+    def delay(self, failures: int) -> float:
+        """Return the seconds to wait after this many failures (from 1)."""
+        return self.delays[min(failures, len(self.delays)) - 1]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds between events of type Tick, between reports of an actor, and between looks at how
+    many actors the cluster has room for; ``now`` is the clock."""
+
+    tick_seconds: float = 1.0
+    report_seconds: float = 2.0
+    fit_seconds: float = 5.0
+    now: Callable[[], float] = time.monotonic
+
+
+DEFAULT_LIMITS = RetryLimits()
+DEFAULT_TIMING = Timing()

@@ -1,0 +1,30 @@
+"""Options of the processes that do a command's work."""
+
+from dataclasses import dataclass
+
+from scanner.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ActorOptions:
+    """The processes that do the work, and where they run; a field's docstring is its help text."""
+
+    actors: int | None = None
+    """Number of worker processes; by default one per accelerator, or one per two cores; on a
+    cluster as many as it has room for, also as nodes join."""
+    gpus_per_actor: float = 1.0
+    """Accelerators per actor (0.5: two actors share one); ignored on the cpu."""
+    cpus_per_actor: float | None = None
+    """Cores per actor; by default the cores that this process may use, shared among the actors."""
+    address: str | None = None
+    """Address of a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. Starts a
+    local Ray if unset; a small scan needs none."""
+
+    def check_actors(self) -> None:
+        """Raise UsageError for numbers that are out of range."""
+        if self.actors is not None and self.actors < 1:
+            raise UsageError(f"--actors {self.actors}: must be at least 1")
+        if self.gpus_per_actor <= 0:
+            raise UsageError(f"--gpus-per-actor {self.gpus_per_actor}: must be more than 0")
+        if self.cpus_per_actor is not None and self.cpus_per_actor <= 0:
+            raise UsageError(f"--cpus-per-actor {self.cpus_per_actor}: must be more than 0")

@@ -1,0 +1,32 @@
+"""Choose the device to compute on, and how actors share the machines."""
+
+import torch
+
+from scanner.cluster.address import joins_cluster
+from scanner.cluster.options import ActorOptions
+from scanner.cluster.resources import Resources, nodes
+from scanner.cluster.starting import start_ray
+from scanner.cores import usable_cores
+
+
+def choose_resources(options: ActorOptions, device: str) -> tuple[str, Resources]:
+    """Return the device (``auto``: cuda if available) and the actors with their shares.
+
+    They are those of the cluster if one is joined, else of this machine, where Ray starts only once
+    there is work.
+    """
+    is_joined = joins_cluster(options.address)
+    if is_joined:
+        start_ray(options.address)
+    if device == "auto":
+        has_gpu = any(n.get("GPU") for n in nodes()) if is_joined else torch.cuda.is_available()
+        device = "cuda" if has_gpu else "cpu"
+    gpus = 0.0 if device == "cpu" else options.gpus_per_actor
+    if is_joined:
+        cpus = options.cpus_per_actor or (1.0 if gpus else 2.0)
+        return device, Resources(options.actors, cpus, gpus)
+    cores = usable_cores()
+    per_device = int(torch.cuda.device_count() / gpus) if gpus else cores // 2
+    actors = options.actors or max(1, per_device)
+    cpus = options.cpus_per_actor or max(cores / actors, 0.01)
+    return device, Resources(actors, cpus, gpus)

@@ -1,0 +1,86 @@
+"""Who is to blame for a failure, and when its item is tried again."""
+
+from collections.abc import Callable
+from typing import Generic
+
+from scanner.cluster.events import NOWHERE, ItemT, Location, Quarantined, Requeued, Task
+from scanner.cluster.limits import DEFAULT_LIMITS, DEFAULT_TIMING, RetryLimits, Timing
+from scanner.errors import UserError
+
+
+class RetryPolicy(Generic[ItemT]):
+    """Counts failures per item, and holds the items that failed until their next try.
+
+    ``retry_queue``: the time from which each may be tried again, and its task.
+    """
+
+    def __init__(
+        self, limits: RetryLimits = DEFAULT_LIMITS, timing: Timing = DEFAULT_TIMING
+    ) -> None:
+        self.limits, self.now = limits, timing.now
+        self.retry_queue: list[tuple[float, Task[ItemT]]] = []
+        self._failures: dict[str, int] = {}
+        self._deaths: list[tuple[float, str, list[str]]] = []
+        self._outage_since: float | None = None
+
+    def pop_due(self) -> Task[ItemT] | None:
+        """Remove and return a task whose delay is over."""
+        entry = next((entry for entry in self.retry_queue if entry[0] <= self.now()), None)
+        if entry is None:
+            return None
+        self.retry_queue.remove(entry)
+        return entry[1]
+
+    def record_failure(
+        self, task: Task[ItemT], reason: str, location: Location = NOWHERE
+    ) -> Requeued[ItemT] | Quarantined[ItemT]:
+        """Count a failure of the item itself; it is requeued, or quarantined after the last try."""
+        item = task.item
+        failures = self._failures[item.id] = self._failures.get(item.id, 0) + 1
+        if failures >= self.limits.attempts:
+            return Quarantined(item, reason, location)
+        self.retry_queue.append((self.now() + self.limits.delay(failures), task))
+        return Requeued(item, reason, location)
+
+    def wait_for_store(
+        self, task: Task[ItemT], reason: str, location: Location = NOWHERE
+    ) -> Requeued[ItemT]:
+        """Requeue an item that failed because the store does not answer, which does not count.
+
+        Raises UserError once that has lasted longer than ``outage_seconds``.
+        """
+        now = self.now()
+        if self._outage_since is None:
+            self._outage_since = now
+        if now - self._outage_since > self.limits.outage_seconds:
+            raise UserError(
+                f"the store has not answered for {self.limits.outage_seconds / 60:.0f} minutes "
+                f"({reason}); what is committed is safe: rerun the same command once it answers"
+            )
+        self.retry_queue.append((now + self.limits.delay(2), task))
+        return Requeued(task.item, f"the store does not answer: {reason}", location)
+
+    def end_outage(self) -> None:
+        """The store has answered."""
+        self._outage_since = None
+
+    def record_death(self, node: str, tasks: list[Task[ItemT]]) -> None:
+        """Remember which items a process had when it died: its node may turn out to be lost."""
+        self._deaths.append((self.now(), node, [task.item.id for task in tasks]))
+
+    def discount_lost_nodes(self, is_alive: Callable[[str], bool]) -> int:
+        """Take back failures of processes whose node is lost, which Ray may report late.
+
+        Returns the number of such deaths.
+        """
+        discounted = 0
+        for death in list(self._deaths):
+            since, node, items = death
+            if not is_alive(node):
+                discounted += 1
+                for item in items:
+                    self._failures[item] = max(0, self._failures.get(item, 0) - 1)
+            elif self.now() - since < self.limits.node_loss_seconds:
+                continue
+            self._deaths.remove(death)
+        return discounted

@@ -1,0 +1,77 @@
+"""Choose the cross-attention for a device: the fused kernel if it matches the plain computation."""
+
+import warnings
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from scanner.probe.attention import Attend, plain_attention
+
+TEXT = 77
+POSITIONS = (64, 100, 576)
+OUTPUT_TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+ABAR_TOLERANCE = 1e-5
+
+
+def choose_attend(unet: nn.Module, layers: list[str]) -> Attend:
+    """Return the fused attention for half precision on CUDA, otherwise the plain one.
+
+    First compares the kernel with the plain computation, at the U-Net's dtype and head sizes. If it
+    fails or differs, warns and returns the plain one. In float32 the kernel is correct but slow: on
+    an H200 it takes 36 ms where the plain computation takes 1.2 ms (32 captions, 4,096 positions,
+    8 heads of 40 channels), since its products do not use tensor cores.
+    """
+    weight = next(unet.parameters())
+    if weight.device.type != "cuda" or weight.dtype == torch.float32:
+        return plain_attention
+    try:
+        from scanner.probe.fused import fused_attention
+    except ImportError as error:
+        return _fall_back(f"Triton cannot be imported ({error})")
+    modules = [unet.get_submodule(name) for name in layers]
+    heads = {(attn.heads, attn.to_q.out_features // attn.heads) for attn in modules}
+    return checked(fused_attention, sorted(heads), weight.device, weight.dtype)
+
+
+def checked(
+    attend: Attend, heads: Iterable[tuple[int, int]], device: torch.device, dtype: torch.dtype
+) -> Attend:
+    """Return ``attend`` if it matches the plain computation on a device; otherwise warn and return
+    the plain computation.
+
+    ``heads``: (number of heads, channels per head) of the layers.
+    """
+    generator = torch.Generator("cpu").manual_seed(0)
+
+    def random(positions: int, count: int, width: int) -> Tensor:
+        values = torch.randn((2, positions, count * width), generator=generator)
+        return values.to(device, dtype).unflatten(-1, (count, width))
+
+    for count, width in heads:
+        for positions in POSITIONS:
+            q, k, v = (random(length, count, width) for length in (positions, TEXT, TEXT))
+            try:
+                found = attend(q, k, v, width**-0.5)
+            except Exception as error:  # a compiler, a driver or the kernel: anything can fail
+                return _fall_back(f"the kernel does not run ({type(error).__name__}: {error})")
+            expected = plain_attention(q, k, v, width**-0.5)
+            for what, one, other, limit in zip(
+                ("output", "mean attention"),
+                found,
+                expected,
+                (OUTPUT_TOLERANCE[dtype], ABAR_TOLERANCE),
+                strict=True,
+            ):
+                worst = float((one.float() - other.float()).abs().max())
+                if not worst <= limit:
+                    return _fall_back(
+                        f"the kernel differs: {what} by {worst:.2g} with {width} channels "
+                        f"per head and {positions} positions"
+                    )
+    return attend
+
+
+def _fall_back(why: str) -> Attend:
+    warnings.warn(f"cross-attention runs unfused, which is slower: {why}", stacklevel=3)
+    return plain_attention

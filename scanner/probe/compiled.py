@@ -1,0 +1,53 @@
+"""A watched U-Net's forward, compiled for one batch size at a time."""
+
+import warnings
+
+import torch
+from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
+
+from scanner.probe.watched import WatchedUNet
+
+Forward = tuple[Tensor | None, Tensor]
+BACKEND = "inductor"
+RECOMPILE_LIMIT = 64
+"""Compiled shapes and models per process; torch gives up after 8 by default."""
+
+
+class CompiledUNet:
+    """Runs a watched U-Net by torch.compile, on CUDA as a CUDA graph; every shape compiles anew.
+
+    Where compilation fails it warns and runs uncompiled from then on.
+    """
+
+    def __init__(self, watched: WatchedUNet) -> None:
+        self.watched = watched
+        self.is_compiled = True
+        on_cuda = next(watched.parameters()).device.type == "cuda"
+        self._clones = on_cuda
+        limit = torch._dynamo.config.recompile_limit
+        torch._dynamo.config.recompile_limit = max(limit, RECOMPILE_LIMIT)
+        self._run = torch.compile(
+            watched,
+            fullgraph=True,
+            dynamic=False,
+            backend=BACKEND,
+            mode="reduce-overhead" if on_cuda else None,
+        )
+
+    def __call__(self, hidden_BLC: Tensor, added: dict[str, Tensor]) -> Forward:
+        """As WatchedUNet.forward."""
+        if not self.is_compiled:
+            return self.watched(hidden_BLC, added)
+        torch.compiler.cudagraph_mark_step_begin()
+        try:
+            output, abar_NBL = self._run(hidden_BLC, added)
+        except TorchDynamoException as error:
+            reason = " ".join(str(error).splitlines()[:2]) or type(error).__name__
+            warnings.warn(f"the U-Net runs uncompiled, which is slower: {reason}", stacklevel=2)
+            self.is_compiled = False
+            return self.watched(hidden_BLC, added)
+        if not self._clones:
+            return output, abar_NBL
+        # The next replay of a CUDA graph overwrites its outputs.
+        return (None if output is None else output.clone()), abar_NBL.clone()

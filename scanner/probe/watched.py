@@ -1,0 +1,73 @@
+"""A U-Net instrumented once: it replays what captions share and returns its attention."""
+
+import torch
+from torch import Tensor, nn
+
+from scanner.probe.attention import Attend, AttentionRecord, plain_attention, record_attention
+from scanner.probe.prefix import Prefix, replay_prefix, time_outputs
+from scanner.probe.truncation import share_weights, truncate
+
+LAYOUT = torch.channels_last
+
+
+class WatchedUNet(nn.Module):
+    """A copy of a U-Net, over the same weights, that records its cross-attention.
+
+    ``layers``: names of its cross-attention modules in run order; ``depth``: how many of them are
+    run, and nothing after the last one's softmax; None runs the whole U-Net. The original is left
+    as it is. :meth:`load` sets latent and timestep; a forward then needs the text alone, contains
+    no Python side effects and can be compiled with ``fullgraph=True``.
+
+    Shapes: B captions, N layers that run, L text positions, C channels.
+    """
+
+    x_1CHW: Tensor
+    timestep: Tensor
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        layers: list[str],
+        depth: int | None = None,
+        attend: Attend = plain_attention,
+    ) -> None:
+        super().__init__()
+        self.original = (unet,)  # not a submodule
+        self.unet, self.depth = share_weights(unet), depth
+        names = layers[:depth]
+        self.record = AttentionRecord(len(names))
+        last = None if depth is None else len(names) - 1
+        record_attention(self.unet, names, self.record, attend=attend, last=last)
+        if last is not None:
+            truncate(self.unet, names[last])
+        if next(unet.parameters()).device.type == "cuda":
+            # Tensor cores convolve channels-last; the weights are the original's, too.
+            self.unet.to(memory_format=LAYOUT)
+        self.register_buffer("x_1CHW", None, persistent=False)
+        self.register_buffer("timestep", None, persistent=False)
+
+    def load(self, x_1CHW: Tensor, timestep: int, prefix: Prefix) -> None:
+        """Set the latent, the timestep and the recorded prefix of the forwards to come."""
+        original = self.original[0]
+        if self.x_1CHW is None:
+            x_1CHW = x_1CHW.to(original.device, original.dtype)
+            self.x_1CHW = x_1CHW.clone()
+            self.timestep = torch.full((1,), timestep, device=x_1CHW.device)
+        else:
+            self.x_1CHW.copy_(x_1CHW)
+            self.timestep.fill_(timestep)
+        replay_prefix(self.unet, {**time_outputs(original, self.timestep), **prefix})
+
+    def forward(
+        self, hidden_BLC: Tensor, added: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor | None, Tensor]:
+        """The U-Net's output (None for a truncated one) and ā (N, B, L)."""
+        output_BCHW = self.unet(
+            self.x_1CHW.expand(len(hidden_BLC), -1, -1, -1),
+            self.timestep,
+            hidden_BLC,
+            added_cond_kwargs=added or None,
+            return_dict=False,
+        )[0]
+        abar_NBL, self.record.abar_NBL = self.record.abar_NBL, torch.empty(0)
+        return (output_BCHW if self.depth is None else None), abar_NBL

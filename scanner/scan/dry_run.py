@@ -1,0 +1,167 @@
+"""Show what a scan would do and how fast, without doing it."""
+
+import contextlib
+import tempfile
+import time
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+
+from scanner.models.loading import choose_device
+from scanner.run.status import count_reasons
+from scanner.scan.opening import OpenScan
+from scanner.scan.plan_scan import plan_scan
+from scanner.scan.preparation import prepare
+from scanner.scan.record import refuse_other_weights
+from scanner.scoring import Scorer
+from scanner.scoring.cost import cost
+from scanner.storage import Store
+from scanner.storage.local import LOCK
+
+TRIAL_SECONDS = 10.0
+BATCHES = 4
+# Bounds of a scan's speed relative to the trial's batches: its actors share memory and cores with
+# one another, with Ray and with other processes on the machine.
+SLOWER, FASTER = 0.5, 1.3
+# How much wider the bounds are for a speed that is extrapolated.
+EXTRAPOLATED = 2.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Captions per second of one actor, with likely bounds.
+
+    ``guessed``: extrapolated from another profile, since a batch of this one takes too long to try.
+    """
+
+    rate: float
+    low: float
+    high: float
+    batch_size: int
+    guessed: bool
+
+
+def dry_run(opened: OpenScan) -> dict[str, Any]:
+    """Return what a scan would do; it leaves nothing in the store.
+
+    The inputs are read and grouped in a temporary directory, which gives exact counts; the speed is
+    tried on their captions.
+    """
+    config, inputs = opened.config, opened.inputs
+    prepared = prepare(config, opened.model, on=choose_device(config.device))
+    refuse_other_weights(config, prepared.scorer.model.weights)
+    actors = prepared.resources.count()
+    writers = _preflight(opened.run.store) if opened.run else 0
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        plan = plan_scan(prepared, inputs, store)
+        rejects = count_reasons(store, plan.rejects)
+        with store.open(plan.captions[0]) as file:
+            captions = pq.read_table(file, columns=["caption"])["caption"].to_pylist()
+    scorer = prepared.scorer
+    costs = cost(scorer)
+    if prepared.device == "cpu":
+        torch.set_num_threads(prepared.resources.threads)  # as in an actor
+    gflop = costs.per_caption + costs.text_encoder
+    rows = max(item.rows for item in plan.slices)
+    trial = try_speed(scorer, gflop, captions[:rows], rows)
+    return {
+        "inputs": list(plan.inputs),
+        "skipped": plan.skipped,
+        "columns": plan.columns,
+        "counts": plan.counts,
+        "rejects": rejects,
+        "limit": config.limit,
+        "slices": len(plan.slices),
+        "preflight": f"1 of {writers} racing writers won" if writers else "no --out, not tried",
+        "model": prepared.files.name,
+        "actors": actors,
+        "signals": [signal.name for signal in scorer.signals],
+        "seeds": scorer.seeds,
+        "schedule": scorer.schedule.lines(len(scorer.model.layers), scorer.steps),
+        "gflop_per_caption": costs.per_caption,
+        "gflop_shared": costs.shared,
+        "gflop_text_encoder": costs.text_encoder,
+        "captions_per_second": trial.rate * actors,
+        "captions_per_second_low": trial.low * actors,
+        "captions_per_second_high": trial.high * actors,
+        "batch_size": trial.batch_size,
+        "guessed": trial.guessed,
+        "hours": plan.counts["captions"] / (trial.rate * actors) / 3600,
+    }
+
+
+def _preflight(store: Store) -> int:
+    """Try the store, and remove a local directory that did not exist before."""
+    is_new = not store.is_remote and not store.exists("")
+    writers = store.preflight()
+    if is_new:
+        # Empty by now, unless a scan has started there.
+        with contextlib.suppress(OSError):
+            Path(store.location(f"preflight/{LOCK}")).unlink(missing_ok=True)
+            for folder in ("preflight", ""):
+                Path(store.location(folder)).rmdir()
+    return writers
+
+
+def try_speed(scorer: Scorer, gflop: float, captions: list[str], slice_rows: int) -> Trial:
+    """Score captions for some seconds, in batches of at most ``slice_rows`` captions.
+
+    ``gflop``: the scorer's cost per caption. If that takes longer than the trial, the speed is
+    extrapolated from a cheap profile's by their costs.
+    """
+    cheap = Scorer(scorer.model, "standard", seeds=1, batch_size=scorer.batch_size)
+    costs = cost(cheap)
+    share = gflop / (costs.per_caption + costs.text_encoder)
+    _seconds(cheap, captions[:1])
+    few = max(1, min(scorer.batch_size, int(TRIAL_SECONDS / 4 / _seconds(cheap, captions[:1]))))
+    sample = list(islice(cycle(captions), few))
+    per_caption = min(_seconds(cheap, sample) for _ in range(2)) / few
+    guessed = per_caption * share * scorer.batch_size * 2 > TRIAL_SECONDS
+    if guessed:
+        fixed = scorer.batch_size if scorer.batch.found else None
+        trial = Scorer(scorer.model, "standard", seeds=1, batch_size=fixed)
+    else:
+        trial, share = scorer, 1.0
+    size, rates = _warm_rates(trial, captions, slice_rows)
+    rates = [rate / share for rate in rates]
+    wider = EXTRAPOLATED if guessed else 1.0
+    return Trial(
+        rate=median(rates),
+        low=min(rates) * SLOWER / wider,
+        high=max(rates) * FASTER * wider,
+        batch_size=size,
+        guessed=guessed,
+    )
+
+
+def _warm_rates(scorer: Scorer, captions: list[str], most: int) -> tuple[int, list[float]]:
+    """Return the batch size, and the captions per second of all but the first batch of that size.
+
+    Sizes are searched as an actor searches them, within the trial's time.
+    """
+    began = time.monotonic()
+    size, is_warm = 0, False
+    rates: list[float] = []
+    while len(rates) < BATCHES or not (scorer.batch.found or size == most):
+        next_size = min(scorer.batch_size, most)
+        if next_size != size:
+            size, rates, is_warm = next_size, [], False
+        seconds = _seconds(scorer, list(islice(cycle(captions), size)))
+        if is_warm:
+            rates.append(size / seconds)
+        is_warm = True
+        if rates and time.monotonic() - began > TRIAL_SECONDS:
+            break
+    return size, rates
+
+
+def _seconds(scorer: Scorer, captions: list[str]) -> float:
+    start = time.perf_counter()
+    scorer.score_finite(captions)
+    return time.perf_counter() - start

@@ -1,0 +1,69 @@
+"""A plan over the captions that an earlier run flagged, instead of over input files."""
+
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from scanner.errors import UserError
+from scanner.query import open_run
+from scanner.run import Plan
+from scanner.run.schema import write_part
+from scanner.scan.plan.grouping import ROW_GROUPS_PER_PART, rechunk
+from scanner.scan.plan.make_plan import slices_of
+from scanner.storage import Store
+
+BATCH_ROWS = 1 << 16
+
+
+def plan_from_run(
+    url: str, where: str, store: Store, slice_rows: Callable[[int], int], limit: int | None
+) -> Plan:
+    """Plan the captions of a run's view ranked for which ``where`` holds, with their samples.
+
+    Raises UserError where there is no sealed run, the predicate is wrong, or nothing is flagged.
+    """
+    tables = open_run(url)
+    tables.decide(where=where)
+    name = uuid.uuid4().hex[:12]
+    kept = "FROM ranked ORDER BY caption_id" + (f" LIMIT {limit}" if limit else "")
+    total = tables.query(f"SELECT count(*) AS n FROM ({kept})")["n"][0].as_py()
+    if total == 0:
+        raise UserError(f"{url}: no caption fulfils --where {where}")
+    rows = slice_rows(total)
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = f"SELECT caption_id, caption, canonical, false AS is_reference {kept}"
+        batches = tables.batches(chosen, rows)
+        files = [
+            write_part(store, "captions", f"{name}-{number:04d}", table, rows).path
+            for number, table in enumerate(rechunk(batches, rows * ROW_GROUPS_PER_PART))
+        ]
+        samples, count = Path(folder, "samples"), 0
+        wanted = f"SELECT caption_id FROM ({kept})"
+        query = f"FROM samples WHERE NOT is_reference AND caption_id IN ({wanted})"
+        writer: pq.ParquetWriter | None = None
+        for batch in tables.batches(query, BATCH_ROWS):
+            writer = writer or pq.ParquetWriter(samples, batch.schema, compression="zstd")
+            writer.write_batch(batch)
+            count += batch.num_rows
+        assert writer is not None, "a ranked caption has samples"
+        writer.close()
+        store.upload(samples, f"samples/{name}-0000.parquet")
+    return Plan(
+        inputs=({"run": url, "where": where},),
+        samples=(f"samples/{name}-0000.parquet",),
+        captions=tuple(files),
+        rejects=(),
+        slices=tuple(slices_of(store, files)),
+        counts={
+            "rows": count,
+            "samples": count,
+            "rejects": 0,
+            "rejected_files": 0,
+            "not_downloaded": 0,
+            "captions": total,
+        },
+        columns={},
+    )

@@ -1,0 +1,116 @@
+"""Resolve a scan's options on this machine: device, precision, model revision, actors."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from scanner.cluster import InProcess, Resources, may_run_in_process
+from scanner.cluster.placement import choose_resources
+from scanner.cores import usable_cores
+from scanner.models import (
+    ModelFiles,
+    ModelSpec,
+    canonical,
+    find_model,
+    load_model,
+    load_tokenizer,
+)
+from scanner.models.loading import choose_dtype
+from scanner.run import Slice
+from scanner.scan.config import ScanConfig
+from scanner.scan.work import ScanWork
+from scanner.scoring import Scorer
+from scanner.storage import Store
+
+log = logging.getLogger("memscan.scan")
+
+SLICE_CAPTIONS = {"cpu": 512, "cuda": 4096}
+SLICES_PER_ACTOR = 4
+# Starting a local Ray and an actor that loads the model takes about 8 seconds, which a pool saves
+# only on more work than this. (In SD 1.4: two minutes on 8 cores, two seconds on an A100.)
+IN_PROCESS_FORWARDS = 256
+
+
+@dataclass(frozen=True)
+class PreparedScan:
+    """A scan's options, resolved on this machine.
+
+    ``files``: the model with pinned revision, absolute paths and the actors' precision;
+    ``scorer``: loaded in this process, to describe scores; ``device``: the actors'.
+    """
+
+    config: ScanConfig
+    files: ModelFiles
+    scorer: Scorer
+    device: str
+    resources: Resources
+
+    def work(self, store: Store) -> ScanWork:
+        return ScanWork(
+            store=store,
+            model=self.files.spec,
+            weights=self.scorer.model.weights,
+            device=self.device,
+            threads=self.resources.threads,
+            scoring=self.config.scoring_spec,
+            batch_size=self.config.batch_size,
+        )
+
+    def in_process(self, store: Store, most: int = IN_PROCESS_FORWARDS) -> InProcess[Slice] | None:
+        """Return how slices are scored in this process, with the model that it has loaded.
+
+        Small is at most ``most`` forwards of the U-Net. None if a cluster, several actors or
+        several GPUs are to work.
+        """
+        config = self.config
+        is_one_device = self.device == "cpu" or self.resources.actors == 1
+        if not (is_one_device and may_run_in_process(config.actors, config.address)):
+            return None
+        forwards = self.scorer.schedule.forwards * self.scorer.seeds
+        work = replace(self.work(store), threads=usable_cores())
+        return InProcess(
+            is_small=lambda slices: forwards * sum(item.rows for item in slices) <= most,
+            make_work=partial(work.with_model, self.scorer.model),
+        )
+
+    @property
+    def make_canonical(self) -> Callable[[], Callable[[str], str]]:
+        """A picklable function that loads the model's normalization of captions."""
+        return partial(_load_canonical, self.files.spec)
+
+    def slice_rows(self, captions: int) -> int:
+        """Return the captions per slice for a number of captions to score."""
+        if self.config.slice_captions:
+            return self.config.slice_captions
+        share = -(-captions // (SLICES_PER_ACTOR * self.resources.count()))
+        return max(1, min(SLICE_CAPTIONS[self.device], share))
+
+
+def prepare(config: ScanConfig, model: ModelSpec | None = None, on: str = "cpu") -> PreparedScan:
+    """Find the model and load it, and choose device, precision and actors.
+
+    ``model``: instead of that of the options; ``on``: the device that this process loads it on.
+    """
+    spec = (model or config.model_spec).resolved()
+    files = find_model(spec)
+    device, resources = choose_resources(config, config.device)
+    files = replace(files, spec=replace(files.spec, dtype=choose_dtype(spec.dtype, device)))
+    # The driver only describes the model; the devices are for the actors.
+    scorer = Scorer.from_spec(load_model(files, device=on), config.scoring_spec, config.batch_size)
+    _log(config, files, scorer, device, resources.count())
+    return PreparedScan(config, files, scorer, device, resources)
+
+
+def _log(config: ScanConfig, files: ModelFiles, scorer: Scorer, device: str, actors: int) -> None:
+    spec = files.spec
+    signals = f"signals {', '.join(config.signals)}" if config.signals else config.profile
+    lora = f" with LoRA {spec.lora} times {spec.lora_scale:g}" if spec.lora else ""
+    log.info(
+        f"model {spec.name}{lora} ({files.pipeline}, {spec.dtype} on {device}), {signals}, "
+        f"{scorer.seeds} seed{'s' * (scorer.seeds > 1)}, {actors} actor{'s' * (actors > 1)}"
+    )
+
+
+def _load_canonical(spec: ModelSpec) -> Callable[[str], str]:
+    return partial(canonical, load_tokenizer(find_model(spec)))

@@ -1,0 +1,51 @@
+"""All signals of a batch in one tensor, copied from the device once.
+
+Shapes: S seeds, B captions, K values per caption (a list signal has several).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Signals of a batch on their way to the host. ``widths``: values per caption, by signal, None
+    for a scalar; ``copied``: recorded on the device after the copy."""
+
+    host_SBK: Tensor
+    widths: dict[str, int | None]
+    copied: torch.cuda.Event | None
+
+    def wait(self) -> dict[str, Tensor]:
+        """Each signal's values, (S, B) or (S, B, …), when they have arrived."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        parts = self.host_SBK.split([width or 1 for width in self.widths.values()], 2)
+        return {
+            name: part[..., 0] if width is None else part
+            for (name, width), part in zip(self.widths.items(), parts, strict=True)
+        }
+
+
+def pack(values: list[dict[str, Tensor]], rows: int) -> PackedBatch:
+    """Pack the signals of each seed, (B,) or (B, K), and start one copy to the host.
+
+    ``rows``: captions to keep; padding after them is dropped. From a GPU the copy goes to pinned
+    memory and does not block.
+    """
+    widths = {name: one.shape[1] if one.ndim == 2 else None for name, one in values[0].items()}
+    packed_SBK = torch.stack(
+        [
+            torch.cat([one.float().reshape(len(one), -1) for one in of_seed.values()], 1)
+            for of_seed in values
+        ]
+    )[:, :rows]
+    if packed_SBK.device.type != "cuda":
+        return PackedBatch(packed_SBK.cpu(), widths, None)
+    host_SBK = torch.empty(packed_SBK.shape, pin_memory=True)
+    host_SBK.copy_(packed_SBK, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+    return PackedBatch(host_SBK, widths, copied)

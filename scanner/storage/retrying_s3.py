@@ -1,0 +1,115 @@
+"""s3fs with retries: every request waits for an outage to end."""
+
+import asyncio
+import io
+import itertools
+import random
+import time
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
+
+from botocore.exceptions import HTTPClientError
+from fsspec.asyn import sync_wrapper
+from s3fs import S3FileSystem
+
+from scanner.storage.error_messages import attach_store_url
+from scanner.storage.outages import got_response, is_transient, mark_transient
+
+RETRY_SECONDS = 120.0
+FIRST_WAIT_SECONDS = 0.2
+LONGEST_WAIT_SECONDS = 10.0
+
+
+class RetryingS3(S3FileSystem):
+    """Retry S3 requests for RETRY_SECONDS after their first transient failure.
+
+    A request is one call of the store's interface including the body of its response: a page of a
+    listing, a range of a file, a part of an upload. Open files, long uploads and DuckDB therefore
+    retry too. Within each attempt botocore makes its own, five in about 8 seconds
+    (AWS_MAX_ATTEMPTS). An endpoint that has never responded to this process gets only these, since
+    it is most likely misspelled.
+    """
+
+    # s3fs would multiply our attempts by its own, which give up after a second in total.
+    retries = 1
+    _responding: ClassVar[set[str]] = set()
+
+    async def _call_s3(self, method: str, *options: Any, **arguments: Any) -> Any:
+        deadline = 0.0
+        for attempt in itertools.count():
+            try:
+                answer = await self._request(method, *options, **arguments)
+                self._responding.add(self._endpoint())
+                return answer
+            except Exception as error:
+                failure = error
+            attach_store_url(failure, _location(arguments))
+            # Outside the except clause, so that this error is not the context of a later one.
+            # The request's headers can contain a session token, and Ray pickles errors with them.
+            if isinstance(failure, HTTPClientError):
+                failure.request = None
+            if got_response(failure):
+                self._responding.add(self._endpoint())
+            if not is_transient(failure):
+                raise failure
+            wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**attempt)
+            wait *= random.uniform(0.5, 1)  # workers that failed together must not retry together
+            now = time.monotonic()
+            deadline = deadline or now + RETRY_SECONDS
+            if self._endpoint() not in self._responding or now + wait > deadline:
+                mark_transient(failure)
+                raise failure
+            await asyncio.sleep(wait)
+
+    # The parent's attribute is bound to the parent's _call_s3.
+    call_s3 = sync_wrapper(_call_s3)
+
+    async def _request(self, method: str, *options: Any, **arguments: Any) -> Any:
+        answer = await super()._call_s3(method, *options, **arguments)
+        if method == "get_object":
+            # Read the body here, where a broken connection is retried, if s3fs would read it at
+            # once; it drops the body of a longer object to read that by ranges.
+            length = answer.get("ContentLength") or 0
+            if "Range" in arguments or length <= self.default_block_size:
+                body = answer["Body"]
+                try:
+                    answer["Body"] = _Body(await body.read())
+                finally:
+                    body.close()
+        return answer
+
+    def _endpoint(self) -> str:
+        return str(self._s3.meta.endpoint_url) if self._s3 is not None else ""
+
+    async def _walk(
+        self, path: str, maxdepth: int | None = None, on_error: Any = None, **options: Any
+    ) -> AsyncIterator[Any]:
+        """Walk like the parent, but raise for a folder that cannot be listed."""
+        walk = super()._walk(path, maxdepth, on_error=on_error or _raise_unless_missing, **options)
+        async for found in walk:
+            yield found
+
+
+def _location(arguments: dict[str, Any]) -> str:
+    """Return the bucket and key of a request as a URL."""
+    return "s3://" + "/".join(
+        str(arguments[name]) for name in ("Bucket", "Key") if name in arguments
+    )
+
+
+class _Body:
+    """A response body that has been read."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    async def read(self, amount: int = -1) -> bytes:
+        return self._data.read(amount)
+
+    def close(self) -> None:
+        self._data.close()
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

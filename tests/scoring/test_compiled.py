@@ -1,0 +1,68 @@
+"""Compiled scoring: fixed shapes, padded last batches, and the same scores."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from scanner.models import load_model
+from scanner.probe import CompiledUNet, compiled
+from scanner.scoring import Scorer
+from scanner.scoring.scorer import COMPILE_AFTER
+from tests.scoring.test_scorer import CAPTIONS, assert_same_scores
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.compiler.reset()
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows of each batch that ran compiled."""
+    seen: list[int] = []
+    call = CompiledUNet.__call__
+
+    def counted(self, hidden, added):
+        seen.append(len(hidden))
+        return call(self, hidden, added)
+
+    monkeypatch.setattr(CompiledUNet, "__call__", counted)
+    return seen
+
+
+def test_padded_compiled_batches_give_the_plain_scores(
+    random_models: dict[str, Path], rows: list[int]
+) -> None:
+    model = load_model(str(random_models["sdxl"]))
+    plain = Scorer(model, seeds=2, batch_size=3).score(CAPTIONS)
+    assert rows == [], "a CPU compiles only where it is asked to"
+    padded = Scorer(model, seeds=2, batch_size=3, compile=True).score(CAPTIONS)
+    assert_same_scores(plain, padded)
+    assert rows == [3] * 6, "8 captions in batches of 3, for 2 seeds"
+
+
+def test_nothing_is_compiled_before_the_batch_size_is_found(
+    random_models: dict[str, Path], rows: list[int]
+) -> None:
+    scorer = Scorer(load_model(str(random_models["sd1"])), "triage", compile=True)
+    scorer.score(CAPTIONS)
+    assert not scorer.batch.found
+    assert rows == []
+    scorer.batch.size, scorer.batch.found = 4, True
+    scorer.score(CAPTIONS)
+    assert rows == [4, 4]
+
+
+def test_by_default_a_gpu_compiles_only_what_runs_long(
+    random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(str(random_models["sd1"]))
+    scorer = Scorer(model, "triage", batch_size=4)
+    scorer.batch.settled = COMPILE_AFTER
+    assert not scorer._compiles, "on a CPU never"
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    assert scorer._compiles
+    scorer.batch.settled = COMPILE_AFTER - 1
+    assert not scorer._compiles

@@ -1,0 +1,26 @@
+import torch
+
+from scanner.scoring.packing import pack
+
+
+def _values(seed: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
+    return {"scalar": torch.rand(5), "list": torch.rand(5, 7), "one": torch.rand(5, 1)}
+
+
+def test_packed_values_are_the_values_of_each_seed_without_padding() -> None:
+    seeds = [_values(0), _values(1)]
+    found = pack(seeds, rows=3).wait()
+    assert found.keys() == seeds[0].keys()
+    for name, values in found.items():
+        assert torch.equal(values, torch.stack([seed[name] for seed in seeds])[:, :3]), name
+
+
+def test_a_batch_is_one_tensor() -> None:
+    packed = pack([_values(0), _values(1)], rows=5)
+    assert packed.host_SBK.shape == (2, 5, 1 + 7 + 1)
+
+
+def test_half_precision_values_arrive_as_float32() -> None:
+    values = {"scalar": torch.tensor([1.5, 2.5], dtype=torch.float16)}
+    assert pack([values], rows=2).wait()["scalar"].dtype == torch.float32

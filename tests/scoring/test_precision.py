@@ -1,0 +1,25 @@
+"""Float32 products are exact on every device. Subprocesses: the settings are the process's."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import torch
+from scanner.scoring.precision import fix_precision
+fix_precision(torch.device("{device}"))
+matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+print(matmul.allow_tf32, cudnn.allow_tf32, matmul.allow_fp16_reduced_precision_reduction)
+"""
+
+
+def _settings(device: str) -> str:
+    command = [sys.executable, "-c", SCRIPT.format(device=device)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_tf32_and_half_precision_sums_are_off_on_cuda() -> None:
+    assert _settings("cuda") == "False False False"
+
+
+def test_a_cpu_leaves_torch_s_settings_alone() -> None:
+    assert _settings("cpu") == "False True True"

@@ -1,0 +1,63 @@
+"""Tests are classed as slow by what they use."""
+
+import pkgutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import lanes
+from tests.local_ray import local_ray
+from tests.memscan import called, memscan
+
+
+def _nested() -> None:
+    def start() -> None:
+        with local_ray():
+            pass
+
+    start()
+
+
+def _by_command() -> None:
+    called("scan", "--help")
+
+
+def _through_another_function() -> None:
+    _nested()
+
+
+def _calls_memscan(folder: Path) -> None:
+    memscan("status", str(folder))
+
+
+def _starts_python() -> None:
+    subprocess.run(["python"], check=True)
+
+
+def _queries() -> None:
+    called("sql", "--list")
+
+
+@pytest.mark.parametrize(
+    "function", [_nested, _by_command, _through_another_function, _calls_memscan, _starts_python]
+)
+def test_what_starts_processes_is_slow(function) -> None:
+    assert lanes.starts_processes(function)
+
+
+@pytest.mark.parametrize("name", sorted(lanes.SLOW_CALLS))
+def test_slow_calls_exist(name: str) -> None:
+    assert callable(pkgutil.resolve_name(name)), "was it renamed?"
+
+
+def test_a_query_in_this_process_is_not_slow() -> None:
+    assert not lanes.starts_processes(_queries)
+
+
+def test_fixtures_and_marks_make_tests_slow(request: pytest.FixtureRequest) -> None:
+    slow = {item.nodeid.split("[")[0] for item in request.session.items if lanes.is_slow(item)}
+    for item in request.session.items:
+        if {"demo", "browser"} & set(item.fixturenames) or item.get_closest_marker("pages"):
+            assert item.get_closest_marker("slow"), item.nodeid
+    assert request.node.nodeid not in slow
