@@ -18,7 +18,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_explain_writes_a_page_png_files_and_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_caption_becomes_a_page_pictures_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     """Words are no names for files: their heat maps are numbered, with the two special ones."""
     assert main([CAPTION, *QUICK, "--png", "pictures/new", "--json", "--seed", "3"]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -37,7 +37,7 @@ def test_explain_writes_a_page_png_files_and_json(capsys: pytest.CaptureFixture[
             assert len(image.convert("RGB").getcolors(1 << 24) or []) > 2, f"{file} is blank"
 
 
-def test_the_band_can_come_from_the_users_captions(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_users_own_captions_make_the_band(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.csv").write_text("key,TEXT\n1,a cat\n2,a dog\n3,a cat\n4,a red heart\n")
     assert main(["a red heart", *QUICK, "--band", "mine.csv", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["held_out"] == ["a cat", "a dog"]
@@ -49,7 +49,7 @@ def test_the_band_can_come_from_the_users_captions(capsys: pytest.CaptureFixture
     assert Path("new/b.html").exists()
 
 
-def test_directions_can_come_from_a_calibration(
+def test_directions_are_the_calibrations_where_one_is_given(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """On the testbed, labels reverse one signal's published direction and leave one undecided."""
@@ -75,7 +75,7 @@ def test_directions_can_come_from_a_calibration(
         (["x", "--model", "nothing"], 1, "neither a directory"),
     ],
 )
-def test_an_invalid_request_is_a_one_line_error(
+def test_what_cannot_be_done_is_one_line_that_says_why(
     arguments: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("empty.txt").write_text("\n")

@@ -75,7 +75,7 @@ def test_no_encoding_of_a_terminal_is_a_traceback(environment: dict[str, str]) -
     assert len(rows[0]["x"]) >= 3
 
 
-def test_a_pipe_gets_utf_8_unless_another_encoding_is_named() -> None:
+def test_data_in_a_pipe_is_utf_8_in_any_locale_unless_another_is_asked_for() -> None:
     assert "中é😀".encode() in _python(TABLE, "csv", **POSIX)
     assert b"\\u4e2d\xe9\\U0001f600" in _python(TABLE, "csv", PYTHONIOENCODING="latin-1")
     asked = _python(TABLE, "json", PYTHONIOENCODING="ascii")
@@ -85,7 +85,7 @@ def test_a_pipe_gets_utf_8_unless_another_encoding_is_named() -> None:
 SAYS = "import sys; from jobs.streams import as_text; print(ascii(as_text(sys.argv[1])))"
 
 
-def test_arguments_are_utf_8_in_any_locale() -> None:
+def test_words_of_the_command_line_are_utf_8_in_any_locale() -> None:
     assert _python(SAYS, "SELECT 'é'", **POSIX).strip() == rb'"SELECT ' + rb"'\xe9'" + b'"'
 
 
@@ -117,7 +117,7 @@ def test_an_error_of_a_local_file_names_it_and_the_remedy(
         assert word not in said
 
 
-def test_other_errors_are_not_called_storage_errors(
+def test_what_has_nothing_to_do_with_storage_is_not_called_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     socket = _line(OSError("AF_UNIX path length cannot exceed 107 bytes"), capsys)
@@ -140,6 +140,6 @@ def test_advice_about_s3_is_given_of_s3_only(capsys: pytest.CaptureFixture[str])
     assert "AWS" not in other
 
 
-def test_an_unexpected_error_keeps_its_traceback() -> None:
+def test_anything_unforeseen_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)
