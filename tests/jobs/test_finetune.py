@@ -15,7 +15,7 @@ from scanner.testbed import files
 from tests.memscan import called
 
 
-def test_a_guard_that_excludes_everything_keeps_the_weights(
+def test_a_guard_that_leaves_out_everything_keeps_the_weights(
     random_models: dict[str, Path], tmp_path: Path
 ) -> None:
     """Saved as a pipeline, whose U-Net moves only where it may learn."""
@@ -39,7 +39,7 @@ def test_a_guard_that_excludes_everything_keeps_the_weights(
     assert main([*arguments, *tuning]) == 2, "it does not write over a pipeline"
 
 
-def test_clean_pairs_set_the_threshold(
+def test_clean_pairs_set_the_threshold_and_no_other_is_given_beside_them(
     random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuned, "CALIBRATED_ON", 8)
@@ -53,7 +53,7 @@ def test_clean_pairs_set_the_threshold(
     assert main([*arguments, *tuning, "--threshold", "1"]) == 2, "two thresholds"
 
 
-def test_bad_images_are_skipped_counted_and_listed(
+def test_bad_pictures_are_skipped_counted_and_listed(
     random_models: dict[str, Path], tmp_path: Path
 ) -> None:
     rows = pq.read_table(files.HELDOUT).slice(0, 5).to_pylist()

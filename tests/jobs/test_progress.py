@@ -32,13 +32,13 @@ SAID = (
 )
 
 
-def test_without_a_terminal_progress_is_plain_lines() -> None:
+def test_where_there_is_no_terminal_planning_and_scoring_are_plain_lines() -> None:
     done = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines() == list(SAID)
     assert done.stdout == ""
 
 
-def test_on_a_terminal_a_bar_shows_progress() -> None:
+def test_on_a_terminal_a_bar_shows_planning_and_the_actors() -> None:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
     shown = subprocess.Popen([sys.executable, "-c", SHOW], stderr=theirs, env=environment)
