@@ -1,8 +1,8 @@
 """Fit a calibration on labels, or select captions at an FDR.
 
 With --labels: measures how well each signal and their combination separate memorized captions, and
-fits a calibration for rank, sql, curate and report. Without labels: selects the captions that a
-false discovery rate allows (Benjamini-Hochberg), against reference captions.
+fits a calibration for rank, sql, curate and report. Without labels: selects captions at a target
+false discovery rate (Benjamini–Hochberg) against reference captions.
 
 Examples: memscan calibrate RUN --labels labels.csv --out calibration.json
           memscan calibrate RUN --calibration calibration.json --fdr 0.05

@@ -17,7 +17,7 @@ COMMANDS = {
     "calibrate": "fit a calibration on labels, or select captions at an FDR",
     "curate": "write a removal list by a policy, and cleaned shards",
     "report": "write a report about a run as one HTML page",
-    "sql": "run one SELECT over a run's tables",
+    "sql": "run query a run with SQL",
     "explain": "explain one caption: attention, scores and trigger words",
     "finetune": "fine-tune a model, optionally guarded against memorization",
     "bench": "measure speed and FLOPs on this machine",

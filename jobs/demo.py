@@ -1,4 +1,4 @@
-"""Run the whole pipeline on the small model in this package.
+"""Run the whole pipeline on the bundled small model.
 
 Writes its data set, scans it, compares the scores with what the model has memorized, fits a
 calibration, ranks, and writes a report.
@@ -36,7 +36,7 @@ class DemoConfig:
     profile: ProfileName = "standard"
     """Signals to compute; trajectory computes all of them and takes about ten minutes."""
     seeds: int | None = None
-    """Number of initial noises to average over; by default the profile's."""
+    """Number of initial noises to average over; by default set by the profile."""
     json: bool = False
     """Print the result as JSON."""
 

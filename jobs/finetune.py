@@ -52,10 +52,10 @@ class FinetuneConfig(LogOptions):
     layers: tuple[int, ...] = (3,)
     """Cross-attention layers that the guard reads, in execution order, for example 3 5."""
     threshold: float | None = None
-    """Value of the signal beyond which a sample is excluded; by default set by --quantile."""
+    """Signal value beyond which a sample is excluded; by default derived from --quantile."""
     clean: str | None = None
-    """Parquet file like --data, of pairs that are not memorized, to measure --quantile on, once
-    before training."""
+    """Parquet file like --data, of pairs known not to be memorized, on which to compute --quantile
+    once before training."""
     quantile: float = 0.9
     """Exclude samples beyond this quantile of recent samples (or of --clean) at a similar noise
     level."""

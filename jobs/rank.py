@@ -1,7 +1,7 @@
 """Rank captions, most likely memorized first.
 
-Without a calibration, ranks by one signal in its published direction: of the run's signals the one
-that separates best on the testbed (scanner/signals/README.md). The column signal names it.
+Without a calibration, ranks by one signal in its published direction: the run's signal with the
+highest AUC on the testbed (scanner/signals/README.md). The column "signal" names it.
 
 Example: memscan rank RUN --top 20 --where "n_samples > 10"
 """

@@ -3,7 +3,7 @@
 --
 -- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
 -- or without a calibration this share of the captions
--- parameter prior = 1000: weight of the prior, in captions' worth of words
+-- parameter prior = 1000: weight of the prior, as an equivalent number of captions
 -- parameter limit = 50: maximum number of words
 --
 -- column word: the word in lower case

@@ -37,20 +37,19 @@ expression; both are checked on DuckDB's parse tree. A query can read the run's 
 `information_schema`; functions that read files, settings or the environment are refused, as is
 `PIVOT` without an `IN` list. The connection is locked before any of the run's tables is opened: it
 reads only the files that the run's manifest and verdicts list, in read-only transactions. A run
-whose scores have a column that no scan can produce is refused; columns kept from the input may
-have any name.
+whose scores table has an unknown column is refused; columns kept from the input may have any name.
 
 Ctrl-C and `--timeout SECONDS` stop a query. A query uses as many threads as the process has cores,
 half of the machine's memory, and beyond that up to half of the free disk space of the temporary
 directory (`TMPDIR`), in a private directory that is removed afterwards.
 
 The decision signal, which orders `ranked`, is the combination of a calibration; without one, the
-signal of the run that separates best on the testbed: `noise_norm_first`, or `bos_mass` after
+run's signal with the highest AUC on the testbed: `noise_norm_first`, or `bos_mass` after
 `--profile triage` ([why](../scanner/signals/README.md#ranking-without-a-calibration)).
 
 The examples come from `memscan demo`, its calibration and the verdicts of `memscan verify` as in
-[jobs/README.md](../jobs/README.md#verify); at most three rows are shown. From a checkout,
-`python -m jobs.development.cookbook demo/run-standard` writes this page.
+[jobs/README.md](../jobs/README.md#verify); at most three rows are shown. From a checkout, `python
+-m jobs.development.cookbook demo/run-standard` writes this page.
 """
 
 

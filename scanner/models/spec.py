@@ -84,7 +84,7 @@ class ModelOptions:
     lora_scale: float = 1.0
     """Scale of the LoRA."""
     dtype: str = "auto"
-    """float32, float16, bfloat16, or auto: float16 on cuda and float32 on the cpu."""
+    """float32, float16, bfloat16 or auto (float16 on cuda, float32 on cpu)."""
     device: str = "auto"
     """cuda, cpu, or auto: cuda if available."""
 

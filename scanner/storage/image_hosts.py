@@ -1,10 +1,10 @@
 """Fetch files that a dataset links to from untrusted hosts, with short timeouts."""
 
-import asyncio
 from collections import Counter
 from urllib.parse import urlsplit
 
 import aiohttp
+from fsspec.asyn import get_loop, sync
 
 CONNECT_SECONDS = 5.0
 SILENT_SECONDS = 5.0
@@ -37,7 +37,8 @@ class ImageHosts:
         if self._failures[host] >= FAILURES:
             raise Missing("its host failed before and is not contacted again")
         try:
-            data = asyncio.run(_fetch(url, most_bytes + 1))
+            # In fsspec's thread: the caller's may have a running loop, as in a notebook.
+            data = sync(get_loop(), _fetch, url, most_bytes + 1)
         except Missing as error:
             self._failures[host] = self._failures[host] + 1 if error.__cause__ else 0
             raise

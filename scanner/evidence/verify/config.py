@@ -20,62 +20,63 @@ class VerifyConfig(ActorOptions):
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
     top: int = 100
-    """How many captions, the first of the ranking."""
+    """Number of top-ranked captions to verify."""
     captions: str | None = None
-    """Instead of the ranking, a file of captions: text with one a line, or csv, tsv, jsonl or
-    parquet with a column caption_id or captions; captions that the run does not have too."""
+    """File of captions to verify instead of the ranking: text with one per line, or csv, tsv, jsonl
+    or parquet with a column caption_id or captions. Captions outside the run are allowed."""
     by: str | None = None
-    """The signal that ranks, as in memscan rank."""
+    """Signal to rank by, as in memscan rank."""
     where: str = "true"
     """A SQL predicate on the view ranked, as in memscan rank."""
     out: str | None = None
-    """Where pictures and measures are kept; RUN/verdicts/ID (with --mitigate RUN/mitigated/ID) by
-    default, where ID names captions and settings. The verdicts themselves always join the run;
-    a report shows pictures kept elsewhere only with its --input-root."""
+    """Directory or URL for images and measurements; RUN/verdicts/ID (with --mitigate
+    RUN/mitigated/ID) by
+    default, where ID names captions and settings. Verdicts are always stored in the run; a report
+    shows images stored elsewhere only with --input-root."""
     seeds: int = 4
-    """Pictures a caption, each from its own initial noise; at least 2."""
+    """Images per caption, one initial noise each; at least 2."""
     steps: int | None = None
-    """Steps of the DDIM schedule; the run's own by default."""
+    """Steps of the DDIM schedule; by default the run's."""
     guidance: float | None = None
-    """Guidance scale, above 1; the run's own by default."""
+    """Guidance scale, above 1; by default the run's."""
     images: str | None = None
-    """Where a sample's training image is, a template over columns of samples such as
-    s3://bucket/{key}.jpg; by default a parquet's image column, or the tar it came from."""
+    """Path template of a sample's training image, with columns of samples as fields
+    (s3://bucket/{key}.jpg); by default the parquet file's image column or the sample's tar."""
     image_column: str | None = None
-    """The parquet column with the image; found by its name (image, jpg, png …)."""
+    """Parquet image column; by default detected by name (image, jpg, png …)."""
     input_root: tuple[str, ...] = ()
-    """Also take training images from files below this directory or URL, beside those below what
-    the scan's --captions named; repeat it, or list several."""
+    """Also read training images below this directory or URL, besides those below the scan's
+    --captions; repeatable, or a list."""
     references: int = 4
-    """At most so many different training images of a caption are compared."""
+    """Maximum number of distinct training images to compare per caption."""
     embedding: str | None = None
     """A copy-detection embedding, such as SSCD: a TorchScript (.pt) or ONNX (.onnx) file or URL."""
     embedding_sha256: str | None = None
-    """The SHA-256 of that file, without which it is not run."""
+    """SHA-256 of the embedding file; required with --embedding."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """Where a verdict begins."""
     mitigate: bool = False
-    """Generate with mitigation on, and tell how the verdicts change. They join the run as the view
-    mitigated; those in verdicts stay as they are."""
+    """Generate with mitigation and report how the verdicts change. Stored as the view mitigated;
+    the view verdicts is unchanged."""
     mitigation: Mitigation = field(default_factory=Mitigation)
-    """How strong --mitigate is."""
+    """Strength of the mitigation."""
     model: str | None = None
-    """Another model to generate with, named as for memscan scan; the run's own by default."""
+    """Model to generate with, as for memscan scan; by default the run's."""
     revision: str | None = None
     """That model's revision on the hub; the run's own by default."""
     dtype: str = "run"
-    """float32, float16, bfloat16, auto (float16 on cuda and float32 on the cpu), or run: as the
-    scan was asked."""
+    """float32, float16, bfloat16, auto (float16 on cuda and float32 on the cpu), or run (as in the
+    scan)."""
     device: str = "auto"
-    """cuda or cpu; cuda where there is one."""
+    """cuda, cpu or auto (cuda if available)."""
     batch_size: int | None = None
-    """Pictures made at once, 16 by default; halved when the device runs out of memory."""
+    """Images per batch, 16 by default; halved if the device runs out of memory."""
     single_writer: bool = False
-    """Allow a store that cannot create a file only if it is absent; one command at a time then."""
+    """Allow a store without conditional writes; only one command may then run at a time."""
     json: bool = False
     """Print the result as JSON."""
     config: Path | None = None
-    """A TOML file with the same names; flags win."""
+    """TOML file with options by name; command-line flags take precedence."""
 
     def check(self) -> None:
         """Raises UsageError for what no default can mend."""
