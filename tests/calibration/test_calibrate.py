@@ -111,7 +111,7 @@ def test_without_a_calibration_there_is_no_probability(made: dict) -> None:
     found = tables.query("SELECT count(*) AS n, count(probability) AS p FROM ranked").to_pylist()
     assert found == [{"n": 200, "p": 0}]
     assert tables.query("FROM thresholds").num_rows == 0
-    with pytest.raises(UserError, match="combination needs a --calibration"):
+    with pytest.raises(UserError, match="combination needs --calibration"):
         tables.decide("combination")
 
 

@@ -71,7 +71,7 @@ def test_directions_can_come_from_a_calibration(
         (["\udcff"], 2, "not valid UTF-8"),
         (["x", *QUICK, "--band", "missing.txt"], 1, "--band missing.txt: cannot be read"),
         (["x", *QUICK, "--band", "missing.csv"], 1, "missing.csv: cannot be read"),
-        (["x", *QUICK, "--band", "empty.txt"], 1, "no captions in it"),
+        (["x", *QUICK, "--band", "empty.txt"], 1, "contains no captions"),
         (["x", "--model", "nothing"], 1, "neither a directory"),
     ],
 )

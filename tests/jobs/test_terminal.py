@@ -102,8 +102,8 @@ def _line(error: Exception, capsys: pytest.CaptureFixture[str]) -> str:
     [
         (errno.ENOSPC, "free some space"),
         (errno.EDQUOT, "free some space"),
-        (errno.EACCES, "allow it"),
-        (errno.EROFS, "allow it"),
+        (errno.EACCES, "grant access"),
+        (errno.EROFS, "grant access"),
         (errno.EMFILE, "raise the limit"),
         (errno.EIO, "the disk"),
     ],

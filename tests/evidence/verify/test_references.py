@@ -194,7 +194,7 @@ def test_a_dead_image_host_is_tried_briefly_and_then_skipped(
     assert reds(images) == [None] * 5 + [7] + [None] * 4
     assert time.monotonic() - began < 4
     assert sum(finder.problems.values()) == 9
-    assert finder.problems["--images: its host failed before and is not asked again"] == 7
+    assert finder.problems["--images: its host failed before and is not contacted again"] == 7
     assert len(bad.asked) <= 4
 
 
@@ -204,7 +204,7 @@ def test_missing_images_do_not_mark_a_host_as_dead() -> None:
         urls = [f"http://127.0.0.1:{host.server_port}/{kind}/x.png" for kind in kinds]
         finder = References("{url}", None)
         assert reds(finder.images([{"url": url} for url in urls])) == [None] * 4 + [7]
-    assert "--images: its host failed before and is not asked again" not in finder.problems
+    assert "--images: its host failed before and is not contacted again" not in finder.problems
 
 
 @contextlib.contextmanager
