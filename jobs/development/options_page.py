@@ -60,14 +60,15 @@ def options_page() -> str:
 
 
 def config_of(module: str) -> type[Any]:
-    """Return the dataclass of a module's options."""
-    (config,) = [
+    """Return the dataclass of a module's options: that of the command, if it extends another."""
+    found = [
         value
         for value in vars(importlib.import_module(module)).values()
         if isinstance(value, type)
         and dataclasses.is_dataclass(value)
-        and value.__name__.endswith("Config")
+        and value.__name__.endswith(("Config", "Command"))
     ]
+    (config,) = [one for one in found if all(issubclass(one, other) for other in found)]
     return config
 
 
