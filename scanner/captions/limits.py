@@ -15,7 +15,7 @@ NAMES, NAME_CHARACTERS = 10_000, 1 << 20
 # Values of a batch of rows, which planning copies several times.
 BATCH_BYTES = 16 << 20
 # Values decoded from Parquet at a time, then split into batches.
-PARQUET_BATCH_BYTES = 64 << 20
+PARQUET_BATCH_BYTES = 32 << 20
 # Approximate size of nested JSON as Python objects, relative to its text.
 OBJECT_FACTOR = 32
 # Decoded size of a Parquet batch whose values repeat from a dictionary.

@@ -17,7 +17,8 @@ from scanner.storage.downloads import download, files_at
 from scanner.storage.urls import is_http, split_url
 
 _HTTP = ("http://", "https://")
-_QUERY = re.compile(r"\?[\w.-]+=.*", re.DOTALL)
+# A ? before the first extension belongs to the name itself, as in ``cats?v=2.csv``.
+_WITH_QUERY = re.compile(r"(.*?\.\w+)\?[\w.-]+=.*", re.DOTALL)
 COMPRESSIONS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd"}
 
 
@@ -44,7 +45,8 @@ def compression_of(name: str) -> str | None:
 def bare_name(url: str) -> str:
     """Return a file's name in lower case, without a query such as ``?download=true``."""
     name = posixpath.basename(urlsplit(url).path if url.startswith(_HTTP) else url).lower()
-    return _QUERY.sub("", name)
+    with_query = _WITH_QUERY.fullmatch(name)
+    return with_query[1] if with_query else name
 
 
 def _open_http(fs: Any, path: str, options: dict[str, Any]) -> IO[bytes]:
