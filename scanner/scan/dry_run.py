@@ -14,10 +14,9 @@ import torch
 
 from scanner.models.loading import choose_device
 from scanner.run.status import count_reasons
-from scanner.scan.opening import OpenScan
-from scanner.scan.plan_scan import plan_scan
+from scanner.scan.opening import OpenScan, refuse_other_weights
 from scanner.scan.preparation import prepare
-from scanner.scan.record import refuse_other_weights
+from scanner.scan.scan import plan_scan
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
 from scanner.storage import Store

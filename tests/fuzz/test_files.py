@@ -13,8 +13,8 @@ from scanner.captions.columns import ColumnOptions, resolve
 from scanner.captions.formats import UnreadableFile, inspect, read
 from scanner.cluster.work import Result
 from scanner.errors import UserError
+from scanner.scan.plan.inputs import Piece, Reading, Unit
 from scanner.scan.plan.reading import ReadWork
-from scanner.scan.plan.units import Piece, Reading, Unit
 from tests.fuzz.conftest import Explore
 from tests.fuzz.files import File, line_files, tar_files, tar_of
 

@@ -15,7 +15,7 @@ from scanner.run import Run
 from scanner.run.progress import last_seen
 from scanner.run.records import encode
 from scanner.run.status import status
-from scanner.scan.plan.units import Reading
+from scanner.scan.plan.inputs import Reading
 from tests.fuzz.conftest import Explore
 from tests.fuzz.damage import damaged
 from tests.fuzz.records import changed, changed_json

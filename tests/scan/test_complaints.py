@@ -5,8 +5,7 @@ from pathlib import Path
 
 from scanner.run import Plan, Run
 from scanner.scan.config import ScanConfig
-from scanner.scan.opening import open_scan
-from scanner.scan.record import inputs_record, options_record
+from scanner.scan.opening import inputs_record, open_scan, options_record
 from scanner.scan.scan import scan
 from scanner.storage import Store
 

@@ -9,13 +9,13 @@ import pytest
 from scanner.errors import UserError
 from scanner.run import Run
 from scanner.scan.config import ScanConfig
-from scanner.scan.preparation import prepare
-from scanner.scan.record import (
+from scanner.scan.opening import (
     choose_model,
     log_inherited,
     refuse_other_weights,
     run_record,
 )
+from scanner.scan.preparation import prepare
 from scanner.storage import Store
 from tests.logs import logged
 from tests.memscan import called

@@ -13,10 +13,9 @@ from scanner.captions.lines import UNCLOSED_ROWS
 from scanner.captions.webdataset import SKIPPED
 from scanner.run import Plan
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan import stages
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
-from scanner.scan.plan_scan import log_notes
+from scanner.scan.scan import log_notes
 from scanner.storage import Store
 from tests.logs import logged
 
@@ -106,7 +105,7 @@ def test_long_captions_are_grouped_in_more_ranges(
     (tmp_path / "a.txt").write_text("\n".join(texts * 2))
     found = []
     for size in (1 << 30, 50_000):
-        monkeypatch.setattr(stages, "RANGE_BYTES", size)
+        monkeypatch.setattr("scanner.scan.plan.make_plan.RANGE_BYTES", size)
         run = tmp_path / str(size)
         plan, _ = _planned(run, captions=(str(tmp_path / "a.txt"),))
         tables = [pq.read_table(run / "run" / name) for name in plan.captions]

@@ -19,19 +19,18 @@ from scanner.run import Commits, Plan, Run
 from scanner.run.records import encode
 from scanner.run.status import status
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan import stages, units
+from scanner.scan.plan import inputs
 from scanner.scan.plan.inputs import choose_inputs
-from scanner.scan.plan.make_plan import make_plan
-from scanner.scan.plan.stages import APART, execute_here
+from scanner.scan.plan.make_plan import APART, execute_here, make_plan
 from scanner.storage import Store
 from tests.scan.test_inputs_and_plan import normalisation
 
 
 @pytest.fixture(autouse=True)
 def many_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(units, "PIECE_ROWS", 100)
-    monkeypatch.setattr(units, "UNIT_PIECES", 2)
-    monkeypatch.setattr(stages, "RANGE_ROWS", 100)
+    monkeypatch.setattr(inputs, "PIECE_ROWS", 100)
+    monkeypatch.setattr(inputs, "UNIT_PIECES", 2)
+    monkeypatch.setattr("scanner.scan.plan.make_plan.RANGE_ROWS", 100)
 
 
 @pytest.fixture
@@ -207,8 +206,8 @@ def test_a_unit_that_fails_for_good_is_unreadable_files(tmp_path: Path, data: Pa
 def test_a_file_that_fails_takes_no_other_of_its_unit_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(units, "UNIT_PIECES", 64)
-    monkeypatch.setattr(units, "UNIT_BYTES", 1 << 20)
+    monkeypatch.setattr(inputs, "UNIT_PIECES", 64)
+    monkeypatch.setattr(inputs, "UNIT_BYTES", 1 << 20)
     for number in range(40):
         table = pa.table({"caption": [f"caption {number}"]})
         pq.write_table(table, tmp_path / f"{number:02d}.parquet")
@@ -238,8 +237,8 @@ def test_a_store_gives_the_same_plan_as_a_disk(
     tmp_path: Path, data: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fewer parts than elsewhere, each of which is many requests; still several of each stage.
-    monkeypatch.setattr(units, "PIECE_ROWS", 300)
-    monkeypatch.setattr(stages, "RANGE_ROWS", 300)
+    monkeypatch.setattr(inputs, "PIECE_ROWS", 300)
+    monkeypatch.setattr("scanner.scan.plan.make_plan.RANGE_ROWS", 300)
     (data / "2.csv.gz").write_bytes(gzip.compress(b"caption\nfrom csv\n"))
     text = tarfile.TarInfo("0.txt")
     text.size = 8
@@ -293,7 +292,7 @@ def test_status_shows_what_is_read_and_grouped_before_there_is_a_plan(
     planning = status(run)["planning"]
     assert planning == {"units": units, "units_read": units, "ranges_grouped": 1}
     assert status_command([run.store.url]) == 0
-    assert f"planning   {units} of {units} parts of the input" in capsys.readouterr().out
+    assert f"planning   {units} of {units} input parts read" in capsys.readouterr().out
     run.adopt(_plan(tmp_path / "run", data))
     assert status(run)["planning"] is None
     run.store.write("planning/0001/inputs.json", encode({"units": [{}, {}]}))

@@ -14,8 +14,7 @@ import pytest
 
 from scanner.run import Run
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan_scan import planning_executor
-from scanner.scan.scan import scan
+from scanner.scan.scan import planning_executor, scan
 from scanner.storage import Store
 from tests.local_ray import local_ray
 from tests.memscan import called, memscan

@@ -14,7 +14,7 @@ from scanner.captions.limits import CAPTION_BYTES, OVER
 from scanner.captions.values import as_text, captions, first_valid
 from scanner.run import Output
 from scanner.run.schema import CAPTIONS, column, rejects_table, samples_schema
-from scanner.scan.plan.units import Piece
+from scanner.scan.plan.inputs import Piece
 
 CHUNK_ROWS = 1 << 19
 CHUNK_BYTES = 1 << 27

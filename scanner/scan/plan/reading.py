@@ -12,7 +12,7 @@ from scanner.captions.formats import UnreadableFile, read
 from scanner.cluster.work import Result
 from scanner.run import Output
 from scanner.scan.plan.chunk import COUNTED, Canonical, Chunk, unreadable
-from scanner.scan.plan.units import Piece, Unit
+from scanner.scan.plan.inputs import Piece, Unit
 from scanner.storage import is_transient
 
 REASON_CHARACTERS = 200
@@ -20,7 +20,7 @@ LONG_BYTES = 4096
 
 
 class ReadWork:
-    """Reads units (of :mod:`scanner.scan.plan.units`) in bounded memory.
+    """Reads units (of :mod:`scanner.scan.plan.inputs`) in bounded memory.
 
     Tables: ``samples``, ``rejects``, and ``FOLDER/spellings``, one row a way to write a caption in
     a chunk of rows, sorted by caption_id. Notes: ``files``, what was counted in each piece, with

@@ -2,9 +2,8 @@ import pytest
 
 from scanner.captions.batch import Extent
 from scanner.captions.columns import Columns
-from scanner.scan.plan import units
-from scanner.scan.plan.inputs import Input
-from scanner.scan.plan.units import Piece, Reading, cut
+from scanner.scan.plan import inputs
+from scanner.scan.plan.inputs import Input, Piece, Reading, cut
 
 COLUMNS = Columns("caption", None, None, ("url",), quoting="needed", fallback="txt")
 
@@ -27,7 +26,7 @@ def test_small_files_share_a_unit_up_to_its_size_and_number() -> None:
 
 
 def test_a_long_parquet_file_is_cut_between_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(units, "PIECE_ROWS", 10)
+    monkeypatch.setattr(inputs, "PIECE_ROWS", 10)
     (unit,) = cut([_file("a", 30, (4, 4, 4, 15, 1, 2)), _file("b", 1, (5, 5))])
     assert [(piece.url, piece.extent) for piece in unit.pieces] == [
         ("a", Extent(0, 2, 0)),

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.scan.plan.ranges import IdRange, id_ranges, read_range
+from scanner.scan.plan.grouping import IdRange, id_ranges, read_range
 from scanner.storage import Store
 
 
