@@ -48,10 +48,10 @@ POOL_FROM = 4
 
 
 def scan(config: ScanConfig, progress: Watch) -> ScanResult:
-    """Plan, score and seal; resumes where an earlier call on the same directory stopped.
+    """Plan, score and seal; resumes an earlier call on the same directory.
 
     Choices and failures are logged; ``progress`` is called with the state at least every second.
-    Raises UserError for what the user has to correct.
+    Raises UserError for errors that the user can correct.
     """
     return run_scan(open_scan(config), progress)
 
@@ -61,13 +61,13 @@ def run_scan(opened: OpenScan, progress: Watch) -> ScanResult:
     if opened.result:
         return opened.result
     config, run, record, inputs = opened.config, opened.run, opened.record, opened.inputs
-    assert run is not None, "checked: a scan that is no dry run has an output"
+    assert run is not None, "checked: a scan that is not a dry run has an output"
     model, plans = opened.model, list(opened.plans)
     if record and model.revision is None and record["model"]["name"] == model.name:
-        # The newest revision on the hub may have changed; a run keeps the one it started with.
+        # The hub may have a newer revision; a run keeps its first one.
         model = replace(model, revision=record["model"]["revision"])
     if not may_run_in_process(config.actors, config.address):
-        for line in check_ray(config.address):  # before what takes long, to report errors early
+        for line in check_ray(config.address):  # before slow steps, to report errors early
             log.info(line)
     prepared = prepare(config, model)
     refuse_other_weights(config, prepared.scorer.model.weights)
@@ -81,7 +81,7 @@ def run_scan(opened: OpenScan, progress: Watch) -> ScanResult:
             run.abandon()
             raise
         plans.append(run.adopt(plan, len(plans)))
-        # Another driver, or this one before it was killed, may have planned other files.
+        # Another driver, or an earlier call, may have planned other files.
         inputs = choose_inputs(config, plans) if config.extend else Inputs()
     score_plan(prepared, run, Plan.joined(plans), progress)
     manifest = run.seal()
@@ -97,9 +97,10 @@ def plan_scan(
     earlier: Sequence[Plan] = (),
     run_items: Execute = execute_here,
 ) -> Plan:
-    """Read the inputs into the store and describe what there is to score.
+    """Read the inputs into the store and return the plan.
 
-    ``run_items``: in this process by default, else as :func:`planning_executor` decides.
+    ``run_items``: runs the items of planning, by default in this process; see
+    :func:`planning_executor`.
     """
     config = prepared.config
     if config.captions_from:
@@ -114,7 +115,9 @@ def plan_scan(
         log.info(f"… and {len(files) - SHOWN} more files")
     rejected = sum(bool(item.problem) for item in files)
     if rejected:
-        log.info(f"{rejected:,} of {len(files):,} files are left out; the rejects say why")
+        log.info(
+            f"{rejected:,} of {len(files):,} files are rejected; see the rejects for the reasons"
+        )
     for line in skipped_lines(inputs.skipped.to_json()):
         log.info(line)
     plan = make_plan(
@@ -131,51 +134,51 @@ def plan_scan(
     log.info(
         f"planned: {counts['rows']:,} rows, {counts['rejects']:,} rejected, "
         f"{counts['captions']:,} distinct captions in {len(plan.slices):,} slices"
-        f"{' (as many as --limit takes)' if config.limit else ''}"
+        f"{' (limited by --limit)' if config.limit else ''}"
     )
     return plan
 
 
 def log_notes(plan: Plan) -> None:
-    """Log what reading noted of files' data, of the worst of them by name."""
-    found = [
+    """Log the notes on files' data, those on most rows by name."""
+    notes = [
         (number, note, file["url"])
         for file in plan.inputs
         for note, number in file.get("notes", {}).items()
     ]
-    for number, note, url in sorted(found, reverse=True)[:SHOWN]:
+    for number, note, url in sorted(notes, reverse=True)[:SHOWN]:
         log.info(f"{url}: {number:,} {note}")
-    if len(found) > SHOWN:
-        log.info(f"… and {len(found) - SHOWN} more such notes; plan.json has them all")
+    if len(notes) > SHOWN:
+        log.info(f"… and {len(notes) - SHOWN} more notes, see plan.json")
 
 
 def planning_executor(address: str | None, progress: Watch, pool_from: int = POOL_FROM) -> Execute:
-    """Return what runs the items of planning: in this process, or from ``pool_from`` items on a
-    pool that uses every core.
+    """Return a function that runs the items of planning: in this process, or from ``pool_from``
+    items in a pool with all cores.
 
-    What failed on the pool stays there: it may have ended its process.
+    Items of failed units always run in the pool, since they may end their process.
     """
 
     def run(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
         stage = commits.folder.rsplit("/", 1)[1]
         is_small = stage != APART
-        here = InProcess[Item](lambda left: is_small and len(left) < pool_from)
+        in_process = InProcess[Item](lambda left: is_small and len(left) < pool_from)
         return execute(
             commits,
             items,
             make_work,
             ONE_CORE,
             address=address,
-            in_process=here,
+            in_process=in_process,
             execution=Execution(in_flight=1),
-            on_event=_Planning(PlanningProgress(stage, len(items)), progress),
+            on_event=_PlanningEvents(PlanningProgress(stage, len(items)), progress),
         )
 
     return run
 
 
-class _Planning:
-    """Follows the events of planning: in the log, and for whoever watches."""
+class _PlanningEvents:
+    """Writes the events of planning to the log, and calls ``progress``."""
 
     def __init__(self, state: PlanningProgress, progress: Watch) -> None:
         self.state, self.progress = state, progress
@@ -201,7 +204,7 @@ class _Planning:
 
 def _choice(item: Input) -> str:
     if item.columns is None:
-        return f"left out: {item.problem}" if item.problem else "empty"
+        return f"rejected: {item.problem}" if item.problem else "empty"
     chosen = item.columns
     parts = {
         "caption": chosen.caption,

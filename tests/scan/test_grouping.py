@@ -18,7 +18,7 @@ def test_ranges_hold_every_id_once(count: int) -> None:
     assert [item.id for item in ranges] == sorted({item.id for item in ranges})
 
 
-def test_a_range_is_read_of_all_files_and_of_few_row_groups(
+def test_a_range_is_read_from_few_row_groups_of_all_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for part in range(2):

@@ -34,7 +34,7 @@ def _logged_notes(plan: Plan) -> list[str]:
     return lines
 
 
-def test_rejects_for_quotes_are_counted_in_lines_and_said(tmp_path: Path) -> None:
+def test_rejects_for_quotes_are_counted_by_line_and_logged(tmp_path: Path) -> None:
     lines = [f"{chr(34) * (k % 100 == 0)}caption {k},{k}\n" for k in range(1000)]
     (tmp_path / "a.csv").write_text("caption,key\n" + "".join(lines))
     plan, samples = _planned(tmp_path, captions=(str(tmp_path / "a.csv"),))
@@ -54,9 +54,7 @@ def test_the_planned_quoting_is_kept_per_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", [None, "caption"])
-def test_a_sample_without_a_caption_in_its_json_has_that_of_its_txt(
-    tmp_path: Path, column: str | None
-) -> None:
+def test_a_caption_missing_in_json_is_read_from_txt(tmp_path: Path, column: str | None) -> None:
     records: list[dict] = [{"caption": "json 0"}, {"caption": None}, {"other": 1}, {"caption": 7}]
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name, data in [
@@ -116,7 +114,7 @@ def test_long_captions_are_grouped_in_more_ranges(
     assert found[0].num_rows == 100
 
 
-def test_a_named_column_that_no_row_has_is_said(tmp_path: Path) -> None:
+def test_a_named_column_that_is_always_null_is_logged(tmp_path: Path) -> None:
     rows = [{"caption": f"c{n}", "url": f"u{n}"} for n in range(1200)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     keep = ("url", "ulr")
@@ -132,7 +130,7 @@ def test_notes_on_many_files_are_cut_short(tmp_path: Path) -> None:
     for k in range(8):
         (data / f"{k}.csv").write_text('caption,key\na,1\n"b,2\n')
     plan, _ = _planned(tmp_path, captions=(str(data),))
-    assert _logged_notes(plan)[5:] == ["… and 3 more such notes; plan.json has them all"]
+    assert _logged_notes(plan)[5:] == ["… and 3 more notes, see plan.json"]
 
 
 def test_a_value_that_cannot_be_converted_rejects_its_row(

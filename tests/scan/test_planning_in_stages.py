@@ -28,8 +28,8 @@ from tests.scan.test_inputs_and_plan import normalisation
 
 @pytest.fixture(autouse=True)
 def many_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "PIECE_ROWS", 100)
-    monkeypatch.setattr(inputs, "UNIT_PIECES", 2)
+    monkeypatch.setattr(inputs, "SEGMENT_ROWS", 100)
+    monkeypatch.setattr(inputs, "UNIT_SEGMENTS", 2)
     monkeypatch.setattr("scanner.scan.plan.make_plan.RANGE_ROWS", 100)
 
 
@@ -64,7 +64,7 @@ def _shape(run: Path, plan: Plan) -> tuple:
     return plan.inputs, slices, plan.counts, plan.columns, tables
 
 
-def test_a_file_read_in_pieces_keeps_its_row_numbers(tmp_path: Path, data: Path) -> None:
+def test_a_file_read_in_segments_keeps_its_row_numbers(tmp_path: Path, data: Path) -> None:
     run = tmp_path / "run"
     plan = _plan(run, data / "0.parquet")
     assert len(list((run / "planning/0000/read").iterdir())) > 2
@@ -96,7 +96,7 @@ def test_slices_are_the_row_groups_in_the_order_of_ids(tmp_path: Path, data: Pat
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_plan_cut_off_anywhere_goes_on_to_the_same_plan(
+def test_interrupted_planning_resumes_to_the_same_plan(
     tmp_path: Path, data: Path, seed: int
 ) -> None:
     undisturbed = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
@@ -115,9 +115,7 @@ def test_a_plan_cut_off_anywhere_goes_on_to_the_same_plan(
     assert _shape(tmp_path / "b", _plan(tmp_path / "b", data)) == undisturbed
 
 
-def test_a_second_driver_finds_the_first_one_s_inputs_and_does_nothing_twice(
-    tmp_path: Path, data: Path
-) -> None:
+def test_a_second_driver_reuses_the_first_ones_planning(tmp_path: Path, data: Path) -> None:
     first = _plan(tmp_path / "run", data)
     parts = set((tmp_path / "run").rglob("*"))
     assert _plan(tmp_path / "run", data / "1.parquet") == first
@@ -146,7 +144,7 @@ def test_a_limited_extension_takes_the_smallest_new_ids(tmp_path: Path, data: Pa
 
 
 @pytest.mark.parametrize("limit", [1, 150, 399, 10_000])
-def test_limit_keeps_the_smallest_ids_and_every_reference_caption(
+def test_limit_keeps_smallest_ids_and_all_references(
     tmp_path: Path, data: Path, limit: int
 ) -> None:
     (tmp_path / "null.csv").write_text(
@@ -162,14 +160,14 @@ def test_limit_keeps_the_smallest_ids_and_every_reference_caption(
     assert found.counts["captions"] == min(limit, 450) + 40
 
 
-def test_what_lies_above_the_limit_is_not_grouped(tmp_path: Path, data: Path) -> None:
+def test_captions_above_the_limit_are_not_grouped(tmp_path: Path, data: Path) -> None:
     whole = _table(tmp_path / "a", _plan(tmp_path / "a", data).captions)
     found = _plan(tmp_path / "b", data, limit=9)
     assert _table(tmp_path / "b", found.captions) == whole[:9]
     assert len(list((tmp_path / "b/planning/0000/group").iterdir())) == 1
 
 
-def test_the_stages_work_can_be_sent_to_other_processes(tmp_path: Path, data: Path) -> None:
+def test_the_work_of_the_stages_can_be_pickled(tmp_path: Path, data: Path) -> None:
     def elsewhere(
         commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
     ) -> Outcome:
@@ -180,7 +178,7 @@ def test_the_stages_work_can_be_sent_to_other_processes(tmp_path: Path, data: Pa
 
 
 def _failing(stage: str, *which: str) -> Callable:
-    """As a pool does it that gives some items up, those of a stage and of pieces read apart."""
+    """As a pool does it that gives some items up, those of a stage and of segments read apart."""
 
     def execute(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
         if not commits.folder.endswith((stage, APART)):
@@ -193,7 +191,7 @@ def _failing(stage: str, *which: str) -> Callable:
     return execute
 
 
-def test_a_unit_that_fails_for_good_is_unreadable_files(tmp_path: Path, data: Path) -> None:
+def test_files_of_a_failed_unit_are_unreadable(tmp_path: Path, data: Path) -> None:
     run = tmp_path / "run"
     plan = _plan(run, data, execute=_failing("read", "000000", "000000-00"))
     (reason,) = {row["reason"] for row in _table(run, plan.rejects)}
@@ -203,10 +201,10 @@ def test_a_unit_that_fails_for_good_is_unreadable_files(tmp_path: Path, data: Pa
     assert plan.counts["rows"] == plan.counts["samples"] == 550 + 50 - 80
 
 
-def test_a_file_that_fails_takes_no_other_of_its_unit_along(
+def test_a_failed_file_does_not_reject_its_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "UNIT_PIECES", 64)
+    monkeypatch.setattr(inputs, "UNIT_SEGMENTS", 64)
     monkeypatch.setattr(inputs, "UNIT_BYTES", 1 << 20)
     for number in range(40):
         table = pa.table({"caption": [f"caption {number}"]})
@@ -224,10 +222,8 @@ def test_a_file_that_fails_takes_no_other_of_its_unit_along(
     assert _shape(run, again) == shape, "resumed in the middle of what is read apart"
 
 
-def test_captions_that_cannot_be_grouped_are_an_error_and_nothing_is_lost(
-    tmp_path: Path, data: Path
-) -> None:
-    with pytest.raises(UserError, match=r"000001: OutOfMemory: no room.*same command again"):
+def test_failed_grouping_is_an_error_and_can_be_resumed(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(UserError, match=r"000001: OutOfMemory: no room.*rerun the same command"):
         _plan(tmp_path / "b", data, execute=_failing("group", "000001"))
     undisturbed = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
     assert _shape(tmp_path / "b", _plan(tmp_path / "b", data)) == undisturbed
@@ -237,7 +233,7 @@ def test_a_store_gives_the_same_plan_as_a_disk(
     tmp_path: Path, data: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fewer parts than elsewhere, each of which is many requests; still several of each stage.
-    monkeypatch.setattr(inputs, "PIECE_ROWS", 300)
+    monkeypatch.setattr(inputs, "SEGMENT_ROWS", 300)
     monkeypatch.setattr("scanner.scan.plan.make_plan.RANGE_ROWS", 300)
     (data / "2.csv.gz").write_bytes(gzip.compress(b"caption\nfrom csv\n"))
     text = tarfile.TarInfo("0.txt")
@@ -271,7 +267,7 @@ def test_chunks_of_any_size_give_the_same_captions(
     assert _table(tmp_path / "b", plan.captions) == whole
 
 
-def test_status_shows_what_is_read_and_grouped_before_there_is_a_plan(
+def test_status_shows_the_progress_of_planning(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Run(Store(str(tmp_path / "run")))

@@ -28,7 +28,7 @@ def _ray() -> Iterator[None]:
         yield
 
 
-def test_a_scan_gives_one_row_a_caption_and_status_says_so(undisturbed: str) -> None:
+def test_a_scan_writes_one_row_per_caption(undisturbed: str) -> None:
     assert len(scores(undisturbed)) == 400
     found = json.loads(memscan("status", undisturbed, "--json").stdout)
     assert found["sealed"]
@@ -52,7 +52,7 @@ def test_another_configuration_on_the_same_directory_is_refused(
     assert "seeds (1 there, 3 here)" in refused.stderr
 
 
-def test_kill_9_of_the_driver_and_the_same_command_again_gives_the_same_table(
+def test_a_killed_driver_resumes_to_the_same_table(
     undisturbed: str, data: Path, tmp_path: Path
 ) -> None:
     """Once while it plans, once while it scores."""
@@ -103,7 +103,7 @@ def test_extending_a_run_scores_only_what_is_new(tmp_path: Path) -> None:
     Path(more).write_text(f"caption\na new one\n{known}\n")
     called(*SCAN, "--captions", few, "--out", out)
     both = (*SCAN, "--captions", few, more, "--out", out)
-    assert "different are: captions" in called(*both, check=False).stderr
+    assert "differences: captions" in called(*both, check=False).stderr
     called(*both, "--extend")
     assert len(scores(out)) == 61
     assert len(Store(out).names("scores")) == len(Run.existing(out).commits.all())
@@ -117,7 +117,7 @@ def test_extending_a_run_scores_only_what_is_new(tmp_path: Path) -> None:
     assert len(scores(out)) == 62
 
 
-def test_a_trial_says_that_it_is_one_and_reference_captions_are_counted_apart(
+def test_a_limited_scan_says_so_and_counts_references(
     tmp_path: Path,
 ) -> None:
     write_captions(tmp_path / "a.csv", rows=8, distinct=8)
@@ -128,8 +128,8 @@ def test_a_trial_says_that_it_is_one_and_reference_captions_are_counted_apart(
     inputs = ("--captions", str(tmp_path / "a.csv"), str(tmp_path / "b.parquet"))
     scan = (*SCAN, *inputs, "--reference", str(tmp_path / "held.csv"), "--out", out)
     plan = called(*scan, "--limit", "5", "--dry-run")
-    assert "files                3 (1 left out: see above)" in plan.stdout
-    assert "1 of 3 files are left out; the rejects say why" in plan.stderr
+    assert "files                3 (1 rejected, see above)" in plan.stdout
+    assert "1 of 3 files are rejected; see the rejects for the reasons" in plan.stderr
     done = called(*scan, "--limit", "5", check=False)
     assert "6 captions scored" in done.stdout
     assert "(--limit 5: the data may have more)" in done.stdout
