@@ -70,7 +70,7 @@ def samples_schema(keep: list[pa.Field]) -> pa.Schema:
             column(
                 "image_key",
                 pa.string(),
-                "image; samples with equal values share it",
+                "identifies the image: samples with equal values share one image",
             ),
             *keep,
             column("is_reference", pa.bool_(), "from a --reference file"),

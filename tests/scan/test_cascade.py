@@ -70,7 +70,7 @@ def test_nothing_flagged_and_a_wrong_predicate_are_clear_errors(
     scan += ("--out", str(tmp_path / "r"))
     nothing = called(*scan, "--where", "entropy_e > 99", check=False)
     assert nothing.returncode == 1
-    assert "no caption fulfils --where" in nothing.stderr
+    assert "no caption matches --where" in nothing.stderr
     wrong = called(*scan, "--where", "no_such > 1", check=False)
     assert wrong.returncode == 1
     assert "no_such" in wrong.stderr
