@@ -222,7 +222,7 @@ def _differences(part: str, existing: dict[str, Any], given: dict[str, Any]) -> 
     # The value that the scorer used, since an option may have been left at its default.
     old, new = ({**flags, **values} for flags, values in zip(options, (was, now), strict=True))
     return ", ".join(
-        f"{name} ({_shown(old.get(name))} there, {_shown(new.get(name))} here)" for name in names
+        f"{name} (run: {_shown(old.get(name))}, given: {_shown(new.get(name))})" for name in names
     )
 
 

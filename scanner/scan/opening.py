@@ -128,7 +128,7 @@ def result_of(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanRes
         )
     if counts["rejected_files"]:
         complaints.append(
-            f"{counts['rejected_files']} input files could not be read completely; reasons: "
+            f"input files could not be read completely: {counts['rejected_files']}; reasons: "
             f'memscan sql {config.out} "SELECT source, reason FROM rejects"'
         )
     # What img2dataset could not download was never in the training set.

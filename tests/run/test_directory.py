@@ -41,7 +41,7 @@ def test_begin_names_the_options_that_differ(
 ) -> None:
     run.begin(RECORD)
     other = {**RECORD, "fingerprint": {"id": "g", "seeds": 4}}
-    with pytest.raises(UserError, match=r"seeds \(1 there, 4 here\)"):
+    with pytest.raises(UserError, match=r"seeds \(run: 1, given: 4\)"):
         run.begin(other)
 
 
@@ -113,8 +113,8 @@ def test_a_driver_that_stops_leaves_nothing_running(run: Run) -> None:
     state.save(run)
     assert status(run)["slices"]["running"] == 1
     state.stop(run)
-    told = status(run)
-    assert (told["slices"]["running"], told["actors"], told["eta_seconds"]) == (0, 0, None)
+    shown = status(run)
+    assert (shown["slices"]["running"], shown["actors"], shown["eta_seconds"]) == (0, 0, None)
 
 
 def test_captions_of_running_slices_are_counted_once(run: Run) -> None:
@@ -124,8 +124,8 @@ def test_captions_of_running_slices_are_counted_once(run: Run) -> None:
     assert status(run)["captions_running"] == 2
     assert state.captions_computed == 2
     _commit(run, "000000", 2)
-    told = status(run)
-    assert (told["scored"], told["captions_running"]) == (2, 1)
+    shown = status(run)
+    assert (shown["scored"], shown["captions_running"]) == (2, 1)
     state.stop(run)
     assert status(run)["captions_running"] == 0
 
@@ -137,7 +137,7 @@ def test_a_different_configuration_is_named_by_flag(tmp_path: Path) -> None:
     run.begin(kept)
     run.begin({**kept, "options": {"scoring": {"profile": None}}})  # with the same fingerprint
     other = {**kept, "fingerprint": {"signals": ["a"]}}
-    with pytest.raises(UserError, match=r"differences: profile \('standard' there, 'triage' here"):
+    with pytest.raises(UserError, match=r"differences: profile \(run: 'standard', given: 'triage'"):
         run.begin({**other, "options": {"scoring": {"profile": "triage"}}})
     with pytest.raises(UserError, match="differences: signals"):
         run.begin(other)

@@ -30,8 +30,8 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         half = "entropy_e > (SELECT median(entropy_e) FROM scores)"
         flagged = ("--captions-from", runs[0], "--where", half)
         again = ("scan", "--device", "cpu", "--steps", "5", *flagged)  # the first stage's model
-        told = called(*again, "--out", runs[1], "--profile", "thorough", "--seeds", "1")
-        assert f"model testbed: from {runs[0]}" in told.stderr
+        rescan = called(*again, "--out", runs[1], "--profile", "thorough", "--seeds", "1")
+        assert f"model testbed: from {runs[0]}" in rescan.stderr
         few = ("--captions-from", runs[1], "--where", "noise_norm_first > 0", "--limit", "7")
         called(*scan, *few, "--out", runs[2], "--profile", "trajectory")
         yield runs
@@ -85,9 +85,9 @@ def test_only_given_signals_and_status_3_for_many_rejects(
     out = str(tmp_path / "run")
     scan = (*SCAN, "--captions", str(tmp_path / "a.csv"), "--out", out)
     scan += ("--signals", "cosine_low_noise", "entropy_e")
-    found = json.loads(called(*scan, "--dry-run", "--json").stdout)
-    assert any("up to layer 3" in line for line in found["schedule"])
-    assert any(line.startswith("low-noise step") for line in found["schedule"])
+    plan = json.loads(called(*scan, "--dry-run", "--json").stdout)
+    assert any("up to layer 3" in line for line in plan["schedule"])
+    assert any(line.startswith("low-noise step") for line in plan["schedule"])
     done = called(*scan, check=False)
     assert done.returncode == 3
     assert "2 of 3 rows were rejected" in done.stderr

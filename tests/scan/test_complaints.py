@@ -1,4 +1,4 @@
-"""What a finished scan complains of, by its counts alone."""
+"""The complaints of a finished scan, computed from its counts."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The rate that a dry run names: of warm batches, of the size that a scan comes to."""
+"""The speed that a dry run reports: of warm batches, with a scan's final batch size."""
 
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -35,6 +35,6 @@ def test_a_range_is_read_from_few_row_groups_of_all_files(
     )
     within = IdRange("0", f"{30:032x}", f"{43:032x}")
     batches = read_range(Store(str(tmp_path)), ["0", "1"], ["caption_id"], within)
-    found = [int(text, 16) for batch in batches for text in batch["caption_id"].to_pylist()]
-    assert found == [*range(30, 43, 2), *range(31, 44, 2)]
+    ids = [int(text, 16) for batch in batches for text in batch["caption_id"].to_pylist()]
+    assert ids == [*range(30, 43, 2), *range(31, 44, 2)]
     assert taken == [[3, 4], [3, 4]]

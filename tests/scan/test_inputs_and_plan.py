@@ -1,4 +1,4 @@
-"""Planning alone, with a plain normalisation instead of a model's."""
+"""Planning, with a plain normalization instead of a model's."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from scanner.storage import Store
 from scanner.storage.walking import HIDDEN
 
 
-def normalisation() -> Callable[[str], str]:
+def normalization() -> Callable[[str], str]:
     return lambda caption: caption.lower().strip()
 
 
@@ -28,7 +28,7 @@ def _plan(tmp_path: Path, rows: int = 2, limit: int | None = None, **options) ->
     config = ScanConfig(out=str(tmp_path / "run"), **options)
     store = Store(config.out)
     inputs = choose_inputs(config)
-    return make_plan(inputs, store, normalisation, lambda _: rows, limit)
+    return make_plan(inputs, store, normalization, lambda _: rows, limit)
 
 
 def _tar(path: Path, members: dict[str, str]) -> None:
@@ -214,7 +214,7 @@ def test_a_kept_column_is_null_in_files_without_it(tmp_path: Path) -> None:
     inputs = choose_inputs(config, [plan])
     assert [Path(item.url).name for item in inputs.files] == ["3.parquet"]
     added = make_plan(
-        inputs, Store(str(tmp_path / "run")), normalisation, lambda _: 2, earlier=[plan]
+        inputs, Store(str(tmp_path / "run")), normalization, lambda _: 2, earlier=[plan]
     )
     assert [row["url"] for row in _read(tmp_path, added.samples)] == [None]
 
@@ -223,7 +223,7 @@ def test_skipped_files_are_counted_by_reason_in_the_plan(tmp_path: Path) -> None
     for name in ("a.csv", "_b.csv", "c.json", "d.json"):
         (tmp_path / name).write_text("caption\none\n")
     plan = _plan(tmp_path, captions=(str(tmp_path),))
-    assert sum(found["files"] for found in plan.skipped.values()) == 3
+    assert sum(reason["files"] for reason in plan.skipped.values()) == 3
     assert plan.skipped[HIDDEN] == {"files": 1, "first": [str(tmp_path / "_b.csv")]}
     again = Plan.joined([plan, plan])
     assert again.skipped[HIDDEN]["files"] == 2
@@ -234,7 +234,7 @@ def test_corrected_inputs_are_read_after_an_error(tmp_path: Path) -> None:
     file.write_text('caption\n""\n')
     with pytest.raises(UserError, match="no captions in"):
         _plan(tmp_path, captions=(str(file),))
-    file.write_text("caption\nmended\n")
+    file.write_text("caption\ncorrected\n")
     assert _plan(tmp_path, captions=(str(file),)).counts["captions"] == 1
 
 

@@ -1,4 +1,4 @@
-"""Ordinary data of odd form: every row is a sample or a reject, and what is odd is said."""
+"""Unusual data: every row is a sample or a reject, and oddities are logged."""
 
 import io
 import json
@@ -88,8 +88,8 @@ def test_keys_and_kept_columns_of_any_type_are_text(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "a.parquet")
     keep = ("url", "when", "box", "raw")
     _, samples = _planned(tmp_path, captions=(str(tmp_path / "a.parquet"),), keep=keep)
-    found = [{name: row[name] for name in ("key", "when", "box", "raw")} for row in samples]
-    assert found == [
+    rows = [{name: row[name] for name in ("key", "when", "box", "raw")} for row in samples]
+    assert rows == [
         {"key": "1581282014547", "when": "1", "box": '{"x": [1, 2]}', "raw": "ff"},
         {"key": None, "when": None, "box": None, "raw": "ok"},
     ]
@@ -101,17 +101,17 @@ def test_long_captions_are_grouped_in_more_ranges(
 ) -> None:
     texts = [f"{n} {'long ' * 1000}" for n in range(100)]
     (tmp_path / "a.txt").write_text("\n".join(texts * 2))
-    found = []
+    captions = []
     for size in (1 << 30, 50_000):
         monkeypatch.setattr("scanner.scan.plan.make_plan.RANGE_BYTES", size)
         run = tmp_path / str(size)
         plan, _ = _planned(run, captions=(str(tmp_path / "a.txt"),))
         tables = [pq.read_table(run / "run" / name) for name in plan.captions]
-        found.append(pa.concat_tables(tables).sort_by("caption_id"))
+        captions.append(pa.concat_tables(tables).sort_by("caption_id"))
         ranges = len(list((run / "run/planning/0000/group").iterdir()))
         assert ranges == 1 if size == 1 << 30 else ranges > 10
-    assert found[0].equals(found[1])
-    assert found[0].num_rows == 100
+    assert captions[0].equals(captions[1])
+    assert captions[0].num_rows == 100
 
 
 def test_a_named_column_that_is_always_null_is_logged(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_a_named_column_that_is_always_null_is_logged(tmp_path: Path) -> None:
     keep = ("url", "ulr")
     plan, samples = _planned(tmp_path, captions=(str(tmp_path / "a.jsonl"),), keep=keep)
     assert {row["ulr"] for row in samples} == {None}
-    (said,) = _logged_notes(plan)
-    assert "1,200 rows, in all of which ulr is null" in said
+    (note,) = _logged_notes(plan)
+    assert "1,200 rows, in all of which ulr is null" in note
 
 
 def test_notes_on_many_files_are_cut_short(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Planning that is cut off, repeated, split, extended or fails in part."""
+"""Planning that is interrupted, repeated, split, extended or fails in part."""
 
 import gzip
 import io
@@ -23,7 +23,7 @@ from scanner.scan.plan import inputs
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import APART, execute_here, make_plan
 from scanner.storage import Store
-from tests.scan.test_inputs_and_plan import normalisation
+from tests.scan.test_inputs_and_plan import normalization
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def _plan(run: Path, *captions: Path, reference: tuple[Path, ...] = (), **option
         out=str(run), captions=tuple(map(str, captions)), reference=tuple(map(str, reference))
     )
     options = {"slice_rows": lambda rows: 30, **options}
-    return make_plan(choose_inputs(config), Store(str(run)), normalisation, **options)
+    return make_plan(choose_inputs(config), Store(str(run)), normalization, **options)
 
 
 def _table(run: Path, names: Sequence[str]) -> list[dict]:
@@ -153,17 +153,17 @@ def test_limit_keeps_smallest_ids_and_all_references(
     files = {"reference": (tmp_path / "null.csv",)}
     whole = _table(tmp_path / "a", _plan(tmp_path / "a", data, **files).captions)
     kept = [row["caption_id"] for row in whole if not row["is_reference"]][:limit]
-    found = _plan(tmp_path / "b", data, **files, limit=limit)
-    assert _table(tmp_path / "b", found.captions) == [
+    limited = _plan(tmp_path / "b", data, **files, limit=limit)
+    assert _table(tmp_path / "b", limited.captions) == [
         row for row in whole if row["is_reference"] or row["caption_id"] in set(kept)
     ]
-    assert found.counts["captions"] == min(limit, 450) + 40
+    assert limited.counts["captions"] == min(limit, 450) + 40
 
 
 def test_captions_above_the_limit_are_not_grouped(tmp_path: Path, data: Path) -> None:
     whole = _table(tmp_path / "a", _plan(tmp_path / "a", data).captions)
-    found = _plan(tmp_path / "b", data, limit=9)
-    assert _table(tmp_path / "b", found.captions) == whole[:9]
+    limited = _plan(tmp_path / "b", data, limit=9)
+    assert _table(tmp_path / "b", limited.captions) == whole[:9]
     assert len(list((tmp_path / "b/planning/0000/group").iterdir())) == 1
 
 
@@ -178,7 +178,7 @@ def test_the_work_of_the_stages_can_be_pickled(tmp_path: Path, data: Path) -> No
 
 
 def _failing(stage: str, *which: str) -> Callable:
-    """As a pool does it that gives some items up, those of a stage and of segments read apart."""
+    """Return an executor that fails these items in a stage, and in segments read one by one."""
 
     def execute(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
         if not commits.folder.endswith((stage, APART)):
@@ -219,7 +219,7 @@ def test_a_failed_file_does_not_reject_its_unit(
     shape = _shape(run, plan)
     (run / "planning/0000/apart/000000-03.0.json").unlink()
     again = _plan(run, *sorted(tmp_path.glob("*.parquet")), execute=lost)
-    assert _shape(run, again) == shape, "resumed in the middle of what is read apart"
+    assert _shape(run, again) == shape, "resumed while reading segments one by one"
 
 
 def test_failed_grouping_is_an_error_and_can_be_resumed(tmp_path: Path, data: Path) -> None:
@@ -245,14 +245,14 @@ def test_a_store_gives_the_same_plan_as_a_disk(
     for file in data.iterdir():
         store.upload(file, f"data/{file.name}")
     config = ScanConfig(captions=(f"{store.url}/data",))
-    there = make_plan(choose_inputs(config), store, normalisation, lambda rows: 30)
-    here = _plan(tmp_path / "run", data)
-    assert there.counts == here.counts
-    assert here.counts["rejected_files"] == 0
-    captions = [pq.read_table(store.open(name)) for name in there.captions]
-    found = [row for table in captions for row in table.to_pylist()]
-    assert found == _table(tmp_path / "run", here.captions)
-    assert {"from csv", "from tar"} < {row["caption"] for row in found}
+    on_store = make_plan(choose_inputs(config), store, normalization, lambda rows: 30)
+    on_disk = _plan(tmp_path / "run", data)
+    assert on_store.counts == on_disk.counts
+    assert on_disk.counts["rejected_files"] == 0
+    captions = [pq.read_table(store.open(name)) for name in on_store.captions]
+    rows = [row for table in captions for row in table.to_pylist()]
+    assert rows == _table(tmp_path / "run", on_disk.captions)
+    assert {"from csv", "from tar"} < {row["caption"] for row in rows}
 
 
 def test_chunks_of_any_size_give_the_same_captions(

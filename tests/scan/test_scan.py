@@ -30,11 +30,11 @@ def _ray() -> Iterator[None]:
 
 def test_a_scan_writes_one_row_per_caption(undisturbed: str) -> None:
     assert len(scores(undisturbed)) == 400
-    found = json.loads(memscan("status", undisturbed, "--json").stdout)
-    assert found["sealed"]
-    assert found["captions"] == 400
-    assert found["samples"] == 3000
-    assert found["slices"]["committed"] == found["slices"]["planned"]
+    state = json.loads(memscan("status", undisturbed, "--json").stdout)
+    assert state["sealed"]
+    assert state["captions"] == 400
+    assert state["samples"] == 3000
+    assert state["slices"]["committed"] == state["slices"]["planned"]
 
 
 def test_a_finished_run_is_left_alone(undisturbed: str, data: Path) -> None:
@@ -49,7 +49,7 @@ def test_another_configuration_on_the_same_directory_is_refused(
     other = (*SCAN, "--captions", str(data), "--out", undisturbed)
     refused = called(*other, "--seeds", "3", check=False)
     assert refused.returncode == 1
-    assert "seeds (1 there, 3 here)" in refused.stderr
+    assert "seeds (run: 1, given: 3)" in refused.stderr
 
 
 def test_a_killed_driver_resumes_to_the_same_table(
@@ -134,10 +134,10 @@ def test_a_limited_scan_says_so_and_counts_references(
     assert "6 captions scored" in done.stdout
     assert "(--limit 5: the data may have more)" in done.stdout
     assert "samples    10, 2 of them reference captions" in done.stdout
-    told = called("status", out).stdout
-    assert "6 of 6 scored (--limit 5: the data may have more)" in told
-    assert "samples    10, 2 of them reference captions" in told
-    assert "running on" not in told
+    shown = called("status", out).stdout
+    assert "6 of 6 scored (--limit 5: the data may have more)" in shown
+    assert "samples    10, 2 of them reference captions" in shown
+    assert "running on" not in shown
     quality = {row["measure"]: row["count"] for row in _quality(out)}
     assert quality["samples whose caption was not planned (--limit)"] == 3
     assert quality["reference captions that are in the training set too"] == 1

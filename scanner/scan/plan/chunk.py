@@ -123,17 +123,17 @@ def _identify(
 
     Empty captions are given a reason.
     """
-    good = np.ones(len(texts), bool)
-    good[list(reasons)] = False
-    # Filter only if something is dropped: each copy of long texts counts.
-    encoded = (texts.filter(pa.array(good)) if reasons else texts).dictionary_encode()
-    which = encoded.indices.to_numpy()
+    is_good = np.ones(len(texts), bool)
+    is_good[list(reasons)] = False
+    # Filter only if needed: copies of long texts use much memory.
+    encoded = (texts.filter(pa.array(is_good)) if reasons else texts).dictionary_encode()
+    spelling = encoded.indices.to_numpy()
     # Normalize each spelling in a batch once.
     canon = [canonical(text) for text in encoded.dictionary.to_pylist()]
-    full = np.array([bool(text) for text in canon], bool)
+    is_filled = np.array([bool(text) for text in canon], bool)
     ids = caption_ids(canon)
-    positions = np.flatnonzero(good)
-    for position in positions[~full[which]].tolist():
+    positions = np.flatnonzero(is_good)
+    for position in positions[~is_filled[spelling]].tolist():
         reasons[position] = "empty caption"
     table = pa.table(
         [
@@ -141,16 +141,16 @@ def _identify(
             encoded.dictionary,
             pa.array(canon, pa.string()),
             pa.repeat(pa.scalar(is_reference), len(ids)),
-            pa.array(np.bincount(which, minlength=len(ids))),
+            pa.array(np.bincount(spelling, minlength=len(ids))),
         ],
         schema=SPELLINGS,
     )
-    chosen = np.zeros(len(texts), np.int32)
-    chosen[positions] = which
-    none = np.ones(len(texts), bool)
-    none[positions] = ~full[which]
-    spellings = table if full.all() else table.filter(pa.array(full))
-    return ids.take(pa.array(chosen, mask=none)), spellings
+    id_index = np.zeros(len(texts), np.int32)
+    id_index[positions] = spelling
+    is_null = np.ones(len(texts), bool)
+    is_null[positions] = ~is_filled[spelling]
+    spellings = table if is_filled.all() else table.filter(pa.array(is_filled))
+    return ids.take(pa.array(id_index, mask=is_null)), spellings
 
 
 def _rejects(

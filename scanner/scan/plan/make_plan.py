@@ -204,9 +204,9 @@ def _reject_unit(commits: Commits, unit: Unit, reason: str) -> None:
     outputs = [
         Output("rejects", unreadable_reject(segment.url, reason)) for segment in unit.segments
     ]
-    nothing = {**dict.fromkeys(COUNTS, 0), "unreadable": True, "notes": {}}
+    zeros = {**dict.fromkeys(COUNTS, 0), "unreadable": True, "notes": {}}
     files = [
-        {"url": segment.url, "is_reference": segment.is_reference, **nothing}
+        {"url": segment.url, "is_reference": segment.is_reference, **zeros}
         for segment in unit.segments
     ]
     commits.commit(unit.id, outputs, notes={"files": files})
