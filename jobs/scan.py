@@ -3,7 +3,7 @@
 Example: memscan scan --captions s3://bucket/laion/*.parquet --out s3://bucket/runs/laion-sd14
 
 Exit status: 0 done; 1 failed; 2 wrong arguments; 3 done, but something was quarantined, could not
-be read, or was rejected beyond --max-reject-fraction.
+be read, or more than --max-reject-fraction was rejected.
 """
 
 import shlex
@@ -64,47 +64,45 @@ def scan_command(config: ScanConfig) -> int:
     return 3 if result.complaints else 0
 
 
-def _print_dry_run(found: dict, as_json: bool) -> None:
+def _print_dry_run(result: dict, as_json: bool) -> None:
     if as_json:
-        print_json(found)
+        print_json(result)
         return
-    counts = found["counts"]
+    counts = result["counts"]
     show(f"rows                 {counts['rows']:,} ({counts['rejects']:,} rejected)")
-    print_rejects(found["rejects"], 21)
-    left_out = sum(file.get("unreadable", False) for file in found["inputs"])
-    told = f" ({left_out:,} left out: see above)" if left_out else ""
-    show(f"files                {len(found['inputs']):,}{told}")
-    print_skipped(found["skipped"], 21)
+    print_rejects(result["rejects"], 21)
+    rejected_files = sum(file.get("unreadable", False) for file in result["inputs"])
+    note = f" ({rejected_files:,} rejected, see above)" if rejected_files else ""
+    show(f"files                {len(result['inputs']):,}{note}")
+    print_skipped(result["skipped"], 21)
     show(f"samples              {samples_read(counts)}")
     show(
-        f"distinct captions    {counts['captions']:,} in {found['slices']:,} slices"
-        f"{limited(found['limit'])}"
+        f"distinct captions    {counts['captions']:,} in {result['slices']:,} slices"
+        f"{limited(result['limit'])}"
     )
-    safe = ", as it must" if found["preflight"].endswith("won") else ""
-    show(f"store preflight      {found['preflight']}{safe}")
-    show(f"signals              {', '.join(found['signals'])}")
-    seeds = f"each of {found['seeds']} seeds" if found["seeds"] > 1 else "one seed"
+    safe = ", as required" if result["preflight"].endswith("won") else ""
+    show(f"store preflight      {result['preflight']}{safe}")
+    show(f"signals              {', '.join(result['signals'])}")
+    seeds = f"each of {result['seeds']} seeds" if result["seeds"] > 1 else "one seed"
     show(f"schedule             for {seeds}:")
-    for line in found["schedule"]:
+    for line in result["schedule"]:
         show(f"                     {line}")
     show(
-        f"cost a caption       {found['gflop_per_caption']:,.4g} GFLOP in the U-Net, "
-        f"{found['gflop_text_encoder']:,.3g} in the text encoder; "
-        f"{found['gflop_shared']:,.4g} once, shared by all captions"
+        f"cost per caption     {result['gflop_per_caption']:,.4g} GFLOP in the U-Net, "
+        f"{result['gflop_text_encoder']:,.3g} in the text encoder; "
+        f"{result['gflop_shared']:,.4g} once, shared by all captions"
     )
-    low, high = (found[f"captions_per_second_{end}"] for end in ("low", "high"))
+    low, high = (result[f"captions_per_second_{end}"] for end in ("low", "high"))
     tried = (
-        "a guess from a cheaper profile" if found["guessed"] else "tried for seconds"
-    ) + f", batches of {found['batch_size']:,}"
-    show(f"speed                {_rough(low)} to {_rough(high)} captions a second ({tried})")
+        "extrapolated from a cheaper profile" if result["guessed"] else "measured for seconds"
+    ) + f", batches of {result['batch_size']:,}"
+    show(f"speed                {_rough(low)} to {_rough(high)} captions per second ({tried})")
     quick, slow = (duration(counts["captions"] / rate) for rate in (high, low))
-    show(
-        f"time                 {quick} to {slow}, and what Ray takes to start and the model to load"
-    )
+    show(f"time                 {quick} to {slow}, plus the time to start Ray and load the model")
 
 
 def _rough(number: float) -> str:
-    """Two digits of a number."""
+    """Return a number rounded to two digits."""
     return f"{float(f'{number:.2g}'):,g}"
 
 

@@ -35,7 +35,7 @@ def commit_item(
     compute: Callable[[Any], Computed],
 ) -> Commit:
     """Return the item's commit, made here or by whoever was first."""
-    existing = commits.there(item.id, generation)
+    existing = commits.get(item.id, generation)
     if existing:
         return existing
     computed = compute(work.prepare(item))

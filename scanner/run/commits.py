@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.run.records import AGAIN, LARGEST_BYTES, Commit, DamagedFile, commit_name
+from scanner.run.records import LARGEST_BYTES, RESCAN, Commit, DamagedFile, commit_name
 from scanner.run.schema import write_part
 from scanner.storage import Store
 
@@ -19,9 +19,9 @@ _COMMIT = re.compile(r"([A-Za-z0-9_-]+)\.(\d{1,9})\.json")
 
 @dataclass(frozen=True)
 class Output:
-    """A table that a slice's work made: one part in the folder ``kind`` of the run.
+    """A table that a slice's work returns: one part in the folder ``kind`` of the run.
 
-    ``row_group``: rows in a row group of the part, the writer's own by default.
+    ``row_group``: rows per row group of the part, by default those of pyarrow.
     """
 
     kind: str
@@ -31,43 +31,43 @@ class Output:
 
 @dataclass(frozen=True)
 class Commits:
-    """The commits in one folder of a store. The first commit of a slice's generation holds.
+    """The commits in one folder of a store. The first commit of a slice's generation is valid.
 
-    ``fingerprint`` names what the slices' results depend on; every commit carries it. ``mend``
-    says what to do about a commit that is damaged.
+    ``fingerprint`` names what the slices' results depend on; every commit carries it. ``remedy``:
+    what to do about a damaged commit, for errors.
     """
 
     store: Store
     folder: str = "commits"
     fingerprint: str = ""
-    mend: str = AGAIN
+    remedy: str = RESCAN
 
     def done(self) -> dict[str, int]:
-        """The highest committed generation of each slice, by one listing."""
+        """Return the highest committed generation of each slice, from one listing."""
         done: dict[str, int] = {}
         for name in self.store.names(self.folder):
-            if found := _COMMIT.fullmatch(name.rsplit("/", 1)[1]):
-                slice_id, generation = found.groups()
+            if match := _COMMIT.fullmatch(name.rsplit("/", 1)[1]):
+                slice_id, generation = match.groups()
                 done[slice_id] = max(done.get(slice_id, 0), int(generation))
         return done
 
     def all(self) -> list[Commit]:
-        """The valid commit of every committed slice, in the order of the slices.
+        """Return the valid commit of every committed slice, in the order of the slices.
 
         Raises DamagedFile.
         """
         return self._valid(self.done())
 
     def of(self, ids: Iterable[str]) -> list[Commit]:
-        """As :meth:`all`, of these slices, each of which must have one."""
+        """Return the valid commits of these slices, all of which must be committed."""
         done = self.done()
         return self._valid({slice_id: done[slice_id] for slice_id in ids})
 
-    def look(self, wanted: dict[str, int]) -> dict[str, Commit | DamagedFile]:
-        """These commits (slice id → generation), by slice id, in the order of the slices; the error
-        in the place of a commit that is damaged."""
+    def load(self, wanted: dict[str, int]) -> dict[str, Commit | DamagedFile]:
+        """Read commits (slice id → generation) by slice id, in the order of the slices; for a
+        damaged commit, return its error."""
 
-        def one(item: tuple[str, int]) -> Commit | DamagedFile:
+        def load_one(item: tuple[str, int]) -> Commit | DamagedFile:
             try:
                 return self._read(*item)
             except DamagedFile as error:
@@ -75,12 +75,11 @@ class Commits:
 
         items = sorted(wanted.items())
         with ThreadPoolExecutor(READERS) as threads:
-            return {
-                item[0]: commit for item, commit in zip(items, threads.map(one, items), strict=True)
-            }
+            commits = threads.map(load_one, items)
+            return {item[0]: commit for item, commit in zip(items, commits, strict=True)}
 
-    def there(self, slice_id: str, generation: int = 0) -> Commit | None:
-        """The commit of a slice's generation, or None."""
+    def get(self, slice_id: str, generation: int = 0) -> Commit | None:
+        """Return the commit of a slice's generation, or None."""
         if not self.store.exists(self._name(slice_id, generation)):
             return None
         return self._read(slice_id, generation)
@@ -95,8 +94,8 @@ class Commits:
     ) -> Commit:
         """Write a slice's tables as parts under unique names, then commit them.
 
-        ``notes`` is read after the last output was taken. Returns the commit that holds, which is
-        another one's where that came first.
+        ``notes`` is read after the last output was consumed. Returns the valid commit, which is
+        another writer's if that was first.
         """
         attempt = uuid.uuid4().hex
         parts = tuple(
@@ -118,11 +117,11 @@ class Commits:
         return self._read(slice_id, generation)
 
     def _valid(self, wanted: dict[str, int]) -> list[Commit]:
-        found = self.look(wanted).values()
-        for commit in found:
+        commits = self.load(wanted).values()
+        for commit in commits:
             if isinstance(commit, DamagedFile):
                 raise commit
-        return [commit for commit in found if isinstance(commit, Commit)]
+        return [commit for commit in commits if isinstance(commit, Commit)]
 
     def _name(self, slice_id: str, generation: int) -> str:
         return commit_name(self.folder, slice_id, generation)
@@ -130,5 +129,5 @@ class Commits:
     def _read(self, slice_id: str, generation: int) -> Commit:
         name = self._name(slice_id, generation)
         return Commit.from_json(
-            self.store.location(name), self.store.read(name, LARGEST_BYTES), self.mend
+            self.store.location(name), self.store.read(name, LARGEST_BYTES), self.remedy
         )

@@ -1,9 +1,9 @@
-"""One run, in one directory: what is there, and the steps that change it.
+"""The directory of a run: its files, and the steps that change it.
 
 Order of a run's life: ``run.json`` (created once), ``plan.json`` (created once), parts and then
 the commit that names them, the manifest. Readers follow commits and the manifest only, so parts
-without a commit are as if they did not exist. Every step may be repeated by any number of
-drivers: whoever creates a file first wins, and the others go on from there.
+without a commit are ignored. Every step may be repeated by any number of
+drivers: the first to create a file wins, and the others continue from that file.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from scanner.run.json_files import ManifestRecord, RunRecord, flags_of
 from scanner.run.records import LARGEST_BYTES, Commit, Part, Plan, encode, read_json
 from scanner.storage import Store
 
-REPAIR = "run the same memscan scan with --repair: its slice is scored again"
+REPAIR = "rerun the same memscan scan with --repair, which scores its slice again"
 
 
 class Run:
@@ -30,7 +30,7 @@ class Run:
 
     @classmethod
     def existing(cls, url: str) -> "Run":
-        """A run to read. Raises UserError where there is none."""
+        """Open a run to read. Raises UserError if the directory has no run."""
         run = cls(Store(url, single_writer=True))
         if not run.store.exists("run.json"):
             why = run.store.why_missing() or "run.json is missing"
@@ -48,7 +48,8 @@ class Run:
     def begin(self, record: dict[str, Any]) -> None:
         """Create run.json, or check that the existing one has the same configuration.
 
-        Raises UserError, naming what differs, if a run with another configuration is here.
+        Raises UserError, naming the differences, if the directory has a run with another
+        configuration.
         """
         if self.store.create("run.json", encode(record)):
             return
@@ -59,31 +60,30 @@ class Run:
                 changed = _differences(part, existing, given)
                 hint = "; to add input files to it, --extend" if "captions (" in changed else ""
                 raise UserError(
-                    f"{self.store.url} holds a run with another configuration; different are: "
+                    f"{self.store.url} holds a run with another configuration; differences: "
                     f"{changed}. Choose another --out, or repeat the settings of its run.json{hint}"
                 )
 
     def abandon(self) -> None:
-        """Forget a run that could not be planned, so that other options can have its place; one
-        whose planning can go on is kept."""
+        """Remove run.json if planning failed and cannot be resumed, to allow other options."""
         if not self.plans() and not self.store.exists(f"{planning_folder(0)}/inputs.json"):
             self.store.remove("run.json")
 
-    # -- plan.json, and plan-0002.json … where the run was extended ----------------------------
+    # -- plan.json, and plan-0002.json … if the run was extended ----------------------------
 
     def plans(self) -> list[Plan]:
-        """The generations of the plan, the first one first; [] before there is one."""
-        there = set(self.store.names(""))
-        names = itertools.takewhile(there.__contains__, map(_plan_name, itertools.count()))
+        """Return the generations of the plan, oldest first; [] before the first."""
+        existing = set(self.store.names(""))
+        names = itertools.takewhile(existing.__contains__, map(_plan_name, itertools.count()))
         return [self._plan(name) for name in names]
 
     def plan(self) -> Plan | None:
-        """All generations as one plan, or None."""
+        """Return all generations as one plan, or None."""
         plans = self.plans()
         return Plan.joined(plans) if plans else None
 
     def adopt(self, plan: Plan, generation: int = 0) -> Plan:
-        """Make this the plan's generation, or return the one that another driver made first."""
+        """Create this generation of the plan, or return the one that another driver created."""
         name = _plan_name(generation)
         if self.store.create(name, plan.to_json()):
             return plan
@@ -99,25 +99,25 @@ class Run:
         return Commits(self.store, "commits", fingerprint, REPAIR)
 
     def damaged(self) -> dict[str, str]:
-        """Slices whose commit cannot be read, or names a part that is missing or has another
-        checksum, and why.
+        """Return the damaged slices, and why: the commit cannot be read, or a part is missing or
+        has another checksum.
 
-        Every part is read.
+        Reads every part.
         """
-        found = self.commits.look(self.commits.done())
-        commits = [commit for commit in found.values() if isinstance(commit, Commit)]
+        loaded = self.commits.load(self.commits.done())
+        commits = [commit for commit in loaded.values() if isinstance(commit, Commit)]
         unread = {
             name: f"its commit is damaged ({commit.why})"
-            for name, commit in found.items()
+            for name, commit in loaded.items()
             if not isinstance(commit, Commit)
         }
 
         def problem(part: Part) -> str:
             try:
-                found = hashlib.sha256(self.store.read(part.path)).hexdigest()
+                digest = hashlib.sha256(self.store.read(part.path)).hexdigest()
             except FileNotFoundError:
                 return f"{part.path} is missing"
-            return "" if found == part.sha256 else f"{part.path} is damaged"
+            return "" if digest == part.sha256 else f"{part.path} is damaged"
 
         pairs = [(commit.slice, part) for commit in commits for part in commit.parts]
         with ThreadPoolExecutor(READERS) as threads:
@@ -128,17 +128,17 @@ class Run:
     # -- the manifest -----------------------------------------------------------------------
 
     def manifest(self) -> dict[str, Any] | None:
-        """The newest manifest, or None where the run has not been sealed."""
+        """Return the newest manifest, or None if the run is not sealed."""
         names = [n for n in self.store.names("") if n.startswith("manifest-")]
         if not names:
             return None
         return read_json(self.store, names[-1], ManifestRecord)
 
     def seal(self) -> dict[str, Any]:
-        """List everything that was planned and committed in a new manifest, and return it.
+        """List all planned and committed files in a new manifest, and return it.
 
-        Raises UserError where a commit was made under another fingerprint or the sums of the
-        protocol do not hold.
+        Raises UserError if a commit has another fingerprint or its row count does not match the
+        plan.
         """
         record, plan, commits = self.record(), self.plan(), self.commits.all()
         if record is None or plan is None:
@@ -148,7 +148,7 @@ class Run:
             done = commit.rows("scores") + commit.rows("rejects")
             if commit.slice not in planned or done != planned[commit.slice].rows:
                 raise UserError(
-                    f"{self.store.url}/{commit.name} does not fit the plan: {done} rows; do not "
+                    f"{self.store.url}/{commit.name} does not match the plan: {done} rows; do not "
                     "mix files of two runs"
                 )
             if commit.fingerprint != record["fingerprint"]["id"]:
@@ -187,7 +187,7 @@ class Run:
         return Plan.from_json(self.store.location(name), self.store.read(name, LARGEST_BYTES))
 
     def is_finished(self) -> bool:
-        """Sealed, with nothing quarantined."""
+        """Return whether the run is sealed, without quarantined slices."""
         manifest, plan = self.manifest(), self.plan()
         return (
             manifest is not None
@@ -198,12 +198,12 @@ class Run:
 
 
 def recorded_roots(record: dict[str, Any]) -> list[str]:
-    """What the --captions of a scan named, or of the scan whose captions it took, by run.json."""
+    """Return the --captions of a scan, or of the scan that its captions come from, by run.json."""
     return record.get("input_roots") or record["inputs"].get("captions") or []
 
 
 def planning_folder(generation: int) -> str:
-    """Where a generation of the plan keeps what is read and grouped so far."""
+    """Return the folder that keeps the progress of planning a generation."""
     return f"planning/{generation:04d}"
 
 
@@ -219,10 +219,10 @@ def _differences(part: str, existing: dict[str, Any], given: dict[str, Any]) -> 
     else:
         options = was, now
     names = _different(*options) or _different(was, now)
-    # A value as the scorer has it, since an option may have been left to its default.
+    # The value that the scorer used, since an option may have been left at its default.
     old, new = ({**flags, **values} for flags, values in zip(options, (was, now), strict=True))
     return ", ".join(
-        f"{name} ({_shown(old.get(name))} there, {_shown(new.get(name))} here)" for name in names
+        f"{name} (run: {_shown(old.get(name))}, given: {_shown(new.get(name))})" for name in names
     )
 
 

@@ -1,8 +1,8 @@
-"""What the JSON files of a run hold, field by field: the types of all that a command uses.
+"""The types of the fields that commands read from the JSON files of a run.
 
-Runs are passed around between people: a file of one may be damaged, of another version, or made up.
-Fields that are not named here are kept as they are, and used by nothing; a
-field that is missing is an error where it is used (see :class:`scanner.run.records.Fields`).
+Runs are shared between people: a file may be damaged, malicious or from another version. Fields not
+listed here are kept and ignored. A missing field is an error on access
+(:class:`scanner.run.records.Fields`).
 """
 
 from typing import Annotated, Any, Literal, NotRequired
@@ -27,12 +27,12 @@ def _contained(name: str) -> str:
 
 
 def _by_slice(running: Any) -> Any:
-    """Earlier versions listed the running slices without their counts."""
+    """Read running slices of earlier versions, a list without counts."""
     return dict.fromkeys(running, 0) if isinstance(running, list) else running
 
 
 def checked_as(kind: Any) -> AfterValidator:
-    """Annotates a plain dictionary whose values are to be those of a typed one."""
+    """Return a validator of a plain dictionary as a typed one."""
     adapter = TypeAdapter(kind)
     return AfterValidator(lambda value: adapter.validate_python(value, strict=True))
 
@@ -43,7 +43,7 @@ def _with_totals(counts: dict[str, int]) -> dict[str, int]:
     return counts
 
 
-# A file of the run, relative to its directory, and a word that becomes part of such a name.
+# A file of the run, relative to its directory, and an identifier used in file names.
 FileName = Annotated[str, AfterValidator(_contained)]
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,200}$")]
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -70,7 +70,7 @@ class ColumnsRecord(TypedDict, total=False):
 
 
 class InputRecord(TypedDict, total=False):
-    """One input file, as planning counted it, or the run whose captions a cascade took."""
+    """One input file with its counts, or the run that a cascade took captions from."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     url: str
@@ -120,14 +120,14 @@ class ScoringSpecRecord(TypedDict, total=False):
 
 
 class OptionsRecord(TypedDict, total=False):
-    """The options of a scan that can change a score, as they were given."""
+    """The options of a scan that can change a score, as given."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     model: ModelSpecRecord
     scoring: ScoringSpecRecord
 
 
-# The fields of options by the flag of each; those of the model are called otherwise.
+# Flags whose field in the options has another name.
 _FLAGS = {"model": "name", "model_config": "config"}
 _OF_MODEL = ("name", "revision", "config", "lora", "lora_scale", "dtype")
 
@@ -246,7 +246,7 @@ class BatchSizeRecord(TypedDict):
 
 
 class NotesRecord(TypedDict, total=False):
-    """What the work of a slice wants known, by whichever command made the commit."""
+    """What the work of a slice records, for all commands that commit slices."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     began: float

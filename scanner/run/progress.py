@@ -1,4 +1,4 @@
-"""How far a driver is, for people and ``memscan status``; nothing depends on it."""
+"""Progress of a driver, for people and ``memscan status``; no result depends on it."""
 
 import time
 from collections.abc import Callable
@@ -19,8 +19,8 @@ class Progress:
     ``captions_done``: in committed slices; ``running``: captions computed so far, by running slice.
 
     ``started``: when the first actor of this driver had loaded its model, 0 before.
-    ``events``: what did not go as planned, the last ``REMEMBERED`` lines, also of earlier drivers
-    of the run.
+    ``events``: the last ``REMEMBERED`` lines on failures and resumptions, including those of
+    earlier drivers of the run.
     """
 
     slices: int
@@ -37,7 +37,7 @@ class Progress:
 
     @property
     def captions_per_second(self) -> float:
-        """Since this driver's actors are there."""
+        """Speed since the first actor of this driver started."""
         seconds = self.updated - self.started
         working = self.started and seconds > 0
         return max(0, self.captions_computed - self.done_before) / seconds if working else 0.0
@@ -57,7 +57,7 @@ class Progress:
         self.events = [*self.events, f"{now} {line}"][-REMEMBERED:]
 
     def stop(self, run: Run) -> None:
-        """The driver ends before its work does: nothing is running from now on."""
+        """Save that the driver has stopped before its work was done."""
         self.running, self.actors = {}, 0
         self.save(run, stopped=True)
 
@@ -69,8 +69,8 @@ class Progress:
 
 @dataclass
 class PlanningProgress:
-    """Items of a stage of planning: ``start`` (of Ray), ``read`` (units of input files), ``group``
-    (ranges of ids)."""
+    """Items of a stage of planning: ``start`` (of Ray), ``read`` (units of input files), ``apart``
+    (input files of failed units), ``group`` (ranges of caption ids)."""
 
     stage: str
     items: int
@@ -78,22 +78,22 @@ class PlanningProgress:
     actors: int = 0
 
 
-# Hears how far a scan is, at least every second.
+# Called with the progress of a scan, at least every second.
 Watch = Callable[[Progress | PlanningProgress], None]
 
 
-def last_seen(run: Run) -> dict[str, Any]:
-    """Return progress.json as the last driver left it, {} if there is none."""
+def read_progress(run: Run) -> dict[str, Any]:
+    """Return progress.json as the last driver left it, {} if it is missing."""
     if not run.store.exists("progress.json"):
         return {}
     return read_json(run.store, "progress.json", ProgressRecord)
 
 
-def events_of(seen: dict[str, Any]) -> list[str]:
+def events_in(state: dict[str, Any]) -> list[str]:
     """Return the events in progress.json; versions before 0.2 called them ``happened``."""
-    return seen.get("events", seen.get("happened", []))
+    return state.get("events", state.get("happened", []))
 
 
 def earlier_events(run: Run) -> list[str]:
     """Return the events that earlier drivers of a run noted. Raises DamagedFile."""
-    return events_of(last_seen(run))
+    return events_in(read_progress(run))

@@ -1,4 +1,4 @@
-"""What a run's JSON files hold."""
+"""The JSON files of a run: their dataclasses, and how they are encoded, decoded and checked."""
 
 import functools
 import json
@@ -25,23 +25,23 @@ from scanner.storage import Skipped, Store
 Record = TypeVar("Record")
 # Of one JSON file, far above that of any plan.
 LARGEST_BYTES = 1 << 30
-# What to do about a damaged file, where nothing else is said: most are a scan's.
-AGAIN = "remove it and run the same memscan scan again: it is worked out again"
+# The default remedy for a damaged file: most are written by a scan.
+RESCAN = "remove it and rerun the same memscan scan, which makes it again"
 
 
 class DamagedFile(UserError):
-    """A JSON file of a run cannot be read, or holds something else than it should.
+    """A JSON file of a run cannot be read, or its content is invalid.
 
-    ``why``: what is wrong with it, without its name and the remedy.
+    ``why``: what is wrong with it, without its name or the remedy.
     """
 
-    def __init__(self, name: str, why: str, mend: str) -> None:
-        super().__init__(f"{name} is damaged ({why}); {mend}")
+    def __init__(self, name: str, why: str, remedy: str) -> None:
+        super().__init__(f"{name} is damaged ({why}); {remedy}")
         self.why = why
-        self._made_of = name, why, mend
+        self._arguments = name, why, remedy
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._made_of  # an actor's error is pickled
+        return type(self), self._arguments  # errors of actors are pickled
 
 
 class MissingField(DamagedFile, KeyError):
@@ -51,12 +51,12 @@ class MissingField(DamagedFile, KeyError):
 
 
 class Fields(dict[str, Any]):
-    """An object of a JSON file, which says so where a field is missing."""
+    """A JSON object that raises MissingField, naming its file, for a field that it lacks."""
 
-    file, mend = "", ""
+    file, remedy = "", ""
 
     def __missing__(self, key: str) -> Any:
-        raise MissingField(self.file, f"no {key}", self.mend)
+        raise MissingField(self.file, f"no {key}", self.remedy)
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class Slice:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a scan will do: which files were read into which tables, and the slices.
+    """The frozen input files, tables and slices of a run.
 
-    ``counts``: ``rows`` read = ``samples`` + ``rejects``; ``captions`` is how many distinct ones
-    are planned (after ``--limit``). ``columns`` says what was chosen in each input file,
-    ``skipped`` which files were not read, by reason (:class:`~scanner.storage.Skipped`).
+    ``counts``: ``rows`` read = ``samples`` + ``rejects``; ``captions``: distinct captions planned
+    (after ``--limit``). ``columns``: the columns chosen in each input file. ``skipped``: files that
+    were not read, by reason (:class:`~scanner.storage.Skipped`).
     """
 
     inputs: tuple[Annotated[dict[str, Any], checked_as(InputRecord)], ...]
@@ -92,7 +92,7 @@ class Plan:
 
     @classmethod
     def joined(cls, plans: Sequence["Plan"]) -> "Plan":
-        """Several generations as one plan."""
+        """Join several generations into one plan."""
         if len(plans) == 1:
             return plans[0]
         names = {name for plan in plans for name in plan.counts}
@@ -110,14 +110,14 @@ class Plan:
         )
 
     def to_json(self) -> bytes:
-        """A plan's file holds one generation, in a list."""
+        """Return the plan's file: a list of one generation."""
         return encode({"generations": [asdict(self)]})
 
     @classmethod
     def from_json(cls, name: str, data: bytes) -> "Plan":
         plan = decode(name, data, _PlanFile).generations[0]
-        inputs = tuple(named_fields(item, name, AGAIN) for item in plan.inputs)
-        return replace(plan, inputs=inputs, columns=named_fields(plan.columns, name, AGAIN))
+        inputs = tuple(named_fields(item, name, RESCAN) for item in plan.inputs)
+        return replace(plan, inputs=inputs, columns=named_fields(plan.columns, name, RESCAN))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class _PlanFile:
 
 @dataclass(frozen=True)
 class Part:
-    """One Parquet file of a commit; ``kind`` is the folder and table it belongs to."""
+    """One Parquet file of a commit; ``kind``: its folder and table."""
 
     kind: str
     path: FileName
@@ -138,10 +138,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Commit:
-    """A slice's work, done: the parts that hold its result, and who did it.
+    """The result of a finished slice: its parts, and the attempt that wrote them.
 
-    ``generation`` counts repairs from 0. ``seconds`` is how long the computing took; ``notes`` is
-    what the work wants known.
+    ``generation`` counts repairs from 0. ``seconds``: duration of the computation.
+    ``notes``: whatever the work records.
     """
 
     slice: Id
@@ -163,9 +163,9 @@ class Commit:
         return encode(asdict(self))
 
     @classmethod
-    def from_json(cls, name: str, data: bytes, mend: str = AGAIN) -> "Commit":
-        commit = decode(name, data, cls, mend)
-        return replace(commit, notes=named_fields(commit.notes, name, mend))
+    def from_json(cls, name: str, data: bytes, remedy: str = RESCAN) -> "Commit":
+        commit = decode(name, data, cls, remedy)
+        return replace(commit, notes=named_fields(commit.notes, name, remedy))
 
 
 def commit_name(folder: str, slice_id: str, generation: int) -> str:
@@ -173,41 +173,43 @@ def commit_name(folder: str, slice_id: str, generation: int) -> str:
 
 
 def encode(record: Any) -> bytes:
-    """JSON as every file of a run has it: indented, in UTF-8."""
+    """Encode a record as JSON: indented, in UTF-8."""
     return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def decode(name: str, data: bytes, kind: type[Record], mend: str = AGAIN) -> Record:
-    """What a JSON file holds, as a dataclass or typed dictionary; ``name``: its full path or URL.
+def decode(name: str, data: bytes, kind: type[Record], remedy: str = RESCAN) -> Record:
+    """Decode a JSON file as a dataclass or typed dictionary; ``name``: its full path or URL.
 
-    Raises DamagedFile where the file is cut off, changed, too large or too deep, where a field has
-    another type, and where a name leads out of the run, with what mends it.
+    Raises DamagedFile, with ``remedy``, if the file is truncated, changed, too large or too deep, a
+    field has the wrong type, or a file name leads out of the run.
     """
     if len(data) > LARGEST_BYTES:
-        raise DamagedFile(name, f"over {LARGEST_BYTES >> 20} MiB", mend)
+        raise DamagedFile(name, f"over {LARGEST_BYTES >> 20} MiB", remedy)
     try:
         return _adapter(cast(Any, kind)).validate_json(data, strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        why = f"{place}{': ' if place else ''}{first['msg']}"
-        raise DamagedFile(name, why, mend) from error
+        field_path = ".".join(map(str, first["loc"]))
+        why = f"{field_path}{': ' if field_path else ''}{first['msg']}"
+        raise DamagedFile(name, why, remedy) from error
 
 
-def read_json(store: Store, name: str, kind: Any, mend: str = AGAIN) -> dict[str, Any]:
-    """The object in a JSON file, of a typed dictionary's kind. Raises DamagedFile, also where a
-    field is asked for that it lacks."""
-    place = store.location(name)
-    return named_fields(decode(place, store.read(name, LARGEST_BYTES), kind, mend), place, mend)
+def read_json(store: Store, name: str, kind: Any, remedy: str = RESCAN) -> dict[str, Any]:
+    """Read a JSON object as a typed dictionary.
+
+    Raises DamagedFile, and on access to a field that is missing, MissingField.
+    """
+    path = store.location(name)
+    return named_fields(decode(path, store.read(name, LARGEST_BYTES), kind, remedy), path, remedy)
 
 
-def named_fields(value: Any, file: str, mend: str) -> Any:
-    """The same, with objects that name their file where a field is missing."""
+def named_fields(value: Any, file: str, remedy: str) -> Any:
+    """Return the value with its objects as :class:`Fields` of the file."""
     if isinstance(value, dict):
-        fields = Fields({key: named_fields(one, file, mend) for key, one in value.items()})
-        fields.file, fields.mend = file, mend
+        fields = Fields({key: named_fields(one, file, remedy) for key, one in value.items()})
+        fields.file, fields.remedy = file, remedy
         return fields
-    return [named_fields(one, file, mend) for one in value] if isinstance(value, list) else value
+    return [named_fields(one, file, remedy) for one in value] if isinstance(value, list) else value
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from scanner.storage import Store
 def column(
     name: str, kind: pa.DataType, description: str, unit: str = "", source: str = ""
 ) -> pa.Field:
-    """A field that documents itself."""
+    """Return a field with its description, unit and source as metadata."""
     metadata = {"description": description, "unit": unit, "source": source}
     return pa.field(name, kind, metadata={key: text for key, text in metadata.items() if text})
 
@@ -28,17 +28,21 @@ CAPTION_ID = column(
 CAPTIONS = pa.schema(
     [
         CAPTION_ID,
-        column("caption", pa.string(), "the commonest original spelling, ties to the smallest"),
-        column("canonical", pa.string(), "the text as the model's tokenizer normalises it"),
-        column("is_reference", pa.bool_(), "only among --reference files: not in the training set"),
+        column(
+            "caption",
+            pa.string(),
+            "most frequent original spelling, ties to the smallest",
+        ),
+        column("canonical", pa.string(), "the text as the model's tokenizer normalizes it"),
+        column("is_reference", pa.bool_(), "only in --reference files: not in the training set"),
     ]
 )
 REJECTS = pa.schema(
     [
         column("source", pa.string(), "input file; null for a rejected caption"),
         column("row", pa.int64(), "row in the file, from 0; null for a whole file or a caption"),
-        column("key", pa.string(), "the sample's key, where it could be read"),
-        column("caption_id", pa.string(), "the caption, where it has an id"),
+        column("key", pa.string(), "the sample's key, if it could be read"),
+        column("caption_id", pa.string(), "the caption, if it has an id"),
         column("stage", pa.string(), "plan or scan"),
         column("reason", pa.string(), "why there is no score"),
     ]
@@ -48,7 +52,7 @@ REJECTS = pa.schema(
 def rejects_table(
     stage: str, reasons: Sequence[str], source: str | None = None, **columns: Sequence[Any]
 ) -> pa.Table:
-    """A row a reason, all of one stage and source; columns that are not given are null."""
+    """Return one row per reason, with the same stage and source; columns not given are null."""
     rows = len(reasons)
     given = {"stage": [stage] * rows, "reason": reasons, "source": [source] * rows, **columns}
     nothing = [None] * rows
@@ -56,14 +60,18 @@ def rejects_table(
 
 
 def samples_schema(keep: list[pa.Field]) -> pa.Schema:
-    """One row a row of the training set; ``keep`` are the columns carried along."""
+    """Return the schema of samples, one per row of the training set; ``keep``: copied columns."""
     return pa.schema(
         [
             CAPTION_ID,
             column("source", pa.string(), "input file"),
             column("row", pa.int64(), "row in the file, from 0"),
-            column("key", pa.string(), "the key column's value; null where there is none"),
-            column("image_key", pa.string(), "tells that two samples are the same image"),
+            column("key", pa.string(), "the key column's value; null if there is no key column"),
+            column(
+                "image_key",
+                pa.string(),
+                "identifies the image: samples with equal values share one image",
+            ),
             *keep,
             column("is_reference", pa.bool_(), "from a --reference file"),
         ]
@@ -89,7 +97,7 @@ def write_part(
 
 
 def _repeating(schema: pa.Schema) -> list[str]:
-    """Columns that a dictionary makes smaller: text, but no ids and captions, all distinct."""
+    """Return the text columns that repeat, unlike ids and captions, for dictionary encoding."""
     distinct = ("caption_id", "caption", "canonical", "key")
     text = [field.name for field in schema if pa.types.is_string(field.type)]
     return [name for name in text if name not in distinct]

@@ -1,4 +1,4 @@
-"""How far a run is, by what is in its directory."""
+"""Progress of a run, computed from the files in its directory."""
 
 import time
 from collections import Counter
@@ -12,20 +12,20 @@ import pyarrow.parquet as pq
 from scanner.run.commits import READERS
 from scanner.run.directory import Run, planning_folder
 from scanner.run.json_files import PlanningRecord, QuarantineRecord
-from scanner.run.progress import events_of, last_seen
+from scanner.run.progress import events_in, read_progress
 from scanner.run.records import Plan, read_json
 from scanner.storage import Store
 
 
 def status(run: Run) -> dict[str, Any]:
-    """What ``memscan status --json`` prints: read from plan, commits and manifest, so always true.
+    """Return what ``memscan status --json`` prints, from the plan, commits and manifest.
 
-    Only speed, time left and what is running come from progress.json, as the driver last saw it.
+    Only speed, time left and running slices are from progress.json, which may be out of date.
     """
     plans, manifest, record = run.plans(), run.manifest(), run.record() or {}
     plan = Plan.joined(plans) if plans else None
     commits = run.commits.all()
-    seen = last_seen(run)
+    state = read_progress(run)
     quarantined = [name for name in run.store.names("quarantine") if name.endswith(".json")]
     finished = {commit.slice for commit in commits}
     stuck = {name.split("/")[1].removesuffix(".json") for name in quarantined} - finished
@@ -34,9 +34,9 @@ def status(run: Run) -> dict[str, Any]:
     scored = sum(commit.rows("scores") for commit in commits)
     rejected = sum(commit.rows("rejects") for commit in commits)
     planned = plan.counts["captions"] if plan else 0
-    rate = seen.get("captions_per_second", 0.0)
-    stale = time.time() - seen.get("updated", 0.0) > 30 or manifest is not None
-    running = {} if stale else seen.get("running", {})
+    rate = state.get("captions_per_second", 0.0)
+    stale = time.time() - state.get("updated", 0.0) > 30 or manifest is not None
+    running = {} if stale else state.get("running", {})
     computed = sum(count for name, count in running.items() if name not in finished)
     left = max(0, planned - scored - rejected - computed)
     return {
@@ -57,22 +57,22 @@ def status(run: Run) -> dict[str, Any]:
         "captions_per_second": rate,
         "eta_seconds": 0.0 if manifest else _eta(plan is not None, left, 0.0 if stale else rate),
         "sealed": manifest is not None,
-        "actors": 0 if stale else seen.get("actors", 0),
+        "actors": 0 if stale else state.get("actors", 0),
         "quarantined": {name: _reason(run, name) for name in sorted(stuck)},
-        "events": events_of(seen),
+        "events": events_in(state),
         "planning": _planning(run, len(plans)),
     }
 
 
 def _planning(run: Run, generation: int) -> dict[str, int | None] | None:
-    """How far the next generation of the plan is: units of the input files read, ranges of caption
-    ids grouped; None where there is a plan and nothing is being added to it."""
+    """Return the progress of the next generation of the plan: units of the input files read, and
+    ranges of caption ids grouped. None if the run has a plan and is not being extended."""
     folder = planning_folder(generation)
     frozen = f"{folder}/inputs.json"
-    begun = run.store.exists(frozen)
-    if generation and not begun:
+    has_started = run.store.exists(frozen)
+    if generation and not has_started:
         return None
-    units = len(read_json(run.store, frozen, PlanningRecord)["units"]) if begun else None
+    units = len(read_json(run.store, frozen, PlanningRecord)["units"]) if has_started else None
     return {
         "units": units,
         "units_read": len(run.store.names(f"{folder}/read")),
@@ -81,7 +81,7 @@ def _planning(run: Run, generation: int) -> dict[str, int | None] | None:
 
 
 def _eta(planned: bool, left: int, rate: float) -> float | None:
-    """None before there is a plan, and while no scan is running."""
+    """Return the seconds left; None before planning is done, and while no scan is running."""
     return left / rate if planned and rate else None
 
 
@@ -90,18 +90,20 @@ def _reason(run: Run, slice_id: str) -> str:
 
 
 def count_reasons(store: Store, rejects: Iterable[str]) -> dict[str, int]:
-    """How many rejects of each reason, the commonest first, in these files of a store; a file that
-    could not be read is one."""
+    """Count the rejects in these files by reason, most frequent first.
+
+    A file that could not be read counts as one reject.
+    """
 
     def count(name: str) -> list[dict[str, Any]]:
         with store.open(name) as file:
-            found = pc.value_counts(pq.read_table(file, columns=["reason"])["reason"])
-        return found.to_pylist()
+            reasons = pc.value_counts(pq.read_table(file, columns=["reason"])["reason"])
+        return reasons.to_pylist()
 
     counts: Counter[str] = Counter()
-    # Many small files, and a store takes long to answer.
+    # In parallel: many small files, in a store with high latency.
     with ThreadPoolExecutor(READERS) as threads:
-        for found in threads.map(count, rejects):
-            for item in found:
+        for reasons in threads.map(count, rejects):
+            for item in reasons:
                 counts[item["values"].split(":")[0]] += item["counts"]
     return dict(counts.most_common())

@@ -1,11 +1,11 @@
-"""The verdicts that have joined a run: tables that readers find through their commits.
+"""The verdicts stored in a run: tables that readers find through their commits.
 
-A verification commits a table each time it judges, under its own name; the newest verdict of a
-caption holds. Verdicts on mitigated pictures have a folder of their own, so that no reader takes
-them for plain ones; there the newest of a caption and a mitigation holds.
+Each verification commits one table under its name; the newest verdict for a caption is valid.
+Verdicts on mitigated pictures are stored in a separate folder, to keep them out of plain queries;
+there the newest for a caption and a mitigation is valid.
 
-A verdict of a copy (``COPIES``) needs a training image that the pictures are like. Seeds that agree
-without one are ``SEED_CONSISTENT``: the model draws one picture, whose it is has not been shown.
+Verdicts of copies (``COPIES``) require a similar training image. If the pictures agree across seeds
+but no training image is similar, the verdict is ``SEED_CONSISTENT``: the source is unknown.
 """
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ TABLES = "tables"
 COPIES = ("verbatim", "template")
 SEED_CONSISTENT = "seed-consistent"
 KINDS = (*COPIES, SEED_CONSISTENT, "none")
-MEND = "remove it and run the same memscan verify again: its verdicts join the run again"
+REMEDY = "remove it and rerun the same memscan verify, which adds its verdicts again"
 
 MEASURES = pa.schema(
     [
@@ -35,15 +35,15 @@ MEASURES = pa.schema(
             "multi-scale SSIM of the first step's noise differences, mean over seed pairs",
         ),
         column("tile_distance", pa.float32(), "RMSE of the most different of 16 tiles", "[0, 1]"),
-        column("agreeing_share", pa.float32(), "share of the cells that agree, blank ones aside"),
+        column("agreeing_share", pa.float32(), "share of non-blank cells that agree"),
         column("likeness", pa.float32(), "SSIM to the nearest training image, mean over seeds"),
         column("likeness_part", pa.float32(), "the same, over the cells that agree across seeds"),
         column("likeness_hash", pa.float32(), "share of equal bits of the perceptual hash"),
         column("likeness_embedding", pa.float32(), "cosine in the copy-detection embedding"),
         column("n_references", pa.int32(), "how many training images were compared"),
-        column("reference_source", pa.string(), "the file of the nearest one's sample"),
-        column("reference_row", pa.int64(), "its row there"),
-        column("images", pa.list_(pa.string()), "the pictures, a file a seed"),
+        column("reference_source", pa.string(), "input file of the nearest training image"),
+        column("reference_row", pa.int64(), "its row in that file"),
+        column("images", pa.list_(pa.string()), "the pictures, one file per seed"),
         column("picture", pa.list_(pa.float32()), "mean picture, 3 × 8 × 8, in [0, 1]"),
     ]
 )
@@ -51,11 +51,11 @@ VERDICTS = pa.schema(
     [
         CAPTION_ID,
         column("verdict", pa.string(), f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"),
-        column("reason", pa.string(), "what the verdict rests on"),
-        column("same_picture", pa.int32(), "how many captions of the verification draw it"),
+        column("reason", pa.string(), "measurements behind the verdict"),
+        column("same_picture", pa.int32(), "captions of the verification with this picture"),
         *(field for field in MEASURES if field.name != "caption_id"),
-        column("verification", pa.string(), "names captions and settings"),
-        column("thresholds", pa.string(), "where a verdict begins, as JSON"),
+        column("verification", pa.string(), "name: hash of captions and settings"),
+        column("thresholds", pa.string(), "thresholds of the verdicts, as JSON"),
         column("verified_at", pa.float64(), "when it was judged", "seconds since 1970"),
     ]
 )
@@ -65,15 +65,15 @@ MITIGATED = pa.schema(
 
 
 def verdict_commits(store: Store, folder: str = FOLDER) -> Commits:
-    """The commits of a run's verdicts, one slice a verification; the highest generation holds."""
-    return Commits(store, f"{folder}/commits", mend=MEND)
+    """Return the commits of a run's verdicts, one slice per verification."""
+    return Commits(store, f"{folder}/commits", remedy=REMEDY)
 
 
 def verdict_parts(store: Store, folder: str = FOLDER) -> list[str]:
-    """The tables of verdicts that hold, by the commits that name them."""
+    """Return the valid tables of verdicts, as the commits list them."""
     return [part.path for commit in verdict_commits(store, folder).all() for part in commit.parts]
 
 
 def newest(commits: list[Commit]) -> Commit | None:
-    """The commit whose verdicts hold where several judge the same caption."""
+    """Return the commit whose verdicts are valid if several judge the same caption."""
     return max(commits, key=lambda commit: commit.notes["verified_at"], default=None)

@@ -1,4 +1,4 @@
-"""Show what a scan would do and how fast, without doing it."""
+"""Show what a scan would do and estimate its speed."""
 
 import contextlib
 import tempfile
@@ -14,10 +14,9 @@ import torch
 
 from scanner.models.loading import choose_device
 from scanner.run.status import count_reasons
-from scanner.scan.opening import OpenScan
-from scanner.scan.plan_scan import plan_scan
+from scanner.scan.opening import OpenScan, refuse_other_weights
 from scanner.scan.preparation import prepare
-from scanner.scan.record import refuse_other_weights
+from scanner.scan.scan import plan_scan
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
 from scanner.storage import Store
@@ -36,7 +35,7 @@ EXTRAPOLATED = 2.0
 class Trial:
     """Captions per second of one actor, with likely bounds.
 
-    ``guessed``: extrapolated from another profile, since a batch of this one takes too long to try.
+    ``guessed``: extrapolated from another profile, since a batch of this one takes too long.
     """
 
     rate: float
@@ -47,10 +46,10 @@ class Trial:
 
 
 def dry_run(opened: OpenScan) -> dict[str, Any]:
-    """Return what a scan would do; it leaves nothing in the store.
+    """Return what a scan would do; leaves nothing in the store.
 
-    The inputs are read and grouped in a temporary directory, which gives exact counts; the speed is
-    tried on their captions.
+    Reads and groups the inputs in a temporary directory, for exact counts, and measures the speed
+    on their captions.
     """
     config, inputs = opened.config, opened.inputs
     prepared = prepare(config, opened.model, on=choose_device(config.device))
@@ -78,7 +77,7 @@ def dry_run(opened: OpenScan) -> dict[str, Any]:
         "rejects": rejects,
         "limit": config.limit,
         "slices": len(plan.slices),
-        "preflight": f"1 of {writers} racing writers won" if writers else "no --out, not tried",
+        "preflight": f"1 of {writers} racing writers won" if writers else "no --out, not tested",
         "model": prepared.files.name,
         "actors": actors,
         "signals": [signal.name for signal in scorer.signals],

@@ -1,22 +1,28 @@
-"""Open a scan: check its options, open its output, expand its inputs, and see if it is finished.
+"""Open a scan: check its options, compare them with its run, choose its model and inputs.
 
 Light to import: errors and finished runs show before the libraries load, which takes seconds.
 """
 
+import hashlib
+import json
 import logging
+import platform
+import time
 from dataclasses import dataclass, field, replace
-from typing import Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from scanner.errors import UserError
-from scanner.models.spec import ModelSpec
+from scanner.models.spec import DEFAULT_MODEL, ModelSpec
 from scanner.run import Plan, Run
+from scanner.run.directory import recorded_roots
 from scanner.run.status import count_reasons
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import Inputs, choose_inputs
-from scanner.scan.record import choose_model, inputs_record, log_inherited, options_record
-from scanner.storage import Store
+from scanner.storage import Skipped, Store, full_url
 
-log = logging.getLogger("memscan.scan")
+if TYPE_CHECKING:
+    from scanner.scan.preparation import PreparedScan
 
 
 @dataclass(frozen=True)
@@ -33,11 +39,11 @@ class ScanResult:
 
 @dataclass(frozen=True)
 class OpenScan:
-    """A scan that is ready to start, or its result if it is finished already.
+    """A scan that is ready to start, or its result if it is finished.
 
     ``run``: None for a dry run without an output; ``record``: its run.json, if any;
-    ``inputs_record``: what the scan's run.json says of inputs; ``plans``: earlier ones of the run;
-    ``inputs``: the files that they have not read.
+    ``inputs_record``: the inputs for run.json; ``plans``: the run's plans so far; ``inputs``: the
+    files that they have not read.
     """
 
     config: ScanConfig
@@ -68,10 +74,10 @@ def open_scan(config: ScanConfig) -> OpenScan:
     run = Run(Store(config.out, config.single_writer))
     record = run.record()
     if config.extend and not config.dry_run:
-        inputs = _as_it_began(config, record, inputs)
+        inputs = _original_inputs(config, record, inputs)
     opened = OpenScan(config, model, run, record, inputs)
     if _is_finished(opened):
-        log.info(f"{config.out} is finished already")
+        log.info(f"{config.out} is finished")
         return replace(opened, result=result_of(run, run.manifest() or {}, config))
     log_inherited(config, model)
     plans = tuple(run.plans())
@@ -85,7 +91,7 @@ def open_scan(config: ScanConfig) -> OpenScan:
 
 
 def _is_finished(opened: OpenScan) -> bool:
-    """Whether the run has these options and is sealed, and nothing is to be added or repaired."""
+    """Return whether the run has these options and is sealed, with nothing to add or repair."""
     config, run, record = opened.config, opened.run, opened.record
     if config.extend or config.repair or config.dry_run or record is None or run is None:
         return False
@@ -93,23 +99,22 @@ def _is_finished(opened: OpenScan) -> bool:
     return all(record.get(part) == one for part, one in expected.items()) and run.is_finished()
 
 
-def _as_it_began(
+def _original_inputs(
     config: ScanConfig, record: dict[str, Any] | None, inputs: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the inputs that an extended run was started with, and how their columns are called;
-    its plan has the others."""
+    """Return the inputs and column names that an extended run was started with."""
     if record is None:
         raise UserError(f"{config.out}: no run here to extend; leave out --extend to start one")
-    began = record["inputs"]
+    original = record["inputs"]
     for name, flag in (("captions_from", "--captions-from"), ("limit", "--limit")):
-        if began[name]:
+        if original[name]:
             raise UserError(
                 f"{config.out}: a run of {flag} cannot be extended; start another without it"
             )
-    # How the added files are read is recorded in their plan.
+    # The plan records how the added files are read.
     names = ("captions", "reference", "caption_column", "key_column", "image_key", "quoting")
     others = {name: one for name, one in inputs.items() if name not in names}
-    return others | {name: began[name] for name in names if name in began}
+    return others | {name: original[name] for name in names if name in original}
 
 
 def result_of(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanResult:
@@ -119,11 +124,11 @@ def result_of(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanRes
     if counts["quarantined"]:
         complaints.append(
             f"{counts['quarantined']:,} captions in {len(manifest['quarantined'])} quarantined "
-            f"slices have no scores; see {config.out}/quarantine, then run the same command again"
+            f"slices have no scores; see {config.out}/quarantine, then rerun the same command"
         )
     if counts["rejected_files"]:
         complaints.append(
-            f"input files could not be read to the end: {counts['rejected_files']}; which and why: "
+            f"input files could not be read completely: {counts['rejected_files']}; reasons: "
             f'memscan sql {config.out} "SELECT source, reason FROM rejects"'
         )
     # What img2dataset could not download was never in the training set.
@@ -134,10 +139,135 @@ def result_of(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanRes
     ):
         if number > config.max_reject_fraction * total:
             complaints.append(
-                f"{number:,} of {total:,} {noun} were rejected; why: "
+                f"{number:,} of {total:,} {noun} were rejected; reasons: "
                 f'memscan sql {config.out} "SELECT reason, count(*) FROM rejects GROUP BY ALL"'
             )
     rejects = count_reasons(run.store, manifest["rejects"])
     plan = run.plan()
     skipped = plan.skipped if plan else {}
     return ScanResult(config.out, manifest, rejects, skipped, tuple(complaints))
+
+
+log = logging.getLogger("memscan.scan")
+
+LIBRARIES = ("memorization-scanner", "torch", "diffusers", "transformers", "ray", "pyarrow")
+
+
+def inputs_record(config: ScanConfig) -> dict[str, Any]:
+    """Return the inputs of a scan for run.json."""
+    record = {
+        "captions": [full_url(url) for url in config.captions],
+        "reference": [full_url(url) for url in config.reference],
+        "caption_column": config.caption_column,
+        "key_column": config.key_column,
+        "image_key": config.image_key,
+        "keep": config.keep if config.keep is None else list(config.keep),
+        "limit": config.limit,
+        "captions_from": config.captions_from and full_url(config.captions_from),
+        "where": config.where,
+    }
+    # Missing in runs of versions without the option.
+    return record if config.quoting == "auto" else record | {"quoting": config.quoting}
+
+
+def options_record(config: ScanConfig, model: ModelSpec) -> dict[str, Any]:
+    """Return the options that can change a score, as given.
+
+    ``model``: the model of the scan, see :func:`choose_model`.
+    """
+    return {"model": model.to_json(), "scoring": config.scoring_spec.to_json()}
+
+
+def run_record(
+    prepared: "PreparedScan",
+    options: dict[str, Any],
+    inputs: dict[str, Any],
+    skipped: Skipped | None = None,
+) -> dict[str, Any]:
+    """Return run.json; ``skipped``: files that the first plan skips."""
+    fingerprint = prepared.scorer.fingerprint
+    text = json.dumps(fingerprint, sort_keys=True)
+    # With absolute local paths, for commands that use the run's model.
+    model = prepared.files.spec
+    return {
+        "inputs": inputs,
+        "input_roots": _input_roots(prepared.config, inputs),
+        "skipped": (skipped or Skipped()).to_json(),
+        "options": options,
+        "model": {
+            "name": model.name,
+            "revision": model.revision,
+            "pipeline": prepared.files.pipeline,
+            "weights": prepared.scorer.model.weights,
+            "model_config": model.config,
+            "lora": model.lora,
+            "lora_scale": model.lora_scale,
+        },
+        "fingerprint": {"id": hashlib.sha256(text.encode()).hexdigest()[:16], **fingerprint},
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in LIBRARIES},
+        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _input_roots(config: ScanConfig, inputs: dict[str, Any]) -> list[str]:
+    """Return the paths and URLs of the training set, to which commands are restricted."""
+    if not config.captions_from:
+        return inputs.get("captions", [])
+    record = Run.existing(config.captions_from).record()
+    return recorded_roots(record) if record else []
+
+
+def choose_model(config: ScanConfig) -> ModelSpec:
+    """Return the model of --model, else that of --captions-from, else the default one.
+
+    Each of --revision, --model-config, --lora and --lora-scale replaces that part of an earlier
+    run's model. Raises UserError if that model is at a URL.
+    """
+    given = config.model_spec
+    if given.name:
+        return given
+    if not config.captions_from:
+        return replace(given, name=DEFAULT_MODEL)
+    model = _recorded_model(config.captions_from)
+    model.refuse_urls(config.captions_from)
+    takes_lora_scale = not given.lora and given.lora_scale == ModelSpec.lora_scale
+    return ModelSpec(
+        name=model.name,
+        revision=given.revision or model.revision,
+        config=given.config or model.config,
+        lora=given.lora or model.lora,
+        lora_scale=model.lora_scale if takes_lora_scale else given.lora_scale,
+        dtype=given.dtype,
+    )
+
+
+def log_inherited(config: ScanConfig, model: ModelSpec) -> None:
+    """Log the model if :func:`choose_model` has taken it from an earlier run."""
+    if config.captions_from and not config.model:
+        lora = f", LoRA {model.lora} times {model.lora_scale:g}" if model.lora else ""
+        log.info(f"model {model.name}{lora}: from {config.captions_from} (override with --model)")
+
+
+def refuse_other_weights(config: ScanConfig, weights: str) -> None:
+    """Raise UserError if the model of an earlier run has changed since.
+
+    ``weights``: the hash of the loaded model.
+    """
+    is_inherited = replace(config.model_spec, dtype="auto") == ModelSpec("")
+    if not config.captions_from or not is_inherited:
+        return
+    record = Run.existing(config.captions_from).record() or {}
+    name, recorded = record["model"]["name"], record["model"]["weights"]
+    if recorded != weights:
+        raise UserError(
+            f"model: {name}: its weights differ from those that {config.captions_from} was "
+            "scanned with (or an earlier version of memscan hashed them); name the "
+            "model with --model"
+        )
+
+
+def _recorded_model(url: str) -> ModelSpec:
+    record = Run.existing(url).record()
+    assert record is not None, "a run that exists"
+    return ModelSpec.of_run(record)

@@ -1,4 +1,4 @@
-"""Score a plan's slices, until all are committed and no part is damaged."""
+"""Score the slices of a plan until all are committed and no part is damaged."""
 
 import logging
 import time
@@ -33,12 +33,12 @@ def score_plan(
     progress: Watch,
     execution: Execution | None = None,
 ) -> None:
-    """Score the slices that nobody has committed, then those whose parts turn out damaged.
+    """Score the slices that are not committed, then those with damaged parts.
 
-    Raises UserError where parts are damaged again after repairs.
+    Raises UserError if parts are still damaged after the repairs.
     """
     commits = run.commits
-    scoring = _Scoring(run, plan, progress)
+    scoring = _ScoringEvents(run, plan, progress)
     items, generations = plan.slices, dict[str, int]()
     slices = {item.id: item for item in plan.slices}
     for _ in range(REPAIRS):
@@ -62,7 +62,7 @@ def score_plan(
         generations = {name: done[name] + 1 for name in damaged if name in slices}
         items = tuple(slices[name] for name in generations)
         for name, problem in damaged.items():
-            line = f"slice {name} is scored again: {problem}"
+            line = f"scoring slice {name} again: {problem}"
             scoring.record(line, logging.WARNING, slice=name)
         if not items:
             return
@@ -72,16 +72,15 @@ def score_plan(
     )
 
 
-class _Scoring:
-    """Follows the events of scoring: in the log, in the run's progress.json, and for whoever
-    watches."""
+class _ScoringEvents:
+    """Writes the events of scoring to the log and to progress.json, and calls ``progress``."""
 
     def __init__(self, run: Run, plan: Plan, progress: Watch) -> None:
         self.run, self.progress = run, progress
         events = _earlier_events(run)
         self.state = Progress(len(plan.slices), plan.counts["captions"], events=events)
         self._saved_at = 0.0
-        self._repairs = self._works = False
+        self._is_repairing = self._has_scored = False
 
     def __call__(self, event: Event[Slice]) -> None:
         if isinstance(event, Started):
@@ -96,30 +95,30 @@ class _Scoring:
         self.progress(self.state)
 
     def finish(self) -> None:
-        """Save that nothing is running any more."""
-        if self._works:
+        """Save that no slice is running."""
+        if self._has_scored:
             self.state.running = {}
             self.state.save(self.run)
 
     def record(self, line: str, level: int = logging.INFO, **fields: str) -> None:
-        """Log a line, and keep it for whoever asks for the run's status later."""
+        """Log a line, and add it to the events that ``memscan status`` shows."""
         log.log(level, line, extra={"run": self.run.store.url, **fields})
         self.state.remember(line)
 
     def _start(self, event: Started[Slice]) -> None:
-        """Count what is committed already, or, before repairs, no longer."""
+        """Count the committed slices; before repairs, subtract the damaged ones."""
         state, left = self.state, event.items
         rows = sum(item.rows for item in left)
-        if self._repairs:
+        if self._is_repairing:
             state.committed -= len(left)
             state.captions_done -= rows
         else:
             state.committed = state.slices - len(left)
             state.captions_done = state.done_before = state.captions - rows
-        self._works = bool(left)
-        if state.committed and not self._repairs:
+        self._has_scored = bool(left)
+        if state.committed and not self._is_repairing:
             self.record(f"resuming: {state.committed} of {state.slices} slices are committed")
-        self._repairs = True
+        self._is_repairing = True
         if left:
             loads = "in this process" if event.in_process else "each actor loads the model"
             log.info(f"{len(left):,} slices to score; {loads}")
@@ -150,10 +149,10 @@ class _Scoring:
 
 
 def _earlier_events(run: Run) -> list[str]:
-    """Return what earlier drivers noted; progress.json is for people and may be damaged."""
+    """Return the events of earlier drivers; if progress.json is damaged, start a new one."""
     try:
         return earlier_events(run)
     except DamagedFile as error:
-        log.warning(f"restarted: {error}")
+        log.warning(f"starting a new progress.json: {error}")
         run.store.remove("progress.json")
         return []

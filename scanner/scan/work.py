@@ -1,4 +1,4 @@
-"""What an actor of a scan does with a slice: read its captions, score them."""
+"""The work of a scan's actor: read the captions of a slice, score them."""
 
 import re
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from scanner.storage import Store
 
 @dataclass(frozen=True)
 class ScanWork:
-    """How to make the work in an actor; picklable, and loads nothing until it is called."""
+    """Makes the work in an actor; picklable, and loads the model when called."""
 
     store: Store
     model: ModelSpec
@@ -38,7 +38,7 @@ class ScanWork:
         return self.with_model(load_model(files, device=self.device, weights=self.weights))
 
     def with_model(self, model: DiffusionModel) -> "SliceScorer":
-        """Return the work with a model that is loaded already, moved to the device."""
+        """Return the work with a loaded model, moved to the device."""
         model.to(self.device)
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
@@ -62,7 +62,7 @@ class SliceScorer:
         self._is_size_saved = self.scorer.batch.found
 
     def read(self, item: Slice) -> pa.Table:
-        """The slice's captions, with their ids."""
+        """Read the captions of a slice, with their ids."""
         with self.store.open(item.file, cache_type="none") as file:
             captions = pq.read_table(
                 file,
@@ -71,7 +71,7 @@ class SliceScorer:
             )
         if len(captions) != item.rows:
             raise RuntimeError(
-                f"{item.file}: {len(captions)} captions where {item.rows} are planned"
+                f"{item.file}: {len(captions)} captions, but {item.rows} are planned"
             )
         return captions
 
@@ -87,7 +87,7 @@ class SliceScorer:
         read, batches = computed
         scores, bad = self.scorer.table(read, batches)
         if self.scorer.batch.found and not self._is_size_saved:
-            # The first to find it: other actors on the same kind of device start with this size.
+            # Other actors on the same kind of device start with this size.
             self._is_size_saved = True
             self.store.create(self.size_file, encode({"batch_size": self.scorer.batch_size}))
         ids = [read.ids[row] for row in bad]

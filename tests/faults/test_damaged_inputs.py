@@ -33,7 +33,7 @@ def test_damaged_input_files_cost_what_they_hold_and_no_more(tmp_path: Path) -> 
     (folder / "c.csv").write_text("\n".join(["caption", *quoted]) + "\n")
     done = memscan(*command, "--out", out, check=False)
     assert done.returncode == 3
-    assert "input files could not be read to the end: 1;" in done.stderr
+    assert "input files could not be read completely: 1;" in done.stderr
     lost = frozenset(caption_ids([*cut, *captions[160:165]]).to_pylist())
     told = assert_nothing_lost(out, scores(whole), lost)
     assert told["captions"] == CAPTIONS - len(lost)

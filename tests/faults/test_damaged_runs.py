@@ -42,7 +42,7 @@ def test_damaged_and_missing_parts_and_commits_are_scored_again(
     for commit, problem in zip(
         commits, ("is damaged", "is missing", "its commit is damaged"), strict=False
     ):
-        assert f"slice {commit.slice} is scored again" in events
+        assert f"scoring slice {commit.slice} again" in events
         assert problem in events
 
 
@@ -56,7 +56,7 @@ def test_files_that_errors_say_to_remove_are_made_again(
     removed = []
     while scan_command(command[1:]) == 1:
         refused = capsys.readouterr().err
-        assert "remove it and run the same memscan scan again" in refused
+        assert "remove it and rerun the same memscan scan" in refused
         removed.append(Path(refused.rsplit("memscan: ", 1)[1].split(" is damaged")[0]))
         removed[-1].unlink()
     # A damaged manifest has a successor by then, and progress.json is restarted.

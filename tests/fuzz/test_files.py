@@ -13,8 +13,8 @@ from scanner.captions.columns import ColumnOptions, resolve
 from scanner.captions.formats import UnreadableFile, inspect, read
 from scanner.cluster.work import Result
 from scanner.errors import UserError
+from scanner.scan.plan.inputs import FrozenInputs, Segment, Unit
 from scanner.scan.plan.reading import ReadWork
-from scanner.scan.plan.units import Piece, Reading, Unit
 from tests.fuzz.conftest import Explore
 from tests.fuzz.files import File, line_files, tar_files, tar_of
 
@@ -51,13 +51,14 @@ def _planned(url: str, quoting: str) -> tuple[Result, list[tuple[str, pa.Table]]
         if contents.columns or contents.is_open:
             columns = resolve(contents.columns, url, options, contents.is_open)
             columns = replace(columns, quoting=contents.quoting, fallback=contents.fallback)
-        piece = Piece(url, False, columns)
+        segment = Segment(url, False, columns)
     except UserError as error:
-        piece = Piece(url, False, None, problem=str(error))
-    # Which pieces there are is frozen as JSON.
-    piece = Reading.from_json("", Reading((), (Unit("0", (piece,)),)).to_json()).units[0].pieces[0]
+        segment = Segment(url, False, None, problem=str(error))
+    # Which segments there are is frozen as JSON.
+    frozen = FrozenInputs((), (Unit("0", (segment,)),)).to_json()
+    (segment,) = FrozenInputs.from_json("", frozen).units[0].segments
     work = ReadWork(lambda: str.strip, ("kept",), "planning")
-    result = work.finish(work.compute(work.prepare(Unit("0", (piece,)))))
+    result = work.finish(work.compute(work.prepare(Unit("0", (segment,)))))
     return result, [(output.kind, output.table) for output in result.outputs]
 
 

@@ -12,10 +12,10 @@ from scanner.curation.policy import DEFAULT, policy_of, read_policy
 from scanner.errors import UserError
 from scanner.query import open_run, rank
 from scanner.run import Run
-from scanner.run.progress import last_seen
+from scanner.run.progress import read_progress
 from scanner.run.records import encode
 from scanner.run.status import status
-from scanner.scan.plan.units import Reading
+from scanner.scan.plan.inputs import FrozenInputs
 from tests.fuzz.conftest import Explore
 from tests.fuzz.damage import damaged
 from tests.fuzz.records import changed, changed_json
@@ -77,7 +77,7 @@ def test_changed_records_of_a_run_are_read_or_refused(explore: Explore, run: Pat
         try:
             _refused_or(lambda: status(Run.existing(str(run))))
             _refused_or(lambda: rank(open_run(str(run))))
-            _refused_or(lambda: last_seen(Run.existing(str(run))))
+            _refused_or(lambda: read_progress(Run.existing(str(run))))
             _refused_or(lambda: Run.existing(str(run)).is_finished())
         finally:
             (run / name).write_bytes(whole[name])
@@ -88,11 +88,13 @@ def test_changed_records_of_a_run_are_read_or_refused(explore: Explore, run: Pat
 
 def test_changed_inputs_of_planning_are_read_or_refused(explore: Explore) -> None:
     columns = {"caption": "c", "key": None, "image_key": None, "keep": ["url"], "status": None}
-    piece = {"url": "u", "is_reference": False, "columns": columns, "extent": None, "problem": ""}
-    units = [{"id": "000000", "pieces": [{**piece, "extent": {"first": 0, "end": 1, "row": 0}}]}]
+    segment = {"url": "u", "is_reference": False, "columns": columns, "extent": None, "problem": ""}
+    units = [
+        {"id": "000000", "segments": [{**segment, "extent": {"first": 0, "end": 1, "row": 0}}]}
+    ]
 
     def check(data: bytes) -> None:
-        _refused_or(lambda: Reading.from_json("inputs.json", data))
+        _refused_or(lambda: FrozenInputs.from_json("inputs.json", data))
 
     record = {"keep": ["url"], "units": units, "skipped": {}}
     explore(check, data=changed_json(encode(record)))

@@ -36,23 +36,23 @@ def _commit(run: Run, name: str, rows: int, value: float = 1.0) -> Commit:
     return run.commits.commit(name, [Output("scores", table)])
 
 
-def test_beginning_again_with_the_same_settings_is_fine_and_with_others_names_them(
+def test_begin_names_the_options_that_differ(
     run: Run,
 ) -> None:
     run.begin(RECORD)
     other = {**RECORD, "fingerprint": {"id": "g", "seeds": 4}}
-    with pytest.raises(UserError, match=r"seeds \(1 there, 4 here\)"):
+    with pytest.raises(UserError, match=r"seeds \(run: 1, given: 4\)"):
         run.begin(other)
 
 
-def test_the_first_plan_holds_for_every_driver(run: Run) -> None:
+def test_every_driver_adopts_the_first_plan(run: Run) -> None:
     assert run.adopt(PLAN) == PLAN
     late = replace(PLAN, samples=("samples/late.parquet",))
     assert run.adopt(late) == PLAN
     assert run.plan() == PLAN
 
 
-def test_the_first_commit_of_a_slice_holds_and_readers_never_see_the_other_parts(
+def test_the_first_commit_of_a_slice_is_valid(
     run: Run,
 ) -> None:
     run.adopt(PLAN)
@@ -77,7 +77,7 @@ def test_a_later_generation_replaces_an_earlier_one(run: Run) -> None:
     assert better.generation == 1
 
 
-def test_the_manifest_says_what_is_missing_and_a_second_one_gets_the_next_number(
+def test_manifests_list_missing_slices_and_are_numbered(
     run: Run,
 ) -> None:
     run.adopt(PLAN)
@@ -91,7 +91,7 @@ def test_the_manifest_says_what_is_missing_and_a_second_one_gets_the_next_number
     assert run.store.exists("manifest-0002.json")
 
 
-def test_a_commit_of_other_settings_or_of_too_few_rows_is_refused(run: Run) -> None:
+def test_commits_with_other_settings_or_rows_are_refused(run: Run) -> None:
     run.adopt(PLAN)
     Commits(run.store, "commits", "another").commit(
         "000001", [Output("scores", pa.table({"caption_id": ["x"]}))]
@@ -103,7 +103,7 @@ def test_a_commit_of_other_settings_or_of_too_few_rows_is_refused(run: Run) -> N
 def test_a_commit_that_lost_rows_is_refused(run: Run) -> None:
     run.adopt(PLAN)
     _commit(run, "000000", 1)
-    with pytest.raises(UserError, match="does not fit the plan"):
+    with pytest.raises(UserError, match="does not match the plan"):
         run.seal()
 
 
@@ -113,8 +113,8 @@ def test_a_driver_that_stops_leaves_nothing_running(run: Run) -> None:
     state.save(run)
     assert status(run)["slices"]["running"] == 1
     state.stop(run)
-    told = status(run)
-    assert (told["slices"]["running"], told["actors"], told["eta_seconds"]) == (0, 0, None)
+    shown = status(run)
+    assert (shown["slices"]["running"], shown["actors"], shown["eta_seconds"]) == (0, 0, None)
 
 
 def test_captions_of_running_slices_are_counted_once(run: Run) -> None:
@@ -124,28 +124,26 @@ def test_captions_of_running_slices_are_counted_once(run: Run) -> None:
     assert status(run)["captions_running"] == 2
     assert state.captions_computed == 2
     _commit(run, "000000", 2)
-    told = status(run)
-    assert (told["scored"], told["captions_running"]) == (2, 1)
+    shown = status(run)
+    assert (shown["scored"], shown["captions_running"]) == (2, 1)
     state.stop(run)
     assert status(run)["captions_running"] == 0
 
 
-def test_another_configuration_is_told_in_the_words_of_the_options(tmp_path: Path) -> None:
+def test_a_different_configuration_is_named_by_flag(tmp_path: Path) -> None:
     run = Run(Store(str(tmp_path)))
     scoring = {"scoring": {"profile": "standard"}}
     kept = {"inputs": {}, "options": scoring, "fingerprint": {"signals": ["a", "b"]}}
     run.begin(kept)
     run.begin({**kept, "options": {"scoring": {"profile": None}}})  # with the same fingerprint
     other = {**kept, "fingerprint": {"signals": ["a"]}}
-    with pytest.raises(
-        UserError, match=r"different are: profile \('standard' there, 'triage' here"
-    ):
+    with pytest.raises(UserError, match=r"differences: profile \(run: 'standard', given: 'triage'"):
         run.begin({**other, "options": {"scoring": {"profile": "triage"}}})
-    with pytest.raises(UserError, match="different are: signals"):
+    with pytest.raises(UserError, match="differences: signals"):
         run.begin(other)
 
 
-def test_a_run_that_could_not_be_planned_is_forgotten_unless_its_planning_can_go_on(
+def test_abandon_removes_a_run_that_cannot_be_resumed(
     run: Run,
 ) -> None:
     run.store.write("planning/0000/inputs.json", b"{}")
@@ -160,7 +158,7 @@ def test_a_run_that_could_not_be_planned_is_forgotten_unless_its_planning_can_go
     assert run.record()
 
 
-def test_a_place_without_a_run_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_directory_without_a_run_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run here"):
         Run.existing(str(tmp_path))
 
@@ -179,7 +177,7 @@ def test_a_damaged_and_a_missing_part_are_found(run: Run) -> None:
     assert "is missing" in problems["000001"]
 
 
-def test_an_extended_plan_is_all_its_generations_and_unfinishes_the_run(run: Run) -> None:
+def test_extending_joins_plans_and_reopens_the_run(run: Run) -> None:
     run.adopt(PLAN)
     _commit(run, "000000", 2)
     _commit(run, "000001", 1)
@@ -198,18 +196,16 @@ def test_an_extended_plan_is_all_its_generations_and_unfinishes_the_run(run: Run
 
 @pytest.mark.parametrize("content", ['{"slice": "0000', "{}", "[]", "null", '"x"', "\x00" * 40])
 @pytest.mark.parametrize("name", ["commits/000001.0.json", "plan.json", "run.json"])
-def test_a_damaged_file_of_a_run_is_an_error_that_names_it_and_the_way_out(
-    run: Run, name: str, content: str
-) -> None:
+def test_a_damaged_file_is_named_with_its_remedy(run: Run, name: str, content: str) -> None:
     run.adopt(PLAN)
     _commit(run, "000001", 1)
     Path(run.store.url, name).write_text(content)
-    mend = "--repair" if name.startswith("commits") else "remove it"
-    with pytest.raises(UserError, match=f"{run.store.url}/{name} is damaged.*{mend}"):
+    remedy = "--repair" if name.startswith("commits") else "remove it"
+    with pytest.raises(UserError, match=f"{run.store.url}/{name} is damaged.*{remedy}"):
         run.seal()
 
 
-def test_a_commit_that_cannot_be_read_is_damage_of_its_slice_and_a_new_generation_mends_it(
+def test_a_new_generation_repairs_a_damaged_commit(
     run: Run,
 ) -> None:
     run.adopt(PLAN)
@@ -221,9 +217,9 @@ def test_a_commit_that_cannot_be_read_is_damage_of_its_slice_and_a_new_generatio
     assert run.commits.all() == [good, better]
 
 
-def test_what_no_scan_looks_at_is_not_said_to_be_mended_by_one(run: Run) -> None:
+def test_damaged_verdicts_are_repaired_by_verify(run: Run) -> None:
     commits = verdict_commits(run.store)
     commits.commit("abc", [])
     Path(run.store.url, "verdicts/commits/abc.0.json").write_text("{")
-    with pytest.raises(UserError, match="remove it and run the same memscan verify again"):
+    with pytest.raises(UserError, match="remove it and rerun the same memscan verify"):
         commits.all()

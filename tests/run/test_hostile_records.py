@@ -84,7 +84,7 @@ def refused_or_harmless(top: Path, command: str, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("name", READ_BY)
-def test_a_record_that_is_no_record_is_refused(
+def test_a_file_that_is_not_a_record_is_refused(
     name: str, top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (top / "run" / name).read_bytes()

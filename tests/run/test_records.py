@@ -65,7 +65,7 @@ def changed(value: Any, path: tuple, to: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_a_field_of_another_type_is_one_line_at_most(name: str, sealed: Path) -> None:
+def test_a_field_of_another_type_is_a_one_line_error(name: str, sealed: Path) -> None:
     file = sealed / name
     before = file.read_bytes()
     run = Run.existing(str(sealed))
@@ -108,7 +108,7 @@ def test_foreign_and_deep_files_are_named(
     assert why in capsys.readouterr().err
 
 
-def test_a_file_over_the_limit_is_not_taken(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_over_the_limit_is_refused(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scanner.run.records.LARGEST_BYTES", 10)
     with pytest.raises(DamagedFile, match="MiB"):
         Run.existing(str(sealed)).record()
@@ -149,7 +149,7 @@ def test_progress_of_an_earlier_version_is_read(sealed: Path) -> None:
     assert status([str(sealed)]) == 0
 
 
-def test_a_field_that_is_missing_is_named_where_it_is_used(sealed: Path) -> None:
+def test_a_missing_field_is_named_on_access(sealed: Path) -> None:
     record = Run.existing(str(sealed)).record()
     assert record is not None
     with pytest.raises(DamagedFile, match=r"run\.json is damaged \(no revision\)"):
@@ -187,7 +187,7 @@ def test_run_json_of_version_0_1_is_read(tmp_path: Path) -> None:
     }
 
 
-def test_other_files_among_the_commits_are_none(sealed: Path) -> None:
+def test_other_files_among_the_commits_are_ignored(sealed: Path) -> None:
     (sealed / "commits/notes").write_text("")
     (sealed / "commits/x.y.json").write_text("")
     assert list(Run.existing(str(sealed)).commits.done()) == ["000000"]

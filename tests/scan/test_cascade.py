@@ -30,8 +30,8 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         half = "entropy_e > (SELECT median(entropy_e) FROM scores)"
         flagged = ("--captions-from", runs[0], "--where", half)
         again = ("scan", "--device", "cpu", "--steps", "5", *flagged)  # the first stage's model
-        told = called(*again, "--out", runs[1], "--profile", "thorough", "--seeds", "1")
-        assert f"model testbed: that of {runs[0]}" in told.stderr
+        rescan = called(*again, "--out", runs[1], "--profile", "thorough", "--seeds", "1")
+        assert f"model testbed: from {runs[0]}" in rescan.stderr
         few = ("--captions-from", runs[1], "--where", "noise_norm_first > 0", "--limit", "7")
         called(*scan, *few, "--out", runs[2], "--profile", "trajectory")
         yield runs
@@ -50,7 +50,7 @@ def test_each_stage_scores_what_the_one_before_flagged(stages: list[str]) -> Non
         assert "entropy_d" in row
 
 
-def test_samples_come_along_so_that_counts_stay_true(stages: list[str]) -> None:
+def test_a_cascade_copies_samples_to_keep_counts_right(stages: list[str]) -> None:
     query = "SELECT caption_id, n_samples FROM captions ORDER BY ALL"
     first, second = (json.loads(called("sql", run, query, "--json").stdout) for run in stages[:2])
     assert len(second) == 30
@@ -70,7 +70,7 @@ def test_nothing_flagged_and_a_wrong_predicate_are_clear_errors(
     scan += ("--out", str(tmp_path / "r"))
     nothing = called(*scan, "--where", "entropy_e > 99", check=False)
     assert nothing.returncode == 1
-    assert "no caption fulfils --where" in nothing.stderr
+    assert "no caption matches --where" in nothing.stderr
     wrong = called(*scan, "--where", "no_such > 1", check=False)
     assert wrong.returncode == 1
     assert "no_such" in wrong.stderr
@@ -78,16 +78,16 @@ def test_nothing_flagged_and_a_wrong_predicate_are_clear_errors(
     assert not (tmp_path / "r/run.json").exists()
 
 
-def test_asked_signals_are_the_only_ones_and_too_many_rejects_are_exit_status_3(
+def test_only_given_signals_and_status_3_for_many_rejects(
     stages: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "a.csv").write_text("caption,key\ngood one,1\n,2\nbroken\n")
     out = str(tmp_path / "run")
     scan = (*SCAN, "--captions", str(tmp_path / "a.csv"), "--out", out)
     scan += ("--signals", "cosine_low_noise", "entropy_e")
-    found = json.loads(called(*scan, "--dry-run", "--json").stdout)
-    assert any("up to layer 3" in line for line in found["schedule"])
-    assert any(line.startswith("low-noise step") for line in found["schedule"])
+    plan = json.loads(called(*scan, "--dry-run", "--json").stdout)
+    assert any("up to layer 3" in line for line in plan["schedule"])
+    assert any(line.startswith("low-noise step") for line in plan["schedule"])
     done = called(*scan, check=False)
     assert done.returncode == 3
     assert "2 of 3 rows were rejected" in done.stderr

@@ -1,17 +1,16 @@
-"""What a finished scan complains of, by its counts alone."""
+"""The complaints of a finished scan, computed from its counts."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from scanner.run import Plan, Run
 from scanner.scan.config import ScanConfig
-from scanner.scan.opening import open_scan
-from scanner.scan.record import inputs_record, options_record
+from scanner.scan.opening import inputs_record, open_scan, options_record
 from scanner.scan.scan import scan
 from scanner.storage import Store
 
 
-def test_rows_that_were_never_downloaded_are_no_rejects_in_the_complaint(tmp_path: Path) -> None:
+def test_failed_downloads_do_not_count_as_rejects(tmp_path: Path) -> None:
     config = ScanConfig(captions=("a.parquet",), out=str(tmp_path / "run"), model="testbed")
     run = Run(Store(config.out))
     options, inputs = options_record(config, config.model_spec), inputs_record(config)

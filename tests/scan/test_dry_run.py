@@ -1,4 +1,4 @@
-"""The rate that a dry run names: of warm batches, of the size that a scan comes to."""
+"""The speed that a dry run reports: of warm batches, with a scan's final batch size."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -59,7 +59,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Simulated]:
     return lambda seconds, fixed=None: Simulated(clock, seconds, fixed)
 
 
-def test_warm_batches_of_the_size_that_a_scan_comes_to_are_timed(
+def test_times_warm_batches_of_the_final_size(
     make: Callable[..., Simulated],
 ) -> None:
     # Up to 32 captions take no longer than 8.
@@ -76,7 +76,7 @@ def test_a_batch_is_no_larger_than_a_slice(make: Callable[..., Simulated]) -> No
     assert (tried.batch_size, tried.rate) == (3, pytest.approx(100))
 
 
-def test_what_takes_too_long_to_try_is_a_guess_with_a_wider_range(
+def test_slow_profiles_are_extrapolated_with_wider_bounds(
     make: Callable[..., Simulated],
 ) -> None:
     tried = try_speed(make(lambda size: pytest.fail("tried")), 1000.0, ["a"] * 100, 100)

@@ -9,13 +9,13 @@ import pytest
 from scanner.errors import UserError
 from scanner.run import Run
 from scanner.scan.config import ScanConfig
-from scanner.scan.preparation import prepare
-from scanner.scan.record import (
+from scanner.scan.opening import (
     choose_model,
     log_inherited,
     refuse_other_weights,
     run_record,
 )
+from scanner.scan.preparation import prepare
 from scanner.storage import Store
 from tests.logs import logged
 from tests.memscan import called
@@ -49,10 +49,10 @@ def test_the_model_is_that_of_the_earlier_run(earlier: str) -> None:
     assert (model.lora, model.lora_scale) == (EARLIER["lora"], EARLIER["lora_scale"])
     assert model.dtype == "float16", "its own"
     (line,) = lines
-    assert f"model {EARLIER['name']}, LoRA {EARLIER['lora']} times 0.5: that of {earlier}" in line
+    assert f"model {EARLIER['name']}, LoRA {EARLIER['lora']} times 0.5: from {earlier}" in line
 
 
-def test_options_that_are_given_win_over_the_earlier_run(earlier: str) -> None:
+def test_given_options_override_the_earlier_run(earlier: str) -> None:
     given = ScanConfig(captions_from=earlier, model="testbed")
     assert choose_model(given) == given.model_spec
     other = choose_model(ScanConfig(captions_from=earlier, lora="mine"))
@@ -61,7 +61,7 @@ def test_options_that_are_given_win_over_the_earlier_run(earlier: str) -> None:
     assert (weaker.lora, weaker.lora_scale) == (EARLIER["lora"], 0.1)
 
 
-def test_without_an_earlier_run_it_is_the_documented_default() -> None:
+def test_without_an_earlier_run_the_model_is_the_default() -> None:
     model = choose_model(ScanConfig(captions=("a.csv",))).name
     assert model == "CompVis/stable-diffusion-v1-4"
     shown = " ".join(called("scan", "--help").stdout.replace("│", " ").split())
@@ -71,7 +71,7 @@ def test_without_an_earlier_run_it_is_the_documented_default() -> None:
 def test_a_model_that_has_changed_since_is_refused(earlier: str) -> None:
     given = ScanConfig(captions_from=earlier)
     refuse_other_weights(given, "w")
-    with pytest.raises(UserError, match=r"model: /models/mine.* not those .*--model"):
+    with pytest.raises(UserError, match=r"model: /models/mine.* differ from those .*--model"):
         refuse_other_weights(given, "other")
     refuse_other_weights(replace(given, model="mine"), "other")
     refuse_other_weights(replace(given, lora_scale=0.1), "other")

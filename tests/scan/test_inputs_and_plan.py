@@ -1,4 +1,4 @@
-"""Planning alone, with a plain normalisation instead of a model's."""
+"""Planning, with a plain normalization instead of a model's."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from scanner.storage import Store
 from scanner.storage.walking import HIDDEN
 
 
-def normalisation() -> Callable[[str], str]:
+def normalization() -> Callable[[str], str]:
     return lambda caption: caption.lower().strip()
 
 
@@ -28,7 +28,7 @@ def _plan(tmp_path: Path, rows: int = 2, limit: int | None = None, **options) ->
     config = ScanConfig(out=str(tmp_path / "run"), **options)
     store = Store(config.out)
     inputs = choose_inputs(config)
-    return make_plan(inputs, store, normalisation, lambda _: rows, limit)
+    return make_plan(inputs, store, normalization, lambda _: rows, limit)
 
 
 def _tar(path: Path, members: dict[str, str]) -> None:
@@ -43,7 +43,7 @@ def _read(tmp_path: Path, names: tuple[str, ...]) -> list[dict]:
     return [row for n in names for row in pq.read_table(tmp_path / "run" / n).to_pylist()]
 
 
-def test_rows_are_samples_plus_rejects_and_equal_captions_one_caption(tmp_path: Path) -> None:
+def test_rows_are_samples_plus_rejects_grouped_by_caption(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     rows = [
         {"id": 1, "url": "u1", "caption": "A cat"},
@@ -106,7 +106,7 @@ def test_limit_takes_the_smallest_ids_and_keeps_all_samples(tmp_path: Path) -> N
     assert plan.counts["samples"] == 50
 
 
-def test_reference_captions_are_marked_unless_the_training_set_has_them(tmp_path: Path) -> None:
+def test_marks_reference_captions_absent_from_training_set(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("caption,url\nshared,u\ntrain,v\n")
     (tmp_path / "null.csv").write_text("TEXT\nShared\nnull\n")
     plan = _plan(
@@ -119,7 +119,7 @@ def test_reference_captions_are_marked_unless_the_training_set_has_them(tmp_path
     assert [row["url"] for row in _read(tmp_path, plan.samples)] == ["u", "v", None, None]
 
 
-def test_a_file_that_cannot_be_read_is_a_reject_and_the_others_go_on(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_rejected_and_the_rest_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"caption": ["good"]}), tmp_path / "b.parquet")
     (tmp_path / "a.parquet").write_bytes(b"not parquet at all")
     (tmp_path / "c.csv").write_text("other\nx\n")
@@ -130,7 +130,7 @@ def test_a_file_that_cannot_be_read_is_a_reject_and_the_others_go_on(tmp_path: P
     assert "no caption column" in reasons["c.csv"]
 
 
-def test_keys_of_bytes_and_columns_spelt_differently_come_out_right(tmp_path: Path) -> None:
+def test_byte_keys_and_column_names_in_any_case_are_read(tmp_path: Path) -> None:
     first = pa.table({"caption": [b"one"], "key": [b"k1"], "url": ["u1"]})
     second = pa.table({"Caption": ["two"], "KEY": [b"\xff\x00"], "URL": ["u2"]})
     pq.write_table(first, tmp_path / "a.parquet")
@@ -152,7 +152,7 @@ def test_invalid_utf8_in_parquet_costs_its_own_rows_only(tmp_path: Path) -> None
     )  # fmt: skip
 
 
-def test_of_img2dataset_s_output_the_parquet_is_read_and_only_what_was_downloaded(
+def test_img2dataset_output_is_read_from_its_parquet(
     tmp_path: Path,
 ) -> None:
     rows = [
@@ -177,7 +177,7 @@ def test_of_img2dataset_s_output_the_parquet_is_read_and_only_what_was_downloade
     ]
 
 
-def test_a_tar_is_read_where_the_table_beside_it_is_no_record_of_its_downloads(
+def test_a_tar_is_read_if_its_table_lists_no_downloads(
     tmp_path: Path,
 ) -> None:
     for stem in ("a", "b", "c"):
@@ -192,7 +192,7 @@ def test_a_tar_is_read_where_the_table_beside_it_is_no_record_of_its_downloads(
     assert plan.skipped[ABOUT_TAR]["files"] == 2
 
 
-def test_an_empty_file_is_no_rows(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
     for name in ("a.csv", "b.tsv"):
         (tmp_path / name).write_text("")
     (tmp_path / "c.csv").write_text("caption\none\n")
@@ -201,7 +201,7 @@ def test_an_empty_file_is_no_rows(tmp_path: Path) -> None:
     assert (plan.counts["rejects"], plan.counts["rejected_files"]) == (0, 0)
 
 
-def test_a_kept_column_that_some_files_lack_is_null_there(tmp_path: Path) -> None:
+def test_a_kept_column_is_null_in_files_without_it(tmp_path: Path) -> None:
     tables = ({"caption": ["a"]}, {"caption": ["b"], "url": ["u"]}, {"TEXT": ["c"], "URL": ["v"]})
     for number, columns in enumerate(tables):
         pq.write_table(pa.table(columns), tmp_path / f"{number}.parquet")
@@ -214,7 +214,7 @@ def test_a_kept_column_that_some_files_lack_is_null_there(tmp_path: Path) -> Non
     inputs = choose_inputs(config, [plan])
     assert [Path(item.url).name for item in inputs.files] == ["3.parquet"]
     added = make_plan(
-        inputs, Store(str(tmp_path / "run")), normalisation, lambda _: 2, earlier=[plan]
+        inputs, Store(str(tmp_path / "run")), normalization, lambda _: 2, earlier=[plan]
     )
     assert [row["url"] for row in _read(tmp_path, added.samples)] == [None]
 
@@ -223,18 +223,18 @@ def test_skipped_files_are_counted_by_reason_in_the_plan(tmp_path: Path) -> None
     for name in ("a.csv", "_b.csv", "c.json", "d.json"):
         (tmp_path / name).write_text("caption\none\n")
     plan = _plan(tmp_path, captions=(str(tmp_path),))
-    assert sum(found["files"] for found in plan.skipped.values()) == 3
+    assert sum(reason["files"] for reason in plan.skipped.values()) == 3
     assert plan.skipped[HIDDEN] == {"files": 1, "first": [str(tmp_path / "_b.csv")]}
     again = Plan.joined([plan, plan])
     assert again.skipped[HIDDEN]["files"] == 2
 
 
-def test_after_an_error_of_the_inputs_the_mended_ones_are_read(tmp_path: Path) -> None:
+def test_corrected_inputs_are_read_after_an_error(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text('caption\n""\n')
     with pytest.raises(UserError, match="no captions in"):
         _plan(tmp_path, captions=(str(file),))
-    file.write_text("caption\nmended\n")
+    file.write_text("caption\ncorrected\n")
     assert _plan(tmp_path, captions=(str(file),)).counts["captions"] == 1
 
 
@@ -254,7 +254,7 @@ def test_a_data_set_without_captions_is_a_clear_error(tmp_path: Path, text, mess
         _plan(tmp_path, captions=(str(tmp_path / "a.csv"),))
 
 
-def test_columns_of_an_earlier_plan_may_be_missing_in_added_files(tmp_path: Path) -> None:
+def test_added_files_may_lack_columns_of_the_first_plan(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"caption": "a", "no": 1, "md": "x", "lang": "en"}\n')
     (tmp_path / "b.jsonl").write_text('{"caption": "b"}\n')
     options = {"key_column": "no", "image_key": "md", "keep": ("lang",)}

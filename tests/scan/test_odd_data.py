@@ -1,4 +1,4 @@
-"""Ordinary data of odd form: every row is a sample or a reject, and what is odd is said."""
+"""Unusual data: every row is a sample or a reject, and oddities are logged."""
 
 import io
 import json
@@ -13,10 +13,9 @@ from scanner.captions.lines import UNCLOSED_ROWS
 from scanner.captions.webdataset import SKIPPED
 from scanner.run import Plan
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan import stages
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
-from scanner.scan.plan_scan import log_notes
+from scanner.scan.scan import log_notes
 from scanner.storage import Store
 from tests.logs import logged
 
@@ -35,7 +34,7 @@ def _logged_notes(plan: Plan) -> list[str]:
     return lines
 
 
-def test_rejects_for_quotes_are_counted_in_lines_and_said(tmp_path: Path) -> None:
+def test_rejects_for_quotes_are_counted_by_line_and_logged(tmp_path: Path) -> None:
     lines = [f"{chr(34) * (k % 100 == 0)}caption {k},{k}\n" for k in range(1000)]
     (tmp_path / "a.csv").write_text("caption,key\n" + "".join(lines))
     plan, samples = _planned(tmp_path, captions=(str(tmp_path / "a.csv"),))
@@ -55,9 +54,7 @@ def test_the_planned_quoting_is_kept_per_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", [None, "caption"])
-def test_a_sample_without_a_caption_in_its_json_has_that_of_its_txt(
-    tmp_path: Path, column: str | None
-) -> None:
+def test_a_caption_missing_in_json_is_read_from_txt(tmp_path: Path, column: str | None) -> None:
     records: list[dict] = [{"caption": "json 0"}, {"caption": None}, {"other": 1}, {"caption": 7}]
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name, data in [
@@ -91,8 +88,8 @@ def test_keys_and_kept_columns_of_any_type_are_text(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "a.parquet")
     keep = ("url", "when", "box", "raw")
     _, samples = _planned(tmp_path, captions=(str(tmp_path / "a.parquet"),), keep=keep)
-    found = [{name: row[name] for name in ("key", "when", "box", "raw")} for row in samples]
-    assert found == [
+    rows = [{name: row[name] for name in ("key", "when", "box", "raw")} for row in samples]
+    assert rows == [
         {"key": "1581282014547", "when": "1", "box": '{"x": [1, 2]}', "raw": "ff"},
         {"key": None, "when": None, "box": None, "raw": "ok"},
     ]
@@ -104,27 +101,27 @@ def test_long_captions_are_grouped_in_more_ranges(
 ) -> None:
     texts = [f"{n} {'long ' * 1000}" for n in range(100)]
     (tmp_path / "a.txt").write_text("\n".join(texts * 2))
-    found = []
+    captions = []
     for size in (1 << 30, 50_000):
-        monkeypatch.setattr(stages, "RANGE_BYTES", size)
+        monkeypatch.setattr("scanner.scan.plan.make_plan.RANGE_BYTES", size)
         run = tmp_path / str(size)
         plan, _ = _planned(run, captions=(str(tmp_path / "a.txt"),))
         tables = [pq.read_table(run / "run" / name) for name in plan.captions]
-        found.append(pa.concat_tables(tables).sort_by("caption_id"))
+        captions.append(pa.concat_tables(tables).sort_by("caption_id"))
         ranges = len(list((run / "run/planning/0000/group").iterdir()))
         assert ranges == 1 if size == 1 << 30 else ranges > 10
-    assert found[0].equals(found[1])
-    assert found[0].num_rows == 100
+    assert captions[0].equals(captions[1])
+    assert captions[0].num_rows == 100
 
 
-def test_a_named_column_that_no_row_has_is_said(tmp_path: Path) -> None:
+def test_a_named_column_that_is_always_null_is_logged(tmp_path: Path) -> None:
     rows = [{"caption": f"c{n}", "url": f"u{n}"} for n in range(1200)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     keep = ("url", "ulr")
     plan, samples = _planned(tmp_path, captions=(str(tmp_path / "a.jsonl"),), keep=keep)
     assert {row["ulr"] for row in samples} == {None}
-    (said,) = _logged_notes(plan)
-    assert "1,200 rows, in all of which ulr is null" in said
+    (note,) = _logged_notes(plan)
+    assert "1,200 rows, in all of which ulr is null" in note
 
 
 def test_notes_on_many_files_are_cut_short(tmp_path: Path) -> None:
@@ -133,7 +130,7 @@ def test_notes_on_many_files_are_cut_short(tmp_path: Path) -> None:
     for k in range(8):
         (data / f"{k}.csv").write_text('caption,key\na,1\n"b,2\n')
     plan, _ = _planned(tmp_path, captions=(str(data),))
-    assert _logged_notes(plan)[5:] == ["… and 3 more such notes; plan.json has them all"]
+    assert _logged_notes(plan)[5:] == ["… and 3 more notes, see plan.json"]
 
 
 def test_a_value_that_cannot_be_converted_rejects_its_row(

@@ -1,4 +1,4 @@
-"""Planning that is cut off, repeated, split, extended or fails in part."""
+"""Planning that is interrupted, repeated, split, extended or fails in part."""
 
 import gzip
 import io
@@ -19,19 +19,18 @@ from scanner.run import Commits, Plan, Run
 from scanner.run.records import encode
 from scanner.run.status import status
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan import stages, units
+from scanner.scan.plan import inputs
 from scanner.scan.plan.inputs import choose_inputs
-from scanner.scan.plan.make_plan import make_plan
-from scanner.scan.plan.stages import APART, execute_here
+from scanner.scan.plan.make_plan import APART, execute_here, make_plan
 from scanner.storage import Store
-from tests.scan.test_inputs_and_plan import normalisation
+from tests.scan.test_inputs_and_plan import normalization
 
 
 @pytest.fixture(autouse=True)
 def many_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(units, "PIECE_ROWS", 100)
-    monkeypatch.setattr(units, "UNIT_PIECES", 2)
-    monkeypatch.setattr(stages, "RANGE_ROWS", 100)
+    monkeypatch.setattr(inputs, "SEGMENT_ROWS", 100)
+    monkeypatch.setattr(inputs, "UNIT_SEGMENTS", 2)
+    monkeypatch.setattr("scanner.scan.plan.make_plan.RANGE_ROWS", 100)
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def _plan(run: Path, *captions: Path, reference: tuple[Path, ...] = (), **option
         out=str(run), captions=tuple(map(str, captions)), reference=tuple(map(str, reference))
     )
     options = {"slice_rows": lambda rows: 30, **options}
-    return make_plan(choose_inputs(config), Store(str(run)), normalisation, **options)
+    return make_plan(choose_inputs(config), Store(str(run)), normalization, **options)
 
 
 def _table(run: Path, names: Sequence[str]) -> list[dict]:
@@ -65,7 +64,7 @@ def _shape(run: Path, plan: Plan) -> tuple:
     return plan.inputs, slices, plan.counts, plan.columns, tables
 
 
-def test_a_file_read_in_pieces_keeps_its_row_numbers(tmp_path: Path, data: Path) -> None:
+def test_a_file_read_in_segments_keeps_its_row_numbers(tmp_path: Path, data: Path) -> None:
     run = tmp_path / "run"
     plan = _plan(run, data / "0.parquet")
     assert len(list((run / "planning/0000/read").iterdir())) > 2
@@ -97,7 +96,7 @@ def test_slices_are_the_row_groups_in_the_order_of_ids(tmp_path: Path, data: Pat
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_plan_cut_off_anywhere_goes_on_to_the_same_plan(
+def test_interrupted_planning_resumes_to_the_same_plan(
     tmp_path: Path, data: Path, seed: int
 ) -> None:
     undisturbed = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
@@ -116,9 +115,7 @@ def test_a_plan_cut_off_anywhere_goes_on_to_the_same_plan(
     assert _shape(tmp_path / "b", _plan(tmp_path / "b", data)) == undisturbed
 
 
-def test_a_second_driver_finds_the_first_one_s_inputs_and_does_nothing_twice(
-    tmp_path: Path, data: Path
-) -> None:
+def test_a_second_driver_reuses_the_first_ones_planning(tmp_path: Path, data: Path) -> None:
     first = _plan(tmp_path / "run", data)
     parts = set((tmp_path / "run").rglob("*"))
     assert _plan(tmp_path / "run", data / "1.parquet") == first
@@ -147,7 +144,7 @@ def test_a_limited_extension_takes_the_smallest_new_ids(tmp_path: Path, data: Pa
 
 
 @pytest.mark.parametrize("limit", [1, 150, 399, 10_000])
-def test_limit_keeps_the_smallest_ids_and_every_reference_caption(
+def test_limit_keeps_smallest_ids_and_all_references(
     tmp_path: Path, data: Path, limit: int
 ) -> None:
     (tmp_path / "null.csv").write_text(
@@ -156,21 +153,21 @@ def test_limit_keeps_the_smallest_ids_and_every_reference_caption(
     files = {"reference": (tmp_path / "null.csv",)}
     whole = _table(tmp_path / "a", _plan(tmp_path / "a", data, **files).captions)
     kept = [row["caption_id"] for row in whole if not row["is_reference"]][:limit]
-    found = _plan(tmp_path / "b", data, **files, limit=limit)
-    assert _table(tmp_path / "b", found.captions) == [
+    limited = _plan(tmp_path / "b", data, **files, limit=limit)
+    assert _table(tmp_path / "b", limited.captions) == [
         row for row in whole if row["is_reference"] or row["caption_id"] in set(kept)
     ]
-    assert found.counts["captions"] == min(limit, 450) + 40
+    assert limited.counts["captions"] == min(limit, 450) + 40
 
 
-def test_what_lies_above_the_limit_is_not_grouped(tmp_path: Path, data: Path) -> None:
+def test_captions_above_the_limit_are_not_grouped(tmp_path: Path, data: Path) -> None:
     whole = _table(tmp_path / "a", _plan(tmp_path / "a", data).captions)
-    found = _plan(tmp_path / "b", data, limit=9)
-    assert _table(tmp_path / "b", found.captions) == whole[:9]
+    limited = _plan(tmp_path / "b", data, limit=9)
+    assert _table(tmp_path / "b", limited.captions) == whole[:9]
     assert len(list((tmp_path / "b/planning/0000/group").iterdir())) == 1
 
 
-def test_the_stages_work_can_be_sent_to_other_processes(tmp_path: Path, data: Path) -> None:
+def test_the_work_of_the_stages_can_be_pickled(tmp_path: Path, data: Path) -> None:
     def elsewhere(
         commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
     ) -> Outcome:
@@ -181,7 +178,7 @@ def test_the_stages_work_can_be_sent_to_other_processes(tmp_path: Path, data: Pa
 
 
 def _failing(stage: str, *which: str) -> Callable:
-    """As a pool does it that gives some items up, those of a stage and of pieces read apart."""
+    """Return an executor that fails these items in a stage, and in segments read one by one."""
 
     def execute(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
         if not commits.folder.endswith((stage, APART)):
@@ -194,7 +191,7 @@ def _failing(stage: str, *which: str) -> Callable:
     return execute
 
 
-def test_a_unit_that_fails_for_good_is_unreadable_files(tmp_path: Path, data: Path) -> None:
+def test_files_of_a_failed_unit_are_unreadable(tmp_path: Path, data: Path) -> None:
     run = tmp_path / "run"
     plan = _plan(run, data, execute=_failing("read", "000000", "000000-00"))
     (reason,) = {row["reason"] for row in _table(run, plan.rejects)}
@@ -204,11 +201,11 @@ def test_a_unit_that_fails_for_good_is_unreadable_files(tmp_path: Path, data: Pa
     assert plan.counts["rows"] == plan.counts["samples"] == 550 + 50 - 80
 
 
-def test_a_file_that_fails_takes_no_other_of_its_unit_along(
+def test_a_failed_file_does_not_reject_its_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(units, "UNIT_PIECES", 64)
-    monkeypatch.setattr(units, "UNIT_BYTES", 1 << 20)
+    monkeypatch.setattr(inputs, "UNIT_SEGMENTS", 64)
+    monkeypatch.setattr(inputs, "UNIT_BYTES", 1 << 20)
     for number in range(40):
         table = pa.table({"caption": [f"caption {number}"]})
         pq.write_table(table, tmp_path / f"{number:02d}.parquet")
@@ -222,13 +219,11 @@ def test_a_file_that_fails_takes_no_other_of_its_unit_along(
     shape = _shape(run, plan)
     (run / "planning/0000/apart/000000-03.0.json").unlink()
     again = _plan(run, *sorted(tmp_path.glob("*.parquet")), execute=lost)
-    assert _shape(run, again) == shape, "resumed in the middle of what is read apart"
+    assert _shape(run, again) == shape, "resumed while reading segments one by one"
 
 
-def test_captions_that_cannot_be_grouped_are_an_error_and_nothing_is_lost(
-    tmp_path: Path, data: Path
-) -> None:
-    with pytest.raises(UserError, match=r"000001: OutOfMemory: no room.*same command again"):
+def test_failed_grouping_is_an_error_and_can_be_resumed(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(UserError, match=r"000001: OutOfMemory: no room.*rerun the same command"):
         _plan(tmp_path / "b", data, execute=_failing("group", "000001"))
     undisturbed = _shape(tmp_path / "a", _plan(tmp_path / "a", data))
     assert _shape(tmp_path / "b", _plan(tmp_path / "b", data)) == undisturbed
@@ -238,8 +233,8 @@ def test_a_store_gives_the_same_plan_as_a_disk(
     tmp_path: Path, data: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fewer parts than elsewhere, each of which is many requests; still several of each stage.
-    monkeypatch.setattr(units, "PIECE_ROWS", 300)
-    monkeypatch.setattr(stages, "RANGE_ROWS", 300)
+    monkeypatch.setattr(inputs, "SEGMENT_ROWS", 300)
+    monkeypatch.setattr("scanner.scan.plan.make_plan.RANGE_ROWS", 300)
     (data / "2.csv.gz").write_bytes(gzip.compress(b"caption\nfrom csv\n"))
     text = tarfile.TarInfo("0.txt")
     text.size = 8
@@ -250,14 +245,14 @@ def test_a_store_gives_the_same_plan_as_a_disk(
     for file in data.iterdir():
         store.upload(file, f"data/{file.name}")
     config = ScanConfig(captions=(f"{store.url}/data",))
-    there = make_plan(choose_inputs(config), store, normalisation, lambda rows: 30)
-    here = _plan(tmp_path / "run", data)
-    assert there.counts == here.counts
-    assert here.counts["rejected_files"] == 0
-    captions = [pq.read_table(store.open(name)) for name in there.captions]
-    found = [row for table in captions for row in table.to_pylist()]
-    assert found == _table(tmp_path / "run", here.captions)
-    assert {"from csv", "from tar"} < {row["caption"] for row in found}
+    on_store = make_plan(choose_inputs(config), store, normalization, lambda rows: 30)
+    on_disk = _plan(tmp_path / "run", data)
+    assert on_store.counts == on_disk.counts
+    assert on_disk.counts["rejected_files"] == 0
+    captions = [pq.read_table(store.open(name)) for name in on_store.captions]
+    rows = [row for table in captions for row in table.to_pylist()]
+    assert rows == _table(tmp_path / "run", on_disk.captions)
+    assert {"from csv", "from tar"} < {row["caption"] for row in rows}
 
 
 def test_chunks_of_any_size_give_the_same_captions(
@@ -272,7 +267,7 @@ def test_chunks_of_any_size_give_the_same_captions(
     assert _table(tmp_path / "b", plan.captions) == whole
 
 
-def test_status_shows_what_is_read_and_grouped_before_there_is_a_plan(
+def test_status_shows_the_progress_of_planning(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Run(Store(str(tmp_path / "run")))
@@ -293,7 +288,7 @@ def test_status_shows_what_is_read_and_grouped_before_there_is_a_plan(
     planning = status(run)["planning"]
     assert planning == {"units": units, "units_read": units, "ranges_grouped": 1}
     assert status_command([run.store.url]) == 0
-    assert f"planning   {units} of {units} parts of the input" in capsys.readouterr().out
+    assert f"planning   {units} of {units} input parts read" in capsys.readouterr().out
     run.adopt(_plan(tmp_path / "run", data))
     assert status(run)["planning"] is None
     run.store.write("planning/0001/inputs.json", encode({"units": [{}, {}]}))

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from scanner.scan.config import ScanConfig
+from scanner.scan.opening import options_record
 from scanner.scan.preparation import prepare
-from scanner.scan.record import options_record
 from scanner.storage import Store
 from tests.logs import logged
 

@@ -14,8 +14,7 @@ import pytest
 
 from scanner.run import Run
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan_scan import planning_executor
-from scanner.scan.scan import scan
+from scanner.scan.scan import planning_executor, scan
 from scanner.storage import Store
 from tests.local_ray import local_ray
 from tests.memscan import called, memscan
@@ -29,13 +28,13 @@ def _ray() -> Iterator[None]:
         yield
 
 
-def test_a_scan_gives_one_row_a_caption_and_status_says_so(undisturbed: str) -> None:
+def test_a_scan_writes_one_row_per_caption(undisturbed: str) -> None:
     assert len(scores(undisturbed)) == 400
-    found = json.loads(memscan("status", undisturbed, "--json").stdout)
-    assert found["sealed"]
-    assert found["captions"] == 400
-    assert found["samples"] == 3000
-    assert found["slices"]["committed"] == found["slices"]["planned"]
+    state = json.loads(memscan("status", undisturbed, "--json").stdout)
+    assert state["sealed"]
+    assert state["captions"] == 400
+    assert state["samples"] == 3000
+    assert state["slices"]["committed"] == state["slices"]["planned"]
 
 
 def test_a_finished_run_is_left_alone(undisturbed: str, data: Path) -> None:
@@ -50,10 +49,10 @@ def test_another_configuration_on_the_same_directory_is_refused(
     other = (*SCAN, "--captions", str(data), "--out", undisturbed)
     refused = called(*other, "--seeds", "3", check=False)
     assert refused.returncode == 1
-    assert "seeds (1 there, 3 here)" in refused.stderr
+    assert "seeds (run: 1, given: 3)" in refused.stderr
 
 
-def test_kill_9_of_the_driver_and_the_same_command_again_gives_the_same_table(
+def test_a_killed_driver_resumes_to_the_same_table(
     undisturbed: str, data: Path, tmp_path: Path
 ) -> None:
     """Once while it plans, once while it scores."""
@@ -104,7 +103,7 @@ def test_extending_a_run_scores_only_what_is_new(tmp_path: Path) -> None:
     Path(more).write_text(f"caption\na new one\n{known}\n")
     called(*SCAN, "--captions", few, "--out", out)
     both = (*SCAN, "--captions", few, more, "--out", out)
-    assert "different are: captions" in called(*both, check=False).stderr
+    assert "differences: captions" in called(*both, check=False).stderr
     called(*both, "--extend")
     assert len(scores(out)) == 61
     assert len(Store(out).names("scores")) == len(Run.existing(out).commits.all())
@@ -118,7 +117,7 @@ def test_extending_a_run_scores_only_what_is_new(tmp_path: Path) -> None:
     assert len(scores(out)) == 62
 
 
-def test_a_trial_says_that_it_is_one_and_reference_captions_are_counted_apart(
+def test_a_limited_scan_says_so_and_counts_references(
     tmp_path: Path,
 ) -> None:
     write_captions(tmp_path / "a.csv", rows=8, distinct=8)
@@ -129,16 +128,16 @@ def test_a_trial_says_that_it_is_one_and_reference_captions_are_counted_apart(
     inputs = ("--captions", str(tmp_path / "a.csv"), str(tmp_path / "b.parquet"))
     scan = (*SCAN, *inputs, "--reference", str(tmp_path / "held.csv"), "--out", out)
     plan = called(*scan, "--limit", "5", "--dry-run")
-    assert "files                3 (1 left out: see above)" in plan.stdout
-    assert "1 of 3 files are left out; the rejects say why" in plan.stderr
+    assert "files                3 (1 rejected, see above)" in plan.stdout
+    assert "1 of 3 files are rejected; see the rejects for the reasons" in plan.stderr
     done = called(*scan, "--limit", "5", check=False)
     assert "6 captions scored" in done.stdout
     assert "(--limit 5: the data may have more)" in done.stdout
     assert "samples    10, 2 of them reference captions" in done.stdout
-    told = called("status", out).stdout
-    assert "6 of 6 scored (--limit 5: the data may have more)" in told
-    assert "samples    10, 2 of them reference captions" in told
-    assert "running on" not in told
+    shown = called("status", out).stdout
+    assert "6 of 6 scored (--limit 5: the data may have more)" in shown
+    assert "samples    10, 2 of them reference captions" in shown
+    assert "running on" not in shown
     quality = {row["measure"]: row["count"] for row in _quality(out)}
     assert quality["samples whose caption was not planned (--limit)"] == 3
     assert quality["reference captions that are in the training set too"] == 1

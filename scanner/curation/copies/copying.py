@@ -157,7 +157,7 @@ def _begin(removal_list: Store, store: Store, copies: str, samples: int) -> str:
 def _generations(commits: Commits, shards: list[Shard]) -> dict[str, int]:
     """Return the generation that each refused shard needs: its file may be back."""
     done = commits.done()
-    existing = commits.look({shard.id: done[shard.id] for shard in shards if shard.id in done})
+    existing = commits.load({shard.id: done[shard.id] for shard in shards if shard.id in done})
     return {
         name: done[name] + 1
         for name, commit in existing.items()

@@ -1,1 +1,1 @@
-"""From input files to a plan: what is read, which captions are equal, which slices there are."""
+"""Plan a scan: choose and read the input files, group equal captions, list the slices."""

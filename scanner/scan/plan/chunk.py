@@ -1,4 +1,4 @@
-"""Rows on their way from input files to samples, rejects and spellings of captions."""
+"""Convert rows of input files to samples, rejects and spellings of captions."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,27 +14,27 @@ from scanner.captions.limits import CAPTION_BYTES, OVER
 from scanner.captions.values import as_text, captions, first_valid
 from scanner.run import Output
 from scanner.run.schema import CAPTIONS, column, rejects_table, samples_schema
-from scanner.scan.plan.units import Piece
+from scanner.scan.plan.inputs import Segment
 
 CHUNK_ROWS = 1 << 19
 CHUNK_BYTES = 1 << 27
-# Small, so that a range of ids, which is spread over all parts, costs little more than itself.
+# Small: a range of ids is spread over all parts, and whole row groups are read.
 STAGED_ROW_GROUP = 4096
 STAGED_GROUP_BYTES = 16 << 20
-SPELLINGS = pa.schema([*CAPTIONS, column("n", pa.int64(), "how many samples spell the caption so")])
+SPELLINGS = pa.schema([*CAPTIONS, column("n", pa.int64(), "number of samples with this spelling")])
 STATUS_CHARACTERS = 200
-COUNTED = ("rows", "samples", "rejects", "not_downloaded")
+COUNTS = ("rows", "samples", "rejects", "not_downloaded")
 Canonical = Callable[[str], str]
 
 
-def unreadable(url: str, problem: str) -> pa.Table:
-    """The reject that stands for what cannot be read of a file."""
+def unreadable_reject(url: str, problem: str) -> pa.Table:
+    """Return the reject for the unreadable rest of a file."""
     return rejects_table("plan", [f"unreadable file: {problem}"], url)
 
 
 @dataclass
 class Chunk:
-    """Rows read and not yet written."""
+    """Rows that are read but not yet written."""
 
     keep: tuple[str, ...]
     samples: list[pa.Table] = field(default_factory=list)
@@ -44,168 +44,171 @@ class Chunk:
     bytes: int = 0
 
     @property
-    def full(self) -> bool:
-        """It should be written before more is taken."""
+    def is_full(self) -> bool:
+        """Return whether to write the chunk before adding more."""
         return self.rows >= CHUNK_ROWS or self.bytes >= CHUNK_BYTES
 
-    def take(
-        self, piece: Piece, batch: Batch, counts: dict[str, int], canonical: Canonical
+    def add(
+        self, segment: Segment, batch: Batch, counts: dict[str, int], canonical: Canonical
     ) -> None:
-        """Add a batch of a piece; what is counted in it is added to ``counts``."""
-        columns = piece.columns
+        """Add a batch of a segment, and its counts to ``counts``."""
+        columns = segment.columns
         assert columns is not None
         texts, reasons = _captions(batch, columns)
         text = {name: as_text(batch.columns[name]) for name in columns.carried}
         for name, values in text.items():
-            _leave_out_long(name, values, reasons)
-        lost = _not_downloaded(batch, columns)
-        reasons |= lost
-        ids, spellings = _spell(texts, piece.is_reference, reasons, canonical)
-        samples = self._sampled(piece, columns, ids, pa.array(batch.rows, pa.int64()), text)
-        rejects = _rejected(piece, batch, reasons, text)
-        # From here on nothing can fail: a batch is taken whole or not at all.
+            _reject_long(name, values, reasons)
+        failed = _not_downloaded(batch, columns)
+        reasons |= failed
+        ids, spellings = _identify(texts, segment.is_reference, reasons, canonical)
+        samples = self._samples(segment, columns, ids, pa.array(batch.rows, pa.int64()), text)
+        rejects = _rejects(segment, batch, reasons, text)
+        # Nothing below can fail: a batch is added as a whole or not at all.
         self.samples.append(samples)
         self.spellings.append(spellings)
         self.rejects += rejects
         counts["rows"] += len(ids) + len(batch.bad)
         counts["samples"] += len(ids) - len(reasons)
         counts["rejects"] += len(reasons) + len(batch.bad)
-        counts["not_downloaded"] += len(lost)
+        counts["not_downloaded"] += len(failed)
         self.rows += len(ids) + len(batch.bad)
         self.bytes += sum(table.nbytes for table in (samples, spellings, *rejects))
 
     def outputs(self, staged: str) -> Iterator[Output]:
-        """Yield the tables to write, and release the spellings read."""
+        """Yield the tables to write, and release the spellings."""
         if self.samples:
             yield Output("samples", pa.concat_tables(self.samples))
         if self.rejects:
             yield Output("rejects", pa.concat_tables(self.rejects))
         if self.spellings:
-            table = _together(self.spellings)
+            table = _merge(self.spellings)
             rows = len(table) * STAGED_GROUP_BYTES // max(1, table.nbytes)
             yield Output(staged, table, max(1, min(STAGED_ROW_GROUP, rows)))
 
-    def _sampled(
+    def _samples(
         self,
-        piece: Piece,
+        segment: Segment,
         columns: Columns,
         ids: pa.StringArray,
         numbers: pa.Int64Array,
         text: dict[str, pa.StringArray],
     ) -> pa.Table:
         nothing = pa.nulls(len(ids), pa.string())
-        # Files may spell a column's name differently; the first file's spelling holds.
-        here = {name.lower(): text[name] for name in columns.keep}
+        # Column names may differ in case between files; the first file's spelling is used.
+        kept_text = {name.lower(): text[name] for name in columns.keep}
         kept = [column(name, pa.string(), "kept from the input, as text") for name in self.keep]
         table = pa.table(
             [
                 ids,
-                pa.repeat(pa.scalar(piece.url), len(ids)),
+                pa.repeat(pa.scalar(segment.url), len(ids)),
                 numbers,
                 text[columns.key] if columns.key else nothing,
                 text[columns.image_key] if columns.image_key else nothing,
-                *(here.get(name.lower(), nothing) for name in self.keep),
-                pa.repeat(pa.scalar(piece.is_reference), len(ids)),
+                *(kept_text.get(name.lower(), nothing) for name in self.keep),
+                pa.repeat(pa.scalar(segment.is_reference), len(ids)),
             ],
             schema=samples_schema(kept),
         )
         return table if ids.null_count == 0 else table.filter(ids.is_valid())
 
 
-def _spell(
+def _identify(
     texts: pa.StringArray,
     is_reference: bool,
     reasons: dict[int, str],
     canonical: Canonical,
 ) -> tuple[pa.StringArray, pa.Table]:
-    """Return the ids of captions, null where there is a reason against one, and the spellings of
-    the others.
+    """Return the ids of captions, null for those with a reason to reject them, and the spellings
+    of the others.
 
-    Captions that turn out to be empty get a reason.
+    Empty captions are given a reason.
     """
-    good = np.ones(len(texts), bool)
-    good[list(reasons)] = False
-    # Filter only if something is dropped: each copy of long texts counts.
-    encoded = (texts.filter(pa.array(good)) if reasons else texts).dictionary_encode()
-    which = encoded.indices.to_numpy()
-    # Each spelling in a batch is normalised once.
+    is_good = np.ones(len(texts), bool)
+    is_good[list(reasons)] = False
+    # Filter only if needed: copies of long texts use much memory.
+    encoded = (texts.filter(pa.array(is_good)) if reasons else texts).dictionary_encode()
+    spelling = encoded.indices.to_numpy()
+    # Normalize each spelling in a batch once.
     canon = [canonical(text) for text in encoded.dictionary.to_pylist()]
-    full = np.array([bool(text) for text in canon], bool)
+    is_filled = np.array([bool(text) for text in canon], bool)
     ids = caption_ids(canon)
-    places = np.flatnonzero(good)
-    for place in places[~full[which]].tolist():
-        reasons[place] = "empty caption"
+    positions = np.flatnonzero(is_good)
+    for position in positions[~is_filled[spelling]].tolist():
+        reasons[position] = "empty caption"
     table = pa.table(
         [
             ids,
             encoded.dictionary,
             pa.array(canon, pa.string()),
             pa.repeat(pa.scalar(is_reference), len(ids)),
-            pa.array(np.bincount(which, minlength=len(ids))),
+            pa.array(np.bincount(spelling, minlength=len(ids))),
         ],
         schema=SPELLINGS,
     )
-    chosen = np.zeros(len(texts), np.int32)
-    chosen[places] = which
-    none = np.ones(len(texts), bool)
-    none[places] = ~full[which]
-    spellings = table if full.all() else table.filter(pa.array(full))
-    return ids.take(pa.array(chosen, mask=none)), spellings
+    id_index = np.zeros(len(texts), np.int32)
+    id_index[positions] = spelling
+    is_null = np.ones(len(texts), bool)
+    is_null[positions] = ~is_filled[spelling]
+    spellings = table if is_filled.all() else table.filter(pa.array(is_filled))
+    return ids.take(pa.array(id_index, mask=is_null)), spellings
 
 
-def _rejected(
-    piece: Piece, batch: Batch, reasons: dict[int, str], text: dict[str, pa.StringArray]
+def _rejects(
+    segment: Segment, batch: Batch, reasons: dict[int, str], text: dict[str, pa.StringArray]
 ) -> list[pa.Table]:
-    """Return the rejects of a batch, if there are any, in one table."""
-    assert piece.columns is not None
-    keys = text[piece.columns.key] if piece.columns.key else None
+    """Return a list with the table of a batch's rejects, [] without rejects."""
+    assert segment.columns is not None
+    keys = text[segment.columns.key] if segment.columns.key else None
     rows: list[tuple[int | None, str | None, str]] = [
-        (batch.rows[place], keys[place].as_py() if keys is not None else None, reason)
-        for place, reason in sorted(reasons.items())
+        (batch.rows[position], keys[position].as_py() if keys is not None else None, reason)
+        for position, reason in sorted(reasons.items())
     ]
     rows += [(row, None, reason) for row, reason in batch.bad]
     if not rows:
         return []
     numbers, names, why = zip(*rows, strict=True)
-    return [rejects_table("plan", why, piece.url, row=numbers, key=names)]
+    return [rejects_table("plan", why, segment.url, row=numbers, key=names)]
 
 
 def _captions(batch: Batch, columns: Columns) -> tuple[pa.StringArray, dict[int, str]]:
-    """Return the captions of a batch, and why rows have none or may not be taken, by place."""
+    """Return the captions of a batch, and the reasons to reject rows, by position."""
     values = batch.columns[columns.caption]
     if columns.fallback:
         values = first_valid(values, batch.columns[columns.fallback])
     texts, reasons = captions(values)
-    for place, (name, why) in batch.over.items():
-        if name == columns.fallback and place not in reasons:
+    for position, (name, why) in batch.over.items():
+        if name == columns.fallback and position not in reasons:
             continue  # the row has a caption without it
         is_caption = name in (columns.caption, columns.fallback)
-        reasons[place] = f"{'caption' if is_caption else name} {why}"
+        reasons[position] = f"{'caption' if is_caption else name} {why}"
     return texts, reasons
 
 
-def _leave_out_long(name: str, text: pa.StringArray, reasons: dict[int, str]) -> None:
-    """Give a reason to rows whose value is too long once it is written as text."""
+def _reject_long(name: str, text: pa.StringArray, reasons: dict[int, str]) -> None:
+    """Add a reason to reject rows whose value is too long as text."""
     long = pc.greater(pc.binary_length(text), CAPTION_BYTES).fill_null(False)
     if pc.any(long).as_py():
-        for place in np.flatnonzero(long.to_numpy(zero_copy_only=False)).tolist():
-            reasons.setdefault(place, f"{name} {OVER}")
+        for position in np.flatnonzero(long.to_numpy(zero_copy_only=False)).tolist():
+            reasons.setdefault(position, f"{name} {OVER}")
 
 
 def _not_downloaded(batch: Batch, columns: Columns) -> dict[int, str]:
-    """The rows that img2dataset got no image for, which no model was trained on."""
+    """Return the reasons to reject rows whose image img2dataset failed to download.
+
+    No model was trained on them.
+    """
     if columns.status is None:
         return {}
     status = as_text(batch.columns[columns.status])
     failed = pc.not_equal(status, "success").fill_null(True)
-    places = np.flatnonzero(failed.to_numpy(zero_copy_only=False)).tolist()
+    positions = np.flatnonzero(failed.to_numpy(zero_copy_only=False)).tolist()
     return {
-        place: f"not downloaded: {str(status[place].as_py())[:STATUS_CHARACTERS]}"
-        for place in places
+        position: f"not downloaded: {str(status[position].as_py())[:STATUS_CHARACTERS]}"
+        for position in positions
     }
 
 
-def _together(spellings: list[pa.Table]) -> pa.Table:
+def _merge(spellings: list[pa.Table]) -> pa.Table:
     """Merge equal rows of several tables into one table, sorted by caption_id; empties the list.
 
     Copies one column at a time and releases its source, since long captions fill a chunk.

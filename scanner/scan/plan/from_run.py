@@ -1,4 +1,4 @@
-"""A plan over the captions that an earlier run flagged, instead of over input files."""
+"""Plan a scan of the captions that an earlier run flagged, instead of input files."""
 
 import tempfile
 import uuid
@@ -12,7 +12,7 @@ from scanner.query import open_run
 from scanner.run import Plan
 from scanner.run.schema import write_part
 from scanner.scan.plan.grouping import ROW_GROUPS_PER_PART, rechunk
-from scanner.scan.plan.make_plan import slices_of
+from scanner.scan.plan.make_plan import list_slices
 from scanner.storage import Store
 
 BATCH_ROWS = 1 << 16
@@ -21,28 +21,28 @@ BATCH_ROWS = 1 << 16
 def plan_from_run(
     url: str, where: str, store: Store, slice_rows: Callable[[int], int], limit: int | None
 ) -> Plan:
-    """Plan the captions of a run's view ranked for which ``where`` holds, with their samples.
+    """Plan the captions of a run's view ranked that match ``where``, with their samples.
 
-    Raises UserError where there is no sealed run, the predicate is wrong, or nothing is flagged.
+    Raises UserError if the run is not sealed, the predicate is invalid, or no caption matches.
     """
     tables = open_run(url)
     tables.decide(where=where)
     name = uuid.uuid4().hex[:12]
-    kept = "FROM ranked ORDER BY caption_id" + (f" LIMIT {limit}" if limit else "")
-    total = tables.query(f"SELECT count(*) AS n FROM ({kept})")["n"][0].as_py()
+    flagged = "FROM ranked ORDER BY caption_id" + (f" LIMIT {limit}" if limit else "")
+    total = tables.query(f"SELECT count(*) AS n FROM ({flagged})")["n"][0].as_py()
     if total == 0:
-        raise UserError(f"{url}: no caption fulfils --where {where}")
+        raise UserError(f"{url}: no caption matches --where {where}")
     rows = slice_rows(total)
     with tempfile.TemporaryDirectory() as folder:
-        chosen = f"SELECT caption_id, caption, canonical, false AS is_reference {kept}"
-        batches = tables.batches(chosen, rows)
+        captions = f"SELECT caption_id, caption, canonical, false AS is_reference {flagged}"
+        batches = tables.batches(captions, rows)
         files = [
             write_part(store, "captions", f"{name}-{number:04d}", table, rows).path
             for number, table in enumerate(rechunk(batches, rows * ROW_GROUPS_PER_PART))
         ]
         samples, count = Path(folder, "samples"), 0
-        wanted = f"SELECT caption_id FROM ({kept})"
-        query = f"FROM samples WHERE NOT is_reference AND caption_id IN ({wanted})"
+        flagged_ids = f"SELECT caption_id FROM ({flagged})"
+        query = f"FROM samples WHERE NOT is_reference AND caption_id IN ({flagged_ids})"
         writer: pq.ParquetWriter | None = None
         for batch in tables.batches(query, BATCH_ROWS):
             writer = writer or pq.ParquetWriter(samples, batch.schema, compression="zstd")
@@ -56,7 +56,7 @@ def plan_from_run(
         samples=(f"samples/{name}-0000.parquet",),
         captions=tuple(files),
         rejects=(),
-        slices=tuple(slices_of(store, files)),
+        slices=tuple(list_slices(store, files)),
         counts={
             "rows": count,
             "samples": count,

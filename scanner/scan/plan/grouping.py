@@ -1,30 +1,91 @@
-"""Group the staged spellings of one range of caption ids into distinct captions."""
+"""Group the staged spellings of a range of caption ids into distinct captions."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from scanner.captions.grouping import group
+from scanner.captions.identity import DIGITS
 from scanner.cluster.work import Result
 from scanner.run import Output
 from scanner.run.schema import CAPTION_ID, CAPTIONS
 from scanner.scan.plan.chunk import SPELLINGS
-from scanner.scan.plan.ranges import IdRange, read_range
 from scanner.storage import Store
 
 ROW_GROUPS_PER_PART = 64
-# Captions near their limit make smaller slices, and smaller parts.
+# Very long captions make smaller slices and smaller parts.
 GROUP_BYTES, PART_BYTES = 64 << 20, 256 << 20
+IDS = 16**DIGITS
+READERS = 8
 _IDS = pa.schema([CAPTION_ID])
 
 
-class GroupWork:
-    """Makes ``captions``, sorted, one row a distinct caption, from the spellings in a range.
+@dataclass(frozen=True)
+class IdRange:
+    """The caption ids from ``first`` to ``last``, inclusive."""
 
-    ``staged`` and ``earlier`` name parts sorted by caption_id: spellings, and the captions of
-    earlier plans, which are left out. Captions of the training set with an id above ``cutoff`` are
-    left out too. A row group of the parts has ``row_group`` rows, the last one of an item fewer.
+    id: str
+    first: str
+    last: str
+
+
+def id_ranges(count: int) -> list[IdRange]:
+    """Split all ids into ``count`` ranges of equal size; ids are hashes, so rows are even too."""
+    bounds = [IDS * number // count for number in range(count + 1)]
+    return [
+        IdRange(f"{number:06d}", f"{low:0{DIGITS}x}", f"{high - 1:0{DIGITS}x}")
+        for number, (low, high) in enumerate(pairwise(bounds))
+    ]
+
+
+def read_range(
+    store: Store, names: Sequence[str], columns: list[str], within: IdRange
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows with an id in the range, reading only the row groups that overlap it.
+
+    Files are read in parallel: each has few rows, and a store has high latency.
+    """
+
+    def read(name: str) -> pa.Table:
+        # A cache would fetch far more than the few row groups, which are read in one request.
+        with store.open(name, cache_type="none") as file:
+            parquet = pq.ParquetFile(file, pre_buffer=True)
+            table = parquet.read_row_groups(_groups(parquet.metadata, within), columns=columns)
+        ids = table["caption_id"]
+        inside = pc.and_(pc.greater_equal(ids, within.first), pc.less_equal(ids, within.last))
+        return table.filter(inside)
+
+    with ThreadPoolExecutor(READERS) as threads:
+        for table in threads.map(read, names):
+            yield from table.to_batches()
+
+
+def _groups(metadata: pq.FileMetaData, within: IdRange) -> list[int]:
+    groups = []
+    for number in range(metadata.num_row_groups):
+        first, last = id_bounds(metadata, number)
+        if first <= within.last and last >= within.first:
+            groups.append(number)
+    return groups
+
+
+def id_bounds(metadata: pq.FileMetaData, group: int) -> tuple[str, str]:
+    """Return the smallest and the largest id in a row group; caption_id is the first column."""
+    statistics = metadata.row_group(group).column(0).statistics
+    return statistics.min, statistics.max
+
+
+class GroupWork:
+    """Makes ``captions``, sorted, one row per distinct caption, from the spellings in a range.
+
+    ``staged``: parts with spellings; ``earlier``: parts with the captions of earlier plans, which
+    are omitted; both sorted by caption_id. Training captions with an id above ``cutoff`` are
+    omitted too. ``row_group``: rows per row group of the parts, except the last of an item.
     """
 
     def __init__(
@@ -54,8 +115,8 @@ class GroupWork:
         staged = read_range(self.store, self.staged, SPELLINGS.names, item)
         earlier = read_range(self.store, self.earlier, _IDS.names, item)
         batches = group(
-            pa.RecordBatchReader.from_batches(SPELLINGS, _as(SPELLINGS, staged)),
-            pa.RecordBatchReader.from_batches(_IDS, _as(_IDS, earlier)),
+            pa.RecordBatchReader.from_batches(SPELLINGS, _with_schema(SPELLINGS, staged)),
+            pa.RecordBatchReader.from_batches(_IDS, _with_schema(_IDS, earlier)),
             self.cutoff,
             self.row_group,
         )
@@ -64,16 +125,16 @@ class GroupWork:
             yield Output("captions", table, max(1, min(self.row_group, rows)))
 
 
-def cutoff(
+def find_cutoff(
     store: Store,
     staged: Sequence[str],
     earlier: Sequence[str],
     ranges: Iterable[IdRange],
     limit: int,
 ) -> str | None:
-    """The ``limit``-th smallest id of the training set's captions that no earlier plan has.
+    """Return the ``limit``-th smallest id of the training captions that no earlier plan has.
 
-    None where there are no more than that. Reads the ranges in order, as far as need be.
+    None if there are fewer. Reads the ranges in order until it is found.
     """
     left = limit
     for item in ranges:
@@ -94,14 +155,13 @@ def cutoff(
     return None
 
 
-def _as(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches under the schema itself: other files may describe its columns differently."""
+def _with_schema(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Return the batches with this schema: the metadata of their files may differ."""
     return (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in batches)
 
 
 def rechunk(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """The same captions in tables of exactly ``rows``, the last one, and those of PART_BYTES,
-    shorter."""
+    """Yield the captions in tables of ``rows`` rows; fewer in the last, and at PART_BYTES."""
     held: list[pa.Table] = []
     count = 0
     for batch in batches:

@@ -1,28 +1,38 @@
-"""Which files are read, and which of their columns."""
+"""Choose the input files and their columns, and pack them into units of reading.
 
-from collections.abc import Iterable, Sequence
+A long parquet file is split between row groups into several units; small files share one.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any
 
-from scanner.captions.batch import Contents
+import pydantic
+
+from scanner.captions.batch import Contents, Extent
 from scanner.captions.columns import NONE, ColumnOptions, Columns, resolve_all
 from scanner.captions.formats import inspect, why_not_read
 from scanner.captions.records import QuotingOption
 from scanner.captions.sidecars import ABOUT_TAR, IN_TABLE, reads_table, table_beside
 from scanner.errors import UserError
 from scanner.run import Plan
+from scanner.run.records import decode, encode
 from scanner.scan.config import ScanConfig
 from scanner.storage import Listing, Skipped
 
 READERS = 16
+SEGMENT_ROWS = 1 << 20
+UNIT_BYTES = 64 << 20
+UNIT_SEGMENTS = 64
 
 
 @dataclass(frozen=True)
 class Input:
-    """One file to read, with the columns chosen in it, or why there are none.
+    """One input file, with the chosen columns, or the problem if it cannot be read.
 
-    Without columns and without a problem it is empty. ``bytes`` as stored; ``row_groups``: the
-    rows of each, of a parquet file.
+    An empty file has neither. ``bytes``: stored size; ``row_groups``: rows of each row group of a
+    parquet file.
     """
 
     url: str
@@ -42,17 +52,16 @@ class Inputs:
 
 
 def choose_inputs(config: ScanConfig, earlier: Sequence[Plan] = ()) -> Inputs:
-    """The input files and their columns; ``earlier``: plans of the same run, whose files are left
-    out.
+    """Return the input files and their columns, without the files of ``earlier`` plans.
 
-    A file that cannot be read, or has no caption column, is kept as rejected. Raises UserError if
-    nothing matches or no file can be read, and as :func:`resolve_all` does.
+    A file that cannot be read, or has no caption column, is listed with its problem. Raises
+    UserError if nothing matches or no file can be read, and as :func:`resolve_all` does.
     """
     if config.captions_from:
         return Inputs()
     listing = Listing()
     listing.leave_out(item["url"] for plan in earlier for item in plan.inputs if "url" in item)
-    # A column that an earlier file had may be missing in all later ones.
+    # Columns of earlier files may be missing in all added files.
     earlier_columns = [one for plan in earlier for one in plan.columns.values()]
     named = ((one["key"], one["image_key"], *one["keep"]) for one in earlier_columns)
     known = {name for names in named for name in names if name}
@@ -63,7 +72,7 @@ def choose_inputs(config: ScanConfig, earlier: Sequence[Plan] = ()) -> Inputs:
     for is_reference, urls in ((False, config.captions), (True, config.reference)):
         files = listing.add(urls, why_not_read)
         contents = _inspect_all(files, config.quoting, listing.skipped)
-        inputs += _resolved(contents, options, is_reference, listing.files)
+        inputs += _resolve(contents, options, is_reference, listing.files)
     if inputs and not any(not item.problem and not item.is_reference for item in inputs):
         problems = "; ".join(f"{item.url}: {item.problem}" for item in inputs[:3])
         raise UserError(f"no input file can be read: {problems}")
@@ -73,62 +82,64 @@ def choose_inputs(config: ScanConfig, earlier: Sequence[Plan] = ()) -> Inputs:
 def _inspect_all(
     urls: Sequence[str], quoting: QuotingOption, skipped: Skipped
 ) -> dict[str, Contents | UserError]:
-    """What each file holds, or why it cannot be read; of a table and a tar of the same name only
-    what is read."""
-    beside = {tar: table for tar in urls if (table := table_beside(tar)) in set(urls)}
-    found = _inspect([url for url in urls if url not in beside], quoting)
+    """Inspect the files; of a table and a tar of the same name, only the one that is read.
+
+    The error stands for a file that cannot be read.
+    """
+    tables = {tar: table for tar in urls if (table := table_beside(tar)) in set(urls)}
+    contents = _inspect([url for url in urls if url not in tables], quoting)
 
     def choose(tar: str) -> bool | None:
-        table, contents = beside[tar], found[beside[tar]]
-        if isinstance(contents, UserError):
+        table, one = tables[tar], contents[tables[tar]]
+        if isinstance(one, UserError):
             return None
-        return reads_table(table, contents.columns, tar)
+        return reads_table(table, one.columns, tar)
 
     with ThreadPoolExecutor(READERS) as threads:
-        choices = dict(zip(beside, threads.map(choose, beside), strict=True))
+        choices = dict(zip(tables, threads.map(choose, tables), strict=True))
     for tar, is_table in choices.items():
         if is_table:
             skipped.add(IN_TABLE, tar)
         elif is_table is not None:
-            skipped.add(ABOUT_TAR, beside[tar])
-            del found[beside[tar]]
-    found |= _inspect([tar for tar, is_table in choices.items() if not is_table], quoting)
-    return {url: found[url] for url in urls if url in found}
+            skipped.add(ABOUT_TAR, tables[tar])
+            del contents[tables[tar]]
+    contents |= _inspect([tar for tar, is_table in choices.items() if not is_table], quoting)
+    return {url: contents[url] for url in urls if url in contents}
 
 
 def _inspect(urls: Sequence[str], quoting: QuotingOption) -> dict[str, Contents | UserError]:
-    def look(url: str) -> Contents | UserError:
+    def inspect_one(url: str) -> Contents | UserError:
         try:
             return inspect(url, quoting)
         except UserError as error:
             return error
 
     with ThreadPoolExecutor(READERS) as threads:
-        return dict(zip(urls, threads.map(look, urls), strict=True))
+        return dict(zip(urls, threads.map(inspect_one, urls), strict=True))
 
 
-def _resolved(
-    found: dict[str, Contents | UserError],
+def _resolve(
+    contents: dict[str, Contents | UserError],
     options: ColumnOptions,
     is_reference: bool,
     sizes: dict[str, int],
 ) -> list[Input]:
-    """The inputs, in order, with the columns to read."""
+    """Return the inputs in order, with the columns to read."""
     readable = {
         url: one
-        for url, one in found.items()
+        for url, one in contents.items()
         if isinstance(one, Contents) and (one.columns or one.is_open)
     }
     if is_reference:
         # Reference files need not have the training set's columns, only captions.
-        options = _of_references(options, readable.values())
+        options = _reference_options(options, readable.values())
     columns = resolve_all(readable, options)
     inputs = []
-    for url, one in found.items():
+    for url, one in contents.items():
         chosen = columns.get(url)
         if isinstance(one, Contents) and isinstance(chosen, Columns):
             chosen = replace(chosen, quoting=one.quoting, fallback=one.fallback)
-        problem = next((one for one in (found[url], chosen) if isinstance(one, UserError)), "")
+        problem = next((one for one in (contents[url], chosen) if isinstance(one, UserError)), "")
         inputs.append(
             Input(
                 url,
@@ -142,18 +153,101 @@ def _resolved(
     return inputs
 
 
-def _of_references(options: ColumnOptions, files: Iterable[Contents]) -> ColumnOptions:
-    """The options without the columns that no reference file has."""
-    there = {NONE, *(name.lower() for file in files for name in file.columns)}
+def _reference_options(options: ColumnOptions, files: Iterable[Contents]) -> ColumnOptions:
+    """Return the options without the columns that no reference file has."""
+    existing = {NONE, *(name.lower() for file in files for name in file.columns)}
 
-    def named(name: str | None) -> str | None:
-        return name if name and name.lower() in there else None
+    def if_existing(name: str | None) -> str | None:
+        return name if name and name.lower() in existing else None
 
-    keep = None if options.keep is None else tuple(filter(named, options.keep))
+    keep = None if options.keep is None else tuple(filter(if_existing, options.keep))
     return replace(
         options,
-        caption=named(options.caption),
-        key=named(options.key),
-        image_key=named(options.image_key),
+        caption=if_existing(options.caption),
+        key=if_existing(options.key),
+        image_key=if_existing(options.image_key),
         keep=keep,
     )
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A file, or an extent of a parquet file, with the columns to read or the problem.
+
+    An empty file has neither.
+    """
+
+    url: str
+    is_reference: bool
+    columns: Columns | None
+    extent: Extent | None = None
+    problem: str = ""
+
+
+# Versions before 0.2 called them pieces.
+_SEGMENTS = pydantic.Field(validation_alias=pydantic.AliasChoices("segments", "pieces"))
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The segments that one task reads and commits together."""
+
+    id: str
+    segments: Annotated[tuple[Segment, ...], _SEGMENTS]
+
+
+@dataclass(frozen=True)
+class FrozenInputs:
+    """The units to read, the columns to copy to samples, and the skipped files.
+
+    Stored by the first driver for all others.
+    """
+
+    keep: tuple[str, ...]
+    units: tuple[Unit, ...]
+    skipped: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        return encode(asdict(self))
+
+    @classmethod
+    def from_json(cls, name: str, data: bytes) -> "FrozenInputs":
+        return decode(name, data, cls)
+
+
+def pack_units(inputs: Sequence[Input]) -> tuple[Unit, ...]:
+    """Pack the inputs into units, in order."""
+    units: list[list[Segment]] = []
+    held = 0
+    for item in inputs:
+        for segment, size in _segments(item):
+            if not units or held + size > UNIT_BYTES or len(units[-1]) == UNIT_SEGMENTS:
+                units.append([])
+                held = 0
+            units[-1].append(segment)
+            held += size
+    return tuple(Unit(f"{number:06d}", tuple(unit)) for number, unit in enumerate(units))
+
+
+def split_unit(unit: Unit) -> tuple[Unit, ...]:
+    """Return one unit per segment of a unit."""
+    return tuple(
+        Unit(f"{unit.id}-{number:02d}", (segment,)) for number, segment in enumerate(unit.segments)
+    )
+
+
+def _segments(item: Input) -> Iterator[tuple[Segment, int]]:
+    """Yield the segments of a file, with their approximate sizes in bytes."""
+    total = sum(item.row_groups)
+    if total <= SEGMENT_ROWS:
+        yield Segment(item.url, item.is_reference, item.columns, None, item.problem), item.bytes
+        return
+    first, start, rows = 0, 0, 0
+    for number, size in enumerate(item.row_groups):
+        rows += size
+        last = number + 1 == len(item.row_groups)
+        if last or rows + item.row_groups[number + 1] > SEGMENT_ROWS:
+            extent = Extent(first, number + 1, start)
+            segment = Segment(item.url, item.is_reference, item.columns, extent)
+            yield segment, item.bytes * rows // total
+            first, start, rows = number + 1, start + rows, 0

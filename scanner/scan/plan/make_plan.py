@@ -1,27 +1,41 @@
 """From input files to a plan: samples, distinct captions and slices, written to the run.
 
-What is to be read is frozen first, so that whoever drives, and however often, comes to the same
-plan.
+The inputs are frozen first: every driver, and every rerun, makes the same plan.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from scanner.cluster import InProcess, Item, Outcome, Resources, Work, execute
 from scanner.errors import UserError
-from scanner.run import Commit, Plan, Slice
+from scanner.run import Commit, Commits, Output, Plan, Slice
 from scanner.run.directory import planning_folder
-from scanner.scan.plan.chunk import COUNTED, Canonical
-from scanner.scan.plan.inputs import Input, Inputs
-from scanner.scan.plan.ranges import id_bounds
-from scanner.scan.plan.stages import APART, Execute, execute_here, group_ranges, read_units
-from scanner.scan.plan.units import Reading, cut
+from scanner.scan.plan.chunk import COUNTS, Canonical, unreadable_reject
+from scanner.scan.plan.grouping import GroupWork, find_cutoff, id_bounds, id_ranges
+from scanner.scan.plan.inputs import FrozenInputs, Input, Inputs, Unit, pack_units, split_unit
+from scanner.scan.plan.reading import ReadWork, spellings_kind
 from scanner.storage import Store
 
 READERS = 16
+# Bounds of a range of caption ids, which is read as a whole: rows, and bytes of long captions.
+RANGE_ROWS = 1 << 20
+RANGE_BYTES = 64 << 20
+# The folder of segments that are read one by one, after their unit has failed.
+APART = "apart"
+ONE_CORE = Resources(None, cpus=1.0, gpus=0)
+# Runs the items that are not committed yet.
+Execute = Callable[[Commits, Sequence[Item], Callable[[], Work]], Outcome]
+
+
+def execute_here(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
+    """Run the items that are not committed yet in this process, whatever their number."""
+    in_process = InProcess[Item](lambda _: True)
+    return execute(commits, items, make_work, ONE_CORE, in_process=in_process)
 
 
 def make_plan(
@@ -35,30 +49,30 @@ def make_plan(
 ) -> Plan:
     """Read the inputs, write samples, rejects and captions, and describe them.
 
-    ``make_canonical`` (picklable) makes the model's normalisation, ``slice_rows`` gives the slice
-    size for a number of captions, ``execute`` runs the work. ``earlier``: plans of the same run,
-    whose captions are not planned again. What is done is kept in the folder of this generation:
-    planning goes on where it stopped, with the inputs it began with. Memory does not grow with
-    the data. Raises UserError where there is no caption at all, or captions cannot be grouped.
+    ``make_canonical``: picklable, makes the model's normalization; ``slice_rows``: number of
+    captions → captions per slice; ``execute``: runs the work; ``earlier``: plans of the same run,
+    whose captions are not planned again. Progress is committed in the folder of this generation:
+    a rerun resumes with the inputs of the first call. Memory does not grow with the data.
+    Raises UserError if there are no captions, or captions cannot be grouped.
     """
     folder = planning_folder(len(earlier))
-    reading = _freeze(inputs, store, folder, earlier)
-    read = read_units(reading, store, make_canonical, execute, folder)
-    files = _files(read)
-    counts = {name: sum(file[name] for file in files) for name in COUNTED}
+    frozen = _freeze(inputs, store, folder, earlier)
+    read = read_units(frozen, store, make_canonical, execute, folder)
+    files = _sum_files(read)
+    counts = {name: sum(file[name] for file in files) for name in COUNTS}
     counts["reference_samples"] = sum(file["samples"] for file in files if file["is_reference"])
     counts["rejected_files"] = sum(file["unreadable"] for file in files)
     if counts["samples"] == 0:
         reason = _first_reason(store, read)
-        _forget(store, folder)
+        _reset(store, folder)
         raise UserError(
             f"no captions in {', '.join(file['url'] for file in files[:3])}: {counts['rows']} "
             f"rows, {counts['rejects']} of them rejected {reason}"
         )
     grouped = group_ranges(read, store, slice_rows, limit, execute, folder, earlier)
     captions = _paths(grouped, "captions")
-    slices = slices_of(store, captions, sum(len(plan.slices) for plan in earlier))
-    pieces = [piece for unit in reading.units for piece in unit.pieces]
+    slices = list_slices(store, captions, sum(len(plan.slices) for plan in earlier))
+    segments = [segment for unit in frozen.units for segment in unit.segments]
     return Plan(
         inputs=tuple(files),
         samples=_paths(read, "samples"),
@@ -66,15 +80,15 @@ def make_plan(
         rejects=_paths(read, "rejects"),
         slices=tuple(slices),
         counts={**counts, "captions": sum(item.rows for item in slices)},
-        columns={piece.url: vars(piece.columns) for piece in pieces if piece.columns},
-        skipped=reading.skipped,
+        columns={segment.url: vars(segment.columns) for segment in segments if segment.columns},
+        skipped=frozen.skipped,
     )
 
 
-def slices_of(store: Store, captions: Sequence[str], first: int = 0) -> list[Slice]:
-    """A slice for each row group of captions files, numbered from ``first``."""
+def list_slices(store: Store, captions: Sequence[str], first: int = 0) -> list[Slice]:
+    """Return one slice per row group of the captions files, numbered from ``first``."""
 
-    def look(name: str) -> list[tuple[str, str, str, int]]:
+    def read_groups(name: str) -> list[tuple[str, str, str, int]]:
         with store.open(name) as file:
             metadata = pq.read_metadata(file)
         return [
@@ -83,24 +97,26 @@ def slices_of(store: Store, captions: Sequence[str], first: int = 0) -> list[Sli
         ]
 
     with ThreadPoolExecutor(READERS) as threads:
-        found = [group for groups in threads.map(look, captions) for group in groups]
-    return [Slice(f"{first + number:06d}", *group) for number, group in enumerate(found)]
+        row_groups = [group for groups in threads.map(read_groups, captions) for group in groups]
+    return [Slice(f"{first + number:06d}", *group) for number, group in enumerate(row_groups)]
 
 
-def _freeze(inputs: Inputs, store: Store, folder: str, earlier: Sequence[Plan]) -> Reading:
-    """What is read, as the first driver saw it."""
+def _freeze(inputs: Inputs, store: Store, folder: str, earlier: Sequence[Plan]) -> FrozenInputs:
+    """Return the inputs as the first driver found them; creates inputs.json if absent."""
     name = f"{folder}/inputs.json"
     if not store.exists(name):
-        kept = _keep(inputs.files, earlier)
-        reading = Reading(kept, cut(inputs.files), inputs.skipped.to_json())
-        if store.create(name, reading.to_json()):
-            return reading
-    return Reading.from_json(store.location(name), store.read(name))
+        kept = _keep_columns(inputs.files, earlier)
+        frozen = FrozenInputs(kept, pack_units(inputs.files), inputs.skipped.to_json())
+        if store.create(name, frozen.to_json()):
+            return frozen
+    return FrozenInputs.from_json(store.location(name), store.read(name))
 
 
-def _keep(inputs: Sequence[Input], earlier: Sequence[Plan]) -> tuple[str, ...]:
-    """The columns carried along, as the first file that has one spells it; all samples of a run
-    have the same."""
+def _keep_columns(inputs: Sequence[Input], earlier: Sequence[Plan]) -> tuple[str, ...]:
+    """Return the columns to copy to samples, the same for all plans of a run.
+
+    Each has the spelling of the first file that has it.
+    """
     if earlier:
         kept = [name for plan in earlier for one in plan.columns.values() for name in one["keep"]]
     else:
@@ -111,16 +127,16 @@ def _keep(inputs: Sequence[Input], earlier: Sequence[Plan]) -> tuple[str, ...]:
     return tuple(spelt.values())
 
 
-def _files(read: Sequence[Commit]) -> list[dict[str, Any]]:
-    """What was counted in each file, the pieces of one together."""
+def _sum_files(read: Sequence[Commit]) -> list[dict[str, Any]]:
+    """Return the counts of each file, summed over its segments."""
     files: dict[tuple[str, bool], dict[str, Any]] = {}
     for commit in read:
-        for piece in commit.notes["files"]:
-            file = files.setdefault((piece["url"], piece["is_reference"]), piece)
-            if file is not piece:
-                file.update({name: file[name] + piece[name] for name in COUNTED})
-                file["unreadable"] = file["unreadable"] or piece["unreadable"]
-                file["notes"] = dict(Counter(file["notes"]) + Counter(piece["notes"]))
+        for segment in commit.notes["files"]:
+            file = files.setdefault((segment["url"], segment["is_reference"]), segment)
+            if file is not segment:
+                file.update({name: file[name] + segment[name] for name in COUNTS})
+                file["unreadable"] = file["unreadable"] or segment["unreadable"]
+                file["notes"] = dict(Counter(file["notes"]) + Counter(segment["notes"]))
     return list(files.values())
 
 
@@ -135,9 +151,101 @@ def _first_reason(store: Store, read: Sequence[Commit]) -> str:
     return ""
 
 
-def _forget(store: Store, folder: str) -> None:
-    """Begin anew next time: the user is going to mend the input files."""
+def _reset(store: Store, folder: str) -> None:
+    """Remove the progress of planning: the user has to correct the input files first."""
     for stage in ("read", APART):
         for name in store.names(f"{folder}/{stage}"):
             store.remove(name)
     store.remove(f"{folder}/inputs.json")
+
+
+def read_units(
+    frozen: FrozenInputs,
+    store: Store,
+    make_canonical: Callable[[], Canonical],
+    execute: Execute,
+    folder: str,
+) -> list[Commit]:
+    """Read all units and return their commits.
+
+    A unit that fails is read again segment by segment, to reject only the segments that fail.
+    """
+    commits = Commits(store, f"{folder}/read")
+    make_work = partial(ReadWork, make_canonical, frozen.keep, folder)
+    failed = execute(commits, frozen.units, make_work).failed
+    for unit in frozen.units:
+        if unit.id in failed and len(unit.segments) > 1:
+            commits.commit(unit.id, (), notes={"files": [], "apart": True})
+        elif unit.id in failed:
+            _reject_unit(commits, unit, failed[unit.id])
+    unit_commits = commits.of(unit.id for unit in frozen.units)
+    units_apart = {
+        unit.id: split_unit(unit)
+        for unit, commit in zip(frozen.units, unit_commits, strict=True)
+        if commit.notes.get("apart")
+    }
+    if not units_apart:
+        return unit_commits
+    commits = Commits(store, f"{folder}/{APART}")
+    single_units = [unit for units in units_apart.values() for unit in units]
+    failed = execute(commits, single_units, make_work).failed
+    for unit in single_units:
+        if unit.id in failed:
+            _reject_unit(commits, unit, failed[unit.id])
+    by_id = {commit.slice: commit for commit in commits.of(unit.id for unit in single_units)}
+    return [
+        one
+        for commit in unit_commits
+        for one in [by_id[unit.id] for unit in units_apart.get(commit.slice, ())] or [commit]
+    ]
+
+
+def _reject_unit(commits: Commits, unit: Unit, reason: str) -> None:
+    outputs = [
+        Output("rejects", unreadable_reject(segment.url, reason)) for segment in unit.segments
+    ]
+    zeros = {**dict.fromkeys(COUNTS, 0), "unreadable": True, "notes": {}}
+    files = [
+        {"url": segment.url, "is_reference": segment.is_reference, **zeros}
+        for segment in unit.segments
+    ]
+    commits.commit(unit.id, outputs, notes={"files": files})
+
+
+def group_ranges(
+    read: Sequence[Commit],
+    store: Store,
+    slice_rows: Callable[[int], int],
+    limit: int | None,
+    execute: Execute,
+    folder: str,
+    earlier: Sequence[Plan],
+) -> list[Commit]:
+    """Group all ranges of caption ids and return their commits.
+
+    Raises UserError if a range cannot be grouped.
+    """
+    parts = [part for commit in read for part in commit.parts]
+    parts = [part for part in parts if part.kind == spellings_kind(folder)]
+    staged = [part.path for part in parts]
+    rows = sum(part.rows for part in parts)
+    known = [name for plan in earlier for name in plan.captions]
+    known_rows = sum(plan.counts["captions"] for plan in earlier)
+    size = sum(commit.notes.get("long_bytes", 0) for commit in read)
+    ranges = id_ranges(1 + max((rows + known_rows) // RANGE_ROWS, size // RANGE_BYTES))
+    highest = None if limit is None else find_cutoff(store, staged, known, ranges, limit)
+    if highest and not any(
+        file["is_reference"] for commit in read for file in commit.notes["files"]
+    ):
+        ranges = [item for item in ranges if item.first <= highest]
+    make_work = partial(GroupWork, store, staged, known, highest, slice_rows(rows))
+    commits = Commits(store, f"{folder}/group")
+    failed = execute(commits, ranges, make_work).failed
+    if failed:
+        name, reason = next(iter(failed.items()))
+        raise UserError(
+            f"{store.url}: {len(failed)} of {len(ranges)} ranges of caption ids cannot be grouped "
+            f"({folder}/group/{name}: {reason}); progress is kept: fix the cause and rerun "
+            "the same command"
+        )
+    return commits.of(item.id for item in ranges)

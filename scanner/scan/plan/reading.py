@@ -11,8 +11,8 @@ from scanner.captions.batch import Batch, Values
 from scanner.captions.formats import UnreadableFile, read
 from scanner.cluster.work import Result
 from scanner.run import Output
-from scanner.scan.plan.chunk import COUNTED, Canonical, Chunk, unreadable
-from scanner.scan.plan.units import Piece, Unit
+from scanner.scan.plan.chunk import COUNTS, Canonical, Chunk, unreadable_reject
+from scanner.scan.plan.inputs import Segment, Unit
 from scanner.storage import is_transient
 
 REASON_CHARACTERS = 200
@@ -20,12 +20,12 @@ LONG_BYTES = 4096
 
 
 class ReadWork:
-    """Reads units (of :mod:`scanner.scan.plan.units`) in bounded memory.
+    """Reads units (of :mod:`scanner.scan.plan.inputs`) in bounded memory.
 
-    Tables: ``samples``, ``rejects``, and ``FOLDER/spellings``, one row a way to write a caption in
-    a chunk of rows, sorted by caption_id. Notes: ``files``, what was counted in each piece, with
-    ``unreadable`` where its end could not be read, and ``notes`` on its data; ``long_bytes``,
-    of captions that are longer than usual. ``make_canonical`` makes the model's normalisation.
+    Tables: ``samples``, ``rejects``, and ``FOLDER/spellings``, one row per spelling of a caption in
+    a chunk of rows, sorted by caption_id. Notes: ``files``, the counts of each segment, whether it
+    is ``unreadable`` (not read to its end), and ``notes`` on its data; ``long_bytes``, total size
+    of long captions. ``make_canonical`` makes the model's normalization.
     """
 
     def __init__(
@@ -43,59 +43,59 @@ class ReadWork:
 
     def finish(self, computed: Unit) -> Result:
         notes: dict[str, Any] = {"files": [], "long_bytes": 0}
-        return Result(self._counted(computed, notes), notes)
+        return Result(self._measure_long(computed, notes), notes)
 
-    def _counted(self, unit: Unit, notes: dict[str, Any]) -> Iterator[Output]:
+    def _measure_long(self, unit: Unit, notes: dict[str, Any]) -> Iterator[Output]:
         for output in self._outputs(unit, notes["files"]):
             notes["long_bytes"] += _long_bytes(output.table) if output.kind == self.staged else 0
             yield output
 
     def _outputs(self, unit: Unit, files: list[dict[str, Any]]) -> Iterator[Output]:
         chunk = Chunk(self.keep)
-        for piece in unit.pieces:
-            counts = dict.fromkeys(COUNTED, 0)
+        for segment in unit.segments:
+            counts = dict.fromkeys(COUNTS, 0)
             notes: Counter[str] = Counter()
-            unfilled = set(piece.columns.carried) if piece.columns else set()
-            problem = piece.problem
+            unfilled = set(segment.columns.carried) if segment.columns else set()
+            problem = segment.problem
             try:
-                columns = piece.columns
+                columns = segment.columns
                 names = columns.names if columns else []
                 quoting = columns.quoting if columns else None
-                for batch in read(piece.url, names, piece.extent, quoting) if columns else ():
+                for batch in read(segment.url, names, segment.extent, quoting) if columns else ():
                     notes.update(batch.notes)
                     unfilled = {name for name in unfilled if batch.is_all_null(name)}
                     if batch.rows or batch.bad:
-                        self._take(chunk, piece, batch, counts)
-                    if chunk.full:
+                        self._add(chunk, segment, batch, counts)
+                    if chunk.is_full:
                         yield from chunk.outputs(self.staged)
                         chunk = Chunk(self.keep)
             except UnreadableFile as error:
                 problem = str(error)
-            if counts["samples"] and piece.extent is None:
-                # A mistyped name, say, of a column that later rows might have had.
-                nulls = "rows, in all of which {} is null (or no column at all)"
+            if counts["samples"] and segment.extent is None:
+                # Possibly a mistyped column name.
+                nulls = "rows, in all of which {} is null (or not a column)"
                 notes.update({nulls.format(name): counts["rows"] for name in unfilled})
             if problem:
-                chunk.rejects.append(unreadable(piece.url, problem))
-            record = {"url": piece.url, "is_reference": piece.is_reference, **counts}
+                chunk.rejects.append(unreadable_reject(segment.url, problem))
+            record = {"url": segment.url, "is_reference": segment.is_reference, **counts}
             files.append({**record, "unreadable": bool(problem), "notes": dict(notes)})
         yield from chunk.outputs(self.staged)
 
-    def _take(self, chunk: Chunk, piece: Piece, batch: Batch, counts: dict[str, int]) -> None:
-        """Have a chunk take a batch; a row whose values cannot be converted becomes a reject."""
+    def _add(self, chunk: Chunk, segment: Segment, batch: Batch, counts: dict[str, int]) -> None:
+        """Add a batch to a chunk; rows whose values cannot be converted become rejects."""
         try:
-            chunk.take(piece, batch, counts, self.canonical)
+            chunk.add(segment, batch, counts, self.canonical)
         except Exception as error:
             if is_transient(error) or not batch.rows:
                 raise
             if len(batch.rows) > 1:
                 for half in batch.halves():
-                    self._take(chunk, piece, half, counts)
+                    self._add(chunk, segment, half, counts)
                 return
             reason = f"bad row: {type(error).__name__}: {str(error)[:REASON_CHARACTERS]}"
             bad = [*batch.bad, (batch.rows[0], reason)]
             nothing: dict[str, Values] = {name: [] for name in batch.columns}
-            chunk.take(piece, Batch([], nothing, bad), counts, self.canonical)
+            chunk.add(segment, Batch([], nothing, bad), counts, self.canonical)
 
 
 def _long_bytes(spellings: pa.Table) -> int:

@@ -23,7 +23,7 @@ from scanner.mitigation import mitigate
 from scanner.models import ModelSpec, canonical, find_model, load_tokenizer
 from scanner.query import open_run
 from scanner.scan.config import ScanConfig
-from scanner.scan.record import options_record
+from scanner.scan.opening import options_record
 from scanner.testbed import labels
 from scanner.testbed.files import TRAIN
 from tests.curation.runs import loudness, make_run

@@ -2,9 +2,8 @@ import pytest
 
 from scanner.captions.batch import Extent
 from scanner.captions.columns import Columns
-from scanner.scan.plan import units
-from scanner.scan.plan.inputs import Input
-from scanner.scan.plan.units import Piece, Reading, cut
+from scanner.scan.plan import inputs
+from scanner.scan.plan.inputs import FrozenInputs, Input, Segment, pack_units
 
 COLUMNS = Columns("caption", None, None, ("url",), quoting="needed", fallback="txt")
 
@@ -14,7 +13,7 @@ def _file(name: str, size: int = 1, row_groups: tuple[int, ...] = ()) -> Input:
 
 
 def _names(inputs: list[Input]) -> list[list[str]]:
-    return [[piece.url for piece in unit.pieces] for unit in cut(inputs)]
+    return [[segment.url for segment in unit.segments] for unit in pack_units(inputs)]
 
 
 def test_small_files_share_a_unit_up_to_its_size_and_number() -> None:
@@ -27,9 +26,9 @@ def test_small_files_share_a_unit_up_to_its_size_and_number() -> None:
 
 
 def test_a_long_parquet_file_is_cut_between_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(units, "PIECE_ROWS", 10)
-    (unit,) = cut([_file("a", 30, (4, 4, 4, 15, 1, 2)), _file("b", 1, (5, 5))])
-    assert [(piece.url, piece.extent) for piece in unit.pieces] == [
+    monkeypatch.setattr(inputs, "SEGMENT_ROWS", 10)
+    (unit,) = pack_units([_file("a", 30, (4, 4, 4, 15, 1, 2)), _file("b", 1, (5, 5))])
+    assert [(segment.url, segment.extent) for segment in unit.segments] == [
         ("a", Extent(0, 2, 0)),
         ("a", Extent(2, 3, 8)),
         ("a", Extent(3, 4, 12)),
@@ -43,7 +42,14 @@ def test_units_are_numbered_and_survive_json() -> None:
         _file("a", 70 << 20, (1 << 20, 1 << 20)),
         Input("b", True, None, "ValueError: damaged"),
     ]
-    reading = Reading(("url",), cut(inputs))
-    assert [unit.id for unit in reading.units] == ["000000", "000001"]
-    assert reading.units[1].pieces[1] == Piece("b", True, None, None, "ValueError: damaged")
-    assert Reading.from_json("inputs.json", reading.to_json()) == reading
+    frozen = FrozenInputs(("url",), pack_units(inputs))
+    assert [unit.id for unit in frozen.units] == ["000000", "000001"]
+    assert frozen.units[1].segments[1] == Segment("b", True, None, None, "ValueError: damaged")
+    assert FrozenInputs.from_json("inputs.json", frozen.to_json()) == frozen
+
+
+def test_inputs_frozen_before_0_2_are_read() -> None:
+    frozen = FrozenInputs(("url",), pack_units([_file("a")]))
+    before = frozen.to_json().replace(b'"segments"', b'"pieces"')
+    assert b'"pieces"' in before
+    assert FrozenInputs.from_json("inputs.json", before) == frozen

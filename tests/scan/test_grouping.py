@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.scan.plan.ranges import IdRange, id_ranges, read_range
+from scanner.scan.plan.grouping import IdRange, id_ranges, read_range
 from scanner.storage import Store
 
 
@@ -18,7 +18,7 @@ def test_ranges_hold_every_id_once(count: int) -> None:
     assert [item.id for item in ranges] == sorted({item.id for item in ranges})
 
 
-def test_a_range_is_read_of_all_files_and_of_few_row_groups(
+def test_a_range_is_read_from_few_row_groups_of_all_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for part in range(2):
@@ -35,6 +35,6 @@ def test_a_range_is_read_of_all_files_and_of_few_row_groups(
     )
     within = IdRange("0", f"{30:032x}", f"{43:032x}")
     batches = read_range(Store(str(tmp_path)), ["0", "1"], ["caption_id"], within)
-    found = [int(text, 16) for batch in batches for text in batch["caption_id"].to_pylist()]
-    assert found == [*range(30, 43, 2), *range(31, 44, 2)]
+    ids = [int(text, 16) for batch in batches for text in batch["caption_id"].to_pylist()]
+    assert ids == [*range(30, 43, 2), *range(31, 44, 2)]
     assert taken == [[3, 4], [3, 4]]
