@@ -90,7 +90,7 @@ class Forwards:
         return self._noise[seed]
 
     def empty(self, seed: int, time: int) -> Tensor:
-        """Return ε_∅ (1, C, h, w) of the initial noise at a timestep; cache the shared prefix too."""
+        """Return ε_∅ (1, C, h, w) of the initial noise at a timestep; cache the shared prefix."""
         if (seed, time) not in self._empty:
             with record_prefix(self.model.unet) as prefix:
                 noise = self.model.predict_noise(self.initial_noise(seed), time, self._no_caption())
