@@ -100,8 +100,8 @@ def _shapes(model: DiffusionModel) -> set[tuple[int, int, int]]:
 def _layer(
     shape: tuple[int, int, int], dtype: str, kernels: dict[str, Attend], options: Options
 ) -> dict[str, Any]:
-    """One shape: milliseconds of the plain, the fused and torch's attention (without statistics),
-    and how far the fused one is from the plain."""
+    """Time one shape: milliseconds of the plain, the fused and torch's attention (no statistics),
+    and the difference between the fused and the plain one."""
     (positions, heads, width), device = shape, torch.device(options.device)
     q, k, v = (
         torch.randn(options.batch, length, heads, width, device=device).to(DTYPES[dtype])

@@ -15,61 +15,61 @@ from scanner.evidence.verify.thresholds import Thresholds
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyConfig(ActorOptions):
-    """What to generate from, how, and what to compare with; a field's docstring is its help."""
+    """Options of generating and comparing images; a field's docstring is its help."""
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
     top: int = 100
-    """How many captions, the first of the ranking."""
+    """Number of captions to verify, from the top of the ranking."""
     captions: str | None = None
-    """Instead of the ranking, a file of captions: text with one a line, or csv, tsv, jsonl or
-    parquet with a column caption_id or captions; captions that the run does not have too."""
+    """File of captions to verify instead of the ranking: text with one per line, or csv, tsv,
+    jsonl or parquet with a column caption_id or captions. Captions need not be in the run."""
     by: str | None = None
-    """The signal that ranks, as in memscan rank."""
+    """Signal to rank by, as in memscan rank."""
     where: str = "true"
-    """A SQL predicate on the view ranked, as in memscan rank."""
+    """SQL predicate on the view ranked, as in memscan rank."""
     out: str | None = None
     """Where pictures and measures are kept; RUN/verdicts/ID (with --mitigate RUN/mitigated/ID) by
     default, where ID names captions and settings. The verdicts themselves always join the run;
     a report shows pictures kept elsewhere only with its --input-root."""
     seeds: int = 4
-    """Pictures a caption, each from its own initial noise; at least 2."""
+    """Number of images per caption, each from a different initial noise; at least 2."""
     steps: int | None = None
-    """Steps of the DDIM schedule; the run's own by default."""
+    """Steps of the DDIM schedule; by default the run's."""
     guidance: float | None = None
-    """Guidance scale, above 1; the run's own by default."""
+    """Guidance scale, above 1; by default the run's."""
     images: str | None = None
     """Where a sample's training image is, a template over columns of samples such as
     s3://bucket/{key}.jpg; by default a parquet's image column, or the tar it came from."""
     image_column: str | None = None
     """The parquet column with the image; found by its name (image, jpg, png …)."""
     input_root: tuple[str, ...] = ()
-    """Also take training images from files below this directory or URL, beside those below what
-    the scan's --captions named; repeat it, or list several."""
+    """Directory or URL below which to read training images, in addition to the locations given to
+    the scan's --captions; repeat the flag or list several."""
     references: int = 4
-    """At most so many different training images of a caption are compared."""
+    """Maximum number of different training images to compare per caption."""
     embedding: str | None = None
     """A copy-detection embedding, such as SSCD: a TorchScript (.pt) or ONNX (.onnx) file or URL."""
     embedding_sha256: str | None = None
     """The SHA-256 of that file, without which it is not run."""
     thresholds: Thresholds = field(default_factory=Thresholds)
-    """Where a verdict begins."""
+    """Thresholds of the verdicts."""
     mitigate: bool = False
-    """Generate with mitigation on, and tell how the verdicts change. They join the run as the view
-    mitigated; those in verdicts stay as they are."""
+    """Generate with mitigation, and report how the verdicts change. The new verdicts are added to
+    the run as the view mitigated; the view verdicts is unchanged."""
     mitigation: Mitigation = field(default_factory=Mitigation)
-    """How strong --mitigate is."""
+    """Strength of --mitigate."""
     model: str | None = None
-    """Another model to generate with, named as for memscan scan; the run's own by default."""
+    """Model to generate with, in any form that memscan scan takes; by default the run's."""
     revision: str | None = None
-    """That model's revision on the hub; the run's own by default."""
+    """Revision of that model on the hub; by default the run's."""
     dtype: str = "run"
-    """float32, float16, bfloat16, auto (float16 on cuda and float32 on the cpu), or run: as the
-    scan was asked."""
+    """float32, float16, bfloat16, auto (float16 on cuda, float32 on the cpu), or run (as given to
+    the scan)."""
     device: str = "auto"
-    """cuda or cpu; cuda where there is one."""
+    """cuda, cpu, or auto (cuda if available)."""
     batch_size: int | None = None
-    """Pictures made at once, 16 by default; halved when the device runs out of memory."""
+    """Images generated at once, 16 by default; halved when the device runs out of memory."""
     single_writer: bool = False
     """Allow a store that cannot create a file only if it is absent; one command at a time then."""
     json: bool = False
@@ -78,7 +78,7 @@ class VerifyConfig(ActorOptions):
     """A TOML file with the same names; flags win."""
 
     def check(self) -> None:
-        """Raises UsageError for what no default can mend."""
+        """Raise UsageError for values out of range and options that conflict."""
         if self.seeds < 2:
             raise UsageError(f"--seeds {self.seeds}: agreement across seeds needs at least 2")
         for flag, value in (
