@@ -48,7 +48,7 @@ def warn_of_style(evaluation: dict[str, Any] | None, prefix: str = "") -> None:
         warn(
             f"{prefix}text features alone (text_combination) predict the labels, and the "
             "signals are not significantly better: the two groups of labelled captions differ in "
-            "style, so this is no evidence of memorization; label captions of one style"
+            "style, so this is not evidence of memorization; label captions of one style"
         )
 
 

@@ -1,4 +1,4 @@
-"""Measure speed and FLOPs on this machine, against the plain way in one run.
+"""Measure speed and FLOPs on this machine, against a baseline in the same run.
 
 Parts: --model times each profile against plain forwards; --pipeline everything in a scan except the
 forwards; --planning reading and grouping of captions; --sql named queries on a large run. By
@@ -73,7 +73,7 @@ class BenchConfig:
     parity_captions: int = 64
     """Number of captions whose scores --acceptance compares."""
     time_limit: float = 440.0
-    """Seconds after which --acceptance begins no further part."""
+    """Seconds after which --acceptance starts no further part."""
     json: bool = False
     """Print as JSON."""
 
@@ -88,12 +88,12 @@ def _bench(config: BenchConfig) -> int:
     quiet_libraries()
     chosen = parts(config)
     models = (config.model or MODELS) if "model" in chosen else ()
-    found = {name: _measure_model(name, config) for name in models}
+    measured = {name: _measure_model(name, config) for name in models}
     record: dict[str, Any] = {}
-    if len(found) == 1:
-        record |= next(iter(found.values()))
-    elif found:
-        record["models"] = found
+    if len(measured) == 1:
+        record |= next(iter(measured.values()))
+    elif measured:
+        record["models"] = measured
     if "pipeline" in chosen:
         from jobs.bench import pipeline
 
@@ -109,7 +109,7 @@ def _bench(config: BenchConfig) -> int:
     if config.json:
         print_json(record)
         return 0
-    for one in found.values():
+    for one in measured.values():
         _print_model(one)
     if "pipeline" in record:
         _print_pipeline(record["pipeline"])
@@ -126,7 +126,7 @@ def _accept(config: BenchConfig) -> int:
     from jobs.bench.acceptance.worker import Outcome
 
     if len(config.model) > 1:
-        raise UsageError("--acceptance: one --model at a time")
+        raise UsageError("--acceptance takes one --model: run it once per model")
     options = options_of(
         next(iter(config.model), None),
         config.device,
@@ -134,23 +134,23 @@ def _accept(config: BenchConfig) -> int:
         config.parity_captions,
         config.batch_size,
     )
-    tell = log.info if config.json else show
+    output = log.info if config.json else show
 
-    def ended(name: str, outcome: Outcome) -> None:
+    def report(name: str, outcome: Outcome) -> None:
         for line in lines(name, outcome):
-            tell(line)
+            output(line)
 
-    record = accept(config.only, options, config.time_limit, ended)
+    record = accept(config.only, options, config.time_limit, report)
     if config.json:
         print_json(record)
     return 1 if failures(record) else 0
 
 
 def parts(config: BenchConfig) -> set[str]:
-    """What is measured: the parts that are named, or all of them."""
-    named = {"model": bool(config.model)}
-    named |= {part: getattr(config, part) for part in ("pipeline", "planning", "sql")}
-    return {part for part, asked in named.items() if asked} or set(named)
+    """Return the parts to measure: those given as flags, or all of them."""
+    flags = {"model": bool(config.model)}
+    flags |= {part: getattr(config, part) for part in ("pipeline", "planning", "sql")}
+    return {part for part, is_given in flags.items() if is_given} or set(flags)
 
 
 def _measure_model(name: str, config: BenchConfig) -> dict[str, Any]:
@@ -163,35 +163,35 @@ def _measure_model(name: str, config: BenchConfig) -> dict[str, Any]:
     )
 
 
-def _print_pipeline(found: dict[str, Any]) -> None:
-    show(f"\npipeline: {found['captions']:,} distinct captions, {found['actors']} actors\n")
-    for stub, what in (("ready_table", "a ready table"), ("stub_unet", "all but the U-Net")):
-        seconds = found[f"seconds_{stub}"]
+def _print_pipeline(figures: dict[str, Any]) -> None:
+    show(f"\npipeline: {figures['captions']:,} distinct captions, {figures['actors']} actors\n")
+    for stub, what in (("ready_table", "precomputed scores"), ("stub_unet", "without the U-Net")):
+        seconds = figures[f"seconds_{stub}"]
         show(
-            f"{what + ':':22}{found[f'captions_per_second_{stub}']:,.0f} captions/s "
+            f"{what + ':':22}{figures[f'captions_per_second_{stub}']:,.0f} captions/s "
             f"({seconds['planning']:.1f} s of planning, {seconds['scanning']:.1f} s of scanning)"
         )
-        for who, held in found[f"memory_{stub}"].items():
+        for who, held in figures[f"memory_{stub}"].items():
             sizes = ", ".join(f"{at} {size / 2**20:,.0f}" for at, size in held.items())
             show(f"  resident MiB of {who}: {sizes}")
     show(
-        f"testbed, two actors:  {found['captions_per_second_two_actors']:,.0f} captions/s, "
-        f"{found['actor_busy_fraction']:.1%} of their time in forwards, "
-        f"{found['two_actors_over_two_bare']:.2f} of two bare processes"
+        f"testbed, two actors:  {figures['captions_per_second_two_actors']:,.0f} captions/s, "
+        f"{figures['actor_busy_fraction']:.1%} of their time in forwards, "
+        f"{figures['two_actors_over_two_bare']:.2f} of two bare processes"
     )
 
 
-def _print_planning(found: dict[str, Any]) -> None:
-    peak, before = (found[f"{name}_bytes"] / 2**20 for name in ("peak_memory", "memory_before"))
+def _print_planning(figures: dict[str, Any]) -> None:
+    peak, before = (figures[f"{name}_bytes"] / 2**20 for name in ("peak_memory", "memory_before"))
     show(
-        f"\nplanning of {found['rows']:,} rows, half of them repeats, in one process: read in "
-        f"{found['seconds_read']:.0f} s ({found['rows_per_second_read']:,.0f} rows/s), grouped in "
-        f"{found['seconds_group']:.0f} s; resident at most {peak:,.0f} MiB, {before:,.0f} of them "
-        "with the model loaded and nothing read"
+        f"\nplanning of {figures['rows']:,} rows, half of them duplicates, in one process: read in "
+        f"{figures['seconds_read']:.0f} s ({figures['rows_per_second_read']:,.0f} rows/s), grouped "
+        f"in {figures['seconds_group']:.0f} s; peak resident memory {peak:,.0f} MiB, of which "
+        f"{before:,.0f} MiB before reading, with the model loaded"
     )
 
 
-def _print_sql(found: dict[str, Any], scores: int) -> None:
+def _print_sql(figures: dict[str, Any], scores: int) -> None:
     show(f"\nqueries on {scores:,} scores, against DuckDB's bare scan of the same columns\n")
     rows = [
         {
@@ -202,29 +202,29 @@ def _print_sql(found: dict[str, Any], scores: int) -> None:
             "peak GiB": one["peak_memory_bytes"] / 2**30,
             "rows": one["rows"],
         }
-        for name, one in found.items()
+        for name, one in figures.items()
     ]
     print_table(rows, list(rows[0]))
 
 
-def _print_model(found: dict[str, Any]) -> None:
+def _print_model(figures: dict[str, Any]) -> None:
     show(
-        f"\n{found['model']}: batches of {found['batch_size']}, {found['rounds']} rounds; a plain "
-        f"U-Net forward is {found['gflop_forward']:,.4g} GFLOP, the text encoder "
-        f"{found['gflop_text_encoder']:,.3g}\n"
+        f"\n{figures['model']}: batches of {figures['batch_size']}, {figures['rounds']} rounds; a "
+        f"plain U-Net forward is {figures['gflop_forward']:,.4g} GFLOP, the text encoder "
+        f"{figures['gflop_text_encoder']:,.3g}\n"
     )
     rows = [
         {
             "profile": name,
-            "GFLOP a caption": one["gflop_per_caption"],
+            "GFLOP per caption": one["gflop_per_caption"],
             "captions/s": one["captions_per_second"],
             "× guided pair": one["speedup_over_guided_pair"],
-            "× seed's code": one["speedup_over_seed"],
+            "× Ren et al.": one["speedup_over_seed"],
             "probe overhead": one["overhead_over_bare_forward"],
             "peak GiB": one["peak_memory_bytes"] / 2**30,
         }
-        for name, one in found["profiles"].items()
+        for name, one in figures["profiles"].items()
     ]
     print_table(rows, list(rows[0]))
-    for note in found["notes"]:
+    for note in figures["notes"]:
         show(note)

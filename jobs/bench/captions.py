@@ -1,4 +1,4 @@
-"""Made-up captions, as many as a measurement takes."""
+"""Generate synthetic captions for measurements."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ WORDS = ("red", "blue", "old", "new", "small", "cat", "dog", "house", "tree", "r
 
 
 def write_captions(folder: Path, rows: int, files: int, distinct: int | None = None) -> str:
-    """Write captions of about a dozen words into parquet files; a glob of them.
+    """Write captions of about a dozen words to parquet files; return a glob that matches them.
 
-    ``distinct``: how many different ones there are, in turn; all of them by default.
+    ``distinct``: number of different captions, repeated in turn; by default no caption repeats.
     """
     folder.mkdir(parents=True, exist_ok=True)
     share = -(-rows // files)
     for number in range(files):
-        mine = range(number * share, min(rows, (number + 1) * share))
+        part = range(number * share, min(rows, (number + 1) * share))
         table = pa.table(
             {
-                "key": pa.array(mine, pa.int64()).cast(pa.string()),
-                "caption": [caption(row % (distinct or rows)) for row in mine],
+                "key": pa.array(part, pa.int64()).cast(pa.string()),
+                "caption": [caption(row % (distinct or rows)) for row in part],
             }
         )
         pq.write_table(table, folder / f"{number:03d}.parquet")
@@ -28,6 +28,6 @@ def write_captions(folder: Path, rows: int, files: int, distinct: int | None = N
 
 
 def caption(number: int) -> str:
-    """A caption that no other number has."""
-    words = " ".join(WORDS[(number * 7 + place * place * 3) % 11] for place in range(9))
+    """Return the caption of a number, unique to it."""
+    words = " ".join(WORDS[(number * 7 + position * position * 3) % 11] for position in range(9))
     return f"a photo of {words}, number {number}"

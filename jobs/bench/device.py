@@ -1,4 +1,4 @@
-"""Wait for a device, and read the most memory that it held."""
+"""Synchronize a device, and measure its peak memory."""
 
 import resource
 from pathlib import Path
@@ -9,13 +9,13 @@ STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def wait(device: torch.device) -> None:
-    """Return when the device has done all that it was given."""
+    """Wait until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def forget_peak(device: torch.device) -> None:
-    """Have :func:`peak` count from now on."""
+    """Reset the peak memory that :func:`peak` returns."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif CLEAR_REFS.exists():

@@ -1,4 +1,4 @@
-"""Time the profiles of one model against a guided pair, the seed's code and the bare forward."""
+"""Time the profiles of one model against a guided pair, Ren et al.'s code and a bare forward."""
 
 import logging
 import statistics
@@ -26,23 +26,23 @@ TRIED_TRAJECTORY = 3
 
 
 def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
-    """All figures of one model; see ``bench --json`` for their names."""
+    """Return all figures of one model; see ``bench --json`` for their names."""
     model = stable_diffusion_14() if name == "sd14-random" else load_model(name)
     captions = [caption(number) for number in range(batch)]
-    ways = _ways(model, captions)
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    variants = _variants(model, captions)
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
     memory: dict[str, int] = {}
     for round_number in range(rounds + 1):  # the first is a warm-up
-        for way, run in ways.items():
+        for variant, run in variants.items():
             forget_peak(model.device)
             began = time.perf_counter()
             run()
             wait(model.device)
             if round_number:
-                seconds[way].append(time.perf_counter() - began)
-            memory[way] = peak(model.device)
+                seconds[variant].append(time.perf_counter() - began)
+            memory[variant] = peak(model.device)
         log.info(f"{name}: round {round_number} of {rounds}")
-    seconds["seed"] = [s * batch * STEPS / TRIED_STEPS for s in seconds["seed"]]
+    seconds["ren"] = [s * batch * STEPS / TRIED_STEPS for s in seconds["ren"]]
     one_seed = seconds["thorough"]
     seconds["thorough"] = [s * PROFILES["thorough"].seeds for s in seconds["thorough"]]
     scale = (STEPS - 1) / (TRIED_TRAJECTORY - 1)
@@ -50,7 +50,7 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
         first + (some - first) * scale
         for some, first in zip(seconds["trajectory"], one_seed, strict=True)
     ]
-    overhead = _ratio(seconds["watched"], seconds["bare"]) - 1
+    overhead = _ratio(seconds["recording"], seconds["bare"]) - 1
     profiles = {}
     for profile in PROFILES:
         counted = cost(Scorer(model, profile))
@@ -58,7 +58,7 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
             "gflop_per_caption": counted.per_caption,
             "captions_per_second": batch / statistics.median(seconds[profile]),
             "speedup_over_guided_pair": _ratio(seconds["pair"], seconds[profile]),
-            "speedup_over_seed": _ratio(seconds["seed"], seconds[profile]),
+            "speedup_over_seed": _ratio(seconds["ren"], seconds[profile]),
             "overhead_over_bare_forward": None if profile == "triage" else overhead,
             "peak_memory_bytes": memory[profile],
         }
@@ -73,33 +73,33 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
         "bare_forward_captions_per_second": batch / statistics.median(seconds["bare"]),
         "profiles": profiles,
         "notes": [
-            f"seed's code: measured on {TRIED_STEPS} of {STEPS} guided steps of one caption at a "
-            "time, scaled by the step count; image decoding is not in it",
+            f"code of Ren et al.: measured on {TRIED_STEPS} of {STEPS} guided steps of one caption "
+            "at a time, scaled by the step count; excludes image decoding",
             f"thorough: measured with one seed, scaled to {PROFILES['thorough'].seeds}",
             f"trajectory: measured on {TRIED_TRAJECTORY} steps, the later ones scaled to {STEPS}",
-            "probe overhead: a whole watched forward over the bare stock forward, nothing shared",
+            "probe overhead: a whole instrumented forward over a stock forward, nothing shared",
         ],
     }
 
 
-def _ways(model: DiffusionModel, captions: list[str]) -> dict[str, Callable[[], object]]:
-    """What is timed. Ways of scoring begin at the text; bare and watched are the U-Net alone."""
+def _variants(model: DiffusionModel, captions: list[str]) -> dict[str, Callable[[], object]]:
+    """Return the variants to time: scoring from text, or only the U-Net (bare, recording)."""
     batch, first = len(captions), int(model.timesteps(STEPS)[0])
     x_BCHW = torch.randn(batch, *model.latent_shape(), device=model.device)
     with torch.inference_mode():
         text = model.encode(model.tokenize(captions))
 
     def pair(some: list[str], x: torch.Tensor, steps: int) -> None:
-        """Both branches of guidance in one batch, unconditional first, as pipelines do."""
-        told = [model.encode(model.tokenize(words)) for words in ([""] * len(some), some)]
-        both = _joined(*told)
+        """Run both branches of guidance in one batch, unconditional first, as pipelines do."""
+        texts = [model.encode(model.tokenize(words)) for words in ([""] * len(some), some)]
+        both = _joined(*texts)
         for _ in range(steps):
             model.predict_noise(torch.cat([x, x]), first, both)
 
     def bare() -> None:
         model.predict_noise(x_BCHW, first, text)
 
-    def watched() -> None:
+    def recording() -> None:
         with watch_attention(model.unet, model.layers):
             model.predict_noise(x_BCHW, first, text)
 
@@ -107,17 +107,17 @@ def _ways(model: DiffusionModel, captions: list[str]) -> dict[str, Callable[[], 
         scorer = Scorer(model, profile, batch_size=batch, **options)
         return lambda: scorer.score(captions)
 
-    ways = {
+    variants = {
         "bare": bare,
-        "watched": watched,
+        "recording": recording,
         "pair": lambda: pair(captions, x_BCHW, 1),
         "triage": score("triage"),
         "standard": score("standard"),
         "thorough": score("thorough", seeds=1),
         "trajectory": score("trajectory", seeds=1, steps=TRIED_TRAJECTORY),
-        "seed": lambda: pair(captions[:1], x_BCHW[:1], TRIED_STEPS),
+        "ren": lambda: pair(captions[:1], x_BCHW[:1], TRIED_STEPS),
     }
-    return {name: torch.inference_mode()(way) for name, way in ways.items()}
+    return {name: torch.inference_mode()(run) for name, run in variants.items()}
 
 
 def _joined(first: Conditioning, second: Conditioning) -> Conditioning:

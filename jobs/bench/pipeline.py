@@ -1,7 +1,7 @@
-"""Time what a scan does beside its forwards: planning, dispatch, tokenizing, writing, committing.
+"""Time a scan without its forwards: planning, dispatch, tokenizing, writing, committing.
 
 Each figure is a whole scan on a local Ray, two actors with a core each, into a temporary directory.
-Scanning is timed from the first slice's start, since loading a model once is no part of a rate.
+Scanning is timed from the start of the first slice, to exclude loading the model.
 """
 
 import logging
@@ -42,7 +42,7 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Timed:
-    """One scan: seconds of planning and of the rest, its commits, and the driver's memory."""
+    """One scan: seconds of planning and of scanning, its commits, and the driver's memory."""
 
     captions: int
     planning: float
@@ -56,23 +56,23 @@ class Timed:
 
 
 def measure(captions: int) -> dict[str, Any]:
-    """All figures; see ``bench --json`` for their names. ``captions``: of a scan with a stub."""
+    """Return all figures; see ``bench --json``. ``captions``: number in a scan with a stub."""
     start_ray(None)
     with tempfile.TemporaryDirectory() as folder:
-        found: dict[str, Any] = {"captions": captions, "actors": ACTORS}
+        figures: dict[str, Any] = {"captions": captions, "actors": ACTORS}
         files = write_captions(Path(folder, "many"), captions, FILES)
         for stub in ("ready_table", "stub_unet"):
             timed = scan_with(files, Path(folder, stub), STUB_SLICE, stub)
-            found[f"captions_per_second_{stub}"] = timed.captions_per_second
-            found[f"seconds_{stub}"] = {"planning": timed.planning, "scanning": timed.scanning}
-            found[f"memory_{stub}"] = memory_of(timed)
+            figures[f"captions_per_second_{stub}"] = timed.captions_per_second
+            figures[f"seconds_{stub}"] = {"planning": timed.planning, "scanning": timed.scanning}
+            figures[f"memory_{stub}"] = memory_of(timed)
             log.info(
                 f"{stub}: {timed.captions_per_second:,.0f} captions/s, planning "
                 f"{timed.planning:.1f} s, scanning {timed.scanning:.1f} s"
             )
         files = write_captions(Path(folder, "few"), TESTBED_CAPTIONS, 1)
-        found |= _against_bare(files, Path(folder))
-    return found
+        figures |= _against_bare(files, Path(folder))
+    return figures
 
 
 def scan_with(files: str, out: Path, slice_captions: int, stub: str | None = None) -> Timed:
@@ -110,7 +110,7 @@ def scan_with(files: str, out: Path, slice_captions: int, stub: str | None = Non
 
 
 def memory_of(timed: Timed) -> dict[str, dict[str, int]]:
-    """Resident bytes of the driver and each actor: early on, half-way, at the end and at most.
+    """Return resident bytes of the driver and each actor after a tenth, half and all, and the peak.
 
     Sampled at every commit of an actor, and at every event of the driver's loop.
     """
@@ -129,7 +129,7 @@ def memory_of(timed: Timed) -> dict[str, dict[str, int]]:
 
 
 def _against_bare(files: str, folder: Path) -> dict[str, float]:
-    """Two actors of a scan against two processes that do nothing but the same forwards, in turn."""
+    """Compare two actors of a scan with two processes that only run the same forwards."""
     bare, actors, busy = [], [], []
     for number in range(ROUNDS):
         bare.append(_two_bare())
@@ -152,16 +152,16 @@ def _against_bare(files: str, folder: Path) -> dict[str, float]:
 
 
 def _busy_fraction(commits: list[Commit]) -> float:
-    """The share of its time, from its first forward to its last, that an actor computes."""
+    """Return the fraction of time that actors compute, from their first forward to their last."""
     by_actor: dict[str, list[Commit]] = {}
     for commit in commits:
         by_actor.setdefault(commit.notes["worker"], []).append(commit)
-    busy = there = 0.0
+    busy = total = 0.0
     for mine in by_actor.values():
         busy += sum(commit.seconds for commit in mine)
         ends = [commit.notes["began"] + commit.seconds for commit in mine]
-        there += max(ends) - min(commit.notes["began"] for commit in mine)
-    return busy / there
+        total += max(ends) - min(commit.notes["began"] for commit in mine)
+    return busy / total
 
 
 def _two_bare() -> float:

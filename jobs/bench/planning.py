@@ -1,4 +1,4 @@
-"""Time how a scan's input is read and its captions are grouped, and how much memory that takes."""
+"""Measure the time and memory of reading a scan's input and grouping its captions."""
 
 import logging
 import resource
@@ -28,7 +28,7 @@ STAGES = ("read", "group")
 
 
 def measure(rows: int) -> dict[str, Any]:
-    """All figures; see ``bench --json`` for their names. In a process of its own."""
+    """Return all figures, measured in a new process; see ``bench --json`` for their names."""
     with (
         tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(1, get_context("spawn")) as pool,
@@ -58,13 +58,13 @@ def _plan_and_time(config: ScanConfig) -> dict[str, Any]:
         return outcome
 
     plan = plan_scan(prepared, choose_inputs(config), Store(config.out), run_items=timed)
-    found = {f"seconds_{stage}": each for stage, each in zip(STAGES, seconds, strict=True)}
+    durations = {f"seconds_{stage}": each for stage, each in zip(STAGES, seconds, strict=True)}
     rows = plan.counts["rows"]
     return {
         "rows": rows,
         "captions": plan.counts["captions"],
-        **found,
-        "rows_per_second_read": rows / found["seconds_read"],
+        **durations,
+        "rows_per_second_read": rows / durations["seconds_read"],
         "memory_before_bytes": before,
         "peak_memory_bytes": _peak_bytes(),
     }

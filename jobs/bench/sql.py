@@ -1,8 +1,8 @@
-"""Time named queries on a made-up run against bare scans of the columns that they read.
+"""Time named queries on a synthetic run against bare scans of the columns that they read.
 
-Each query has a process of its own, so that its peak memory is its own. A round runs the bare scan
-and then the query; the ratio is the median over the rounds of the ratio within a round. A first
-round, which also fills the page cache, is not counted.
+Each query runs in a separate process, to measure its peak memory. A round runs the bare scan and
+then the query; the ratio is the median over the rounds of the ratio within a round. The first
+round only warms the page cache.
 """
 
 import logging
@@ -27,8 +27,8 @@ _COUNTS = {"samples": ("caption_id", "is_reference")}
 _DECISION = {"scores": ("caption_id", "noise_norm_first")}
 SIGNALS_READ = ("entropy_e", "bos_mass", "prompt_mass", "summary_mass", "noise_norm_first")
 _LISTED = ("source", "row", "key", "image_key", "caption_id", "is_reference")
-# What each query reads: its parameters, and columns by view, as EXPLAIN shows its scans. Flagged is
-# a hundredth of the captions: 100,000 of 10 million.
+# Parameters of each query, and the columns it reads by view, as shown by EXPLAIN. The queries flag
+# 1 % of the captions: 100,000 of 10 million.
 QUERIES: dict[str, tuple[dict[str, str], dict[str, tuple[str, ...]]]] = {
     "rank": (
         {"top": "1000"},
@@ -44,7 +44,7 @@ QUERIES: dict[str, tuple[dict[str, str], dict[str, tuple[str, ...]]]] = {
     "cap_duplicates": ({}, {"samples": _LISTED}),
 }
 
-# What a bare scan makes of a column, so that all of it is read.
+# How a bare scan uses a column, to read all of it.
 _USES = {
     **dict.fromkeys(("caption_id", "caption", "source", "key", "image_key", "url"), "strlen({})"),
     "row": '"row" + 0',
@@ -55,24 +55,24 @@ _USES = {
 
 
 def measure(scores: int, rounds: int, folder: Path | None = None) -> dict[str, dict[str, Any]]:
-    """Seconds, ratio to the bare scan and peak memory of each query; see ``bench --json``.
+    """Return seconds, ratio to the bare scan and peak memory per query; see ``bench --json``.
 
-    The run of so many scores is made in ``folder`` where it is not there yet, and stays; without
-    a folder it is temporary.
+    ``folder``: where to keep the synthetic run, which is created if it does not exist; by default
+    a temporary one.
     """
-    from jobs.bench.sql_run import made_up_run
+    from jobs.bench.sql_run import synthetic_run
 
-    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
-        run, found = made_up_run(Path(place), scores), {}
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as parent:
+        run, figures = synthetic_run(Path(parent), scores), {}
         for name in QUERIES:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                found[name] = process.submit(time_query, run, name, rounds).result()
-            log.info(f"sql: {name} took {found[name]['seconds']:.2f} s")
-        return found
+                figures[name] = process.submit(time_query, run, name, rounds).result()
+            log.info(f"sql: {name} took {figures[name]['seconds']:.2f} s")
+        return figures
 
 
 def time_query(run: str, name: str, rounds: int) -> dict[str, Any]:
-    """One query, and the bare scan of what it reads; the peak memory is of the whole process."""
+    """Time a query and the bare scan of its columns; peak memory is that of the whole process."""
     from scanner.query import library, open_run
 
     parameters, columns = QUERIES[name]
@@ -97,7 +97,7 @@ def time_query(run: str, name: str, rounds: int) -> dict[str, Any]:
 
 
 def _bare_scan(columns: dict[str, tuple[str, ...]]) -> str:
-    """Reads columns and does next to nothing with them; statistics alone cannot answer it."""
+    """Return SQL that reads columns and computes little, but more than statistics can answer."""
     scans = []
     for view, names in columns.items():
         uses = ", ".join(f"max({_USES.get(name, '{} + 0').format(name)})" for name in names)

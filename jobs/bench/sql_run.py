@@ -1,7 +1,7 @@
-"""A made-up sealed run of any size, in the shape of a standard scan, to time queries on.
+"""Write a synthetic sealed run of any size, in the format of a standard scan, to time queries.
 
-Captions are words of a made-up vocabulary, by Zipf's law; three of ten follow one of a few
-thousand templates, some of which score high. List columns that no query reads are left out.
+Captions are words of a synthetic vocabulary, drawn by Zipf's law; three in ten follow one of a few
+thousand templates, some of which score high. List columns that no query reads are omitted.
 """
 
 import hashlib
@@ -45,42 +45,44 @@ SCORES = pa.schema(
 )
 
 
-def made_up_run(folder: Path, scores: int) -> str:
-    """The run of so many scores in a folder, made where it is not there yet; its location."""
-    place = folder / f"run-{scores}"
-    store = Store(str(place))
+def synthetic_run(folder: Path, scores: int) -> str:
+    """Return the location of a run with that many scores; create it if it does not exist."""
+    location = folder / f"run-{scores}"
+    store = Store(str(location))
     if not store.names("") or "manifest-0001.json" not in store.names(""):
-        log.info(f"making a run of {scores:,} scores in {place}")
-        _make(store, scores)
-    return str(place)
+        log.info(f"writing a run of {scores:,} scores to {location}")
+        _write(store, scores)
+    return str(location)
 
 
-def _make(store: Store, scores: int) -> None:
+def _write(store: Store, scores: int) -> None:
     Run(store).begin({"inputs": {}, "fingerprint": {"id": "made up"}})
     words = _vocabulary()
     manifest: dict = {"fingerprint": "made up", "counts": {}, "quarantined": [], "rejects": []}
     manifest |= {"captions": [], "scores": []}
     for part in range(PARTS):
         rows = np.arange(part * scores // PARTS, (part + 1) * scores // PARTS)
-        made = _captions(rows, words, np.random.default_rng(part))
+        synthetic = _captions(rows, words, np.random.default_rng(part))
         ids = _ids(rows, scores)
-        captions = pa.table([ids, made.text, made.text, made.reference], schema=CAPTIONS)
+        captions = pa.table(
+            [ids, synthetic.text, synthetic.text, synthetic.reference], schema=CAPTIONS
+        )
         name = f"{part:04d}"
         manifest["captions"].append(write_part(store, "captions", name, captions).path)
-        written = write_part(store, "scores", name, _scores(ids, made, part))
-        described = {"path": written.path, "rows": written.rows, "sha256": written.sha256}
-        manifest["scores"].append(described)
+        written = write_part(store, "scores", name, _scores(ids, synthetic, part))
+        entry = {"path": written.path, "rows": written.rows, "sha256": written.sha256}
+        manifest["scores"].append(entry)
     manifest["samples"] = _write_samples(store, scores)
     store.create("manifest-0001.json", encode(manifest))
 
 
 def _vocabulary() -> pa.Array:
-    """Pronounceable words, the commonest ones first."""
+    """Return pronounceable words, most frequent first."""
     rng = np.random.default_rng(0)
     syllables = [a + b for a in "bdfgklmnprstv" for b in ("a", "e", "i", "o", "u", "an", "er")]
     drawn = rng.integers(len(syllables), size=(WORDS, 4))
-    made = ["".join(syllables[k] for k in row[: 2 + n % 3]) for n, row in enumerate(drawn)]
-    return pa.array([*STOP_WORDS, *made[len(STOP_WORDS) :]])
+    words = ["".join(syllables[k] for k in row[: 2 + n % 3]) for n, row in enumerate(drawn)]
+    return pa.array([*STOP_WORDS, *words[len(STOP_WORDS) :]])
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class _Captions:
 
 
 def _captions(rows: np.ndarray, words: pa.Array, rng: np.random.Generator) -> _Captions:
-    """Captions of 4 to 14 words. A template has eight words, of which two are always others."""
+    """Return captions of 4 to 14 words. A template has eight words, of which two vary."""
     count = len(rows)
     drawn = (WORDS ** rng.random((count, LONGEST))).astype(np.int64) - 1
     length = rng.integers(4, LONGEST + 1, count)
@@ -107,9 +109,9 @@ def _captions(rows: np.ndarray, words: pa.Array, rng: np.random.Generator) -> _C
     length[follows] = 8
     offsets = np.concatenate([[0], np.cumsum(length)])
     flat = drawn[np.arange(LONGEST) < length[:, None]]
-    listed = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), words.take(pa.array(flat)))
+    word_lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), words.take(pa.array(flat)))
     return _Captions(
-        text=pc.binary_join(listed, " "),
+        text=pc.binary_join(word_lists, " "),
         first_words=(words.take(pa.array(drawn[:, 0])), words.take(pa.array(drawn[:, 1]))),
         length=length,
         memorized=follows & (chosen % 20 == 0),
@@ -118,7 +120,7 @@ def _captions(rows: np.ndarray, words: pa.Array, rng: np.random.Generator) -> _C
 
 
 def _ids(rows: np.ndarray, scores: int) -> pa.Array:
-    """Ids in ascending order, as evenly spread as hashes."""
+    """Return ids in ascending order, evenly spread like hashes."""
     step = 2**64 // scores
     table = pa.table({"row": pa.array(rows, pa.uint64())})
     with duckdb.connect() as connection:
@@ -130,10 +132,10 @@ def _ids(rows: np.ndarray, scores: int) -> pa.Array:
         )
 
 
-def _scores(ids: pa.Array, made: _Captions, part: int) -> pa.Table:
+def _scores(ids: pa.Array, captions: _Captions, part: int) -> pa.Table:
     rng = np.random.default_rng((part, 2))
     count = len(ids)
-    lift = 0.5 * made.memorized * rng.random(count)
+    lift = 0.5 * captions.memorized * rng.random(count)
     bos = np.clip(rng.normal(0.5, 0.1, count) - lift / 2, 0, 1)
     columns = {
         "caption_id": ids,
@@ -142,8 +144,8 @@ def _scores(ids: pa.Array, made: _Captions, part: int) -> pa.Table:
         "prompt_mass": (1 - bos) * 0.6,
         "summary_mass": (1 - bos) * 0.4,
         "noise_norm_first": rng.normal(1.0, 0.1, count) + lift,
-        "triggers": _triggers(made.first_words, rng),
-        "n_tokens": made.length + 2,
+        "triggers": _triggers(captions.first_words, rng),
+        "n_tokens": captions.length + 2,
         "title_case_fraction": np.zeros(count),
         "digit_fraction": np.zeros(count),
         "seeds": np.ones(count, np.int32),
@@ -154,7 +156,7 @@ def _scores(ids: pa.Array, made: _Captions, part: int) -> pa.Table:
 
 
 def _triggers(words: tuple[pa.Array, pa.Array], rng: np.random.Generator) -> pa.Array:
-    """The first two words of each caption."""
+    """Return the first two words of each caption."""
     lengths = [pc.utf8_length(one).to_numpy().astype(np.int32) for one in words]
     count = len(lengths[0])
     start = np.stack([np.zeros(count, np.int32), lengths[0] + 1], 1).ravel()
@@ -176,7 +178,7 @@ def _triggers(words: tuple[pa.Array, pa.Array], rng: np.random.Generator) -> pa.
 
 
 def _write_samples(store: Store, scores: int) -> list[str]:
-    """A sample a caption, and three more for ten captions, in an order of their own."""
+    """Write one sample per caption and 30 % more, in random order; return the paths."""
     rng = np.random.default_rng(3)
     again = (scores * rng.random(3 * scores // 10) ** 4).astype(np.int64)
     rows = rng.permutation(np.concatenate([np.arange(scores), again]))

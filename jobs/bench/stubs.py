@@ -1,4 +1,4 @@
-"""Work of a scan with a part left out, so that the rest of the pipeline can be timed alone."""
+"""Stubs that replace part of a scan's work, to time the rest of the pipeline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +23,11 @@ STUB_SLICE = 4096
 
 @dataclass(frozen=True)
 class StubScan(PreparedScan):
-    """A scan whose actors leave a part of the work out: ``ready_table``: all except reading,
-    writing and committing; ``stub_unet``: the U-Net and the text encoder."""
+    """A scan whose actors skip part of the work.
+
+    stub: ``ready_table`` only reads, writes and commits; ``stub_unet`` skips the U-Net and the text
+    encoder.
+    """
 
     stub: str = "ready_table"
 
@@ -43,8 +46,8 @@ class StubWork(ScanWork):
 
 
 @dataclass
-class _Watched(SliceScorer):
-    """Notes in each commit how much memory its actor holds."""
+class _MemoryRecording(SliceScorer):
+    """Record the resident memory of the actor in each commit."""
 
     def finish(self, computed: Any) -> Result:
         result = super().finish(computed)
@@ -53,8 +56,8 @@ class _Watched(SliceScorer):
 
 
 @dataclass
-class StubUnet(_Watched):
-    """Tokenizes, and makes tables and trigger words, of signals that were computed once."""
+class StubUnet(_MemoryRecording):
+    """Tokenize, and build tables and trigger words from signals that were computed once."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,8 +71,8 @@ class StubUnet(_Watched):
 
 
 @dataclass
-class ReadyTable(_Watched):
-    """Writes a table that is there already under the ids of the slice's captions."""
+class ReadyTable(_MemoryRecording):
+    """Write a precomputed table under the ids of the slice's captions."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,14 +87,14 @@ class ReadyTable(_Watched):
 
     def finish(self, computed: pa.Table) -> Result:
         table = self._ready.slice(0, len(computed)).combine_chunks()
-        place = table.schema.get_field_index("caption_id")
+        index = table.schema.get_field_index("caption_id")
         ids = computed["caption_id"].combine_chunks()
-        table = table.set_column(place, table.schema.field(place), ids)
+        table = table.set_column(index, table.schema.field(index), ids)
         return Result([Output("scores", table)], {"resident_bytes": resident_bytes()})
 
 
 def _scattered(table: pa.Table) -> pa.Table:
-    """The table with every number its own: what repeats would be written for nothing."""
+    """Return the table with distinct numbers, since repeated ones compress to almost nothing."""
     random = np.random.default_rng(0)
     columns = []
     for column in table.combine_chunks().columns:
@@ -110,16 +113,16 @@ def _jittered(array: pa.Array, random: np.random.Generator) -> pa.Array:
 
 
 def _repeated(batches: Sequence[dict[str, Tensor]], rows: int) -> Sequence[dict[str, Tensor]]:
-    """The batches over and over, cut to ``rows`` captions."""
-    found: list[dict[str, Tensor]] = []
+    """Return the batches repeated, truncated to ``rows`` captions."""
+    repeated: list[dict[str, Tensor]] = []
     while rows > 0:
-        batch = batches[len(found) % len(batches)]
-        found.append({name: values[:, :rows] for name, values in batch.items()})
-        rows -= next(iter(found[-1].values())).shape[1]
-    return found
+        batch = batches[len(repeated) % len(batches)]
+        repeated.append({name: values[:, :rows] for name, values in batch.items()})
+        rows -= next(iter(repeated[-1].values())).shape[1]
+    return repeated
 
 
 def resident_bytes() -> int:
-    """Memory that this process holds now (Linux)."""
+    """Return the resident memory of this process in bytes (Linux)."""
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * 4096

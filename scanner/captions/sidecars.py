@@ -44,7 +44,7 @@ def reads_table(table: str, columns: Iterable[str], tar: str) -> bool | None:
     except (OSError, EOFError, ValueError, tarfile.TarError) as error:
         if is_transient(error):
             raise
-        # An unreadable tar is no reason against the table.
+        # An unreadable tar does not rule out the table.
         return True if is_complete else None
     keys = _keys(table, is_complete)
     if is_complete and first <= keys:

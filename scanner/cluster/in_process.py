@@ -33,8 +33,8 @@ def run_in_process(
 ) -> None:
     """Run the tasks, with the retries, waits and commits of a pool.
 
-    There is no other process to try again in: an error of the store, the disk or the device that
-    every item would meet, and any UserError, is raised. ``on_event`` is called by one thread at a
+    There is no other process for a retry, so any UserError is raised, as are errors of the store,
+    the disk or the device that would affect every item. ``on_event`` is called by one thread at a
     time; the Ticks while an item is computed come from another one than the rest.
     """
     work = make_work()

@@ -25,8 +25,8 @@ NOISE_LEVELS = (
 class DiffusionModel(ABC):
     """A U-Net with its text encoders and noise levels.
 
-    Scores use DDIM with the model's own noise levels, whatever scheduler its pipeline uses, so that
-    a score depends only on the weights (scanner/signals/README.md).
+    Scores use DDIM with the model's own noise levels, regardless of its pipeline's scheduler, so a
+    score depends only on the weights (scanner/signals/README.md).
 
     A family declares its components (``parts``, ``tokenizers``, and ``settings``: entries of
     model_index.json that affect scores, with their defaults), how it encodes captions, and its

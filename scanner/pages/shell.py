@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 class _Environment(Environment):
-    """Jinja hides the error of a dictionary that has one of its own for a missing key."""
+    """Jinja environment that keeps the errors of dictionaries that define ``__missing__``."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         found = super().getattr(obj, attribute)

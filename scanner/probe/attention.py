@@ -1,9 +1,9 @@
-"""Cross-attention that reports where it looks.
+"""Cross-attention that records its attention probabilities.
 
-The softmax is done once, in float32; the statistics and the layer's output come from the same
-probabilities, which are reduced at once and dropped. Self-attention stays as it is.
+The softmax is computed once, in float32. The statistics and the layer's output come from the same
+probabilities, which are reduced immediately and discarded. Self-attention is unchanged.
 
-Shapes: B captions, H heads, P spatial positions, L text positions, D channels of a head, N
+Shapes: B captions, H heads, P spatial positions, L text positions, D channels per head, N
 recorded layers.
 """
 
@@ -23,12 +23,12 @@ Attend = Callable[[Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor]]
 
 @dataclass
 class AttentionRecord:
-    """What the recorded layers of the last forward reported.
+    """The attention that the recorded layers reported during the last forward.
 
-    abar_NBL: ā in float32, layers in the order in which they ran; one buffer per forward, which
-    the first layer allocates. maps: for the layers that keep one, by number, the attention (B, P)
+    abar_NBL: ā in float32, layers in run order; one buffer per forward, allocated by the
+    first layer. maps: for the layers that keep one, by number, the attention (B, P)
     on one text position per caption, averaged over the heads. whole: for every layer the attention
-    (B, P, L) averaged over the heads, only with ``keeps_whole``: it is large.
+    (B, P, L) averaged over the heads, only with ``keeps_whole``, since it is large.
     """
 
     layers: int
@@ -39,7 +39,7 @@ class AttentionRecord:
     keeps_whole: bool = False
 
     def keep(self, number: int, abar_BL: Tensor) -> None:
-        """Store ā of one layer; the first layer of a forward begins a new record."""
+        """Store ā of one layer; the first layer of a forward starts a new record."""
         if number == 0:
             self.abar_NBL = abar_BL.new_empty((self.layers, *abar_BL.shape))
         self.abar_NBL[number] = abar_BL
@@ -48,10 +48,10 @@ class AttentionRecord:
 def probabilities(
     q_BPHD: Tensor, k_BLHD: Tensor, scale: float, mask_B1L: Tensor | None = None
 ) -> Tensor:
-    """softmax(QKᵀ · scale) in float32, (B, H, P, L).
+    """Compute softmax(QKᵀ · scale) in float32, (B, H, P, L).
 
-    The logits are float32 whatever the inputs are: in float16 they overflow where queries and keys
-    are large, and the softmax of infinities is NaN. So ``upcast_attention`` holds for every model.
+    The logits are float32 for inputs of any dtype: float16 logits overflow if queries and keys are
+    large, and the softmax of infinities is NaN. So every model runs as with ``upcast_attention``.
     """
     q_BHPD, k_BHDL = q_BPHD.transpose(1, 2).float(), k_BLHD.permute(0, 2, 3, 1).float()
     logits_BHPL = (q_BHPD * scale) @ k_BHDL
@@ -70,16 +70,16 @@ def plain_attention(
 
 
 def weighted(attn_BHPL: Tensor, v_BLHD: Tensor) -> Tensor:
-    """The layer's output (B, P, H, D)."""
+    """Return the layer's output (B, P, H, D)."""
     return (attn_BHPL.to(v_BLHD.dtype) @ v_BLHD.transpose(1, 2)).transpose(1, 2)
 
 
 class RecordingAttnProcessor:
     """A diffusers attention processor that reports its attention to a record.
 
-    number: of the layer in the record. attend: computes the attention where no maps are kept.
-    keeps_map: also report the map of the record's ``position_B``. ends: nothing uses the layer's
-    output, so it is not computed.
+    number: index of the layer in the record. attend: computes the attention if no maps are kept.
+    keeps_map: also report the map of the record's ``position_B``. is_last: the layer's output is
+    unused, so it is not computed.
     """
 
     def __init__(
@@ -88,13 +88,13 @@ class RecordingAttnProcessor:
         number: int,
         attend: Attend = plain_attention,
         keeps_map: bool = False,
-        ends: bool = False,
+        is_last: bool = False,
     ) -> None:
         self.record = record
         self.number = number
         self.attend = attend
         self.keeps_map = keeps_map
-        self.ends = ends
+        self.is_last = is_last
 
     def __call__(
         self,
@@ -107,7 +107,7 @@ class RecordingAttnProcessor:
         q_BPHD = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1))
         k_BLHD = attn.to_k(encoder_hidden_states).unflatten(-1, (attn.heads, -1))
         v_BLHD = None
-        if not self.ends:
+        if not self.is_last:
             v_BLHD = attn.to_v(encoder_hidden_states).unflatten(-1, (attn.heads, -1))
         if attention_mask is None and not self.keeps_map and not self.record.keeps_whole:
             output_BPHD, abar_BL = self.attend(q_BPHD, k_BLHD, v_BLHD, attn.scale)
@@ -117,7 +117,7 @@ class RecordingAttnProcessor:
             self._keep_maps(attn_BHPL.detach())
             output_BPHD = q_BPHD if v_BLHD is None else weighted(attn_BHPL, v_BLHD)
         self.record.keep(self.number, abar_BL)
-        if self.ends:
+        if self.is_last:
             return hidden_states
         return attn.to_out[1](attn.to_out[0](output_BPHD.flatten(2)))
 
@@ -125,8 +125,8 @@ class RecordingAttnProcessor:
         record = self.record
         if self.keeps_map and record.position_B is not None:
             rows = torch.arange(len(attn_BHPL), device=attn_BHPL.device)
-            place = record.position_B.to(attn_BHPL.device)
-            record.maps[self.number] = attn_BHPL[rows, :, :, place].mean(1)
+            position_B = record.position_B.to(attn_BHPL.device)
+            record.maps[self.number] = attn_BHPL[rows, :, :, position_B].mean(1)
         if record.keeps_whole:
             record.whole[self.number] = attn_BHPL.mean(1)
 
@@ -138,12 +138,12 @@ def watch_attention(
     map_layers: tuple[int, ...] = (),
     attend: Attend = plain_attention,
 ) -> Iterator[AttentionRecord]:
-    """Within this context a forward reports the attention of its layers to the record.
+    """Record the attention of every forward within this context.
 
     ``layers``: names of the cross-attention modules in run order. ``map_layers``: numbers of
-    layers that also keep the map of ``record.position_B``. Each forward replaces the record of the
-    one before. On leaving, also by an exception, the U-Net has its own processors back. Raises
-    UserError for attention that does more than softmax(QKᵀ/√d)V, since its probabilities differ.
+    layers that also keep the map of ``record.position_B``. Each forward replaces the
+    previous record. The U-Net's own processors are restored on exit, also after an exception.
+    Raises UserError for attention other than softmax(QKᵀ/√d)V, whose probabilities would differ.
     """
     before = unet.attn_processors
     record = AttentionRecord(len(layers))
@@ -162,13 +162,15 @@ def record_attention(
     attend: Attend = plain_attention,
     last: int | None = None,
 ) -> None:
-    """Give the layers recording processors, for good. ``last``: the number of a layer whose output
-    nothing uses. Raises UserError as watch_attention does."""
+    """Replace the processors of the layers by recording ones, permanently.
+
+    ``last``: number of a layer whose output is unused. Raises UserError as watch_attention does.
+    """
     for name in layers:
         _check(name, unet.get_submodule(name))
     recording = {
         f"{name}.processor": RecordingAttnProcessor(
-            record, number, attend, keeps_map=number in map_layers, ends=number == last
+            record, number, attend, keeps_map=number in map_layers, is_last=number == last
         )
         for number, name in enumerate(layers)
     }
@@ -185,6 +187,9 @@ def _check(name: str, attn: Attention) -> None:
         "residual": bool(attn.residual_connection),
         "output factor": attn.rescale_output_factor != 1.0,
     }
-    found = [what for what, there in extras.items() if there]
-    if found:
-        raise UserError(f"cross-attention {name} has {', '.join(found)}: not supported")
+    unsupported = [what for what, is_used in extras.items() if is_used]
+    if unsupported:
+        raise UserError(
+            f"cross-attention {name} has {', '.join(unsupported)}, which is not supported: "
+            "use a model with plain cross-attention"
+        )

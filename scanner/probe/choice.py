@@ -52,19 +52,19 @@ def checked(
         for positions in POSITIONS:
             q, k, v = (random(length, count, width) for length in (positions, TEXT, TEXT))
             try:
-                found = attend(q, k, v, width**-0.5)
+                actual = attend(q, k, v, width**-0.5)
             except Exception as error:  # a compiler, a driver or the kernel: anything can fail
                 return _fall_back(f"the kernel does not run ({type(error).__name__}: {error})")
             expected = plain_attention(q, k, v, width**-0.5)
-            for what, one, other, limit in zip(
+            for what, one, other, tolerance in zip(
                 ("output", "mean attention"),
-                found,
+                actual,
                 expected,
                 (OUTPUT_TOLERANCE[dtype], ABAR_TOLERANCE),
                 strict=True,
             ):
                 worst = float((one.float() - other.float()).abs().max())
-                if not worst <= limit:
+                if not worst <= tolerance:
                     return _fall_back(
                         f"the kernel differs: {what} by {worst:.2g} with {width} channels "
                         f"per head and {positions} positions"

@@ -1,4 +1,4 @@
-"""A watched U-Net's forward, compiled for one batch size at a time."""
+"""The forward of a RecordingUNet, compiled for one batch size at a time."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
-from scanner.probe.watched import WatchedUNet
+from scanner.probe.recording_unet import RecordingUNet
 
 Forward = tuple[Tensor | None, Tensor]
 BACKEND = "inductor"
@@ -15,20 +15,20 @@ RECOMPILE_LIMIT = 64
 
 
 class CompiledUNet:
-    """Runs a watched U-Net by torch.compile, on CUDA as a CUDA graph; every shape compiles anew.
+    """Runs a RecordingUNet with torch.compile, on CUDA as a CUDA graph; every new shape recompiles.
 
-    Where compilation fails it warns and runs uncompiled from then on.
+    If compilation fails, it warns and runs uncompiled from then on.
     """
 
-    def __init__(self, watched: WatchedUNet) -> None:
-        self.watched = watched
+    def __init__(self, unet: RecordingUNet) -> None:
+        self.unet = unet
         self.is_compiled = True
-        on_cuda = next(watched.parameters()).device.type == "cuda"
+        on_cuda = next(unet.parameters()).device.type == "cuda"
         self._clones = on_cuda
         limit = torch._dynamo.config.recompile_limit
         torch._dynamo.config.recompile_limit = max(limit, RECOMPILE_LIMIT)
         self._run = torch.compile(
-            watched,
+            unet,
             fullgraph=True,
             dynamic=False,
             backend=BACKEND,
@@ -36,9 +36,9 @@ class CompiledUNet:
         )
 
     def __call__(self, hidden_BLC: Tensor, added: dict[str, Tensor]) -> Forward:
-        """As WatchedUNet.forward."""
+        """Return what RecordingUNet.forward returns."""
         if not self.is_compiled:
-            return self.watched(hidden_BLC, added)
+            return self.unet(hidden_BLC, added)
         torch.compiler.cudagraph_mark_step_begin()
         try:
             output, abar_NBL = self._run(hidden_BLC, added)
@@ -46,7 +46,7 @@ class CompiledUNet:
             reason = " ".join(str(error).splitlines()[:2]) or type(error).__name__
             warnings.warn(f"the U-Net runs uncompiled, which is slower: {reason}", stacklevel=2)
             self.is_compiled = False
-            return self.watched(hidden_BLC, added)
+            return self.unet(hidden_BLC, added)
         if not self._clones:
             return output, abar_NBL
         # The next replay of a CUDA graph overwrites its outputs.

@@ -1,10 +1,10 @@
 """Cross-attention in one pass: softmax, column means and the product with V in one Triton kernel.
 
 The probabilities (B, H, P, L) never exist in memory. Each program holds a block of queries of one
-head and all L keys, padded to a power of two; it writes the sums of its columns, which a second
-step adds in a fixed order, so that equal inputs give equal bits.
+head and all L keys, padded to a power of two; it writes the sums of its columns, which another
+step adds in a fixed order, so equal inputs give bitwise equal results.
 
-Shapes: B captions, H heads, P spatial positions, L text positions, D channels of a head.
+Shapes: B captions, H heads, P spatial positions, L text positions, D channels per head.
 """
 
 import os
@@ -47,8 +47,8 @@ def _attend(  # type: ignore[no-untyped-def]  # Triton's own types
     logits = tl.where(text[None, :] < L, logits * scale, float("-inf"))
     weights = tl.exp(logits - tl.max(logits, 1)[:, None])
     weights = weights / tl.sum(weights, 1)[:, None]
-    seen = tl.where(p[:, None] < P, weights, 0.0)
-    tl.store(sums_ptr + (row * tl.num_programs(0) + block) * BLOCK_L + text, tl.sum(seen, 0))
+    masked = tl.where(p[:, None] < P, weights, 0.0)
+    tl.store(sums_ptr + (row * tl.num_programs(0) + block) * BLOCK_L + text, tl.sum(masked, 0))
     if HAS_V:
         for first in tl.static_range(0, D, BLOCK_D):
             d = first + tl.arange(0, BLOCK_D)

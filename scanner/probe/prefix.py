@@ -1,9 +1,9 @@
-"""The part of a U-Net's forward that no caption changes, run once and replayed for a batch.
+"""The part of a U-Net's forward that is independent of the caption: run once, then replayed.
 
 From the same latent at the same timestep, everything before the first cross-attention is the same
 for every caption: in Stable Diffusion 1 and 2 the first convolution, the first residual block, and
-the norm, projection and self-attention of the first transformer; where the first down block has no
-attention (SDXL, whose pooled text enters the time embedding) the first convolution only.
+the norm, projection and self-attention of the first transformer; if the first down block has no
+attention (SDXL, whose pooled text enters the time embedding), only the first convolution.
 """
 
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ Prefix = dict[str, Tensor]
 
 
 class _Replay(nn.Module):
-    """Stands for a module: returns its recorded output, expanded to the batch.
+    """Replaces a module: returns its recorded output, expanded to the batch.
 
     On CUDA a convolution's output is copied, not only expanded: an expanded tensor has no
-    channels-last strides, so what it is concatenated with would lose them too.
+    channels-last strides, so the result of a concatenation with it would lose them too.
     """
 
     output_1X: Tensor
@@ -36,7 +36,7 @@ class _Replay(nn.Module):
 
 
 def caption_free_modules(unet: nn.Module) -> list[str]:
-    """Names of the modules whose outputs no caption changes, for one latent and timestep."""
+    """Return the modules whose outputs no caption changes, at one latent and timestep."""
     block = "down_blocks.0"
     names = ["conv_in"]
     if getattr(unet.get_submodule(block), "has_cross_attention", False) and not _pooled(unet):
@@ -51,13 +51,13 @@ def caption_free_modules(unet: nn.Module) -> list[str]:
 
 
 def _pooled(unet: nn.Module) -> bool:
-    """Whether the caption also enters by the time embedding."""
+    """Return whether the pooled text also enters through the time embedding."""
     return getattr(unet.config, "addition_embed_type", None) is not None
 
 
 @torch.no_grad()
 def time_outputs(unet: nn.Module, timestep_1: Tensor) -> Prefix:
-    """Outputs of the modules that see the timestep alone; none where the caption enters, too."""
+    """Return outputs of the modules that depend only on the timestep; {} if the text enters too."""
     if _pooled(unet) or unet.class_embedding is not None or unet.time_embed_act is not None:
         return {}
     wave_1X = unet.time_proj(timestep_1).to(unet.dtype)
@@ -72,7 +72,7 @@ def time_outputs(unet: nn.Module, timestep_1: Tensor) -> Prefix:
 
 @contextmanager
 def record_prefix(unet: nn.Module) -> Iterator[Prefix]:
-    """Within this context a forward of one caption leaves the outputs of the shared modules."""
+    """Record the outputs of the shared modules during a forward of one caption in this context."""
     prefix: Prefix = {}
     hooks = []
     for name in caption_free_modules(unet):
@@ -89,15 +89,15 @@ def record_prefix(unet: nn.Module) -> Iterator[Prefix]:
 
 
 def replay_prefix(unet: nn.Module, prefix: Prefix) -> None:
-    """Have the shared modules replay a recorded forward, for good, instead of computing.
+    """Replace the shared modules permanently by replays of a recorded forward.
 
-    The latent and the timestep have to be those of that forward. Called again, it replaces the
-    outputs in place, so that compiled code and CUDA graphs stay valid.
+    The latent and the timestep must be those of that forward. A second call replaces the outputs
+    in place, so compiled code and CUDA graphs stay valid.
     """
     modules = dict(unet.named_modules())
     for name, output_1X in prefix.items():
         module = modules.get(name)
-        if module is None:  # truncated, or within another that replays
+        if module is None:  # truncated, or part of a replaced module
             continue
         if isinstance(module, _Replay):
             module.output_1X.copy_(output_1X)

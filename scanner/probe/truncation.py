@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class _PassThrough(nn.Module):
-    """Stands for a module whose result nothing uses."""
+    """Replaces a module whose result is unused."""
 
     def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
         return x
@@ -15,8 +15,8 @@ class _PassThrough(nn.Module):
 def share_weights(module: nn.Module) -> nn.Module:
     """Return a copy of a module tree over the same parameters, without its hooks.
 
-    A ``forward`` that was put on a module itself (as accelerate does) is a hook, too.
-    Submodules and attention processors can be replaced in the copy; the original keeps its own.
+    A ``forward`` set on a module instance (as accelerate does) counts as a hook.
+    Submodules and attention processors can be replaced in the copy without changing the original.
     """
     twin: nn.Module = object.__new__(type(module))
     vars(twin).update(vars(module))
@@ -31,9 +31,9 @@ def share_weights(module: nn.Module) -> nn.Module:
 
 
 def truncate(unet: nn.Module, layer: str) -> None:
-    """Cut a U-Net, in place, after the cross-attention ``layer`` (a module's name).
+    """Truncate a U-Net in place after the cross-attention ``layer`` (a module name).
 
-    What runs up to it is unchanged; the U-Net's output means nothing then.
+    Everything before it is unchanged; the U-Net's output becomes meaningless.
     """
     path = layer.split(".")
     in_mid = path[0] == "mid_block"
@@ -56,7 +56,7 @@ def truncate(unet: nn.Module, layer: str) -> None:
 
 
 def _cut_block(block: nn.Module, attention: int, ends_in_resnet: bool) -> None:
-    """Keep a block's attentions up to this one, and the resnets before them."""
+    """Keep a block's attentions up to and including this one, and the resnets before them."""
     block.attentions = block.attentions[: attention + 1]
     resnets: Sequence[nn.Module] = list(block.resnets[: attention + 1])
     if ends_in_resnet:  # the mid block runs one after each attention

@@ -1,4 +1,4 @@
-"""Captions to score table: what each signal needs, the forwards that serve it, trigger words."""
+"""Score captions: signals, the forwards that they require, and trigger words."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ __all__ = ["ScoreError", "Scorer", "ScoringSpec"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use: a command's options are shown without torch.
+    # Import on first use, to print a command's options without importing torch.
     if name in ("ScoreError", "Scorer"):
         from scanner.scoring import scorer
 

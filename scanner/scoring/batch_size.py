@@ -1,4 +1,4 @@
-"""How many captions go into a forward: found by trial, on the work itself."""
+"""Tune the number of captions per forward by timing the batches of the scan itself."""
 
 import torch
 
@@ -13,10 +13,10 @@ MARKS = ("out of memory", "alloc_failed", "can't allocate memory", "cannot alloc
 class BatchSize:
     """The size of the next batch: doubled while that makes scoring at least 2 % faster.
 
-    Nothing is computed for the trial alone: the batches that are scored anyway are timed, each
-    size by its best of two. ``fixed``: no trial. Out of memory, the size is halved; after some
-    batches that fit, the larger size is tried once more, since what else held the memory may be
-    gone; if it fails again, that is final. ``settled``: full batches since the size was chosen.
+    Tuning runs no extra batches: it times the batches that are scored anyway, and takes the better
+    of two times per size. ``fixed``: disables tuning. The size is halved when memory runs out. The
+    larger size is retried once after RETRY_AFTER full batches, since another process may have
+    freed its memory. ``settled``: full batches since the size was chosen.
     """
 
     def __init__(self, fixed: int | None = None) -> None:
@@ -28,7 +28,7 @@ class BatchSize:
         self.settled = 0
 
     def took(self, captions: int, seconds: float) -> None:
-        """A batch of ``captions`` took this long; smaller ones than asked for tell nothing."""
+        """Record the time of a batch; ignore batches that are not full."""
         if captions != self.size:
             return
         if self.found:
@@ -47,7 +47,7 @@ class BatchSize:
             self.size, self.found = max(self._best, 1), True
 
     def halve(self) -> bool:
-        """Out of memory: False where there is nothing left to halve."""
+        """Halve the size after running out of memory; return False if it is already 1."""
         if self.size == 1:
             return False
         self._failures[self.size] = self._failures.get(self.size, 0) + 1
@@ -55,7 +55,7 @@ class BatchSize:
         return True
 
     def _revise(self) -> None:
-        """Return to the size that failed once, after enough batches that fit."""
+        """Retry the size that failed once, after enough batches that fit."""
         if self.settled < RETRY_AFTER:
             return
         larger = next((size for size in self._failures if size // 2 == self.size), None)
@@ -64,9 +64,9 @@ class BatchSize:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device or the host has no memory left.
+    """Return whether an error means that a device or the host is out of memory.
 
-    cuBLAS and cuDNN say so in errors of their own, torch on a CPU in a plain RuntimeError.
+    cuBLAS and cuDNN raise their own errors; torch on a CPU raises a plain RuntimeError.
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True

@@ -1,12 +1,12 @@
-"""Every signal: its column, what it needs of the model, how it is computed.
+"""The catalog of signals: column, required forwards and computation of each.
 
-To add one: an equation in :mod:`scanner.signals`, an entry here, a test.
+To add a signal, write its equation in :mod:`scanner.signals`, an entry here, and a test.
 """
 
 import pyarrow as pa
 
 from scanner.run.schema import column
-from scanner.scoring.observation import Signal, there
+from scanner.scoring.observation import Signal, required
 from scanner.scoring.schedule import Needs
 from scanner.signals.attention import (
     bos_mass,
@@ -34,14 +34,14 @@ _ALL = (
             f"{_REN}, metric E",
         ),
         ATTENTION,
-        lambda seen: seen.entropies[seen.entropy_layer],
+        lambda observation: observation.entropies[observation.entropy_layer],
         memorized=1,
         seeds_column="entropy_e_seeds",
     ),
     Signal(
         column("entropy_layers", FLOATS, "the same, each layer in run order", "nats", _REN),
         ATTENTION,
-        lambda seen: seen.entropies.T,
+        lambda observation: observation.entropies.T,
         memorized=1,
     ),
     Signal(
@@ -53,7 +53,7 @@ _ALL = (
             f"{_REN}, finding 1",
         ),
         ATTENTION,
-        lambda seen: bos_mass(seen.early),
+        lambda observation: bos_mass(observation.early),
         memorized=-1,
     ),
     Signal(
@@ -65,7 +65,7 @@ _ALL = (
             f"{_REN}, finding 1",
         ),
         ATTENTION,
-        lambda seen: prompt_mass(seen.early, seen.n_B),
+        lambda observation: prompt_mass(observation.early, observation.n_B),
         memorized=1,
     ),
     Signal(
@@ -78,13 +78,13 @@ _ALL = (
             f"{_REN}, finding 2",
         ),
         ATTENTION,
-        lambda seen: summary_mass(seen.early, seen.n_B),
+        lambda observation: summary_mass(observation.early, observation.n_B),
         memorized=1,
     ),
     Signal(
         column("bos_mass_layers", FLOATS, "bos_mass of each layer in run order", "share", _REN),
         ATTENTION,
-        lambda seen: bos_mass(seen.attention).T,
+        lambda observation: bos_mass(observation.attention).T,
         memorized=-1,
     ),
     Signal(
@@ -92,7 +92,7 @@ _ALL = (
             "summary_mass_layers", FLOATS, "summary_mass of each layer in run order", "share", _REN
         ),
         ATTENTION,
-        lambda seen: summary_mass(seen.attention, seen.n_B).T,
+        lambda observation: summary_mass(observation.attention, observation.n_B).T,
         memorized=1,
     ),
     Signal(
@@ -103,7 +103,7 @@ _ALL = (
             "share",
         ),
         ATTENTION,
-        lambda seen: seen.early,
+        lambda observation: observation.early,
         memorized=0,
         by_token=True,
     ),
@@ -116,7 +116,7 @@ _ALL = (
             "Wen et al. 2024 (ICLR), one step",
         ),
         Needs(noise=True),
-        lambda seen: seen.noise_norm,
+        lambda observation: observation.noise_norm,
         memorized=1,
         seeds_column="noise_norm_first_seeds",
     ),
@@ -129,7 +129,7 @@ _ALL = (
             source=_ASTHANA,
         ),
         Needs(low_noise=True),
-        lambda seen: seen.cosine,
+        lambda observation: observation.cosine,
         memorized=1,
     ),
     Signal(
@@ -140,7 +140,12 @@ _ALL = (
             source=_ASTHANA,
         ),
         Needs(noise=True, low_noise=True),
-        lambda seen: anisotropy(seen.noise_norm, seen.cosine, seen.alpha, seen.anisotropy_weights),
+        lambda observation: anisotropy(
+            observation.noise_norm,
+            observation.cosine,
+            observation.alpha,
+            observation.anisotropy_weights,
+        ),
         memorized=1,
     ),
     Signal(
@@ -153,7 +158,11 @@ _ALL = (
             f"{_REN}, metric D, as their code computes it",
         ),
         Needs(trajectory=True),
-        lambda seen: entropy_d(there(seen.trajectory).late_KBL, seen.attention.mean(0), seen.n_B),
+        lambda observation: entropy_d(
+            required(observation.trajectory).late_KBL,
+            observation.attention.mean(0),
+            observation.n_B,
+        ),
         memorized=1,
     ),
     Signal(
@@ -165,7 +174,7 @@ _ALL = (
             "Wen et al. 2024 (ICLR)",
         ),
         Needs(trajectory=True),
-        lambda seen: noise_norm_mean(there(seen.trajectory).differences_SBCHW),
+        lambda observation: noise_norm_mean(required(observation.trajectory).differences_SBCHW),
         memorized=1,
     ),
     Signal(
@@ -177,8 +186,9 @@ _ALL = (
             "Chen et al. 2025 (ICLR)",
         ),
         Needs(trajectory=True),
-        lambda seen: bright_ending(
-            there(seen.trajectory).differences_SBCHW, there(seen.trajectory).ending_BHW
+        lambda observation: bright_ending(
+            required(observation.trajectory).differences_SBCHW,
+            required(observation.trajectory).ending_BHW,
         ),
         memorized=1,
     ),
@@ -190,7 +200,7 @@ _ALL = (
             source="Wen et al. 2024 (ICLR)",
         ),
         Needs(gradient=True),
-        lambda seen: there(seen.gradient_BL),
+        lambda observation: required(observation.gradient_BL),
         memorized=0,
         by_token=True,
     ),

@@ -1,4 +1,4 @@
-"""Values of signals as Arrow columns."""
+"""Convert values of signals to Arrow columns."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def column_of(values: Tensor, lengths: Tensor | None = None) -> pa.Array:
-    """(B,) as float32, (B, K) as lists, cut to ``lengths`` (B,) where given."""
+    """Convert (B,) to float32, (B, K) to lists, truncated to ``lengths`` (B,) if given."""
     if values.ndim == 1:
         return pa.array(values.numpy())
     rows, width = values.shape
@@ -19,7 +19,7 @@ def column_of(values: Tensor, lengths: Tensor | None = None) -> pa.Array:
 
 
 def not_finite(column: pa.ChunkedArray) -> np.ndarray:
-    """Which rows hold a NaN or infinite number, also inside a list."""
+    """Return a mask of the rows that contain NaN or an infinity, also inside a list."""
     array = column.combine_chunks()
     if not pa.types.is_list(array.type):
         return ~np.isfinite(array.to_numpy(zero_copy_only=False))

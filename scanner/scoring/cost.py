@@ -1,4 +1,4 @@
-"""What a caption costs, counted and not guessed."""
+"""Count the floating-point operations per caption."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from scanner.probe import WatchedUNet, record_prefix
+from scanner.probe import RecordingUNet, record_prefix
 from scanner.scoring.schedule import Schedule
 from scanner.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True)
 class Cost:
-    """GFLOP of the U-Net. A caption costs ``per_caption``, all seeds; ``shared`` is paid once.
+    """GFLOP of the U-Net.
 
-    forward: one plain forward of the whole U-Net, to compare with. text_encoder: a caption's, not
-    in ``per_caption``.
+    per_caption: over all seeds. shared: once for all captions. forward: one plain forward of the
+    whole U-Net, for comparison. text_encoder: per caption, not included in ``per_caption``.
     """
 
     per_caption: float
@@ -30,15 +30,15 @@ class Cost:
 def cost(scorer: Scorer) -> Cost:
     """Count the schedule's forwards on the meta device, where nothing is computed.
 
-    (On a CPU the counter sees no fused attention.) A backward is counted as two forwards.
+    (On a CPU the counter misses fused attention.) A backward counts as two forwards.
     """
     model, plan = scorer.model, scorer.schedule
-    told = model.encode_empty()
+    empty = model.encode_empty()
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(model.unet.config)
         latents = torch.empty((1, *scorer.latent_shape))
-        text = torch.empty(told.hidden_BLC.shape)
-        added = {name: torch.empty(value.shape) for name, value in told.added.items()}
+        text = torch.empty(empty.hidden_BLC.shape)
+        added = {name: torch.empty(value.shape) for name, value in empty.added.items()}
 
     def forward() -> None:
         unet(latents, torch.zeros(1, device="meta"), text, added_cond_kwargs=added or None)
@@ -48,9 +48,9 @@ def cost(scorer: Scorer) -> Cost:
 
     @cache
     def shared(depth: int | None) -> float:
-        watched = WatchedUNet(unet, model.layers, depth)
-        watched.load(latents, 0, prefix)
-        return _gflop(lambda: watched(text, added))
+        recording = RecordingUNet(unet, model.layers, depth)
+        recording.load(latents, 0, prefix)
+        return _gflop(lambda: recording(text, added))
 
     first = shared(plan.depth) if plan.first else 0.0
     low = shared(None) if plan.low else 0.0
@@ -65,7 +65,7 @@ def cost(scorer: Scorer) -> Cost:
 
 
 def _shared(plan: Schedule, whole: float, prefix: float) -> float:
-    """ε_∅ where a difference is asked for, else the prefix alone."""
+    """Return GFLOP of ε_∅ if the schedule needs a difference, else of the prefix only."""
     first = 0.0 if not plan.first else whole if plan.depth is None else prefix
     return first + (whole if plan.low else 0.0)
 

@@ -1,4 +1,4 @@
-"""Run the forwards of a schedule, each shared part once."""
+"""Run the forwards of a schedule, and each shared part only once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from scanner.probe import (
     AttentionRecord,
     CompiledUNet,
     Prefix,
-    WatchedUNet,
+    RecordingUNet,
     choose_attend,
     record_prefix,
     watch_attention,
@@ -26,7 +26,7 @@ LAST_SHARE = 5
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A guided denoising of B captions in S steps, reduced as it runs.
+    """Results of a guided denoising of B captions in S steps.
 
     differences_SBCHW: ε_c − ε_∅ of every step. late_KBL: ā over all layers of the last fifth of
     the steps. ending_BHW: the end token's attention at the last step, at the latent's size.
@@ -47,11 +47,11 @@ class Step:
 
 
 class Forwards:
-    """The forwards of one model at fixed initial noises.
+    """Runs the forwards of one model from fixed initial noises.
 
-    Nothing that no caption changes is computed twice: per (seed, step) the shared prefix and ε_∅
-    are kept (signals.md, what is exactly shared: 1 and 2). ``compiles``: whether conditional
-    forwards from the initial noise are compiled, for the batch size that they get.
+    The shared prefix and ε_∅ do not depend on the caption: they are computed once per (seed, step)
+    and cached (see scanner/signals/README.md). ``compiles``: whether to compile conditional
+    forwards from the initial noise, for the batch size of the next call.
     """
 
     def __init__(
@@ -65,23 +65,23 @@ class Forwards:
         self._prefix: dict[tuple[int, int], Prefix] = {}
         self._empty: dict[tuple[int, int], Tensor] = {}
         self._nothing: Conditioning | None = None
-        self._watched: dict[int | None, WatchedUNet] = {}
+        self._recording: dict[int | None, RecordingUNet] = {}
         self._loaded: dict[int | None, tuple[int, int]] = {}
         self._compiled: dict[int | None, CompiledUNet] = {}
         self.compiles = False
 
     @property
     def first_time(self) -> int:
-        """The noisiest timestep."""
+        """Timestep of step 0, the noisiest."""
         return self.times[0]
 
     @property
     def low_time(self) -> int:
-        """The low-noise step: the schedule's third from last."""
+        """Timestep of the low-noise step, the schedule's third from last."""
         return self.times[LOW_NOISE_STEP] if len(self.times) > 2 else self.times[-1]
 
     def initial_noise(self, seed: int) -> Tensor:
-        """x_s (1, C, h, w): of the seed alone, whatever device and batch."""
+        """Return x_s (1, C, h, w), which depends only on the seed, not on device or batch."""
         if seed not in self._noise:
             generator = torch.Generator("cpu").manual_seed(seed)
             noise = torch.randn((1, *self.latent_shape), generator=generator, dtype=torch.float32)
@@ -90,7 +90,7 @@ class Forwards:
         return self._noise[seed]
 
     def empty(self, seed: int, time: int) -> Tensor:
-        """ε_∅ (1, C, h, w) of the initial noise at a timestep; leaves the shared prefix behind."""
+        """Return ε_∅ (1, C, h, w) of the initial noise at a timestep; cache the shared prefix."""
         if (seed, time) not in self._empty:
             with record_prefix(self.model.unet) as prefix:
                 noise = self.model.predict_noise(self.initial_noise(seed), time, self._no_caption())
@@ -98,7 +98,7 @@ class Forwards:
         return self._empty[seed, time]
 
     def conditional(self, text: Conditioning, seed: int, time: int) -> Tensor:
-        """ε_c (B, C, h, w) of the initial noise at a timestep, the shared prefix replayed."""
+        """Return ε_c (B, C, h, w) of the initial noise at a timestep; replays the shared prefix."""
         _, noise = self._run(text, seed, time, None)
         assert noise is not None
         return noise
@@ -106,33 +106,33 @@ class Forwards:
     def attention(
         self, text: Conditioning, seed: int, depth: int | None
     ) -> tuple[Tensor, Tensor | None]:
-        """ā (N, B, L) of the layers at step 0, and ε_c where the whole U-Net ran."""
+        """Return ā (N, B, L) of the layers at step 0, and ε_c if the whole U-Net ran."""
         return self._run(text, seed, self.first_time, depth)
 
     def _run(
         self, text: Conditioning, seed: int, time: int, depth: int | None
     ) -> tuple[Tensor, Tensor | None]:
         x_1CHW = self.initial_noise(seed)
-        if depth not in self._watched:
-            self._watched[depth] = WatchedUNet(
+        if depth not in self._recording:
+            self._recording[depth] = RecordingUNet(
                 self.model.unet, self.model.layers, depth, self._attend
             )
-        watched = self._watched[depth]
+        recording = self._recording[depth]
         if self._loaded.get(depth) != (seed, time):
-            watched.load(x_1CHW, time, self.prefix(seed, time))
+            recording.load(x_1CHW, time, self.prefix(seed, time))
             self._loaded[depth] = seed, time
         if self.compiles and depth not in self._compiled:
-            self._compiled[depth] = CompiledUNet(watched)
-        run = self._compiled[depth] if self.compiles else watched
+            self._compiled[depth] = CompiledUNet(recording)
+        run = self._compiled[depth] if self.compiles else recording
         guess_BCHW, abar_NBL = run(text.hidden_BLC, text.added)
         if guess_BCHW is None:
             return abar_NBL, None
         return abar_NBL, self.model.as_noise(guess_BCHW, x_1CHW, time)
 
     def prefix(self, seed: int, time: int) -> Prefix:
-        """The shared part of a forward from the initial noise at a timestep."""
+        """Return the shared part of a forward from the initial noise at a timestep."""
         if (seed, time) not in self._prefix:
-            first = WatchedUNet(self.model.unet, self.model.layers, depth=1)
+            first = RecordingUNet(self.model.unet, self.model.layers, depth=1)
             first.load(self.initial_noise(seed), time, {})
             nothing = self._no_caption()
             with record_prefix(first.unet) as prefix:
@@ -143,7 +143,7 @@ class Forwards:
     def trajectory(
         self, text: Conditioning, n_B: Tensor, seed: int, first: Tensor, first_empty: Tensor
     ) -> Trajectory:
-        """The guided denoising; its step 0 is given: ``first`` is ε_c, ``first_empty`` is ε_∅."""
+        """Denoise with guidance, given step 0: ``first`` is its ε_c, ``first_empty`` its ε_∅."""
         model, steps = self.model, len(self.times)
         kept = max(1, steps // LAST_SHARE)
         given = (first, first_empty.expand(len(text), -1, -1, -1)) if steps > 1 else None
@@ -164,10 +164,10 @@ class Forwards:
         record: AttentionRecord,
         first: tuple[Tensor, Tensor] | None = None,
     ) -> Iterator[Step]:
-        """The guided denoising from the initial noise, step by step.
+        """Denoise from the initial noise with guidance; yield every step.
 
-        At every step ``record``, which has to be watching, holds the attention of the branch with
-        the caption; not at step 0 where its ε_c and ε_∅ are given as ``first``.
+        ``record``, from an active watch_attention, then holds the attention of the branch with the
+        caption. ``first``: ε_c and ε_∅ of step 0, which then runs no forward and records nothing.
         """
         model, steps, batch = self.model, len(self.times), len(text)
         nothing = self._no_caption().expand(batch)
@@ -184,7 +184,7 @@ class Forwards:
 
     @torch.inference_mode(False)
     def gradient(self, text: Conditioning, seed: int) -> Tensor:
-        """Norm over channels of ∂ ‖ε_c − ε_∅‖₂ / ∂ text hidden states, at step 0: (B, L)."""
+        """Return the norm over channels of ∂ ‖ε_c − ε_∅‖₂ / ∂ text at step 0, (B, L)."""
         with torch.inference_mode():
             empty = self.empty(seed, self.first_time)
         hidden = text.hidden_BLC.clone().requires_grad_()
@@ -197,7 +197,7 @@ class Forwards:
         return hidden.grad.float().norm(dim=2)
 
     def release_memory(self) -> None:
-        """Give back what compiled forwards and the allocator hold of the device's memory."""
+        """Release the device memory held by compiled forwards and by the allocator."""
         if self._compiled:
             self._compiled.clear()
             torch.compiler.reset()
@@ -215,7 +215,7 @@ class Forwards:
 
 
 def at_latent_size(map_BP: Tensor, size: tuple[int, ...]) -> Tensor:
-    """A map over a layer's positions, (B, P), at the latent's size, (B, h, w)."""
+    """Resize a map over a layer's positions (B, P) to the latent's size (B, h, w)."""
     shrink = round((size[0] * size[1] / map_BP.shape[1]) ** 0.5)
     rows = -(-size[0] // shrink)
     square = map_BP.view(len(map_BP), 1, rows, -1)

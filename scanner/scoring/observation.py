@@ -1,4 +1,4 @@
-"""What a batch of captions lets us see, and what a signal makes of it."""
+"""The results of the forwards for a batch of captions, and the signals computed from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from scanner.scoring.schedule import Needs
 from scanner.signals.attention import attention_entropy
 from scanner.signals.noise import low_noise_cosine, noise_norm
 
-Seen = TypeVar("Seen")
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What one batch of B captions, at one seed, let us see; None for what was not needed.
+    """Results of the forwards for one batch of B captions at one seed; None if not needed.
 
     attention_NBL: ā of the N cross-attention layers that ran at step 0, in run order.
     conditional, unconditional: ε_c (B, C, h, w) and ε_∅ (1, C, h, w) at step 0; low_conditional,
@@ -42,33 +42,33 @@ class Observation:
 
     @property
     def attention(self) -> Tensor:
-        """ā of every layer that ran (N, B, L)."""
-        return there(self.attention_NBL)
+        """ā of every layer that ran, (N, B, L)."""
+        return required(self.attention_NBL)
 
     @cached_property
     def entropies(self) -> Tensor:
-        """Entropy of every layer's ā (N, B)."""
+        """Entropy of every layer's ā, (N, B)."""
         return attention_entropy(self.attention)
 
     @cached_property
     def early(self) -> Tensor:
-        """ā averaged over the early layers (B, L)."""
+        """Mean of ā over the early layers, (B, L)."""
         return torch.stack([self.attention[layer] for layer in self.early_layers]).mean(0)
 
     @cached_property
     def noise_norm(self) -> Tensor:
-        """‖ε_c − ε_∅‖₂ at step 0 (B,)."""
-        return noise_norm(there(self.conditional), there(self.unconditional))
+        """‖ε_c − ε_∅‖₂ at step 0, (B,)."""
+        return noise_norm(required(self.conditional), required(self.unconditional))
 
     @cached_property
     def cosine(self) -> Tensor:
-        """The cosine part of the anisotropy (B,)."""
-        return low_noise_cosine(there(self.low_conditional), there(self.low_unconditional))
+        """Cosine term of the anisotropy, (B,)."""
+        return low_noise_cosine(required(self.low_conditional), required(self.low_unconditional))
 
 
-def there(value: Seen | None) -> Seen:
-    """A part of an observation that the signal's needs asked for."""
-    assert value is not None, "a signal looks at what its needs do not ask for"
+def required(value: Part | None) -> Part:
+    """Return a part of an observation that the signal declares in its needs."""
+    assert value is not None, "a signal reads a part of the observation missing from its needs"
     return value
 
 
@@ -76,10 +76,10 @@ def there(value: Seen | None) -> Seen:
 class Signal:
     """One column of the score table.
 
-    compute gives (B,), or (B, K) for a list column; the table holds the mean over the seeds.
-    memorized: +1 if memorized captions have higher values, −1 if lower, by the publication; 0 if
-    none says. seeds_column: the list
-    column that keeps the value of each seed. by_token: the list is cut to the caption's tokens.
+    compute: returns (B,), or (B, K) for a list column; the table holds the mean over the seeds.
+    memorized: +1 if memorized captions have higher values according to the publication, −1 if
+    lower, 0 if unpublished. seeds_column: name of the list column with the value per seed.
+    by_token: truncate the list to the caption's tokens.
     """
 
     field: pa.Field
@@ -95,7 +95,7 @@ class Signal:
 
     @property
     def documented_field(self) -> pa.Field:
-        """The field, which also says whether memorized captions have higher or lower values."""
+        """The field, with the direction (higher or lower if memorized) in its metadata."""
         if not self.memorized:
             return self.field
         direction = {"memorized": "higher" if self.memorized > 0 else "lower"}

@@ -22,25 +22,25 @@ def observe(
 def _at_seed(
     run: Forwards, plan: Schedule, tokens: Tokens, text: Conditioning, seed: int
 ) -> Observation:
-    seen: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     if plan.first and plan.depth is None:
-        seen["unconditional"] = run.empty(seed, run.first_time)
+        parts["unconditional"] = run.empty(seed, run.first_time)
     if plan.first:
-        seen["attention_NBL"], seen["conditional"] = run.attention(text, seed, plan.depth)
+        parts["attention_NBL"], parts["conditional"] = run.attention(text, seed, plan.depth)
     if plan.low:
-        seen["low_unconditional"] = run.empty(seed, run.low_time)
-        seen["low_conditional"] = run.conditional(text, seed, run.low_time)
+        parts["low_unconditional"] = run.empty(seed, run.low_time)
+        parts["low_conditional"] = run.conditional(text, seed, run.low_time)
     if plan.later_steps:
-        seen["trajectory"] = run.trajectory(
-            text, tokens.n_B, seed, seen["conditional"], seen["unconditional"]
+        parts["trajectory"] = run.trajectory(
+            text, tokens.n_B, seed, parts["conditional"], parts["unconditional"]
         )
     if plan.gradient:
-        seen["gradient_BL"] = run.gradient(text, seed)
+        parts["gradient_BL"] = run.gradient(text, seed)
     return Observation(
         n_B=tokens.n_B,
         early_layers=run.model.early_layers,
         entropy_layer=run.model.entropy_layer,
         alpha=run.model.alpha(run.first_time),
         anisotropy_weights=run.model.anisotropy_weights,
-        **seen,
+        **parts,
     )

@@ -1,4 +1,4 @@
-"""All signals of a batch in one tensor, copied from the device once.
+"""Pack all signals of a batch into one tensor, to copy it from the device once.
 
 Shapes: S seeds, B captions, K values per caption (a list signal has several).
 """
@@ -11,15 +11,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Signals of a batch on their way to the host. ``widths``: values per caption, by signal, None
-    for a scalar; ``copied``: recorded on the device after the copy."""
+    """Signals of a batch during their copy to the host.
+
+    widths: values per caption of each signal, None for a scalar. copied: event recorded after the
+    copy.
+    """
 
     host_SBK: Tensor
     widths: dict[str, int | None]
     copied: torch.cuda.Event | None
 
     def wait(self) -> dict[str, Tensor]:
-        """Each signal's values, (S, B) or (S, B, …), when they have arrived."""
+        """Wait for the copy; return each signal's values, (S, B) or (S, B, K)."""
         if self.copied is not None:
             self.copied.synchronize()
         parts = self.host_SBK.split([width or 1 for width in self.widths.values()], 2)
@@ -32,8 +35,8 @@ class PackedBatch:
 def pack(values: list[dict[str, Tensor]], rows: int) -> PackedBatch:
     """Pack the signals of each seed, (B,) or (B, K), and start one copy to the host.
 
-    ``rows``: captions to keep; padding after them is dropped. From a GPU the copy goes to pinned
-    memory and does not block.
+    ``rows``: captions to keep; padding after them is dropped. A copy from a GPU goes to pinned
+    memory without blocking.
     """
     widths = {name: one.shape[1] if one.ndim == 2 else None for name, one in values[0].items()}
     packed_SBK = torch.stack(

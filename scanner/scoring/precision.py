@@ -1,14 +1,14 @@
-"""What a GPU may round, fixed once per process."""
+"""Set the arithmetic precision of a GPU, once per process."""
 
 import torch
 
 
 def fix_precision(device: torch.device) -> None:
-    """Make float32 mean float32 on CUDA, and sums of half-precision products float32.
+    """Disable TF32 on CUDA, and sum half-precision products in float32.
 
-    TF32 would move float32 scores by a thousandth; it is off for matrix products and
+    TF32 would change float32 scores by about 0.1 %. It is disabled for matrix products and
     convolutions, so float32 scores agree with the CPU's and the fingerprint needs no entry for it.
-    cuDNN may choose among its algorithms by trial: that changes rounding only.
+    cuDNN may benchmark its algorithms, which only changes rounding.
     """
     if device.type != "cuda":
         return

@@ -1,4 +1,4 @@
-"""Named choices of signals."""
+"""Profiles: named sets of signals."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ _THOROUGH = (*_STANDARD, "cosine_low_noise", "anisotropy")
 
 @dataclass(frozen=True)
 class Profile:
-    """A named choice of signals, and how many seeds it takes by default."""
+    """A set of signals, and its default number of seeds."""
 
     signals: tuple[str, ...]
     seeds: int

@@ -1,13 +1,13 @@
-"""Which forwards serve a set of signals at the least cost."""
+"""Choose the cheapest forwards for a set of signals."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a signal has to see. Needs add up by ``|``; the schedule runs their sum, once.
+    """The model outputs that a signal requires. ``|`` combines needs; each output is computed once.
 
-    attention: ā of the early layers at step 0. noise: ε_c and ε_∅ at step 0. low_noise: the same
+    attention: ā of the early layers at step 0. noise: ε_c and ε_∅ at step 0. low_noise: both
     at the low-noise step, on the same pure noise. trajectory: the whole guided denoising, with
     attention. gradient: ∂ ‖ε_c − ε_∅‖ / ∂ text at step 0.
     """
@@ -30,10 +30,10 @@ class Needs:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The forwards of one caption and seed, in the order in which they run.
+    """The forwards per caption and seed, in run order.
 
-    first: at step 0, the conditional branch; None, or up to how many cross-attention layers
-    (``depth``, None for the whole U-Net). low: the conditional branch at the low-noise step.
+    first: whether the conditional branch runs at step 0. depth: number of cross-attention layers
+    that it runs, None for the whole U-Net. low: the conditional branch at the low-noise step.
     later_steps: pairs of branches after step 0 of a trajectory, whose first step is ``first``.
     gradient: a forward and a backward at step 0.
     """
@@ -46,7 +46,7 @@ class Schedule:
 
     @classmethod
     def of(cls, needs: Needs, early_depth: int, steps: int) -> "Schedule":
-        """The cheapest schedule that serves the needs."""
+        """Return the cheapest schedule that meets the needs."""
         whole = needs.noise or needs.trajectory
         return cls(
             first=needs.attention or whole,
@@ -58,28 +58,28 @@ class Schedule:
 
     @property
     def forwards(self) -> int:
-        """Forwards of the U-Net per caption and seed, a partial one as a whole one; a backward
-        counts as two."""
+        """Forwards of the U-Net per caption and seed. A partial forward counts as one, a backward
+        as two."""
         return self.first + self.low + 2 * self.later_steps + 3 * self.gradient
 
     def lines(self, layers: int, steps: int) -> list[str]:
-        """The schedule in words, a forward a line."""
+        """Describe the schedule, one line per forward."""
         shared = "what precedes the first cross-attention is shared by all captions"
-        found = []
+        lines = []
         if self.first:
             how = (
                 "whole U-Net" if self.depth is None else f"up to layer {self.depth - 1} of {layers}"
             )
-            found.append(f"step 0, with the caption: {how}; {shared}")
+            lines.append(f"step 0, with the caption: {how}; {shared}")
         if self.low:
-            found.append(f"low-noise step, with the caption: whole U-Net; {shared}")
+            lines.append(f"low-noise step, with the caption: whole U-Net; {shared}")
         if (self.first and self.depth is None) or self.low:
-            found.append("the same without a caption: once a seed, shared by all captions")
+            lines.append("the same without a caption: once per seed, shared by all captions")
         if self.later_steps:
-            found.append(
+            lines.append(
                 f"steps 1 to {steps - 1} of the guided trajectory, with and without the caption: "
                 f"{2 * self.later_steps} whole forwards; its step 0 is the one above"
             )
         if self.gradient:
-            found.append("step 0, with the caption: a whole forward and its backward")
-        return found
+            lines.append("step 0, with the caption: a whole forward and its backward")
+        return lines

@@ -1,4 +1,4 @@
-"""Score captions: run the forwards that the asked signals need, and make the table."""
+"""Score captions: run the forwards that the signals need, and build the table."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ class ScoreError(Exception):
 
 @dataclass(frozen=True)
 class ReadCaptions:
-    """Captions, tokenized (None where there is none)."""
+    """Captions and their tokens (None if there are no captions)."""
 
     captions: list[str]
     ids: list[str]
@@ -98,12 +98,12 @@ class Scorer:
     def from_spec(
         cls, model: DiffusionModel, spec: ScoringSpec, batch_size: int | None = None
     ) -> Self:
-        """Make the scorer that a spec describes."""
+        """Return the scorer that a spec describes."""
         return cls(model, **vars(spec), batch_size=batch_size)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """Everything that a score depends on."""
+        """All settings that a score depends on."""
         kept = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
         config = self.model.scheduler.config
         return {
@@ -147,37 +147,39 @@ class Scorer:
         return {signal.name for signal in self.signals}
 
     def score(self, captions: list[str]) -> pa.Table:
-        """The scores of captions, in their order.
+        """Return the scores of captions, in order.
 
-        Captions longer than the model reads are cut as the model cuts them (``truncated``); an
-        empty caption has no words and no triggers. Raises ScoreError where a score is not finite,
-        and TypeError for what is no text.
+        Captions that exceed the model's text length are truncated as the model truncates them
+        (column ``truncated``); an empty caption has no words and no triggers. Raises ScoreError if
+        a score is not finite, TypeError if a caption is not a str.
         """
         table, bad = self.score_finite(captions)
         if bad:
             number, why = next(iter(bad.items()))
-            raise ScoreError(f"caption {number} ({captions[number]!r}): {why}")
+            raise ScoreError(f"captions[{number}] ({captions[number]!r}): {why}")
         return table
 
     def score_finite(self, captions: list[str]) -> tuple[pa.Table, dict[int, str]]:
-        """The rows with finite scores, and why each other caption (by its number) has none."""
+        """Return the rows with finite scores, and the reason by number for every other caption."""
         read = self.read(captions)
         return self.table(read, self.compute(read))
 
-    # The three steps of scoring, so that an actor can overlap them.
+    # The three steps of scoring, separate so an actor can overlap them.
 
     def read(self, captions: list[str], ids: list[str] | None = None) -> "ReadCaptions":
-        """Tokenize captions; ``ids`` are their caption ids, computed where they are not given.
+        """Tokenize captions. ``ids``: their caption ids, computed if None.
 
-        Raises TypeError for what is no text, ValueError for captions over the limit.
+        Raises TypeError if a caption is not a str, ValueError if it exceeds the size limit.
         """
         if isinstance(captions, str):
-            raise TypeError(f"one caption, {captions!r}, where a list of them is wanted")
+            raise TypeError(f"captions must be a list of str, got str {captions!r}: pass [caption]")
         for number, caption in enumerate(captions):
             if not isinstance(caption, str):
-                raise TypeError(f"caption {number} is no text but {caption!r}; leave it out")
+                raise TypeError(
+                    f"captions[{number}] must be str, got {type(caption).__name__}: remove it"
+                )
             if is_over(caption):
-                raise ValueError(f"caption {number} is {OVER}; leave it out")
+                raise ValueError(f"captions[{number}] is {OVER}: remove or shorten it")
         if ids is None:
             ids = [caption_id(canonical(self.model.tokenizer, caption)) for caption in captions]
         return ReadCaptions(captions, ids, self.model.tokenize(captions) if captions else None)
@@ -185,9 +187,9 @@ class Scorer:
     def compute(
         self, read: "ReadCaptions", report: Callable[[int], None] = lambda computed: None
     ) -> list[dict[str, Tensor]]:
-        """The device's work: of each batch in turn the signals' values (S, B, …), S seeds.
+        """Compute the signals on the device; return their values (S, B, …) per batch, S seeds.
 
-        ``report`` hears after each batch how many captions are computed.
+        ``report`` is called after each batch with the number of captions computed so far.
         """
         batches: list[dict[str, Tensor]] = []
         computed = 0
@@ -198,10 +200,10 @@ class Scorer:
         return batches
 
     def _launched(self, read: "ReadCaptions") -> Iterator[tuple[int, PackedBatch]]:
-        """Batches whose work is queued, each with its rows; the next is queued before one is given.
+        """Yield queued batches and their numbers of rows, each after queueing the next one.
 
         So the device computes while the host waits for a batch. While the batch size is being
-        found, batches run one at a time, for their times.
+        tuned, batches run one at a time, to time them.
         """
         start, before = 0, None
         while start < len(read.captions):
@@ -228,7 +230,7 @@ class Scorer:
     def table(
         self, read: "ReadCaptions", batches: list[dict[str, Tensor]]
     ) -> tuple[pa.Table, dict[int, str]]:
-        """The rows with finite scores, and why each other caption (by its number) has none."""
+        """Return the rows with finite scores, and the reason by number for every other caption."""
         if not batches:
             return self.schema.empty_table(), {}
         values = {name: torch.cat([b[name] for b in batches], 1) for name in batches[0]}
@@ -250,14 +252,16 @@ class Scorer:
         return self.compile and self.batch.found
 
     def _launch(self, tokens: Tokens) -> PackedBatch:
-        """Queue a batch's work and the copy of its signals to the host."""
+        """Queue the forwards of a batch and the copy of its signals to the host."""
         rows = len(tokens.n_B)
         self.forwards.compiles = self._compiles
         if self.forwards.compiles:
             tokens = tokens.padded(self.batch_size)
-        observed = observe(self.forwards, self.schedule, tokens.to(self.model.device), self.seeds)
+        observations = observe(
+            self.forwards, self.schedule, tokens.to(self.model.device), self.seeds
+        )
         return pack(
-            [{signal.name: signal.compute(seen) for signal in self.signals} for seen in observed],
+            [{signal.name: signal.compute(one) for signal in self.signals} for one in observations],
             rows,
         )
 

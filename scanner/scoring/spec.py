@@ -1,4 +1,4 @@
-"""What to compute for a caption: the typed seam between command line, actors and run.json."""
+"""What to compute per caption: the typed interface of command line, actors and run.json."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -8,11 +8,12 @@ ProfileName = Literal["triage", "standard", "thorough", "trajectory"]
 
 @dataclass(frozen=True)
 class ScoringSpec:
-    """The signals of a scorer, and the denoising that they are measured on.
+    """The signals of a scorer, and the denoising on which they are measured.
 
-    ``profile``: a key of PROFILES; ``signals``: names of SIGNALS instead. ``seeds``: how many
-    initial noises are averaged, the profile's own number if None. ``steps``, ``guidance``: of the
-    DDIM schedule and of a trajectory. ``height``, ``width``: in pixels, the model's own if None.
+    ``profile``: a key of PROFILES. ``signals``: names of SIGNALS that replace the profile's.
+    ``seeds``: number of initial noises to average, the profile's default if None. ``steps``: of
+    the DDIM schedule. ``guidance``: scale of a trajectory. ``height``, ``width``: in pixels, the
+    model's default if None.
     """
 
     profile: str = "standard"
@@ -29,7 +30,7 @@ class ScoringSpec:
 
 @dataclass(frozen=True)
 class DenoisingOptions:
-    """The denoising's options on a command line; a field's docstring is its help text."""
+    """Command-line options of the denoising; a field's docstring is its help text."""
 
     steps: int = ScoringSpec.steps
     """Steps of the DDIM schedule. Most signals are measured at its first step, cosine_low_noise at

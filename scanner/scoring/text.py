@@ -1,4 +1,4 @@
-"""What a caption's text alone tells: the controls."""
+"""Control variables computed from a caption's text only."""
 
 import pyarrow as pa
 
@@ -22,7 +22,7 @@ def digit_fraction(caption: str) -> float:
 
 
 def text_columns(captions: list[str], tokens: Tokens) -> dict[str, pa.Array]:
-    """The controls, and whether the caption was cut."""
+    """Return the control columns, and whether each caption was truncated."""
     return {
         "n_tokens": pa.array(tokens.n_B.tolist(), pa.int32()),
         "title_case_fraction": pa.array(map(title_case_fraction, captions), pa.float32()),

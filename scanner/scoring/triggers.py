@@ -1,6 +1,7 @@
-"""The words of a batch of captions that carry the attention, found for all captions at once.
+"""Trigger words: the words of a caption that attract the most attention.
 
-Row by row in Python this took as long per caption as some devices take for its score.
+Computed for a whole batch with NumPy: a Python loop over captions took as long as the forwards of
+some devices.
 """
 
 from collections.abc import Sequence
@@ -34,19 +35,19 @@ TRIGGER_FIELD = column(
 
 
 def trigger_column(captions: Sequence[str], tokens: Tokens, mass_BL: np.ndarray) -> pa.Array:
-    """The words with at least the mean mass of a prompt token, each with the sum over its tokens.
+    """Return the words with at least the mean mass of a prompt token, summed over their tokens.
 
-    ``mass_BL``: ā; what lies beyond a caption's tokens is not read.
+    ``mass_BL``: ā; positions after a caption's tokens are ignored.
     """
     n_B, length = tokens.n_B.numpy(), mass_BL.shape[1]
-    place = np.arange(length)
-    prompt_BL = (place >= 1) & (place <= n_B[:, None] - 2)
+    index = np.arange(length)
+    prompt_BL = (index >= 1) & (index <= n_B[:, None] - 2)
     number_BL = np.array(tokens.words, dtype=np.float64)  # None becomes NaN
     row, position = np.nonzero(prompt_BL & ~np.isnan(number_BL))
     mass = mass_BL[row, position].astype(np.float64)
     mean_B = np.where(prompt_BL, mass_BL, 0.0).sum(1) / np.maximum(prompt_BL.sum(1), 1)
 
-    # Tokens of one word stand together in ``order``, the heaviest first.
+    # ``order`` groups the tokens by word, heaviest first.
     number = row * length + number_BL[row, position]
     order = np.lexsort((position, -mass, number))
     begins = np.flatnonzero(np.diff(number[order], prepend=-1.0))
@@ -54,7 +55,7 @@ def trigger_column(captions: Sequence[str], tokens: Tokens, mass_BL: np.ndarray)
     ends = np.append(begins[1:], len(order))
     heaviest = order[begins]
 
-    # Words by caption and falling mass; the first TRIGGERS of a caption stay.
+    # Sort words by caption and descending mass; keep the first TRIGGERS per caption.
     kept = np.flatnonzero(total >= mean_B[row[heaviest]])
     kept = kept[np.lexsort((position[heaviest[kept]], -total[kept], row[heaviest[kept]]))]
     of_row = row[heaviest[kept]]
@@ -87,6 +88,6 @@ def trigger_column(captions: Sequence[str], tokens: Tokens, mass_BL: np.ndarray)
 
 
 def _span(of_tokens: list[tuple[int, int]], positions: list[int]) -> tuple[int, int]:
-    """Characters of the caption from a word's first to its last token."""
+    """Return the character span from a word's first to its last token."""
     starts, ends = zip(*(of_tokens[position] for position in positions), strict=True)
     return min(starts), max(ends)

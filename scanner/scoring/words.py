@@ -1,6 +1,6 @@
-"""The words of a caption.
+"""The words of a caption, as split by the tokenizer's pre-tokenizer.
 
-A word is what the tokenizer's pre-tokenizer makes one, of one token or several.
+A word consists of one or more tokens.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Word:
-    """Characters ``start`` to ``end`` (excluded) of a caption, at these text positions."""
+    """Characters ``start`` to ``end`` (exclusive) of a caption, and their text positions."""
 
     start: int
     end: int
@@ -16,10 +16,10 @@ class Word:
 
 
 def words_in(spans: list[tuple[int, int]], numbers: list[int | None], n: int) -> list[Word]:
-    """The words that a model reads, in their order.
+    """Return the words that a model encodes, in order.
 
-    ``spans``, ``numbers``: of each text position its characters and its word (None for special
-    tokens), as Tokens has them; ``n``: the token count with the beginning and the end token.
+    ``spans``, ``numbers``: character span and word number (None for special tokens) of each text
+    position, as in Tokens. ``n``: number of tokens including the beginning and end tokens.
     """
     positions: dict[int, list[int]] = {}
     for position in range(1, n - 1):

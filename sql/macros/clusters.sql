@@ -16,7 +16,7 @@ CREATE MACRO words(text) AS coalesce(
     [lower(trim(text))]
 );
 
--- Text encoders read 75 tokens; whatever follows is no part of what the model saw.
+-- Text encoders encode 75 tokens and ignore the rest.
 CREATE MACRO word_set(text) AS list_distinct(words(text)[:75]);
 
 CREATE MACRO shared_words(a, b) AS len(list_filter(a, lambda word: list_contains(b, word)));

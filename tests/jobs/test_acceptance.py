@@ -1,4 +1,4 @@
-"""An acceptance run measures what it says, and a part that fails leaves the others alone."""
+"""Acceptance runs: figures of each part, and independence from parts that fail."""
 
 import json
 import math
@@ -23,14 +23,14 @@ from scanner.scoring.catalog import SIGNALS
 from scanner.scoring.profiles import PROFILES
 
 SMALL = Options("testbed", "cpu", ("float32",), captions=8, batch=4, deadline=0.0)
-"""A deadline that is over: each measurement takes a single round."""
+"""The deadline has passed, so each measurement takes a single round."""
 
 
-def test_half_precision_differs_little_from_float32_in_every_signal() -> None:
-    found = agreement.precision(SMALL)
-    assert set(found["signals"]) == set(SIGNALS)
-    assert not found["errors"]
-    for name, dtypes in found["signals"].items():
+def test_half_precision_is_close_to_float32_in_every_signal() -> None:
+    figures = agreement.precision(SMALL)
+    assert set(figures["signals"]) == set(SIGNALS)
+    assert not figures["errors"]
+    for name, dtypes in figures["signals"].items():
         assert 0 < dtypes["float16"]["rms_in_deviations"] < 0.02, name
         assert dtypes["float16"]["max_absolute"] < dtypes["bfloat16"]["max_absolute"], name
 
@@ -39,42 +39,42 @@ def test_differences_are_measured_in_deviations_over_captions() -> None:
     ids = pa.array(["a", "b", "c"])
     first = {"caption_id": ids, "x": [1.0, 2.0, 3.0], "words": [[1.0], [2.0, 3.0], []]}
     second = {"caption_id": ids, "x": [1.0, 2.0, 3.5], "words": [[1.0], [2.0, 2.0], []]}
-    found = differences(pa.table(first), pa.table(second), ["x", "words"])
-    assert found["x"]["max_absolute"] == 0.5
-    assert found["x"]["max_relative"] == pytest.approx(0.5 / 3)
-    assert found["x"]["max_in_deviations"] == pytest.approx(0.5 / np.std([1, 2, 3]))
-    assert found["words"]["max_absolute"] == 1.0
+    figures = differences(pa.table(first), pa.table(second), ["x", "words"])
+    assert figures["x"]["max_absolute"] == 0.5
+    assert figures["x"]["max_relative"] == pytest.approx(0.5 / 3)
+    assert figures["x"]["max_in_deviations"] == pytest.approx(0.5 / np.std([1, 2, 3]))
+    assert figures["words"]["max_absolute"] == 1.0
 
 
-def test_captions_that_one_table_lacks_are_not_compared() -> None:
+def test_captions_missing_from_one_table_are_not_compared() -> None:
     first = pa.table({"caption_id": ["a", "b", "c"], "x": [1.0, 2.0, 3.0]})
     second = pa.table({"caption_id": ["a", "c"], "x": [1.0, 3.0]})
     assert differences(first, second, ["x"])["x"]["max_absolute"] == 0
 
 
-def test_rates_follow_from_counted_arithmetic_and_time() -> None:
-    found = scoring.throughput(SMALL)
-    assert set(found["profiles"]) == set(PROFILES) == set(found["schedule"])
+def test_rates_follow_from_counted_flops_and_time() -> None:
+    figures = scoring.throughput(SMALL)
+    assert set(figures["profiles"]) == set(PROFILES) == set(figures["schedule"])
     for profile in PROFILES:
-        each = found["profiles"][profile]["float32"]
+        each = figures["profiles"][profile]["float32"]
         rate = each["captions_per_second"] * each["gflop_per_caption"] / 1e3
         assert rate == pytest.approx(each["tflops"])
         assert each["percent_of_published"] is None
         assert 0 < each["percent_of_measured_matmul"] < 100
-    gflop = [found["profiles"][name]["float32"]["gflop_per_caption"] for name in PROFILES]
+    gflop = [figures["profiles"][name]["float32"]["gflop_per_caption"] for name in PROFILES]
     assert gflop == sorted(gflop)
 
 
-def test_every_batch_size_has_a_rate_until_time_is_up() -> None:
-    found = scoring.sizes(Options("testbed", "cpu", ("float32",), 8, 4, time.monotonic() + 0.01))
-    assert found["triage"]["1"]["captions_per_second"] > 0
-    assert "out of time before batches of" in found["ended"]
+def test_batch_sizes_are_timed_until_the_deadline() -> None:
+    figures = scoring.sizes(Options("testbed", "cpu", ("float32",), 8, 4, time.monotonic() + 0.01))
+    assert figures["triage"]["1"]["captions_per_second"] > 0
+    assert "out of time before batches of" in figures["ended"]
 
 
 def test_forwards_and_sampling_are_timed_on_the_same_work() -> None:
-    found = forwards.overhead(SMALL)["float32"]
-    ratio = found["stock"]["captions_per_second"] / found["watched"]["captions_per_second"]
-    assert found["probe_overhead"] == pytest.approx(ratio - 1)
+    figures = forwards.overhead(SMALL)["float32"]
+    ratio = figures["stock"]["captions_per_second"] / figures["watched"]["captions_per_second"]
+    assert figures["probe_overhead"] == pytest.approx(ratio - 1)
     sampled = mitigation(SMALL)
     assert sampled["finite"]
     assert sampled["rounds"] == 1
@@ -86,12 +86,12 @@ def test_forwards_and_sampling_are_timed_on_the_same_work() -> None:
 @pytest.mark.parametrize(
     "name", ["parity", "memory", "fused", "kernels", "compiled_standard", "compiled_forward"]
 )
-def test_what_needs_a_gpu_is_skipped_with_a_reason(name: str) -> None:
+def test_parts_that_need_a_gpu_are_skipped_with_a_reason(name: str) -> None:
     with pytest.raises(NotMeasured, match=r"CPU|CUDA"):
         PARTS[name].measure(SMALL)
 
 
-def test_published_rates_are_found_by_a_whole_word_of_the_name() -> None:
+def test_published_rates_match_a_whole_word_of_the_name() -> None:
     assert published("NVIDIA A100-SXM4-80GB") == 312
     assert published("Tesla V100-PCIE-16GB") == 125
     assert published("NVIDIA H200") == 989
@@ -99,14 +99,14 @@ def test_published_rates_are_found_by_a_whole_word_of_the_name() -> None:
     assert published("NVIDIA L40S") is None
 
 
-def test_parts_run_in_their_order_and_unknown_names_are_refused() -> None:
+def test_parts_run_in_order_and_unknown_names_are_refused() -> None:
     assert chosen(["throughput,parity"]) == ["parity", "throughput"]
     assert chosen([]) == list(PARTS)
-    with pytest.raises(UsageError, match="--only speed: one of device, parity"):
+    with pytest.raises(UsageError, match="--only speed: choose from device, parity"):
         chosen(["speed"])
 
 
-def test_a_part_that_fails_is_one_line_and_the_next_still_runs(
+def test_a_failed_part_does_not_stop_the_next(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = ["--acceptance", "--device", "cpu", "--model", "no-such-model", "--json"]
@@ -128,15 +128,15 @@ def test_a_part_that_does_not_answer_is_stopped(monkeypatch: pytest.MonkeyPatch)
     outcome = process.run("device", SMALL, 0.05)
     process.stop()
     assert outcome.status == "failed"
-    assert outcome.reason == "no answer within 0 s; stopped"
+    assert outcome.reason == "no result within 0 s; stopped"
 
 
-def test_no_part_begins_when_the_time_of_the_run_is_up() -> None:
+def test_no_part_starts_after_the_time_limit() -> None:
     record = accept(["device"], SMALL, 1)
-    assert record["parts"]["device"]["reason"] == "the 1 s of the whole run are up"
+    assert record["parts"]["device"]["reason"] == "the time limit of 1 s is reached"
 
 
-def test_tables_show_three_digits_and_nothing_for_what_is_missing() -> None:
+def test_tables_show_three_digits_and_blanks_for_none() -> None:
     sizes = {
         "triage": {"1": {"captions_per_second": 12.3456, "peak_memory_bytes": 2**20}},
         "standard": {"1": {"captions_per_second": None, "peak_memory_bytes": None}},
@@ -147,11 +147,11 @@ def test_tables_show_three_digits_and_nothing_for_what_is_missing() -> None:
     ]
 
 
-def test_the_median_round_counts_and_the_first_does_not() -> None:
+def test_seconds_is_the_median_without_the_warm_up() -> None:
     naps = iter([0.2, 0.01, 0.05, 0.03])
-    took = seconds(
+    duration = seconds(
         lambda: time.sleep(next(naps)),
         agreement.opened("testbed", "float32", "cpu").device,
         Options("testbed", "cpu", (), 8, 4),
     )
-    assert math.isclose(took, 0.03, abs_tol=0.015)
+    assert math.isclose(duration, 0.03, abs_tol=0.015)

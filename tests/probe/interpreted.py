@@ -1,6 +1,6 @@
-"""Runs the fused kernel in Triton's interpreter, which has to be on before Triton is imported.
+"""Run the fused kernel in Triton's interpreter, which must be enabled before importing Triton.
 
-Prints a JSON object per case: how far the output and ā are from the plain computation's.
+Prints a JSON object per case: the differences of the output and ā from the plain computation.
 """
 
 import json
@@ -10,7 +10,7 @@ import torch
 from scanner.probe.attention import plain_attention
 from scanner.probe.fused import fused_attention
 
-# Positions, heads, channels of a head: of Stable Diffusion 1, 2 and XL, and odd ones.
+# Positions, heads, channels per head: of Stable Diffusion 1, 2 and XL, and unusual ones.
 SHAPES = ((64, 2, 40), (100, 2, 80), (16, 1, 160), (200, 2, 64), (9, 3, 8), (1, 1, 24))
 TEXT = 77
 

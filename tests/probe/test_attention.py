@@ -30,10 +30,8 @@ def _inputs(model: DiffusionModel) -> tuple[torch.Tensor, Conditioning]:
     return noise, text
 
 
-def test_abar_equals_a_naive_softmax_over_explicit_q_and_k_at_every_layer(
-    model: DiffusionModel, kind: str
-) -> None:
-    """Q and K are caught by hooks on the stock U-Net; the map is computed one head at a time."""
+def test_abar_equals_a_naive_softmax_at_every_layer(model: DiffusionModel, kind: str) -> None:
+    """Hooks on the stock U-Net capture Q and K; the map is computed one head at a time."""
     noise, text = _inputs(model)
     queries, keys = {}, {}
     hooks = []
@@ -50,7 +48,7 @@ def test_abar_equals_a_naive_softmax_over_explicit_q_and_k_at_every_layer(
         hook.remove()
 
     with watch_attention(model.unet, model.layers) as record:
-        watched = model.predict_noise(noise, 981, text)
+        recorded = model.predict_noise(noise, 981, text)
 
     assert len(record.abar_NBL) == len(model.layers) == LAYERS[kind]
     for name, abar in zip(model.layers, record.abar_NBL, strict=True):
@@ -64,8 +62,8 @@ def test_abar_equals_a_naive_softmax_over_explicit_q_and_k_at_every_layer(
         naive = torch.stack(maps).mean((0, 2))
         assert abar.shape == (len(CAPTIONS), 77)
         assert torch.allclose(abar.double(), naive, atol=1e-5), name
-        assert abar.std() > 1e-4, "a uniform map would prove nothing"
-    assert torch.allclose(watched, stock, atol=1e-5)
+        assert abar.std() > 1e-4, "a uniform map would not test anything"
+    assert torch.allclose(recorded, stock, atol=1e-5)
 
 
 def test_layers_are_listed_in_the_order_in_which_they_run(model: DiffusionModel) -> None:
@@ -80,7 +78,7 @@ def test_layers_are_listed_in_the_order_in_which_they_run(model: DiffusionModel)
     assert ran == model.layers
 
 
-def test_the_model_is_as_it_was_after_leaving_also_by_an_exception(
+def test_processors_are_restored_on_exit_and_after_exceptions(
     model: DiffusionModel,
 ) -> None:
     before = model.unet.attn_processors
@@ -111,9 +109,7 @@ def test_attention_that_does_more_than_softmax_is_refused(
         pass
 
 
-def test_the_map_of_one_text_position_is_kept_where_it_is_asked_for(
-    model: DiffusionModel, kind: str
-) -> None:
+def test_map_layers_keep_the_map_of_one_text_position(model: DiffusionModel, kind: str) -> None:
     tokens = model.tokenize(CAPTIONS)
     with watch_attention(model.unet, model.layers, map_layers=(0, 1)) as record:
         record.position_B = tokens.n_B - 1
@@ -141,7 +137,7 @@ def test_large_queries_and_keys_stay_finite_in_float16(upcast: bool) -> None:
     attn, hidden, text = _inflated(upcast)
     q, k = attn.to_q(hidden), attn.to_k(text)
     assert q.isfinite().all()
-    assert (q @ k.mT).isinf().any(), "logits that float16 holds would prove nothing"
+    assert (q @ k.mT).isinf().any(), "logits within the range of float16 would not test anything"
     attn.set_processor(AttnProcessor() if upcast else AttnProcessor2_0())
     stock = attn(hidden, encoder_hidden_states=text)
 

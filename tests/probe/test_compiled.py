@@ -5,7 +5,7 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from scanner.models import DiffusionModel, load_model
-from scanner.probe import CompiledUNet, WatchedUNet, compiled, record_prefix
+from scanner.probe import CompiledUNet, RecordingUNet, compiled, record_prefix
 from tests.random_pipelines import KINDS
 
 CAPTIONS = ["a red apple", "The Great Wave", ""]
@@ -17,24 +17,24 @@ def _forget() -> None:
 
 
 @torch.inference_mode()
-def _load(watched: WatchedUNet, model: DiffusionModel, seed: int, time: int) -> None:
+def _load(recording: RecordingUNet, model: DiffusionModel, seed: int, time: int) -> None:
     latent = torch.randn(1, *model.latent_shape(), generator=torch.manual_seed(seed))
     with record_prefix(model.unet) as prefix:
         model.predict_noise(latent, time, model.encode_empty())
-    watched.load(latent, time, prefix)
+    recording.load(latent, time, prefix)
 
 
 @torch.inference_mode()
 def _compare(model: DiffusionModel, depth: int | None) -> None:
-    """Runs one compiled copy at two latents and steps, next to the uncompiled one."""
+    """Compare a compiled copy with the uncompiled one at two latents and steps."""
     text = model.encode(model.tokenize(CAPTIONS))
-    watched = WatchedUNet(model.unet, model.layers, depth)
-    _load(watched, model, 0, 981)
-    run = CompiledUNet(watched)
+    recording = RecordingUNet(model.unet, model.layers, depth)
+    _load(recording, model, 0, 981)
+    run = CompiledUNet(recording)
     for seed, time in ((0, 981), (1, 41)):
-        _load(watched, model, seed, time)
+        _load(recording, model, seed, time)
         output, abar = run(text.hidden_BLC, text.added)
-        expected, expected_abar = watched(text.hidden_BLC, text.added)
+        expected, expected_abar = recording(text.hidden_BLC, text.added)
         assert torch.allclose(abar, expected_abar, atol=1e-5)
         assert (output is None) == (depth is not None)
         if output is not None:
@@ -44,26 +44,26 @@ def _compare(model: DiffusionModel, depth: int | None) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [4, None])
-def test_a_whole_forward_is_one_graph_with_equal_scores(
+def test_a_whole_forward_is_one_graph_with_equal_outputs(
     random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str, depth: int | None
 ) -> None:
     counter = CompileCounterWithBackend("aot_eager")
     monkeypatch.setattr(compiled, "BACKEND", counter)
     _compare(load_model(str(random_models[kind])), depth)
-    assert counter.frame_count == 1, "other latents and steps need no other graph"
+    assert counter.frame_count == 1, "other latents and steps reuse the graph"
 
 
 @pytest.mark.inductor
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [4, None])
-def test_machine_code_gives_equal_scores(
+def test_machine_code_gives_equal_outputs(
     random_models: dict[str, Path], kind: str, depth: int | None
 ) -> None:
     _compare(load_model(str(random_models[kind])), depth)
 
 
 @torch.inference_mode()
-def test_what_cannot_be_compiled_runs_uncompiled_with_a_warning(
+def test_failed_compilation_warns_and_runs_uncompiled(
     random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_):
@@ -72,10 +72,10 @@ def test_what_cannot_be_compiled_runs_uncompiled_with_a_warning(
     monkeypatch.setattr(compiled, "BACKEND", fail)
     model = load_model(str(random_models["sd1"]))
     text = model.encode(model.tokenize(CAPTIONS))
-    watched = WatchedUNet(model.unet, model.layers, 4)
-    _load(watched, model, 0, 981)
-    run = CompiledUNet(watched)
+    recording = RecordingUNet(model.unet, model.layers, 4)
+    _load(recording, model, 0, 981)
+    run = CompiledUNet(recording)
     with pytest.warns(UserWarning, match="uncompiled.*no C compiler"):
         _, abar = run(text.hidden_BLC, text.added)
     assert not run.is_compiled
-    assert torch.equal(abar, watched(text.hidden_BLC, text.added)[1])
+    assert torch.equal(abar, recording(text.hidden_BLC, text.added)[1])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scanner.models import load_model
-from scanner.probe import WatchedUNet, choose_attend
+from scanner.probe import RecordingUNet, choose_attend
 from scanner.probe.attention import plain_attention
 from scanner.probe.choice import OUTPUT_TOLERANCE, checked
 
@@ -35,7 +35,7 @@ def test_the_fused_kernel_equals_the_plain_attention() -> None:
     for case in cases:
         assert case["output"] <= limits[case["dtype"]], case
         assert case["abar"] <= 1e-6, case
-        assert case["spread"] > 1e-4, "a uniform map would prove nothing"
+        assert case["spread"] > 1e-4, "a uniform map would not test anything"
         assert case["without_v"], case
 
 
@@ -44,7 +44,7 @@ def test_a_cpu_uses_the_plain_attention(random_models: dict[str, Path]) -> None:
     assert choose_attend(model.unet, model.layers) is plain_attention
 
 
-def test_an_equal_kernel_is_taken_without_a_warning() -> None:
+def test_a_matching_kernel_is_used_without_a_warning() -> None:
     def same(*inputs):
         return plain_attention(*inputs)
 
@@ -64,7 +64,7 @@ def test_a_kernel_that_differs_is_refused_with_a_warning(part: int) -> None:
         assert checked(wrong, HEADS, CPU, torch.float32) is plain_attention
 
 
-def test_a_kernel_that_gives_nan_or_fails_is_refused_with_a_warning() -> None:
+def test_a_kernel_that_fails_or_returns_nan_is_refused() -> None:
     def broken(q, k, v, scale):
         output, abar = plain_attention(q, k, v, scale)
         return output * float("nan"), abar
@@ -90,7 +90,7 @@ def test_the_chosen_attention_runs_in_every_layer(random_models: dict[str, Path]
     text = model.encode(model.tokenize(["a cat"]))
     latent = torch.randn(1, *model.latent_shape())
     for depth in (None, 4):
-        watched = WatchedUNet(model.unet, model.layers, depth, counted)
-        watched.load(latent, 981, {})
-        watched(text.hidden_BLC, text.added)
+        recording = RecordingUNet(model.unet, model.layers, depth, counted)
+        recording.load(latent, 981, {})
+        recording(text.hidden_BLC, text.added)
     assert outputs == [True] * 16 + [True] * 3 + [False]

@@ -1,4 +1,4 @@
-"""Counts forwards of U-Nets, of the instrumented copies too."""
+"""Count forwards of U-Nets, including instrumented copies."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from diffusers import UNet2DConditionModel
 
 
 def count_forwards(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """A list that grows with every forward of any U-Net, by its keyword arguments."""
+    """Return a list that grows by the keyword arguments of every U-Net forward."""
     calls: list[dict[str, Any]] = []
     forward = UNet2DConditionModel.forward
 

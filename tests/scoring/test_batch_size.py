@@ -9,13 +9,13 @@ def _try(batch: BatchSize, seconds_of: dict[int, float]) -> None:
         batch.took(batch.size, seconds_of[batch.size])
 
 
-def test_the_size_is_doubled_while_that_is_faster_and_the_fastest_is_kept() -> None:
+def test_size_doubles_while_scoring_gets_faster() -> None:
     batch = BatchSize()
     _try(batch, {FIRST: 1.0, 2 * FIRST: 1.2, 4 * FIRST: 2.39})
     assert batch.size == 2 * FIRST
 
 
-def test_the_best_of_two_counts_since_the_first_batch_is_a_warm_up() -> None:
+def test_the_better_of_two_times_counts() -> None:
     batch = BatchSize()
     batch.took(FIRST, 100.0)
     assert (batch.size, batch.found) == (FIRST, False)
@@ -23,34 +23,34 @@ def test_the_best_of_two_counts_since_the_first_batch_is_a_warm_up() -> None:
     assert batch.size == 2 * FIRST
 
 
-def test_a_batch_that_is_not_full_tells_nothing() -> None:
+def test_a_partial_batch_is_ignored() -> None:
     batch = BatchSize()
     for _ in range(5):
         batch.took(FIRST - 1, 1.0)
     assert batch.size == FIRST
 
 
-def test_out_of_memory_halves_and_ends_the_trial() -> None:
+def test_out_of_memory_halves_the_size_and_ends_tuning() -> None:
     batch = BatchSize()
     assert batch.halve()
     assert (batch.size, batch.found) == (FIRST // 2, True)
     assert not BatchSize(1).halve()
 
 
-def test_a_given_size_is_not_tried() -> None:
+def test_a_fixed_size_is_not_tuned() -> None:
     batch = BatchSize(32)
     batch.took(32, 1.0)
     batch.took(32, 1.0)
     assert (batch.size, batch.found) == (32, True)
 
 
-def test_a_gain_of_three_percent_is_taken_and_one_of_one_percent_is_not() -> None:
+def test_size_doubles_for_a_3_percent_gain_but_not_1_percent() -> None:
     batch = BatchSize()
     _try(batch, {FIRST: 1.0, 2 * FIRST: 2 / 1.03, 4 * FIRST: 4 / 1.03 / 1.01})
     assert batch.size == 2 * FIRST
 
 
-def test_a_size_that_failed_once_is_tried_again_and_one_that_failed_twice_is_not() -> None:
+def test_a_size_is_retried_after_one_failure_but_not_two() -> None:
     batch = BatchSize(32)
     batch.halve()
     for _ in range(RETRY_AFTER):
@@ -78,6 +78,6 @@ def test_every_form_of_out_of_memory_is_recognized(error: Exception) -> None:
     assert is_out_of_memory(error)
 
 
-def test_other_errors_are_not_taken_for_out_of_memory() -> None:
+def test_other_errors_are_not_out_of_memory() -> None:
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
     assert not is_out_of_memory(ValueError("out of memory"))

@@ -1,4 +1,4 @@
-"""What the catalog says of each signal's direction, and what the page on signals says of it."""
+"""Directions of signals: the catalog and the page on signals agree."""
 
 import re
 from pathlib import Path
@@ -11,13 +11,13 @@ PAGE = Path(__file__).parents[2] / "scanner/signals/README.md"
 ROW = re.compile(r"^\| `(\w+)` \| (higher|lower) \| .* \| ([^|]*) \|$", re.MULTILINE)
 
 
-def test_the_page_on_signals_states_every_direction_of_the_catalog() -> None:
+def test_the_signals_page_states_every_direction() -> None:
     stated = {name: direction for name, direction, _ in ROW.findall(PAGE.read_text())}
     directed = {name: DIRECTION[one.memorized] for name, one in SIGNALS.items() if one.memorized}
     assert stated == directed
 
 
-def test_a_direction_that_the_testbed_contradicts_is_described_as_such() -> None:
+def test_directions_that_the_testbed_contradicts_are_described() -> None:
     judged = {name: judgement for name, _, judgement in ROW.findall(PAGE.read_text())}
     against = {name for name, judgement in judged.items() if "contradicts" in judgement}
     assert against == {"summary_mass"}
@@ -25,7 +25,7 @@ def test_a_direction_that_the_testbed_contradicts_is_described_as_such() -> None
     assert "lower for what the testbed model has memorized" in description
 
 
-def test_a_column_without_a_published_direction_claims_none() -> None:
+def test_unpublished_directions_are_not_in_the_metadata() -> None:
     for name in ("token_mass", "token_gradient"):
         assert b"memorized" not in SIGNALS[name].documented_field.metadata
 

@@ -20,16 +20,16 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The rows of each batch that ran compiled."""
-    seen: list[int] = []
+    """Return the rows of each compiled batch."""
+    batch_rows: list[int] = []
     call = CompiledUNet.__call__
 
     def counted(self, hidden, added):
-        seen.append(len(hidden))
+        batch_rows.append(len(hidden))
         return call(self, hidden, added)
 
     monkeypatch.setattr(CompiledUNet, "__call__", counted)
-    return seen
+    return batch_rows
 
 
 def test_padded_compiled_batches_give_the_plain_scores(
@@ -37,13 +37,13 @@ def test_padded_compiled_batches_give_the_plain_scores(
 ) -> None:
     model = load_model(str(random_models["sdxl"]))
     plain = Scorer(model, seeds=2, batch_size=3).score(CAPTIONS)
-    assert rows == [], "a CPU compiles only where it is asked to"
+    assert rows == [], "a CPU compiles only on request"
     padded = Scorer(model, seeds=2, batch_size=3, compile=True).score(CAPTIONS)
     assert_same_scores(plain, padded)
     assert rows == [3] * 6, "8 captions in batches of 3, for 2 seeds"
 
 
-def test_nothing_is_compiled_before_the_batch_size_is_found(
+def test_nothing_is_compiled_while_the_batch_size_is_tuned(
     random_models: dict[str, Path], rows: list[int]
 ) -> None:
     scorer = Scorer(load_model(str(random_models["sd1"])), "triage", compile=True)
@@ -55,7 +55,7 @@ def test_nothing_is_compiled_before_the_batch_size_is_found(
     assert rows == [4, 4]
 
 
-def test_by_default_a_gpu_compiles_only_what_runs_long(
+def test_by_default_a_gpu_compiles_only_long_scans(
     random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(str(random_models["sd1"]))

@@ -8,11 +8,11 @@ def _values(seed: int) -> dict[str, torch.Tensor]:
     return {"scalar": torch.rand(5), "list": torch.rand(5, 7), "one": torch.rand(5, 1)}
 
 
-def test_packed_values_are_the_values_of_each_seed_without_padding() -> None:
+def test_packing_keeps_the_values_of_each_seed() -> None:
     seeds = [_values(0), _values(1)]
-    found = pack(seeds, rows=3).wait()
-    assert found.keys() == seeds[0].keys()
-    for name, values in found.items():
+    unpacked = pack(seeds, rows=3).wait()
+    assert unpacked.keys() == seeds[0].keys()
+    for name, values in unpacked.items():
         assert torch.equal(values, torch.stack([seed[name] for seed in seeds])[:, :3]), name
 
 

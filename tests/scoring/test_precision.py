@@ -1,4 +1,4 @@
-"""Float32 products are exact on every device. Subprocesses: the settings are the process's."""
+"""TF32 is off on CUDA. The settings are global, so each test runs a subprocess."""
 
 import subprocess
 import sys
@@ -21,5 +21,5 @@ def test_tf32_and_half_precision_sums_are_off_on_cuda() -> None:
     assert _settings("cuda") == "False False False"
 
 
-def test_a_cpu_leaves_torch_s_settings_alone() -> None:
+def test_a_cpu_does_not_change_the_settings_of_torch() -> None:
     assert _settings("cpu") == "False True True"

@@ -41,7 +41,7 @@ def assert_same_scores(a: pa.Table, b: pa.Table, tolerance: float = 1e-5) -> Non
                 assert x == y, field.name
 
 
-def test_scores_do_not_change_with_batch_size_order_or_company(scorer: Scorer) -> None:
+def test_scores_do_not_depend_on_batch_size_or_order(scorer: Scorer) -> None:
     whole = scorer.score(CAPTIONS)
     single = Scorer(scorer.model, seeds=2, batch_size=1).score(CAPTIONS)
     assert_same_scores(whole, single)
@@ -51,8 +51,8 @@ def test_scores_do_not_change_with_batch_size_order_or_company(scorer: Scorer) -
     assert_same_scores(whole.slice(2, 1), alone)
 
 
-def test_columns_hold_what_their_equations_say_on_the_plain_model(scorer: Scorer) -> None:
-    """Recomputed from the stock U-Net: explicit maps by hooks, both branches run plainly."""
+def test_scores_match_the_equations_on_the_stock_unet(scorer: Scorer) -> None:
+    """Recompute from the stock U-Net: explicit maps from hooks, and two separate branches."""
     model, caption = scorer.model, CAPTIONS[1]
     row = scorer.score([caption]).to_pylist()[0]
     tokens = model.tokenize([caption])
@@ -97,7 +97,7 @@ def test_columns_hold_what_their_equations_say_on_the_plain_model(scorer: Scorer
 
 
 def _map(attn, hidden: torch.Tensor, kwargs: dict) -> torch.Tensor:
-    """ā (L,) of one caption, from the module's own get_attention_scores."""
+    """Return ā (L,) of one caption, from the module's own get_attention_scores."""
     q = attn.head_to_batch_dim(attn.to_q(hidden))
     k = attn.head_to_batch_dim(attn.to_k(kwargs["encoder_hidden_states"]))
     return attn.get_attention_scores(q, k).mean((0, 1))
@@ -125,21 +125,21 @@ def test_odd_captions_are_scored_as_documented(scorer: Scorer) -> None:
         assert total == pytest.approx(1, abs=1e-5)
 
 
-def test_what_is_no_text_is_named(scorer: Scorer) -> None:
-    with pytest.raises(TypeError, match="one caption, 'a red cat', where a list"):
+def test_captions_that_are_not_strings_raise_type_error(scorer: Scorer) -> None:
+    with pytest.raises(TypeError, match="must be a list of str, got str 'a red cat'"):
         scorer.score("a red cat")
-    with pytest.raises(TypeError, match="caption 1 is no text but None"):
+    with pytest.raises(TypeError, match=r"captions\[1\] must be str, got NoneType"):
         scorer.score(["a cat", None])
 
 
-def test_every_column_documents_itself(scorer: Scorer) -> None:
+def test_every_column_has_a_description(scorer: Scorer) -> None:
     for field in scorer.schema:
         assert field.metadata[b"description"], field.name
     assert scorer.schema.field("bos_mass").metadata[b"memorized"] == b"lower"
     assert b"Wen" in scorer.schema.field("noise_norm_first").metadata[b"source"]
 
 
-def test_seeds_change_the_noise_and_nothing_random_is_left(random_models) -> None:
+def test_scores_depend_only_on_the_seeds(random_models) -> None:
     model = load_model(str(random_models["sd1"]))
     one, two = (Scorer(model, seeds=n).score(["a cat"]).to_pylist()[0] for n in (1, 2))
     assert two["noise_norm_first_seeds"][0] == pytest.approx(one["noise_norm_first"], rel=1e-5)
@@ -147,7 +147,7 @@ def test_seeds_change_the_noise_and_nothing_random_is_left(random_models) -> Non
     assert Scorer(model, seeds=1).score(["a cat"]).to_pylist()[0] == one
 
 
-def test_a_score_that_is_not_finite_is_a_reject_with_a_reason(random_models) -> None:
+def test_scores_that_are_not_finite_are_rejected(random_models) -> None:
     model = load_model(str(random_models["sd1"]))
     scorer = Scorer(model)
     poison = model.tokenizer("poison")["input_ids"][1]
@@ -185,7 +185,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_score(
     assert scorer.batch_size == 2
 
 
-def test_the_number_of_forwards_is_one_a_batch_and_seed_and_one_a_seed_for_the_empty_caption(
+def test_the_empty_caption_costs_one_forward_per_seed(
     random_models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer = Scorer(load_model(str(random_models["sd1"])), seeds=2, batch_size=4)

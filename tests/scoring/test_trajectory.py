@@ -1,4 +1,4 @@
-"""Every signal of the dear profiles against a plain loop: the stock scheduler, no sharing."""
+"""Compare the signals of the costly profiles with a plain loop over the stock scheduler."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def model(request: pytest.FixtureRequest, random_models: dict[str, Path]) -> Dif
 
 
 def _attention(model: DiffusionModel, run) -> list[torch.Tensor]:
-    """Maps (H, P, L) of every layer of one plain forward of one caption, in run order."""
+    """Return the maps (H, P, L) of every layer of a plain forward of one caption, in run order."""
     maps: list[torch.Tensor] = []
 
     def keep(attn, args, kwargs) -> None:
@@ -49,8 +49,8 @@ def _entropy(abar: torch.Tensor) -> torch.Tensor:
     return -(abar * abar.log()).sum()
 
 
-def _plainly(model: DiffusionModel, caption: str, seed: int) -> dict[str, float]:
-    """One caption, one seed: the loop of the papers, in the order of their text."""
+def _plain_loop(model: DiffusionModel, caption: str, seed: int) -> dict[str, float]:
+    """Score one caption at one seed with the loop of the papers."""
     scheduler = DDIMScheduler.from_config(dict(model.scheduler.config))
     scheduler.set_timesteps(STEPS)
     tokens = model.tokenize([caption])
@@ -70,7 +70,7 @@ def _plainly(model: DiffusionModel, caption: str, seed: int) -> dict[str, float]
         maps = _attention(model, run)
         without = _raw(model, x, t, empty)
         guided = without + GUIDANCE * (outputs["with"] - without)
-        # ε of both branches differ by √ᾱ times what v differs by, since x is the same.
+        # Δε = √ᾱ Δv, since both branches have the same x.
         scale = scheduler.alphas_cumprod[t].sqrt() if v_prediction else 1.0
         differences.append((outputs["with"] - without) * scale)
         abars.append(torch.stack([m.mean((0, 1)) for m in maps]))
@@ -110,7 +110,7 @@ def _raw(
     text: Conditioning,
     hidden: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The stock U-Net's own output; ``hidden`` instead of the text's hidden states."""
+    """Return the stock U-Net's output; ``hidden`` replaces the text's hidden states."""
     hidden = text.hidden_BLC if hidden is None else hidden
     return model.unet(x, t, hidden, added_cond_kwargs=text.added or None).sample
 
@@ -120,11 +120,11 @@ def _entropy_part(part: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_batched_and_shared_forwards_give_what_the_plain_loop_gives(model: DiffusionModel) -> None:
+def test_batched_scores_equal_those_of_the_plain_loop(model: DiffusionModel) -> None:
     scorer = Scorer(model, "trajectory", seeds=2, steps=STEPS, guidance=GUIDANCE)
     table = scorer.score(CAPTIONS).to_pylist()
     for caption, row in zip(CAPTIONS, table, strict=True):
-        seeds = [_plainly(model, caption, seed) for seed in range(2)]
+        seeds = [_plain_loop(model, caption, seed) for seed in range(2)]
         for name in seeds[0]:
             expected = sum(seed[name] for seed in seeds) / 2
             assert row[name] == pytest.approx(expected, abs=1e-5, rel=1e-4), (caption, name)
@@ -135,9 +135,9 @@ def test_each_profile_gives_the_same_value_of_a_signal(model: DiffusionModel) ->
         name: Scorer(model, name, seeds=1, steps=STEPS).score(CAPTIONS[:2]).to_pylist()
         for name in ("triage", "standard", "thorough", "trajectory")
     }
-    dearest = tables.pop("trajectory")
+    costliest = tables.pop("trajectory")
     for name, rows in tables.items():
-        for row, other in zip(rows, dearest, strict=True):
+        for row, other in zip(rows, costliest, strict=True):
             for column, value in row.items():
                 if isinstance(value, float):
                     assert value == pytest.approx(other[column], abs=1e-5), (name, column)
@@ -146,7 +146,7 @@ def test_each_profile_gives_the_same_value_of_a_signal(model: DiffusionModel) ->
 
 
 def test_token_gradient_is_the_slope_of_the_noise_norm(model: DiffusionModel) -> None:
-    """Compared with finite differences along the gradient's own direction."""
+    """Compare with the gradient of the stock U-Net's noise norm."""
     scorer = Scorer(model, signals=("token_gradient", "noise_norm_first"))
     row = scorer.score(CAPTIONS[:1]).to_pylist()[0]
     tokens = model.tokenize(CAPTIONS[:1])
@@ -177,7 +177,7 @@ def empty_raw(model: DiffusionModel, x: torch.Tensor) -> torch.Tensor:
 def test_no_forward_runs_twice(
     random_models, monkeypatch: pytest.MonkeyPatch, profile: str, seeds: int, forwards: int
 ) -> None:
-    """Conditional branches, ε_∅ (or the shared prefix alone) once, both branches of later steps."""
+    """Conditional branches, ε_∅ (or only the shared prefix) once, both branches of later steps."""
     scorer = Scorer(load_model(str(random_models["sd1"])), profile, seeds=seeds, steps=STEPS)
     calls = count_forwards(monkeypatch)
     scorer.score(CAPTIONS)
@@ -186,7 +186,7 @@ def test_no_forward_runs_twice(
 
 @pytest.fixture(scope="module")
 def some() -> list[str]:
-    """Captions of all groups."""
+    """Return captions of all groups."""
     return labels()["caption"].to_pylist()[::40]
 
 
@@ -199,7 +199,7 @@ def exact(some: list[str]) -> pa.Table:
 def test_half_precision_is_finite_and_near_float32(
     exact: pa.Table, some: list[str], dtype: str, tolerance: float
 ) -> None:
-    """On the testbed: within the documented share of the spread."""
+    """On the testbed, scores differ by at most the documented share of the standard deviation."""
     half = Scorer(load_model("testbed", dtype=dtype), "thorough", seeds=1).score(some)
     for field in exact.schema:
         if field.metadata and b"memorized" in field.metadata and field.type == "float":

@@ -16,7 +16,7 @@ CAPTIONS = [
 ]
 
 
-def test_a_words_pieces_are_put_together_and_words_below_the_mean_left_out() -> None:
+def test_words_sum_their_tokens_and_must_exceed_the_mean() -> None:
     tokens = Tokens(
         ids_BL=torch.zeros(1, 7),
         n_B=torch.tensor([7]),
@@ -25,17 +25,20 @@ def test_a_words_pieces_are_put_together_and_words_below_the_mean_left_out() -> 
         truncated=[False],
     )
     mass = np.array([[0.4, 0.1, 0.2, 0.15, 0.01, 0.04, 0.1]])
-    (found,) = trigger_column(["Shaw floors, ok"], tokens, mass).to_pylist()
-    assert [(word["text"], word["token_index"]) for word in found] == [("Shaw", 2), ("floors", 3)]
-    assert found[0]["mass"] == pytest.approx(0.3)
-    assert found[0]["lift"] == pytest.approx(0.3 / 0.1)
+    (triggers,) = trigger_column(["Shaw floors, ok"], tokens, mass).to_pylist()
+    assert [(word["text"], word["token_index"]) for word in triggers] == [
+        ("Shaw", 2),
+        ("floors", 3),
+    ]
+    assert triggers[0]["mass"] == pytest.approx(0.3)
+    assert triggers[0]["lift"] == pytest.approx(0.3 / 0.1)
 
 
-def test_a_batch_gives_what_each_caption_s_words_give_one_by_one() -> None:
+def test_a_batch_has_the_trigger_words_of_each_caption() -> None:
     tokens = load_model("testbed").tokenize(CAPTIONS)
     mass = np.random.default_rng(0).random(tokens.ids_BL.shape).astype(np.float32)
-    found = trigger_column(CAPTIONS, tokens, mass)
-    assert found.type == TRIGGER_FIELD.type
+    column = trigger_column(CAPTIONS, tokens, mass)
+    assert column.type == TRIGGER_FIELD.type
     for row, (caption, n) in enumerate(zip(CAPTIONS, tokens.n_B.tolist(), strict=True)):
         prompt = mass[row, 1 : n - 1]
         words = {
@@ -44,7 +47,7 @@ def test_a_batch_gives_what_each_caption_s_words_give_one_by_one() -> None:
         }
         expected = sorted(words, key=lambda word: -words[word])[:TRIGGERS]
         expected = [word for word in expected if words[word] >= prompt.mean()]
-        triggers = found[row].as_py()
+        triggers = column[row].as_py()
         assert [(t["start"], t["end"]) for t in triggers] == [(w.start, w.end) for w in expected]
         for trigger, word in zip(triggers, expected, strict=True):
             assert trigger["text"] == caption[word.start : word.end]

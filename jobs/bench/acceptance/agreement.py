@@ -1,4 +1,4 @@
-"""Whether scores agree: with the CPU's, with float32's, and after running out of memory."""
+"""Compare scores with those of the CPU, of float32, and after running out of memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,48 +17,50 @@ from scanner.testbed.files import labels
 
 TESTBED = "testbed"
 STEPS_CPU = 5
-"""Of a trajectory where the CPU computes float16 and bfloat16, slowly."""
-ALONE = [name for name in SIGNALS if name not in PROFILES["trajectory"].signals]
-"""Signals of no profile: each has a scorer of its own, so that one that fails fails alone."""
+"""Steps of a trajectory on the CPU, where float16 and bfloat16 are slow."""
+UNPROFILED = [name for name in SIGNALS if name not in PROFILES["trajectory"].signals]
+"""Signals of no profile: one scorer each, so a failure affects only one of them."""
 
 
 def parity(options: Options) -> dict[str, Any]:
     """Compare the testbed's float32 scores with the CPU's, with TF32 convolutions and without."""
     if not options.on_cuda:
-        raise NotMeasured("the device is the CPU that it would be compared with")
+        raise NotMeasured("the reference is the CPU, which is the device")
     cpu, model = (opened(TESTBED, "float32", device) for device in ("cpu", options.device))
-    found: dict[str, Any] = {"captions": options.captions, "signals": {}, "not_finite": {}}
+    figures: dict[str, Any] = {"captions": options.captions, "signals": {}, "not_finite": {}}
     for names in groups():
         reference, _ = _scores(cpu, names, options)
         for kind, tf32 in (("float32", False), ("tf32", True)):
             with tf32_convolutions(tf32):
-                table, found["not_finite"][f"{names[0]} … {kind}"] = _scores(model, names, options)
+                table, figures["not_finite"][f"{names[0]} … {kind}"] = _scores(
+                    model, names, options
+                )
             for name, each in differences(reference, table, names).items():
-                found["signals"].setdefault(name, {})[kind] = each
-    found["tf32_by_default"] = torch.backends.cudnn.allow_tf32
-    return found
+                figures["signals"].setdefault(name, {})[kind] = each
+    figures["tf32_by_default"] = torch.backends.cudnn.allow_tf32
+    return figures
 
 
 def precision(options: Options) -> dict[str, Any]:
     """Compare the testbed's scores in each of the dtypes with those in float32, same device."""
-    found: dict[str, Any] = {"captions": options.captions, "signals": {}, "errors": {}}
+    figures: dict[str, Any] = {"captions": options.captions, "signals": {}, "errors": {}}
     for names in groups():
         reference, _ = _scores(opened(TESTBED, "float32", options.device), names, options)
         for dtype in ("float16", "bfloat16"):
             try:
                 table, bad = _scores(opened(TESTBED, dtype, options.device), names, options)
             except RuntimeError as error:  # an operator that a dtype lacks
-                found["errors"][f"{names[0]} {dtype}"] = str(error).splitlines()[0]
+                figures["errors"][f"{names[0]} {dtype}"] = str(error).splitlines()[0]
                 continue
             if bad:
-                found["errors"][f"{names[0]} {dtype}"] = f"{bad} captions have no finite score"
+                figures["errors"][f"{names[0]} {dtype}"] = f"{bad} captions have no finite score"
             for name, each in differences(reference, table, names).items():
-                found["signals"].setdefault(name, {})[dtype] = each
-    return found
+                figures["signals"].setdefault(name, {})[dtype] = each
+    return figures
 
 
 def out_of_memory(options: Options) -> dict[str, Any]:
-    """Score one batch that fits, and the same captions with memory for a part of it only."""
+    """Score a batch that fits, then the same captions with memory for only part of it."""
     if not options.on_cuda:
         raise NotMeasured("only a CUDA device's memory can be limited")
     model, texts = opened(TESTBED, "float32", options.device), captions(512)
@@ -95,7 +97,7 @@ def out_of_memory(options: Options) -> dict[str, Any]:
 
 def groups() -> list[list[str]]:
     """Return the signals that one scorer computes together."""
-    return [list(PROFILES["trajectory"].signals), *([name] for name in ALONE)]
+    return [list(PROFILES["trajectory"].signals), *([name] for name in UNPROFILED)]
 
 
 def captions(count: int) -> list[str]:
@@ -106,7 +108,7 @@ def captions(count: int) -> list[str]:
 
 @contextmanager
 def tf32_convolutions(allowed: bool) -> Iterator[None]:
-    """Within this context cuDNN rounds float32 convolutions to TF32, or does not."""
+    """Allow or forbid cuDNN to round float32 convolutions to TF32 within this context."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = allowed
     try:
@@ -116,7 +118,7 @@ def tf32_convolutions(allowed: bool) -> Iterator[None]:
 
 
 def _scores(model: DiffusionModel, names: list[str], options: Options) -> tuple[pa.Table, int]:
-    """Return the scores, and how many captions have none that is finite."""
+    """Return the scores, and the number of captions without a finite score."""
     steps = ScoringSpec.steps if options.on_cuda else STEPS_CPU
     ours = scorer(model, signals=names, seeds=1, steps=steps, batch_size=options.batch)
     table, bad = ours.score_finite(captions(options.captions))

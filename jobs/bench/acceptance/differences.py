@@ -1,4 +1,4 @@
-"""How far two score tables of the same captions are apart, signal by signal."""
+"""Measure the difference between two score tables of the same captions, per signal."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def differences(reference: pa.Table, other: pa.Table, names: list[str]) -> dict[
     mean square in standard deviations over the captions.
 
     Lists of one length are compared position by position; lists that follow the caption's tokens
-    pool their positions. Captions without a finite score in either table are left out.
+    pool their positions. Captions without a finite score in either table are ignored.
     """
     first, second = (_common(a, b) for a, b in ((reference, other), (other, reference)))
     return {name: _difference(_matrix(first[name]), _matrix(second[name])) for name in names}
@@ -23,7 +23,7 @@ def _common(table: pa.Table, other: pa.Table) -> pa.Table:
 
 
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """Captions by positions; one column where the lists differ in length."""
+    """Return a matrix of captions by positions; of one column if list lengths differ."""
     array = column.combine_chunks()
     if not pa.types.is_list(array.type):
         return array.to_numpy(zero_copy_only=False).astype(float)[:, None]

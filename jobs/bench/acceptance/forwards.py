@@ -1,4 +1,4 @@
-"""Forwards of the U-Net alone: stock, watched, in another memory format, compiled."""
+"""Time the U-Net: stock, instrumented, channels-last, compiled."""
 
 import time
 from collections.abc import Callable
@@ -14,32 +14,32 @@ from scanner.scoring.spec import ScoringSpec
 
 
 def overhead(options: Options) -> dict[str, Any]:
-    """Time a watched forward against a stock one (fused attention), nothing shared, and stock
-    forwards in both memory formats."""
-    found: dict[str, Any] = {"batch_size": options.batch}
+    """Time instrumented and stock forwards (fused attention) in both memory formats, without
+    sharing the prefix."""
+    figures: dict[str, Any] = {"batch_size": options.batch}
     for dtype in options.dtypes:
         model = options.open(dtype)
         gflop = options.cost("triage").forward * options.batch
         stock = bare(model, options.batch)
 
-        def watched(model: DiffusionModel = model, stock: Callable[[], Any] = stock) -> None:
+        def recording(model: DiffusionModel = model, stock: Callable[[], Any] = stock) -> None:
             with watch_attention(model.unet, model.layers):
                 stock()
 
         timed = {
             "stock": seconds(stock, model.device, options),
-            "watched": seconds(watched, model.device, options),
+            "watched": seconds(recording, model.device, options),
         }
         model.unet.to(memory_format=torch.channels_last)
         timed["stock_channels_last"] = seconds(stock, model.device, options)
-        timed["watched_channels_last"] = seconds(watched, model.device, options)
+        timed["watched_channels_last"] = seconds(recording, model.device, options)
         model.unet.to(memory_format=torch.contiguous_format)
-        found[dtype] = {
-            name: {"captions_per_second": options.batch / took, "tflops": gflop / took / 1e3}
-            for name, took in timed.items()
+        figures[dtype] = {
+            name: {"captions_per_second": options.batch / each, "tflops": gflop / each / 1e3}
+            for name, each in timed.items()
         }
-        found[dtype]["probe_overhead"] = timed["watched"] / timed["stock"] - 1
-    return found
+        figures[dtype]["probe_overhead"] = timed["watched"] / timed["stock"] - 1
+    return figures
 
 
 def compiled(options: Options) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def compiled(options: Options) -> dict[str, Any]:
         run = bare(model, options.batch)
         run()
         compiling = time.perf_counter() - began
-        took = seconds(run, model.device, options)
+        fast = seconds(run, model.device, options)
     finally:
         model.unet.forward = forward
         model.unet.to(memory_format=torch.contiguous_format)
@@ -66,10 +66,10 @@ def compiled(options: Options) -> dict[str, Any]:
         "batch_size": options.batch,
         "seconds_compiling": compiling,
         "eager_captions_per_second": options.batch / eager,
-        "compiled_captions_per_second": options.batch / took,
+        "compiled_captions_per_second": options.batch / fast,
         "eager_tflops": gflop / eager / 1e3,
-        "compiled_tflops": gflop / took / 1e3,
-        "speedup": eager / took,
+        "compiled_tflops": gflop / fast / 1e3,
+        "speedup": eager / fast,
     }
 
 

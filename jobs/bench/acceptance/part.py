@@ -1,4 +1,4 @@
-"""What a part of the acceptance run is given, and how it opens models and takes times."""
+"""Options of the parts of an acceptance run, and how they open models and measure time."""
 
 import functools
 import inspect
@@ -21,16 +21,16 @@ RANDOM = "sd14-random"
 
 
 class NotMeasured(Exception):
-    """A part has nothing to measure here; the message says why."""
+    """Raised if a part does not apply to this device; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the parts of an acceptance run share.
+    """Options shared by the parts of an acceptance run.
 
-    model: the one whose speed is measured. dtypes: of its weights. captions: how many the parts
-    that compare scores take. batch: captions per forward. deadline: ``time.monotonic()`` by which
-    the part ends its rounds.
+    model: the model to time. dtypes: of its weights. captions: number of captions whose scores are
+    compared. batch: captions per forward. deadline: ``time.monotonic()`` at which the part stops
+    its rounds.
     """
 
     model: str
@@ -41,7 +41,7 @@ class Options:
     deadline: float = float("inf")
 
     def cost(self, profile: str, steps: int = ScoringSpec.steps) -> Cost:
-        """Return what a caption costs, counted once per process: dtypes do not change it."""
+        """Return the cost per caption, independent of the dtype; counted once per process."""
         return _counted(self.model, self.device, self.dtypes[0], profile, steps)
 
     @property
@@ -49,7 +49,7 @@ class Options:
         return self.device.startswith("cuda")
 
     def open(self, dtype: str) -> DiffusionModel:
-        """Return the model whose speed is measured."""
+        """Return the model to time."""
         return opened(self.model, dtype, self.device)
 
 
@@ -69,7 +69,7 @@ def opened(name: str, dtype: str, device: str) -> DiffusionModel:
 def scorer(
     model: DiffusionModel, profile: str = "standard", compiles: bool = False, **options: Any
 ) -> Scorer:
-    """Return a scorer that compiles nothing unless it is to: each size would take a minute."""
+    """Return a scorer, uncompiled by default: compiling takes a minute per batch size."""
     if "compile" in inspect.signature(Scorer).parameters:
         options["compile"] = compiles
     elif compiles:
@@ -80,16 +80,16 @@ def scorer(
 def seconds(
     run: Callable[[], Any], device: torch.device, options: Options, rounds: int = 3
 ) -> float:
-    """Return the median time of a run over the rounds that the deadline leaves, at least one.
+    """Return the median time of a run over as many rounds as the deadline allows, at least one.
 
-    One more run goes before them as a warm-up.
+    A warm-up run precedes them.
     """
     run()
     wait(device)
-    took: list[float] = []
-    while len(took) < rounds and (not took or time.monotonic() < options.deadline):
+    durations: list[float] = []
+    while len(durations) < rounds and (not durations or time.monotonic() < options.deadline):
         began = time.perf_counter()
         run()
         wait(device)
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)
+        durations.append(time.perf_counter() - began)
+    return statistics.median(durations)

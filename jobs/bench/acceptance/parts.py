@@ -1,4 +1,4 @@
-"""The parts of an acceptance run, in their order, and the seconds that each may take."""
+"""The parts of an acceptance run in order, with the time limit of each in seconds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The rate that a device can reach: published, and of one large product of matrices."""
+"""Peak rate of a device: published, and measured on a large matrix product."""
 
 import re
 import time
@@ -10,8 +10,8 @@ from jobs.bench.acceptance.part import Options, seconds
 from scanner.models.loading import DTYPES
 
 PUBLISHED = {"A100": 312, "H100": 989, "H200": 989, "L4": 121, "A10": 125, "T4": 65, "V100": 125}
-"""Dense float16 (from the A100 on also bfloat16) TFLOP/s by the vendor's data sheets, for the SXM
-form where a device has several."""
+"""Dense float16 (since the A100 also bfloat16) TFLOP/s from the vendor's data sheets, of the SXM
+version if a device has several."""
 SIDE_CUDA, SIDE_CPU = 8192, 1024
 
 
@@ -29,10 +29,10 @@ def measured(dtype: str, options: Options) -> float:
 
 
 def peaks(options: Options) -> dict[str, Any]:
-    """Return name, versions, and rates of the device."""
+    """Return the name, versions and rates of the device."""
     began = time.perf_counter()
     torch.zeros(1, device=options.device)
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "device": device_name(options.device),
         "seconds_to_start_device": time.perf_counter() - began,
         "torch": torch.__version__,
@@ -41,14 +41,14 @@ def peaks(options: Options) -> dict[str, Any]:
     }
     if options.on_cuda:
         properties = torch.cuda.get_device_properties(options.device)
-        found |= {
+        figures |= {
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),
             "memory_bytes": properties.total_memory,
             "capability": f"{properties.major}.{properties.minor}",
             "measured_tflops_float32": measured("float32", options),
         }
-    return found
+    return figures
 
 
 def device_name(device: str) -> str:

@@ -1,4 +1,4 @@
-"""Run the chosen parts one after another, each within its time, and keep how each ended."""
+"""Run the chosen parts in order, each within its time limit, and record the outcomes."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,61 +11,61 @@ from jobs.bench.acceptance.worker import Outcome, Worker
 from scanner.errors import UsageError
 from scanner.models.loading import DTYPES, choose_device
 
-LEAST = 5.0
-"""Seconds with which a part is begun at all."""
+MIN_SECONDS = 5.0
+"""Smallest remaining time in seconds with which to start a part."""
 
 
 def accept(
     only: Sequence[str],
     options: Options,
     limit: float,
-    ended: Callable[[str, Outcome], None] = lambda name, outcome: None,
+    report: Callable[[str, Outcome], None] = lambda name, outcome: None,
 ) -> dict[str, Any]:
-    """Return how every part ended and what it measured; see ``bench --acceptance --json``.
+    """Return the outcome and figures of every part; see ``bench --acceptance --json``.
 
-    ``only``: names of PARTS, all by default. ``limit``: seconds for all of them. ``ended`` is
+    ``only``: names of PARTS, all by default. ``limit``: seconds for all of them. ``report`` is
     called after each part.
     """
-    began, worker, found = time.monotonic(), Worker(), {}
+    began, worker, outcomes = time.monotonic(), Worker(), {}
     try:
         for name in chosen(only):
             left = began + limit - time.monotonic()
-            if left < LEAST:
-                outcome = Outcome("skipped", 0.0, {}, f"the {limit:.0f} s of the whole run are up")
+            if left < MIN_SECONDS:
+                outcome = Outcome("skipped", 0.0, {}, f"the time limit of {limit:.0f} s is reached")
             else:
                 outcome = worker.run(name, options, min(PARTS[name].budget, left))
-            found[name] = asdict(outcome)
-            ended(name, outcome)
+            outcomes[name] = asdict(outcome)
+            report(name, outcome)
     finally:
         worker.stop()
     return {
         "model": options.model,
         "device": options.device,
         "seconds": time.monotonic() - began,
-        "parts": found,
+        "parts": outcomes,
     }
 
 
 def chosen(only: Sequence[str]) -> list[str]:
-    """Return the parts to run, in their order. Raises UsageError for a name that is none."""
+    """Return the parts to run, in order. Raises UsageError for an unknown name."""
     names = [name for words in only for name in words.split(",") if name]
     for name in names:
         if name not in PARTS:
-            raise UsageError(f"--only {name}: one of {', '.join(PARTS)}")
+            raise UsageError(f"--only {name}: choose from {', '.join(PARTS)}")
     return [name for name in PARTS if not names or name in names]
 
 
 def options_of(
     model: str | None, device: str, dtypes: Sequence[str], captions: int, batch: int | None
 ) -> Options:
-    """Return the parts' options; what is not given follows the device: on CUDA, Stable Diffusion
-    1.4's architecture in float16 and bfloat16, batches of 32; on a CPU the testbed in float32."""
+    """Return the options of the parts. Defaults on CUDA: Stable Diffusion 1.4's architecture in
+    float16 and bfloat16; on a CPU: the testbed in float32; batches of 32 on both."""
     device = choose_device(device)
     on_cuda = device != "cpu"
     names = [name for words in dtypes for name in words.split(",") if name]
     for name in names:
         if name not in DTYPES:
-            raise UsageError(f"--dtype {name}: one of {', '.join(DTYPES)}")
+            raise UsageError(f"--dtype {name}: choose from {', '.join(DTYPES)}")
     return Options(
         model=model or (RANDOM if on_cuda else "testbed"),
         device=device,

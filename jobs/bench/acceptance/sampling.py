@@ -1,4 +1,4 @@
-"""What mitigation costs while a pipeline samples."""
+"""Measure the cost of mitigation while a pipeline samples."""
 
 import statistics
 import time
@@ -18,13 +18,13 @@ STEPS, IMAGES, ROUNDS = 10, 4, 5
 
 
 def mitigation(options: Options) -> dict[str, Any]:
-    """Time guided sampling with mitigation against without, in turns; no image is decoded."""
+    """Time guided sampling with and without mitigation, alternating; decode no image."""
     dtype = options.dtypes[0]
     pipe = _pipeline(options, dtype)
     device = torch.device(options.device)
-    took: dict[bool, list[float]] = {False: [], True: []}
+    durations: dict[bool, list[float]] = {False: [], True: []}
     for number in range(ROUNDS + 1):
-        if len(took[True]) and time.monotonic() > options.deadline:
+        if len(durations[True]) and time.monotonic() > options.deadline:
             break
         for on in (False, True):
             context: AbstractContextManager[Any] = mitigate(pipe) if on else nullcontext()
@@ -32,16 +32,16 @@ def mitigation(options: Options) -> dict[str, Any]:
                 began = time.perf_counter()
                 latents = _sample(pipe)
                 wait(device)
-                if number:  # the first warms up
-                    took[on].append(time.perf_counter() - began)
-    ratios = [a / b for a, b in zip(took[True], took[False], strict=True)]
+                if number:  # the first is a warm-up
+                    durations[on].append(time.perf_counter() - began)
+    ratios = [a / b for a, b in zip(durations[True], durations[False], strict=True)]
     return {
         "dtype": dtype,
         "images": IMAGES,
         "steps": STEPS,
         "rounds": len(ratios),
-        "seconds_plain": statistics.median(took[False]),
-        "seconds_mitigated": statistics.median(took[True]),
+        "seconds_plain": statistics.median(durations[False]),
+        "seconds_mitigated": statistics.median(durations[True]),
         "time_ratio": statistics.median(ratios),
         "finite": bool(latents.isfinite().all()),
     }

@@ -1,4 +1,4 @@
-"""How fast each profile scores: captions per second, arithmetic, batch sizes, kernels."""
+"""Measure the speed of each profile: captions per second, FLOPs, batch sizes, kernels."""
 
 import functools
 import itertools
@@ -23,10 +23,10 @@ TRIED_STEPS = 4
 
 
 def throughput(options: Options) -> dict[str, Any]:
-    """Time every profile in each dtype, the device's work alone; and what tokenizing and making
-    the table take beside it, which an actor overlaps."""
+    """Time every profile in each dtype: the work of the device, and separately tokenizing and
+    building the table, which an actor overlaps with it."""
     ceiling = published(device_name(options.device))
-    found: dict[str, Any] = {"batch_size": options.batch, "profiles": {}, "schedule": {}}
+    figures: dict[str, Any] = {"batch_size": options.batch, "profiles": {}, "schedule": {}}
     for dtype in options.dtypes:
         model, by_product = options.open(dtype), measured(dtype, options)
         for profile in PROFILES:
@@ -34,14 +34,14 @@ def throughput(options: Options) -> dict[str, Any]:
             each: dict[str, float | None] = {**rate}
             each["percent_of_published"] = 100 * rate["tflops"] / ceiling if ceiling else None
             each["percent_of_measured_matmul"] = 100 * rate["tflops"] / by_product
-            found["profiles"].setdefault(profile, {})[dtype] = each
+            figures["profiles"].setdefault(profile, {})[dtype] = each
             plan = scorer(model, profile).schedule
-            found["schedule"][profile] = plan.lines(len(model.layers), ScoringSpec.steps)
-    return found
+            figures["schedule"][profile] = plan.lines(len(model.layers), ScoringSpec.steps)
+    return figures
 
 
 def _rate(model: DiffusionModel, profile: str, options: Options) -> dict[str, float]:
-    """A trajectory is timed over a few steps; its captions per second follow from TFLOP/s."""
+    """Time a profile. Of a trajectory, time a few steps and derive captions/s from TFLOP/s."""
     steps = TRIED_STEPS if profile == "trajectory" else ScoringSpec.steps
     ours = scorer(model, profile, steps=steps, batch_size=options.batch)
     read = ours.read(_captions(options.batch))
@@ -63,22 +63,22 @@ def _rate(model: DiffusionModel, profile: str, options: Options) -> dict[str, fl
 
 
 def _gflop(options: Options, profile: str, steps: int = ScoringSpec.steps) -> float:
-    """A caption's GFLOP, all seeds, text encoder included."""
+    """Return GFLOP per caption, over all seeds, including the text encoder."""
     counted = options.cost(profile, steps)
     return counted.per_caption + counted.text_encoder
 
 
 def sizes(options: Options) -> dict[str, Any]:
-    """Time batches of 1 to 128 captions; a size for which memory is too small has no rate."""
+    """Time batches of 1 to 128 captions; the rate is None for a size that does not fit."""
     dtype = options.dtypes[0]
     model = options.open(dtype)
-    found: dict[str, Any] = {"dtype": dtype}
+    figures: dict[str, Any] = {"dtype": dtype}
     for profile, size in itertools.product(("triage", "standard"), SIZES):
         if time.monotonic() > options.deadline:
-            found["ended"] = f"out of time before batches of {size}, {profile}"
+            figures["ended"] = f"out of time before batches of {size}, {profile}"
             break
-        found.setdefault(profile, {})[str(size)] = _size(model, profile, size, options)
-    return found
+        figures.setdefault(profile, {})[str(size)] = _size(model, profile, size, options)
+    return figures
 
 
 def _size(
@@ -89,19 +89,19 @@ def _size(
     ours.compute(ours.read(_captions(1)))  # what all captions share
     forget_peak(model.device)
     try:
-        took = seconds(lambda: ours.compute(read), model.device, options)
+        duration = seconds(lambda: ours.compute(read), model.device, options)
     except torch.OutOfMemoryError:
         return {"captions_per_second": None, "peak_memory_bytes": None}
     if ours.batch_size < size:  # halved
         return {"captions_per_second": None, "peak_memory_bytes": None}
-    return {"captions_per_second": size / took, "peak_memory_bytes": peak(model.device)}
+    return {"captions_per_second": size / duration, "peak_memory_bytes": peak(model.device)}
 
 
 def kernels(options: Options) -> dict[str, Any]:
     """Profile one batch of triage and of standard: busy device time, launches, copies, and the
-    kernels that take longest."""
+    slowest kernels."""
     if not options.on_cuda:
-        raise NotMeasured("there are no kernels to profile on a CPU")
+        raise NotMeasured("a CPU has no kernels to profile")
     model = options.open(options.dtypes[0])
     return {
         profile: _profiled(scorer(model, profile, batch_size=options.batch), options.batch)
@@ -152,24 +152,24 @@ def _compiled(profile: str, options: Options) -> dict[str, Any]:
     if not options.on_cuda:
         raise NotMeasured("compiled forwards are for CUDA devices")
     dtype = options.dtypes[0]
-    model, tables, took, first = options.open(dtype), {}, {}, {}
+    model, tables, durations, first = options.open(dtype), {}, {}, {}
     for on in (False, True):
         ours = scorer(model, profile, compiles=on, batch_size=options.batch)
         read = ours.read(_captions(options.batch))
         began = time.perf_counter()
         tables[on], _ = ours.table(read, ours.compute(read))
         first[on] = time.perf_counter() - began
-        took[on] = seconds(functools.partial(ours.compute, read), model.device, options)
+        durations[on] = seconds(functools.partial(ours.compute, read), model.device, options)
     counted = _gflop(options, profile) * options.batch / 1e3
     names = [signal.name for signal in ours.signals]
     return {
         "dtype": dtype,
         "batch_size": options.batch,
-        "captions_per_second_eager": options.batch / took[False],
-        "captions_per_second_compiled": options.batch / took[True],
-        "tflops_eager": counted / took[False],
-        "tflops_compiled": counted / took[True],
-        "speedup": took[False] / took[True],
+        "captions_per_second_eager": options.batch / durations[False],
+        "captions_per_second_compiled": options.batch / durations[True],
+        "tflops_eager": counted / durations[False],
+        "tflops_compiled": counted / durations[True],
+        "speedup": durations[False] / durations[True],
         "seconds_first_batch_eager": first[False],
         "seconds_first_batch_compiled": first[True],
         "signals": {

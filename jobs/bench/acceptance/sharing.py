@@ -1,4 +1,4 @@
-"""Two processes that score on one device, against one."""
+"""Compare two processes that share a device with one process."""
 
 import time
 from dataclasses import replace
@@ -14,21 +14,21 @@ START_WITHIN = 90.0
 
 
 def sharing(options: Options) -> dict[str, Any]:
-    """Count captions per second of one process and of two together, standard, same batch size."""
-    found: dict[str, Any] = {"dtype": options.dtypes[0], "batch_size": options.batch}
+    """Measure captions per second of one process and of two together, profile standard."""
+    figures: dict[str, Any] = {"dtype": options.dtypes[0], "batch_size": options.batch}
     rates = {count: _together(count, options) for count in (1, 2)}
     for count, rate in rates.items():
-        found[f"captions_per_second_{count}"] = rate
-    return found | {"two_over_one": rates[2] / rates[1]}
+        figures[f"captions_per_second_{count}"] = rate
+    return figures | {"two_over_one": rates[2] / rates[1]}
 
 
 def _together(count: int, options: Options) -> float:
-    """Captions per second of some processes that begin together, over the same span of time."""
+    """Return the total captions per second of processes that start together."""
     context = get_context("spawn")
     start, results = context.Barrier(count), context.Queue()
-    given = replace(options, deadline=float("inf"))
+    unlimited = replace(options, deadline=float("inf"))
     processes = [
-        context.Process(target=_score, args=(given, start, results), daemon=True)
+        context.Process(target=_score, args=(unlimited, start, results), daemon=True)
         for _ in range(count)
     ]
     for process in processes:

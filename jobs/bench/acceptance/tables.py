@@ -1,4 +1,4 @@
-"""An acceptance run as Markdown tables, a part each, to read and to put into the docs."""
+"""Format an acceptance run as Markdown tables, one per part."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,7 +9,7 @@ Values = dict[str, Any]
 
 
 def lines(name: str, outcome: Outcome) -> list[str]:
-    """Return a part's heading and, where it passed, its tables."""
+    """Return a part's heading and, if it passed, its tables."""
     head = f"{name}: {outcome.status} in {outcome.seconds:.1f} s"
     if outcome.reason:
         return ["", f"{head}: {outcome.reason}"]
@@ -17,7 +17,7 @@ def lines(name: str, outcome: Outcome) -> list[str]:
 
 
 def _scalars(values: Values) -> list[str]:
-    """Single values a line each, nested ones by their path."""
+    """Format one value per line, nested ones by path."""
     return [f"  {path}: {_number(value)}" for path, value in _flat(values)]
 
 
@@ -73,8 +73,8 @@ def _overhead(values: Values) -> list[str]:
     dtypes = {name: each for name, each in values.items() if isinstance(each, dict)}
     rows = [
         [dtype, name, each["captions_per_second"], each["tflops"]]
-        for dtype, ways in dtypes.items()
-        for name, each in ways.items()
+        for dtype, forwards in dtypes.items()
+        for name, each in forwards.items()
         if isinstance(each, dict)
     ]
     shares = [f"  {dtype}: probe overhead {w['probe_overhead']:.1%}" for dtype, w in dtypes.items()]
@@ -82,25 +82,25 @@ def _overhead(values: Values) -> list[str]:
 
 
 def _kernels(values: Values) -> list[str]:
-    found = []
+    formatted = []
     for profile, each in values.items():
         counts = {name: value for name, value in each.items() if name != "kernels"}
-        found += [f"  {profile}.{line.strip()}" for line in _scalars(counts)]
+        formatted += [f"  {profile}.{line.strip()}" for line in _scalars(counts)]
         rows = [[k["name"], k["calls"], k["milliseconds"], k["percent"]] for k in each["kernels"]]
-        found += markdown(["kernel", "calls", "ms", "%"], rows)
-    return found
+        formatted += markdown(["kernel", "calls", "ms", "%"], rows)
+    return formatted
 
 
 def _fused(values: Values) -> list[str]:
-    found = []
+    formatted = []
     for dtype, each in values.items():
         if isinstance(each, dict):
             scalars = {name: value for name, value in each.items() if name != "layers"}
-            found += [f"  {dtype}.{line.strip()}" for line in _scalars(scalars)]
-            found += markdown(
+            formatted += [f"  {dtype}.{line.strip()}" for line in _scalars(scalars)]
+            formatted += markdown(
                 list(each["layers"][0]), [list(row.values()) for row in each["layers"]]
             )
-    return found
+    return formatted
 
 
 SHOWN: dict[str, Callable[[Values], list[str]]] = {
@@ -118,7 +118,7 @@ SHOWN: dict[str, Callable[[Values], list[str]]] = {
 
 
 def markdown(head: list[str], rows: list[list[Any]]) -> list[str]:
-    """Return a Markdown table, numbers to three digits."""
+    """Return a Markdown table with numbers of three significant digits."""
     cells = [head, ["---"] * len(head), *([_number(cell) for cell in row] for row in rows)]
     return ["| " + " | ".join(row) + " |" for row in cells]
 

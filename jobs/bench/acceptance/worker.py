@@ -1,4 +1,4 @@
-"""Run parts in a process of their own, which a part that fails or hangs cannot outlive."""
+"""Run parts in a separate process, which is killed if a part fails or hangs."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ GRACE = 20.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a part ended: passed with values, skipped or failed with a reason of one line."""
+    """Outcome of a part: passed with values, or skipped or failed with a one-line reason."""
 
     status: str
     seconds: float
@@ -23,10 +23,10 @@ class Outcome:
 
 
 class Worker:
-    """A process that runs one part after another; models that it has loaded stay for the next.
+    """A process that runs one part after another and keeps loaded models for the next.
 
-    After a part that failed or took too long it is replaced, since an error of the device would
-    fail every later part too.
+    It is replaced after a part that failed or timed out, since a device error would make every
+    later part fail too.
     """
 
     def __init__(self) -> None:
@@ -36,8 +36,8 @@ class Worker:
         self._is_busy = False
 
     def run(self, name: str, options: Options, budget: float) -> Outcome:
-        """Run a part, which is to end its rounds within ``budget`` seconds; it is killed
-        GRACE seconds later."""
+        """Run a part with a deadline of ``budget`` seconds for its rounds; kill it GRACE seconds
+        later."""
         began = time.monotonic()
         if self._process is None:
             self._start()
@@ -49,7 +49,7 @@ class Worker:
         return outcome
 
     def stop(self) -> None:
-        """End the process, by force unless it is waiting for a part."""
+        """Stop the process; kill it if it is running a part."""
         if self._process is not None:
             self._ours.close()
             self._process.join(0 if self._is_busy else GRACE)
@@ -70,15 +70,15 @@ class Worker:
                 status, values, reason = self._ours.recv()
                 self._is_busy = False
                 return Outcome(status, time.monotonic() - began, values, reason)
-            reason = f"no answer within {budget + GRACE:.0f} s; stopped"
+            reason = f"no result within {budget + GRACE:.0f} s; stopped"
         except EOFError:
             self._process.join()
-            reason = f"its process died with exit code {self._process.exitcode}"
+            reason = f"its process exited with code {self._process.exitcode}"
         return Outcome("failed", time.monotonic() - began, {}, reason)
 
 
 def _serve(connection: Any) -> None:
-    """Run the parts that arrive, until the other end closes."""
+    """Run parts from the connection until the other end closes it."""
     from jobs.bench.acceptance.parts import PARTS
     from jobs.escaping import escaped
     from jobs.terminal import quiet_libraries

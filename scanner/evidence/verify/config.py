@@ -15,7 +15,7 @@ from scanner.evidence.verify.thresholds import Thresholds
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyConfig(ActorOptions):
-    """What to generate from, how, and what to compare with; a field's docstring is its help."""
+    """Options of generating and comparing images; a field's docstring is its help."""
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
@@ -27,12 +27,11 @@ class VerifyConfig(ActorOptions):
     by: str | None = None
     """Signal to rank by, as in memscan rank."""
     where: str = "true"
-    """A SQL predicate on the view ranked, as in memscan rank."""
+    """SQL predicate on the view ranked, as in memscan rank."""
     out: str | None = None
-    """Directory or URL for images and measurements; RUN/verdicts/ID (with --mitigate
-    RUN/mitigated/ID) by
-    default, where ID names captions and settings. Verdicts are always stored in the run; a report
-    shows images stored elsewhere only with --input-root."""
+    """Directory or URL for images and measurements; by default RUN/verdicts/ID (with --mitigate
+    RUN/mitigated/ID), where ID names captions and settings. Verdicts are always stored in the run;
+    a report shows images stored elsewhere only with --input-root."""
     seeds: int = 4
     """Images per caption, one initial noise each; at least 2."""
     steps: int | None = None
@@ -54,7 +53,7 @@ class VerifyConfig(ActorOptions):
     embedding_sha256: str | None = None
     """SHA-256 of the embedding file; required with --embedding."""
     thresholds: Thresholds = field(default_factory=Thresholds)
-    """Where a verdict begins."""
+    """Thresholds of the verdicts."""
     mitigate: bool = False
     """Generate with mitigation and report how the verdicts change. Stored as the view mitigated;
     the view verdicts is unchanged."""
@@ -63,7 +62,7 @@ class VerifyConfig(ActorOptions):
     model: str | None = None
     """Model to generate with, as for memscan scan; by default the run's."""
     revision: str | None = None
-    """That model's revision on the hub; the run's own by default."""
+    """Revision of that model on the hub; by default the run's."""
     dtype: str = "run"
     """float32, float16, bfloat16, auto (float16 on cuda and float32 on the cpu), or run (as in the
     scan)."""
@@ -79,7 +78,7 @@ class VerifyConfig(ActorOptions):
     """TOML file with options by name; command-line flags take precedence."""
 
     def check(self) -> None:
-        """Raises UsageError for what no default can mend."""
+        """Raise UsageError for values out of range and options that conflict."""
         if self.seeds < 2:
             raise UsageError(f"--seeds {self.seeds}: agreement across seeds needs at least 2")
         for flag, value in (

@@ -5,7 +5,7 @@ import torch
 from diffusers.models.resnet import ResnetBlock2D
 
 from scanner.models import Conditioning, DiffusionModel, load_model
-from scanner.probe import WatchedUNet, record_prefix, watch_attention
+from scanner.probe import RecordingUNet, record_prefix, watch_attention
 from scanner.probe.prefix import caption_free_modules
 from tests.random_pipelines import KINDS
 
@@ -53,14 +53,14 @@ def _plain(
 def test_one_instrumented_copy_serves_every_latent_and_step(
     model: DiffusionModel, kind: str
 ) -> None:
-    watched = WatchedUNet(model.unet, model.layers)
+    recording = RecordingUNet(model.unet, model.layers)
     text = _text(model)
     for seed, time in ((3, TIME), (4, TIME), (4, 41)):
         latent = _latent(model, seed)
         prefix = _prefix(model, latent, time)
         assert len(prefix) == (1 if kind == "sdxl" else 6)
-        watched.load(latent, time, prefix)
-        guess, abar = watched(text.hidden_BLC, text.added)
+        recording.load(latent, time, prefix)
+        guess, abar = recording(text.hidden_BLC, text.added)
         noise, plain_abar = _plain(model, latent, time)
         assert torch.allclose(model.as_noise(guess, latent, time), noise, atol=1e-5)
         assert torch.allclose(abar, plain_abar, atol=1e-6)
@@ -68,65 +68,63 @@ def test_one_instrumented_copy_serves_every_latent_and_step(
 
 @torch.no_grad()
 def test_the_shared_prefix_is_not_computed_again(model: DiffusionModel) -> None:
-    watched = WatchedUNet(model.unet, model.layers)
-    watched.load(_latent(model), TIME, _prefix(model, _latent(model), TIME))
+    recording = RecordingUNet(model.unet, model.layers)
+    recording.load(_latent(model), TIME, _prefix(model, _latent(model), TIME))
     ran = []
     for name in caption_free_modules(model.unet):
         model.unet.get_submodule(name).register_forward_hook(lambda *_: ran.append("original"))
     text = _text(model)
-    watched(text.hidden_BLC, text.added)
+    recording(text.hidden_BLC, text.added)
     for module in model.unet.modules():
         module._forward_hooks.clear()
     assert ran == []
-    kinds = {type(watched.unet.get_submodule(name)) for name in caption_free_modules(model.unet)}
+    kinds = {type(recording.unet.get_submodule(name)) for name in caption_free_modules(model.unet)}
     assert {kind.__name__ for kind in kinds} == {"_Replay"}
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("depth", [1, 4, 7, 16])
-def test_a_truncated_unet_sees_the_same_and_has_nothing_more(
-    model: DiffusionModel, depth: int
-) -> None:
-    watched = WatchedUNet(model.unet, model.layers, depth)
-    watched.load(_latent(model), TIME, _prefix(model, _latent(model), TIME))
+def test_a_truncated_unet_records_the_same_attention(model: DiffusionModel, depth: int) -> None:
+    recording = RecordingUNet(model.unet, model.layers, depth)
+    recording.load(_latent(model), TIME, _prefix(model, _latent(model), TIME))
     text = _text(model)
-    noise, abar = watched(text.hidden_BLC, text.added)
+    noise, abar = recording(text.hidden_BLC, text.added)
     _, whole = _plain(model, _latent(model), TIME)
     assert noise is None
     assert torch.allclose(abar, whole[:depth], atol=1e-6)
-    kept = [name for name, _ in watched.unet.named_modules() if name.endswith(".attn2")]
+    kept = [name for name, _ in recording.unet.named_modules() if name.endswith(".attn2")]
     assert sorted(kept) == sorted(model.layers[:depth])
-    assert len(list(watched.unet.modules())) < len(list(model.unet.modules()))
+    assert len(list(recording.unet.modules())) < len(list(model.unet.modules()))
 
 
 @torch.no_grad()
-def test_what_ends_a_truncated_unet_is_not_computed(model: DiffusionModel) -> None:
+def test_a_truncated_unet_skips_its_last_value_projection(model: DiffusionModel) -> None:
     depth = 4
-    watched = WatchedUNet(model.unet, model.layers, depth)
-    watched.load(_latent(model), TIME, {})
-    last = watched.unet.get_submodule(model.layers[depth - 1])
+    recording = RecordingUNet(model.unet, model.layers, depth)
+    recording.load(_latent(model), TIME, {})
+    last = recording.unet.get_submodule(model.layers[depth - 1])
     ran: list[str] = []
     for name in ("to_q", "to_k", "to_v", "to_out"):
         last.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
     text = _text(model)
-    watched(text.hidden_BLC, text.added)
+    recording(text.hidden_BLC, text.added)
     assert ran == ["to_q", "to_k"]
     for module in last.modules():
         module._forward_hooks.clear()
 
 
 @torch.no_grad()
-def test_the_original_unet_keeps_its_modules_hooks_and_processors(model: DiffusionModel) -> None:
+def test_the_original_unet_is_not_modified(model: DiffusionModel) -> None:
     before, processors = dict(model.unet.named_modules()), model.unet.attn_processors
-    heard: list[int] = []
-    hook = model.unet.register_forward_hook(lambda *_: heard.append(1))
-    watched = WatchedUNet(model.unet, model.layers, 4)
-    watched.load(_latent(model), TIME, _prefix(model, _latent(model), TIME))
-    heard.clear()
+    calls: list[int] = []
+    hook = model.unet.register_forward_hook(lambda *_: calls.append(1))
+    recording = RecordingUNet(model.unet, model.layers, 4)
+    recording.load(_latent(model), TIME, _prefix(model, _latent(model), TIME))
+    calls.clear()
     text = _text(model)
-    watched(text.hidden_BLC, text.added)
+    recording(text.hidden_BLC, text.added)
     hook.remove()
-    assert heard == []
+    assert calls == []
     after = dict(model.unet.named_modules())
     assert list(after) == list(before)
     assert all(after[name] is before[name] for name in before)
@@ -135,20 +133,18 @@ def test_the_original_unet_keeps_its_modules_hooks_and_processors(model: Diffusi
 
 @torch.no_grad()
 def test_the_copy_shares_its_weights_with_the_original(model: DiffusionModel) -> None:
-    watched = WatchedUNet(model.unet, model.layers)
+    recording = RecordingUNet(model.unet, model.layers)
     own = dict(model.unet.named_parameters())
-    shared = dict(watched.unet.named_parameters())
+    shared = dict(recording.unet.named_parameters())
     assert own.keys() == shared.keys()
     assert all(own[name] is shared[name] for name in own)
 
 
 @torch.no_grad()
-def test_the_time_embedding_is_computed_once_where_captions_share_it(
-    model: DiffusionModel, kind: str
-) -> None:
-    watched = WatchedUNet(model.unet, model.layers)
-    watched.load(_latent(model), TIME, _prefix(model, _latent(model), TIME))
-    resnets = [m for m in watched.unet.modules() if isinstance(m, ResnetBlock2D)]
+def test_a_shared_time_embedding_is_computed_only_once(model: DiffusionModel, kind: str) -> None:
+    recording = RecordingUNet(model.unet, model.layers)
+    recording.load(_latent(model), TIME, _prefix(model, _latent(model), TIME))
+    resnets = [m for m in recording.unet.modules() if isinstance(m, ResnetBlock2D)]
     replayed = {type(resnet.time_emb_proj).__name__ for resnet in resnets}
     assert replayed == {"Linear" if kind == "sdxl" else "_Replay"}
     originals = [m for m in model.unet.modules() if isinstance(m, ResnetBlock2D)]
