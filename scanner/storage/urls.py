@@ -24,11 +24,12 @@ def split_url(url: str) -> tuple[Any, str]:
 
     A path is taken literally: fsspec chains (``a::b``) are ordinary names. A ``file://`` URL may be
     percent-encoded (see :func:`url_of`). Raises UserError for a scheme not in SCHEMES, for a NUL
-    character, and for a URL with credentials, without repeating them.
+    character or invalid Unicode, and for a URL with credentials, without repeating them.
     """
     refuse_credentials(url)
     if "\0" in url:
         raise UserError(f"{url!r}: a location must not contain a NUL character")
+    _refuse_invalid_unicode(url)
     if url.startswith(("s3://", "s3a://")):
         from scanner.storage.retrying_s3 import RetryingS3
 
@@ -52,6 +53,18 @@ def split_url(url: str) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         raise UserError(f"{url}: cannot open this kind of location: {error}") from error
     return fs, path.rstrip("/")
+
+
+def _refuse_invalid_unicode(url: str) -> None:
+    """Raise UserError for lone surrogates, except bytes of a local name that is not UTF-8."""
+    protocol, is_url, _ = url.partition("://")
+    is_local_name = not is_url or protocol == "file"
+    try:
+        url.encode(errors="surrogateescape" if is_local_name else "strict")
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{url!a}: a location must be valid Unicode; percent-encode other bytes in a URL"
+        ) from error
 
 
 def _filesystem_class(protocol: str) -> Any:

@@ -57,3 +57,12 @@ def test_a_tilde_is_part_of_a_name_that_exists_or_is_no_home(tmp_path, monkeypat
     assert full_url("~/a.csv") == str(tmp_path / "~" / "a.csv")
     assert full_url("~/b.csv") == "/h/b.csv"
     assert full_url("~nobody-here.csv") == str(tmp_path / "~nobody-here.csv")
+
+
+@pytest.mark.parametrize(
+    "url", ["/a\ud800.csv", "file:///a\ud800.csv", "s3://bucket/a\udcff", "memory://a\udcff"]
+)
+def test_a_location_that_is_not_unicode_is_refused(url: str) -> None:
+    with pytest.raises(UserError, match=r"a\\ud.*must be valid Unicode") as caught:
+        full_url(url)
+    str(caught.value).encode()
