@@ -123,7 +123,7 @@ def try_speed(scorer: Scorer, gflop: float, captions: list[str], slice_rows: int
     per_caption = min(_seconds(cheap, sample) for _ in range(2)) / few
     guessed = per_caption * share * scorer.batch_size * 2 > TRIAL_SECONDS
     if guessed:
-        fixed = scorer.batch_size if scorer.batch.found else None
+        fixed = scorer.batch_size if scorer.batch.is_settled else None
         trial = Scorer(scorer.model, "standard", seeds=1, batch_size=fixed)
     else:
         trial, share = scorer, 1.0
@@ -147,7 +147,7 @@ def _warm_rates(scorer: Scorer, captions: list[str], most: int) -> tuple[int, li
     began = time.monotonic()
     size, is_warm = 0, False
     rates: list[float] = []
-    while len(rates) < BATCHES or not (scorer.batch.found or size == most):
+    while len(rates) < BATCHES or not (scorer.batch.is_settled or size == most):
         next_size = min(scorer.batch_size, most)
         if next_size != size:
             size, rates, is_warm = next_size, [], False

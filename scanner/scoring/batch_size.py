@@ -16,23 +16,23 @@ class BatchSize:
     Tuning runs no extra batches: it times the batches that are scored anyway, and takes the better
     of two times per size. ``fixed``: disables tuning. The size is halved when memory runs out. The
     larger size is retried once after RETRY_AFTER full batches, since another process may have
-    freed its memory. ``settled``: full batches since the size was chosen.
+    freed its memory. ``batches_at_size``: full batches since the size was chosen.
     """
 
     def __init__(self, fixed: int | None = None) -> None:
         self.size = fixed or FIRST
-        self.found = fixed is not None
+        self.is_settled = fixed is not None
         self._best, self._best_rate = self.size, 0.0
         self._seconds: list[float] = []
         self._failures: dict[int, int] = {}
-        self.settled = 0
+        self.batches_at_size = 0
 
-    def took(self, captions: int, seconds: float) -> None:
+    def record_batch(self, captions: int, seconds: float) -> None:
         """Record the time of a batch; ignore batches that are not full."""
         if captions != self.size:
             return
-        if self.found:
-            self.settled += 1
+        if self.is_settled:
+            self.batches_at_size += 1
             self._revise()
             return
         self._seconds.append(seconds)
@@ -44,23 +44,23 @@ class BatchSize:
             self._best, self._best_rate = self.size, rate
             self.size *= 2
         else:
-            self.size, self.found = max(self._best, 1), True
+            self.size, self.is_settled = max(self._best, 1), True
 
     def halve(self) -> bool:
         """Halve the size after running out of memory; return False if it is already 1."""
         if self.size == 1:
             return False
         self._failures[self.size] = self._failures.get(self.size, 0) + 1
-        self.size, self.found, self.settled = self.size // 2, True, 0
+        self.size, self.is_settled, self.batches_at_size = self.size // 2, True, 0
         return True
 
     def _revise(self) -> None:
         """Retry the size that failed once, after enough batches that fit."""
-        if self.settled < RETRY_AFTER:
+        if self.batches_at_size < RETRY_AFTER:
             return
         larger = next((size for size in self._failures if size // 2 == self.size), None)
         if larger is not None and self._failures[larger] == 1:
-            self.size, self.settled = larger, 0
+            self.size, self.batches_at_size = larger, 0
 
 
 def is_out_of_memory(error: BaseException) -> bool:

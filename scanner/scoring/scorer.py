@@ -212,14 +212,14 @@ class Scorer:
             rows, began = len(tokens.n_B), time.perf_counter()
             try:
                 batch = self._launch(tokens)
-                if not self.batch.found:
+                if not self.batch.is_settled:
                     batch.wait()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or not self.batch.halve():
                     raise
                 self.forwards.release_memory()
                 continue
-            self.batch.took(rows, time.perf_counter() - began)
+            self.batch.record_batch(rows, time.perf_counter() - began)
             start += rows
             if before is not None:
                 yield before
@@ -248,8 +248,8 @@ class Scorer:
         """Whether the next batch runs compiled."""
         if self.compile is None:
             on_cuda = self.model.device.type == "cuda"
-            return on_cuda and self.batch.found and self.batch.settled >= COMPILE_AFTER
-        return self.compile and self.batch.found
+            return on_cuda and self.batch.is_settled and self.batch.batches_at_size >= COMPILE_AFTER
+        return self.compile and self.batch.is_settled
 
     def _launch(self, tokens: Tokens) -> PackedBatch:
         """Queue the forwards of a batch and the copy of its signals to the host."""

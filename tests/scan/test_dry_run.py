@@ -38,7 +38,7 @@ class Simulated:
         seconds = self._seconds(size) + (0 if size in self._warm else COLD)
         self._warm.add(size)
         self._clock.now += seconds
-        self.batch.took(size, seconds)
+        self.batch.record_batch(size, seconds)
 
 
 @pytest.fixture

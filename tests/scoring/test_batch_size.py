@@ -5,8 +5,8 @@ from scanner.scoring.batch_size import FIRST, RETRY_AFTER, BatchSize, is_out_of_
 
 
 def _try(batch: BatchSize, seconds_of: dict[int, float]) -> None:
-    while not batch.found:
-        batch.took(batch.size, seconds_of[batch.size])
+    while not batch.is_settled:
+        batch.record_batch(batch.size, seconds_of[batch.size])
 
 
 def test_size_doubles_while_scoring_gets_faster() -> None:
@@ -17,31 +17,31 @@ def test_size_doubles_while_scoring_gets_faster() -> None:
 
 def test_the_better_of_two_times_counts() -> None:
     batch = BatchSize()
-    batch.took(FIRST, 100.0)
-    assert (batch.size, batch.found) == (FIRST, False)
-    batch.took(FIRST, 1.0)
+    batch.record_batch(FIRST, 100.0)
+    assert (batch.size, batch.is_settled) == (FIRST, False)
+    batch.record_batch(FIRST, 1.0)
     assert batch.size == 2 * FIRST
 
 
 def test_a_partial_batch_is_ignored() -> None:
     batch = BatchSize()
     for _ in range(5):
-        batch.took(FIRST - 1, 1.0)
+        batch.record_batch(FIRST - 1, 1.0)
     assert batch.size == FIRST
 
 
 def test_out_of_memory_halves_the_size_and_ends_tuning() -> None:
     batch = BatchSize()
     assert batch.halve()
-    assert (batch.size, batch.found) == (FIRST // 2, True)
+    assert (batch.size, batch.is_settled) == (FIRST // 2, True)
     assert not BatchSize(1).halve()
 
 
 def test_a_fixed_size_is_not_tuned() -> None:
     batch = BatchSize(32)
-    batch.took(32, 1.0)
-    batch.took(32, 1.0)
-    assert (batch.size, batch.found) == (32, True)
+    batch.record_batch(32, 1.0)
+    batch.record_batch(32, 1.0)
+    assert (batch.size, batch.is_settled) == (32, True)
 
 
 def test_size_doubles_for_a_3_percent_gain_but_not_1_percent() -> None:
@@ -55,11 +55,11 @@ def test_a_size_is_retried_after_one_failure_but_not_two() -> None:
     batch.halve()
     for _ in range(RETRY_AFTER):
         assert batch.size == 16
-        batch.took(16, 1.0)
+        batch.record_batch(16, 1.0)
     assert batch.size == 32
     batch.halve()
     for _ in range(3 * RETRY_AFTER):
-        batch.took(16, 1.0)
+        batch.record_batch(16, 1.0)
     assert batch.size == 16
 
 

@@ -48,9 +48,9 @@ def test_nothing_is_compiled_while_the_batch_size_is_tuned(
 ) -> None:
     scorer = Scorer(load_model(str(random_models["sd1"])), "triage", compile=True)
     scorer.score(CAPTIONS)
-    assert not scorer.batch.found
+    assert not scorer.batch.is_settled
     assert rows == []
-    scorer.batch.size, scorer.batch.found = 4, True
+    scorer.batch.size, scorer.batch.is_settled = 4, True
     scorer.score(CAPTIONS)
     assert rows == [4, 4]
 
@@ -60,9 +60,9 @@ def test_by_default_a_gpu_compiles_only_long_scans(
 ) -> None:
     model = load_model(str(random_models["sd1"]))
     scorer = Scorer(model, "triage", batch_size=4)
-    scorer.batch.settled = COMPILE_AFTER
+    scorer.batch.batches_at_size = COMPILE_AFTER
     assert not scorer._compiles, "on a CPU never"
     monkeypatch.setattr(type(model), "device", torch.device("cuda"))
     assert scorer._compiles
-    scorer.batch.settled = COMPILE_AFTER - 1
+    scorer.batch.batches_at_size = COMPILE_AFTER - 1
     assert not scorer._compiles
