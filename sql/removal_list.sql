@@ -1,4 +1,4 @@
--- What happens to each sample that the flagged captions touch: dropped, capped, kept by a cap, or
+-- Action for each sample of a flagged caption: dropped, capped, kept by a cap, or
 -- marked for recaptioning; samples of other captions are removed with a removed image. Samples not
 -- listed are kept. In `memscan curate`, flagged holds the captions that a policy's rules match;
 -- otherwise the top 1 % of the decision signal, each caption capped at one sample.

@@ -39,7 +39,7 @@ def test_a_scan_writes_one_row_per_caption(undisturbed: str) -> None:
 
 def test_a_finished_run_is_left_alone(undisturbed: str, data: Path) -> None:
     again = called(*SCAN, "--captions", str(data), "--out", undisturbed)
-    assert "finished already" in again.stderr
+    assert "is finished" in again.stderr
     assert len(Store(undisturbed).names("scores")) == len(Run.existing(undisturbed).commits.all())
 
 
