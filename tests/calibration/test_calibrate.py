@@ -43,6 +43,7 @@ def test_only_signals_and_their_layers_are_combined() -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_combination_is_compared_with_signals_and_baselines(made: dict) -> None:
     found = made["evaluation"]
     best = found.signals[found.best_signal]
@@ -57,6 +58,7 @@ def test_the_combination_is_compared_with_signals_and_baselines(made: dict) -> N
     assert found.fdr_checks.keys() == {"noise_norm_first", "combination"}
 
 
+@pytest.mark.slow
 def test_sql_gives_the_odds_that_were_fitted_under_the_prior(made: dict) -> None:
     """The file's weights in SQL give the log odds of scikit-learn's model, shifted to a prior of
     1 %."""

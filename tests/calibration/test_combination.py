@@ -45,6 +45,7 @@ def test_random_labels_give_chance_when_cross_fitted() -> None:
     assert abs(roc_auc_score(known, cross_fit(noise, known, SINGLETONS)) - 0.5) < 0.12
 
 
+@pytest.mark.slow
 def test_near_duplicates_do_not_leak_between_folds() -> None:
     """Thirty clusters of ten captions with equal values: a caption's neighbours reveal its label,
     other clusters do not."""
@@ -58,6 +59,7 @@ def test_near_duplicates_do_not_leak_between_folds() -> None:
     assert kept < 0.75
 
 
+@pytest.mark.slow
 def test_a_caption_does_not_influence_the_scores_of_its_fold() -> None:
     """Nor does its standardisation: an outlier changes the scores in other folds, and none in its
     own."""

@@ -13,6 +13,7 @@ KNOWN = np.arange(1000) < 200
 TARGETS = (0.1, 0.3)
 
 
+@pytest.mark.slow
 def test_the_target_fdr_is_attained_with_an_exchangeable_null() -> None:
     """Benjamini–Hochberg attains q · m₀ / m: of these candidates half, or three quarters, are not
     memorized. Mean over ten simulated data sets."""

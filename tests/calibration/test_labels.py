@@ -76,6 +76,7 @@ def test_keys_and_ids_identify_captions_too(tables: RunTables) -> None:
     assert len(by_id.table) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [[3, 29], [3.0, 29.0], ["3", "29"], ["3.0", "29.00"]])
 @pytest.mark.parametrize("keys", ["integers", "integers as floats"])
 def test_an_integer_key_matches_however_it_is_stored(

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 
 from scanner.calibration.layers import select_layer
 
 
+@pytest.mark.slow
 def test_a_layer_is_selected_and_reported_on_different_halves() -> None:
     """The best of forty noise layers is no better than chance on the other half; a layer that
     separates in the reverse direction is selected and still separates there."""

@@ -109,6 +109,7 @@ def test_quotes_of_a_captions_own_lines_stay_one_row(tmp_path: Path) -> None:
     assert found.columns["caption"][0].count("\n") == 3
 
 
+@pytest.mark.slow
 def test_lines_that_all_open_a_quote_are_read_in_linear_time(tmp_path: Path) -> None:
     """Each closes the quote of the line before and opens one: a record without an end."""
     (tmp_path / "a.csv").write_text("caption,url\n" + 'a","b\n' * 8000 + "c,d\n")

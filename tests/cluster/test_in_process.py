@@ -197,8 +197,8 @@ def test_a_small_scan_that_is_stopped_resumes(sent: signal.Signals, tmp_path: Pa
     command = [sys.executable, "-c", WITHOUT_RAY, *words]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     commits = out / "commits"
-    wait_until(
-        lambda: (commits.exists() and any(commits.iterdir())) or driver.poll() is not None,
+    wait_until(  # a commit that is still being written has a temporary name, and is not matched
+        lambda: any(commits.glob("[!.]*.json")) or driver.poll() is not None,
         "nothing is committed",
     )
     driver.send_signal(sent)

@@ -70,6 +70,7 @@ def test_rejected_rows_count_neither_as_samples_nor_as_changes(tmp_path: Path) -
     assert difference(tables, "itself").changes == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("same", "warned"), [(9, False), (10, True)])
 def test_an_image_key_with_too_many_samples_causes_a_warning(
     tmp_path: Path, same: int, warned: bool

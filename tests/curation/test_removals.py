@@ -129,6 +129,7 @@ def test_each_rule_is_also_counted_as_if_applied_alone(
     assert "if applied alone" in (tmp_path / "summary.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "when",
     [
@@ -151,6 +152,7 @@ def test_a_predicate_is_one_expression_over_ranked(
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_diff_compares_with_another_policy_or_earlier_list(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from scanner.query import RunTables, open_run
 from tests.curation.runs import LOUD, ROWS, loudness, make_run, policy, rule, write_rows
 
 
+@pytest.mark.slow
 def test_a_source_that_loses_too_much_needs_force(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:

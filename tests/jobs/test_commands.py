@@ -157,6 +157,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_run(tmp_path_factory.mktemp("run") / "r")
 
 
+@pytest.mark.slow
 def test_rank_and_sql_print_json_csv_and_parquet(run: str, tmp_path: Path) -> None:
     rows = json.loads(called("rank", run, "--top", "2", "--json").stdout)
     assert [row["caption_id"] for row in rows] == ["b", "d"]

@@ -18,6 +18,7 @@ action = "ACTION"
 """
 
 
+@pytest.mark.slow
 def test_curate_writes_a_list_a_diff_and_copies(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,7 @@ def test_labels_are_read_at_any_path(tmp_path: Path) -> None:
     assert made["combination"]["auc"] > 0.9
 
 
+@pytest.mark.slow
 def test_a_report_works_at_any_path(tmp_path: Path) -> None:
     run = make_scored(tmp_path / PLACES[1] / "run", ROWS, fingerprint=FINGERPRINT, record=RECORD)
     page = tmp_path / PLACES[2] / "report.html"
@@ -52,6 +53,7 @@ def test_a_report_works_at_any_path(tmp_path: Path) -> None:
     assert "15 samples" in " ".join(page.read_text().split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_a_removal_list_and_copies_work_at_any_path(tmp_path: Path, place: str) -> None:
     (tmp_path / "data").mkdir()

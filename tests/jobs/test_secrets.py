@@ -96,6 +96,7 @@ def test_a_scan_leaves_no_secret_in_files_logs_or_messages(
     assert _with_canary(session) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

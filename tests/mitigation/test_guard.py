@@ -37,6 +37,7 @@ def _forward(model: Any) -> torch.Tensor:
     )[0]
 
 
+@pytest.mark.slow
 def test_a_guard_reads_the_signal_and_keeps_the_gradients(model: Any) -> None:
     def gradients() -> torch.Tensor:
         model.unet.zero_grad()
@@ -74,6 +75,7 @@ def test_a_guard_reads_the_signal_and_keeps_the_gradients(model: Any) -> None:
         assert torch.allclose(_forward(model), plain, atol=1e-6), "hooks are removed"
 
 
+@pytest.mark.slow
 def test_weights_need_a_forward_of_the_same_rows(random_models: dict[str, Path]) -> None:
     model = load_model(str(random_models["sd1"]))
     with Guard(model.unet, "bos_mass", threshold=0.5) as guard:
@@ -119,6 +121,7 @@ def test_a_running_quantile_is_kept_per_noise_level() -> None:
     assert running.freeze().at(torch.tensor([0, 999])).tolist() == pytest.approx([7, 19])
 
 
+@pytest.mark.slow
 def test_a_guard_excludes_memorized_samples_of_the_testbed(tmp_path: Path) -> None:
     """Half of a set of memorized and held-out captions is excluded, nearly all of it memorized."""
     model = load_model("testbed", dtype="float32")
@@ -163,6 +166,7 @@ def test_the_documented_accelerate_loop_runs_as_shown(
     assert pq.read_table(tmp_path / "left-out.parquet").num_rows > 0
 
 
+@pytest.mark.slow
 def test_a_threshold_from_clean_pairs_stays_fixed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

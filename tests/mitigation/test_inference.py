@@ -66,6 +66,7 @@ def plainly(pipe: Any, processor: PlainAttention, run: Callable[[], Tensor]) -> 
         pipe.unet.set_attn_processor(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("captions", "images", "guidance", "factor", "mask"),
     [
@@ -175,6 +176,7 @@ def test_captions_below_the_threshold_stay_bit_identical(pipe: Any) -> None:
     assert record.extra_forwards == 1
 
 
+@pytest.mark.slow
 def test_a_calibrated_threshold_flags_memorized_captions() -> None:
     pipe = DiffusionPipeline.from_pretrained(files.MODEL, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)

@@ -154,6 +154,7 @@ def folder(random_models: dict[str, Path], tmp_path: Path) -> Path:
     return shutil.copytree(random_models["sd1"], tmp_path / "model")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damage_is_one_line_that_names_the_file(folder: Path, name: str) -> None:
     damage, message = DAMAGED[name]
@@ -165,6 +166,7 @@ def test_damage_is_one_line_that_names_the_file(folder: Path, name: str) -> None
     assert "\n" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -182,6 +184,7 @@ def test_a_damaged_vae_draws_no_pictures(folder: Path, change: Change, message: 
         load_decoder(find_model(str(folder)), "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -43,6 +43,7 @@ def _original(vae: AutoencoderKL) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 def test_images_equal_the_stock_vae_s_even_from_a_single_file(
     random_models: dict[str, Path], tmp_path: Path, kind: str

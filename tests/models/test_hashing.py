@@ -63,6 +63,7 @@ def test_a_copy_saved_again_in_shards_has_the_same_hash(
     assert _hash(tmp_path / "again") == _hash(random_models[kind])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -82,6 +83,7 @@ def test_what_decides_no_score_does_not_change_the_hash(
     assert _hash(folder) == _hash(random_models["sd1"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -112,6 +114,7 @@ def test_a_change_of_the_vocabulary_changes_the_hash(
     assert _hash(folder) != _hash(random_models["sd1"])
 
 
+@pytest.mark.slow
 def test_the_hash_is_of_stored_weights_whatever_the_precision(
     random_models: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ def test_the_schedule_begins_at_981_and_never_clips(random_models, kind: str) ->
     assert not model.scheduler.config.set_alpha_to_one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scheduler",
     [

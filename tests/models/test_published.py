@@ -47,6 +47,7 @@ def _old_attention(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

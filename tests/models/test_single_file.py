@@ -45,6 +45,7 @@ def _with(source: str, target: Path, **tensors: torch.Tensor) -> str:
     return str(target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_single_file_scores_as_its_source_directory(
     random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path, kind: str
@@ -61,6 +62,7 @@ def test_a_single_file_scores_as_its_source_directory(
     )
 
 
+@pytest.mark.slow
 def test_a_single_file_s_hash_covers_weights_and_config_only(
     random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:
@@ -202,6 +204,7 @@ def _change(weights: dict[str, torch.Tensor], kind: str, what: str) -> dict[str,
     return {f"module.{key}": value for key, value in weights.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -225,6 +228,7 @@ def test_a_checkpoint_without_all_of_its_text_encoder_is_refused(
         load_model(ModelSpec(str(file), config=str(random_models[kind])))
 
 
+@pytest.mark.slow
 def test_unscored_parts_of_a_checkpoint_do_not_change_the_hash(
     random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def _compare(model: DiffusionModel, depth: int | None) -> None:
     assert run.is_compiled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [4, None])
 def test_a_whole_forward_is_one_graph_with_equal_outputs(
@@ -62,6 +63,7 @@ def test_machine_code_gives_equal_outputs(
     _compare(load_model(str(random_models[kind])), depth)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_failed_compilation_warns_and_runs_uncompiled(
     random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch

@@ -37,6 +37,7 @@ def _expected(data: Dataset) -> Counter[tuple]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_every_row_is_a_sample_or_a_reject(seed: int, tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "data", seed)
@@ -68,6 +69,7 @@ def test_every_row_is_a_sample_or_a_reject(seed: int, tmp_path: Path) -> None:
     assert rejects["n"][0].as_py() == rows - expected.total()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6, 9))
 def test_copies_are_what_an_independent_filter_makes(seed: int, tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "data", seed)

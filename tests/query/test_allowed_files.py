@@ -75,6 +75,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*HIVE, *GLOBS, *ODD])
 def test_a_run_in_a_folder_of_any_name_is_read(disk: Path, name: str) -> None:
     check(str(disk / name / "run"))

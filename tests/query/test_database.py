@@ -17,6 +17,7 @@ ENDLESS = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.ran
 LARGE = "SELECT range FROM range(4000000) ORDER BY hash(range)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", ["query", "batches", "create_table"])
 def test_ctrl_c_stops_a_query(tables: RunTables, ask: str) -> None:
     work = {
@@ -48,6 +49,7 @@ def test_a_timeout_is_a_number_of_seconds(run: str, seconds: str) -> None:
     assert "--timeout" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_query_spills_to_a_private_directory_that_is_removed(
     run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

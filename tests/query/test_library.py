@@ -11,6 +11,7 @@ from tests.query.questions import BLUE, RED, ROWS, named_rows
 from tests.query.runs import make_run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(library()))
 def test_every_query_is_documented_and_plans_over_an_empty_run(name: str, tmp_path: Path) -> None:
     query = library()[name]

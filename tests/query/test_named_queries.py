@@ -77,6 +77,7 @@ def test_a_select_of_an_empty_table_names_the_remedy(tmp_path: Path, view: str) 
     assert f"this run has no {view}: " in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(library()) - {"compare", "neighbours"}))
 def test_every_query_runs_or_explains_with_one_signal(tmp_path: Path, name: str) -> None:
     tables = open_run(run_of(tmp_path, scores=("bos_mass",)))
@@ -95,6 +96,7 @@ NAMED_LIKE_VIEWS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(library()) - {"neighbours"}))
 def test_kept_columns_named_like_a_views_change_no_result(tmp_path: Path, name: str) -> None:
     odd = run_of(tmp_path / "odd", dict.fromkeys(NAMED_LIKE_VIEWS, "kept"))

@@ -38,6 +38,7 @@ def spoken(name: str, place: Path) -> str:
     return name.replace("PLACE", str(place))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_run_whose_scores_have_a_hostile_column_is_refused(tmp_path: Path, name: str) -> None:
     evil = spoken(name, tmp_path)
@@ -89,6 +90,7 @@ def test_samples_may_keep_columns_of_any_name(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"run", "list"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [FOLDER, MITIGATED_FOLDER])
 def test_hostile_column_names_of_verdicts_run_no_sql(tmp_path: Path, folder: str) -> None:
     names = [spoken(name, tmp_path) for name in HOSTILE if name != "caption_id_1"]
@@ -124,6 +126,7 @@ def test_a_verdict_column_that_sql_cannot_name_is_an_error(tmp_path: Path, name:
         assert done.stderr.count("\n") <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reference_source", "images", "verdict", "verified_at"])
 def test_verdicts_of_other_types_are_refused_or_cast(tmp_path: Path, name: str) -> None:
     run = run_of(tmp_path / "run", scores=("noise_norm_first", "entropy_e"))
@@ -179,6 +182,7 @@ def test_weights_of_a_calibration_must_be_finite(tmp_path: Path, weight: float) 
         open_run(run, calibration=calibration)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_calibration_names_columns_of_the_run(tmp_path: Path, name: str) -> None:
     calibration = Calibration("file", binding_of({"id": "f"}), {name: (1.0,)}, 0.0, ())

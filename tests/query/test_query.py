@@ -118,6 +118,7 @@ def test_rank_refuses_invalid_signals_and_predicates(tables, by, where, message)
         rank(tables, by=by, where=where)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sql",
     [

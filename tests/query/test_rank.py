@@ -71,6 +71,7 @@ def test_a_reference_that_a_later_plan_trains_on_is_ranked(run: str, tmp_path: P
     assert (first["caption_id"], first["n_samples"]) == ("r", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signals", "decides", "first"),
     [

@@ -107,6 +107,7 @@ PREDICATES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sql", HOSTILE)
 def test_sql_that_does_more_than_read_the_run_is_refused(
     tables: RunTables, tmp_path: Path, sql: str
@@ -119,11 +120,13 @@ def test_sql_that_does_more_than_read_the_run_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sql", HARMLESS)
 def test_any_select_of_the_runs_tables_is_allowed(tables: RunTables, sql: str) -> None:
     tables.query(sql)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("predicate", PREDICATES)
 def test_a_predicate_is_one_read_only_expression(tables: RunTables, predicate: str) -> None:
     with pytest.raises(UserError, match="--where"):

@@ -62,6 +62,7 @@ def shown(browser: Browser, file: Path) -> Iterator[Page]:
         yield page
 
 
+@pytest.mark.slow
 def test_a_thousand_captions_fit_into_five_megabytes(file: Path) -> None:
     assert file.stat().st_size < 5_000_000
 

@@ -83,6 +83,7 @@ def refused_or_harmless(top: Path, command: str, monkeypatch: pytest.MonkeyPatch
     return done.returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READ_BY)
 def test_a_file_that_is_not_a_record_is_refused(
     name: str, top: Path, monkeypatch: pytest.MonkeyPatch
@@ -96,6 +97,7 @@ def test_a_file_that_is_not_a_record_is_refused(
         (top / "run" / name).write_bytes(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "name", "path", "value"), CHANGES)
 def test_a_record_with_a_hostile_value_does_no_harm(
     command: str, name: str, path: tuple, value: Any, top: Path, monkeypatch: pytest.MonkeyPatch

@@ -64,6 +64,7 @@ def changed(value: Any, path: tuple, to: Any) -> Any:
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_field_of_another_type_is_a_one_line_error(name: str, sealed: Path) -> None:
     file = sealed / name

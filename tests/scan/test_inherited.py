@@ -82,6 +82,7 @@ def test_a_run_that_does_not_exist_is_named(tmp_path: Path) -> None:
         choose_model(ScanConfig(captions_from=str(tmp_path / "none")))
 
 
+@pytest.mark.slow
 def test_a_run_records_its_model_with_absolute_paths(
     random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_keys_and_kept_columns_of_any_type_are_text(tmp_path: Path) -> None:
     assert len({row["url"] for row in samples}) == 2
 
 
+@pytest.mark.slow
 def test_long_captions_are_grouped_in_more_ranges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def lora(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(file)
 
 
+@pytest.mark.slow
 def test_an_actor_scores_with_the_lora_that_the_scan_was_given(
     random_models: dict[str, Path], lora: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return batch_rows
 
 
+@pytest.mark.slow
 def test_padded_compiled_batches_give_the_plain_scores(
     random_models: dict[str, Path], rows: list[int]
 ) -> None:
@@ -43,6 +44,7 @@ def test_padded_compiled_batches_give_the_plain_scores(
     assert rows == [3] * 6, "8 captions in batches of 3, for 2 seeds"
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_while_the_batch_size_is_tuned(
     random_models: dict[str, Path], rows: list[int]
 ) -> None:

@@ -41,6 +41,7 @@ def assert_same_scores(a: pa.Table, b: pa.Table, tolerance: float = 1e-5) -> Non
                 assert x == y, field.name
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_batch_size_or_order(scorer: Scorer) -> None:
     whole = scorer.score(CAPTIONS)
     single = Scorer(scorer.model, seeds=2, batch_size=1).score(CAPTIONS)
@@ -161,6 +162,7 @@ def test_scores_that_are_not_finite_are_rejected(random_models) -> None:
         scorer.score(["a cat", "some poison"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

@@ -56,6 +56,7 @@ def test_a_batch_has_the_trigger_words_of_each_caption() -> None:
             assert trigger["lift"] == pytest.approx(words[word] / prompt.mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_no_captions_and_captions_without_words_have_no_triggers() -> None:
     tokens = load_model("testbed").tokenize(["", ""])
     mass = np.full(tokens.ids_BL.shape, 0.1)

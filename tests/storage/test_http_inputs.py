@@ -64,6 +64,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[http.serv
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_parquet_file_is_listed_without_its_body_and_read_once(server, tmp_path: Path) -> None:
     captions = [f"caption {row} {row * 7919 % 1000003}" for row in range(ROWS)]
     table = pa.table({"caption": captions, "other": captions})
@@ -82,6 +83,7 @@ def test_a_parquet_file_is_listed_without_its_body_and_read_once(server, tmp_pat
     assert sent < listing.files[url] * (0.75 if server.ranges else 4.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.jsonl.zst", "a.txt"])
 def test_text_files_are_read(name: str, server, tmp_path: Path) -> None:
     text = '{"caption": "a cat"}\n' if "json" in name else "caption\na cat\n"
@@ -98,6 +100,7 @@ def test_text_files_are_read(name: str, server, tmp_path: Path) -> None:
     assert list(batch.columns["caption"])[-1] == "a cat"
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_no_missing_file(server: http.server.HTTPServer) -> None:
     here = f"http://127.0.0.1:{server.server_port}/a.csv"
     with pytest.raises(UserError, match=r"a\.csv: no such file"):

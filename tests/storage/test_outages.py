@@ -36,6 +36,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server.kill()
 
 
+@pytest.mark.slow
 def test_every_operation_waits_for_a_killed_server_to_come_back(
     server: Server, tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_retries_end_with_the_original_error_marked_as_outage(
     assert is_transient(pickle.loads(pickle.dumps(caught.value)))
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_never_answered_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -131,6 +133,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHT
     server.server_close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bad",
     [(503, "SlowDown"), (429, "TooManyRequests"), (500, "InternalError"), (502, ""), "reset",
@@ -160,6 +163,7 @@ def test_throttling_at_first_contact_is_waited_out(
     assert Store("s3://bucket/run").read("x") == b"hello"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [(502, ""), (504, ""), (429, ""), (503, "SlowDown")], ids=str)
 def test_a_lasting_outage_is_known_after_pickling(
     status: tuple[int, str],
@@ -228,6 +232,7 @@ def test_an_outage_reaches_the_caller_of_ray_as_one() -> None:
     assert not is_transient(RayTaskError("work", "traceback", ValueError("damaged")))
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_listed_is_an_error(
     answers: http.server.ThreadingHTTPServer,
 ) -> None:

@@ -33,6 +33,7 @@ def test_write_replaces(store: Store) -> None:
     assert store.read("progress.json") == b"22"
 
 
+@pytest.mark.slow
 def test_a_race_of_many_writers_has_one_winner(store: Store) -> None:
     wins: list[int] = []
     barrier = threading.Barrier(RACERS)
@@ -51,11 +52,13 @@ def test_a_race_of_many_writers_has_one_winner(store: Store) -> None:
     assert store.read("commits/000001.0.json") == f"writer {wins[0]}".encode()
 
 
+@pytest.mark.slow
 def test_preflight_sees_one_winner_and_leaves_nothing(store: Store) -> None:
     assert store.preflight() == RACERS
     assert store.names("preflight") == []
 
 
+@pytest.mark.slow
 def test_preflight_refuses_a_store_that_lets_several_win(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +108,7 @@ def test_sizes_are_those_of_the_files_in_a_folder(store: Store) -> None:
     assert store.sizes("nothing") == {}
 
 
+@pytest.mark.slow
 def test_a_removed_folder_takes_all_of_its_files_and_no_others(store: Store) -> None:
     for name in ("a/x", "a/sub/y", "ab", "b/z"):
         store.write(name, b"1")
@@ -129,6 +133,7 @@ def test_leftovers_of_killed_writers_go_open_writes_stay(tmp_path: Path) -> None
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"done", ".own", at_work.name}
 
 
+@pytest.mark.slow
 def test_creating_the_same_content_again_counts_as_ones_own(store: Store) -> None:
     assert store.create("commit.json", b"attempt 1")
     assert store.create("commit.json", b"attempt 1")

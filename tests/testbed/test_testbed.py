@@ -47,6 +47,7 @@ def test_held_out_images_are_not_in_the_training_set() -> None:
     assert not train & set(pq.read_table(files.HELDOUT)["url"].to_pylist())
 
 
+@pytest.mark.slow
 def test_the_model_is_a_pipeline_with_16_cross_attentions() -> None:
     model = load_model("testbed")
     assert len(model.layers) == 16
@@ -66,6 +67,7 @@ def test_the_packaged_files_are_small() -> None:
     assert sizes["data"] < 8e6
 
 
+@pytest.mark.slow
 def test_labels_can_be_reproduced(rows: list[dict]) -> None:
     """A few clear cases of each label get the same label again."""
     from scanner.testbed.bank import bank_and_owners

@@ -143,6 +143,7 @@ def small(folder: Path, text: str = "key,caption\na,loud\nb,quiet\nc,loud too\n"
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -178,6 +179,7 @@ def test_a_damaged_commit_of_a_copy_names_the_remedy(tmp_path: Path) -> None:
     assert apply(run, out, str(copies)) == found
 
 
+@pytest.mark.slow
 def test_copies_of_another_list_or_over_the_sources_are_refused(tmp_path: Path) -> None:
     data = small(tmp_path / "d")
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
@@ -191,6 +193,7 @@ def test_copies_of_another_list_or_over_the_sources_are_refused(tmp_path: Path) 
     assert apply(run, out, str(tmp_path / "others")).removed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rejects", "kept"), [("keep", 3), ("drop", 1)])
 def test_rejected_rows_stay_unless_the_policy_drops_them(
     tmp_path: Path, rejects: str, kept: int
@@ -213,6 +216,7 @@ def test_a_file_that_the_scan_skipped_is_copied_unchanged(tmp_path: Path) -> Non
     assert files_of(tmp_path / "copies")["b.csv"] == (data / "b.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["webdataset", "files"])
 def test_img2dataset_loses_images_with_their_rows(tmp_path: Path, form: str) -> None:
     data = tmp_path / "d"

@@ -41,6 +41,7 @@ def test_a_copy_has_the_other_rows_and_their_files(tmp_path: Path, name: str, se
     assert read_table(target) == kept
 
 
+@pytest.mark.slow
 def test_apply_removes_and_counts_the_listed_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +63,7 @@ def test_apply_removes_and_counts_the_listed_rows(
     assert {place: read_table(tmp_path / "copies" / place) for place in kept} == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quoting", ["auto", "standard", "none"])
 def test_a_tsv_is_copied_with_the_quoting_of_the_scan(tmp_path: Path, quoting: str) -> None:
     data = tmp_path / "d"

@@ -14,6 +14,7 @@ from tests.curation.runs import loudness, make_run
 TEXT = "key,caption\na,loud\nb,quiet\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["/etc/passwd", "s3://other/a.csv", "ftp://host/a.csv"])
 def test_a_plan_with_files_outside_the_roots_is_refused(place: str, tmp_path: Path) -> None:
     data = small(tmp_path / "d", TEXT)

@@ -13,6 +13,7 @@ from tests.random_pipelines import KINDS
 RECIPE = Recipe(ModelSpec("m", dtype="float32"), "", 2, 3, 5.0, None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_do_not_depend_on_the_rest_of_the_batch(
     kind: str, random_models: dict[str, Path]
@@ -37,6 +38,7 @@ def test_images_do_not_depend_on_the_rest_of_the_batch(
     torch.testing.assert_close(noise[1:2], expected, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_height_and_width_set_the_size(random_models: dict[str, Path]) -> None:
     from dataclasses import replace
 

@@ -129,6 +129,7 @@ def test_a_large_image_is_reduced(tmp_path: Path) -> None:
     assert image.size == (LARGEST_PIXELS, LARGEST_PIXELS)
 
 
+@pytest.mark.slow
 def test_an_image_is_checked_by_declared_size_and_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +179,7 @@ class Host(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["503", "429", "500", "close", "hang", "drip", "refused"])
 def test_a_dead_image_host_is_tried_briefly_and_then_skipped(
     kind: str, monkeypatch: pytest.MonkeyPatch

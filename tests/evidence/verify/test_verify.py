@@ -212,12 +212,14 @@ def test_mitigation_options_have_the_defaults_of_mitigate() -> None:
     assert asdict(Mitigation()) == {name: own[name].default for name in asdict(Mitigation())}
 
 
+@pytest.mark.slow
 def test_a_directory_of_another_verification_is_refused(run: str, tmp_path: Path) -> None:
     (tmp_path / "verification.json").write_text("{}")
     with pytest.raises(UserError, match="holds a verification with other settings"):
         again(run, [], out=str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_damaged_description_of_a_verification_is_named(run: str, tmp_path: Path) -> None:
     (tmp_path / "verification.json").write_text('{"model": ')
     with pytest.raises(UserError, match=r"verification.json is damaged .* the same memscan verify"):

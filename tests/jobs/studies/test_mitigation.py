@@ -156,6 +156,7 @@ def test_settings_are_chosen_on_one_half_reported_on_the_other(
     assert (low, high) == (0.0, 0.5), "two families, and one of them has the copy"
 
 
+@pytest.mark.slow
 def test_results_are_written_as_tables_plots_and_a_page(
     result: analysis.StudyResult, tmp_path: Path
 ) -> None:
