@@ -73,6 +73,8 @@ def _print(state: dict[str, Any]) -> None:
     print_skipped(state["skipped"])
     for name, reason in state["quarantined"].items():
         show(f"quarantine {printable(name)}: {printable(reason)}")
+    for line in state["out_of_service"]:
+        show(f"out of service  {printable(line)}")
     for line in state["events"][-SHOWN:]:
         show(f"event      {printable(line)}")
     show(f"sealed     {'yes' if state['sealed'] else 'no'}")

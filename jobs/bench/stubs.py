@@ -42,7 +42,7 @@ class StubWork(ScanWork):
     def __call__(self) -> SliceScorer:
         full = super().__call__()
         kind = ReadyTable if self.stub == "ready_table" else StubUnet
-        return kind(full.store, full.scorer, full.size_file)
+        return kind(full.store, full.scorer, full.size_file, full.environment)
 
 
 @dataclass

@@ -9,52 +9,60 @@ import ray
 from ray.util.metrics import Counter
 
 from scanner.cluster.events import Location
-from scanner.cluster.work import Item, Work
+from scanner.cluster.heartbeat import Heartbeat, Pulse
+from scanner.cluster.work import Item, Proving, Work
 from scanner.cluster.worker import Computed, commit_item, compute
 from scanner.run import Commit, Commits
 
 
 class WorkActor:
-    """Makes its work once. Calls of :meth:`run` may overlap; only computing takes turns."""
+    """Makes its work once, when it is started at a place that suits the driver.
+
+    Calls of :meth:`run` may overlap; only computing takes turns.
+    """
 
     def __init__(self, commits: Commits, make_work: Callable[[], Work]) -> None:
-        self.commits = commits
-        self.work = make_work()
+        self.commits, self._make_work = commits, make_work
         self._device = ThreadPoolExecutor(1)
-        self._computed: dict[str, int] = {}
+        self._heartbeat = Heartbeat()
         self._slices = Counter("memscan_slices", "slices committed by this actor")
         self._rows = Counter("memscan_rows", "rows in the parts committed by this actor")
         self._busy = Counter("memscan_busy_seconds", "seconds this actor computed")
 
     def location(self) -> Location:
-        """Return where this actor runs, once its work has been made."""
+        """Return where this actor runs."""
         context = ray.get_runtime_context()
         gpus = context.get_accelerator_ids().get("GPU", [])
         device = f"GPU {','.join(gpus)}" if gpus else "cpu"
         return Location(context.get_node_id(), os.uname().nodename, device)
 
-    def computed(self) -> dict[str, int]:
-        """Return how much of each running item is computed, by id."""
-        return dict(self._computed)
+    def start(self) -> dict[str, str]:
+        """Make the work, and let it try the device; returns what it runs on."""
+        self.work = self._make_work()
+        return self.work.prove() if isinstance(self.work, Proving) else {}
+
+    def pulse(self) -> Pulse:
+        """Return what this actor has computed, and that it is alive."""
+        return self._heartbeat.pulse()
 
     def run(self, item: Item, generation: int) -> Commit:
         """Return the item's commit, by this actor or by whoever was first."""
         seconds = 0.0
 
+        def computing(prepared: Any) -> Computed:
+            with self._heartbeat.computing(item.id) as on_report:
+                return compute(self.work, prepared, on_report)
+
         def on_device(prepared: Any) -> Computed:
             nonlocal seconds
-            report = self._computed.__setitem__
-            task = self._device.submit(
-                compute, self.work, prepared, lambda count: report(item.id, count)
-            )
-            result = task.result()
+            result = self._device.submit(computing, prepared).result()
             seconds = result.seconds
             return result
 
         try:
             commit = commit_item(self.commits, self.work, item, generation, on_device)
         finally:
-            self._computed.pop(item.id, None)
+            self._heartbeat.forget(item.id)
         if seconds:
             self._slices.inc()
             self._rows.inc(max(1, sum(part.rows for part in commit.parts)))

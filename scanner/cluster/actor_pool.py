@@ -1,15 +1,24 @@
 """The actors of an execution: as many as are wanted, have work, and fit on the cluster."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic
 
 import ray
 from ray.exceptions import RayError
 
 from scanner.cluster.actor import WorkActor
-from scanner.cluster.events import NOWHERE, ItemT, Location, Notice, Task
-from scanner.cluster.failures import brief, cause_of, is_outage, is_preemption
+from scanner.cluster.blame import Blame
+from scanner.cluster.events import NOWHERE, ItemT, Location, Notice, Place, Task
+from scanner.cluster.failures import (
+    brief,
+    cause_of,
+    is_broken_device,
+    is_node_alive,
+    is_outage,
+    is_preemption,
+)
+from scanner.cluster.heartbeat import Pulse
 from scanner.cluster.limits import RetryLimits, Timing
 from scanner.cluster.resources import Resources
 from scanner.cluster.work import Work
@@ -23,25 +32,37 @@ RERUN = "what is committed is safe: fix the cause and rerun the same command"
 class Actor(Generic[ItemT]):
     """One process and its tasks, by Ray's reference.
 
-    retries: its only task has failed before. progressed_at: when it last was known to get on.
-    computed: what it last reported of each item; report, report_at: the request under way.
+    starts_at: when it may begin to start, once it has been placed; began_at: when it did.
+    retries: its only task has failed before; is_reserved: it gets no task until it can take such
+    a one. progressed_at: when it last gave a sign of life.
+    pulse: what it last reported; report, report_at: the request under way. seconds: of its last
+    item.
     """
 
     handle: Any
     location: Location = NOWHERE
+    starts_at: float = 0.0
+    began_at: float | None = None
     tasks: dict[Any, Task[ItemT]] = field(default_factory=dict)
     retries: bool = False
+    is_reserved: bool = False
     consecutive_failures: int = 0
     progressed_at: float = 0.0
-    computed: dict[str, int] = field(default_factory=dict)
+    pulse: Pulse = field(default_factory=Pulse)
     report: Any = None
     report_at: float = 0.0
+    seconds: float | None = None
 
 
 class ActorPool(Generic[ItemT]):
-    """Starts and retires actors; aborts after too many failures.
+    """Starts and retires actors; aborts where nothing is alive and nothing can start.
 
-    ``actors`` are ready for work; ``starting``, by the reference of their start, not yet.
+    An actor is placed by Ray, and starts (makes its work and tries its device) once its node has
+    waited out earlier failed starts. One that was placed on what is out of service is kept without
+    work, so that Ray does not place another one there.
+
+    ``actors`` are ready for work; ``starting``, by the reference of their placement or start, not
+    yet; ``held`` wait for their node.
     """
 
     def __init__(
@@ -52,13 +73,19 @@ class ActorPool(Generic[ItemT]):
         in_flight: int,
         limits: RetryLimits,
         timing: Timing,
+        blame: Blame | None = None,
     ) -> None:
         self.actors: list[Actor[ItemT]] = []
         self.starting: dict[Any, Actor[ItemT]] = {}
+        self.held: list[Actor[ItemT]] = []
+        self.blame = blame or Blame(limits)
+        self._parked: list[Actor[ItemT]] = []
         self._resources, self._limits, self._timing = resources, limits, timing
-        self._wanted = 0
-        self._deaths = self._failed_starts = 0
+        self._wanted = self._deaths = 0
         self._start_after = 0.0
+        self._node_starts_after: dict[str, float] = {}
+        self._outage_since: float | None = None
+        self._last_failure: tuple[str, int] | None = None
         self._fitted_at: float | None = None
         remote: Any = ray.remote(WorkActor)
         actor = remote.options(
@@ -70,47 +97,59 @@ class ActorPool(Generic[ItemT]):
         )
         self._new = lambda: actor.remote(commits, make_work)
 
+    @property
+    def places(self) -> set[Place]:
+        """The devices of the actors that are ready."""
+        return {actor.location.place for actor in self.actors}
+
     def close(self) -> None:
         """End all processes."""
-        for actor in [*self.actors, *self.starting.values()]:
+        for actor in [*self.actors, *self.starting.values(), *self.held, *self._parked]:
             ray.kill(actor.handle)
 
     def fit(self, items: int) -> Iterator[Notice]:
-        """Start actors up to the number that is wanted, fits, and has one of ``items`` each."""
+        """Start actors up to the number that is wanted, fits, and has one of ``items`` each.
+
+        Raises UserError if none is left and none can start.
+        """
         now = self._timing.now()
         if self._fitted_at is None or now - self._fitted_at > self._timing.fit_seconds:
             self._fitted_at = now
+            self._parked = [one for one in self._parked if is_node_alive(one.location.node)]
             room = self._resources.fit()
             if room == 0 and not self._wanted:
                 yield Notice(f"waiting for a node with room for {self._share()}")
-            self._wanted = self._resources.actors or max(1, room)
+            self._wanted = self._resources.actors or max(1, room - len(self._parked))
+        self._check_any_can_start()
+        yield from self._stop_slow_starts()
+        for held in [one for one in self.held if one.starts_at <= now]:
+            self.held.remove(held)
+            self._start(held)
         if now < self._start_after:
             return
-        existing = len(self.actors) + len(self.starting)
+        existing = len(self.actors) + len(self.starting) + len(self.held)
         for _ in range(min(self._wanted, items) - existing):
             actor: Actor[ItemT] = Actor(self._new())
             self.starting[actor.handle.location.remote()] = actor
 
     def finish_start(self, reference: Any) -> Iterator[Notice]:
-        """Take in an actor whose start has ended, well or not."""
+        """Take in an actor that has been placed, or whose start has ended, well or not."""
         actor = self.starting.pop(reference)
         try:
-            actor.location = ray.get(reference)
+            result = ray.get(reference)
         except RayError as error:
-            if is_preemption(error):
-                yield Notice("a node was lost before its actor was ready")
-                self.record_loss("", uncounted=True)
-                return
-            reason = f"an actor cannot start: {brief(error)}"
-            yield Notice(reason)
-            self._failed_starts += 1
-            if self._failed_starts >= self._limits.attempts and not is_outage(cause_of(error)):
-                raise UserError(f"{reason} (tried {self._failed_starts} times); {RERUN}") from error
-            self.record_loss(reason, uncounted=True)
-        else:
-            self._failed_starts = 0
-            actor.progressed_at = self._timing.now()
-            self.actors.append(actor)
+            yield self._fail_start(actor, error)
+            return
+        if actor.began_at is None:
+            actor.location = result
+            yield from self._admit(actor)
+            return
+        actor.location = replace(actor.location, environment=result)
+        self.blame.record_start(actor.location)
+        self._node_starts_after.pop(actor.location.node, None)
+        self._last_failure = self._outage_since = None
+        actor.progressed_at = self._timing.now()
+        self.actors.append(actor)
 
     def retire(self, actor: Actor[ItemT]) -> None:
         """Take an actor out and end its process."""
@@ -138,6 +177,76 @@ class ActorPool(Generic[ItemT]):
     def reset_failures(self) -> None:
         """Forget earlier deaths, since there was a commit."""
         self._deaths = 0
+
+    def _admit(self, actor: Actor[ItemT]) -> Iterator[Notice]:
+        """Start an actor that has been placed, now or later, or keep the place free of work."""
+        if self.blame.is_out(actor.location):
+            self._parked.append(actor)
+            self._fitted_at = None
+            return
+        actor.starts_at = self._node_starts_after.get(actor.location.node, 0.0)
+        if actor.starts_at > self._timing.now():
+            self.held.append(actor)
+            return
+        self._start(actor)
+        yield from ()
+
+    def _start(self, actor: Actor[ItemT]) -> None:
+        actor.began_at = self._timing.now()
+        self.starting[actor.handle.start.remote()] = actor
+
+    def _fail_start(self, actor: Actor[ItemT], error: RayError) -> Notice:
+        ray.kill(actor.handle)
+        if is_preemption(error, actor.location.node):
+            self.record_loss("", uncounted=True)
+            return Notice("a node was lost before its actor was ready")
+        reason, cause = brief(error), cause_of(error)
+        if is_outage(cause):
+            return self._wait_out(actor, reason)
+        return self._book_failed_start(actor, reason, is_broken_device(cause))
+
+    def _wait_out(self, actor: Actor[ItemT], reason: str) -> Notice:
+        """Start again later, since a hub or store does not answer. Raises UserError after
+        ``outage_seconds``."""
+        now = self._timing.now()
+        self._outage_since = self._outage_since or now
+        if now - self._outage_since > self._limits.outage_seconds:
+            raise UserError(
+                f"no actor could start for {self._limits.outage_seconds / 60:.0f} minutes, since a "
+                f"hub or store does not answer ({reason}); {RERUN}"
+            )
+        self._node_starts_after[actor.location.node] = now + self._limits.delay(3)
+        return Notice(f"an actor waits for a hub or store that does not answer: {reason}")
+
+    def _book_failed_start(self, actor: Actor[ItemT], reason: str, is_broken: bool) -> Notice:
+        location, now = actor.location, self._timing.now()
+        reason = f"an actor cannot start: {reason}"
+        count = self.blame.record_failed_start(location, reason, is_broken)
+        self._node_starts_after[location.node] = now + self._limits.delay(count)
+        self._last_failure = reason, count
+        self.blame.take_out(location, self.places, reason)
+        if self.blame.is_out(location):
+            return Notice(f"out of service: {location.name}: {reason}")
+        return Notice(f"{reason} ({location.name})" if location.host else reason)
+
+    def _stop_slow_starts(self) -> Iterator[Notice]:
+        now, limit = self._timing.now(), self._limits.start_seconds
+        for reference, actor in list(self.starting.items()):
+            if actor.began_at is not None and now - actor.began_at > limit:
+                del self.starting[reference]
+                ray.kill(actor.handle)
+                yield self._book_failed_start(actor, f"not ready after {limit:.0f} seconds", False)
+
+    def _check_any_can_start(self) -> None:
+        """Raise UserError if no actor is alive and the nodes have room only where starts failed."""
+        is_alive = self.actors or self.held or any(a.began_at for a in self.starting.values())
+        if is_alive or not self._last_failure or not self.blame.out_of_service:
+            return
+        nodes_out = {node for node, device in self.blame.out_of_service if not device}
+        parked = sum(actor.location.node not in nodes_out for actor in self._parked)
+        if self._resources.fit(without=nodes_out) <= parked:
+            reason, count = self._last_failure
+            raise UserError(f"{reason} (tried {count} times); {RERUN}")
 
     def _share(self) -> str:
         return f"{self._resources.cpus:g} CPUs and {self._resources.gpus:g} GPUs per actor"

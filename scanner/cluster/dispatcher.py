@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from scanner.cluster.actor_pool import Actor, ActorPool
-from scanner.cluster.events import Committed, Event, ItemT, Notice, Task, Tick
+from scanner.cluster.events import Committed, Event, ItemT, Location, Notice, Task, Tick
 from scanner.cluster.failures import (
     brief,
     cause_of,
@@ -22,12 +22,15 @@ from scanner.cluster.failures import (
     is_node_alive,
     is_outage,
     is_preemption,
+    traceback_of,
 )
 from scanner.cluster.limits import DEFAULT_LIMITS, DEFAULT_TIMING, RetryLimits, Timing
 from scanner.cluster.resources import Resources
 from scanner.cluster.retry_policy import RetryPolicy
 from scanner.cluster.work import Work
 from scanner.run import Commits
+
+MOST_QUEUED = 64
 
 
 def dispatch(
@@ -43,10 +46,11 @@ def dispatch(
     """Run the tasks on a pool of actors; yields an event for everything that happens, and a Tick
     per second.
 
-    At most ``in_flight`` items are in one actor, so that no results pile up there. An item that
-    fails too often is quarantined and the others are still done; after its first failure it runs
-    alone in its actor, so that it takes no neighbour with it. Not counted are the loss of a node
-    and an outage of the store, which is waited for. An actor that hangs is replaced.
+    At most ``in_flight`` items run in one actor, and as many more are queued there as make about
+    ``queue_seconds`` of work. An item that fails too often is quarantined and the others are still
+    done; after its first failure it runs alone in its actor, so that it takes no neighbour with it,
+    and on another device if there is one (see :mod:`scanner.cluster.blame`). Not counted are the
+    loss of a node and an outage of the store, which is waited for. An actor that hangs is replaced.
 
     A node with room for an actor is waited for. Raises UserError where actors cannot start or die
     too often (see :class:`RetryLimits`), or where the store stays away.
@@ -73,8 +77,9 @@ class Dispatcher(Generic[ItemT]):
         self.waiting = deque(tasks)
         self.pool = pool
         self.policy: RetryPolicy[ItemT] = RetryPolicy(limits, timing)
+        self.blame = pool.blame
         self.in_flight, self.limits, self.timing = in_flight, limits, timing
-        self.longest = 0.0
+        self.slowest = 0.0
         self.references: dict[Any, Actor[ItemT]] = {}
 
     def events(self) -> Iterator[Event[ItemT]]:
@@ -82,6 +87,7 @@ class Dispatcher(Generic[ItemT]):
         pool, retry_queue = self.pool, self.policy.retry_queue
         while self.waiting or retry_queue or self.references:
             yield from pool.fit(len(self.waiting) + len(retry_queue) + len(self.references))
+            self._retry()
             for actor in pool.actors:
                 self._feed(actor)
             for reference in self._wait():
@@ -93,11 +99,12 @@ class Dispatcher(Generic[ItemT]):
             yield from self._stop_hanging()
             pool.discount_lost_nodes(self.policy.discount_lost_nodes(is_node_alive))
             running = {
-                task.item.id: actor.computed.get(task.item.id, 0)
+                task.item.id: actor.pulse.computed.get(task.item.id, 0)
                 for actor in pool.actors
-                for task in actor.tasks.values()
+                for task in self._begun(actor)
             }
-            yield Tick(running, len(pool.actors))
+            out = tuple(self.blame.out_of_service.values())
+            yield Tick(running, len(pool.actors), out)
 
     def _wait(self) -> list[Any]:
         """Return the references that are done, after a tick at most."""
@@ -105,22 +112,51 @@ class Dispatcher(Generic[ItemT]):
         if not pending:
             time.sleep(self.timing.tick_seconds)
             return []
-        return ray.wait(pending, timeout=self.timing.tick_seconds)[0]
+        ray.wait(pending, timeout=self.timing.tick_seconds)
+        return ray.wait(pending, num_returns=len(pending), timeout=0)[0]
+
+    def _retry(self) -> None:
+        """Give each item that failed an actor for itself, which first ends what it has."""
+        places = self.pool.places
+        for actor in self.pool.actors:
+            actor.is_reserved = False
+        for task in self.policy.due():
+            suitable = [
+                actor
+                for actor in self.pool.actors
+                if not (actor.retries or actor.is_reserved)
+                and self.blame.may_retry(task.item.id, actor.location.place, places)
+            ]
+            if not suitable:
+                continue
+            actor = min(suitable, key=lambda one: len(one.tasks))
+            actor.is_reserved = True
+            if not actor.tasks:
+                self.policy.take(task)
+                actor.retries = True
+                self._assign(actor, task)
 
     def _feed(self, actor: Actor[ItemT]) -> None:
-        if actor.retries:
+        if actor.retries or actor.is_reserved:
             return
-        if not actor.tasks:
-            retried = self.policy.pop_due()
-            if retried:
-                actor.retries = True
-                self._assign(actor, retried)
-                return
         # Leave what every other actor could take at once.
-        while len(actor.tasks) < self.in_flight and self.waiting:
-            if actor.tasks and len(self.waiting) < len(self.pool.actors) + len(self.pool.starting):
+        others = len(self.pool.actors) + len(self.pool.starting)
+        while len(actor.tasks) < self._depth(actor, others) and self.waiting:
+            if actor.tasks and len(self.waiting) < others:
                 return
             self._assign(actor, self.waiting.popleft())
+
+    def _depth(self, actor: Actor[ItemT], others: int) -> int:
+        """Return how many items an actor may have: a minute of work, and no more than its share."""
+        share = -(-(len(self.waiting) + len(self.references)) // max(1, others))
+        if not actor.seconds:
+            return self.in_flight
+        queued = min(MOST_QUEUED, int(self.limits.queue_seconds / actor.seconds))
+        return max(self.in_flight, min(queued, share))
+
+    def _begun(self, actor: Actor[ItemT]) -> list[Task[ItemT]]:
+        """Return the tasks that an actor may have begun: it takes them in their order."""
+        return list(actor.tasks.values())[: self.in_flight]
 
     def _assign(self, actor: Actor[ItemT], task: Task[ItemT]) -> None:
         if not actor.tasks:
@@ -139,17 +175,19 @@ class Dispatcher(Generic[ItemT]):
             yield from self._handle_death(actor, error)
         else:
             task = self._release(reference, actor)
-            self.longest = max(self.longest, commit.seconds)
+            actor.seconds = commit.seconds
             actor.consecutive_failures = 0
             self.pool.reset_failures()
             self.policy.end_outage()
+            suspects = self.blame.record_success(task.item.id, actor.location)
             yield Committed(task.item, commit)
+            for location in suspects:
+                yield from self._take_out(location, "items that failed there succeeded elsewhere")
 
     def _release(self, reference: Any, actor: Actor[ItemT]) -> Task[ItemT]:
         """Take a task that has ended from its actor."""
         del self.references[reference]
         task = actor.tasks.pop(reference)
-        actor.computed.pop(task.item.id, None)
         actor.retries, actor.progressed_at = False, self.timing.now()
         return task
 
@@ -160,30 +198,46 @@ class Dispatcher(Generic[ItemT]):
         if is_outage(cause):
             yield self.policy.wait_for_store(task, reason, actor.location)
             return
-        yield self.policy.record_failure(task, reason, actor.location)
+        is_broken = is_broken_device(cause)
+        self.blame.record_failure(task.item.id, actor.location, is_broken)
+        yield self.policy.record_failure(task, reason, actor.location, traceback_of(error))
         # Several in a row may be the process's fault: a new one decides.
         actor.consecutive_failures += 1
-        if is_broken_device(cause) or (
-            actor.consecutive_failures >= self.limits.consecutive_failures
-        ):
-            self.waiting.extendleft(self._retire(actor))
+        if is_broken or actor.consecutive_failures >= self.limits.consecutive_failures:
+            self._requeue(self._retire(actor))
             self.pool.record_loss(reason)
+        yield from self._take_out(actor.location, reason)
+
+    def _take_out(self, location: Location, reason: str) -> Iterator[Event[ItemT]]:
+        """Take a device out of service if it is at fault; its actors end."""
+        if not self.blame.take_out(location, self.pool.places, reason):
+            return
+        yield Notice(f"out of service: {location.name}: {reason}")
+        for actor in list(self.pool.actors):
+            if self.blame.is_out(actor.location):
+                self._requeue(self._retire(actor))
 
     def _handle_death(self, actor: Actor[ItemT], error: Exception) -> Iterator[Event[ItemT]]:
+        begun = self._begun(actor)
         tasks = self._retire(actor)
         if is_preemption(error, actor.location.node):
-            self.waiting.extendleft(tasks)
+            self._requeue(tasks)
             self.pool.record_loss("", uncounted=True)
             yield Notice(f"a node was lost; {len(tasks)} slices requeued")
             return
-        self.policy.record_death(actor.location.node, tasks)
-        for task in tasks:
+        self._requeue([task for task in tasks if task not in begun])
+        self.policy.record_death(actor.location.node, begun)
+        for task in begun:
             reason = f"its process died: {brief(error)}"
+            self.blame.record_failure(task.item.id, actor.location)
             yield self.policy.record_failure(task, reason, actor.location)
         self.pool.record_loss(f"actors keep dying: {brief(error)}")
 
+    def _requeue(self, tasks: list[Task[ItemT]]) -> None:
+        self.waiting.extendleft(reversed(tasks))
+
     def _collect_reports(self) -> None:
-        """Ask each working actor, every few seconds, what it has computed of its items."""
+        """Ask each working actor, every few seconds, for its pulse."""
         requested = {actor.report: actor for actor in self.pool.actors if actor.report}
         done: list[Any] = []
         if requested:
@@ -192,30 +246,35 @@ class Dispatcher(Generic[ItemT]):
             actor = requested[reference]
             actor.report = None
             try:
-                reported = ray.get(reference)
+                pulse = ray.get(reference)
             except RayError:
                 continue  # its process has died, which its tasks will show
-            running = {task.item.id for task in actor.tasks.values()}
-            computed = {name: count for name, count in reported.items() if name in running}
-            if computed != actor.computed:
-                actor.computed, actor.progressed_at = computed, self.timing.now()
+            if pulse.beats != actor.pulse.beats:
+                actor.progressed_at = self.timing.now()
+            actor.pulse = pulse
+            self.slowest = max(self.slowest, pulse.slowest)
         now = self.timing.now()
         for actor in self.pool.actors:
             is_due = now - actor.report_at > self.timing.report_seconds
             if actor.tasks and not actor.report and is_due:
-                actor.report, actor.report_at = actor.handle.computed.remote(), now
+                actor.report, actor.report_at = actor.handle.pulse.remote(), now
 
     def _stop_hanging(self) -> Iterator[Event[ItemT]]:
-        limit = max(self.limits.hang_seconds, self.limits.hang_factor * self.longest)
         for actor in list(self.pool.actors):
-            if actor.tasks and self.timing.now() - actor.progressed_at > limit:
-                # A result that nobody has collected is progress: it was the reader who paused.
-                if ray.wait(list(actor.tasks), timeout=self.timing.tick_seconds)[0]:
-                    continue
-                for task in self._retire(actor):
-                    reason = f"no progress for {limit:.0f} seconds; its actor ends"
-                    yield self.policy.record_failure(task, reason, actor.location)
-                self.pool.record_loss("actors keep hanging")
+            begun = self._begun(actor)
+            limit = max(self.limits.hang_seconds, self.limits.hang_factor * self.slowest)
+            limit *= self.policy.patience(begun)
+            if not begun or self.timing.now() - actor.progressed_at <= limit:
+                continue
+            # A result that nobody has collected is progress: it was the reader who paused.
+            if ray.wait(list(actor.tasks), timeout=self.timing.tick_seconds)[0]:
+                continue
+            self._requeue([task for task in self._retire(actor) if task not in begun])
+            for task in begun:
+                reason = f"no sign of life for {limit:.0f} seconds; its actor ends"
+                self.blame.record_failure(task.item.id, actor.location)
+                yield self.policy.record_hang(task, reason, actor.location)
+            self.pool.record_loss("actors keep hanging")
 
     def _retire(self, actor: Actor[ItemT]) -> list[Task[ItemT]]:
         """Take an actor out of the pool; return the tasks it had."""

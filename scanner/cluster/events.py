@@ -17,14 +17,29 @@ class Task(Generic[ItemT]):
     generation: int = 0
 
 
+# A device: Ray's id of its node, and its name there.
+Place = tuple[str, str]
+
+
 @dataclass(frozen=True)
 class Location:
     """Where an item ran. node: Ray's id of the node, "" in the command's own process; host: the
-    machine's name; device: the accelerators there by id, such as ``GPU 0``, or ``cpu``."""
+    machine's name; device: the accelerators there by id, such as ``GPU 0``, or ``cpu``.
+    environment: versions and the device's model, as far as the work says."""
 
     node: str = ""
     host: str = ""
     device: str = "cpu"
+    environment: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def place(self) -> Place:
+        return self.node, self.device
+
+    @property
+    def name(self) -> str:
+        """The device's name for people."""
+        return f"{self.device} of {self.host}"
 
     def fields(self) -> dict[str, str]:
         """Return node and device, as far as known, for the log."""
@@ -61,11 +76,12 @@ class Requeued(Generic[ItemT]):
 
 @dataclass(frozen=True)
 class Quarantined(Generic[ItemT]):
-    """An item failed for the last time and is given up."""
+    """An item failed for the last time and is given up; traceback: of that failure."""
 
     item: ItemT
     reason: str
     location: Location = NOWHERE
+    traceback: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,10 +93,12 @@ class Notice:
 
 @dataclass(frozen=True)
 class Tick:
-    """What is running: how much of each item is computed, by id, and on how many actors."""
+    """What is running: how much of each item is computed, by id, and on how many actors.
+    out_of_service: devices and nodes that are not used any more, and why."""
 
     running: dict[str, int] = field(default_factory=dict)
     actors: int = 0
+    out_of_service: tuple[str, ...] = ()
 
 
 Event = Started[ItemT] | Committed[ItemT] | Requeued[ItemT] | Quarantined[ItemT] | Notice | Tick

@@ -1,10 +1,14 @@
 """Tell failures of an item from those of a store, a device or a node."""
 
+import re
+import traceback
 from typing import Any
 
 from scanner.credentials import without_secrets
 from scanner.storage import is_transient
 
+TRACEBACK_CHARACTERS = 20_000
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Ray's words for an actor whose node is gone: the only sign, of one that was still starting.
 NODE_DIED = ("its node has died", "the actor's node was terminated")
 
@@ -54,6 +58,13 @@ def brief(error: BaseException) -> str:
     while len(lines) > 1 and lines[-1].startswith("The actor never ran"):
         lines.pop()
     return without_secrets(lines[-1]) if lines else type(error).__name__
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the end of the traceback of an exception, also of one that came from an actor."""
+    is_actor_s = cause_of(error) is not None  # such an error's text is the traceback there
+    text = str(error) if is_actor_s else "".join(traceback.format_exception(error))
+    return without_secrets(COLOUR.sub("", text)[-TRACEBACK_CHARACTERS:])
 
 
 def is_broken_device(error: Any) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Generic
 
 from scanner.cluster.events import Committed, Event, ItemT, Location, Task, Tick
-from scanner.cluster.failures import brief, is_broken_device, is_outage
+from scanner.cluster.failures import brief, is_broken_device, is_outage, traceback_of
 from scanner.cluster.limits import DEFAULT_LIMITS, DEFAULT_TIMING, RetryLimits, Timing
 from scanner.cluster.retry_policy import RetryPolicy
 from scanner.cluster.work import Work
@@ -42,10 +42,11 @@ def run_in_process(
     waiting = deque(tasks)
     with _Reporter[ItemT](on_event).ticking(timing.tick_seconds) as reporter:
         while waiting or policy.retry_queue:
-            task = policy.pop_due() or (waiting.popleft() if waiting else None)
+            task = next(iter(policy.due()), None) or (waiting.popleft() if waiting else None)
             if task is None:
                 time.sleep(min(timing.tick_seconds, limits.delays[0]))
                 continue
+            policy.take(task)
             try:
                 commit = _run(commits, work, task, reporter)
             except UserError:
@@ -56,7 +57,8 @@ def run_in_process(
                 elif is_broken_device(error) or storage_error_message(error):
                     raise
                 else:
-                    reporter.send(policy.record_failure(task, brief(error), reporter.location))
+                    failure = brief(error), reporter.location, traceback_of(error)
+                    reporter.send(policy.record_failure(task, *failure))
             else:
                 policy.end_outage()
                 reporter.send(Committed(task.item, commit))

@@ -1,5 +1,6 @@
 """When an executor retries, gives up, and looks around."""
 
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +10,16 @@ from dataclasses import dataclass
 class RetryLimits:
     """Limits on failures.
 
-    attempts: tries per item before it is quarantined. delays: seconds before the next try, by the
-    number of failures. outage_seconds: how long a store that does not answer is waited for.
-    node_loss_seconds: how long after a process's death Ray may still report that its node was
-    lost. restarts: deaths per actor without a commit in between. consecutive_failures: failures
-    of one actor in a row after which a new process replaces it. hang_seconds, hang_factor: an
-    actor without progress for so long, or for this multiple of the longest item if that is more,
-    is replaced.
+    attempts: tries per item before it is quarantined, and starts per node before it is taken out
+    of service. delays: seconds before the next try, by the number of failures. outage_seconds: how
+    long a store or hub that does not answer is waited for. node_loss_seconds: how long after a
+    process's death Ray may still report that its node was lost. restarts: deaths per actor without
+    a commit in between. consecutive_failures: failures of one actor in a row after which a new
+    process replaces it. device_items: items that fail on a device only, after which it is taken
+    out of service. start_seconds: how long an actor may take to start. hang_seconds, hang_factor:
+    an actor that is silent for so long, or for this multiple of the slowest batch if that is more,
+    is replaced; twice as long for an item that was taken for hanging before. queue_seconds: the
+    work that an actor has queued, which saves it waiting for the driver.
     """
 
     attempts: int = 3
@@ -24,12 +28,15 @@ class RetryLimits:
     node_loss_seconds: float = 45.0
     restarts: int = 5
     consecutive_failures: int = 2
+    device_items: int = 2
+    start_seconds: float = 3600.0
     hang_seconds: float = 1800.0
     hang_factor: float = 20.0
+    queue_seconds: float = 60.0
 
     def delay(self, failures: int) -> float:
-        """Return the seconds to wait after this many failures (from 1)."""
-        return self.delays[min(failures, len(self.delays)) - 1]
+        """Return the seconds to wait after this many failures (from 1), spread by a quarter."""
+        return self.delays[min(failures, len(self.delays)) - 1] * random.uniform(0.75, 1.25)
 
 
 @dataclass(frozen=True)

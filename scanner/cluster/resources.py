@@ -1,5 +1,6 @@
 """What an actor takes of a node, and how many actors the nodes have room for."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -23,9 +24,9 @@ class Resources:
         """Return the number of actors: as requested, else as many as fit now."""
         return self.actors or max(1, self.fit())
 
-    def fit(self) -> int:
-        """Return how many actors the living nodes have room for."""
-        return sum(self._fit(node) for node in nodes())
+    def fit(self, without: Collection[str] = ()) -> int:
+        """Return how many actors the living nodes have room for, ``without`` those of these ids."""
+        return sum(self._fit(node) for node in nodes(without))
 
     def _fit(self, node: dict[str, float]) -> int:
         limits = []
@@ -39,8 +40,9 @@ class Resources:
         return min(limits, default=0)
 
 
-def nodes() -> list[dict[str, float]]:
-    """Return the resources of each living node, by Ray's names."""
+def nodes(without: Collection[str] = ()) -> list[dict[str, float]]:
+    """Return the resources of each living node, by Ray's names, ``without`` those of these ids."""
     import ray
 
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    living = [node for node in ray.nodes() if node["Alive"]]
+    return [node["Resources"] for node in living if node["NodeID"] not in without]

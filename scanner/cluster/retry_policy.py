@@ -1,6 +1,6 @@
 """Who is to blame for a failure, and when its item is tried again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic
 
 from scanner.cluster.events import NOWHERE, ItemT, Location, Quarantined, Requeued, Task
@@ -20,27 +20,40 @@ class RetryPolicy(Generic[ItemT]):
         self.limits, self.now = limits, timing.now
         self.retry_queue: list[tuple[float, Task[ItemT]]] = []
         self._failures: dict[str, int] = {}
+        self._hangs: dict[str, int] = {}
         self._deaths: list[tuple[float, str, list[str]]] = []
         self._outage_since: float | None = None
 
-    def pop_due(self) -> Task[ItemT] | None:
-        """Remove and return a task whose delay is over."""
-        entry = next((entry for entry in self.retry_queue if entry[0] <= self.now()), None)
-        if entry is None:
-            return None
-        self.retry_queue.remove(entry)
-        return entry[1]
+    def due(self) -> list[Task[ItemT]]:
+        """Return the tasks whose delay is over."""
+        now = self.now()
+        return [task for due, task in self.retry_queue if due <= now]
+
+    def take(self, task: Task[ItemT]) -> None:
+        """Remove a task that is being tried again."""
+        self.retry_queue[:] = [entry for entry in self.retry_queue if entry[1] is not task]
 
     def record_failure(
-        self, task: Task[ItemT], reason: str, location: Location = NOWHERE
+        self, task: Task[ItemT], reason: str, location: Location = NOWHERE, traceback: str = ""
     ) -> Requeued[ItemT] | Quarantined[ItemT]:
         """Count a failure of the item itself; it is requeued, or quarantined after the last try."""
         item = task.item
         failures = self._failures[item.id] = self._failures.get(item.id, 0) + 1
         if failures >= self.limits.attempts:
-            return Quarantined(item, reason, location)
+            return Quarantined(item, reason, location, traceback)
         self.retry_queue.append((self.now() + self.limits.delay(failures), task))
         return Requeued(item, reason, location)
+
+    def record_hang(
+        self, task: Task[ItemT], reason: str, location: Location = NOWHERE
+    ) -> Requeued[ItemT] | Quarantined[ItemT]:
+        """Count a failure of an item that was taken for hanging, which gets longer next time."""
+        self._hangs[task.item.id] = self._hangs.get(task.item.id, 0) + 1
+        return self.record_failure(task, reason, location)
+
+    def patience(self, tasks: Iterable[Task[ItemT]]) -> int:
+        """Return by how much longer to wait for these tasks before they count as hanging."""
+        return 2 ** max((self._hangs.get(task.item.id, 0) for task in tasks), default=0)
 
     def wait_for_store(
         self, task: Task[ItemT], reason: str, location: Location = NOWHERE

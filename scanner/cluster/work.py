@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from scanner.run import Output
 
@@ -33,8 +33,8 @@ class Work(Protocol):
     """Made once per process; the three steps of an item run in this order.
 
     ``compute`` has the device: in an actor it runs in one thread, one item at a time, while other
-    threads prepare the next item and finish and write the last one. If it takes minutes, it should
-    call :func:`report` now and then, which shows progress and that it does not hang.
+    threads prepare the next item and finish and write the last one. It should call :func:`report`
+    after each batch, which shows progress and that it does not hang.
     """
 
     def prepare(self, item: Any) -> Any:
@@ -45,6 +45,14 @@ class Work(Protocol):
 
     def finish(self, computed: Any) -> Result:
         """Make the tables."""
+
+
+@runtime_checkable
+class Proving(Protocol):
+    """Work that tries its device before it gets an item."""
+
+    def prove(self) -> dict[str, str]:
+        """Compute a small batch; returns what it ran on (driver, versions, the device's model)."""
 
 
 _report: ContextVar[Callable[[int], None] | None] = ContextVar("report", default=None)

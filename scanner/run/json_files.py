@@ -223,6 +223,7 @@ class ProgressRecord(TypedDict, total=False):
     actors: Count
     events: list[str]
     happened: list[str]  # events, before 0.2
+    out_of_service: list[str]
 
 
 class PlanningRecord(TypedDict):
@@ -233,10 +234,15 @@ class PlanningRecord(TypedDict):
 
 
 class QuarantineRecord(TypedDict):
-    """quarantine/SLICE.json."""
+    """quarantine/SLICE.json: why a slice was given up, where it failed, and with what versions."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     reason: str
+    captions: NotRequired[Count]
+    node: NotRequired[str]
+    device: NotRequired[str]
+    environment: NotRequired[dict[str, str]]
+    traceback: NotRequired[str]
 
 
 class BatchSizeRecord(TypedDict):

@@ -20,7 +20,8 @@ class Progress:
 
     ``started``: when the first actor of this driver had loaded its model, 0 before.
     ``events``: the last ``REMEMBERED`` lines on failures and resumptions, including those of
-    earlier drivers of the run.
+    earlier drivers of the run. ``out_of_service``: devices and nodes that this driver does not use
+    any more, and why.
     """
 
     slices: int
@@ -34,6 +35,7 @@ class Progress:
     started: float = 0.0
     updated: float = 0.0
     events: list[str] = field(default_factory=list)
+    out_of_service: tuple[str, ...] = ()
 
     @property
     def captions_per_second(self) -> float:

@@ -4,7 +4,7 @@ import functools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import pydantic
 
@@ -61,13 +61,18 @@ class Fields(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Slice:
-    """A range of caption ids, both ends included, in one captions file: the unit of work."""
+    """A row group of a captions file, or a range of caption ids in it: the unit of work.
+
+    first, last: its lowest and highest caption id. row_group: its index in the file; None in runs
+    of version 0.1, whose slices are all rows of the file with ids from first to last.
+    """
 
     id: Id
     file: FileName
     first: str
     last: str
     rows: Count
+    row_group: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,9 @@ class Plan:
 
     ``counts``: ``rows`` read = ``samples`` + ``rejects``; ``captions``: distinct captions planned
     (after ``--limit``). ``columns``: the columns chosen in each input file. ``skipped``: files that
-    were not read, by reason (:class:`~scanner.storage.Skipped`).
+    were not read, by reason (:class:`~scanner.storage.Skipped`). ``order``: of the rows in the
+    captions files, and so of the slices: by caption id, or by number of samples, most first, then
+    by caption id.
     """
 
     inputs: tuple[Annotated[dict[str, Any], checked_as(InputRecord)], ...]
@@ -89,6 +96,7 @@ class Plan:
     skipped: Annotated[dict[str, Any], checked_as(dict[str, SkippedRecord])] = field(
         default_factory=dict
     )
+    order: Literal["caption_id", "n_samples"] = "caption_id"
 
     @classmethod
     def joined(cls, plans: Sequence["Plan"]) -> "Plan":
@@ -99,14 +107,16 @@ class Plan:
         skipped = Skipped()
         for plan in plans:
             skipped.update(Skipped.of(plan.skipped))
+        lists: dict[str, Any] = {
+            name: tuple(item for plan in plans for item in getattr(plan, name))
+            for name in ("inputs", "samples", "captions", "rejects", "slices")
+        }
         return cls(
-            **{
-                name: tuple(item for plan in plans for item in getattr(plan, name))
-                for name in ("inputs", "samples", "captions", "rejects", "slices")
-            },
+            **lists,
             counts={name: sum(plan.counts.get(name, 0) for plan in plans) for name in names},
             columns={url: chosen for plan in plans for url, chosen in plan.columns.items()},
             skipped=skipped.to_json(),
+            order=plans[0].order,
         )
 
     def to_json(self) -> bytes:

@@ -59,6 +59,7 @@ def status(run: Run) -> dict[str, Any]:
         "sealed": manifest is not None,
         "actors": 0 if stale else state.get("actors", 0),
         "quarantined": {name: _reason(run, name) for name in sorted(stuck)},
+        "out_of_service": [] if stale else list(state.get("out_of_service", [])),
         "events": events_in(state),
         "planning": _planning(run, len(plans)),
     }

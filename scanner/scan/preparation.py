@@ -21,11 +21,17 @@ from scanner.run import Slice
 from scanner.scan.config import ScanConfig
 from scanner.scan.work import ScanWork
 from scanner.scoring import Scorer
+from scanner.scoring.cost import cost
 from scanner.storage import Store
 
 log = logging.getLogger("memscan.scan")
 
+# Bounds of a slice: captions, and GFLOP, by device: a minute of a slow CPU, ten seconds of a GPU.
+# Faster devices queue more slices (RetryLimits.queue_seconds).
 SLICE_CAPTIONS = {"cpu": 512, "cuda": 4096}
+SLICE_GFLOP = {"cpu": 6_000, "cuda": 1_000_000}
+# A slice of so few captions is not made smaller without need, since counting takes a second.
+FEW_CAPTIONS = 8
 SLICES_PER_ACTOR = 4
 # Starting a local Ray and an actor that loads the model takes about 8 seconds, which a pool saves
 # only on more work than this. (In SD 1.4: two minutes on 8 cores, two seconds on an A100.)
@@ -84,7 +90,12 @@ class PreparedScan:
         if self.config.slice_captions:
             return self.config.slice_captions
         share = -(-captions // (SLICES_PER_ACTOR * self.resources.count()))
-        return max(1, min(SLICE_CAPTIONS[self.device], share))
+        rows = max(1, min(SLICE_CAPTIONS[self.device], share))
+        if rows <= FEW_CAPTIONS:
+            return rows
+        counted = cost(self.scorer)
+        gflop = counted.per_caption + counted.text_encoder
+        return max(1, min(rows, int(SLICE_GFLOP[self.device] / gflop)))
 
 
 def prepare(config: ScanConfig, model: ModelSpec | None = None, on: str = "cpu") -> PreparedScan:

@@ -128,6 +128,7 @@ class _ScoringEvents:
         state = self.state
         if isinstance(event, Tick):
             state.running, state.actors = event.running, event.actors
+            state.out_of_service = event.out_of_service
             if state.actors and not state.started:
                 state.started = time.time()
         elif isinstance(event, Committed):
@@ -144,7 +145,14 @@ class _ScoringEvents:
             state.quarantined += 1
             line = f"slice {item.id} is quarantined: {event.reason}"
             self.record(line, logging.ERROR, slice=item.id, **event.location.fields())
-            record = {"slice": item.id, "captions": item.rows, "reason": event.reason}
+            record = {
+                "slice": item.id,
+                "captions": item.rows,
+                "reason": event.reason,
+                **event.location.fields(),
+                "environment": event.location.environment,
+                "traceback": event.traceback,
+            }
             self.run.store.write(f"quarantine/{item.id}.json", encode(record))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scanner.cluster import Result, report
 from scanner.cluster.broken_devices import raise_broken_devices
+from scanner.cluster.environment import environment
 from scanner.models import DiffusionModel, ModelSpec, load_model
 from scanner.models.finding import find_same_model
 from scanner.run import Output, Slice
@@ -19,6 +20,8 @@ from scanner.run.schema import rejects_table
 from scanner.scoring import Scorer, ScoringSpec
 from scanner.scoring.scorer import ReadCaptions
 from scanner.storage import Store
+
+CANARY = "a photo of a cat on a sofa"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class ScanWork:
 
     def with_model(self, model: DiffusionModel) -> "SliceScorer":
         """Return the work with a loaded model, moved to the device."""
-        model.to(self.device)
+        with raise_broken_devices():
+            model.to(self.device)
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
         size_file = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
@@ -47,7 +51,7 @@ class ScanWork:
         if batch_size is None and self.store.exists(size_file):
             batch_size = read_json(self.store, size_file, BatchSizeRecord)["batch_size"]
         scorer = Scorer.from_spec(model, self.scoring, batch_size)
-        return SliceScorer(self.store, scorer, size_file)
+        return SliceScorer(self.store, scorer, size_file, environment(self.device))
 
 
 @dataclass
@@ -57,18 +61,26 @@ class SliceScorer:
     store: Store
     scorer: Scorer
     size_file: str
+    environment: dict[str, str]
 
     def __post_init__(self) -> None:
         self._is_size_saved = self.scorer.batch.is_settled
 
+    def prove(self) -> dict[str, str]:
+        """Score a caption. Raises BrokenDevice or ScoreError for a device or model that cannot."""
+        with raise_broken_devices():
+            self.scorer.score([CANARY])
+        return self.environment
+
     def read(self, item: Slice) -> pa.Table:
         """Read the captions of a slice, with their ids."""
+        columns = ["caption_id", "caption"]
         with self.store.open(item.file, cache_type="none") as file:
-            captions = pq.read_table(
-                file,
-                columns=["caption_id", "caption"],
-                filters=[("caption_id", ">=", item.first), ("caption_id", "<=", item.last)],
-            )
+            if item.row_group is not None:
+                captions = pq.ParquetFile(file).read_row_group(item.row_group, columns)
+            else:
+                ids = [("caption_id", ">=", item.first), ("caption_id", "<=", item.last)]
+                captions = pq.read_table(file, columns=columns, filters=ids)
         if len(captions) != item.rows:
             raise RuntimeError(
                 f"{item.file}: {len(captions)} captions, but {item.rows} are planned"
@@ -92,7 +104,8 @@ class SliceScorer:
             self.store.create(self.size_file, encode({"batch_size": self.scorer.batch_size}))
         ids = [read.ids[row] for row in bad]
         rejects = rejects_table("scan", list(bad.values()), caption_id=ids)
-        return Result([Output("scores", scores), Output("rejects", rejects)])
+        notes = {**self.environment, "batch_size": self.scorer.batch_size}
+        return Result([Output("scores", scores), Output("rejects", rejects)], notes)
 
 
 def _device_name(device: str, threads: int) -> str:

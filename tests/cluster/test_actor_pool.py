@@ -39,6 +39,7 @@ def _failing_start(
         raise error
 
     monkeypatch.setattr(ray, "get", fail)
+    monkeypatch.setattr(ray, "kill", lambda handle: None)
     pool.starting["reference"] = Actor(None)
     return [event.message for event in pool.finish_start("reference")]
 
@@ -55,10 +56,15 @@ def test_starts_on_a_lost_node_are_retried_without_limit(
 def test_starts_that_keep_failing_abort_with_the_reason(
     pool: ActorPool[Slice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(
+        "scanner.cluster.resources.nodes", lambda without: [{"CPU": 2.0}][: not without]
+    )
     error = RayActorError(error_msg="The actor died.\nMemoryError: no room")
     for _ in range(2):
         assert _failing_start(pool, error, monkeypatch) == [
             "an actor cannot start: MemoryError: no room"
         ]
+        pool._check_any_can_start()
+    _failing_start(pool, error, monkeypatch)
     with pytest.raises(UserError, match=r"no room \(tried 3 times\)"):
-        _failing_start(pool, error, monkeypatch)
+        pool._check_any_can_start()

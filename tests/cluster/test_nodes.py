@@ -10,7 +10,18 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from scanner.cluster import Committed, Event, Quarantined, Resources, Result, Task, Timing
+from scanner.cluster import (
+    Committed,
+    Event,
+    Notice,
+    Quarantined,
+    Resources,
+    Result,
+    RetryLimits,
+    Task,
+    Tick,
+    Timing,
+)
 from scanner.cluster.dispatcher import dispatch
 from scanner.run import Commits, Output, Slice
 from scanner.storage import Store
@@ -87,3 +98,31 @@ def test_actors_join_with_a_node_whose_loss_costs_nothing(cluster: Cluster, tmp_
     assert lost, "no actor of the new node has committed anything"
     assert sorted(commits.done()) == [task.item.id for task in TASKS]
     assert not [event for event in events if isinstance(event, Quarantined)]
+
+
+class Cold(Work):
+    """Cannot be made on one of the nodes."""
+
+    def __init__(self, notes: str, bad: str) -> None:
+        super().__init__(notes)
+        if self.node == bad:
+            raise OSError("no space left for the model")
+
+    def compute(self, item: Slice) -> Slice:
+        time.sleep(0.5)
+        return item
+
+
+def test_a_node_whose_starts_fail_is_taken_out_alone(cluster: Cluster, tmp_path: Path) -> None:
+    commits = Commits(Store(str(tmp_path / "run")))
+    bad = ray.nodes()[0]["NodeID"]
+    good = cluster.add_node(num_cpus=1).node_id
+    make, resources = partial(Cold, str(tmp_path), bad), Resources(actors=2, cpus=1, gpus=0)
+    limits = RetryLimits(delays=(0.2,))
+    events = list(dispatch(commits, TASKS, make, resources, in_flight=2, limits=limits))
+    assert len(commits.done()) == ITEMS
+    assert {commit.notes["node"] for commit in commits.all()} == {good}
+    (out,) = [event for event in events if isinstance(event, Tick)][-1].out_of_service
+    assert "no space left for the model" in out
+    failed = [e for e in events if isinstance(e, Notice) and "cannot start" in e.message]
+    assert len(failed) == limits.attempts

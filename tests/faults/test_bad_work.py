@@ -54,5 +54,5 @@ def test_bad_work_costs_only_captions_without_finite_scores(
     (reason,) = [reason for reason in told["rejects"] if "finite" in reason]
     assert told["rejects"][reason] == len(poisoned)
     events = "\n".join(told["events"])
-    assert "slice 000003 failed, requeued: no progress" in events
+    assert "slice 000003 failed, requeued: no sign of life" in events
     assert "slice 000005 failed, requeued: its process died" in events

@@ -88,11 +88,11 @@ def make_plan(
 def list_slices(store: Store, captions: Sequence[str], first: int = 0) -> list[Slice]:
     """Return one slice per row group of the captions files, numbered from ``first``."""
 
-    def read_groups(name: str) -> list[tuple[str, str, str, int]]:
+    def read_groups(name: str) -> list[tuple[str, str, str, int, int]]:
         with store.open(name) as file:
             metadata = pq.read_metadata(file)
         return [
-            (name, *id_bounds(metadata, group), metadata.row_group(group).num_rows)
+            (name, *id_bounds(metadata, group), metadata.row_group(group).num_rows, group)
             for group in range(metadata.num_row_groups)
         ]
 

@@ -1,0 +1,82 @@
+"""Whether an item, a device or a node is at fault."""
+
+from scanner.cluster.blame import Blame
+from scanner.cluster.events import Location
+from scanner.cluster.heartbeat import Heartbeat
+
+GOOD, BAD = Location("node", "host", "GPU 0"), Location("node", "host", "GPU 1")
+BOTH = {GOOD.place, BAD.place}
+
+
+def test_a_device_whose_items_succeed_elsewhere_is_at_fault() -> None:
+    blame = Blame()
+    for item in ("a", "b"):
+        assert not blame.take_out(BAD, BOTH, "it fails")
+        blame.record_failure(item, BAD)
+        assert not blame.may_retry(item, BAD.place, BOTH)
+        assert blame.may_retry(item, GOOD.place, BOTH)
+        assert blame.record_success(item, GOOD) == [BAD]
+    assert blame.take_out(BAD, BOTH, "it fails")
+    assert blame.is_out(BAD)
+    assert not blame.is_out(GOOD)
+    assert list(blame.out_of_service.values()) == ["GPU 1 of host: it fails"]
+    assert not blame.take_out(BAD, {GOOD.place}, "it fails"), "only once"
+
+
+def test_a_device_that_breaks_twice_in_a_row_is_at_fault() -> None:
+    blame = Blame()
+    blame.record_failure("a", BAD, is_broken=True)
+    assert not blame.take_out(BAD, BOTH, "broken")
+    blame.record_failure("b", BAD, is_broken=True)
+    assert blame.take_out(BAD, BOTH, "broken")
+
+
+def test_a_device_that_commits_in_between_is_not_at_fault() -> None:
+    blame = Blame()
+    blame.record_failure("a", BAD, is_broken=True)
+    blame.record_success("c", BAD)
+    blame.record_failure("b", BAD, is_broken=True)
+    assert not blame.take_out(BAD, BOTH, "broken")
+
+
+def test_items_that_fail_everywhere_blame_no_device() -> None:
+    blame = Blame()
+    for item in ("a", "b", "c"):
+        for place in (BAD, GOOD):
+            blame.record_failure(item, place, is_broken=True)
+        assert not blame.take_out(BAD, BOTH, "broken")
+        assert not blame.take_out(GOOD, BOTH, "broken")
+        assert blame.may_retry(item, BAD.place, BOTH), "there is no device left to try"
+
+
+def test_the_last_device_stays_in_service() -> None:
+    blame = Blame()
+    for item in ("a", "b", "c"):
+        blame.record_failure(item, BAD, is_broken=True)
+        assert blame.may_retry(item, BAD.place, {BAD.place})
+    assert not blame.take_out(BAD, {BAD.place}, "broken")
+
+
+def test_a_node_is_out_after_three_failed_starts_in_a_row() -> None:
+    blame = Blame()
+    counts = [blame.record_failed_start(BAD, "no weights") for _ in range(2)]
+    assert counts == [1, 2]
+    assert not blame.is_out(BAD)
+    blame.record_start(BAD)
+    assert [blame.record_failed_start(BAD, "no weights") for _ in range(3)] == [1, 2, 3]
+    assert blame.is_out(BAD)
+    assert blame.is_out(GOOD)
+    assert not blame.is_out(Location("other", "host 2", "GPU 0"))
+
+
+def test_a_heartbeat_gives_the_slowest_batch() -> None:
+    clock = iter([0.0, 1.0, 2.0, 7.0, 8.0])
+    heart = Heartbeat(lambda: next(clock))
+    with heart.computing("a") as report:
+        report(1)
+        report(2)
+    assert (heart.pulse().slowest, heart.pulse().computed) == (5.0, {"a": 2})
+    beats = heart.pulse().beats
+    heart.forget("a")
+    assert heart.pulse().computed == {}
+    assert heart.pulse().beats > beats
