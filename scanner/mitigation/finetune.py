@@ -90,18 +90,23 @@ def make_guard(
 
 
 def measure_thresholds(
-    model: DiffusionModel, vae: Any, clean: TrainingImages, guard: Guard, options: TrainingOptions
+    model: DiffusionModel,
+    vae: Any,
+    clean: TrainingImages,
+    guard: Guard,
+    options: TrainingOptions,
+    draws: int = CALIBRATION_SAMPLES,
 ) -> Threshold:
     """Measure fixed thresholds per noise level on samples known not to be memorized.
 
-    Uses the model in its current state, with each sample at several noise levels. ``guard``:
-    created with a RunningQuantile, and used only for this.
+    Uses the model in its current state, with each sample at several noise levels: ``draws`` in all.
+    ``guard``: created with a RunningQuantile, and used only for this.
     """
     latents_NCHW = _encode(model, vae, clean)
     random = torch.Generator().manual_seed(options.seed)
     batches = _batches(len(clean), options.batch, random)
     with guard:
-        for rows in itertools.islice(batches, -(-CALIBRATION_SAMPLES // options.batch)):
+        for rows in itertools.islice(batches, -(-draws // options.batch)):
             x0_BCHW = latents_NCHW[[clean.index[row] for row in rows]].to(model.device)
             captions = [clean.captions[row] for row in rows]
             _, times_B = _losses(model, x0_BCHW, captions, random)

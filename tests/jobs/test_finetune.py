@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from jobs.finetune import main
-from scanner.mitigation import finetune as tuned
 from scanner.models import load_model
 from scanner.testbed import files
 from tests.memscan import called
@@ -39,15 +37,12 @@ def test_a_guard_that_excludes_everything_keeps_the_weights(
     assert main([*arguments, *tuning]) == 2, "a pipeline is not overwritten"
 
 
-def test_clean_pairs_set_the_threshold(
-    random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tuned, "CALIBRATION_SAMPLES", 8)
+def test_clean_pairs_set_the_threshold(random_models: dict[str, Path], tmp_path: Path) -> None:
     few = tmp_path / "clean.parquet"
     pq.write_table(pq.read_table(files.HELDOUT).slice(0, 4), few)
     out, start = tmp_path / "out", str(random_models["sd1"])
     arguments = ["--model", start, "--data", str(few), "--out", str(out)]
-    tuning = ["--steps", "1", "--batch", "4", "--guard", "entropy", "--clean", str(few)]
+    tuning = ["--steps", "1", "--batch", "64", "--guard", "entropy", "--clean", str(few)]
     assert main([*arguments, *tuning]) == 0
     assert pq.read_table(out / "left-out.parquet").schema.names[0] == "key"
     assert main([*arguments, *tuning, "--threshold", "1"]) == 2, "two thresholds"

@@ -167,14 +167,11 @@ def test_the_documented_accelerate_loop_runs_as_shown(
 
 
 @pytest.mark.slow
-def test_a_threshold_from_clean_pairs_stays_fixed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_threshold_from_clean_pairs_stays_fixed(tmp_path: Path) -> None:
     """It is a quantile of the clean pairs' signal: about the same share of new draws exceeds it."""
-    from scanner.mitigation import finetune as tuned
+    from scanner.mitigation.finetune import measure_thresholds
     from scanner.mitigation.training_options import TrainingOptions
 
-    monkeypatch.setattr(tuned, "CALIBRATION_SAMPLES", 128)
     model, options = load_model("testbed", dtype="float32"), TrainingOptions(batch=32)
     pipe = DiffusionPipeline.from_pretrained(files.MODEL, unet=None, dtype=torch.float32)
     few = tmp_path / "clean.parquet"
@@ -186,9 +183,10 @@ def test_a_threshold_from_clean_pairs_stays_fixed(
         threshold=RunningQuantile(0.8, bins=2, warmup=32),
         empty=encode_empty_caption(model),
     )
-    fixed = tuned.measure_thresholds(model, pipe.vae, clean, learn, options)
+    fixed = measure_thresholds(model, pipe.vae, clean, learn, options, 128)
     again = Guard(model.unet, "noise_norm", threshold=fixed, empty=encode_empty_caption(model))
     before = fixed.values.clone()
-    tuned.measure_thresholds(model, pipe.vae, clean, again, TrainingOptions(batch=32, seed=1))
+    other = TrainingOptions(batch=32, seed=1)
+    measure_thresholds(model, pipe.vae, clean, again, other, 128)
     assert torch.equal(fixed.values, before), "fixed thresholds do not change"
     assert 0.08 < again.exclusions.share < 0.35
