@@ -2,7 +2,7 @@
 
 Trains the U-Net in float32; the text encoder and the VAE are frozen. With --guard, samples that
 look memorized (by their attention or their noise norm) are excluded from a step's loss, and listed
-in OUT/left-out.parquet with the number of steps. Samples without a caption or a readable image are
+in OUT/excluded.parquet with the number of steps. Samples without a caption or a readable image are
 skipped and counted; --json lists them. A run that is killed cannot be resumed.
 
 Example: memscan finetune --model testbed --data pictures.parquet --out tuned --guard bos_mass
@@ -107,7 +107,7 @@ def _finetune(config: FinetuneConfig) -> int:
     record: dict[str, Any] = {"steps": steps, "samples": len(images)}
     record |= {"skipped": len(images.skipped), "out": str(config.out)}
     if guard:
-        excluded = guard.removal_list(config.out / "left-out.parquet")
+        excluded = guard.removal_list(config.out / "excluded.parquet")
         record |= {"left_out_share": guard.exclusions.share, "left_out_samples": excluded}
         record |= {"extra_forwards": guard.extra_forwards}
     if config.json:
