@@ -1,4 +1,4 @@
-"""Fit a calibration on labels, or select captions at an FDR.
+"""Fit a calibration on labels, or select captions at a given FDR.
 
 With --labels: measures how well each signal and their combination separate memorized captions, and
 fits a calibration for rank, sql, curate and report. Without labels: selects captions at a target

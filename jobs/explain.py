@@ -43,8 +43,8 @@ class ExplainConfig(DenoisingOptions, ModelOptions):
     band_size: int = 40
     """Number of held-out captions to trace, each at the cost of the caption itself; 0 for none."""
     calibration: str | None = None
-    """Take each signal's direction from the labels of this calibration of the model (a file of
-    memscan calibrate, or testbed); by default the published direction."""
+    """Take each signal's direction from the labels of this calibration of the model (a file
+    written by memscan calibrate, or testbed); by default the published direction."""
     json: bool = False
     """Print the content of the page except images as JSON."""
 

@@ -1,11 +1,11 @@
 """Fine-tune a model, optionally guarded against memorization.
 
 Trains the U-Net in float32; the text encoder and the VAE are frozen. With --guard, samples that
-look memorized (by their attention or their noise norm) are excluded from a step's loss, and listed
-in OUT/excluded.parquet with the number of steps. Samples without a caption or a readable image are
-skipped and counted; --json lists them. A run that is killed cannot be resumed.
+look memorized (by their attention or their noise norm) are excluded from a step's loss;
+OUT/excluded.parquet lists them with the number of steps. Samples without a caption or a readable
+image are skipped and counted; --json lists them. A run that is killed cannot be resumed.
 
-Example: memscan finetune --model testbed --data pictures.parquet --out tuned --guard bos_mass
+Example: memscan finetune --model testbed --data images.parquet --out tuned --guard bos_mass
 """
 
 import dataclasses
@@ -54,14 +54,14 @@ class FinetuneConfig(LogOptions):
     threshold: float | None = None
     """Signal value beyond which a sample is excluded; by default derived from --quantile."""
     clean: str | None = None
-    """Parquet file like --data, of pairs known not to be memorized, on which to compute --quantile
-    once before training."""
+    """Parquet file like --data, of pairs known not to be memorized: compute --quantile on them,
+    once before training, instead of on recent samples."""
     quantile: float = 0.9
-    """Exclude samples beyond this quantile of recent samples (or of --clean) at a similar noise
-    level."""
+    """Without --threshold, exclude samples whose signal is beyond this quantile of recent samples
+    (or of --clean) at a similar noise level."""
     softness: float = 0.0
-    """Width of a smooth fall of the weight around the threshold, as a fraction of it; 0 gives only
-    weights of 0 and 1."""
+    """Width of the sigmoid that takes a sample's loss weight from 1 to 0 around the threshold, as a
+    fraction of the threshold; 0 is a hard cutoff (weights 0 and 1)."""
     caption_column: str | None = None
     """Column of captions, if not detected by name."""
     image_column: str | None = None

@@ -29,13 +29,13 @@ class ReportConfig:
     out: str = "report.html"
     """Path or URL of the page."""
     calibration: str | None = None
-    """Calibration of memscan calibrate (a file or URL, or testbed)."""
+    """Calibration written by memscan calibrate (a file or URL), or testbed."""
     labels: str | None = None
-    """Labels as for memscan calibrate, to show memorized captions separately in histograms; by
-    default the captions with a copy verdict."""
+    """Labels as for memscan calibrate, to show memorized captions separately in the histograms; by
+    default, captions whose verdict is a copy count as memorized."""
     count_seed_consistent: bool = False
     """Count seed-consistent verdicts as copies, in the precision and the labels; by default only
-    images that match a training image are counted."""
+    images that match a training image count."""
     policy: str = "default"
     """Policy to evaluate: a TOML file, or default."""
     top: int = 1000

@@ -71,11 +71,13 @@ class VerifyConfig(ActorOptions):
     batch_size: int | None = None
     """Images per batch, 16 by default; halved if the device runs out of memory."""
     single_writer: bool = False
-    """Allow a store without conditional writes; only one command may then run at a time."""
+    """Allow a store without create-if-absent (conditional writes); then run only one verify at a
+    time."""
     json: bool = False
     """Print the result as JSON."""
     config: Path | None = None
-    """TOML file with options by name; command-line flags take precedence."""
+    """A TOML file with the same names (batch_size or batch-size); command-line options take
+    precedence."""
 
     def check(self) -> None:
         """Raise UsageError for values out of range and options that conflict."""
