@@ -13,7 +13,7 @@ COMMANDS = {
     "scan": "score the captions of a training set on all available devices",
     "status": "show the progress and problems of a scan",
     "rank": "list captions, most likely memorized first",
-    "verify": "generate from top-ranked captions and detect copies",
+    "verify": "generate images from top-ranked captions and detect copies",
     "calibrate": "fit a calibration on labels, or select captions at a given FDR",
     "curate": "apply a policy: write a removal list and cleaned shards",
     "report": "write a report about a run as one HTML page",

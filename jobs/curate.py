@@ -53,7 +53,8 @@ class CurateConfig(LogOptions):
     diff: str | None = None
     """Show what changes compared with another policy, or with an earlier --out directory."""
     force: bool = False
-    """Write the list even if one source or one cluster loses more than the policy's limits."""
+    """Write the list even if one source or one cluster loses more than the policy's limits
+    allow."""
     csv_safe: bool = False
     """In removal_list.csv, put an apostrophe before each cell that a spreadsheet would run as a
     formula (one that starts with = + - @, a tab or a line break). The Parquet list, which --apply

@@ -47,8 +47,8 @@ class FinetuneConfig(LogOptions):
     training: TrainingOptions = dataclasses.field(default_factory=TrainingOptions)
     """Length, batch size and learning rate."""
     guard: Literal["off", "entropy", "bos_mass", "noise_norm"] = "off"
-    """Exclude samples that look memorized by this signal of the training forward; noise_norm costs
-    one extra forward per step."""
+    """Exclude samples that look memorized according to this signal of the training forward;
+    noise_norm costs one extra forward per step."""
     layers: tuple[int, ...] = (3,)
     """Cross-attention layers that the guard reads, in execution order, for example 3 5."""
     threshold: float | None = None
@@ -63,11 +63,11 @@ class FinetuneConfig(LogOptions):
     """Width of the sigmoid that takes a sample's loss weight from 1 to 0 around the threshold, as a
     fraction of the threshold; 0 is a hard cutoff (weights 0 and 1)."""
     caption_column: str | None = None
-    """Column of captions, if not detected by name."""
+    """Column with captions; by default detected by name."""
     image_column: str | None = None
-    """Column of images, if not detected by name."""
+    """Column with images; by default detected by name."""
     key_column: str | None = None
-    """Column of keys, if not detected by name."""
+    """Column with keys; by default detected by name."""
     device: str = "auto"
     """Device: cuda or cpu; auto uses cuda if available."""
     json: bool = False

@@ -43,8 +43,9 @@ class ReportConfig:
     pictures: int = 100
     """Number of verified captions to show thumbnails for."""
     input_root: tuple[str, ...] = ()
-    """Also show images below this directory or URL: those of verify --out, and training images in a
-    store. By default those in the run, and local training images below the scan's --captions."""
+    """Also show images below this directory or URL, such as those of verify --out or training
+    images in a store. By default only images in the run and local training images below the scan's
+    --captions are shown."""
     json: bool = False
     """Print the page's location and size as JSON."""
 

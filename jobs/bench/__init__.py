@@ -5,8 +5,8 @@ forwards; --planning reading and grouping of captions; --sql named queries on a 
 default all four. Each round runs every variant in turn on the same input; a speedup is the median
 over rounds of the ratio within a round, which cancels drift in the machine's speed.
 
---acceptance measures a new kind of device in under 8 minutes: agreement of scores with the CPU,
-speed of every profile and its share of the device's peak, memory, two processes per device.
+With --acceptance, measures a new kind of device in under 8 minutes: agreement of scores with the
+CPU, speed of every profile and its share of the device's peak, memory, two processes per device.
 
 Examples: memscan bench --model testbed
           memscan bench --model sd14-random --rounds 3 --batch-size 2
@@ -42,7 +42,7 @@ class BenchConfig:
     """Time scans with precomputed scores, scans without the U-Net, and scans of the testbed model
     against plain processes without Ray; also measure the memory of driver and actors."""
     captions: int = 200_000
-    """Number of distinct captions in each of the first two scans of --pipeline."""
+    """Distinct captions in each of the first two scans of --pipeline."""
     planning: bool = False
     """Time planning in one process, on parquet files in which every caption occurs twice: rows per
     second and memory."""
@@ -72,9 +72,9 @@ class BenchConfig:
     """Dtypes for --acceptance, separated by commas: float16, bfloat16, float32; by default float16
     and bfloat16 on cuda, float32 on the CPU."""
     parity_captions: int = 64
-    """Number of captions whose scores --acceptance compares."""
+    """Captions whose scores --acceptance compares with those of the CPU."""
     time_limit: float = 440.0
-    """Seconds after which --acceptance starts no further part."""
+    """Do not start another part of --acceptance after this many seconds."""
     json: bool = False
     """Print as JSON."""
 
