@@ -54,7 +54,8 @@ def finetune(
         x0_BCHW = latents_NCHW[[images.index[row] for row in rows]].to(model.device)
         loss_B, times_B = _losses(model, x0_BCHW, captions, random)
         if guard:
-            loss_B = loss_B * guard.weigh(times_B, [images.keys[row] for row in rows], captions)
+            keys = [images.keys[row] for row in rows]
+            loss_B = loss_B * guard.loss_weights(times_B, keys, captions)
         loss = loss_B.mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -110,7 +111,7 @@ def measure_thresholds(
             x0_BCHW = latents_NCHW[[clean.index[row] for row in rows]].to(model.device)
             captions = [clean.captions[row] for row in rows]
             _, times_B = _losses(model, x0_BCHW, captions, random)
-            guard.weigh(times_B, [clean.keys[row] for row in rows], captions)
+            guard.loss_weights(times_B, [clean.keys[row] for row in rows], captions)
     return guard.threshold.freeze()
 
 
@@ -129,10 +130,10 @@ def _losses(
     with torch.no_grad():
         text = model.encode(model.tokenize(captions))
     times_B = times_B.to(x0_BCHW.device)
-    guess = model.unet(
+    pred = model.unet(
         noisy, times_B, text.hidden_BLC, added_cond_kwargs=text.added or None, return_dict=False
     )[0]
-    return (guess - target).square().flatten(1).mean(1), times_B
+    return (pred - target).square().flatten(1).mean(1), times_B
 
 
 @torch.no_grad()
