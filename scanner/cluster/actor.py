@@ -59,10 +59,8 @@ class WorkActor:
             seconds = result.seconds
             return result
 
-        try:
+        with self._heartbeat.running():
             commit = commit_item(self.commits, self.work, item, generation, on_device)
-        finally:
-            self._heartbeat.forget(item.id)
         if seconds:
             self._slices.inc()
             self._rows.inc(max(1, sum(part.rows for part in commit.parts)))

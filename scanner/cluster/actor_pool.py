@@ -34,9 +34,8 @@ class Actor(Generic[ItemT]):
 
     starts_at: when it may begin to start, once it has been placed; began_at: when it did.
     retries: its only task has failed before; is_reserved: it gets no task until it can take such
-    a one. progressed_at: when it last gave a sign of life.
-    pulse: what it last reported; report, report_at: the request under way. seconds: of its last
-    item.
+    a one. pulse, pulse_at: what it last reported, and when; report, report_at: the request under
+    way. seconds: of its last item.
     """
 
     handle: Any
@@ -47,8 +46,8 @@ class Actor(Generic[ItemT]):
     retries: bool = False
     is_reserved: bool = False
     consecutive_failures: int = 0
-    progressed_at: float = 0.0
     pulse: Pulse = field(default_factory=Pulse)
+    pulse_at: float = 0.0
     report: Any = None
     report_at: float = 0.0
     seconds: float | None = None
@@ -148,7 +147,7 @@ class ActorPool(Generic[ItemT]):
         self.blame.record_start(actor.location)
         self._node_starts_after.pop(actor.location.node, None)
         self._last_failure = self._outage_since = None
-        actor.progressed_at = self._timing.now()
+        actor.pulse_at = self._timing.now()
         self.actors.append(actor)
 
     def retire(self, actor: Actor[ItemT]) -> None:

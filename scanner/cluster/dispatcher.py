@@ -24,6 +24,7 @@ from scanner.cluster.failures import (
     is_preemption,
     traceback_of,
 )
+from scanner.cluster.heartbeat import Pulse
 from scanner.cluster.limits import DEFAULT_LIMITS, DEFAULT_TIMING, RetryLimits, Timing
 from scanner.cluster.resources import Resources
 from scanner.cluster.retry_policy import RetryPolicy
@@ -160,7 +161,7 @@ class Dispatcher(Generic[ItemT]):
 
     def _assign(self, actor: Actor[ItemT], task: Task[ItemT]) -> None:
         if not actor.tasks:
-            actor.progressed_at = self.timing.now()
+            actor.pulse, actor.pulse_at = Pulse(), self.timing.now()
         reference = actor.handle.run.remote(task.item, task.generation)
         actor.tasks[reference] = task
         self.references[reference] = actor
@@ -188,7 +189,7 @@ class Dispatcher(Generic[ItemT]):
         """Take a task that has ended from its actor."""
         del self.references[reference]
         task = actor.tasks.pop(reference)
-        actor.retries, actor.progressed_at = False, self.timing.now()
+        actor.retries, actor.pulse_at = False, self.timing.now()
         return task
 
     def _handle_failure(
@@ -249,9 +250,7 @@ class Dispatcher(Generic[ItemT]):
                 pulse = ray.get(reference)
             except RayError:
                 continue  # its process has died, which its tasks will show
-            if pulse.beats != actor.pulse.beats:
-                actor.progressed_at = self.timing.now()
-            actor.pulse = pulse
+            actor.pulse, actor.pulse_at = pulse, self.timing.now()
             self.slowest = max(self.slowest, pulse.slowest)
         now = self.timing.now()
         for actor in self.pool.actors:
@@ -264,7 +263,8 @@ class Dispatcher(Generic[ItemT]):
             begun = self._begun(actor)
             limit = max(self.limits.hang_seconds, self.limits.hang_factor * self.slowest)
             limit *= self.policy.patience(begun)
-            if not begun or self.timing.now() - actor.progressed_at <= limit:
+            unheard = self.timing.now() - actor.pulse_at - 2 * self.timing.report_seconds
+            if not begun or max(actor.pulse.silent, unheard) <= limit:
                 continue
             # A result that nobody has collected is progress: it was the reader who paused.
             if ray.wait(list(actor.tasks), timeout=self.timing.tick_seconds)[0]:

@@ -8,46 +8,55 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Pulse:
-    """computed: how much of each running item is computed, by id. beats: number of signs of life
-    so far. slowest: the longest time between two of them while an item was computed, in seconds.
+    """computed: how much of each running item is computed, by id. silent: seconds since the last
+    sign of life, 0 without an item. slowest: the longest time between two of them while an item was
+    computed, in seconds.
     """
 
     computed: dict[str, int] = field(default_factory=dict)
-    beats: int = 0
+    silent: float = 0.0
     slowest: float = 0.0
 
 
 class Heartbeat:
-    """Counts the batches of the items that an actor computes, one item at a time."""
+    """Notes the steps and batches of an actor's items, of which one is computed at a time."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._computed: dict[str, int] = {}
-        self._beats, self._slowest, self._last = 0, 0.0, now()
+        self._running, self._last, self._batch_began, self._slowest = 0, 0.0, 0.0, 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """An item is prepared, computed and written."""
+        self._running += 1
+        self._last = self._now()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            self._last = self._now()
 
     @contextmanager
     def computing(self, item: str) -> Iterator[Callable[[int], None]]:
-        """Time an item; yields what to call with its count after each batch."""
+        """Time the batches of an item; yields what to call with its count after each."""
 
         def on_report(count: int) -> None:
             self._computed[item] = count
-            self._beat()
+            self._end_batch()
 
-        self._last = self._now()
-        self._beats += 1
-        yield on_report
-        self._beat()
-
-    def forget(self, item: str) -> None:
-        """The item has ended."""
-        self._computed.pop(item, None)
-        self._beats += 1
+        self._last = self._batch_began = self._now()
+        try:
+            yield on_report
+            self._end_batch()
+        finally:
+            self._computed.pop(item, None)
 
     def pulse(self) -> Pulse:
-        return Pulse(dict(self._computed), self._beats, self._slowest)
+        silent = self._now() - self._last if self._running else 0.0
+        return Pulse(dict(self._computed), silent, self._slowest)
 
-    def _beat(self) -> None:
+    def _end_batch(self) -> None:
         now = self._now()
-        self._slowest = max(self._slowest, now - self._last)
-        self._last = now
-        self._beats += 1
+        self._slowest = max(self._slowest, now - self._batch_began)
+        self._last = self._batch_began = now

@@ -118,12 +118,12 @@ def test_a_bad_item_takes_no_device_out(tmp_path: Path) -> None:
 def test_slow_items_with_heartbeats_are_not_hanging(tmp_path: Path) -> None:
     class Slow(Work):
         def compute(self, item: Slice) -> Slice:
-            for count in range(12):
+            for count in range(20):
                 report(count)
                 time.sleep(0.25)
             return item
 
-    limits = RetryLimits(delays=(0.1,), hang_seconds=2.0, hang_factor=2.0)
+    limits = RetryLimits(delays=(0.1,), hang_seconds=4.0, hang_factor=2.0)
     events = _events(tmp_path, Slow, 4, limits)
     assert not _of(Requeued, events)
 

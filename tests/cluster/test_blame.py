@@ -69,14 +69,20 @@ def test_a_node_is_out_after_three_failed_starts_in_a_row() -> None:
     assert not blame.is_out(Location("other", "host 2", "GPU 0"))
 
 
-def test_a_heartbeat_gives_the_slowest_batch() -> None:
-    clock = iter([0.0, 1.0, 2.0, 7.0, 8.0])
-    heart = Heartbeat(lambda: next(clock))
-    with heart.computing("a") as report:
-        report(1)
-        report(2)
-    assert (heart.pulse().slowest, heart.pulse().computed) == (5.0, {"a": 2})
-    beats = heart.pulse().beats
-    heart.forget("a")
-    assert heart.pulse().computed == {}
-    assert heart.pulse().beats > beats
+def test_a_heartbeat_gives_silence_and_the_slowest_batch() -> None:
+    now = 0.0
+    heart = Heartbeat(lambda: now)
+    now = 50.0
+    assert heart.pulse().silent == 0.0, "nothing runs"
+    with heart.running():
+        now = 51.0
+        with heart.computing("a") as report:
+            now = 52.0
+            report(1)
+            now = 57.0
+            assert (heart.pulse().silent, heart.pulse().computed) == (5.0, {"a": 1})
+            report(2)
+            assert heart.pulse().silent == 0.0
+        now = 60.0
+        assert (heart.pulse().silent, heart.pulse().computed) == (3.0, {})
+    assert heart.pulse().slowest == 5.0
