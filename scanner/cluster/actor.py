@@ -59,7 +59,7 @@ class WorkActor:
             seconds = result.seconds
             return result
 
-        with self._heartbeat.running():
+        with self._heartbeat.running(item.id):
             commit = commit_item(self.commits, self.work, item, generation, on_device)
         if seconds:
             self._slices.inc()

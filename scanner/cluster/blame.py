@@ -33,20 +33,35 @@ class Blame:
         """Return whether nothing more may run there."""
         return bool({location.place, (location.node, "")} & self.out_of_service.keys())
 
-    def may_retry(self, item: str, place: Place, in_service: Iterable[Place]) -> bool:
+    def may_retry(
+        self, item: str, place: Place, in_service: Iterable[Place], others_wait: bool = False
+    ) -> bool:
         """Return whether to retry an item on a device: one on which it has not failed yet, unless
-        it has failed on every device in service."""
-        failed_at = self._failed_at.get(item, {})
-        return place not in failed_at or failed_at.keys() >= set(in_service)
+        it has failed on every device in service.
 
-    def record_failure(self, item: str, location: Location, is_broken: bool = False) -> None:
-        """Book an item's failure; ``is_broken``: the error says that the device is broken."""
+        A device that it broke is tried with one of the other items that wait first.
+        """
+        failed_at = self._failed_at.get(item, {})
+        if place not in failed_at:
+            return True
+        if others_wait and item in self._broken[place]:
+            return False
+        return failed_at.keys() >= set(in_service)
+
+    def record_failure(self, item: str, location: Location, is_broken: bool = False) -> bool:
+        """Book an item's failure; ``is_broken``: the error says that the device is broken.
+
+        Returns whether to count it for the item: not if its device has broken for another item too
+        and committed nothing since.
+        """
         self._failed_at[item][location.place] = location
+        counts = not (is_broken and self._broken[location.place] - {item})
         if is_broken:
             self._broken[location.place].add(item)
         if len(self._failed_at[item]) > 1:  # the item's own fault
             for items in (*self._proven.values(), *self._broken.values()):
                 items.discard(item)
+        return counts
 
     def record_success(self, item: str, location: Location) -> list[Location]:
         """Book an item's success: an earlier failure of it was that of the other device.

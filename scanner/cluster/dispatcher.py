@@ -126,7 +126,9 @@ class Dispatcher(Generic[ItemT]):
                 actor
                 for actor in self.pool.actors
                 if not (actor.retries or actor.is_reserved)
-                and self.blame.may_retry(task.item.id, actor.location.place, places)
+                and self.blame.may_retry(
+                    task.item.id, actor.location.place, places, bool(self.waiting)
+                )
             ]
             if not suitable:
                 continue
@@ -200,8 +202,10 @@ class Dispatcher(Generic[ItemT]):
             yield self.policy.wait_for_store(task, reason, actor.location)
             return
         is_broken = is_broken_device(cause)
-        self.blame.record_failure(task.item.id, actor.location, is_broken)
-        yield self.policy.record_failure(task, reason, actor.location, traceback_of(error))
+        if self.blame.record_failure(task.item.id, actor.location, is_broken):
+            yield self.policy.record_failure(task, reason, actor.location, traceback_of(error))
+        else:
+            yield self.policy.requeue(task, reason, actor.location)
         # Several in a row may be the process's fault: a new one decides.
         actor.consecutive_failures += 1
         if is_broken or actor.consecutive_failures >= self.limits.consecutive_failures:

@@ -27,7 +27,7 @@ class Heartbeat:
         self._running, self._last, self._batch_began, self._slowest = 0, 0.0, 0.0, 0.0
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, item: str) -> Iterator[None]:
         """An item is prepared, computed and written."""
         self._running += 1
         self._last = self._now()
@@ -35,6 +35,7 @@ class Heartbeat:
             yield
         finally:
             self._running -= 1
+            self._computed.pop(item, None)
             self._last = self._now()
 
     @contextmanager
@@ -46,11 +47,8 @@ class Heartbeat:
             self._end_batch()
 
         self._last = self._batch_began = self._now()
-        try:
-            yield on_report
-            self._end_batch()
-        finally:
-            self._computed.pop(item, None)
+        yield on_report
+        self._end_batch()
 
     def pulse(self) -> Pulse:
         silent = self._now() - self._last if self._running else 0.0

@@ -70,8 +70,14 @@ class RetryPolicy(Generic[ItemT]):
                 f"the store has not answered for {self.limits.outage_seconds / 60:.0f} minutes "
                 f"({reason}); what is committed is safe: rerun the same command once it answers"
             )
-        self.retry_queue.append((now + self.limits.delay(2), task))
-        return Requeued(task.item, f"the store does not answer: {reason}", location)
+        return self.requeue(task, f"the store does not answer: {reason}", location)
+
+    def requeue(
+        self, task: Task[ItemT], reason: str, location: Location = NOWHERE
+    ) -> Requeued[ItemT]:
+        """Requeue an item whose failure was not its own, and does not count."""
+        self.retry_queue.append((self.now() + self.limits.delay(2), task))
+        return Requeued(task.item, reason, location)
 
     def end_outage(self) -> None:
         """The store has answered."""

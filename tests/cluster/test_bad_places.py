@@ -25,6 +25,7 @@ from scanner.cluster import (
     report,
 )
 from scanner.cluster.dispatcher import dispatch
+from scanner.errors import UserError
 from scanner.run import Commits, Output, Slice
 from scanner.storage import Store
 from tests.local_ray import local_ray
@@ -55,15 +56,22 @@ class Work:
 
 
 def _events(
-    tmp_path: Path, make: Callable[..., Any], number: int, limits: RetryLimits = QUICK
+    tmp_path: Path,
+    make: Callable[..., Any],
+    number: int,
+    limits: RetryLimits = QUICK,
+    actors: int = 2,
 ) -> list[Event[Slice]]:
     notes = tmp_path / "notes"
     notes.mkdir()
     tasks = [Task(Slice(f"{each:06d}", "", "", "", 1)) for each in range(number)]
-    resources = Resources(actors=2, cpus=1, gpus=1)
+    resources = Resources(actors=actors, cpus=1, gpus=1)
     commits = Commits(Store(str(tmp_path / "run")), "commits", "f")
     work = partial(make, str(notes))
-    events = list(dispatch(commits, tasks, work, resources, in_flight=3, limits=limits))
+    events: list[Event[Slice]] = []
+    for event in dispatch(commits, tasks, work, resources, in_flight=3, limits=limits):
+        assert actors > 1 or not isinstance(event, Quarantined), event
+        events.append(event)
     assert len(commits.done()) + sum(isinstance(e, Quarantined) for e in events) == number
     return events
 
@@ -113,6 +121,15 @@ def test_a_bad_item_takes_no_device_out(tmp_path: Path) -> None:
     assert sorted(event.item.id for event in given_up) == ["000003", "000020"]
     assert "in compute\n" in given_up[0].traceback
     assert not _of(Tick, events)[-1].out_of_service
+
+
+def test_the_only_gpu_that_breaks_quarantines_no_item(tmp_path: Path) -> None:
+    class Broken(Work):
+        def compute(self, item: Slice) -> Slice:
+            raise BrokenDevice("CUDA error: the GPU has fallen off the bus")
+
+    with pytest.raises(UserError, match=r"fallen off the bus.*given up after 5 restarts"):
+        _events(tmp_path, Broken, 20, actors=1)
 
 
 def test_slow_items_with_heartbeats_are_not_hanging(tmp_path: Path) -> None:

@@ -51,10 +51,13 @@ def test_items_that_fail_everywhere_blame_no_device() -> None:
 
 def test_the_last_device_stays_in_service() -> None:
     blame = Blame()
-    for item in ("a", "b", "c"):
-        blame.record_failure(item, BAD, is_broken=True)
+    for item, counts in (("a", True), ("b", False), ("a", False)):
+        assert blame.record_failure(item, BAD, is_broken=True) == counts
         assert blame.may_retry(item, BAD.place, {BAD.place})
+        assert not blame.may_retry(item, BAD.place, {BAD.place}, others_wait=True)
     assert not blame.take_out(BAD, {BAD.place}, "broken")
+    blame.record_success("d", BAD)
+    assert blame.may_retry("a", BAD.place, {BAD.place}, others_wait=True)
 
 
 def test_a_node_is_out_after_three_failed_starts_in_a_row() -> None:
@@ -74,7 +77,7 @@ def test_a_heartbeat_gives_silence_and_the_slowest_batch() -> None:
     heart = Heartbeat(lambda: now)
     now = 50.0
     assert heart.pulse().silent == 0.0, "nothing runs"
-    with heart.running():
+    with heart.running("a"):
         now = 51.0
         with heart.computing("a") as report:
             now = 52.0
@@ -84,5 +87,5 @@ def test_a_heartbeat_gives_silence_and_the_slowest_batch() -> None:
             report(2)
             assert heart.pulse().silent == 0.0
         now = 60.0
-        assert (heart.pulse().silent, heart.pulse().computed) == (3.0, {})
-    assert heart.pulse().slowest == 5.0
+        assert (heart.pulse().silent, heart.pulse().computed) == (3.0, {"a": 2})
+    assert (heart.pulse().slowest, heart.pulse().computed) == (5.0, {})

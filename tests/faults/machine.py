@@ -26,6 +26,8 @@ class Machine:
     def __init__(self, folder: Path, server: Server) -> None:
         """``server``: the environment points to it already, for the nodes take it over."""
         self.folder, self.server = folder, server
+        self.tokens = folder / "tokens"
+        self.tokens.mkdir()
         self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
         self.nodes = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.nodes"],
@@ -54,10 +56,10 @@ class Machine:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """A driver, as a user starts it."""
-        command = [sys.executable, "-m", "jobs.scan", *arguments]
+        command = [sys.executable, "-m", "tests.faults.spoiled_scan", *arguments]
         driver = subprocess.Popen(
             [*command, "--address", self.address, "--cpus-per-actor", "1"],
-            env=os.environ | self.token,
+            env=os.environ | self.token | {"FAULT_TOKENS": str(self.tokens)},
             stdout=self._log(len(self.drivers)).open("w"),
             stderr=subprocess.STDOUT,
             text=True,
@@ -74,10 +76,12 @@ class Machine:
         return self.folder / f"driver-{number}.log"
 
     def settle(self) -> None:
-        """Wait until what was killed for a while is back."""
+        """Wait until what was killed for a while is back, and what was bad is mended."""
         for thread in self.late:
             thread.join()
         self.late.clear()
+        for token in self.tokens.iterdir():
+            token.unlink()
 
     def works(self) -> bool:
         """Whether there are actors."""
@@ -111,6 +115,33 @@ class Machine:
         self.server.kill()
         self._later(choose.uniform(0.5, BACK_SECONDS), self.server.start)
         return True
+
+    # -- what goes bad for a while -------------------------------------------------------------
+
+    def make_bad_device(self, choose: random.Random) -> bool:
+        """Break the device of a node for every slice."""
+        return self._spoil("bad", choose)
+
+    def make_bad_node(self, choose: random.Random) -> bool:
+        """Let no actor start on a node; one is killed, so that one has to start."""
+        return self._spoil("cold", choose) and self.kill_actor(choose)
+
+    def make_slow_slice(self, choose: random.Random) -> bool:
+        """Let a slice take longer than a hang is waited for, with signs of life."""
+        (self.tokens / f"slow-{choose.random()}").touch()
+        return True
+
+    def _spoil(self, fault: str, choose: random.Random) -> bool:
+        """Offer a fault to one node, unless one is spoiled already: the other one works."""
+        if any(token.name.startswith(("bad", "cold")) for token in self.tokens.iterdir()):
+            return False
+        (self.tokens / fault).touch()
+        self._later(choose.uniform(2, BACK_SECONDS), lambda: self._mend(fault))
+        return True
+
+    def _mend(self, fault: str) -> None:
+        for token in self.tokens.glob(f"{fault}*"):
+            token.unlink(missing_ok=True)
 
     def _actors(self) -> list[psutil.Process]:
         """Return the actors on these nodes, by the title that Ray gives their processes."""

@@ -10,11 +10,14 @@ from scanner.run import Run
 from tests.faults.machine import Machine
 from tests.whole_scans import Scores, assert_nothing_lost
 
-FAULTS = ("actor", "driver", "node", "server", "second driver")
+FAULTS = (
+    *("actor", "driver", "node", "server", "second driver"),
+    *("bad device", "bad node", "slow slice"),
+)
 # Rounds take up to 200 s on two cores that nothing else uses: only what never ends takes this.
 LIMIT_SECONDS = 900.0
-# How a driver may fail: it started while the store was away.
-AWAY = re.compile(r"memscan: .*(Could not connect|cannot write here|store).*")
+# How a driver may fail: it started while the store was away, or no node was left that works.
+AWAY = re.compile(r"memscan: .*(Could not connect|cannot write here|store|cannot start).*")
 
 
 @dataclass
@@ -103,6 +106,8 @@ def _inject(
             return False
         choose.choice(drivers).kill()
         return True
+    if fault.startswith(("bad", "slow")):
+        return getattr(machine, f"make_{fault.replace(' ', '_')}")(choose)
     return getattr(machine, f"kill_{fault}")(choose)
 
 
