@@ -14,6 +14,8 @@ from scanner.cluster.work import Item, Proving, Work
 from scanner.cluster.worker import Computed, commit_item, compute
 from scanner.run import Commit, Commits
 
+REPORTS = "reports"
+
 
 class WorkActor:
     """Makes its work once, when it is started at a place that suits the driver.
@@ -39,8 +41,12 @@ class WorkActor:
     def start(self) -> dict[str, str]:
         """Make the work, and let it try the device; returns what it runs on."""
         self.work = self._make_work()
-        return self.work.prove() if isinstance(self.work, Proving) else {}
+        if not isinstance(self.work, Proving):
+            return {}
+        self.work.prove()
+        return self.work.environment
 
+    @ray.method(concurrency_group=REPORTS)
     def pulse(self) -> Pulse:
         """Return what this actor has computed, and that it is alive."""
         return self._heartbeat.pulse()

@@ -7,7 +7,7 @@ from typing import Any, Generic
 import ray
 from ray.exceptions import RayError
 
-from scanner.cluster.actor import WorkActor
+from scanner.cluster.actor import REPORTS, WorkActor
 from scanner.cluster.blame import Blame
 from scanner.cluster.events import NOWHERE, ItemT, Location, Notice, Place, Task
 from scanner.cluster.failures import (
@@ -86,13 +86,14 @@ class ActorPool(Generic[ItemT]):
         self._outage_since: float | None = None
         self._last_failure: tuple[str, int] | None = None
         self._fitted_at: float | None = None
-        remote: Any = ray.remote(WorkActor)
-        actor = remote.options(
+        # Reports have a thread of their own, since queued items take all others.
+        remote: Any = ray.remote  # its types do not know the option
+        actor = remote(concurrency_groups={REPORTS: 1})(WorkActor).options(
             num_cpus=resources.cpus,
             num_gpus=resources.gpus,
             max_restarts=0,
             max_task_retries=0,
-            max_concurrency=in_flight + 1,  # one more, for reports
+            max_concurrency=in_flight,
         )
         self._new = lambda: actor.remote(commits, make_work)
 

@@ -22,6 +22,8 @@ class Blame:
     def __init__(self, limits: RetryLimits = DEFAULT_LIMITS) -> None:
         self._limits = limits
         self.out_of_service: dict[Place, str] = {}
+        # Items that failed in a process with other items, any of which may have caused it.
+        self._bystanders: set[str] = set()
         self._failed_at: defaultdict[str, dict[Place, Location]] = defaultdict(dict)
         # Items that failed on a device and succeeded on another.
         self._proven: defaultdict[Place, set[str]] = defaultdict(set)
@@ -48,13 +50,18 @@ class Blame:
             return False
         return failed_at.keys() >= set(in_service)
 
-    def record_failure(self, item: str, location: Location, is_broken: bool = False) -> bool:
-        """Book an item's failure; ``is_broken``: the error says that the device is broken.
+    def record_failure(
+        self, item: str, location: Location, *, is_broken: bool = False, is_alone: bool = True
+    ) -> bool:
+        """Book an item's failure; ``is_broken``: the error says that the device is broken;
+        ``is_alone``: no other item that ran in the process may have caused it.
 
         Returns whether to count it for the item: not if its device has broken for another item too
         and committed nothing since.
         """
         self._failed_at[item][location.place] = location
+        if not is_alone:
+            self._bystanders.add(item)
         counts = not (is_broken and self._broken[location.place] - {item})
         if is_broken:
             self._broken[location.place].add(item)
@@ -71,7 +78,7 @@ class Blame:
         self._broken.pop(location.place, None)
         failed_at = self._failed_at.pop(item, {})
         failed_at.pop(location.place, None)
-        if len(failed_at) != 1:
+        if len(failed_at) != 1 or item in self._bystanders:
             return []
         ((place, suspect),) = failed_at.items()
         self._proven[place].add(item)

@@ -202,7 +202,7 @@ class Dispatcher(Generic[ItemT]):
             yield self.policy.wait_for_store(task, reason, actor.location)
             return
         is_broken = is_broken_device(cause)
-        if self.blame.record_failure(task.item.id, actor.location, is_broken):
+        if self.blame.record_failure(task.item.id, actor.location, is_broken=is_broken):
             yield self.policy.record_failure(task, reason, actor.location, traceback_of(error))
         else:
             yield self.policy.requeue(task, reason, actor.location)
@@ -234,7 +234,7 @@ class Dispatcher(Generic[ItemT]):
         self.policy.record_death(actor.location.node, begun)
         for task in begun:
             reason = f"its process died: {brief(error)}"
-            self.blame.record_failure(task.item.id, actor.location)
+            self.blame.record_failure(task.item.id, actor.location, is_alone=len(begun) == 1)
             yield self.policy.record_failure(task, reason, actor.location)
         self.pool.record_loss(f"actors keep dying: {brief(error)}")
 
@@ -276,7 +276,7 @@ class Dispatcher(Generic[ItemT]):
             self._requeue([task for task in self._retire(actor) if task not in begun])
             for task in begun:
                 reason = f"no sign of life for {limit:.0f} seconds; its actor ends"
-                self.blame.record_failure(task.item.id, actor.location)
+                self.blame.record_failure(task.item.id, actor.location, is_alone=len(begun) == 1)
                 yield self.policy.record_hang(task, reason, actor.location)
             self.pool.record_loss("actors keep hanging")
 

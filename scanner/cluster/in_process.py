@@ -15,7 +15,7 @@ from scanner.cluster.events import Committed, Event, ItemT, Location, Task, Tick
 from scanner.cluster.failures import brief, is_broken_device, is_outage, traceback_of
 from scanner.cluster.limits import DEFAULT_LIMITS, DEFAULT_TIMING, RetryLimits, Timing
 from scanner.cluster.retry_policy import RetryPolicy
-from scanner.cluster.work import Work
+from scanner.cluster.work import Proving, Work
 from scanner.cluster.worker import commit_item, compute
 from scanner.errors import UserError
 from scanner.run import Commit, Commits
@@ -40,7 +40,10 @@ def run_in_process(
     work = make_work()
     policy: RetryPolicy[ItemT] = RetryPolicy(limits, timing)
     waiting = deque(tasks)
-    with _Reporter[ItemT](on_event).ticking(timing.tick_seconds) as reporter:
+    location = Location(
+        "", os.uname().nodename, environment=work.environment if isinstance(work, Proving) else {}
+    )
+    with _Reporter[ItemT](on_event, location).ticking(timing.tick_seconds) as reporter:
         while waiting or policy.retry_queue:
             task = next(iter(policy.due()), None) or (waiting.popleft() if waiting else None)
             if task is None:
@@ -80,8 +83,8 @@ def _run(commits: Commits, work: Work, task: Task[ItemT], reporter: "_Reporter[I
 class _Reporter(Generic[ItemT]):
     """Hands events to ``on_event``, one at a time, and a Tick now and then."""
 
-    def __init__(self, on_event: Callable[[Event[ItemT]], None]) -> None:
-        self.location = Location("", os.uname().nodename)
+    def __init__(self, on_event: Callable[[Event[ItemT]], None], location: Location) -> None:
+        self.location = location
         self._on_event = on_event
         self._running: dict[str, int] = {}
         self._lock = threading.Lock()

@@ -49,10 +49,15 @@ class Work(Protocol):
 
 @runtime_checkable
 class Proving(Protocol):
-    """Work that tries its device before it gets an item."""
+    """Work that tries its device before it gets an item.
 
-    def prove(self) -> dict[str, str]:
-        """Compute a small batch; returns what it ran on (driver, versions, the device's model)."""
+    environment: what it runs on (driver, versions, the device's model).
+    """
+
+    environment: dict[str, str]
+
+    def prove(self) -> None:
+        """Compute a small batch. Raises what is wrong with the device."""
 
 
 _report: ContextVar[Callable[[int], None] | None] = ContextVar("report", default=None)

@@ -66,11 +66,10 @@ class SliceScorer:
     def __post_init__(self) -> None:
         self._is_size_saved = self.scorer.batch.is_settled
 
-    def prove(self) -> dict[str, str]:
+    def prove(self) -> None:
         """Score a caption. Raises BrokenDevice or ScoreError for a device or model that cannot."""
         with raise_broken_devices():
             self.scorer.score([CANARY])
-        return self.environment
 
     def read(self, item: Slice) -> pa.Table:
         """Read the captions of a slice, with their ids."""

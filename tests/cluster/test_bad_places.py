@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
@@ -22,6 +22,7 @@ from scanner.cluster import (
     RetryLimits,
     Task,
     Tick,
+    Timing,
     report,
 )
 from scanner.cluster.dispatcher import dispatch
@@ -61,6 +62,7 @@ def _events(
     number: int,
     limits: RetryLimits = QUICK,
     actors: int = 2,
+    report_seconds: float = 2.0,
 ) -> list[Event[Slice]]:
     notes = tmp_path / "notes"
     notes.mkdir()
@@ -69,7 +71,9 @@ def _events(
     commits = Commits(Store(str(tmp_path / "run")), "commits", "f")
     work = partial(make, str(notes))
     events: list[Event[Slice]] = []
-    for event in dispatch(commits, tasks, work, resources, in_flight=3, limits=limits):
+    timing = Timing(tick_seconds=min(1.0, report_seconds), report_seconds=report_seconds)
+    options = {"in_flight": 3, "limits": limits, "timing": timing}
+    for event in dispatch(commits, tasks, work, resources, **options):
         assert actors > 1 or not isinstance(event, Quarantined), event
         events.append(event)
     assert len(commits.done()) + sum(isinstance(e, Quarantined) for e in events) == number
@@ -145,6 +149,19 @@ def test_slow_items_with_heartbeats_are_not_hanging(tmp_path: Path) -> None:
     assert not _of(Requeued, events)
 
 
+def test_an_actor_with_a_full_queue_still_reports(tmp_path: Path) -> None:
+    class Many(Work):
+        def compute(self, item: Slice) -> Slice:
+            report(1)
+            time.sleep(0.3)
+            return item
+
+    seen = set()
+    for event in _of(Tick, _events(tmp_path, Many, 30, report_seconds=0.1)):
+        seen |= {name for name, count in event.running.items() if count}
+    assert len(seen) > 10
+
+
 def test_slow_items_without_heartbeats_get_longer(tmp_path: Path) -> None:
     class Slower(Work):
         def compute(self, item: Slice) -> Slice:
@@ -172,10 +189,11 @@ def test_a_start_that_hangs_is_ended_and_tried_again(tmp_path: Path) -> None:
 
 def test_a_device_is_tried_before_it_gets_an_item(tmp_path: Path) -> None:
     class Proven(Work):
-        def prove(self) -> dict[str, str]:
+        environment: ClassVar = {"driver": "580.1"}
+
+        def prove(self) -> None:
             if self.gpu == "0":
                 raise BrokenDevice("CUDA error: unspecified launch failure")
-            return {"driver": "580.1"}
 
     events = _events(tmp_path, Proven, 12)
     assert len(_of(Committed, events)) == 12

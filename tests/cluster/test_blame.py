@@ -39,6 +39,15 @@ def test_a_device_that_commits_in_between_is_not_at_fault() -> None:
     assert not blame.take_out(BAD, BOTH, "broken")
 
 
+def test_bystanders_of_a_death_blame_no_device() -> None:
+    blame = Blame()
+    for item in ("a", "b"):
+        blame.record_failure(item, BAD, is_alone=False)
+    for item in ("a", "b"):
+        assert blame.record_success(item, GOOD) == []
+    assert not blame.take_out(BAD, BOTH, "it dies")
+
+
 def test_items_that_fail_everywhere_blame_no_device() -> None:
     blame = Blame()
     for item in ("a", "b", "c"):

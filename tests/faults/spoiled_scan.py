@@ -54,8 +54,12 @@ class _Spoiled:
             (self.tokens / fault).rename(claim)
         return claim.exists()
 
-    def prove(self) -> dict[str, str]:
-        return self.made.prove()
+    @property
+    def environment(self) -> dict[str, str]:
+        return self.made.environment
+
+    def prove(self) -> None:
+        self.made.prove()
 
     def prepare(self, item: Slice) -> Any:
         return self.made.prepare(item)

@@ -51,6 +51,7 @@ def test_a_quarantined_slice_keeps_its_traceback_and_place(
     assert record["captions"] == 1
     assert record["node"]
     assert record["device"] == "cpu"
+    assert record["environment"]["torch"] == torch.__version__
     assert "in fail\n" in record["traceback"]
     assert "secret" not in kept.read_text()
     for commit in good.commits.all():
