@@ -12,6 +12,7 @@ from scanner.cluster import Result, report
 from scanner.cluster.broken_devices import raise_broken_devices
 from scanner.models import DiffusionModel, ModelSpec, load_model
 from scanner.models.finding import find_same_model
+from scanner.models.gpu_share import keep_to_share
 from scanner.run import Output, Slice
 from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json
@@ -23,7 +24,10 @@ from scanner.storage import Store
 
 @dataclass(frozen=True)
 class ScanWork:
-    """Makes the work in an actor; picklable, and loads the model when called."""
+    """Makes the work in an actor; picklable, and loads the model when called.
+
+    ``gpu_share``: of one GPU's memory, for each actor.
+    """
 
     store: Store
     model: ModelSpec
@@ -32,8 +36,10 @@ class ScanWork:
     threads: int
     scoring: ScoringSpec
     batch_size: int | None
+    gpu_share: float = 1.0
 
     def __call__(self) -> "SliceScorer":
+        keep_to_share(self.device, self.gpu_share)
         files = find_same_model(self.model, self.weights)
         return self.with_model(load_model(files, device=self.device, weights=self.weights))
 
