@@ -7,17 +7,28 @@ Example: python -m jobs.development.sbom > sbom.json
 """
 
 import hashlib
-import json
 import re
 import sys
 import tomllib
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from jobs.terminal import command, print_json
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "infra/requirements.lock"
 _PACKAGE = re.compile(r"([a-z0-9][a-z0-9.-]*)==(\S+)((?: --hash=sha256:[0-9a-f]{64})+)")
+
+
+@dataclass(frozen=True)
+class SbomConfig:
+    """The lock file to read."""
+
+    lock: Path = LOCK
+    """Lock file of pip's format, with hashes."""
 
 
 def locked(text: str) -> dict[str, tuple[str, list[str]]]:
@@ -83,10 +94,13 @@ def _purl(name: str, version: str) -> str:
     return f"pkg:pypi/{name}@{version}"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command(SbomConfig, "jobs.development.sbom", __doc__, _sbom, arguments)
+
+
+def _sbom(config: SbomConfig) -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    bill = bill_of_materials(LOCK.read_text(encoding="utf-8"), project)
-    print(json.dumps(bill, indent=1))
+    print_json(bill_of_materials(config.lock.read_text(encoding="utf-8"), project))
     return 0
 
 

@@ -61,7 +61,7 @@ def test_a_line_without_version_and_hash_is_refused(line: str) -> None:
 def test_the_bill_lists_every_locked_package(
     settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sbom.main() == 0
+    assert sbom.main([]) == 0
     bill = json.loads(capsys.readouterr().out)
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
     packages = locked(LOCK.read_text())
