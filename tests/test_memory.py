@@ -64,7 +64,7 @@ def test_every_form_of_out_of_memory_is_recognized(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=str)
-def test_out_of_memory_is_no_broken_device(error: Exception) -> None:
+def test_out_of_memory_is_not_a_broken_device(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, raise_broken_devices():
         raise error
     assert caught.value is error

@@ -1,12 +1,13 @@
-"""Print a software bill of materials of the image, from its lock file.
+"""Write a software bill of materials of the image, from its lock file.
 
 CycloneDX 1.6, as JSON, with one component per locked package. The output depends only on the lock
 file and on the package's version.
 
-Example: python -m jobs.development.sbom > sbom.json
+Example: python -m jobs.development.sbom --out sbom.json
 """
 
 import hashlib
+import json
 import re
 import sys
 import tomllib
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.terminal import command, print_json
+from jobs.terminal import command
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "infra/requirements.lock"
@@ -25,10 +26,12 @@ _PACKAGE = re.compile(r"([a-z0-9][a-z0-9.-]*)==(\S+)((?: --hash=sha256:[0-9a-f]{
 
 @dataclass(frozen=True)
 class SbomConfig:
-    """The lock file to read."""
+    """The lock file to read, and the file to write."""
 
     lock: Path = LOCK
-    """Lock file of pip's format, with hashes."""
+    """Lock file in pip's format, with hashes."""
+    out: Path = Path("sbom.json")
+    """JSON file to write."""
 
 
 def locked(text: str) -> dict[str, tuple[str, list[str]]]:
@@ -100,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _sbom(config: SbomConfig) -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    print_json(bill_of_materials(config.lock.read_text(encoding="utf-8"), project))
+    bill = bill_of_materials(config.lock.read_text(encoding="utf-8"), project)
+    config.out.write_text(f"{json.dumps(bill, indent=1)}\n", encoding="utf-8")
     return 0
 
 

@@ -13,7 +13,7 @@ from scanner.memory import is_out_of_memory
 def raise_broken_devices() -> Iterator[None]:
     """Raise BrokenDevice for an error after which this process cannot use its device.
 
-    Out of memory is none, also as an error of CUDA, cuBLAS or cuDNN.
+    Errors that mean out of memory, also of CUDA, cuBLAS and cuDNN, pass unchanged.
     """
     try:
         yield

@@ -19,18 +19,19 @@ FORMAT = 1
 # A file that is this new could change again within the resolution of its times.
 SETTLED_SECONDS = 0.1
 _HASH = re.compile(r"[0-9a-f]{64}")
-# What tells that a file has changed, even one that is written in place or copied with its times.
+# Path, size, times of modification and of change (ns), inode. The time of change differs even after
+# a file is overwritten with its size and time of modification kept.
 State = list[tuple[str, int, int, int, int]]
 
 
 def remembered_hash(
     settings: str, files: Sequence[Path], compute: Callable[[], str], marker_bytes: int
 ) -> str:
-    """Return ``compute()``, a hash of files, from the marker that an earlier process left if any.
+    """Return a hash of files: from the marker that an earlier process left, else ``compute()``.
 
-    ``settings``: a digest of everything else that the hash depends on. The markers, in the cache of
-    the user, are named after it and the path, size, times and inode of every file: after a change
-    none is found. Processes that call it together hash once. Files under ``marker_bytes`` in total
+    ``settings``: a digest of everything else that the hash depends on. Markers are in the user's
+    cache and named after it and the path, size, times and inode of every file, so a changed file has
+    another one. Processes that call this together hash once. Files under ``marker_bytes`` in total
     have no marker. Raises OSError if a file is missing.
     """
     state = _state(files)
@@ -63,7 +64,7 @@ def _state(files: Sequence[Path]) -> State:
 
 
 def _read(marker: Path) -> str | None:
-    """Return the hash in a marker, None if there is no whole one."""
+    """Return the hash in a marker, or None if it is missing or damaged."""
     try:
         found = json.loads(marker.read_text(encoding="utf-8"))["weights"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -72,7 +73,7 @@ def _read(marker: Path) -> str | None:
 
 
 def _write(marker: Path, record: dict[str, object]) -> None:
-    """Write a marker at once; without write access there is none."""
+    """Write a marker atomically; do nothing without write access."""
     with contextlib.suppress(OSError):
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=marker.parent, suffix=".tmp", delete=False

@@ -19,7 +19,7 @@ from scanner.storage import is_transient
 from tests.hub import REVISION, Hub, serving
 
 MODEL = "someone/small"
-LASTING = 10_000
+LASTING = 10_000  # answers, more than are requested during a test
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_lasting_outage_stays_one_across_processes(hub: Hub, bad: int | str) -
 
 
 @pytest.mark.parametrize("bad", [503, "drop"])
-def test_an_outage_between_the_files_is_no_missing_file(
+def test_an_outage_between_files_is_not_a_missing_file(
     hub: Hub, bad: int | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Versions of the client that remember no listing return the files that they have."""
@@ -81,14 +81,14 @@ def test_an_outage_between_the_files_is_no_missing_file(
 
 
 @pytest.mark.parametrize(("status", "words"), [(404, "404"), (401, "401"), (403, "403")])
-def test_a_refusal_by_the_hub_is_no_outage(hub: Hub, status: int, words: str) -> None:
+def test_a_refusal_by_the_hub_is_not_an_outage(hub: Hub, status: int, words: str) -> None:
     hub.bad = [status] * LASTING
     with pytest.raises(UserError, match=words) as caught:
         fetch_configuration(MODEL)
     assert not is_transient(caught.value)
 
 
-def test_offline_mode_is_no_outage(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_is_not_an_outage(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="cannot be downloaded from the hub") as caught:
         fetch_configuration(MODEL)

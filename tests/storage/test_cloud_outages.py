@@ -1,4 +1,4 @@
-"""Errors of clients that are no dependencies are known by the names of their classes."""
+"""Errors of clients that are not dependencies are recognized by their class names."""
 
 import pytest
 

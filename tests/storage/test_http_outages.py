@@ -36,7 +36,7 @@ def test_an_input_is_inspected_after_an_outage(
 
 
 @pytest.mark.parametrize("bad", BAD, ids=str)
-def test_a_lasting_outage_is_none_of_the_input(
+def test_a_lasting_outage_does_not_reject_the_input(
     bad: object, server: http.server.ThreadingHTTPServer
 ) -> None:
     url = f"http://127.0.0.1:{server.server_port}/a.csv"

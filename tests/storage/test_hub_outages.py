@@ -24,9 +24,7 @@ from scanner.storage.error_messages import storage_error_message
 from tests.hub import Hub, serving
 
 FILE = "hf://datasets/someone/captions/a.jsonl"
-# More than the hub's client and we would ask for.
-LASTING = 10_000
-"""Answers of an outage that does not end."""
+LASTING = 10_000  # answers, more than are requested during a test
 
 
 @pytest.fixture
@@ -59,7 +57,7 @@ def test_inputs_on_the_hub_are_found_after_an_outage(hub: Hub, bad: int | str) -
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_an_outage_while_reading_is_none_of_the_file(hub: Hub, bad: int | str) -> None:
+def test_an_outage_while_reading_does_not_reject_the_file(hub: Hub, bad: int | str) -> None:
     assert _rows(FILE) == 2
     hub.bad, hub.failing = [bad] * LASTING, "a.jsonl"
     for call in (lambda: _rows(FILE), lambda: inspect(FILE, retry_seconds=0.1)):
@@ -72,7 +70,7 @@ def test_an_outage_while_reading_is_none_of_the_file(hub: Hub, bad: int | str) -
         assert "rerun the same command later" in str(storage_error_message(caught.value))
 
 
-def test_a_missing_file_or_a_refusal_is_no_outage(hub: Hub) -> None:
+def test_a_missing_file_or_a_refusal_is_not_an_outage(hub: Hub) -> None:
     with pytest.raises(UserError, match="no such file"):
         Listing().add(["hf://datasets/someone/captions/b.jsonl"], lambda *_: "")
     hub.bad, hub.failing = [403] * LASTING, "a.jsonl"

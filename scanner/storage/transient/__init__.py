@@ -1,6 +1,6 @@
 """Transient errors, one classifier per storage back end.
 
-Each module has ``is_transient(error)``: True for an error that retrying later helps, False for one
-of its back end that it does not, None for an error of another back end. Clients that are optional
-are recognized by module and class name, since importing them may be impossible and takes long.
+Each module has ``is_transient(error)``: whether retrying later can help, or None if the error is not
+from its back end. Errors of optional clients are recognized by module and class name, since these
+may not be installed and are slow to import.
 """

@@ -1,4 +1,4 @@
-"""Errors of Azure's client, which adlfs uses and which is not a dependency."""
+"""Errors of Azure's client, which adlfs uses; both are optional."""
 
 from scanner.storage.transient.statuses import TRANSIENT_STATUSES, class_names, package_of
 

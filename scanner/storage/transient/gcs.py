@@ -1,4 +1,4 @@
-"""Errors of gcsfs and of Google's clients, which are not dependencies."""
+"""Errors of gcsfs and of Google's clients, which are optional."""
 
 from scanner.storage.transient.statuses import TRANSIENT_STATUSES, class_names, package_of
 
