@@ -30,9 +30,9 @@ def remembered_hash(
     """Return a hash of files: from the marker that an earlier process left, else ``compute()``.
 
     ``settings``: a digest of everything else that the hash depends on. Markers are in the user's
-    cache and named after it and the path, size, times and inode of every file, so a changed file has
-    another one. Processes that call this together hash once. Files under ``marker_bytes`` in total
-    have no marker. Raises OSError if a file is missing.
+    cache and named after it and the path, size, times and inode of every file, so the marker of a
+    changed file is not found. Processes that call this together hash once. Files under
+    ``marker_bytes`` in total have no marker. Raises OSError if a file is missing.
     """
     state = _state(files)
     if sum(size for _, size, *_ in state) < marker_bytes:

@@ -67,11 +67,13 @@ def raises_outages(location: str) -> Iterator[None]:
     except Exception as error:
         if vars(error).get("transient") or not is_transient(error):
             raise
-        reason = next(iter(str(error).splitlines()), "")
+        # An HTTP file system calls any failure a missing file; its cause says what happened.
+        link = next(filter(_is_transient_link, _chain(error)))
+        reason = next(iter(str(link).splitlines()), "")
         outage = StoreOutage(
             without_secrets(
-                f"{location}: the server is unavailable ({type(error).__name__}: {reason}); rerun "
-                "the same command later"
+                f"{location}: the server is unavailable ({type(link).__name__}: {reason}); check "
+                "the location and the network, or rerun the same command later"
             )
         )
         mark_transient(outage)
