@@ -59,8 +59,8 @@ def got_response(error: BaseException | None) -> bool:
 def raises_outages(location: str) -> Iterator[None]:
     """Raise StoreOutage for any transient error within; others pass unchanged.
 
-    ``location``: the URL or hub id, for the message. Errors that can be pickled as they are, those
-    of S3 and of the operating system, pass too.
+    ``location``: the URL or hub id, for the message. An error that is marked as transient, as those
+    of S3 are, passes too: it can be pickled as it is.
     """
     try:
         yield
