@@ -47,6 +47,7 @@ def _rows(url: str) -> int:
 BAD = [503, 429, 500, "drop"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", BAD)
 def test_inputs_on_the_hub_are_found_after_an_outage(hub: Hub, bad: int | str) -> None:
     hub.bad = [bad] * 3
@@ -99,6 +100,7 @@ def _plan(inputs: Inputs, store: Store, outage_seconds: float):  # type: ignore[
     return make_plan(inputs, store, lambda: str.lower, lambda rows: 100, execute=planner)
 
 
+@pytest.mark.slow
 def test_planning_waits_for_the_hub_and_rejects_nothing(hub: Hub, tmp_path: Path) -> None:
     inputs = choose_inputs(SimpleNamespace(**_CONFIG))  # type: ignore[arg-type]
     hub.bad, hub.failing = [503] * 30, "a.jsonl"
@@ -107,6 +109,7 @@ def test_planning_waits_for_the_hub_and_rejects_nothing(hub: Hub, tmp_path: Path
     assert (plan.counts["samples"], plan.counts["rejected_files"]) == (2, 0)
 
 
+@pytest.mark.slow
 def test_planning_ends_with_a_lasting_outage_and_resumes(hub: Hub, tmp_path: Path) -> None:
     inputs = choose_inputs(SimpleNamespace(**_CONFIG))  # type: ignore[arg-type]
     store = Store(str(tmp_path / "run"))
