@@ -3,7 +3,8 @@
 Example: memscan scan --captions s3://bucket/laion/*.parquet --out s3://bucket/runs/laion-sd14
 
 Exit status: 0 done; 1 failed; 2 invalid arguments; 3 done, but with captions quarantined, files
-unreadable, or more rows rejected than --max-reject-fraction allows; 130 interrupted.
+unreadable, or more rows rejected than --max-reject-fraction allows (with --accept-rejects, only
+with captions quarantined); 130 interrupted.
 """
 
 import shlex
@@ -23,7 +24,7 @@ from jobs.terminal import (
     warn,
 )
 from scanner.scan.config import ScanConfig
-from scanner.scan.opening import open_scan
+from scanner.scan.opening import ScanResult, open_scan
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,16 @@ def scan_command(config: ScanConfig) -> int:
         show(f"next: memscan rank {shlex.quote(result.run)}")
     for complaint in result.complaints:
         warn(complaint)
-    return 3 if result.complaints else 0
+    return exit_status(result, config.accept_rejects)
+
+
+def exit_status(result: ScanResult, accept_rejects: bool) -> int:
+    """Return 3 if something is missing from the result, else 0.
+
+    ``accept_rejects``: 0 also if rerunning the command cannot change what is missing.
+    """
+    is_accepted = accept_rejects and not result.is_improvable
+    return 3 if result.complaints and not is_accepted else 0
 
 
 def _print_dry_run(result: dict, as_json: bool) -> None:

@@ -9,15 +9,16 @@ ROOMS = {
     "credentials": set(),
     "errors": {"credentials"},
     "cores": set(),
+    "memory": set(),
     "signals": set(),
     "storage": {"credentials", "errors"},
     "captions": {"credentials", "errors", "storage"},
     "run": {"errors", "storage"},
-    "models": {"errors", "cores", "storage"},
+    "models": {"errors", "cores", "memory", "storage"},
     "probe": {"errors", "signals", "models"},
-    "scoring": {"errors", "signals", "models", "probe", "captions", "run"},
-    "cluster": {"credentials", "errors", "cores", "storage", "run"},
-    "query": {"errors", "cores", "storage", "run"},
+    "scoring": {"errors", "signals", "models", "probe", "captions", "run", "memory"},
+    "cluster": {"credentials", "errors", "cores", "memory", "storage", "run"},
+    "query": {"errors", "cores", "memory", "storage", "run"},
     "calibration": {"errors", "storage", "captions", "run", "query"},
     "curation": {
         *("errors", "storage", "run", "query", "calibration", "cluster"),
@@ -35,7 +36,7 @@ ROOMS = {
     "evidence": {
         "credentials",
         *("errors", "storage", "captions", "run", "signals", "models", "probe", "scoring"),
-        *("cluster", "query", "pages"),
+        *("cluster", "memory", "query", "pages"),
         "mitigation",  # verify --mitigate
     },
     "scan": {

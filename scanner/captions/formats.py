@@ -17,7 +17,8 @@ from scanner.captions.records import Quoting, QuotingOption
 from scanner.captions.webdataset import tar_batches, tar_contents
 from scanner.credentials import without_secrets
 from scanner.errors import UserError, encodable
-from scanner.storage import bare_name, is_transient
+from scanner.storage import bare_name, is_transient, raises_outages, retry_outages
+from scanner.storage.outages import RETRY_SECONDS
 
 
 class UnreadableFile(Exception):
@@ -53,16 +54,20 @@ ENDINGS = (
 )
 
 
-def inspect(url: str, quoting: QuotingOption = "auto") -> Contents:
+def inspect(
+    url: str, quoting: QuotingOption = "auto", retry_seconds: float = RETRY_SECONDS
+) -> Contents:
     """Return a file's columns; ``quoting`` applies to csv and tsv.
 
-    Raises UserError if the file cannot be read.
+    Waits for an outage of its store for up to ``retry_seconds``. Raises UserError if the file
+    cannot be read, and StoreOutage (or an error of S3) if the store stays unavailable.
     """
     contents = _FORMATS[ending_of(url)].contents
     if contents is csv_contents:
         contents = partial(csv_contents, quoting=quoting)
     try:
-        return contents(url)
+        with raises_outages(url):
+            return retry_outages(contents, retry_seconds)(url)
     except UserError:
         raise
     except Exception as error:  # parsers raise errors of any kind on damaged data
@@ -83,13 +88,15 @@ def read(
 
     ``quoting``: as planned, for csv and tsv; detected from the file if None. ``batch_rows``: the
     maximum per batch, by default that of the format. Raises UnreadableFile if the file is damaged,
-    after yielding what could be read.
+    after yielding what could be read, and StoreOutage (or an error of S3) if its store is
+    unavailable.
     """
     batches = _FORMATS[ending_of(url)].batches
     if batches is csv_batches:
         batches = partial(csv_batches, quoting=quoting)
     try:
-        yield from batches(url, columns, extent, batch_rows)
+        with raises_outages(url):
+            yield from batches(url, columns, extent, batch_rows)
     except UserError:
         raise
     except Exception as error:  # as above

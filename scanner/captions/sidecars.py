@@ -15,7 +15,7 @@ from scanner.captions.columns import CAPTION_NAMES, DOWNLOADED
 from scanner.captions.parquet import parquet_batches
 from scanner.captions.values import as_text
 from scanner.captions.webdataset import tar_files
-from scanner.storage import is_transient
+from scanner.storage import is_transient, retry_outages
 
 FIRST_MEMBERS = 64
 IN_TABLE = "a tar whose captions are in the img2dataset parquet file next to it"
@@ -40,13 +40,13 @@ def reads_table(table: str, columns: Iterable[str], tar: str) -> bool | None:
     if "key" not in columns:
         return None
     try:
-        first = _first_keys(tar)
+        first = retry_outages(_first_keys)(tar)
     except (OSError, EOFError, ValueError, tarfile.TarError) as error:
         if is_transient(error):
             raise
         # An unreadable tar does not rule out the table.
         return True if is_complete else None
-    keys = _keys(table, is_complete)
+    keys = retry_outages(_keys)(table, is_complete)
     if is_complete and first <= keys:
         return True
     return False if first & keys else None

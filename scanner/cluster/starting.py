@@ -20,9 +20,12 @@ from scanner.cluster.ray_token import can_keep_token, require_token
 from scanner.cluster.resources import Resources, nodes
 from scanner.cores import usable_cores
 from scanner.errors import UserError
+from scanner.memory import usable_memory
 
 ANSWER_SECONDS = 8.0
 JOIN_SECONDS = 30.0
+OBJECT_STORE_BYTES = 1 << 30
+OBJECT_STORE_MINIMUM = 80 << 20  # Ray refuses less than 75 MiB
 CLIENT, CLIENT_PORT = "ray://", 10001
 
 
@@ -64,12 +67,22 @@ def start_ray(address: str | None, join_seconds: float = JOIN_SECONDS) -> None:
         _check_answers(address, ANSWER_SECONDS)
         _init(address, lambda: _join(address, join_seconds, options))
         return
-    options |= {"address": "local", "include_dashboard": False, "num_cpus": usable_cores()}
+    options |= {"address": "local", "include_dashboard": False, **_usable_resources()}
     folder = choose_folder()
     if folder:
         options["_temp_dir"] = f"{folder}/ray"
     require_token()
     _init(address, lambda: ray.init(**options))
+
+
+def _usable_resources() -> dict[str, Any]:
+    """Return what a local Ray may use. Ray itself knows no cgroup above its own, as in a Slurm job.
+
+    The object store holds only items and commits, which are small.
+    """
+    memory = usable_memory()
+    store = max(OBJECT_STORE_MINIMUM, min(OBJECT_STORE_BYTES, memory // 10))
+    return {"num_cpus": usable_cores(), "_memory": memory, "object_store_memory": store}
 
 
 def start_for(resources: Resources, address: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from scanner.models.diffusion_model import NOISE_LEVELS, DiffusionModel, score_scheduler
 from scanner.models.families import FAMILIES
+from scanner.models.hash_cache import MARKER_BYTES, remembered_hash
 from scanner.models.hashing import ModelHash
 from scanner.models.opening import model_error, opening, read_json
 from scanner.models.single_file import is_scored
@@ -69,12 +70,27 @@ class ModelFiles:
         """Return the files with a part's weights."""
         return expected_files(self.name, self.folder / part, self.family.parts[part])
 
-    def weights_hash(self) -> str:
+    def weights_hash(self, marker_bytes: int = MARKER_BYTES) -> str:
         """Return the SHA-256 of everything that affects scores, independent of how it is stored.
 
         Covers stored weights, tokenizers, configurations, noise levels, and the LoRA with its
-        scale; not the sharding, nor files that are not loaded.
+        scale; not the sharding, nor files that are not loaded. Weights of ``marker_bytes`` or more
+        are read once per node, see :func:`~scanner.models.hash_cache.remembered_hash`.
         """
+        digest = self._settings_hash()
+        files = [path for _, files in self._weights() for path in files]
+        scale = self.spec.lora_scale if self.lora else None
+        settings = f"{digest.hexdigest()} {scale} {self.checkpoint is not None}"
+        with opening(self.name, "weights"):
+            return remembered_hash(
+                settings,
+                [*files, *([self.lora] if self.lora else [])],
+                lambda: self._with_weights(digest),
+                marker_bytes,
+            )
+
+    def _settings_hash(self) -> ModelHash:
+        """Return a hash of all that affects scores but the weights."""
         digest = ModelHash()
         digest.add_settings("pipeline", [self.pipeline, self.settings, self.pixels_per_latent])
         for part in self.family.parts:
@@ -86,6 +102,10 @@ class ModelFiles:
         with opening(self.title, "scheduler/scheduler_config.json"):
             levels = score_scheduler(self.config("scheduler")).config
             digest.add_settings("scheduler", {name: levels[name] for name in NOISE_LEVELS})
+        return digest
+
+    def _with_weights(self, digest: ModelHash) -> str:
+        """Return the hash after the weights and the LoRA are added."""
         for name, files in self._weights():
             with opening(self.name, name):
                 digest.add_tensors(name, files, is_scored if self.checkpoint else _is_loaded)

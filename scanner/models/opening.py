@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from scanner.errors import UserError
+from scanner.memory import is_out_of_memory
+from scanner.storage import is_transient
 
 POINTER = b"version https://git-lfs"
 AGAIN = "download or save the model again"
@@ -23,12 +25,12 @@ def model_error(name: str, problem: str) -> UserError:
 def opening(name: str, place: str, remedy: str = AGAIN) -> Iterator[None]:
     """Turn any library error caused by a damaged file into one UserError.
 
-    ``place``: the file or part being opened. Memory and device errors pass unchanged, since they
-    say nothing about the file.
+    ``place``: the file or part being opened. Errors of memory, the device and the network pass
+    unchanged, since they say nothing about the file.
     """
     try:
         yield
-    except (UserError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
+    except (UserError, torch.AcceleratorError):
         raise
     except PermissionError as error:
         file = f" ({error.filename})" if error.filename else ""
@@ -36,6 +38,8 @@ def opening(name: str, place: str, remedy: str = AGAIN) -> Iterator[None]:
             name, f"{place}: permission denied{file}; grant this user read access"
         ) from error
     except Exception as error:
+        if is_out_of_memory(error) or is_transient(error):
+            raise
         raise model_error(name, f"{place}: {_reason(error)}; {remedy}") from error
 
 

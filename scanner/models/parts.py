@@ -11,6 +11,7 @@ import transformers.utils.logging
 from transformers import PreTrainedModel
 
 from scanner.models.opening import AGAIN, model_error, opening
+from scanner.models.weights import VARIANT, is_variant
 
 # Weights of a whole CLIP model that serves as a text encoder; not used here.
 UNUSED = ("vision_model.", "visual_projection.", "text_projection.", "logit_scale")
@@ -26,7 +27,7 @@ ATTENTION = "sdpa"
 
 
 def load_part(name: str, folder: Path, kind: type[Any], dtype: torch.dtype) -> Any:
-    """Load a part of a model from safetensors in its folder.
+    """Load a part of a model from the safetensors in its folder that its hash is of.
 
     Raises UserError if weights are missing, misnamed or of other shapes than in its configuration.
     """
@@ -37,6 +38,7 @@ def load_part(name: str, folder: Path, kind: type[Any], dtype: torch.dtype) -> A
             use_safetensors=True,
             dtype=dtype,
             local_files_only=True,
+            variant=VARIANT if is_variant(folder, kind) else None,
             **_own_code(kind),
             output_loading_info=True,
             # Reported instead of raised; refused below.

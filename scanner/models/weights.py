@@ -13,19 +13,48 @@ from scanner.models.opening import AGAIN, model_error, opening, read_json, refus
 ENDING = ".safetensors"
 INDEX = f"{ENDING}.index.json"
 STEMS = ("model", "diffusion_pytorch_model")  # of transformers and of diffusers
+VARIANT = "fp16"
+"""The variant of ``save_pretrained(variant=…)`` that is loaded where there are no other weights."""
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _CONVERT = "convert them with diffusers' save_pretrained(safe_serialization=True)"
 
 
 def expected_files(name: str, folder: Path, kind: type[Any]) -> list[Path]:
-    """Return the files that ``kind.from_pretrained`` loads from a part's folder.
+    """Return the files that are loaded from a part's folder: those of VARIANT if it has no others.
 
-    One file, or the shards of an index; :func:`refuse_missing` checks that they exist. Raises
-    UserError for an unreadable index.
+    :func:`refuse_missing` checks that they exist. Raises UserError for an unreadable index.
     """
+    if is_variant(folder, kind):
+        return _files(name, folder, kind, f".{VARIANT}")
+    return plain_files(name, folder, kind)
+
+
+def plain_files(name: str, folder: Path, kind: type[Any]) -> list[Path]:
+    """Return the files that ``kind.from_pretrained`` loads without a variant.
+
+    One file, or the shards of an index. Raises UserError for an unreadable index.
+    """
+    return _files(name, folder, kind, "")
+
+
+def is_variant(folder: Path, kind: type[Any]) -> bool:
+    """Return whether a part has weights of VARIANT and no others."""
+    plain, variant = (
+        any(path.exists() for path in _heads(folder, kind, v)) for v in ("", f".{VARIANT}")
+    )
+    return variant and not plain
+
+
+def _heads(folder: Path, kind: type[Any], variant: str) -> tuple[Path, Path]:
+    """Return the single file of a part and the index of its shards, by their usual names."""
+    stem = STEMS[0 if issubclass(kind, PreTrainedModel) else 1]
+    index = INDEX.replace(".json", f"{variant}.json")
+    return folder / f"{stem}{variant}{ENDING}", folder / f"{stem}{index}"
+
+
+def _files(name: str, folder: Path, kind: type[Any], variant: str) -> list[Path]:
     of_transformers = issubclass(kind, PreTrainedModel)
-    stem = STEMS[0 if of_transformers else 1]
-    single, index = folder / f"{stem}{ENDING}", folder / f"{stem}{INDEX}"
+    single, index = _heads(folder, kind, variant)
     # If both exist, transformers loads the single file and diffusers the shards.
     if not index.exists() or (of_transformers and single.exists()):
         return [single]
@@ -58,8 +87,8 @@ def _what_is_there(folder: Path, wanted: Path) -> str:
     others = [name for name in names if name.endswith(ENDING)]
     if others:
         return (
-            f"{lacking}; found {', '.join(others[:3])}: variants such as fp16 or non_ema are "
-            f"ignored; rename the one to scan to {wanted.name}"
+            f"{lacking}; found {', '.join(others[:3])}: variants other than {VARIANT} are ignored; "
+            f"rename the one to scan to {wanted.name}"
         )
     pickled = [name for name in names if name.endswith(PICKLED)]
     if pickled:
@@ -67,7 +96,7 @@ def _what_is_there(folder: Path, wanted: Path) -> str:
             f"{lacking}; {', '.join(pickled[:3])}: weights in other formats are not loaded, since "
             f"they can execute code; {_CONVERT}"
         )
-    return f"{lacking}; {AGAIN} (the hub may have only a variant such as fp16)"
+    return f"{lacking}; {AGAIN} (the hub may have only a variant such as non_ema)"
 
 
 def outline(name: str, path: Path, place: str = "") -> dict[str, torch.Tensor]:

@@ -14,8 +14,9 @@ import duckdb
 
 from scanner.cores import usable_cores
 from scanner.errors import UserError
+from scanner.memory import usable_memory
 
-MEMORY = "50%"
+MEMORY_SHARE = 0.5
 SPILL_SHARE = 0.5
 # How long to wait for an interrupted query before abandoning its thread.
 INTERRUPT_SECONDS = 0.5
@@ -50,7 +51,7 @@ class Database:
         weakref.finalize(self, shutil.rmtree, self.spill, ignore_errors=True)
         free = int(shutil.disk_usage(self.spill).free * spill_share)
         self._set("threads", usable_cores())
-        self._set("memory_limit", f"{memory} B" if memory else MEMORY)
+        self._set("memory_limit", f"{memory or int(usable_memory() * MEMORY_SHARE)} B")
         self._set("temp_directory", str(self.spill))
         self._set("max_temp_directory_size", f"{free} B")
 

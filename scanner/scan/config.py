@@ -76,6 +76,10 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     missing (an unfinished run is always checked before it is sealed)."""
     max_reject_fraction: float = 0.05
     """Exit with status 3 if more than this share of the rows was rejected."""
+    accept_rejects: bool = False
+    """Exit with status 0 despite rejected rows and captions and unreadable files, if rerunning the
+    command cannot change them; they are still reported. Quarantined slices, which a rerun scores
+    again, exit with status 3 even so."""
     dry_run: bool = False
     """Show what the scan would do and how long it would take. Leaves nothing behind; tests the
     store by writing a file and deleting it."""

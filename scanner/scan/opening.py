@@ -36,6 +36,15 @@ class ScanResult:
     skipped: dict[str, Any]
     complaints: tuple[str, ...]
 
+    @property
+    def is_improvable(self) -> bool:
+        """Whether rerunning the same command can add scores: slices are quarantined.
+
+        Rejected rows, captions and files are part of the frozen plan or of commits, so a rerun
+        neither reads nor scores them again.
+        """
+        return bool(self.manifest["counts"]["quarantined"])
+
 
 @dataclass(frozen=True)
 class OpenScan:

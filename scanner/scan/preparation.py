@@ -61,6 +61,7 @@ class PreparedScan:
             threads=self.resources.threads,
             scoring=self.config.scoring_spec,
             batch_size=self.config.batch_size,
+            gpu_share=self.resources.gpus,
         )
 
     def in_process(self, store: Store, most: int = IN_PROCESS_FORWARDS) -> InProcess[Slice] | None:

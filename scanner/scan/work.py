@@ -13,6 +13,7 @@ from scanner.cluster.broken_devices import raise_broken_devices
 from scanner.cluster.environment import environment
 from scanner.models import DiffusionModel, ModelSpec, load_model
 from scanner.models.finding import find_same_model
+from scanner.models.gpu_share import keep_to_share
 from scanner.run import Output, Slice
 from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json
@@ -26,7 +27,10 @@ CANARY = "a photo of a cat on a sofa"
 
 @dataclass(frozen=True)
 class ScanWork:
-    """Makes the work in an actor; picklable, and loads the model when called."""
+    """Makes the work in an actor; picklable, and loads the model when called.
+
+    ``gpu_share``: of one GPU's memory, for each actor.
+    """
 
     store: Store
     model: ModelSpec
@@ -35,8 +39,10 @@ class ScanWork:
     threads: int
     scoring: ScoringSpec
     batch_size: int | None
+    gpu_share: float = 1.0
 
     def __call__(self) -> "SliceScorer":
+        keep_to_share(self.device, self.gpu_share)
         files = find_same_model(self.model, self.weights)
         return self.with_model(load_model(files, device=self.device, weights=self.weights))
 

@@ -1,13 +1,10 @@
 """Tune the number of captions per forward by timing the batches of the scan itself."""
 
-import torch
-
 GAIN = 1.02
 MOST = 512
 FIRST = 8
 TRIALS = 2
 RETRY_AFTER = 32
-MARKS = ("out of memory", "alloc_failed", "can't allocate memory", "cannot allocate memory")
 
 
 class BatchSize:
@@ -61,13 +58,3 @@ class BatchSize:
         larger = next((size for size in self._failures if size // 2 == self.size), None)
         if larger is not None and self._failures[larger] == 1:
             self.size, self.batches_at_size = larger, 0
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that a device or the host is out of memory.
-
-    cuBLAS and cuDNN raise their own errors; torch on a CPU raises a plain RuntimeError.
-    """
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(mark in str(error).lower() for mark in MARKS)

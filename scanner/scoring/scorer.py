@@ -14,9 +14,10 @@ from torch import Tensor
 from scanner.captions.identity import caption_id
 from scanner.captions.limits import OVER, is_over
 from scanner.errors import UserError
+from scanner.memory import is_out_of_memory
 from scanner.models import DiffusionModel, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
-from scanner.scoring.batch_size import BatchSize, is_out_of_memory
+from scanner.scoring.batch_size import BatchSize
 from scanner.scoring.catalog import SIGNALS, VERSION
 from scanner.scoring.columns import column_of, not_finite
 from scanner.scoring.forwards import Forwards
@@ -210,13 +211,9 @@ class Scorer:
             assert read.tokens is not None
             tokens = read.tokens[start : start + self.batch_size]
             rows, began = len(tokens.n_B), time.perf_counter()
-            try:
-                batch = self._launch(tokens)
-                if not self.batch.is_settled:
-                    batch.wait()
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or not self.batch.halve():
-                    raise
+            batch = self._launch_if_it_fits(tokens)
+            if batch is None:
+                # After the failed frames are gone: until then, their tensors hold memory.
                 self.forwards.release_memory()
                 continue
             self.batch.record_batch(rows, time.perf_counter() - began)
@@ -226,6 +223,18 @@ class Scorer:
             before = rows, batch
         if before is not None:
             yield before
+
+    def _launch_if_it_fits(self, tokens: Tokens) -> PackedBatch | None:
+        """Queue a batch; None if memory runs out, after halving the size of the next one."""
+        try:
+            batch = self._launch(tokens)
+            if not self.batch.is_settled:
+                batch.wait()
+            return batch
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or not self.batch.halve():
+                raise
+            return None
 
     def table(
         self, read: "ReadCaptions", batches: list[dict[str, Tensor]]

@@ -6,7 +6,13 @@ from scanner.storage.inputs import bare_name, compression_of, fetch, open_input
 from scanner.storage.listing import Listing
 from scanner.storage.literal_files import LiteralFiles
 from scanner.storage.names import UnsafeName, why_unsafe
-from scanner.storage.outages import is_transient
+from scanner.storage.outages import (
+    StoreOutage,
+    is_transient,
+    mark_transient,
+    raises_outages,
+    retry_outages,
+)
 from scanner.storage.roots import Roots
 from scanner.storage.store import Store
 from scanner.storage.urls import full_url, local_path, split_url
@@ -20,6 +26,7 @@ __all__ = [
     "Roots",
     "Skipped",
     "Store",
+    "StoreOutage",
     "UnsafeName",
     "bare_name",
     "compression_of",
@@ -29,7 +36,10 @@ __all__ = [
     "full_url",
     "is_transient",
     "local_path",
+    "mark_transient",
     "open_input",
+    "raises_outages",
+    "retry_outages",
     "skipped_lines",
     "split_url",
     "why_unsafe",

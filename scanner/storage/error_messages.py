@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from scanner.credentials import without_secrets
+from scanner.storage.outages import StoreOutage
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 # Clients of object stores raise their own exceptions, which share no base class.
-_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "adlfs", "azure", "google")
+_CLIENTS = (
+    *("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "adlfs", "azure", "google"),
+    *("huggingface_hub", "httpx", "httpx2", "requests"),
+)
 _ALLOW = "grant access, or choose another location"
 _NO_SPACE = "free some space there, or choose another location"
 _FAILING = "the disk or network file system is failing: check it, then rerun the same command"
@@ -55,6 +59,8 @@ def attaches_store_url(method: Method) -> Method:
 
 def storage_error_message(error: BaseException) -> str | None:
     """Return one line about a store, disk or operating-system error; None for any other error."""
+    if isinstance(error, StoreOutage):
+        return without_secrets(f"storage: {error}")
     chain = list(_chain(error))
     location = next((vars(link)["storage"] for link in chain if "storage" in vars(link)), "")
     of_client = any(type(link).__module__.split(".")[0] in _CLIENTS for link in chain)

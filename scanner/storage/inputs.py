@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from scanner.errors import UserError
 from scanner.storage.downloads import download, files_at
+from scanner.storage.node_lock import node_lock
+from scanner.storage.outages import RETRY_SECONDS, raises_outages, retry_outages
 from scanner.storage.urls import is_http, split_url
 
 _HTTP = ("http://", "https://")
@@ -69,11 +71,18 @@ def _open_http(fs: Any, path: str, options: dict[str, Any]) -> IO[bytes]:
     return copy
 
 
-def fetch(url: str, cache: Path) -> Path:
+def fetch(url: str, cache: Path, retry_seconds: float = RETRY_SECONDS) -> Path:
     """Return a local copy of a file or directory in a store, made once per state of its files.
 
-    Raises UserError if there is nothing, or if a name in the directory leads out of it.
+    Processes of a node that call it together download it once. Waits for outages for up to
+    ``retry_seconds``. Raises UserError if there is nothing, or if a name in the directory leads out
+    of it, and StoreOutage (or an error of S3) if the store stays unavailable.
     """
+    with raises_outages(url), node_lock(cache / "locks", url):
+        return retry_outages(_fetch, retry_seconds)(url, cache)
+
+
+def _fetch(url: str, cache: Path) -> Path:
     fs, path = split_url(url)
     files, refused = files_at(fs, path)
     if refused:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from scanner.errors import UserError
+from scanner.storage.outages import is_transient, raises_outages, retry_outages
 from scanner.storage.urls import is_http, is_local, missing_bucket, split_url, url_of
 from scanner.storage.walking import NOT_REGULAR, SAME, Pattern, Skipped, skipped_lines, walk
 
@@ -44,10 +45,9 @@ class Listing:
         added: list[str] = []
         for url in urls:
             fs, path = split_url(url)
-            here = Skipped()
-            found = False
-            for name, size in _named(fs, path, url, judge, here):
-                found = True
+            with raises_outages(url):
+                named, here = retry_outages(_list_named)(fs, path, url, judge)
+            for name, size in named:
                 full = url_of(fs, name)
                 identity = _identity(full)
                 known = self._names.setdefault(identity, full)
@@ -58,7 +58,7 @@ class Listing:
                 else:
                     self.files[full] = size
                     added.append(full)
-            if not found:
+            if not named:
                 why = "; ".join(skipped_lines(here.to_json()))
                 raise UserError(f"{url}: no file here can be read{': ' * bool(why)}{why}")
             self.skipped.update(here)
@@ -77,6 +77,14 @@ def _identity(url: str) -> Any:
     except OSError:
         return os.path.realpath(path)
     return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)
+
+
+def _list_named(
+    fs: Any, path: str, url: str, judge: Judge
+) -> tuple[list[tuple[str, int]], Skipped]:
+    """Return the files of one URL, with their sizes, and the skipped ones. Raises UserError."""
+    skipped = Skipped()
+    return list(_named(fs, path, url, judge, skipped)), skipped
 
 
 def _named(
@@ -117,7 +125,9 @@ def _kind(fs: Any, path: str) -> tuple[str, int]:
         return "directory" if fs.exists(path) else "", 0
     try:
         info = fs.info(path)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if is_transient(error):  # HTTP file systems raise it for any failure
+            raise
         return "", 0
     return info["type"], info.get("size") or 0
 
@@ -129,6 +139,8 @@ def _unanswered(fs: Any, path: str) -> str:
     try:
         fs.info(path)
     except FileNotFoundError as error:
+        if is_transient(error):
+            raise
         cause = error.__cause__
         if cause is not None and getattr(cause, "status", None) != NO_SUCH_PAGE:
             return f"{type(cause).__name__}: {cause}"

@@ -86,7 +86,8 @@ def test_a_long_path_without_a_short_alternative_is_named(
 def test_ray_starts_with_a_long_temporary_path_and_no_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the process keeps its own SIGTERM handler."""
+    """And keeps to the limit of a cgroup, and the process to its own SIGTERM handler."""
+    monkeypatch.setattr("scanner.cluster.starting.usable_memory", lambda: 4 << 30)
     monkeypatch.setenv("TMPDIR", str(tmp_path / ("long" * 20)))
     monkeypatch.setenv("HOME", "/proc/none")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "")
@@ -100,6 +101,9 @@ def test_ray_starts_with_a_long_temporary_path_and_no_home(
         start_ray(None)
         assert signal.getsignal(signal.SIGTERM) is own
         assert ray.get(ray.remote(lambda: 7).remote()) == 7
+        resources = ray.cluster_resources()
+        assert resources["memory"] <= 4 << 30
+        assert resources["object_store_memory"] <= (4 << 30) // 10
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -1,4 +1,4 @@
-"""The Dockerfile installs as the README does, from files that the build really needs."""
+"""The Dockerfile installs what is locked, from files that the build really needs."""
 
 import re
 import tomllib
@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 from dockerfile_parse import DockerfileParser
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from jobs.development.sbom import LOCK, locked
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,18 +26,20 @@ def _values(steps: list[dict[str, Any]], instruction: str) -> list[str]:
     return [step["value"] for step in steps if step["instruction"] == instruction]
 
 
-def test_the_image_installs_exactly_as_the_readme_says(steps: list[dict[str, Any]]) -> None:
-    text = (ROOT / "README.md").read_text()
-    (readme,) = re.findall(r"^    (pip install .*) && memscan demo$", text, re.MULTILINE)
-    assert [value for value in _values(steps, "RUN") if "pip install" in value] == [readme]
+def test_the_image_installs_the_locked_dependencies_only(steps: list[dict[str, Any]]) -> None:
+    installs = [value for value in _values(steps, "RUN") if "pip install" in value]
+    locked, package = installs
+    assert locked == (
+        f"pip install --require-hashes --only-binary :all: --requirement {LOCK.relative_to(ROOT)}"
+    )
+    assert package == "pip install --no-deps --no-build-isolation . && pip check"
     # In the environment that later steps find first.
     run = " ".join(_values(steps, "RUN"))
     (environment,) = re.findall(r"python3 -m venv (\S+)", run)
     assert any(f"PATH={environment}/bin:" in value for value in _values(steps, "ENV"))
-    installs = steps.index(next(step for step in steps if step["value"] == readme))
-    copies = [place for place, step in enumerate(steps) if step["instruction"] == "COPY"]
-    assert copies
-    assert max(copies) < installs
+    order = [step["value"] for step in steps if step["instruction"] in ("COPY", "RUN")]
+    lock = str(LOCK.relative_to(ROOT))
+    assert order[-4:] == [f"{lock} {lock}", locked, ". .", package]
 
 
 def test_the_image_has_every_source_of_the_package() -> None:
@@ -43,17 +49,55 @@ def test_the_image_has_every_source_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     needed = {"pyproject.toml", "LICENSE", project["project"]["readme"]}
-    needed |= {*wheel["packages"], *wheel["force-include"]}
+    needed |= {*wheel["packages"], *wheel["force-include"], str(LOCK.relative_to(ROOT))}
     assert allowed == needed
     assert all((ROOT / name).exists() for name in allowed)
 
 
 def test_the_base_is_pinned_and_the_user_is_not_root(steps: list[dict[str, Any]]) -> None:
     (base,) = _values(steps, "FROM")
-    assert re.fullmatch(r"nvidia/cuda:\d+\.\d+\.\d+-runtime-ubuntu\d\d\.04", base)
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-bookworm", base), "no CUDA: the wheels bring it"
     last_user = _values(steps, "USER")[-1]
     assert int(last_user) >= 1000
     assert f"--uid {last_user}" in " ".join(_values(steps, "RUN"))
+
+
+def test_the_lock_is_for_the_python_of_the_base(steps: list[dict[str, Any]]) -> None:
+    (base,) = _values(steps, "FROM")
+    version = base.removeprefix("python:").rsplit(".", 1)[0]
+    made_by = LOCK.read_text().splitlines()[1]
+    assert f"--python-version {version} " in made_by
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert Version(version) in SpecifierSet(project["requires-python"])
+    # Debian 12 has glibc 2.36.
+    assert "bookworm" in base
+    assert "--python-platform x86_64-manylinux_2_36 " in made_by
+
+
+def test_kernels_can_be_compiled_and_gpus_are_requested(steps: list[dict[str, Any]]) -> None:
+    (packages,) = re.findall(r"--no-install-recommends ([\w+ -]+)", " ".join(_values(steps, "RUN")))
+    assert "g++" in packages.split()
+    env = " ".join(_values(steps, "ENV"))
+    assert "NVIDIA_VISIBLE_DEVICES=void" in env
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in env
+
+
+# The oldest driver of each major version of CUDA, by NVIDIA's release notes.
+DRIVERS = {"12": "525", "13": "580"}
+
+
+def test_the_stated_driver_is_that_of_the_locked_cuda() -> None:
+    version, _ = locked(LOCK.read_text())["nvidia-cuda-runtime"]
+    major = version.partition(".")[0]
+    for name in ("infra/Dockerfile", "infra/README.md"):
+        stated = re.findall(r"[Dd]river[ ,]+(?:version )?(\d{3}) or newer", _words(ROOT / name))
+        stated += re.findall(r"CUDA 13 needs version (\d{3}) or newer", _words(ROOT / name))
+        assert set(stated) == {DRIVERS[major]}, name
+        assert f"CUDA {major}" in _words(ROOT / name)
+
+
+def _words(path: Path) -> str:
+    return " ".join(path.read_text().replace("\n#", "\n").split())
 
 
 def test_the_image_sets_what_scanner_sets_for_ray(

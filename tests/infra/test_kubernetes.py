@@ -16,6 +16,7 @@ from tests.commands import parsed
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "infra/kubernetes"
 KUBERNETES = "1.34"
+KINDS = ("requests", "limits")
 SCHEMA = json.loads((Path(__file__).parent / "rayjob.schema.json").read_text())
 
 
@@ -89,6 +90,7 @@ def test_the_entrypoint_is_a_scan_on_the_job_s_cluster(job: dict[str, Any], tmp_
     options = parsed(entrypoint.replace(mounted, str(there)))
     assert options.address == "auto"
     assert options.device == "cuda", "the driver's node has no GPU to tell it by"
+    assert options.accept_rejects, "a retry, which is a new cluster, scores no rejected row"
     (workers,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     (container,) = workers["template"]["spec"]["containers"]
     gpus = int(container["resources"]["limits"]["nvidia.com/gpu"])
@@ -144,6 +146,21 @@ def test_pods_write_to_volumes_that_end_with_them(job: dict[str, Any]) -> None:
             assert all("emptyDir" in mounts[path] for path in written)
     image = (ROOT / "infra/Dockerfile").read_text()
     assert "WORKDIR /home/memscan" in image
+
+
+def test_every_pod_requests_the_storage_that_it_writes_to(job: dict[str, Any]) -> None:
+    storage = [
+        [
+            int(container["resources"][kind]["ephemeral-storage"].removesuffix("Gi"))
+            for kind in KINDS
+        ]
+        for container in _containers(job)
+    ]
+    assert all(requested <= most for requested, most in storage)
+    guide = " ".join((ROOT / "infra/README.md").read_text().split())
+    *clusters, _ = storage
+    for requested, most in clusters:
+        assert f"requests {requested} GiB of ephemeral storage, and is evicted over {most}" in guide
 
 
 def test_only_the_head_can_ask_the_cluster_s_api(job: dict[str, Any]) -> None:

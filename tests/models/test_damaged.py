@@ -107,13 +107,9 @@ DAMAGED: dict[str, tuple[Change, str]] = {
         rename(UNET, "unet/diffusion_pytorch_model.bin"),
         r"pytorch_model\.bin.*execute code",
     ),
-    "fp16 only": (
-        rename(UNET, "unet/diffusion_pytorch_model.fp16.safetensors"),
-        r"fp16\.safetensors.*rename the one to scan to diffusion_pytorch_model\.safetensors",
-    ),
     "non_ema only": (
         rename(UNET, "unet/diffusion_pytorch_model.non_ema.safetensors"),
-        r"non_ema\.safetensors.*rename the one to scan",
+        r"non_ema\.safetensors.*rename the one to scan to diffusion_pytorch_model\.safetensors",
     ),
     "no shard": (lose_a_shard, "00002-of-00002.safetensors: missing, but listed in the index"),
     "index of shards odd": (set_text(f"{UNET}.index.json", "{}"), "weight_map is missing"),

@@ -1,7 +1,4 @@
-import pytest
-import torch
-
-from scanner.scoring.batch_size import FIRST, RETRY_AFTER, BatchSize, is_out_of_memory
+from scanner.scoring.batch_size import FIRST, RETRY_AFTER, BatchSize
 
 
 def _try(batch: BatchSize, seconds_of: dict[int, float]) -> None:
@@ -61,23 +58,3 @@ def test_a_size_is_retried_after_one_failure_but_not_two() -> None:
     for _ in range(3 * RETRY_AFTER):
         batch.record_batch(16, 1.0)
     assert batch.size == 16
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
-        RuntimeError("CUDA error: out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
-        MemoryError(),
-    ],
-)
-def test_every_form_of_out_of_memory_is_recognized(error: Exception) -> None:
-    assert is_out_of_memory(error)
-
-
-def test_other_errors_are_not_out_of_memory() -> None:
-    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
-    assert not is_out_of_memory(ValueError("out of memory"))

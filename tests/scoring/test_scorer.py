@@ -1,3 +1,4 @@
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,27 @@ def test_out_of_memory_halves_the_batch_and_changes_no_score(
     monkeypatch.setattr(scorer.model, "encode", small_device)
     assert_same_scores(scorer.score(CAPTIONS), expected)
     assert scorer.batch_size == 2
+
+
+def test_memory_is_released_after_the_failed_frame_is_gone(
+    random_models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = Scorer(load_model(str(random_models["sd1"])), batch_size=2)
+    encode, held, left = scorer.model.encode, [], []
+
+    def small_device(tokens, latent_shape):
+        if len(tokens.ids_BL) > 1:
+            activations = torch.zeros(1)
+            held.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(tokens, latent_shape)
+
+    monkeypatch.setattr(scorer.model, "encode", small_device)
+    monkeypatch.setattr(
+        scorer.forwards, "release_memory", lambda: left.extend(one() for one in held)
+    )
+    scorer.score(CAPTIONS[:2])
+    assert left == [None]
 
 
 def test_the_empty_caption_costs_one_forward_per_seed(

@@ -12,7 +12,7 @@ import pytest
 
 from scanner.captions.formats import inspect, read, why_not_read
 from scanner.errors import UserError
-from scanner.storage import Listing
+from scanner.storage import Listing, StoreOutage
 
 ROWS = 40_000
 
@@ -107,5 +107,5 @@ def test_a_server_that_does_not_answer_is_no_missing_file(server: http.server.HT
         Listing().add([here], why_not_read)
     server.shutdown()
     server.server_close()
-    with pytest.raises(UserError, match="Cannot connect to host"):
+    with pytest.raises(StoreOutage, match=r"is unavailable .*Cannot connect to host"):
         Listing().add([here], why_not_read)

@@ -20,7 +20,9 @@ from scanner.evidence.verify.drawing import Recipe, draw
 from scanner.evidence.verify.embedding import Embedding
 from scanner.evidence.verify.measures import Agreement, agreement, as_image, likeness
 from scanner.evidence.verify.references import References
+from scanner.memory import is_out_of_memory
 from scanner.models.finding import find_same_model
+from scanner.models.gpu_share import keep_to_share
 from scanner.models.pipeline import load_pipeline
 from scanner.run import Output
 from scanner.run.verdicts import MEASURES
@@ -44,7 +46,7 @@ class GenerateWork:
 
     ``out``: store for images and measures; ``place``: prefix of image names in the tables.
     ``roots``: where files of samples may be stored. ``make_pipeline``: called with the model's
-    files, dtype and device.
+    files, dtype and device. ``gpu_share``: of one GPU's memory, for each actor.
     """
 
     out: Store
@@ -58,11 +60,13 @@ class GenerateWork:
     embedding: tuple[str, str] | None
     roots: Roots
     make_pipeline: Callable[..., Any] = load_pipeline
+    gpu_share: float = 1.0
 
     def __call__(self) -> "Generator":
         recipe = self.recipe
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
+        keep_to_share(self.device, self.gpu_share)
         files = find_same_model(recipe.model, recipe.weights)
         return Generator(
             self,
@@ -111,20 +115,28 @@ class Generator:
         with raise_broken_devices():
             while start < len(wanted):
                 part = wanted[start : start + self.batch_size]
-                try:
-                    made.append(draw(self.pipe, part, recipe))
-                except torch.OutOfMemoryError:
-                    if self.batch_size == 1:
-                        raise
-                    self.batch_size //= 2  # for good: the next group is no smaller
+                drawn = self._draw_if_it_fits(part)
+                if drawn is None:
+                    # After the failed frames are gone: until then, their tensors hold memory.
                     torch.cuda.empty_cache()
                     continue
+                made.append(drawn)
                 start += len(part)
         images, noise = (
             torch.cat(each).unflatten(0, (-1, len(seeds))) for each in zip(*made, strict=True)
         )
         prepared.images_GKCHW, prepared.noise_GKCHW = images, noise
         return prepared
+
+    def _draw_if_it_fits(self, part: list[tuple[str, int]]) -> tuple[Tensor, Tensor] | None:
+        """Draw a batch; None if memory runs out, after halving the batch size for good."""
+        try:
+            return draw(self.pipe, part, self.how.recipe)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or self.batch_size == 1:
+                raise
+            self.batch_size //= 2
+            return None
 
     def finish(self, computed: _Drawn) -> Result:
         rows, rejects = [], {}

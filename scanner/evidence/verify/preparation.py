@@ -57,6 +57,7 @@ class PreparedVerification:
             embedding=pinned,
             roots=self.roots,
             make_pipeline=self._make_pipeline(),
+            gpu_share=self.resources.gpus,
         )
 
     def _make_pipeline(self) -> Callable[..., Any]:
