@@ -8,7 +8,7 @@ from scanner.storage.literal_files import LiteralFiles
 from scanner.storage.names import UnsafeName, why_unsafe
 from scanner.storage.outages import is_transient
 from scanner.storage.roots import Roots
-from scanner.storage.store import Store
+from scanner.storage.store import Store, Stored
 from scanner.storage.urls import full_url, local_path, split_url
 from scanner.storage.walking import Skipped, skipped_lines
 
@@ -20,6 +20,7 @@ __all__ = [
     "Roots",
     "Skipped",
     "Store",
+    "Stored",
     "UnsafeName",
     "bare_name",
     "compression_of",
