@@ -95,10 +95,6 @@ class Store:
         """Return the sorted names of a folder's files ("" for the top); [] without a folder."""
         return list(self.files(folder))
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Return the bytes of each file in a folder by name, as :meth:`files`."""
-        return {name: file.size for name, file in self.files(folder).items()}
-
     @attaches_store_url
     def files(self, folder: str) -> dict[str, Stored]:
         """Return the files in a folder by name, sorted, from one listing.
