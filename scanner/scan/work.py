@@ -15,6 +15,7 @@ from scanner.models.finding import find_same_model
 from scanner.run import Output, Slice
 from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json
+from scanner.run.rejects import reasons_in
 from scanner.run.schema import rejects_table
 from scanner.scoring import Scorer, ScoringSpec
 from scanner.scoring.scorer import ReadCaptions
@@ -92,7 +93,8 @@ class SliceScorer:
             self.store.create(self.size_file, encode({"batch_size": self.scorer.batch_size}))
         ids = [read.ids[row] for row in bad]
         rejects = rejects_table("scan", list(bad.values()), caption_id=ids)
-        return Result([Output("scores", scores), Output("rejects", rejects)])
+        outputs = [Output("scores", scores), Output("rejects", rejects)]
+        return Result(outputs, {"reasons": reasons_in(rejects["reason"])})
 
 
 def _device_name(device: str, threads: int) -> str:
