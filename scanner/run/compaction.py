@@ -83,6 +83,15 @@ class Layout:
     single: tuple[SliceVersion, ...]
     pending: tuple[Group, ...]
 
+    def is_current(self, compacted: Mapping[str, int]) -> bool:
+        """Return whether a listing of ``compaction/`` has no merge that is newer than this."""
+        merged = {group.id: group.generation for group in self.merged}
+        pending = {group.id: group.generation for group in self.pending}
+        return all(
+            merged.get(name) == generation or generation < pending.get(name, -1)
+            for name, generation in compacted.items()
+        )
+
 
 def compaction_commits(store: Store, fingerprint: str = "") -> Commits:
     """Return the commits of merged groups."""

@@ -172,11 +172,12 @@ class Run:
     def _manifest_names(self) -> list[str]:
         return [name for name in self.store.names("") if name.startswith("manifest-")]
 
-    def seal(self) -> dict[str, Any]:
+    def seal(self, layout: Layout | None = None) -> dict[str, Any]:
         """List all planned and committed files in a new manifest, and return it.
 
-        Reads one commit per merged group and per other slice. Raises UserError if a commit is
-        damaged, has another fingerprint or its row count does not match the plan.
+        ``layout``: where the results are; listed if not given, and if other drivers have merged
+        parts since. Reads one commit per merged group and per other slice. Raises UserError if a
+        commit is damaged, has another fingerprint or its row count does not match the plan.
         """
         record, plan = self.record(), self.plan()
         if record is None or plan is None:
@@ -184,7 +185,9 @@ class Run:
         fingerprint = record["fingerprint"]["id"]
         while True:
             compacted = self.compaction.done()
-            results = self.results(self.layout(plan))
+            if layout is None or not layout.is_current(compacted):
+                layout = self.layout(plan)
+            results = self.results(layout)
             check_results(self.store.url, fingerprint, plan, results)
             commits = [commit for commit, _ in results.held]
             reasons = Counter(committed_reasons(self.store, commits))

@@ -3,6 +3,7 @@
 import logging
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from scanner.errors import UserError
@@ -12,6 +13,7 @@ from scanner.run.compaction import (
     KINDS,
     REMOVED_FOLDER,
     GroupSizes,
+    Layout,
     arrange,
     is_merged,
 )
@@ -30,6 +32,14 @@ BATCH_BYTES = 256 << 20
 BATCH_PARTS = 256
 
 
+@dataclass(frozen=True)
+class Checked:
+    """Where the results of a run are, and the slices whose results are damaged, and why."""
+
+    layout: Layout
+    damaged: dict[str, str]
+
+
 def merge_and_check(
     run: Run,
     plan: Plan,
@@ -37,8 +47,8 @@ def merge_and_check(
     progress: Watch,
     sizes: GroupSizes = DEFAULT_SIZES,
     reads_all: bool = False,
-) -> dict[str, str]:
-    """Merge the small parts of committed slices, and return the damaged slices, and why.
+) -> Checked:
+    """Merge the small parts of committed slices, and find damaged slices.
 
     Merging reads each small part against its checksum. All other parts, and merged ones, are
     compared with one listing per folder, by size and stored checksum; ``reads_all`` reads them too.
@@ -69,7 +79,7 @@ def merge_and_check(
     unread = [part for part in parts if part.path not in damaged] if reads_all else suspects
     damaged |= read_parts(run.store, unread, address, progress)
     bad = {name: why for path, why in damaged.items() for name in slices_of[path]}
-    return results.damaged | bad
+    return Checked(layout, results.damaged | bad)
 
 
 def read_parts(

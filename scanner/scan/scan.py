@@ -70,8 +70,8 @@ def run_scan(opened: OpenScan, progress: Watch) -> ScanResult:
         inputs = choose_inputs(config, plans) if config.extend else Inputs()
     for number, plan in enumerate(plans):
         run.summarize(plan, number)
-    score_plan(prepared, run, Plan.joined(plans), progress)
-    manifest = run.seal()
+    layout = score_plan(prepared, run, Plan.joined(plans), progress)
+    manifest = run.seal(layout)
     remove_merged(run, manifest, config.address, progress)
     for number in range(len(plans)):
         run.store.remove_folder(f"{planning_folder(number)}/spellings")

@@ -19,7 +19,7 @@ from scanner.cluster import (
 )
 from scanner.errors import UserError
 from scanner.run import Plan, Run, Slice
-from scanner.run.compaction import DEFAULT_SIZES, GroupSizes
+from scanner.run.compaction import DEFAULT_SIZES, GroupSizes, Layout
 from scanner.run.progress import Progress, Watch, events_in, read_progress
 from scanner.run.records import DamagedFile, encode
 from scanner.scan.finishing import merge_and_check
@@ -38,9 +38,9 @@ def score_plan(
     progress: Watch,
     execution: Execution | None = None,
     sizes: GroupSizes = DEFAULT_SIZES,
-) -> None:
+) -> Layout:
     """Score the slices that are not committed, merge small parts, and score slices with damaged
-    parts again.
+    parts again; return where the results are.
 
     ``sizes``: which parts are merged. With ``--repair``, all parts are read. Raises UserError if
     parts are still damaged after the repairs.
@@ -67,9 +67,10 @@ def score_plan(
             raise
         scoring.finish()
         reads_all = config.repair and not attempt
-        damaged = merge_and_check(run, plan, config.address, progress, sizes, reads_all)
+        checked = merge_and_check(run, plan, config.address, progress, sizes, reads_all)
+        damaged = checked.damaged
         if not damaged:
-            return
+            return checked.layout
         scoring.record_damage(damaged)
         done = commits.done()
         generations = {name: done.get(name, -1) + 1 for name in damaged if name in slices}

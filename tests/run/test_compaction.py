@@ -69,3 +69,15 @@ def test_foreign_names_of_groups_move_no_slice() -> None:
     layout = arrange(SLICES, DONE, names, SIZES)
     assert [item.id for item in layout.single] == list(DONE)
     assert layout.merged == ()
+
+
+def test_a_newer_merge_makes_a_layout_outdated() -> None:
+    layout = arrange(SLICES, DONE, {}, SIZES)
+    merged = {group.id: group.generation for group in layout.pending}
+    assert layout.is_current({})
+    assert not layout.is_current(merged)
+    later = arrange(SLICES, DONE, merged, SIZES)
+    assert later.is_current(merged)
+    again = arrange(SLICES, {**DONE, "000000": 1}, merged, SIZES)
+    assert again.is_current(merged)  # the older merge of a slice that was scored again
+    assert not again.is_current({**merged, "000000-000002": 4})
