@@ -9,9 +9,11 @@ import pytest
 
 from scanner.errors import UserError
 from scanner.run import Commits, Output, Run
-from scanner.scan.finishing import remove_merged
+from scanner.run.progress import PlanningProgress, Progress, Watch
+from scanner.scan.finishing import merge_and_check, remove_merged
 from scanner.scan.merging import MergeWork
 from scanner.storage import Store
+from tests.local_ray import local_ray
 from tests.run.planned import ROWS, commit_slice, plan_of, planned_run, slices_of, table_of
 from tests.scan.finished import SIZES, SLICES, finish, rows_of, scored_run, seal
 
@@ -166,3 +168,35 @@ def test_parts_of_another_run_are_refused_not_merged(run: Run) -> None:
     assert finish(run) == {}
     with pytest.raises(UserError, match=r"commits/000002.0.json was made with other settings"):
         run.seal()
+
+
+@pytest.mark.slow
+def test_many_groups_are_merged_and_removed_on_the_pool(tmp_path: Path) -> None:
+    slices = slices_of(30)
+    run, plan = planned_run(tmp_path / "run", slices)
+    for item in slices:
+        commit_slice(run, item)
+    stages: list[str] = []
+    with local_ray():
+        watch = _recorder(stages)
+        checked = merge_and_check(run, plan, None, watch, SIZES, reads_all=True)
+        assert checked.damaged == {}
+        manifest = run.seal(checked.layout)
+        remove_merged(run, manifest, None, watch)
+    assert stages == ["merge", "start", "check", "remove", "start"]  # few batches are checked here
+    assert [part["rows"] for part in manifest["scores"]] == [5 * ROWS] * 6
+    expected = pa.concat_tables([table_of(item) for item in slices])
+    assert _bits(rows_of(run, manifest)) == _bits(expected)
+    assert run.store.names("scores") == []
+
+
+def _recorder(stages: list[str]) -> Watch:
+    """Note the stages in the order in which they begin."""
+
+    def watch(state: Progress | PlanningProgress) -> None:
+        if isinstance(state, PlanningProgress) and state.stage not in stages[-1:]:
+            if state.stage != "start" and state.stage in stages:
+                return
+            stages.append(state.stage)
+
+    return watch

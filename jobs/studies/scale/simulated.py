@@ -14,7 +14,6 @@ from scanner.storage import Store
 # What S3 returns per listing request, and per file of a listing.
 PAGE = 1000
 BYTES_PER_CAPTION = 411
-FINGERPRINT = "f"
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class SimulatedFiles:
         first = int(name.split("-")[0])
         replaced = [f"scores/{first + n:06d}-0123456789ab-00.parquet" for n in range(slices)]
         notes = {"replaced": replaced, "reasons": {}}
-        return Commit(name, slices, "0" * 32, FINGERPRINT, (_part(name, rows),), 1.0, notes)
+        return Commit(name, slices, "0" * 32, "f", (_part(name, rows),), 1.0, notes)
 
 
 def _entry(path: str, size: int) -> dict[str, Any]:
