@@ -13,10 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.captions import parquet_pages
 from scanner.captions.caption_list import read_caption_list
 from scanner.captions.formats import read
-from scanner.captions.limits import CAPTION_BYTES, JSON_DEPTH, LINE_CHARACTERS, TAR_HEADER_BYTES
+from scanner.captions.limits import (
+    CAPTION_BYTES,
+    JSON_DEPTH,
+    LINE_CHARACTERS,
+    PAGE_BYTES,
+    TAR_HEADER_BYTES,
+)
+from scanner.captions.parquet_pages import pages_of
 from scanner.errors import UserError
 from scanner.run import Plan
 from scanner.scan.config import ScanConfig
@@ -133,16 +139,32 @@ def test_a_tar_header_over_the_limit_costs_one_row(
     assert batch.bad == [(1 - first, f"bad row: headers of more than {TAR_HEADER_BYTES} bytes")]
 
 
-def test_a_page_over_the_limit_costs_its_row_group(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def varint(value: int) -> bytes:
+    """Encode an integer as Thrift's compact protocol does."""
+    sevens = [(2 * value >> shift) & 127 for shift in range(0, (2 * value).bit_length(), 7)]
+    return bytes([*(part | 128 for part in sevens[:-1]), sevens[-1]])
+
+
+def test_a_page_over_the_limit_costs_its_row_group(tmp_path: Path) -> None:
+    """The header of a small page declares a large one; the page loses its last bytes to it."""
+    path = tmp_path / "a.parquet"
     table = pa.table({"caption": ["a", "b", "long " * 1000, "c", "d"]})
-    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1, use_dictionary=False)
-    monkeypatch.setattr(parquet_pages, "PAGE_BYTES", 1000)
-    made, reasons = plan(tmp_path / "run", tmp_path / "a.parquet")
+    pq.write_table(
+        table, path, row_group_size=1, use_dictionary=False, compression="none",
+        write_statistics=False,
+    )  # fmt: skip
+    column = pq.read_metadata(path).row_group(2).column(0)
+    start, end = column.data_page_offset, column.data_page_offset + column.total_compressed_size
+    file = path.read_bytes()
+    kind = b"\x15\x00\x15"  # field 1, a data page; field 2 is its size
+    before = kind + varint(4 + 5000 + 6)
+    assert file[start:end].startswith(before), file[start : start + 12]
+    page = kind + varint(PAGE_BYTES + 1) + file[start + len(before) : end]
+    path.write_bytes(file[:start] + page[: end - start] + file[end:])
+    made, reasons = plan(tmp_path / "run", path)
     assert made.counts["samples"] == 4
     assert list(reasons.values()) == [1]
-    assert "column caption: a page of 50" in next(iter(reasons))
+    assert f"column caption: a page of {PAGE_BYTES + 1} bytes, more than" in next(iter(reasons))
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
@@ -158,7 +180,7 @@ def test_pages_are_read_as_their_writer_wrote_them(
     )  # fmt: skip
     with path.open("rb") as file:
         chunk = pq.ParquetFile(file).metadata.row_group(0).column(0)
-        pages = parquet_pages.pages_of(file, chunk, 0)
+        pages = pages_of(file, chunk, 0)
     assert (pages.values, pages.longest, pages.all_refer) == (5000, 6, True)
     texts = [one for batch in read(str(path), ["caption"]) for one in batch.columns["caption"]]
     assert [one.as_py() for one in texts] == values
