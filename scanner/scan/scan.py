@@ -24,7 +24,7 @@ from scanner.scan.plan.inputs import Input, Inputs, choose_inputs
 from scanner.scan.plan.make_plan import Execute, execute_here, make_plan
 from scanner.scan.preparation import PreparedScan, prepare
 from scanner.scan.score_plan import score_plan
-from scanner.scan.stages import planning_executor
+from scanner.scan.stages import POOL_FROM, planning_executor
 from scanner.storage import Store, skipped_lines
 
 log = logging.getLogger("memscan.scan")
