@@ -29,8 +29,8 @@ REMEDY = "rerun the same memscan scan with --repair, which scores its slices aga
 
 @dataclass(frozen=True)
 class GroupSizes:
-    """Which slices are merged: consecutive ones, of one captions file, up to ``rows`` captions per
-    group, if the run has at least ``min_slices`` slices.
+    """Which slices are merged: consecutive ones with ascending caption ids, up to ``rows`` captions
+    per group, if the run has at least ``min_slices`` slices.
 
     The default gives parts of about 50 MB (411 bytes per caption of ``standard``).
     """
@@ -141,7 +141,7 @@ def _groups(
     held, last = 0, ""
     for item in slices:
         is_full = held >= rows and not last
-        if group and (is_full or item.file != group[0].file or item.id in last_of):
+        if group and (is_full or item.first < group[-1].last or item.id in last_of):
             yield group
             group, held, last = [], 0, ""
         last = last or (not group and last_of.get(item.id)) or ""

@@ -31,9 +31,10 @@ def test_slices_as_large_as_a_group_are_not_merged() -> None:
     assert arrange(SLICES, DONE, {}, replace(SIZES, rows=ROWS)).pending == ()
 
 
-def test_a_group_has_slices_of_one_captions_file() -> None:
-    layout = arrange(slices_of(4, per_file=2), DONE, {}, SIZES)
-    assert [group.id for group in layout.pending] == ["000000-000001", "000002-000003"]
+def test_caption_ids_ascend_within_a_group() -> None:
+    first, second, third, fourth = slices_of(4, per_file=1)
+    layout = arrange((third, fourth, first, second), DONE, {}, SIZES)
+    assert [group.id for group in layout.pending] == ["000002-000003", "000000-000001"]
 
 
 def test_a_group_without_one_of_its_slices_is_not_merged() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from scanner.run import Commit, Slice
 from scanner.run.compaction import KINDS, GroupSizes
 from scanner.run.records import Part
+from scanner.scan.plan.grouping import ROW_GROUPS_PER_PART
+from scanner.scan.plan.sizes import PlanSizes
 from scanner.storage import Store
 
 # What S3 returns per listing request, and per file of a listing.
@@ -18,22 +20,22 @@ BYTES_PER_CAPTION = 411
 
 @dataclass(frozen=True)
 class Size:
-    """A simulated run: its captions, captions per slice and per captions file, and how many of its
-    slices are committed and merged."""
+    """A simulated run: its captions, captions per slice, and how many of its slices are committed
+    and merged."""
 
     captions: int
     slice_captions: int
-    range_captions: int = 1 << 20
     committed: float = 1.0
     is_merged: bool = False
 
     def slices(self) -> Iterator[Slice]:
         """Yield the slices of the plan; captions ids are evenly spaced."""
         step = (1 << 128) // (self.captions + 1)
+        per_file = min(PlanSizes.range_rows, ROW_GROUPS_PER_PART * self.slice_captions)
         number = 0
-        for start in range(0, self.captions, self.range_captions):
-            end = min(start + self.range_captions, self.captions)
-            file = f"captions/{start // self.range_captions:06d}-0123456789ab-00.parquet"
+        for start in range(0, self.captions, per_file):
+            end = min(start + per_file, self.captions)
+            file = f"captions/{start // per_file:06d}-0123456789ab-00.parquet"
             for first in range(start, end, self.slice_captions):
                 last = min(first + self.slice_captions, end)
                 ids = f"{first * step:032x}", f"{last * step - 1:032x}"
@@ -43,12 +45,12 @@ class Size:
     def groups(self) -> list[tuple[str, str, int, int]]:
         """Return first id, last id, slices and captions of each merged group."""
         groups: list[tuple[str, str, int, int]] = []
-        first, last, file, slices, captions = "", "", "", 0, 0
+        first, last, slices, captions = "", "", 0, 0
         for item in self.slices():
-            if slices and (captions >= GroupSizes.rows or item.file != file):
+            if slices and captions >= GroupSizes.rows:
                 groups.append((first, last, slices, captions))
                 slices = captions = 0
-            first, last, file = (item.id if not slices else first), item.id, item.file
+            first, last = (item.id if not slices else first), item.id
             slices, captions = slices + 1, captions + item.rows
         return [*groups, (first, last, slices, captions)]
 

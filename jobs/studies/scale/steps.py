@@ -23,6 +23,7 @@ from scanner.run.schema import CAPTIONS, column, samples_schema, write_part
 from scanner.run.status import status
 from scanner.scan.finishing import merge_and_check
 from scanner.scan.plan.make_plan import ONE_CORE
+from scanner.scan.plan.sizes import PlanSizes
 from scanner.storage import Store
 
 # Assumed latencies of S3: pages of a listing follow each other, others run in parallel.
@@ -126,7 +127,8 @@ def _plan(run: Run, size: Size) -> str:
     run.begin({"inputs": {}, "fingerprint": {"id": "f"}})
     slices = tuple(size.slices())
     files = tuple(dict.fromkeys(item.file for item in slices))
-    samples = tuple(name.replace("captions", "samples") for name in files)
+    units = range(-(-size.captions // PlanSizes.range_rows))
+    samples = tuple(f"samples/{number:06d}-0123456789ab-00.parquet" for number in units)
     counts = {"rows": size.captions, "samples": size.captions, "rejects": 0}
     counts |= {"rejected_files": 0, "captions": size.captions}
     plan = Plan((), samples, files, (), slices, counts, {})

@@ -7,7 +7,7 @@ from jobs.studies.scale.simulated import SimulatedStore, Size
 from jobs.studies.scale.steps import simulate
 from scanner.run.compaction import DEFAULT_SIZES, arrange
 
-SIZE = Size(1_500_000, 1000, range_captions=400_000, is_merged=True)
+SIZE = Size(1_500_000, 1000, is_merged=True)
 
 
 def test_simulated_groups_are_those_of_a_scan(tmp_path: Path) -> None:
