@@ -56,8 +56,11 @@ def _describe_planning(state: PlanningProgress) -> str:
         "read": "input parts read",
         "apart": "input parts read one by one",
         "group": "ranges of caption ids grouped",
+        "merge": "groups of parts merged",
+        "check": "groups of parts read again",
+        "remove": "groups of merged parts removed",
     }[state.stage]
-    parts = [f"planning: {state.done:,} of {state.items:,} {work}", _actors(state.actors)]
+    parts = [f"{state.phase}: {state.done:,} of {state.items:,} {work}", _actors(state.actors)]
     return ", ".join(part for part in parts if part)
 
 

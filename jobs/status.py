@@ -53,14 +53,14 @@ def _print(state: dict[str, Any]) -> None:
     working = (
         "" if state["sealed"] else f"{slices['running']} running on {state['actors']} actors, "
     )
-    computed = state["captions_running"]
+    computed, about = state["captions_running"], "about " if state["estimated"] else ""
     running = f", {computed:,} more computed in running slices" if computed else ""
     show(
         f"slices     {slices['committed']:,} of {slices['planned']:,} committed, {working}"
         f"{slices['quarantined']} quarantined"
     )
     show(
-        f"captions   {state['scored']:,} of {state['captions']:,} scored{running}"
+        f"captions   {about}{state['scored']:,} of {state['captions']:,} scored{running}"
         f"{limited(state['limit'])}"
     )
     show(f"samples    {samples_read(state)}")

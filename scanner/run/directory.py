@@ -6,19 +6,33 @@ without a commit are ignored. Every step may be repeated by any number of
 drivers: the first to create a file wins, and the others continue from that file.
 """
 
-import hashlib
+import contextlib
 import itertools
 import json
-import time
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from scanner.errors import UserError
-from scanner.run.commits import READERS, Commits
+from scanner.run.commits import Commits
+from scanner.run.compaction import (
+    DEFAULT_SIZES,
+    GroupSizes,
+    Layout,
+    arrange,
+    compaction_commits,
+)
 from scanner.run.json_files import ManifestRecord, RunRecord, flags_of
-from scanner.run.records import LARGEST_BYTES, Commit, Part, Plan, encode, read_json
+from scanner.run.records import LARGEST_BYTES, DamagedFile, Plan, decode, encode, read_json
+from scanner.run.rejects import committed_reasons, count_reasons
+from scanner.run.results import Results, load_results
+from scanner.run.sealing import check_results, make_manifest
+from scanner.run.summary import PlanSummary
 from scanner.storage import Store
 
+_MANIFEST = re.compile(r"manifest-(\d{1,9})\.json")
 REPAIR = "rerun the same memscan scan with --repair, which scores its slice again"
 
 
@@ -98,103 +112,112 @@ class Run:
         fingerprint = record["fingerprint"]["id"] if record else ""
         return Commits(self.store, "commits", fingerprint, REPAIR)
 
-    def damaged(self) -> dict[str, str]:
-        """Return the damaged slices, and why: the commit cannot be read, or a part is missing or
-        has another checksum.
+    @property
+    def compaction(self) -> Commits:
+        """The commits of merged groups of slices."""
+        return compaction_commits(self.store, self.commits.fingerprint)
 
-        Reads every part.
-        """
-        loaded = self.commits.load(self.commits.done())
-        commits = [commit for commit in loaded.values() if isinstance(commit, Commit)]
-        unread = {
-            name: f"its commit is damaged ({commit.why})"
-            for name, commit in loaded.items()
-            if not isinstance(commit, Commit)
-        }
+    def layout(self, plan: Plan, sizes: GroupSizes = DEFAULT_SIZES) -> Layout:
+        """Return where the results of the committed slices are, from two listings."""
+        compacted = self.compaction.done()  # first: see arrange
+        return arrange(plan.slices, self.commits.done(), compacted, sizes)
 
-        def problem(part: Part) -> str:
-            try:
-                digest = hashlib.sha256(self.store.read(part.path)).hexdigest()
-            except FileNotFoundError:
-                return f"{part.path} is missing"
-            return "" if digest == part.sha256 else f"{part.path} is damaged"
+    def results(self, layout: Layout) -> Results:
+        """Read the commits of the results."""
+        return load_results(self.commits, self.compaction, layout)
 
-        pairs = [(commit.slice, part) for commit in commits for part in commit.parts]
-        with ThreadPoolExecutor(READERS) as threads:
-            problems = threads.map(problem, [part for _, part in pairs])
-            bad = {pair[0]: why for pair, why in zip(pairs, problems, strict=True) if why}
-        return unread | bad
+    # -- plan-summary.json: derived from the plan -------------------------------------------
+
+    def summarize(self, plan: Plan, generation: int) -> None:
+        """Write the summary of a generation of the plan, unless it is there."""
+        name = _summary_name(generation)
+        summary = PlanSummary.of(plan, {})
+        if self.store.exists(name):
+            with contextlib.suppress(DamagedFile):
+                existing = self._summary(name)
+                if replace(existing, reasons={}) == summary:
+                    return
+        reasons = count_reasons(self.store, plan.rejects)
+        self.store.write(name, replace(summary, reasons=reasons).to_json())
+
+    def summaries(self) -> list[PlanSummary]:
+        """Return the summary of every generation; reads the plan if the summary is missing."""
+        existing = set(self.store.names(""))
+        summaries: list[PlanSummary] = []
+        while (plan := _plan_name(len(summaries))) in existing:
+            name = _summary_name(len(summaries))
+            if name in existing:
+                summaries.append(self._summary(name))
+            else:
+                whole = self._plan(plan)
+                reasons = count_reasons(self.store, whole.rejects)
+                summaries.append(PlanSummary.of(whole, reasons))
+        return summaries
+
+    def _summary(self, name: str) -> PlanSummary:
+        data = self.store.read(name, LARGEST_BYTES)
+        return decode(self.store.location(name), data, PlanSummary)
 
     # -- the manifest -----------------------------------------------------------------------
 
     def manifest(self) -> dict[str, Any] | None:
         """Return the newest manifest, or None if the run is not sealed."""
-        names = [n for n in self.store.names("") if n.startswith("manifest-")]
-        if not names:
-            return None
-        return read_json(self.store, names[-1], ManifestRecord)
+        return next(iter(self.newest_manifests(1)), None)
 
-    def seal(self) -> dict[str, Any]:
+    def newest_manifests(self, most: int) -> list[dict[str, Any]]:
+        """Return at most this many manifests, newest first."""
+        newest = self._manifest_names()[::-1][:most]
+        return [read_json(self.store, name, ManifestRecord) for name in newest]
+
+    def _manifest_names(self) -> list[str]:
+        return [name for name in self.store.names("") if name.startswith("manifest-")]
+
+    def seal(self, layout: Layout | None = None) -> dict[str, Any]:
         """List all planned and committed files in a new manifest, and return it.
 
-        Raises UserError if a commit has another fingerprint or its row count does not match the
-        plan.
+        ``layout``: where the results are; listed if not given, and if other drivers have merged
+        parts since. Reads one commit per merged group and per other slice. Raises UserError if a
+        commit is damaged, has another fingerprint or its row count does not match the plan.
         """
-        record, plan, commits = self.record(), self.plan(), self.commits.all()
+        record, plan = self.record(), self.plan()
         if record is None or plan is None:
             raise UserError(f"{self.store.url}: nothing to seal: the run has no plan yet")
-        planned = {item.id: item for item in plan.slices}
-        for commit in commits:
-            done = commit.rows("scores") + commit.rows("rejects")
-            if commit.slice not in planned or done != planned[commit.slice].rows:
-                raise UserError(
-                    f"{self.store.url}/{commit.name} does not match the plan: {done} rows; do not "
-                    "mix files of two runs"
-                )
-            if commit.fingerprint != record["fingerprint"]["id"]:
-                raise UserError(
-                    f"{self.store.url}/{commit.name} was made with other settings than run.json "
-                    "says; do not mix files of two runs"
-                )
-        finished = {commit.slice for commit in commits}
-        left = [item for item in plan.slices if item.id not in finished]
-        parts = [part for commit in commits for part in commit.parts]
-        manifest = {
-            "fingerprint": record["fingerprint"]["id"],
-            "samples": list(plan.samples),
-            "captions": list(plan.captions),
-            "rejects": [*plan.rejects, *(p.path for p in parts if p.kind == "rejects")],
-            "scores": [
-                {"path": p.path, "rows": p.rows, "sha256": p.sha256}
-                for p in parts
-                if p.kind == "scores"
-            ],
-            "quarantined": [{"slice": item.id, "captions": item.rows} for item in left],
-            "counts": {
-                **plan.counts,
-                "scored": sum(p.rows for p in parts if p.kind == "scores"),
-                "scan_rejects": sum(p.rows for p in parts if p.kind == "rejects"),
-                "quarantined": sum(item.rows for item in left),
-            },
-            "sealed_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        number = 1
-        while not self.store.create(f"manifest-{number:04d}.json", encode(manifest)):
-            number += 1
-        return manifest
+        fingerprint = record["fingerprint"]["id"]
+        while True:
+            compacted = self.compaction.done()
+            if layout is None or not layout.is_current(compacted):
+                layout = self.layout(plan)
+            results = self.results(layout)
+            check_results(self.store.url, fingerprint, plan, results)
+            commits = [commit for commit, _ in results.held]
+            reasons = Counter(committed_reasons(self.store, commits))
+            for summary in self.summaries():
+                reasons.update(summary.reasons)
+            manifest = make_manifest(fingerprint, plan, results, reasons)
+            # After the newest, not in a gap: create() accepts an older one of the same content.
+            found = map(_MANIFEST.fullmatch, self._manifest_names())
+            number = 1 + max((int(match[1]) for match in found if match), default=0)
+            while not self.store.create(f"manifest-{number:04d}.json", encode(manifest)):
+                number += 1
+            # Another driver that has merged parts since may have removed those listed here.
+            if self.compaction.done() == compacted:
+                return manifest
 
     def _plan(self, name: str) -> Plan:
         return Plan.from_json(self.store.location(name), self.store.read(name, LARGEST_BYTES))
 
     def is_finished(self) -> bool:
         """Return whether the run is sealed, without quarantined slices."""
-        manifest, plan = self.manifest(), self.plan()
-        return (
-            manifest is not None
-            and plan is not None
-            and not manifest["quarantined"]
-            and set(plan.captions) == set(manifest["captions"])
-        )
+        manifest = self.manifest()
+        return manifest is not None and is_complete(manifest, self.summaries())
+
+
+def is_complete(manifest: dict[str, Any], plans: Sequence[PlanSummary]) -> bool:
+    """Return whether a manifest covers all generations of the plan, without quarantined slices."""
+    counts: Counter[str] = sum((Counter(plan.counts) for plan in plans), Counter())
+    names = ("rows", "samples", "captions")
+    is_current = all(counts[name] == manifest["counts"].get(name, 0) for name in names)
+    return bool(plans) and is_current and not manifest["quarantined"]
 
 
 def recorded_roots(record: dict[str, Any]) -> list[str]:
@@ -209,6 +232,10 @@ def planning_folder(generation: int) -> str:
 
 def _plan_name(generation: int) -> str:
     return f"plan-{generation + 1:04d}.json" if generation else "plan.json"
+
+
+def _summary_name(generation: int) -> str:
+    return _plan_name(generation).replace("plan", "plan-summary", 1)
 
 
 def _differences(part: str, existing: dict[str, Any], given: dict[str, Any]) -> str:

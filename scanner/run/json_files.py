@@ -211,6 +211,7 @@ class ManifestRecord(TypedDict):
     scores: list[PartOfManifest]
     quarantined: list[QuarantinedSlice]
     counts: Counts
+    reject_reasons: NotRequired[Counts]
 
 
 class ProgressRecord(TypedDict, total=False):
@@ -219,6 +220,8 @@ class ProgressRecord(TypedDict, total=False):
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     captions_per_second: float
     updated: float
+    committed: Count
+    rejects: Counts
     running: Annotated[Counts, BeforeValidator(_by_slice)]
     actors: Count
     events: list[str]
@@ -260,6 +263,10 @@ class NotesRecord(TypedDict, total=False):
     images: Count  # of verify, up to out
     problems: Counts
     rejects: dict[str, str]
+    reasons: Counts  # of scan: rejects by reason
+    damaged: dict[str, str]  # of merges: slices that cannot be read; of checks: parts
+    refused: str
+    replaced: list[FileName]  # of merges: the parts that were merged
     verified_at: float
     thresholds: str
     captions: Count
@@ -267,6 +274,5 @@ class NotesRecord(TypedDict, total=False):
     rows: Count  # of curate --apply
     kept: Count
     removed: Count
-    refused: str
     names_refused: Count
     first_refused: str

@@ -19,6 +19,8 @@ class Progress:
     ``captions_done``: in committed slices; ``running``: captions computed so far, by running slice.
 
     ``started``: when the first actor of this driver had loaded its model, 0 before.
+    ``rejects``: captions of committed slices that were rejected, by reason. Slices scored again
+    count again, and those that a killed driver committed last may be missing.
     ``events``: the last ``REMEMBERED`` lines on failures and resumptions, including those of
     earlier drivers of the run. ``out_of_service``: devices and nodes that this driver does not use
     any more, and why.
@@ -34,6 +36,7 @@ class Progress:
     actors: int = 0
     started: float = 0.0
     updated: float = 0.0
+    rejects: dict[str, int] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
     out_of_service: tuple[str, ...] = ()
 
@@ -72,12 +75,17 @@ class Progress:
 @dataclass
 class PlanningProgress:
     """Items of a stage of planning: ``start`` (of Ray), ``read`` (units of input files), ``apart``
-    (input files of failed units), ``group`` (ranges of caption ids)."""
+    (input files of failed units), ``group`` (ranges of caption ids); or of finishing: ``merge``
+    (groups of parts), ``check`` (groups of parts), ``remove`` (groups of merged parts)."""
 
     stage: str
     items: int
     done: int = 0
     actors: int = 0
+
+    @property
+    def phase(self) -> str:
+        return "finishing" if self.stage in ("merge", "check", "remove") else "planning"
 
 
 # Called with the progress of a scan, at least every second.
@@ -94,8 +102,3 @@ def read_progress(run: Run) -> dict[str, Any]:
 def events_in(state: dict[str, Any]) -> list[str]:
     """Return the events in progress.json; versions before 0.2 called them ``happened``."""
     return state.get("events", state.get("happened", []))
-
-
-def earlier_events(run: Run) -> list[str]:
-    """Return the events that earlier drivers of a run noted. Raises DamagedFile."""
-    return events_in(read_progress(run))

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import pydantic
@@ -20,6 +20,7 @@ from scanner.run.json_files import (
     SkippedRecord,
     checked_as,
 )
+from scanner.run.slices import Slices, to_columns
 from scanner.storage import Skipped, Store
 
 Record = TypeVar("Record")
@@ -60,22 +61,6 @@ class Fields(dict[str, Any]):
 
 
 @dataclass(frozen=True)
-class Slice:
-    """A row group of a captions file, or a range of caption ids in it: the unit of work.
-
-    first, last: its lowest and highest caption id. row_group: its index in the file; None in runs
-    of version 0.1, whose slices are all rows of the file with ids from first to last.
-    """
-
-    id: Id
-    file: FileName
-    first: str
-    last: str
-    rows: Count
-    row_group: Count | None = None
-
-
-@dataclass(frozen=True)
 class Plan:
     """The frozen input files, tables and slices of a run.
 
@@ -90,7 +75,7 @@ class Plan:
     samples: tuple[FileName, ...]
     captions: tuple[FileName, ...]
     rejects: tuple[FileName, ...]
-    slices: tuple[Slice, ...]
+    slices: Slices
     counts: Annotated[dict[str, int], checked_as(PlanCounts)]
     columns: Annotated[dict[str, Any], checked_as(dict[str, ColumnsRecord])]
     skipped: Annotated[dict[str, Any], checked_as(dict[str, SkippedRecord])] = field(
@@ -120,8 +105,12 @@ class Plan:
         )
 
     def to_json(self) -> bytes:
-        """Return the plan's file: a list of one generation."""
-        return encode({"generations": [asdict(self)]})
+        """Return the plan's file: a list of one generation, with one line per field."""
+        record = {item.name: getattr(self, item.name) for item in fields(self)}
+        record["slices"] = to_columns(self.slices)
+        compact = functools.partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
+        lines = ",\n".join(f"{compact(name)}: {compact(one)}" for name, one in record.items())
+        return f'{{"generations": [{{\n{lines}\n}}]}}\n'.encode()
 
     @classmethod
     def from_json(cls, name: str, data: bytes) -> "Plan":
@@ -137,13 +126,17 @@ class _PlanFile:
 
 @dataclass(frozen=True)
 class Part:
-    """One Parquet file of a commit; ``kind``: its folder and table."""
+    """One Parquet file of a commit; ``kind``: its folder and table.
+
+    ``etag``: the store's checksum when it was written (:class:`~scanner.storage.Stored`).
+    """
 
     kind: str
     path: FileName
     rows: Count
     sha256: str
     bytes: Count = 0
+    etag: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,6 +161,9 @@ class Commit:
 
     def rows(self, kind: str) -> int:
         return sum(part.rows for part in self.parts if part.kind == kind)
+
+    def paths(self, kind: str) -> list[str]:
+        return [part.path for part in self.parts if part.kind == kind]
 
     def to_json(self) -> bytes:
         return encode(asdict(self))

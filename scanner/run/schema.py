@@ -92,8 +92,8 @@ def write_part(
     )
     data = sink.getvalue().to_pybytes()
     path = f"{kind}/{name}.parquet"
-    store.write(path, data)
-    return Part(kind, path, table.num_rows, hashlib.sha256(data).hexdigest(), len(data))
+    etag = store.write(path, data)
+    return Part(kind, path, table.num_rows, hashlib.sha256(data).hexdigest(), len(data), etag)
 
 
 def _repeating(schema: pa.Schema) -> list[str]:

@@ -2,67 +2,110 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from scanner.run.commits import READERS
-from scanner.run.directory import Run, planning_folder
+from scanner.run.directory import Run, is_complete, planning_folder
 from scanner.run.json_files import PlanningRecord, QuarantineRecord
 from scanner.run.progress import events_in, read_progress
-from scanner.run.records import Plan, read_json
-from scanner.storage import Store
+from scanner.run.records import read_json
+from scanner.run.rejects import count_reasons
+from scanner.run.summary import PlanSummary, joined_skipped
+
+
+@dataclass(frozen=True)
+class _Committed:
+    """What the committed slices hold; see :func:`status` for ``is_estimated``.
+
+    ``ids``: the committed slices; ``stuck``: quarantined ones that are not committed.
+    """
+
+    slices: int
+    scored: int
+    rejected: int
+    rejects: dict[str, int]
+    is_estimated: bool = False
+    ids: frozenset[str] = frozenset()
+    stuck: tuple[str, ...] = ()
 
 
 def status(run: Run) -> dict[str, Any]:
-    """Return what ``memscan status --json`` prints, from the plan, commits and manifest.
+    """Return what ``memscan status --json`` prints, from a listing of the commits and a few small
+    files; reads no commit.
 
-    Only speed, time left and running slices are from progress.json, which may be out of date.
+    A sealed run's counts are those of its manifest. Before, the committed slices and their captions
+    are exact; which of these captions were rejected is from progress.json, and ``estimated`` says
+    whether it lags behind. Speed, time left and running slices are from progress.json too.
     """
-    plans, manifest, record = run.plans(), run.manifest(), run.record() or {}
-    plan = Plan.joined(plans) if plans else None
-    commits = run.commits.all()
-    state = read_progress(run)
-    quarantined = [name for name in run.store.names("quarantine") if name.endswith(".json")]
-    finished = {commit.slice for commit in commits}
-    stuck = {name.split("/")[1].removesuffix(".json") for name in quarantined} - finished
-    rejects = list(plan.rejects) if plan else []
-    rejects += [p.path for c in commits for p in c.parts if p.kind == "rejects"]
-    scored = sum(commit.rows("scores") for commit in commits)
-    rejected = sum(commit.rows("rejects") for commit in commits)
-    planned = plan.counts["captions"] if plan else 0
+    manifest, record, state = run.manifest(), run.record() or {}, read_progress(run)
+    plans = run.summaries()
+    counts: Counter[str] = sum((Counter(plan.counts) for plan in plans), Counter())
+    if manifest is not None and is_complete(manifest, plans):
+        committed = _of_manifest(run, plans, manifest)
+    else:
+        committed = _of_listing(run, plans, state)
+    stuck = committed.stuck
     rate = state.get("captions_per_second", 0.0)
     stale = time.time() - state.get("updated", 0.0) > 30 or manifest is not None
     running = {} if stale else state.get("running", {})
-    computed = sum(count for name, count in running.items() if name not in finished)
-    left = max(0, planned - scored - rejected - computed)
+    computed = sum(count for name, count in running.items() if name not in committed.ids)
+    left = max(0, counts["captions"] - committed.scored - committed.rejected - computed)
     return {
         "slices": {
-            "planned": len(plan.slices) if plan else 0,
-            "committed": len(commits),
+            "planned": sum(plan.slices for plan in plans),
+            "committed": committed.slices,
             "running": len(running),
             "quarantined": len(stuck),
         },
-        "captions": planned,
-        "samples": plan.counts["samples"] if plan else 0,
-        "reference_samples": plan.counts.get("reference_samples", 0) if plan else 0,
+        "captions": counts["captions"],
+        "samples": counts["samples"],
+        "reference_samples": counts["reference_samples"],
         "limit": record.get("inputs", {}).get("limit"),
-        "skipped": plan.skipped if plan else record.get("skipped", {}),
-        "scored": scored,
+        "skipped": joined_skipped(plans) if plans else record.get("skipped", {}),
+        "scored": committed.scored,
         "captions_running": computed,
-        "rejects": count_reasons(run.store, rejects),
+        "rejects": committed.rejects,
+        "estimated": committed.is_estimated,
         "captions_per_second": rate,
-        "eta_seconds": 0.0 if manifest else _eta(plan is not None, left, 0.0 if stale else rate),
+        "eta_seconds": 0.0 if manifest else _eta(bool(plans), left, 0.0 if stale else rate),
         "sealed": manifest is not None,
         "actors": 0 if stale else state.get("actors", 0),
-        "quarantined": {name: _reason(run, name) for name in sorted(stuck)},
+        "quarantined": {name: _reason(run, name) for name in stuck},
         "out_of_service": [] if stale else list(state.get("out_of_service", [])),
         "events": events_in(state),
         "planning": _planning(run, len(plans)),
     }
+
+
+def _of_manifest(run: Run, plans: Sequence[PlanSummary], manifest: dict[str, Any]) -> _Committed:
+    counts = manifest["counts"]
+    reasons = manifest.get("reject_reasons")
+    if reasons is None:  # sealed by an earlier version
+        reasons = count_reasons(run.store, manifest["rejects"])
+    slices = sum(plan.slices for plan in plans)
+    return _Committed(slices, counts["scored"], counts["scan_rejects"], reasons)
+
+
+def _of_listing(run: Run, plans: Sequence[PlanSummary], state: dict[str, Any]) -> _Committed:
+    ids = frozenset(run.commits.done())
+    found = [plan.committed(ids) for plan in plans]
+    captions = sum(captions for _, captions in found)
+    rejects = Counter(state.get("rejects", {}))
+    rejected = min(rejects.total(), captions)
+    for plan in plans:
+        rejects.update(plan.reasons)
+    names = [name for name in run.store.names("quarantine") if name.endswith(".json")]
+    stuck = {name.split("/")[1].removesuffix(".json") for name in names} - ids
+    return _Committed(
+        slices=len(ids),
+        scored=captions - rejected,
+        rejected=rejected,
+        rejects=dict(rejects.most_common()),
+        is_estimated=bool(ids) and state.get("committed") != len(ids),
+        ids=ids,
+        stuck=tuple(sorted(stuck)),
+    )
 
 
 def _planning(run: Run, generation: int) -> dict[str, int | None] | None:
@@ -88,23 +131,3 @@ def _eta(planned: bool, left: int, rate: float) -> float | None:
 
 def _reason(run: Run, slice_id: str) -> str:
     return read_json(run.store, f"quarantine/{slice_id}.json", QuarantineRecord)["reason"]
-
-
-def count_reasons(store: Store, rejects: Iterable[str]) -> dict[str, int]:
-    """Count the rejects in these files by reason, most frequent first.
-
-    A file that could not be read counts as one reject.
-    """
-
-    def count(name: str) -> list[dict[str, Any]]:
-        with store.open(name) as file:
-            reasons = pc.value_counts(pq.read_table(file, columns=["reason"])["reason"])
-        return reasons.to_pylist()
-
-    counts: Counter[str] = Counter()
-    # In parallel: many small files, in a store with high latency.
-    with ThreadPoolExecutor(READERS) as threads:
-        for reasons in threads.map(count, rejects):
-            for item in reasons:
-                counts[item["values"].split(":")[0]] += item["counts"]
-    return dict(counts.most_common())

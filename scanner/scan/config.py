@@ -72,8 +72,8 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     """Add input files to a run: skips files that it has already read, and scores only captions that
     it does not have yet. New files may name their caption, key and image columns differently."""
     repair: bool = False
-    """Read every part of a finished run again, and rescore the slices whose parts are damaged or
-    missing (an unfinished run is always checked before it is sealed)."""
+    """Read every part of a run again, and rescore the slices whose parts are damaged or missing
+    (without it, a run is checked by file size and the store's checksums before it is sealed)."""
     max_reject_fraction: float = 0.05
     """Exit with status 3 if more than this share of the rows was rejected."""
     accept_rejects: bool = False

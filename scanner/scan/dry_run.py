@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 
 from scanner.models.loading import choose_device
-from scanner.run.status import count_reasons
+from scanner.run.rejects import count_reasons
 from scanner.scan.opening import OpenScan, refuse_other_weights
 from scanner.scan.preparation import prepare
 from scanner.scan.scan import plan_scan

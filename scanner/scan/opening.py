@@ -16,7 +16,8 @@ from scanner.errors import UserError
 from scanner.models.spec import DEFAULT_MODEL, ModelSpec
 from scanner.run import Plan, Run
 from scanner.run.directory import recorded_roots
-from scanner.run.status import count_reasons
+from scanner.run.rejects import count_reasons
+from scanner.run.summary import joined_skipped
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import Inputs, choose_inputs
 from scanner.storage import Skipped, Store, full_url
@@ -151,9 +152,10 @@ def result_of(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanRes
                 f"{number:,} of {total:,} {noun} were rejected; reasons: "
                 f'memscan sql {config.out} "SELECT reason, count(*) FROM rejects GROUP BY ALL"'
             )
-    rejects = count_reasons(run.store, manifest["rejects"])
-    plan = run.plan()
-    skipped = plan.skipped if plan else {}
+    rejects = manifest.get("reject_reasons")
+    if rejects is None:  # sealed by an earlier version
+        rejects = count_reasons(run.store, manifest["rejects"])
+    skipped = joined_skipped(run.summaries())
     return ScanResult(config.out, manifest, rejects, skipped, tuple(complaints))
 
 

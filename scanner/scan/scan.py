@@ -1,31 +1,16 @@
 """Run a scan from its options to a sealed run: plan, score, seal."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from scanner.cluster import (
-    Committed,
-    Event,
-    Execution,
-    InProcess,
-    Item,
-    Notice,
-    Outcome,
-    Quarantined,
-    Requeued,
-    Started,
-    Tick,
-    Work,
-    check_ray,
-    execute,
-    may_run_in_process,
-)
+from scanner.cluster import check_ray, may_run_in_process
 from scanner.errors import UserError
-from scanner.run import Commits, Plan
+from scanner.run import Plan
 from scanner.run.directory import planning_folder
-from scanner.run.progress import PlanningProgress, Watch
+from scanner.run.progress import Watch
 from scanner.scan.config import ScanConfig
+from scanner.scan.finishing import remove_merged
 from scanner.scan.opening import (
     OpenScan,
     ScanResult,
@@ -36,15 +21,15 @@ from scanner.scan.opening import (
 )
 from scanner.scan.plan.from_run import plan_from_run
 from scanner.scan.plan.inputs import Input, Inputs, choose_inputs
-from scanner.scan.plan.make_plan import APART, ONE_CORE, Execute, execute_here, make_plan
+from scanner.scan.plan.make_plan import Execute, execute_here, make_plan
 from scanner.scan.preparation import PreparedScan, prepare
 from scanner.scan.score_plan import score_plan
+from scanner.scan.stages import POOL_FROM, planning_executor
 from scanner.storage import Store, skipped_lines
 
 log = logging.getLogger("memscan.scan")
 
 SHOWN = 5
-POOL_FROM = 4
 
 
 def scan(config: ScanConfig, progress: Watch) -> ScanResult:
@@ -84,8 +69,11 @@ def run_scan(opened: OpenScan, progress: Watch, pool_from: int = POOL_FROM) -> S
         plans.append(run.adopt(plan, len(plans)))
         # Another driver, or an earlier call, may have planned other files.
         inputs = choose_inputs(config, plans) if config.extend else Inputs()
-    score_plan(prepared, run, Plan.joined(plans), progress)
-    manifest = run.seal()
+    for number, plan in enumerate(plans):
+        run.summarize(plan, number)
+    layout = score_plan(prepared, run, Plan.joined(plans), progress)
+    manifest = run.seal(layout)
+    remove_merged(run, manifest, config.address, progress)
     for number in range(len(plans)):
         run.store.remove_folder(f"{planning_folder(number)}/spellings")
     return result_of(run, manifest, config)
@@ -151,56 +139,6 @@ def log_notes(plan: Plan) -> None:
         log.info(f"{url}: {number:,} {note}")
     if len(notes) > SHOWN:
         log.info(f"… and {len(notes) - SHOWN} more notes, see plan.json")
-
-
-def planning_executor(address: str | None, progress: Watch, pool_from: int = POOL_FROM) -> Execute:
-    """Return a function that runs the items of planning: in this process, or from ``pool_from``
-    items in a pool with all cores.
-
-    Items of failed units always run in the pool, since they may end their process.
-    """
-
-    def run(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
-        stage = commits.folder.rsplit("/", 1)[1]
-        is_small = stage != APART
-        in_process = InProcess[Item](lambda left: is_small and len(left) < pool_from)
-        return execute(
-            commits,
-            items,
-            make_work,
-            ONE_CORE,
-            address=address,
-            in_process=in_process,
-            execution=Execution(in_flight=1),
-            on_event=_PlanningEvents(PlanningProgress(stage, len(items)), progress),
-        )
-
-    return run
-
-
-class _PlanningEvents:
-    """Writes the events of planning to the log, and calls ``progress``."""
-
-    def __init__(self, state: PlanningProgress, progress: Watch) -> None:
-        self.state, self.progress = state, progress
-
-    def __call__(self, event: Event[Item]) -> None:
-        if isinstance(event, Started):
-            self.state.done = self.state.items - len(event.items)
-            self.progress(self.state)
-            if event.items and not event.in_process:
-                self.progress(PlanningProgress("start", 0))
-            return
-        if isinstance(event, Tick):
-            self.state.actors = event.actors
-        elif isinstance(event, Committed):
-            self.state.done += 1
-        elif isinstance(event, Notice):
-            log.info(f"planning: {event.message}")
-        elif isinstance(event, Requeued | Quarantined):
-            fields = {"slice": event.item.id, **event.location.fields()}
-            log.warning(f"planning: {event.item.id} {event.reason}", extra=fields)
-        self.progress(self.state)
 
 
 def _choice(item: Input) -> str:

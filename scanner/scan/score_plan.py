@@ -1,7 +1,10 @@
-"""Score the slices of a plan until all are committed and no part is damaged."""
+"""Score the slices of a plan until all are committed, their small parts merged, none damaged."""
 
 import logging
 import time
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 from scanner.cluster import (
     Committed,
@@ -16,8 +19,10 @@ from scanner.cluster import (
 )
 from scanner.errors import UserError
 from scanner.run import Plan, Run, Slice
-from scanner.run.progress import Progress, Watch, earlier_events
+from scanner.run.compaction import DEFAULT_SIZES, GroupSizes, Layout
+from scanner.run.progress import Progress, Watch, events_in, read_progress
 from scanner.run.records import DamagedFile, encode
+from scanner.scan.finishing import merge_and_check
 from scanner.scan.preparation import PreparedScan
 
 log = logging.getLogger("memscan.scan")
@@ -32,23 +37,26 @@ def score_plan(
     plan: Plan,
     progress: Watch,
     execution: Execution | None = None,
-) -> None:
-    """Score the slices that are not committed, then those with damaged parts.
+    sizes: GroupSizes = DEFAULT_SIZES,
+) -> Layout:
+    """Score the slices that are not committed, merge small parts, and score slices with damaged
+    parts again; return where the results are.
 
-    Raises UserError if parts are still damaged after the repairs.
+    ``sizes``: which parts are merged. With ``--repair``, all parts are read. Raises UserError if
+    parts are still damaged after the repairs.
     """
-    commits = run.commits
+    commits, config = run.commits, prepared.config
     scoring = _ScoringEvents(run, plan, progress)
     items, generations = plan.slices, dict[str, int]()
     slices = {item.id: item for item in plan.slices}
-    for _ in range(REPAIRS):
+    for attempt in range(REPAIRS):
         try:
             execute(
                 commits,
                 items,
                 prepared.work(run.store),
                 prepared.resources,
-                address=prepared.config.address,
+                address=config.address,
                 in_process=prepared.in_process(run.store),
                 generations=generations,
                 execution=execution or Execution(),
@@ -58,14 +66,15 @@ def score_plan(
             scoring.state.stop(run)
             raise
         scoring.finish()
-        damaged, done = run.damaged(), commits.done()
-        generations = {name: done[name] + 1 for name in damaged if name in slices}
+        reads_all = config.repair and not attempt
+        checked = merge_and_check(run, plan, config.address, progress, sizes, reads_all)
+        damaged = checked.damaged
+        if not damaged:
+            return checked.layout
+        scoring.record_damage(damaged)
+        done = commits.done()
+        generations = {name: done.get(name, -1) + 1 for name in damaged if name in slices}
         items = tuple(slices[name] for name in generations)
-        for name, problem in damaged.items():
-            line = f"scoring slice {name} again: {problem}"
-            scoring.record(line, logging.WARNING, slice=name)
-        if not items:
-            return
     raise UserError(
         f"{run.store.url}: damaged again after {REPAIRS - 1} repairs: "
         f"{next(iter(damaged.values()))}; check the store"
@@ -77,8 +86,13 @@ class _ScoringEvents:
 
     def __init__(self, run: Run, plan: Plan, progress: Watch) -> None:
         self.run, self.progress = run, progress
-        events = _earlier_events(run)
-        self.state = Progress(len(plan.slices), plan.counts["captions"], events=events)
+        earlier = _earlier_progress(run)
+        self.state = Progress(
+            len(plan.slices),
+            plan.counts["captions"],
+            rejects=earlier.get("rejects", {}),
+            events=events_in(earlier),
+        )
         self._saved_at = 0.0
         self._is_repairing = self._has_scored = False
 
@@ -104,6 +118,14 @@ class _ScoringEvents:
         """Log a line, and add it to the events that ``memscan status`` shows."""
         log.log(level, line, extra={"run": self.run.store.url, **fields})
         self.state.remember(line)
+
+    def record_damage(self, damaged: dict[str, str]) -> None:
+        """Record the slices to score again, and why; those of one merged part in one line."""
+        for problem, pairs in groupby(sorted(damaged.items(), key=itemgetter(1)), itemgetter(1)):
+            first, *others = [name for name, _ in pairs]
+            more = f" and {len(others)} more" if others else ""
+            line = f"scoring slice {first}{more} again: {problem}"
+            self.record(line, logging.WARNING, slice=first)
 
     def _start(self, event: Started[Slice]) -> None:
         """Count the committed slices; before repairs, subtract the damaged ones."""
@@ -135,6 +157,8 @@ class _ScoringEvents:
             state.committed += 1
             state.captions_done += event.item.rows
             state.running.pop(event.item.id, None)
+            for reason, number in event.commit.notes.get("reasons", {}).items():
+                state.rejects[reason] = state.rejects.get(reason, 0) + number
         elif isinstance(event, Notice):
             self.record(event.message)
         elif isinstance(event, Requeued):
@@ -156,11 +180,11 @@ class _ScoringEvents:
             self.run.store.write(f"quarantine/{item.id}.json", encode(record))
 
 
-def _earlier_events(run: Run) -> list[str]:
-    """Return the events of earlier drivers; if progress.json is damaged, start a new one."""
+def _earlier_progress(run: Run) -> dict[str, Any]:
+    """Return what earlier drivers left; if progress.json is damaged, start a new one."""
     try:
-        return earlier_events(run)
+        return read_progress(run)
     except DamagedFile as error:
         log.warning(f"starting a new progress.json: {error}")
         run.store.remove("progress.json")
-        return []
+        return {}

@@ -17,6 +17,7 @@ from scanner.models.gpu_share import keep_to_share
 from scanner.run import Output, Slice
 from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json
+from scanner.run.rejects import reasons_in
 from scanner.run.schema import rejects_table
 from scanner.scoring import Scorer, ScoringSpec
 from scanner.scoring.scorer import ReadCaptions
@@ -109,8 +110,13 @@ class SliceScorer:
             self.store.create(self.size_file, encode({"batch_size": self.scorer.batch_size}))
         ids = [read.ids[row] for row in bad]
         rejects = rejects_table("scan", list(bad.values()), caption_id=ids)
-        notes = {**self.environment, "batch_size": self.scorer.batch_size}
-        return Result([Output("scores", scores), Output("rejects", rejects)], notes)
+        outputs = [Output("scores", scores), Output("rejects", rejects)]
+        notes = {
+            **self.environment,
+            "batch_size": self.scorer.batch_size,
+            "reasons": reasons_in(rejects["reason"]),
+        }
+        return Result(outputs, notes)
 
 
 def _device_name(device: str, threads: int) -> str:

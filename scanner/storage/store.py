@@ -13,6 +13,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +27,18 @@ RACERS = 16
 REMOVERS = 16
 CONFLICT_RETRIES = 8
 UNFINISHED_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file of a listing: its size in bytes, and the store's checksum (S3: the ETag; disk: "").
+
+    An ETag is opaque, since encryption and copies change it: equal ones mean equal content, others
+    mean nothing.
+    """
+
+    size: int
+    etag: str = ""
 
 
 @dataclass
@@ -80,11 +93,11 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted names of a folder's files ("" for the top); [] without a folder."""
-        return list(self.sizes(folder))
+        return list(self.files(folder))
 
     @attaches_store_url
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Return the bytes of each file in a folder by name, sorted, with one listing.
+    def files(self, folder: str) -> dict[str, Stored]:
+        """Return the files in a folder by name, sorted, from one listing.
 
         Returns {} without a folder. Omits unfinished files, also those of killed writers.
         """
@@ -93,15 +106,15 @@ class Store:
             entries = self._fs.ls(top, detail=True)
         except FileNotFoundError:
             return {}
-        sizes = {
-            entry["name"].rsplit("/", 1)[1]: entry["size"]
+        files = {
+            entry["name"].rsplit("/", 1)[1]: Stored(entry["size"], entry.get("ETag", ""))
             for entry in entries
             # S3 consoles mark a folder with an empty object of its name.
             if entry["type"] == "file" and entry["name"].rstrip("/") != top
         }
         return {
-            f"{folder}/{name}" if folder else name: size
-            for name, size in sorted(sizes.items())
+            f"{folder}/{name}" if folder else name: file
+            for name, file in sorted(files.items(), key=itemgetter(0))
             if not name.startswith(".")
         }
 
@@ -124,14 +137,18 @@ class Store:
         return self._fs.open(self._path(name), mode, **options)
 
     @attaches_store_url
-    def write(self, name: str, data: bytes) -> None:
-        """Write or replace a file atomically: readers see the old or the new version."""
+    def write(self, name: str, data: bytes) -> str:
+        """Write or replace a file atomically: readers see the old or the new version.
+
+        Returns the store's checksum as listings show it (:class:`Stored`), "" if unknown.
+        """
         path = self._path(name)
         if is_local(self._fs):
             with temporary_file(path, lambda file: file.write(data)) as temporary:
                 temporary.replace(path)
-        else:
-            self._fs.pipe_file(path, data)
+            return ""
+        response = self._fs.pipe_file(path, data)
+        return response.get("ETag", "") if isinstance(response, dict) else ""
 
     @attaches_store_url
     def create(self, name: str, data: bytes) -> bool:

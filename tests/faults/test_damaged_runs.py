@@ -9,6 +9,7 @@ from jobs.scan import main as scan_command
 from jobs.status import main as status_command
 from scanner.run import Run
 from tests.memscan import memscan
+from tests.run.planned import damage
 from tests.whole_scans import SCAN, assert_nothing_lost, scores
 
 
@@ -20,22 +21,17 @@ def _copy(undisturbed: str, data: Path, tmp_path: Path) -> tuple[Path, tuple[str
 
 
 def test_damaged_and_missing_parts_and_commits_are_scored_again(
-    undisturbed: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    undisturbed: str, data: Path, tmp_path: Path
 ) -> None:
     out, command = _copy(undisturbed, data, tmp_path)
     commits = Run.existing(str(out)).commits.all()
     flipped, missing = (out / commit.parts[0].path for commit in commits[:2])
-    content = bytearray(flipped.read_bytes())
-    content[len(content) // 2] ^= 1
-    flipped.write_bytes(content)
+    damage(flipped)
     missing.unlink()
     cut = out / commits[2].name
     cut.write_bytes(cut.read_bytes()[:100])
 
-    assert status_command([str(out)]) == 1
-    refused = capsys.readouterr().err
-    assert f"{cut} is damaged" in refused
-    assert "--repair" in refused
+    assert status_command([str(out)]) == 0  # reads the manifest, not the commits
     memscan(*command, "--repair")
     told = assert_nothing_lost(str(out), scores(undisturbed))
     events = "\n".join(told["events"])
@@ -63,3 +59,20 @@ def test_files_that_errors_say_to_remove_are_made_again(
     assert [path.name for path in removed] == ["run.json", "plan.json"]
     assert_nothing_lost(str(out), scores(undisturbed))
     assert set((out / "scores").iterdir()) == parts
+
+
+def test_many_small_parts_are_merged_and_repaired(
+    undisturbed: str, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = (*SCAN, "--captions", str(data), "--out", str(out), "--slice-captions", "5")
+    memscan(*command)
+    assert_nothing_lost(str(out), scores(undisturbed))
+    merged = list((out / "compacted/scores").iterdir())
+    assert len(list((out / "commits").iterdir())) == 80
+    assert len(merged) == 1
+    assert list((out / "scores").iterdir()) == []
+    damage(merged[0])
+    told = memscan(*command, "--repair")
+    assert "scoring slice 000000 and 79 more again: compacted/scores/000000-000079" in told.stderr
+    assert_nothing_lost(str(out), scores(undisturbed))

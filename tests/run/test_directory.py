@@ -163,20 +163,6 @@ def test_a_directory_without_a_run_is_a_clear_error(tmp_path: Path) -> None:
         Run.existing(str(tmp_path))
 
 
-def test_a_damaged_and_a_missing_part_are_found(run: Run) -> None:
-    run.adopt(PLAN)
-    first, second = _commit(run, "000000", 2), _commit(run, "000001", 1)
-    assert run.damaged() == {}
-    path = Path(run.store.url, first.parts[0].path)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    Path(run.store.url, second.parts[0].path).unlink()
-    problems = run.damaged()
-    assert "is damaged" in problems["000000"]
-    assert "is missing" in problems["000001"]
-
-
 def test_extending_joins_plans_and_reopens_the_run(run: Run) -> None:
     run.adopt(PLAN)
     _commit(run, "000000", 2)
@@ -211,9 +197,9 @@ def test_a_new_generation_repairs_a_damaged_commit(
     run.adopt(PLAN)
     good, _ = _commit(run, "000000", 2), _commit(run, "000001", 1)
     Path(run.store.url, "commits/000001.0.json").write_bytes(b"")
-    assert list(run.damaged()) == ["000001"]
+    assert list(run.results(run.layout(PLAN)).damaged) == ["000001"]
     better = run.commits.commit("000001", [Output("scores", pa.table({"x": [1]}))], generation=1)
-    assert run.damaged() == {}
+    assert run.results(run.layout(PLAN)).damaged == {}
     assert run.commits.all() == [good, better]
 
 

@@ -37,7 +37,7 @@ CHANGES: tuple[tuple[str, str, tuple, Any], ...] = (
     ("report", "run.json", ("model", "name"), "http://127.0.0.1:9/x"),
     ("report", "run.json", ("model", "name"), "y" * 200_000),
     ("report", "run.json", ("asked",), {"model_config": None}),
-    ("curate", "plan.json", ("generations", 0, "slices", 0, "rows"), -1),
+    ("curate", "plan.json", ("generations", 0, "slices", "rows", 0), -1),
     ("curate", "plan.json", ("generations", 0, "counts"), {"captions": 10**30}),
     ("curate", "plan.json", ("generations", 0, "inputs", 0, "url"), "a\0\x1b[31m\nb"),
     ("report", "manifest-0001.json", ("counts",), {}),

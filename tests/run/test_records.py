@@ -124,7 +124,7 @@ def test_a_file_over_the_limit_is_refused(sealed: Path) -> None:
         ("manifest-0001.json", ("scores", 0, "path")),
         ("manifest-0001.json", ("samples", 0)),
         ("plan.json", ("generations", 0, "captions", 0)),
-        ("plan.json", ("generations", 0, "slices", 0, "file")),
+        ("plan.json", ("generations", 0, "slices", "files", 0)),
         ("commits/000000.0.json", ("parts", 0, "path")),
     ],
 )

@@ -23,7 +23,7 @@ def test_a_store_refuses_names_that_leave_it(name: str, url: str, tmp_path: Path
         lambda: store.read(name),
         lambda: store.open(name),
         lambda: store.exists(name),
-        lambda: store.sizes(name),
+        lambda: store.files(name),
         lambda: store.location(name),
         lambda: store.write(name, b"x"),
         lambda: store.create(name, b"x"),

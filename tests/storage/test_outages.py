@@ -55,7 +55,7 @@ def test_every_operation_waits_for_a_killed_server_to_come_back(
     late: dict[str, object] = {}
     calls = {
         "exists": lambda: store.exists("old"),
-        "sizes": lambda: store.sizes(""),
+        "files": lambda: store.files(""),
         "names": lambda: store.names("nothing"),
         "read": lambda: store.read("old"),
         "read of an opened file": lambda: opened.read(),
@@ -87,7 +87,8 @@ def test_every_operation_waits_for_a_killed_server_to_come_back(
     assert late["open"] == late["open_input"] == b"abc"
     assert late["create"] is True
     assert late["listing"] == ["s3://bucket/run/old"]
-    assert store.sizes("") == {"new": 1, "old": 3000, "part": 4}
+    sizes = {name: file.size for name, file in store.files("").items()}
+    assert sizes == {"new": 1, "old": 3000, "part": 4}
 
 
 def test_retries_end_with_the_original_error_marked_as_outage(

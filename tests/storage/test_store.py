@@ -104,8 +104,19 @@ def test_sizes_are_those_of_the_files_in_a_folder(store: Store) -> None:
     store.write("scores/a", b"1")
     store.write("scores/sub/c", b"333")
     store.write("scores/.a.0123", b"left by a killed writer")
-    assert store.sizes("scores") == {"scores/a": 1, "scores/b": 2}
-    assert store.sizes("nothing") == {}
+    assert _sizes(store, "scores") == {"scores/a": 1, "scores/b": 2}
+    assert store.files("nothing") == {}
+
+
+def _sizes(store: Store, folder: str) -> dict[str, int]:
+    return {name: file.size for name, file in store.files(folder).items()}
+
+
+def test_a_write_returns_the_checksum_that_listings_show(store: Store) -> None:
+    first = store.write("scores/a", b"1")
+    assert store.files("scores")["scores/a"].etag == first
+    assert bool(first) == store.is_remote
+    assert store.write("scores/a", b"2") != first or not store.is_remote
 
 
 @pytest.mark.slow
@@ -114,7 +125,7 @@ def test_a_removed_folder_takes_all_of_its_files_and_no_others(store: Store) -> 
         store.write(name, b"1")
     store.remove_folder("a")
     store.remove_folder("a")
-    assert store.sizes("") == {"ab": 1}
+    assert _sizes(store, "") == {"ab": 1}
     assert not store.exists("a/sub/y")
     assert store.exists("b/z")
     with pytest.raises(ValueError, match="needs a folder"):
@@ -144,7 +155,7 @@ def test_an_upload_is_complete_and_files_open_read_only(store: Store, tmp_path: 
     (tmp_path / "local").write_bytes(b"part")
     store.upload(tmp_path / "local", "scores/part")
     assert store.read("scores/part") == b"part"
-    assert store.sizes("scores") == {"scores/part": 4}
+    assert _sizes(store, "scores") == {"scores/part": 4}
     with pytest.raises(ValueError, match="read-only"):
         store.open("scores/part", "wb")
 

@@ -1,0 +1,1 @@
+"""A simulation of the driver at the full size."""

@@ -1,0 +1,156 @@
+"""A store that counts requests, with the commits of millions of slices made up as they are read."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scanner.run import Commit, Slice
+from scanner.run.compaction import KINDS, GroupSizes
+from scanner.run.records import Part
+from scanner.scan.plan.grouping import ROW_GROUPS_PER_PART
+from scanner.scan.plan.sizes import PlanSizes
+from scanner.storage import Store
+
+# What S3 returns per listing request, and per file of a listing.
+PAGE = 1000
+BYTES_PER_CAPTION = 411
+
+
+@dataclass(frozen=True)
+class Size:
+    """A simulated run: its captions, captions per slice, and how many of its slices are committed
+    and merged."""
+
+    captions: int
+    slice_captions: int
+    committed: float = 1.0
+    is_merged: bool = False
+
+    def slices(self) -> Iterator[Slice]:
+        """Yield the slices of the plan; captions ids are evenly spaced."""
+        step = (1 << 128) // (self.captions + 1)
+        per_file = min(PlanSizes.range_rows, ROW_GROUPS_PER_PART * self.slice_captions)
+        number = 0
+        for start in range(0, self.captions, per_file):
+            end = min(start + per_file, self.captions)
+            file = f"captions/{start // per_file:06d}-0123456789ab-00.parquet"
+            for first in range(start, end, self.slice_captions):
+                last = min(first + self.slice_captions, end)
+                ids = f"{first * step:032x}", f"{last * step - 1:032x}"
+                yield Slice(f"{number:06d}", file, *ids, last - first)
+                number += 1
+
+    def groups(self) -> list[tuple[str, str, int, int]]:
+        """Return first id, last id, slices and captions of each merged group."""
+        groups: list[tuple[str, str, int, int]] = []
+        first, last, slices, captions = "", "", 0, 0
+        for item in self.slices():
+            if slices and captions >= GroupSizes.rows:
+                groups.append((first, last, slices, captions))
+                slices = captions = 0
+            first, last = (item.id if not slices else first), item.id
+            slices, captions = slices + 1, captions + item.rows
+        return [*groups, (first, last, slices, captions)]
+
+
+@dataclass
+class SimulatedFiles:
+    """The part of a filesystem that Store uses, as S3: files below ``folder`` are real, commits and
+    parts of the simulated run are not. ``requests``: those that S3 would have had."""
+
+    folder: Path
+    size: Size
+    protocol: str = "s3"
+    requests: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        slices = -(-self.size.captions // self.size.slice_captions)
+        self._committed = int(slices * self.size.committed)
+        groups = self.size.groups() if self.size.is_merged else []
+        self._groups = {f"{first}-{last}": (number, rows) for first, last, number, rows in groups}
+
+    def unstrip_protocol(self, path: str) -> str:
+        return f"s3://{path}"
+
+    def exists(self, path: str) -> bool:
+        self.requests["HEAD"] += 1
+        return (self.folder / path).exists()
+
+    def ls(self, path: str, detail: bool) -> list[dict[str, Any]]:
+        names = list(self._names(path))
+        self.requests["LIST"] += max(1, -(-len(names) // PAGE))
+        if not names:
+            raise FileNotFoundError(path)
+        return names
+
+    def cat_file(self, path: str, start: int = 0, end: int | None = None) -> bytes:
+        self.requests["GET"] += 1
+        folder, _, name = path.rpartition("/")
+        if folder.endswith("/compaction"):
+            return self._merged(name.split(".")[0]).to_json()
+        return (self.folder / path).read_bytes()[start:end]
+
+    def pipe_file(self, path: str, data: bytes, **_: Any) -> dict[str, Any]:
+        self.requests["PUT"] += 1
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).write_bytes(data)
+        return {"ETag": f'"{len(data)}"'}
+
+    def _names(self, path: str) -> Iterator[dict[str, Any]]:
+        _, _, folder = path.partition("/")
+        if folder == "commits":
+            for number in range(self._committed):
+                yield _entry(f"{path}/{number:06d}.0.json", 700)
+        elif folder == "compaction":
+            for name, (slices, _) in self._groups.items():
+                yield _entry(f"{path}/{name}.{slices}.json", 2_000)
+        elif folder == KINDS["scores"]:
+            for name, (_, rows) in self._groups.items():
+                part = _part(name, rows)
+                yield _entry(f"{path}/{part.path.rpartition('/')[2]}", part.bytes)
+        elif (self.folder / path).is_dir():
+            for found in (self.folder / path).iterdir():
+                if found.is_file():
+                    yield _entry(f"{path}/{found.name}", found.stat().st_size)
+
+    def _merged(self, name: str) -> Commit:
+        slices, rows = self._groups[name]
+        first = int(name.split("-")[0])
+        replaced = [f"scores/{first + n:06d}-0123456789ab-00.parquet" for n in range(slices)]
+        notes = {"replaced": replaced, "reasons": {}}
+        return Commit(name, slices, "0" * 32, "f", (_part(name, rows),), 1.0, notes)
+
+
+def _entry(path: str, size: int) -> dict[str, Any]:
+    """Return an entry of a listing, with the fields that s3fs keeps of it."""
+    return {
+        "Key": path,
+        "LastModified": f"2026-01-01T00:00:00+00:00 {len(path)}",
+        "ETag": f'"{size:032x}"',
+        "Size": size,
+        "StorageClass": "STANDARD",
+        "type": "file",
+        "size": size,
+        "name": path,
+    }
+
+
+def _part(name: str, rows: int) -> Part:
+    path = f"{KINDS['scores']}/{name}-0123456789ab-00.parquet"
+    return Part(KINDS["scores"], path, rows, "0" * 64, rows * BYTES_PER_CAPTION)
+
+
+class SimulatedStore(Store):
+    """A store on simulated files."""
+
+    def __init__(self, folder: Path, size: Size) -> None:
+        super().__init__("memory://run", single_writer=True)
+        self.url, self._root = "s3://bucket", "bucket"
+        self._fs = SimulatedFiles(folder, size)
+
+    @property
+    def requests(self) -> Counter[str]:
+        """Requests made so far, by kind."""
+        return self._fs.requests

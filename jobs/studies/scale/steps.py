@@ -1,0 +1,210 @@
+"""The steps of a simulated scan's driver, each measured in a process of its own."""
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.studies.scale.simulated import SimulatedStore, Size
+from scanner.cluster import Event, Result, Started, execute
+from scanner.query import open_run
+from scanner.run import Plan, Run
+from scanner.run.commits import READERS
+from scanner.run.progress import Progress
+from scanner.run.records import encode
+from scanner.run.schema import CAPTIONS, column, samples_schema, write_part
+from scanner.run.status import status
+from scanner.scan.finishing import merge_and_check
+from scanner.scan.plan.make_plan import ONE_CORE
+from scanner.scan.plan.sizes import PlanSizes
+from scanner.storage import Store
+
+# Assumed latencies of S3: pages of a listing follow each other, others run in parallel.
+LIST_SECONDS = 0.1
+REQUEST_SECONDS = 0.03
+SCORES = pa.schema(
+    [
+        column("caption_id", pa.string(), "id"),
+        column("noise_norm_first", pa.float32(), "norm").with_metadata({"memorized": "higher"}),
+        column("entropy_e", pa.float32(), "entropy").with_metadata({"memorized": "higher"}),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a step took: seconds, requests by kind, and the peak memory of its process in bytes."""
+
+    seconds: float
+    requests: dict[str, int]
+    peak: int
+    note: str = ""
+
+    @property
+    def estimate(self) -> float:
+        """Seconds on S3 at the assumed latencies."""
+        lists = self.requests.get("LIST", 0)
+        others = sum(self.requests.values()) - lists
+        return self.seconds + lists * LIST_SECONDS + others * REQUEST_SECONDS / READERS
+
+
+def simulate(captions: int, slice_captions: int) -> list[str]:
+    """Return the lines of a Markdown table of the steps."""
+    whole = Size(captions, slice_captions)
+    half, merged = replace(whole, committed=0.5), replace(whole, is_merged=True)
+    steps: dict[str, tuple[Callable[[Run, Size], str], Size]] = {
+        "write the plan": (_plan, whole),
+        "resume at half": (_resume, half),
+        "`status` at half": (_status, half),
+        "check and seal": (_seal, merged),
+        "`status`, sealed": (_status, merged),
+    }
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "bucket").mkdir()
+        measured = {
+            title: _alone(_measure, step, Path(name), size) for title, (step, size) in steps.items()
+        }
+        measured["merge one group"] = _alone(_measure_merge, Path(name), whole)
+        local = _alone(_write_local, Path(name), merged)
+        measured["`rank` of ten"] = _alone(_measure_rank, local)
+    lines = [
+        f"| {captions:,} captions, {slice_captions} per slice | seconds | with S3 | requests "
+        "| peak memory | |",
+        "|---|---|---|---|---|---|",
+    ]
+    return [*lines, *(_line(title, found) for title, found in measured.items())]
+
+
+def _line(title: str, found: Measured) -> str:
+    kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(found.requests.items()))
+    peak = f"{found.peak / 1e9:.1f} GB"
+    waits = f"{found.estimate:,.0f}" if found.requests else "–"
+    return f"| {title} | {found.seconds:,.1f} | {waits} | {kinds or '–'} | {peak} | {found.note} |"
+
+
+def _alone(step: Callable[..., Any], *arguments: Any) -> Any:
+    """Call in a new process, whose peak memory is the step's."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(step, *arguments).result()
+
+
+def _measure(step: Callable[[Run, Size], str], folder: Path, size: Size) -> Measured:
+    store = SimulatedStore(folder, size)
+    began = time.perf_counter()
+    note = step(Run(store), size)
+    return Measured(time.perf_counter() - began, dict(store.requests), _peak_bytes(), note)
+
+
+def _measure_merge(folder: Path, size: Size) -> Measured:
+    from jobs.studies.scale.merge import merge_group  # loads torch, which other steps do not need
+
+    seconds, note = merge_group(folder, size.captions, size.slice_captions)
+    return Measured(seconds, {}, _peak_bytes(), note)
+
+
+def _measure_rank(folder: Path) -> Measured:
+    began = time.perf_counter()
+    tables = open_run(str(folder))
+    tables.decide()
+    rows = tables.query("SELECT * FROM decisions ORDER BY decision DESC LIMIT 10").num_rows
+    parts = tables.query("SELECT count(*) AS n FROM scores")["n"][0].as_py()
+    note = f"first {rows} of {parts:,} parts with one row each"
+    return Measured(time.perf_counter() - began, {}, _peak_bytes(), note)
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _plan(run: Run, size: Size) -> str:
+    run.begin({"inputs": {}, "fingerprint": {"id": "f"}})
+    slices = tuple(size.slices())
+    files = tuple(dict.fromkeys(item.file for item in slices))
+    units = range(-(-size.captions // PlanSizes.range_rows))
+    samples = tuple(f"samples/{number:06d}-0123456789ab-00.parquet" for number in units)
+    counts = {"rows": size.captions, "samples": size.captions, "rejects": 0}
+    counts |= {"rejected_files": 0, "captions": size.captions}
+    plan = Plan((), samples, files, (), slices, counts, {})
+    run.adopt(plan)
+    run.summarize(plan, 0)
+    written = run.store.files("")
+    return (
+        f"{len(slices):,} slices; plan.json {written['plan.json'].size / 1e6:,.1f} MB, "
+        f"plan-summary.json {written['plan-summary.json'].size / 1e3:,.0f} kB"
+    )
+
+
+class _Begun(Exception):
+    """Scoring would begin now."""
+
+
+class _Nothing:
+    """Work that is never done."""
+
+    def prepare(self, item: Any) -> Any:
+        return item
+
+    def compute(self, prepared: Any) -> Any:
+        return prepared
+
+    def finish(self, computed: Any) -> Result:
+        return Result([])
+
+
+def _resume(run: Run, size: Size) -> str:
+    """Do what a driver does until it hands the first slice to an actor."""
+    plan = Plan.joined(run.plans())
+    left: list[int] = []
+
+    def begun(event: Event[Any]) -> None:
+        if isinstance(event, Started):
+            left.append(len(event.items))
+            raise _Begun
+
+    try:
+        execute(run.commits, plan.slices, _Nothing, ONE_CORE, on_event=begun)
+    except _Begun:
+        state = Progress(len(plan.slices), size.captions, committed=len(plan.slices) - left[0])
+        state.save(run)
+    return f"{left[0]:,} slices left"
+
+
+def _status(run: Run, size: Size) -> str:
+    shown = status(run)
+    return f"{shown['scored']:,} scored, sealed: {shown['sealed']}".lower()
+
+
+def _seal(run: Run, size: Size) -> str:
+    checked = merge_and_check(run, Plan.joined(run.plans()), None, lambda _: None)
+    assert not checked.damaged, checked.damaged
+    manifest = run.seal(checked.layout)
+    written = run.store.files("")["manifest-0001.json"].size
+    return f"{len(manifest['scores']):,} parts; manifest {written / 1e6:,.1f} MB"
+
+
+def _write_local(folder: Path, size: Size) -> Path:
+    """Write a real run with as many files as the simulated one, of one row each."""
+    manifest = Run(SimulatedStore(folder, size)).manifest()
+    assert manifest is not None
+    store = Store(str(folder / "local"))
+    ids = pa.array(["0" * 32])
+    tables = {
+        "samples": samples_schema([]).empty_table(),
+        "captions": CAPTIONS.empty_table(),
+        "scores": pa.table([ids, pa.array([1.0]), pa.array([1.0])], SCORES.names).cast(SCORES),
+    }
+    for kind, table in tables.items():
+        for number in range(len(manifest[kind])):
+            part = write_part(store, kind, f"{number:06d}", table)
+            entry = {"path": part.path, "rows": part.rows, "sha256": part.sha256}
+            manifest[kind][number] = entry if kind == "scores" else part.path
+    store.write("run.json", encode({"inputs": {}, "fingerprint": {"id": "f"}}))
+    store.write("manifest-0001.json", encode(manifest))
+    return folder / "local"
