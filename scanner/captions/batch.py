@@ -87,26 +87,30 @@ def check_columns(have: Sequence[str], wanted: Sequence[str]) -> None:
 
 
 def collect(
-    rows: Iterator[dict | str], columns: list[str], notes: Counter[str] | None = None
+    rows: Iterator[dict | str],
+    columns: list[str],
+    notes: Counter[str] | None = None,
+    batch_rows: int | None = None,
 ) -> Iterator[Batch]:
     """Collect rows (a dict, or the reason why a row is bad) into batches, numbered from 0.
 
     Yields the rows before an error before raising it. ``notes``: counts updated by the producer of
-    the rows; each batch takes and clears them.
+    the rows; each batch takes and clears them. ``batch_rows``: the maximum, by default BATCH_ROWS.
     """
     counts = Counter[str]() if notes is None else notes
+    most_rows = batch_rows or BATCH_ROWS
     builder = _BatchBuilder(columns)
     try:
         for number, row in enumerate(rows):
             builder.add(number, row)
-            if builder.full:
+            if builder.rows >= most_rows or builder.bytes >= BATCH_BYTES:
                 yield builder.build(counts)
                 builder = _BatchBuilder(columns)
     except Exception:
-        if builder.any:
+        if builder.rows:
             yield builder.build(counts)
         raise
-    if builder.any or +counts:
+    if builder.rows or +counts:
         yield builder.build(counts)
 
 
@@ -116,16 +120,11 @@ class _BatchBuilder:
     def __init__(self, columns: list[str]) -> None:
         self._batch = Batch([], {name: [] for name in columns}, [])
         self._numbers: list[int] = []
-        self._bytes = 0
+        self.bytes = 0
 
     @property
-    def any(self) -> bool:
-        return bool(self._numbers or self._batch.bad)
-
-    @property
-    def full(self) -> bool:
-        rows = len(self._numbers) + len(self._batch.bad)
-        return rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES
+    def rows(self) -> int:
+        return len(self._numbers) + len(self._batch.bad)
 
     def add(self, number: int, row: dict | str) -> None:
         if isinstance(row, str):
@@ -138,7 +137,7 @@ class _BatchBuilder:
                 self._batch.over.setdefault(len(self._numbers), (name, OVER))
                 value = None
             else:
-                self._bytes += size * (OBJECT_FACTOR if isinstance(value, list | dict) else 1)
+                self.bytes += size * (OBJECT_FACTOR if isinstance(value, list | dict) else 1)
             assert isinstance(values, list)
             values.append(value)
         self._numbers.append(number)

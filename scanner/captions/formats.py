@@ -27,7 +27,7 @@ class UnreadableFile(Exception):
 @dataclass(frozen=True)
 class _Format:
     contents: Callable[[str], Contents]
-    batches: Callable[[str, list[str], Extent | None], Iterator[Batch]]
+    batches: Callable[[str, list[str], Extent | None, int | None], Iterator[Batch]]
 
 
 _FORMATS = {
@@ -73,18 +73,23 @@ def inspect(url: str, quoting: QuotingOption = "auto") -> Contents:
 
 
 def read(
-    url: str, columns: list[str], extent: Extent | None = None, quoting: Quoting | None = None
+    url: str,
+    columns: list[str],
+    extent: Extent | None = None,
+    quoting: Quoting | None = None,
+    batch_rows: int | None = None,
 ) -> Iterator[Batch]:
     """Yield batches of the named columns of a file, or of an extent of it.
 
-    ``quoting``: as planned, for csv and tsv; detected from the file if None. Raises UnreadableFile
-    if the file is damaged, after yielding what could be read.
+    ``quoting``: as planned, for csv and tsv; detected from the file if None. ``batch_rows``: the
+    maximum per batch, by default that of the format. Raises UnreadableFile if the file is damaged,
+    after yielding what could be read.
     """
     batches = _FORMATS[ending_of(url)].batches
     if batches is csv_batches:
         batches = partial(csv_batches, quoting=quoting)
     try:
-        yield from batches(url, columns, extent)
+        yield from batches(url, columns, extent, batch_rows)
     except UserError:
         raise
     except Exception as error:  # as above

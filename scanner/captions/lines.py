@@ -59,7 +59,11 @@ def csv_contents(url: str, quoting: QuotingOption = "auto") -> Contents:
 
 
 def csv_batches(
-    url: str, columns: list[str], extent: Extent | None, quoting: Quoting | None = None
+    url: str,
+    columns: list[str],
+    extent: Extent | None,
+    batch_rows: int | None = None,
+    quoting: Quoting | None = None,
 ) -> Iterator[Batch]:
     """Yield the rows below the header, skipping blank lines. ``quoting`` None: detect it."""
     with lines_of(url) as file:
@@ -84,7 +88,7 @@ def csv_batches(
             notes[LONG_ROWS] += len(lines) > LONG_LINES
             return {name: line[place] for name, place in places}
 
-        yield from collect(map(take, found), columns, notes)
+        yield from collect(map(take, found), columns, notes, batch_rows)
 
 
 def jsonl_contents(url: str) -> Contents:
@@ -163,6 +167,9 @@ def _is_deep(value: Any) -> bool:
     return bool(level)
 
 
-def jsonl_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
+def jsonl_batches(
+    url: str, columns: list[str], extent: Extent | None, batch_rows: int | None = None
+) -> Iterator[Batch]:
     with lines_of(url) as file:
-        yield from collect((json_row(line) for line in file if line.strip()), columns)
+        rows = (json_row(line) for line in file if line.strip())
+        yield from collect(rows, columns, batch_rows=batch_rows)

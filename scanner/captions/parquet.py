@@ -56,7 +56,10 @@ def parquet_contents(url: str) -> Contents:
         return Contents(list(parquet.schema_arrow.names), rows)
 
 
-def parquet_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
+def parquet_batches(
+    url: str, columns: list[str], extent: Extent | None, batch_rows: int | None = None
+) -> Iterator[Batch]:
+    most_rows = batch_rows or PARQUET_ROWS
     with _open(url) as file:
         if not file.seek(0, 2):
             return
@@ -67,13 +70,13 @@ def parquet_batches(url: str, columns: list[str], extent: Extent | None) -> Iter
         start = 0
         if extent:
             groups, start = groups[extent.first : extent.end], extent.row
-        for batch in bounded_batches(file, parquet, groups, columns):
+        for batch in bounded_batches(file, parquet, groups, columns, most_rows):
             rows = range(
                 start, start + (batch.rows if isinstance(batch, SkippedRows) else len(batch))
             )
             start = rows.stop
             if isinstance(batch, SkippedRows):
-                yield from _rejected(rows, batch.reason, columns)
+                yield from _rejected(rows, batch.reason, columns, most_rows)
                 continue
             # A file can repeat a column name; the first one counts.
             places = {name: batch.schema.get_all_field_indices(name)[0] for name in columns}
@@ -81,9 +84,9 @@ def parquet_batches(url: str, columns: list[str], extent: Extent | None) -> Iter
             yield from within_limits(values, rows)
 
 
-def _rejected(rows: range, reason: str, columns: Sequence[str]) -> Iterator[Batch]:
-    for first in range(rows.start, rows.stop, PARQUET_ROWS):
-        part = range(first, min(first + PARQUET_ROWS, rows.stop))
+def _rejected(rows: range, reason: str, columns: Sequence[str], most_rows: int) -> Iterator[Batch]:
+    for first in range(rows.start, rows.stop, most_rows):
+        part = range(first, min(first + most_rows, rows.stop))
         yield Batch(
             [], {name: [] for name in columns}, [(row, f"bad row: {reason}") for row in part]
         )
@@ -94,7 +97,7 @@ def bounded_batches(
     parquet: pq.ParquetFile,
     groups: Sequence[int],
     columns: Sequence[str],
-    most_rows: int = 0,
+    most_rows: int = PARQUET_ROWS,
 ) -> Iterator[pa.RecordBatch | SkippedRows]:
     """Yield columns of row groups in batches of at most about PARQUET_BATCH_BYTES, or one row.
 
@@ -113,9 +116,7 @@ def bounded_batches(
             coerce_int96_timestamp_unit="us",
         )
 
-    plans = (
-        _read_plan(cached, parquet, group, columns, most_rows or PARQUET_ROWS) for group in groups
-    )
+    plans = (_read_plan(cached, parquet, group, columns, most_rows) for group in groups)
     for plan in _merged(plans):
         if plan.problem:
             yield SkippedRows(plan.total, plan.problem)
@@ -218,7 +219,7 @@ def _plan_within_limits(
         if is_flat and is_text and pages.all_refer and pages.longest * rows > PARQUET_BATCH_BYTES:
             dictionaries.add(leaf.path)
         elif leaf.path not in stored or not pages.all_refer:
-            rows = min(rows, _rows_within(pages, leaf))
+            rows = min(rows, _rows_within(pages, leaf, rows))
     if largest > PAGES_BYTES:
         raise OverLimit(f"pages of {largest} bytes at a time, more than {PAGES_BYTES}")
     total = parquet.metadata.row_group(group).num_rows
@@ -226,7 +227,7 @@ def _plan_within_limits(
     return _ReadPlan([group], rows, total, largest, bytes_stored, starts, frozenset(dictionaries))
 
 
-def _rows_within(pages: Pages, leaf: Any) -> int:
+def _rows_within(pages: Pages, leaf: Any, most_rows: int) -> int:
     """Return a number of rows of a column that certainly fits a batch."""
     if leaf.max_repetition_level:
         # One row may hold all values of its row group.
@@ -236,7 +237,7 @@ def _rows_within(pages: Pages, leaf: Any) -> int:
                 f"column {leaf.path}: lists of up to {total} bytes in a row group, more than "
                 f"{LISTS_BYTES}"
             )
-        return PARQUET_ROWS
+        return most_rows
     largest = pages.largest if pages.shares else 0
     size = max(pages.densest, pages.longest, largest, 1)
     return max(1, int(PARQUET_BATCH_BYTES / size))

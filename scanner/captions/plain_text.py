@@ -18,11 +18,14 @@ def text_contents(url: str) -> Contents:
     return Contents([COLUMN] if first else [])
 
 
-def text_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
+def text_batches(
+    url: str, columns: list[str], extent: Extent | None, batch_rows: int | None = None
+) -> Iterator[Batch]:
     """Yield each nonblank line as a row."""
     # Split at line feeds only: a caption may contain other characters that end lines in Python.
     with lines_of(url, "\n") as lines:
-        yield from collect((_row(line) for line in lines if line.strip()), columns)
+        rows = (_row(line) for line in lines if line.strip())
+        yield from collect(rows, columns, batch_rows=batch_rows)
 
 
 def _row(line: str) -> dict | str:

@@ -57,10 +57,12 @@ def tar_contents(url: str) -> Contents:
     )
 
 
-def tar_batches(url: str, columns: list[str], extent: Extent | None) -> Iterator[Batch]:
+def tar_batches(
+    url: str, columns: list[str], extent: Extent | None, batch_rows: int | None = None
+) -> Iterator[Batch]:
     notes: Counter[str] = Counter()
     with _opened(url) as tar:
-        yield from collect(_samples(tar, notes), columns, notes)
+        yield from collect(_samples(tar, notes), columns, notes, batch_rows)
 
 
 def tar_files(url: str) -> Iterator[tuple[int, str, str, Callable[[int], bytes]]]:

@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from scanner.captions import batch as batches
 from scanner.captions.columns import ColumnOptions, resolve
 from scanner.captions.formats import UnreadableFile, inspect, read
 from scanner.cluster.work import Result
@@ -22,7 +21,9 @@ Place = Callable[[str, bytes], str]
 QUOTINGS = ("auto", "standard", "none")
 
 
-def _read(url: str, quoting: str) -> tuple[list[tuple[int, Any]], str]:
+def _read(
+    url: str, quoting: str, batch_rows: int | None = None
+) -> tuple[list[tuple[int, Any]], str]:
     """Every row with its values or why it is bad, and what ended the file."""
     try:
         contents = inspect(url, quoting)
@@ -31,7 +32,7 @@ def _read(url: str, quoting: str) -> tuple[list[tuple[int, Any]], str]:
     columns = contents.columns[:5]
     found: list[tuple[int, Any]] = []
     try:
-        for batch in read(url, columns, quoting=contents.quoting):
+        for batch in read(url, columns, quoting=contents.quoting, batch_rows=batch_rows):
             values = [batch.columns[name] for name in columns]
             found += zip(batch.rows, zip(*values, strict=True), strict=False)
             found += [(row, None) for row in batch.rows] if not columns else []
@@ -70,9 +71,7 @@ def test_every_row_comes_out_once(explore: Explore, place: Place, kind: Callable
             rows, why = _read(url, quoting)
             assert [row for row, _ in rows] == list(range(len(rows)))
             assert repr(_read(url, quoting)) == repr((rows, why))
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(batches, "BATCH_ROWS", 2)
-                assert repr(_read(url, quoting)) == repr((rows, why))
+            assert repr(_read(url, quoting, 2)) == repr((rows, why))
 
     explore(check, file=kind())
 

@@ -1,9 +1,7 @@
-import pytest
-
 from scanner.captions.batch import Extent
 from scanner.captions.columns import Columns
-from scanner.scan.plan import inputs
 from scanner.scan.plan.inputs import FrozenInputs, Input, Segment, pack_units
+from scanner.scan.plan.sizes import PlanSizes
 
 COLUMNS = Columns("caption", None, None, ("url",), quoting="needed", fallback="txt")
 
@@ -25,9 +23,9 @@ def test_small_files_share_a_unit_up_to_its_size_and_number() -> None:
     assert [len(names) for names in _names([_file(str(i)) for i in range(130)])] == [64, 64, 2]
 
 
-def test_a_long_parquet_file_is_cut_between_row_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "SEGMENT_ROWS", 10)
-    (unit,) = pack_units([_file("a", 30, (4, 4, 4, 15, 1, 2)), _file("b", 1, (5, 5))])
+def test_a_long_parquet_file_is_cut_between_row_groups() -> None:
+    files = [_file("a", 30, (4, 4, 4, 15, 1, 2)), _file("b", 1, (5, 5))]
+    (unit,) = pack_units(files, PlanSizes(segment_rows=10))
     assert [(segment.url, segment.extent) for segment in unit.segments] == [
         ("a", Extent(0, 2, 0)),
         ("a", Extent(2, 3, 8)),

@@ -15,15 +15,18 @@ from scanner.run import Plan
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
+from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
 from scanner.scan.scan import log_notes
 from scanner.storage import Store
 from tests.logs import logged
 
 
-def _planned(tmp_path: Path, **options) -> tuple[Plan, list[dict]]:
+def _planned(
+    tmp_path: Path, sizes: PlanSizes = DEFAULT_SIZES, **options
+) -> tuple[Plan, list[dict]]:
     config = ScanConfig(out=str(tmp_path / "run"), **options)
     store = Store(config.out)
-    plan = make_plan(choose_inputs(config), store, lambda: str.strip, lambda _: 1000)
+    plan = make_plan(choose_inputs(config), store, lambda: str.strip, lambda _: 1000, sizes=sizes)
     tables = [pq.read_table(tmp_path / "run" / name) for name in plan.samples]
     return plan, pa.concat_tables(tables).to_pylist()
 
@@ -97,16 +100,14 @@ def test_keys_and_kept_columns_of_any_type_are_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_long_captions_are_grouped_in_more_ranges(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_captions_are_grouped_in_more_ranges(tmp_path: Path) -> None:
     texts = [f"{n} {'long ' * 1000}" for n in range(100)]
     (tmp_path / "a.txt").write_text("\n".join(texts * 2))
     captions = []
     for size in (1 << 30, 50_000):
-        monkeypatch.setattr("scanner.scan.plan.make_plan.RANGE_BYTES", size)
         run = tmp_path / str(size)
-        plan, _ = _planned(run, captions=(str(tmp_path / "a.txt"),))
+        sizes = PlanSizes(range_bytes=size)
+        plan, _ = _planned(run, sizes, captions=(str(tmp_path / "a.txt"),))
         tables = [pq.read_table(run / "run" / name) for name in plan.captions]
         captions.append(pa.concat_tables(tables).sort_by("caption_id"))
         ranges = len(list((run / "run/planning/0000/group").iterdir()))

@@ -6,6 +6,7 @@ import pickle
 import random
 import tarfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,18 +20,14 @@ from scanner.run import Commits, Plan, Run
 from scanner.run.records import encode
 from scanner.run.status import status
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan import inputs
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import APART, execute_here, make_plan
+from scanner.scan.plan.sizes import PlanSizes
 from scanner.storage import Store
 from tests.scan.test_inputs_and_plan import normalization
 
-
-@pytest.fixture(autouse=True)
-def many_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "SEGMENT_ROWS", 100)
-    monkeypatch.setattr(inputs, "UNIT_SEGMENTS", 2)
-    monkeypatch.setattr("scanner.scan.plan.make_plan.RANGE_ROWS", 100)
+# Small, so that there are several items in each stage.
+SMALL = PlanSizes(segment_rows=100, unit_segments=2, range_rows=100)
 
 
 @pytest.fixture
@@ -49,7 +46,7 @@ def _plan(run: Path, *captions: Path, reference: tuple[Path, ...] = (), **option
     config = ScanConfig(
         out=str(run), captions=tuple(map(str, captions)), reference=tuple(map(str, reference))
     )
-    options = {"slice_rows": lambda rows: 30, **options}
+    options = {"slice_rows": lambda rows: 30, "sizes": SMALL, **options}
     return make_plan(choose_inputs(config), Store(str(run)), normalization, **options)
 
 
@@ -201,24 +198,23 @@ def test_files_of_a_failed_unit_are_unreadable(tmp_path: Path, data: Path) -> No
     assert plan.counts["rows"] == plan.counts["samples"] == 550 + 50 - 80
 
 
-def test_a_failed_file_does_not_reject_its_unit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inputs, "UNIT_SEGMENTS", 64)
-    monkeypatch.setattr(inputs, "UNIT_BYTES", 1 << 20)
+def test_a_failed_file_does_not_reject_its_unit(tmp_path: Path) -> None:
     for number in range(40):
         table = pa.table({"caption": [f"caption {number}"]})
         pq.write_table(table, tmp_path / f"{number:02d}.parquet")
     run = tmp_path / "run"
-    lost = _failing("read", "000000", "000000-07")
-    plan = _plan(run, *sorted(tmp_path.glob("*.parquet")), execute=lost)
+    options = {
+        "execute": _failing("read", "000000", "000000-07"),
+        "sizes": replace(SMALL, unit_segments=64, unit_bytes=1 << 20),
+    }
+    plan = _plan(run, *sorted(tmp_path.glob("*.parquet")), **options)
     (reject,) = _table(run, plan.rejects)
     assert reject["source"].endswith("07.parquet")
     assert plan.counts["samples"] == 39
     assert [file["url"] for file in plan.inputs] == sorted(map(str, tmp_path.glob("*.parquet")))
     shape = _shape(run, plan)
     (run / "planning/0000/apart/000000-03.0.json").unlink()
-    again = _plan(run, *sorted(tmp_path.glob("*.parquet")), execute=lost)
+    again = _plan(run, *sorted(tmp_path.glob("*.parquet")), **options)
     assert _shape(run, again) == shape, "resumed while reading segments one by one"
 
 
@@ -229,12 +225,9 @@ def test_failed_grouping_is_an_error_and_can_be_resumed(tmp_path: Path, data: Pa
     assert _shape(tmp_path / "b", _plan(tmp_path / "b", data)) == undisturbed
 
 
-def test_a_store_gives_the_same_plan_as_a_disk(
-    tmp_path: Path, data: Path, s3: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_gives_the_same_plan_as_a_disk(tmp_path: Path, data: Path, s3: str) -> None:
     # Fewer parts than elsewhere, each of which is many requests; still several of each stage.
-    monkeypatch.setattr(inputs, "SEGMENT_ROWS", 300)
-    monkeypatch.setattr("scanner.scan.plan.make_plan.RANGE_ROWS", 300)
+    sizes = replace(SMALL, segment_rows=300, range_rows=300)
     (data / "2.csv.gz").write_bytes(gzip.compress(b"caption\nfrom csv\n"))
     text = tarfile.TarInfo("0.txt")
     text.size = 8
@@ -245,8 +238,8 @@ def test_a_store_gives_the_same_plan_as_a_disk(
     for file in data.iterdir():
         store.upload(file, f"data/{file.name}")
     config = ScanConfig(captions=(f"{store.url}/data",))
-    on_store = make_plan(choose_inputs(config), store, normalization, lambda rows: 30)
-    on_disk = _plan(tmp_path / "run", data)
+    on_store = make_plan(choose_inputs(config), store, normalization, lambda rows: 30, sizes=sizes)
+    on_disk = _plan(tmp_path / "run", data, sizes=sizes)
     assert on_store.counts == on_disk.counts
     assert on_disk.counts["rejected_files"] == 0
     captions = [pq.read_table(store.open(name)) for name in on_store.captions]
@@ -255,14 +248,10 @@ def test_a_store_gives_the_same_plan_as_a_disk(
     assert {"from csv", "from tar"} < {row["caption"] for row in rows}
 
 
-def test_chunks_of_any_size_give_the_same_captions(
-    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chunks_of_any_size_give_the_same_captions(tmp_path: Path, data: Path) -> None:
     whole = _table(tmp_path / "a", _plan(tmp_path / "a", data).captions)
-    monkeypatch.setattr("scanner.scan.plan.chunk.CHUNK_ROWS", 30)
-    monkeypatch.setattr("scanner.captions.parquet.PARQUET_ROWS", 7)
-    monkeypatch.setattr("scanner.scan.plan.chunk.STAGED_ROW_GROUP", 3)
-    plan = _plan(tmp_path / "b", data)
+    sizes = replace(SMALL, chunk_rows=30, batch_rows=7, staged_rows=3)
+    plan = _plan(tmp_path / "b", data, sizes=sizes)
     assert len(plan.samples) > 10
     assert _table(tmp_path / "b", plan.captions) == whole
 

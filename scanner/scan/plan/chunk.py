@@ -15,12 +15,8 @@ from scanner.captions.values import as_text, captions, first_valid
 from scanner.run import Output
 from scanner.run.schema import CAPTIONS, column, rejects_table, samples_schema
 from scanner.scan.plan.inputs import Segment
+from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
 
-CHUNK_ROWS = 1 << 19
-CHUNK_BYTES = 1 << 27
-# Small: a range of ids is spread over all parts, and whole row groups are read.
-STAGED_ROW_GROUP = 4096
-STAGED_GROUP_BYTES = 16 << 20
 SPELLINGS = pa.schema([*CAPTIONS, column("n", pa.int64(), "number of samples with this spelling")])
 STATUS_CHARACTERS = 200
 COUNTS = ("rows", "samples", "rejects", "not_downloaded")
@@ -37,6 +33,7 @@ class Chunk:
     """Rows that are read but not yet written."""
 
     keep: tuple[str, ...]
+    sizes: PlanSizes = DEFAULT_SIZES
     samples: list[pa.Table] = field(default_factory=list)
     spellings: list[pa.Table] = field(default_factory=list)
     rejects: list[pa.Table] = field(default_factory=list)
@@ -46,7 +43,7 @@ class Chunk:
     @property
     def is_full(self) -> bool:
         """Return whether to write the chunk before adding more."""
-        return self.rows >= CHUNK_ROWS or self.bytes >= CHUNK_BYTES
+        return self.rows >= self.sizes.chunk_rows or self.bytes >= self.sizes.chunk_bytes
 
     def add(
         self, segment: Segment, batch: Batch, counts: dict[str, int], canonical: Canonical
@@ -82,8 +79,8 @@ class Chunk:
             yield Output("rejects", pa.concat_tables(self.rejects))
         if self.spellings:
             table = _merge(self.spellings)
-            rows = len(table) * STAGED_GROUP_BYTES // max(1, table.nbytes)
-            yield Output(staged, table, max(1, min(STAGED_ROW_GROUP, rows)))
+            rows = len(table) * self.sizes.staged_bytes // max(1, table.nbytes)
+            yield Output(staged, table, max(1, min(self.sizes.staged_rows, rows)))
 
     def _samples(
         self,

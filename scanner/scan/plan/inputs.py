@@ -19,12 +19,10 @@ from scanner.errors import UserError
 from scanner.run import Plan
 from scanner.run.records import decode, encode
 from scanner.scan.config import ScanConfig
+from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
 from scanner.storage import Listing, Skipped
 
 READERS = 16
-SEGMENT_ROWS = 1 << 20
-UNIT_BYTES = 64 << 20
-UNIT_SEGMENTS = 64
 
 
 @dataclass(frozen=True)
@@ -215,13 +213,14 @@ class FrozenInputs:
         return decode(name, data, cls)
 
 
-def pack_units(inputs: Sequence[Input]) -> tuple[Unit, ...]:
+def pack_units(inputs: Sequence[Input], sizes: PlanSizes = DEFAULT_SIZES) -> tuple[Unit, ...]:
     """Pack the inputs into units, in order."""
     units: list[list[Segment]] = []
     held = 0
     for item in inputs:
-        for segment, size in _segments(item):
-            if not units or held + size > UNIT_BYTES or len(units[-1]) == UNIT_SEGMENTS:
+        for segment, size in _segments(item, sizes.segment_rows):
+            is_full = units and len(units[-1]) == sizes.unit_segments
+            if not units or is_full or held + size > sizes.unit_bytes:
                 units.append([])
                 held = 0
             units[-1].append(segment)
@@ -236,17 +235,17 @@ def split_unit(unit: Unit) -> tuple[Unit, ...]:
     )
 
 
-def _segments(item: Input) -> Iterator[tuple[Segment, int]]:
+def _segments(item: Input, most_rows: int) -> Iterator[tuple[Segment, int]]:
     """Yield the segments of a file, with their approximate sizes in bytes."""
     total = sum(item.row_groups)
-    if total <= SEGMENT_ROWS:
+    if total <= most_rows:
         yield Segment(item.url, item.is_reference, item.columns, None, item.problem), item.bytes
         return
     first, start, rows = 0, 0, 0
     for number, size in enumerate(item.row_groups):
         rows += size
         last = number + 1 == len(item.row_groups)
-        if last or rows + item.row_groups[number + 1] > SEGMENT_ROWS:
+        if last or rows + item.row_groups[number + 1] > most_rows:
             extent = Extent(first, number + 1, start)
             segment = Segment(item.url, item.is_reference, item.columns, extent)
             yield segment, item.bytes * rows // total

@@ -19,12 +19,10 @@ from scanner.scan.plan.chunk import COUNTS, Canonical, unreadable_reject
 from scanner.scan.plan.grouping import GroupWork, find_cutoff, id_bounds, id_ranges
 from scanner.scan.plan.inputs import FrozenInputs, Input, Inputs, Unit, pack_units, split_unit
 from scanner.scan.plan.reading import ReadWork, spellings_kind
+from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
 from scanner.storage import Store
 
 READERS = 16
-# Bounds of a range of caption ids, which is read as a whole: rows, and bytes of long captions.
-RANGE_ROWS = 1 << 20
-RANGE_BYTES = 64 << 20
 # The folder of segments that are read one by one, after their unit has failed.
 APART = "apart"
 ONE_CORE = Resources(None, cpus=1.0, gpus=0)
@@ -46,18 +44,20 @@ def make_plan(
     limit: int | None = None,
     execute: Execute = execute_here,
     earlier: Sequence[Plan] = (),
+    sizes: PlanSizes = DEFAULT_SIZES,
 ) -> Plan:
     """Read the inputs, write samples, rejects and captions, and describe them.
 
     ``make_canonical``: picklable, makes the model's normalization; ``slice_rows``: number of
     captions → captions per slice; ``execute``: runs the work; ``earlier``: plans of the same run,
-    whose captions are not planned again. Progress is committed in the folder of this generation:
-    a rerun resumes with the inputs of the first call. Memory does not grow with the data.
-    Raises UserError if there are no captions, or captions cannot be grouped.
+    whose captions are not planned again; ``sizes``: how much to read, group and write at a time.
+    Progress is committed in the folder of this generation: a rerun resumes with the inputs of the
+    first call. Memory does not grow with the data. Raises UserError if there are no captions, or
+    captions cannot be grouped.
     """
     folder = planning_folder(len(earlier))
-    frozen = _freeze(inputs, store, folder, earlier)
-    read = read_units(frozen, store, make_canonical, execute, folder)
+    frozen = _freeze(inputs, store, folder, earlier, sizes)
+    read = read_units(frozen, store, make_canonical, execute, folder, sizes)
     files = _sum_files(read)
     counts = {name: sum(file[name] for file in files) for name in COUNTS}
     counts["reference_samples"] = sum(file["samples"] for file in files if file["is_reference"])
@@ -69,7 +69,7 @@ def make_plan(
             f"no captions in {', '.join(file['url'] for file in files[:3])}: {counts['rows']} "
             f"rows, {counts['rejects']} of them rejected {reason}"
         )
-    grouped = group_ranges(read, store, slice_rows, limit, execute, folder, earlier)
+    grouped = group_ranges(read, store, slice_rows, limit, execute, folder, earlier, sizes)
     captions = _paths(grouped, "captions")
     slices = list_slices(store, captions, sum(len(plan.slices) for plan in earlier))
     segments = [segment for unit in frozen.units for segment in unit.segments]
@@ -101,12 +101,14 @@ def list_slices(store: Store, captions: Sequence[str], first: int = 0) -> list[S
     return [Slice(f"{first + number:06d}", *group) for number, group in enumerate(row_groups)]
 
 
-def _freeze(inputs: Inputs, store: Store, folder: str, earlier: Sequence[Plan]) -> FrozenInputs:
+def _freeze(
+    inputs: Inputs, store: Store, folder: str, earlier: Sequence[Plan], sizes: PlanSizes
+) -> FrozenInputs:
     """Return the inputs as the first driver found them; creates inputs.json if absent."""
     name = f"{folder}/inputs.json"
     if not store.exists(name):
         kept = _keep_columns(inputs.files, earlier)
-        frozen = FrozenInputs(kept, pack_units(inputs.files), inputs.skipped.to_json())
+        frozen = FrozenInputs(kept, pack_units(inputs.files, sizes), inputs.skipped.to_json())
         if store.create(name, frozen.to_json()):
             return frozen
     return FrozenInputs.from_json(store.location(name), store.read(name))
@@ -165,13 +167,14 @@ def read_units(
     make_canonical: Callable[[], Canonical],
     execute: Execute,
     folder: str,
+    sizes: PlanSizes,
 ) -> list[Commit]:
     """Read all units and return their commits.
 
     A unit that fails is read again segment by segment, to reject only the segments that fail.
     """
     commits = Commits(store, f"{folder}/read")
-    make_work = partial(ReadWork, make_canonical, frozen.keep, folder)
+    make_work = partial(ReadWork, make_canonical, frozen.keep, folder, sizes)
     failed = execute(commits, frozen.units, make_work).failed
     for unit in frozen.units:
         if unit.id in failed and len(unit.segments) > 1:
@@ -220,6 +223,7 @@ def group_ranges(
     execute: Execute,
     folder: str,
     earlier: Sequence[Plan],
+    sizes: PlanSizes,
 ) -> list[Commit]:
     """Group all ranges of caption ids and return their commits.
 
@@ -232,7 +236,8 @@ def group_ranges(
     known = [name for plan in earlier for name in plan.captions]
     known_rows = sum(plan.counts["captions"] for plan in earlier)
     size = sum(commit.notes.get("long_bytes", 0) for commit in read)
-    ranges = id_ranges(1 + max((rows + known_rows) // RANGE_ROWS, size // RANGE_BYTES))
+    by_rows, by_bytes = (rows + known_rows) // sizes.range_rows, size // sizes.range_bytes
+    ranges = id_ranges(1 + max(by_rows, by_bytes))
     highest = None if limit is None else find_cutoff(store, staged, known, ranges, limit)
     if highest and not any(
         file["is_reference"] for commit in read for file in commit.notes["files"]

@@ -13,6 +13,7 @@ from scanner.cluster.work import Result
 from scanner.run import Output
 from scanner.scan.plan.chunk import COUNTS, Canonical, Chunk, unreadable_reject
 from scanner.scan.plan.inputs import Segment, Unit
+from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
 from scanner.storage import is_transient
 
 REASON_CHARACTERS = 200
@@ -29,11 +30,16 @@ class ReadWork:
     """
 
     def __init__(
-        self, make_canonical: Callable[[], Canonical], keep: tuple[str, ...], folder: str
+        self,
+        make_canonical: Callable[[], Canonical],
+        keep: tuple[str, ...],
+        folder: str,
+        sizes: PlanSizes = DEFAULT_SIZES,
     ) -> None:
         self.canonical = make_canonical()
         self.keep = keep
         self.staged = spellings_kind(folder)
+        self.sizes = sizes
 
     def prepare(self, item: Unit) -> Unit:
         return item
@@ -51,24 +57,21 @@ class ReadWork:
             yield output
 
     def _outputs(self, unit: Unit, files: list[dict[str, Any]]) -> Iterator[Output]:
-        chunk = Chunk(self.keep)
+        chunk = Chunk(self.keep, self.sizes)
         for segment in unit.segments:
             counts = dict.fromkeys(COUNTS, 0)
             notes: Counter[str] = Counter()
             unfilled = set(segment.columns.carried) if segment.columns else set()
             problem = segment.problem
             try:
-                columns = segment.columns
-                names = columns.names if columns else []
-                quoting = columns.quoting if columns else None
-                for batch in read(segment.url, names, segment.extent, quoting) if columns else ():
+                for batch in self._batches(segment):
                     notes.update(batch.notes)
                     unfilled = {name for name in unfilled if batch.is_all_null(name)}
                     if batch.rows or batch.bad:
                         self._add(chunk, segment, batch, counts)
                     if chunk.is_full:
                         yield from chunk.outputs(self.staged)
-                        chunk = Chunk(self.keep)
+                        chunk = Chunk(self.keep, self.sizes)
             except UnreadableFile as error:
                 problem = str(error)
             if counts["samples"] and segment.extent is None:
@@ -80,6 +83,12 @@ class ReadWork:
             record = {"url": segment.url, "is_reference": segment.is_reference, **counts}
             files.append({**record, "unreadable": bool(problem), "notes": dict(notes)})
         yield from chunk.outputs(self.staged)
+
+    def _batches(self, segment: Segment) -> Iterator[Batch]:
+        """Yield the rows of a segment, none if its file is empty or has a problem."""
+        if columns := segment.columns:
+            size = self.sizes.batch_rows
+            yield from read(segment.url, columns.names, segment.extent, columns.quoting, size)
 
     def _add(self, chunk: Chunk, segment: Segment, batch: Batch, counts: dict[str, int]) -> None:
         """Add a batch to a chunk; rows whose values cannot be converted become rejects."""
