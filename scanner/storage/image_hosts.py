@@ -25,10 +25,16 @@ class ImageHosts:
     """Fetch linked files over HTTP without waiting long for unresponsive hosts.
 
     Retries once if the host is busy or drops the connection, never if it is silent, slow or
-    refuses. Follows redirects to http and https only.
+    refuses. Follows redirects to http and https only. A file fails after ``silent_seconds`` without
+    data, or ``total_seconds`` in all.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, silent_seconds: float = SILENT_SECONDS, total_seconds: float = TOTAL_SECONDS
+    ) -> None:
+        self._timeout = aiohttp.ClientTimeout(
+            total_seconds, connect=CONNECT_SECONDS, sock_read=silent_seconds
+        )
         self._failures: Counter[str] = Counter()
 
     def fetch(self, url: str, most_bytes: int) -> bytes:
@@ -38,7 +44,7 @@ class ImageHosts:
             raise Missing("its host failed before and is not contacted again")
         try:
             # In fsspec's thread: the caller's may have a running loop, as in a notebook.
-            data = sync(get_loop(), _fetch, url, most_bytes + 1)
+            data = sync(get_loop(), _fetch, url, most_bytes + 1, self._timeout)
         except Missing as error:
             self._failures[host] = self._failures[host] + 1 if error.__cause__ else 0
             raise
@@ -46,11 +52,10 @@ class ImageHosts:
         return data
 
 
-async def _fetch(url: str, most_bytes: int) -> bytes:
+async def _fetch(url: str, most_bytes: int, timeout: aiohttp.ClientTimeout) -> bytes:
     """Raise Missing, with a cause if the host is at fault."""
-    limits = aiohttp.ClientTimeout(TOTAL_SECONDS, connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
     async with aiohttp.ClientSession(
-        timeout=limits, cookie_jar=aiohttp.DummyCookieJar()
+        timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
         for attempt in range(ATTEMPTS):
             try:

@@ -21,18 +21,31 @@ LONGEST_WAIT_SECONDS = 10.0
 
 
 class RetryingS3(S3FileSystem):
-    """Retry S3 requests for RETRY_SECONDS after their first transient failure.
+    """Retry S3 requests for ``retry_seconds`` after their first transient failure.
 
     A request is one call of the store's interface including the body of its response: a page of a
     listing, a range of a file, a part of an upload. Open files, long uploads and DuckDB therefore
     retry too. Within each attempt botocore makes its own, five in about 8 seconds
     (AWS_MAX_ATTEMPTS). An endpoint that has never responded to this process gets only these, since
     it is most likely misspelled.
+
+    ``first_wait_seconds``: the wait before the first retry, doubled for each further one.
     """
 
     # s3fs would multiply our attempts by its own, which give up after a second in total.
     retries = 1
     _responding: ClassVar[set[str]] = set()
+
+    def __init__(
+        self,
+        *arguments: Any,
+        retry_seconds: float = RETRY_SECONDS,
+        first_wait_seconds: float = FIRST_WAIT_SECONDS,
+        **options: Any,
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._retry_seconds = retry_seconds
+        self._first_wait_seconds = first_wait_seconds
 
     async def _call_s3(self, method: str, *options: Any, **arguments: Any) -> Any:
         deadline = 0.0
@@ -52,10 +65,10 @@ class RetryingS3(S3FileSystem):
                 self._responding.add(self._endpoint())
             if not is_transient(failure):
                 raise failure
-            wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**attempt)
+            wait = min(LONGEST_WAIT_SECONDS, self._first_wait_seconds * 2**attempt)
             wait *= random.uniform(0.5, 1)  # workers that failed together must not retry together
             now = time.monotonic()
-            deadline = deadline or now + RETRY_SECONDS
+            deadline = deadline or now + self._retry_seconds
             if self._endpoint() not in self._responding or now + wait > deadline:
                 mark_transient(failure)
                 raise failure

@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from scanner.storage import Listing, Store, is_transient, open_input, retrying_s3, split_url
+from scanner.storage import Listing, Store, is_transient, open_input, split_url
 from scanner.storage.retrying_s3 import RetryingS3
 from tests import servers
 from tests.servers import Server
@@ -26,6 +27,12 @@ AT_ONCE_SECONDS = 60
 def point_to(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a user does, but botocore tries once: the patience is our own."""
     servers.point_to(port, monkeypatch, AWS_MAX_ATTEMPTS="1")
+
+
+def retry(monkeypatch: pytest.MonkeyPatch, **options: float) -> None:
+    """Set options of RetryingS3 for filesystems that are opened from now on."""
+    conf = fsspec.config.conf
+    monkeypatch.setitem(conf, "s3", {**conf.get("s3", {}), **options})
 
 
 @pytest.fixture
@@ -86,10 +93,10 @@ def test_every_operation_waits_for_a_killed_server_to_come_back(
 def test_retries_end_with_the_original_error_marked_as_outage(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    retry(monkeypatch, retry_seconds=1.0)
     store = Store("s3://bucket/run")
     store.write("x", b"1")
     server.kill()
-    monkeypatch.setattr(retrying_s3, "RETRY_SECONDS", 1.0)
     start = time.monotonic()
     with pytest.raises(EndpointConnectionError) as caught:
         store.read("x")
@@ -127,7 +134,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHT
     server.bad, server.requests = [], 0  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     point_to(server.server_port, monkeypatch)
-    monkeypatch.setattr(retrying_s3, "FIRST_WAIT_SECONDS", 0.01)
+    retry(monkeypatch, first_wait_seconds=0.01)
     yield server
     server.shutdown()
     server.server_close()
@@ -170,7 +177,7 @@ def test_a_lasting_outage_is_known_after_pickling(
     answers: http.server.ThreadingHTTPServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retrying_s3, "RETRY_SECONDS", 0.05)
+    retry(monkeypatch, retry_seconds=0.05)
     answers.bad = [status] * 50  # type: ignore[attr-defined]
     with pytest.raises(OSError) as caught:  # noqa: PT011
         Store("s3://bucket/run").read("x")
@@ -193,7 +200,7 @@ def test_a_dropped_connection_can_be_pickled_without_its_request(
     answers: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a-session-token")
-    monkeypatch.setattr(retrying_s3, "RETRY_SECONDS", 0.05)
+    retry(monkeypatch, retry_seconds=0.05)
     store = Store("s3://bucket/run")
     store.read("x")
     answers.bad = ["reset"] * 50  # type: ignore[attr-defined]

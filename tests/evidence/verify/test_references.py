@@ -21,7 +21,7 @@ from scanner.captions.limits import IMAGE_BYTES
 from scanner.evidence.verify.references import LARGEST_PIXELS, References
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
-from scanner.storage import image_hosts
+from scanner.storage import ImageHosts
 from tests.servers import free_port
 
 
@@ -181,16 +181,13 @@ class Host(BaseHTTPRequestHandler):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["503", "429", "500", "close", "hang", "drip", "refused"])
-def test_a_dead_image_host_is_tried_briefly_and_then_skipped(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(image_hosts, "SILENT_SECONDS", 0.3)
-    monkeypatch.setattr(image_hosts, "TOTAL_SECONDS", 0.6)
+def test_a_dead_image_host_is_tried_briefly_and_then_skipped(kind: str) -> None:
     with hosts() as good, hosts() as bad:
         port = 9 if kind == "refused" else bad.server_port
         urls = [f"http://127.0.0.1:{port}/{kind}/{n}.png" for n in range(9)]
         urls.insert(5, f"http://127.0.0.1:{good.server_port}/good/x.png")
-        finder = References("{url}", None)
+        impatient = ImageHosts(silent_seconds=0.3, total_seconds=0.6)
+        finder = References("{url}", None, hosts=impatient)
         began = time.monotonic()
         images = finder.images([{"url": url} for url in urls])
     assert reds(images) == [None] * 5 + [7] + [None] * 4
