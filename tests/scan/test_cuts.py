@@ -102,7 +102,7 @@ def test_hostile_cuts_with_valid_checksums_are_refused(tmp_path: Path) -> None:
     (batch,) = spellings([f"caption {number}" for number in range(20)]).to_batches()
     message = batch.serialize().to_pybytes()
     choose, refused = random.Random(0), 0
-    for _ in range(2000):
+    for _ in range(800):
         changed = bytearray(message)
         for _ in range(choose.randint(1, 4)):
             changed[choose.randrange(len(changed))] = choose.randrange(256)
@@ -112,7 +112,7 @@ def test_hostile_cuts_with_valid_checksums_are_refused(tmp_path: Path) -> None:
             cuts._decode(store, ByteRange("a/b/c", 0, len(data)), data).to_pylist()
         except DamagedFile:
             refused += 1
-    assert refused > 100
+    assert refused > 50
 
 
 @pytest.mark.parametrize("change", [lambda cuts: cuts[:-1], lambda cuts: [cuts[0] + 1, *cuts[1:]]])
