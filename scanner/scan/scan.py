@@ -20,6 +20,7 @@ from scanner.cluster import (
     check_ray,
     execute,
     may_run_in_process,
+    request_cpus,
 )
 from scanner.errors import UserError
 from scanner.run import Commits, Plan
@@ -157,32 +158,43 @@ def planning_executor(address: str | None, progress: Watch, pool_from: int = POO
     """Return a function that runs the items of planning: in this process, or from ``pool_from``
     items in a pool with all cores.
 
-    Items of failed units always run in the pool, since they may end their process.
+    Items of failed units always run in the pool, since they may end their process. While the pool
+    of a cluster works, the autoscaler is asked for a CPU per item.
     """
 
     def run(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
         stage = commits.folder.rsplit("/", 1)[1]
         is_small = stage != APART
         in_process = InProcess[Item](lambda left: is_small and len(left) < pool_from)
-        return execute(
-            commits,
-            items,
-            make_work,
-            ONE_CORE,
-            address=address,
-            in_process=in_process,
-            execution=Execution(in_flight=1),
-            on_event=_PlanningEvents(PlanningProgress(stage, len(items)), progress),
-        )
+        events = _PlanningEvents(PlanningProgress(stage, len(items)), progress, address)
+        try:
+            return execute(
+                commits,
+                items,
+                make_work,
+                ONE_CORE,
+                address=address,
+                in_process=in_process,
+                execution=Execution(in_flight=1),
+                on_event=events,
+            )
+        finally:
+            events.close()
 
     return run
 
 
 class _PlanningEvents:
-    """Writes the events of planning to the log, and calls ``progress``."""
+    """Writes the events of planning to the log, calls ``progress``, and asks for CPUs."""
 
-    def __init__(self, state: PlanningProgress, progress: Watch) -> None:
-        self.state, self.progress = state, progress
+    def __init__(self, state: PlanningProgress, progress: Watch, address: str | None) -> None:
+        self.state, self.progress, self.address = state, progress, address
+        self.has_request = False
+
+    def close(self) -> None:
+        """Withdraw the request for CPUs, if any."""
+        if self.has_request:
+            request_cpus(0, self.address)
 
     def __call__(self, event: Event[Item]) -> None:
         if isinstance(event, Started):
@@ -190,6 +202,9 @@ class _PlanningEvents:
             self.progress(self.state)
             if event.items and not event.in_process:
                 self.progress(PlanningProgress("start", 0))
+                self.has_request = True
+                if problem := request_cpus(len(event.items), self.address):
+                    log.warning(f"planning: {problem}")
             return
         if isinstance(event, Tick):
             self.state.actors = event.actors
