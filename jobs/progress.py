@@ -55,6 +55,7 @@ def _describe_planning(state: PlanningProgress) -> str:
     work = {
         "read": "input parts read",
         "apart": "input parts read one by one",
+        "merge": "ranges of caption ids merged",
         "group": "ranges of caption ids grouped",
     }[state.stage]
     parts = [f"planning: {state.done:,} of {state.items:,} {work}", _actors(state.actors)]

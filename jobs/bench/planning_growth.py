@@ -31,15 +31,16 @@ SCALE = 64
 SLICE_ROWS = 4096
 SMALL = replace(
     DEFAULT_SIZES,
+    batch_rows=2048,
     **{
         name: getattr(DEFAULT_SIZES, name) // SCALE
         for name in ("segment_rows", "chunk_rows", "staged_rows", "range_rows")
     },
 )
 CALCULATED_ROWS = (125_000_000, 500_000_000, 2_000_000_000, 8_000_000_000)
-# Requests per unit, merge and range besides the byte ranges of spellings: look for and create the
-# commit, read it, write a part; per unit also samples, per range also two for the slices.
-REQUESTS_PER_ITEM = {"unit": 5, "merge": 4, "range": 6}
+# S3 requests besides those for byte ranges of spellings: two look for the commit, one each creates
+# it, reads it and writes a part; a unit also writes samples, and two list the slices of a range.
+REQUESTS_PER_ITEM = {"unit": 6, "merge": 5, "range": 7}
 
 
 def measure_growth(folder: Path, rows: int) -> list[dict[str, Any]]:
@@ -63,7 +64,9 @@ def _measure(folder: Path, rows: int) -> dict[str, Any]:
     log.info(f"planning: {rows:,} rows, {store.requests:,} requests, {seconds:.1f} s")
     ray_data = group_with_ray_data(files, str(folder / "ray"), make_canonical)
     if ray_data.get("captions", plan.counts["captions"]) != plan.counts["captions"]:
-        raise RuntimeError(f"Ray Data found {ray_data['captions']:,} captions, planning another number")
+        raise RuntimeError(
+            f"planning and Ray Data disagree on the captions: {plan.counts}, {ray_data}"
+        )
     return {
         "rows": rows,
         "captions": plan.counts["captions"],
@@ -103,7 +106,10 @@ def _calculate(rows: int, bytes_per_row: float) -> dict[str, Any]:
         left = [
             part for key, parts in staged.buckets.items() if key not in merges for part in parts
         ]
-        merged = [_part(item.id, round(_bytes(item) / bytes_per_row), bytes_per_row, item) for item in items]
+        merged = [
+            _part(item.id, round(_bytes(item) / bytes_per_row), bytes_per_row, item)
+            for item in items
+        ]
         staged = StagedParts([*left, *merged])
     ranges = [staged.locate(item) for item in id_ranges(1 + rows // sizes.range_rows)]
     read += sum(map(_bytes, ranges))

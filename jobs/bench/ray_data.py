@@ -1,10 +1,10 @@
 """Group captions with Ray Data's hash aggregation, which planning is compared with."""
 
-import functools
 import logging
 import time
 from collections.abc import Callable
-from glob import glob
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -34,33 +34,33 @@ def group_with_ray_data(
         return {"problem": f"Ray Data cannot be imported ({error}): {INSTALL}"}
     start_ray(None)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    paths = sorted(glob(files))
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    paths = sorted(map(str, Path(files).parent.glob(Path(files).name)))
     rows = sum(pq.read_metadata(path).num_rows for path in paths)
+    identify: Any = partial(_identify, make_canonical)
     began = time.perf_counter()
     spellings = (
         ray.data.read_parquet(paths)
         .select_columns(["caption"])
-        .map_batches(
-            _identify, batch_format="pyarrow", batch_size=1 << 13, fn_args=(make_canonical,)
-        )
+        .map_batches(identify, batch_format="pyarrow", batch_size=1 << 13)
     )
     grouped = spellings.groupby(
         ["caption_id", "caption"], num_partitions=max(1, rows // PARTITION_ROWS)
     ).aggregate(Sum("n", alias_name="n"), Min("canonical", alias_name="canonical"))
     grouped.write_parquet(out)
     seconds = time.perf_counter() - began
-    first = _identify(pq.read_table(paths[0], columns=["caption"]), make_canonical)
+    first = identify(pq.read_table(paths[0], columns=["caption"]))
     log.info(f"Ray Data: {rows:,} rows in {seconds:.1f} s")
     return {
-        "captions": sum(pq.read_metadata(path).num_rows for path in glob(f"{out}/*.parquet")),
+        "captions": sum(pq.read_metadata(path).num_rows for path in Path(out).glob("*.parquet")),
         "seconds": seconds,
         "bytes_shuffled_per_row": first.nbytes / len(first),
     }
 
 
-def _identify(table: pa.Table, make_canonical: Callable[[], Callable[[str], str]]) -> pa.Table:
+def _identify(make_canonical: Callable[[], Callable[[str], str]], table: pa.Table) -> pa.Table:
     """Return the caption ids and spellings of rows."""
-    normalize = _normalization(make_canonical)
+    normalize = make_canonical()
     canonical = [normalize(caption) for caption in table["caption"].to_pylist()]
     return pa.table(
         {
@@ -70,8 +70,3 @@ def _identify(table: pa.Table, make_canonical: Callable[[], Callable[[str], str]
             "n": pa.repeat(1, len(table)),
         }
     )
-
-
-@functools.cache
-def _normalization(make_canonical: Callable[[], Callable[[str], str]]) -> Callable[[str], str]:
-    return make_canonical()

@@ -70,7 +70,8 @@ class Progress:
 @dataclass
 class PlanningProgress:
     """Items of a stage of planning: ``start`` (of Ray), ``read`` (units of input files), ``apart``
-    (input files of failed units), ``group`` (ranges of caption ids)."""
+    (input files of failed units), ``merge`` (ranges of caption ids, for each level of merging),
+    ``group`` (ranges of caption ids)."""
 
     stage: str
     items: int
