@@ -34,7 +34,7 @@ SMALL = replace(
     batch_rows=2048,
     **{
         name: getattr(DEFAULT_SIZES, name) // SCALE
-        for name in ("segment_rows", "chunk_rows", "staged_rows", "range_rows")
+        for name in ("segment_rows", "unit_bytes", "chunk_rows", "staged_rows", "range_rows")
     },
 )
 CALCULATED_ROWS = (125_000_000, 500_000_000, 2_000_000_000, 8_000_000_000)
@@ -53,7 +53,7 @@ def measure_growth(folder: Path, rows: int) -> list[dict[str, Any]]:
 
 
 def _measure(folder: Path, rows: int) -> dict[str, Any]:
-    files = write_captions(folder / "rows", rows, FILES, distinct=rows // 2)
+    files = write_captions(folder / "rows", rows, FILES, rows // 2, row_group=SMALL.chunk_rows)
     config = ScanConfig(captions=(files,), out=str(folder / "run"), model="testbed", device="cpu")
     make_canonical = prepare(config).make_canonical
     store = CountingStore(config.out)

@@ -40,7 +40,9 @@ def test_four_times_the_rows_need_at_most_five_times_the_requests() -> None:
     assert largest["bytes_read_per_row"] < 60 * (1.1 + largest["levels_of_merging"])
 
 
-@pytest.mark.parametrize("name", ["chunk_rows", "staged_rows", "range_rows", "segment_rows"])
+@pytest.mark.parametrize(
+    "name", ["segment_rows", "unit_bytes", "chunk_rows", "staged_rows", "range_rows"]
+)
 def test_measured_plans_are_small_in_every_size(name: str) -> None:
     assert getattr(SMALL, name) * SCALE == getattr(DEFAULT_SIZES, name)
     assert SMALL.fan_in == DEFAULT_SIZES.fan_in
