@@ -1,4 +1,4 @@
-"""Fit a calibration on labels, or select captions at an FDR.
+"""Fit a calibration on labels, or select captions at a given FDR.
 
 With --labels: measures how well each signal and their combination separate memorized captions, and
 fits a calibration for rank, sql, curate and report. Without labels: selects captions at a target
@@ -35,7 +35,7 @@ class CalibrateConfig:
     labels: str | None = None
     """A csv, tsv, jsonl or parquet file with a column caption, caption_id or key and a
     column memorized, label or verdict (true or false, 1 or 0, verbatim, template or none); or
-    "verdicts" for those of the run."""
+    "verdicts" for the run's verdicts."""
     count_seed_consistent: bool = False
     """With labels that are verdicts: count seed-consistent captions as memorized. By default they
     are skipped, since no training image shows that they are copies."""
@@ -50,12 +50,14 @@ class CalibrateConfig:
     """Target false discovery rate of the selection; with --labels, an additional target for the
     empirical check."""
     by: str | None = None
-    """Without --labels: the signal to select by; by default the run's decision signal."""
+    """Without --labels: the signal to select by; by default the one that memscan rank
+    uses."""
     calibration: str | None = None
     """Without --labels: select by the combination of this calibration (a file, or testbed)."""
     null: Literal["reference", "bulk"] = "reference"
-    """Without --labels: the null. "reference": the captions of scan --reference; "bulk": a normal
-    distribution fitted to the run's own scores, which is an assumption."""
+    """Without --labels: the null distribution. "reference": the captions of scan
+    --reference; "bulk": a normal distribution fitted to the run's own scores, which is an
+    assumption."""
     json: bool = False
     """Print the result as JSON."""
 

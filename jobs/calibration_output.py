@@ -33,9 +33,7 @@ def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
     show("")
     print_heading()
     print_separations("signals", evaluation.signals)
-    print_separations(
-        "combined, each caption scored by a model fitted without its cluster", evaluation.combined
-    )
+    print_separations("combined, cross-validated by near-duplicate cluster", evaluation.combined)
     print_separations("baselines without the model", evaluation.text_only)
     show("AUC gained by the combination over")
     for name, gain in evaluation.gains.items():

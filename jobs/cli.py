@@ -1,4 +1,4 @@
-"""memscan: find what a text-to-image model has memorized of its training set."""
+"""memscan: find what a text-to-image model has memorized from its training set."""
 
 import contextlib
 import difflib
@@ -13,11 +13,11 @@ COMMANDS = {
     "scan": "score the captions of a training set on all available devices",
     "status": "show the progress and problems of a scan",
     "rank": "list captions, most likely memorized first",
-    "verify": "generate from top-ranked captions and detect copies",
-    "calibrate": "fit a calibration on labels, or select captions at an FDR",
-    "curate": "write a removal list by a policy, and cleaned shards",
+    "verify": "generate images from top-ranked captions and detect copies",
+    "calibrate": "fit a calibration on labels, or select captions at a given FDR",
+    "curate": "apply a policy: write a removal list and cleaned shards",
     "report": "write a report about a run as one HTML page",
-    "sql": "run query a run with SQL",
+    "sql": "query a run with SQL",
     "explain": "explain one caption: attention, scores and trigger words",
     "finetune": "fine-tune a model, optionally guarded against memorization",
     "bench": "measure speed and FLOPs on this machine",
@@ -25,7 +25,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    lines = [str(__doc__), "usage: memscan COMMAND …, in typical order", ""]
+    lines = [str(__doc__), "usage: memscan COMMAND …", "", "Commands, in typical order:", ""]
     lines += [f"  {name.replace('_', '-'):18}{purpose}" for name, purpose in COMMANDS.items()]
     return "\n".join([*lines, "", "memscan COMMAND --help documents the options of a command."])
 

@@ -53,7 +53,8 @@ class CurateConfig(LogOptions):
     diff: str | None = None
     """Show what changes compared with another policy, or with an earlier --out directory."""
     force: bool = False
-    """Write the list even if one source or one cluster loses more than the policy's limits."""
+    """Write the list even if one source or one cluster loses more than the policy's limits
+    allow."""
     csv_safe: bool = False
     """In removal_list.csv, put an apostrophe before each cell that a spreadsheet would run as a
     formula (one that starts with = + - @, a tab or a line break). The Parquet list, which --apply
@@ -68,10 +69,10 @@ class CurateConfig(LogOptions):
     """With --apply, number of processes that copy. Default: one per core, or only this process for
     a few shards."""
     address: str | None = None
-    """With --apply, a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. Starts a
-    local Ray if unset; a few shards need none."""
+    """With --apply, a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. If
+    unset, starts Ray locally; a few shards are copied without Ray."""
     single_writer: bool = False
-    """With --apply, allow a store that cannot create a file only if it is absent; then run one
+    """With --apply, allow a store without create-if-absent (conditional writes); then run only one
     curate at a time."""
     json: bool = False
     """Print the summary as JSON."""

@@ -1,7 +1,7 @@
 """Run the whole pipeline on the bundled small model.
 
-Writes its data set, scans it, compares the scores with what the model has memorized, fits a
-calibration, ranks, and writes a report.
+Writes the model's data set, scans it, evaluates the scores against ground truth, fits a
+calibration, ranks the captions and writes a report.
 
 Example: memscan demo --out memscan-demo
 """
@@ -158,13 +158,11 @@ def _record(separation: "Separation") -> dict[str, float]:
 def _print_evaluation(evaluation: "LabelEvaluation", layers: "LayerEvaluation") -> None:
     print_heading()
     print_separations("signals", evaluation.signals)
-    print_separations(
-        "combined, each caption scored by a model fitted without its cluster", evaluation.combined
-    )
+    print_separations("combined, cross-validated by near-duplicate cluster", evaluation.combined)
     print_separations("baselines without the model", evaluation.text_only)
     show(
-        "best layer, selected on half of the captions and reported on the other half (-5: lower "
-        "in layer 5)"
+        "best layer, selected on half of the captions and reported on the other half\n"
+        "(-5: layer 5, where lower values indicate memorization)"
     )
     for name, selected in layers.selected.items():
         sign = "+" if selected.direction > 0 else "-"

@@ -41,10 +41,10 @@ class ExplainConfig(DenoisingOptions, ModelOptions):
     text with one caption per line. By default the testbed's held-out captions, or forty plain
     captions in this package."""
     band_size: int = 40
-    """Number of held-out captions to trace, each at the cost of the caption itself; 0 for none."""
+    """Number of held-out captions to trace, each of which costs as much as the caption itself."""
     calibration: str | None = None
-    """Take each signal's direction from the labels of this calibration of the model (a file of
-    memscan calibrate, or testbed); by default the published direction."""
+    """Take each signal's direction from the labels of this calibration of the model (a file
+    written by memscan calibrate, or testbed); by default the published direction."""
     json: bool = False
     """Print the content of the page except images as JSON."""
 

@@ -1,11 +1,11 @@
 """Fine-tune a model, optionally guarded against memorization.
 
 Trains the U-Net in float32; the text encoder and the VAE are frozen. With --guard, samples that
-look memorized (by their attention or their noise norm) are excluded from a step's loss, and listed
-in OUT/left-out.parquet with the number of steps. Samples without a caption or a readable image are
-skipped and counted; --json lists them. A run that is killed cannot be resumed.
+look memorized (by their attention or their noise norm) are excluded from a step's loss;
+OUT/excluded.parquet lists them with the number of steps. Samples without a caption or a readable
+image are skipped and counted; --json lists them. A run that is killed cannot be resumed.
 
-Example: memscan finetune --model testbed --data pictures.parquet --out tuned --guard bos_mass
+Example: memscan finetune --model testbed --data images.parquet --out tuned --guard bos_mass
 """
 
 import dataclasses
@@ -47,27 +47,27 @@ class FinetuneConfig(LogOptions):
     training: TrainingOptions = dataclasses.field(default_factory=TrainingOptions)
     """Length, batch size and learning rate."""
     guard: Literal["off", "entropy", "bos_mass", "noise_norm"] = "off"
-    """Exclude samples that look memorized by this signal of the training forward; noise_norm costs
-    one extra forward per step."""
+    """Exclude samples that look memorized according to this signal of the training forward;
+    noise_norm costs one extra forward per step."""
     layers: tuple[int, ...] = (3,)
     """Cross-attention layers that the guard reads, in execution order, for example 3 5."""
     threshold: float | None = None
     """Signal value beyond which a sample is excluded; by default derived from --quantile."""
     clean: str | None = None
-    """Parquet file like --data, of pairs known not to be memorized, on which to compute --quantile
-    once before training."""
+    """Parquet file like --data, of pairs known not to be memorized: compute --quantile on them,
+    once before training, instead of on recent samples."""
     quantile: float = 0.9
-    """Exclude samples beyond this quantile of recent samples (or of --clean) at a similar noise
-    level."""
+    """Without --threshold, exclude samples whose signal is beyond this quantile of recent samples
+    (or of --clean) at a similar noise level."""
     softness: float = 0.0
-    """Width of a smooth fall of the weight around the threshold, as a fraction of it; 0 gives only
-    weights of 0 and 1."""
+    """Width of the sigmoid that takes a sample's loss weight from 1 to 0 around the threshold, as a
+    fraction of the threshold; 0 is a hard cutoff (weights 0 and 1)."""
     caption_column: str | None = None
-    """Column of captions, if not detected by name."""
+    """Column with captions; by default detected by name."""
     image_column: str | None = None
-    """Column of images, if not detected by name."""
+    """Column with images; by default detected by name."""
     key_column: str | None = None
-    """Column of keys, if not detected by name."""
+    """Column with keys; by default detected by name."""
     device: str = "auto"
     """Device: cuda or cpu; auto uses cuda if available."""
     json: bool = False
@@ -107,7 +107,7 @@ def _finetune(config: FinetuneConfig) -> int:
     record: dict[str, Any] = {"steps": steps, "samples": len(images)}
     record |= {"skipped": len(images.skipped), "out": str(config.out)}
     if guard:
-        excluded = guard.removal_list(config.out / "left-out.parquet")
+        excluded = guard.removal_list(config.out / "excluded.parquet")
         record |= {"left_out_share": guard.exclusions.share, "left_out_samples": excluded}
         record |= {"extra_forwards": guard.extra_forwards}
     if config.json:

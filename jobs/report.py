@@ -29,13 +29,13 @@ class ReportConfig:
     out: str = "report.html"
     """Path or URL of the page."""
     calibration: str | None = None
-    """Calibration of memscan calibrate (a file or URL, or testbed)."""
+    """Calibration written by memscan calibrate (a file or URL), or testbed."""
     labels: str | None = None
-    """Labels as for memscan calibrate, to show memorized captions separately in histograms; by
-    default the captions with a copy verdict."""
+    """Labels as for memscan calibrate, to show memorized captions separately in the histograms; by
+    default, captions whose verdict is a copy count as memorized."""
     count_seed_consistent: bool = False
     """Count seed-consistent verdicts as copies, in the precision and the labels; by default only
-    images that match a training image are counted."""
+    images that match a training image count."""
     policy: str = "default"
     """Policy to evaluate: a TOML file, or default."""
     top: int = 1000
@@ -43,8 +43,9 @@ class ReportConfig:
     pictures: int = 100
     """Number of verified captions to show thumbnails for."""
     input_root: tuple[str, ...] = ()
-    """Also show images below this directory or URL: those of verify --out, and training images in a
-    store. By default those in the run, and local training images below the scan's --captions."""
+    """Also show images below this directory or URL, such as those of verify --out or training
+    images in a store. By default only images in the run and local training images below the scan's
+    --captions are shown."""
     json: bool = False
     """Print the page's location and size as JSON."""
 

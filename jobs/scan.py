@@ -1,9 +1,9 @@
-"""Score every distinct caption of a training set, and seal the result as Parquet tables.
+"""Score every distinct caption of a training set, and write the scores as Parquet tables.
 
 Example: memscan scan --captions s3://bucket/laion/*.parquet --out s3://bucket/runs/laion-sd14
 
-Exit status: 0 done; 1 failed; 2 wrong arguments; 3 done, but something was quarantined, could not
-be read, or more than --max-reject-fraction was rejected.
+Exit status: 0 done; 1 failed; 2 invalid arguments; 3 done, but with captions quarantined, files
+unreadable, or more rows rejected than --max-reject-fraction allows; 130 interrupted.
 """
 
 import shlex

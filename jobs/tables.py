@@ -34,8 +34,8 @@ class TableOptions:
     """Output options of a command whose result is a table."""
 
     format: Literal["table", "csv", "json", "parquet"] | None = None
-    """Output format. Default: the ending of --out (csv if it has none), or table on standard
-    output. parquet needs --out."""
+    """Output format. Default: the file extension of --out (csv if it has none), or table on
+    standard output. parquet needs --out."""
     json: bool = False
     """Same as --format json."""
     out: str | None = None

@@ -46,7 +46,7 @@ def command(
 def run(command: Callable[[], int]) -> int:
     """Run a command and return its exit status; an error that the user can fix is one line.
 
-    1: failed; 2: wrong arguments; 130: Ctrl-C or SIGTERM. An unexpected exception keeps its
+    1: failed; 2: invalid arguments; 130: Ctrl-C or SIGTERM. An unexpected exception keeps its
     traceback.
     """
     prepare_streams()

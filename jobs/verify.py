@@ -1,12 +1,11 @@
-"""Generate from top-ranked captions and detect copies.
+"""Generate images from top-ranked captions and detect copies.
 
 Generates images for each caption with several seeds, and compares them with each other and with the
 training image (stored next to the caption, or given by --images). Verdicts: verbatim (the training
 image, from no other caption), template (a part of it, or one image for several captions),
 seed-consistent (the seeds agree, but no matching training image was compared; the image may belong
 to another caption), none. Adds them to the run as the view verdicts, or, with --mitigate, as the
-view mitigated, and reports how many verdicts mitigation changes.
-Rerun the same command to resume.
+view mitigated, and reports how many verdicts mitigation changes. Rerun the same command to resume.
 
 Examples: memscan verify RUN --top 200
           memscan verify RUN --captions suspects.txt --images 's3://bucket/images/{key}.jpg'

@@ -1,4 +1,4 @@
-"""Find what a text-to-image diffusion model has memorized of its training set.
+"""Find what a text-to-image diffusion model has memorized from its training set.
 
 The public names are imported on first use, since torch takes seconds to load:
 

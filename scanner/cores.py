@@ -7,26 +7,29 @@ CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
 
-def usable_cores() -> int:
-    """Return the cores allowed by affinity and cgroup quotas; at least 1."""
+def usable_cores(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
+    """Return the cores allowed by affinity and cgroup quotas; at least 1.
+
+    ``cgroups``: where the kernel mounts them; ``membership``: the file that lists this process's.
+    """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:  # macOS
         cores = os.cpu_count() or 1
-    return max(1, min([cores, *(int(quota) for quota in _quotas())]))
+    return max(1, min([cores, *(int(quota) for quota in _quotas(cgroups, membership))]))
 
 
-def _quotas() -> list[float]:
+def _quotas(cgroups: Path, membership: Path) -> list[float]:
     """Return the cores that each cgroup from this process up to the root allows (v1 and v2)."""
     try:
-        lines = MEMBERSHIP.read_text(encoding="utf-8").splitlines()
+        lines = membership.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     found = []
     for _, controllers, path in (line.split(":", 2) for line in lines):
         if controllers not in ("", "cpu", "cpu,cpuacct", "cpuacct,cpu"):
             continue
-        top = CGROUPS / controllers
+        top = cgroups / controllers
         own = top / path.lstrip("/")
         # In a container the path may be the host's, of which only the top is mounted.
         for folder in (own, *own.parents):

@@ -9,7 +9,7 @@ import pytest
 
 # A test with one of these is slow, directly or through its fixtures.
 SLOW_MARKS = ("faults", "fuzz", "inductor", "pages")
-SLOW_FIXTURES = {"browser", "demo", "many_items", "memscan", "s3", "testbed_run", "undisturbed"}
+SLOW_FIXTURES = {"browser", "demo", "memscan", "s3", "testbed_run", "undisturbed"}
 # Of the families of random models, the fast tests run the first.
 SLOW_FAMILIES = {"sd2", "sdxl"}
 # Commands that start Ray, generate images or fit models, called by name or by their main.

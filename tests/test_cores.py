@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from scanner import cores
+from scanner.cores import usable_cores
 
 
 @pytest.fixture(autouse=True)
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    monkeypatch.setattr(cores, "CGROUPS", tmp_path)
-    monkeypatch.setattr(cores, "MEMBERSHIP", tmp_path / "membership")
+
+
+def _usable(cgroups: Path) -> int:
+    return usable_cores(cgroups, cgroups / "membership")
 
 
 def _write(path: Path, text: str) -> None:
@@ -23,10 +25,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def test_without_a_quota_the_affinity_counts(tmp_path: Path) -> None:
-    assert cores.usable_cores() == 8
+    assert _usable(tmp_path) == 8
     _write(tmp_path / "membership", "0::/\n")
     _write(tmp_path / "cpu.max", "max 100000\n")
-    assert cores.usable_cores() == 8
+    assert _usable(tmp_path) == 8
 
 
 @pytest.mark.parametrize(("quota", "usable"), [(50_000, 1), (250_000, 2), (2_000_000, 8)])
@@ -34,7 +36,7 @@ def test_the_smallest_quota_of_version_2_counts(tmp_path: Path, quota: int, usab
     _write(tmp_path / "membership", "0::/job/step\n")
     _write(tmp_path / "job" / "cpu.max", f"{quota} 100000\n")
     _write(tmp_path / "job" / "step" / "cpu.max", "max 100000\n")
-    assert cores.usable_cores() == usable
+    assert _usable(tmp_path) == usable
 
 
 @pytest.mark.parametrize("controllers", ["cpu", "cpu,cpuacct"])
@@ -44,9 +46,9 @@ def test_a_quota_of_version_1_counts_also_under_the_host_s_path(
     _write(tmp_path / "membership", f"4:{controllers}:/docker/0123\n3:memory:/docker/0123\n")
     _write(tmp_path / controllers / "cpu.cfs_quota_us", "300000\n")
     _write(tmp_path / controllers / "cpu.cfs_period_us", "100000\n")
-    assert cores.usable_cores() == 3
+    assert _usable(tmp_path) == 3
     _write(tmp_path / controllers / "cpu.cfs_quota_us", "-1\n")
-    assert cores.usable_cores() == 8
+    assert _usable(tmp_path) == 8
 
 
 THREADS = """

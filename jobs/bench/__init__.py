@@ -5,8 +5,8 @@ forwards; --planning reading and grouping of captions; --sql named queries on a 
 default all four. Each round runs every variant in turn on the same input; a speedup is the median
 over rounds of the ratio within a round, which cancels drift in the machine's speed.
 
---acceptance measures a new kind of device in under 8 minutes: agreement of scores with the CPU,
-speed of every profile and its share of the device's peak, memory, two processes per device.
+With --acceptance, measures a new kind of device in under 8 minutes: agreement of scores with the
+CPU, speed of every profile and its share of the device's peak, memory, two processes per device.
 
 Examples: memscan bench --model testbed
           memscan bench --model sd14-random --rounds 3 --batch-size 2
@@ -40,25 +40,26 @@ class BenchConfig:
     at 512 px with random weights), or any model that scan takes."""
     pipeline: bool = False
     """Time scans with precomputed scores, scans without the U-Net, and scans of the testbed model
-    against bare processes; also measure the memory of driver and actors."""
+    against plain processes without Ray; also measure the memory of driver and actors."""
     captions: int = 200_000
-    """Number of distinct captions in each of the first two scans of --pipeline."""
+    """Distinct captions in each of the first two scans of --pipeline."""
     planning: bool = False
     """Time planning in one process, on parquet files in which every caption occurs twice: rows per
     second and memory; count its requests at two sizes, beside Ray Data's hash aggregation (if
     ray[data] is installed)."""
     rows: int = 2_000_000
-    """Number of rows of --planning, in 20 files; requests are also counted at a quarter of it."""
+    """Rows to plan in --planning, in 20 files; requests are also counted at a quarter of them."""
     sql: bool = False
-    """Time named queries on a synthetic run, within 8 GiB, against bare scans of their columns."""
+    """Time named queries on a synthetic run, within 8 GiB, against plain reads of the same
+    columns."""
     scores: int = 10_000_000
-    """Number of scores in the run of --sql, in 100 parts."""
+    """Score rows in the synthetic run for --sql, in 100 parts."""
     folder: Path | None = None
-    """Folder in which to keep the run of --sql; by default a temporary one (2 GB)."""
+    """Directory that keeps the synthetic run for --sql; by default a temporary one (2 GB)."""
     batch_size: int | None = None
     """Captions per forward; by default 32 for testbed and 2 for others."""
     rounds: int | None = None
-    """Number of rounds; by default 7 for testbed and 3 otherwise."""
+    """Number of rounds; by default 7 for testbed and 3 for others."""
     acceptance: bool = False
     """Measure a new kind of device, in parts: device, parity, precision, memory, throughput,
     overhead, fused, kernels, mitigation, sizes, compiled_triage, compiled_standard, sharing,
@@ -67,14 +68,14 @@ class BenchConfig:
     only: tuple[str, ...] = ()
     """Parts of --acceptance to run, such as parity,throughput; all by default."""
     device: str = "auto"
-    """Device of --acceptance: cuda, cpu, or auto (cuda if available)."""
+    """Device for --acceptance: cuda, cpu, or auto (cuda if available)."""
     dtype: tuple[str, ...] = ()
-    """Dtypes of --acceptance, separated by commas: float16, bfloat16, float32; by default float16
+    """Dtypes for --acceptance, separated by commas: float16, bfloat16, float32; by default float16
     and bfloat16 on cuda, float32 on the CPU."""
     parity_captions: int = 64
-    """Number of captions whose scores --acceptance compares."""
+    """Captions whose scores --acceptance compares with those of the CPU."""
     time_limit: float = 440.0
-    """Seconds after which --acceptance starts no further part."""
+    """Do not start another part of --acceptance after this many seconds."""
     json: bool = False
     """Print as JSON."""
 
@@ -178,7 +179,7 @@ def _print_pipeline(figures: dict[str, Any]) -> None:
     show(
         f"testbed, two actors:  {figures['captions_per_second_two_actors']:,.0f} captions/s, "
         f"{figures['actor_busy_fraction']:.1%} of their time in forwards, "
-        f"{figures['two_actors_over_two_bare']:.2f} of two bare processes"
+        f"{figures['two_actors_over_two_bare']:.2f} of two plain processes"
     )
 
 
@@ -230,12 +231,12 @@ def _print_planning(figures: dict[str, Any]) -> None:
 
 
 def _print_sql(figures: dict[str, Any], scores: int) -> None:
-    show(f"\nqueries on {scores:,} scores, against DuckDB's bare scan of the same columns\n")
+    show(f"\nqueries on {scores:,} scores, against plain reads of the same columns by DuckDB\n")
     rows = [
         {
             "query": name,
             "seconds": one["seconds"],
-            "bare scan": one["bare_scan_seconds"],
+            "plain read": one["bare_scan_seconds"],
             "ratio": one["ratio_to_bare_scan"],
             "peak GiB": one["peak_memory_bytes"] / 2**30,
             "rows": one["rows"],

@@ -140,7 +140,7 @@ def _against_bare(files: str, folder: Path) -> dict[str, float]:
         busy.append(_busy_fraction(timed.commits))
         log.info(
             f"round {number + 1} of {ROUNDS}: two actors {actors[-1]:,.0f} captions/s, "
-            f"two bare processes {bare[-1]:,.0f}, busy {busy[-1]:.3f}"
+            f"two plain processes {bare[-1]:,.0f}, busy {busy[-1]:.3f}"
         )
     ratios = [a / b for a, b in zip(actors, bare, strict=True)]
     return {

@@ -1,7 +1,7 @@
-"""Time named queries on a synthetic run against bare scans of the columns that they read.
+"""Time named queries on a synthetic run against plain reads of the same columns.
 
-Each query runs in a separate process, to measure its peak memory. A round runs the bare scan and
-then the query; the ratio is the median over the rounds of the ratio within a round. The first
+Each query runs in a separate process, to measure its peak memory. A round runs the plain read
+and then the query; the ratio is the median over the rounds of the ratio within a round. The first
 round only warms the page cache.
 """
 
@@ -44,7 +44,7 @@ QUERIES: dict[str, tuple[dict[str, str], dict[str, tuple[str, ...]]]] = {
     "cap_duplicates": ({}, {"samples": _LISTED}),
 }
 
-# How a bare scan uses a column, to read all of it.
+# How a plain read uses a column, to read all of it.
 _USES = {
     **dict.fromkeys(("caption_id", "caption", "source", "key", "image_key", "url"), "strlen({})"),
     "row": '"row" + 0',
@@ -55,7 +55,7 @@ _USES = {
 
 
 def measure(scores: int, rounds: int, folder: Path | None = None) -> dict[str, dict[str, Any]]:
-    """Return seconds, ratio to the bare scan and peak memory per query; see ``bench --json``.
+    """Return seconds, ratio to the plain read and peak memory per query; see ``bench --json``.
 
     ``folder``: where to keep the synthetic run, which is created if it does not exist; by default
     a temporary one.
@@ -72,7 +72,7 @@ def measure(scores: int, rounds: int, folder: Path | None = None) -> dict[str, d
 
 
 def time_query(run: str, name: str, rounds: int) -> dict[str, Any]:
-    """Time a query and the bare scan of its columns; peak memory is that of the whole process."""
+    """Time a query and the plain read of its columns; peak memory is that of the whole process."""
     from scanner.query import library, open_run
 
     parameters, columns = QUERIES[name]
@@ -81,7 +81,7 @@ def time_query(run: str, name: str, rounds: int) -> dict[str, Any]:
     seconds, bare = [], []
     for _ in range(rounds + 1):
         began = time.perf_counter()
-        tables.query(_bare_scan(columns))
+        tables.query(_plain_read(columns))
         between = time.perf_counter()
         rows = sum(map(len, tables.batches(query.sql, ROWS, query.bind(parameters))))
         seconds.append(time.perf_counter() - between)
@@ -96,7 +96,7 @@ def time_query(run: str, name: str, rounds: int) -> dict[str, Any]:
     }
 
 
-def _bare_scan(columns: dict[str, tuple[str, ...]]) -> str:
+def _plain_read(columns: dict[str, tuple[str, ...]]) -> str:
     """Return SQL that reads columns and computes little, but more than statistics can answer."""
     scans = []
     for view, names in columns.items():

@@ -10,15 +10,15 @@ class ActorOptions:
     """The processes that do the work, and where they run; a field's docstring is its help text."""
 
     actors: int | None = None
-    """Number of worker processes; by default one per accelerator, or one per two cores; on a
-    cluster as many as it has room for, also as nodes join."""
+    """Number of worker processes; by default one per accelerator, or one per two cores if
+    there is none. On a cluster, by default as many as fit, growing as nodes join."""
     gpus_per_actor: float = 1.0
     """Accelerators per actor (0.5: two actors share one); ignored on the cpu."""
     cpus_per_actor: float | None = None
     """Cores per actor; by default the cores that this process may use, shared among the actors."""
     address: str | None = None
-    """Address of a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. Starts a
-    local Ray if unset; a small scan needs none."""
+    """Address of a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. If unset, starts
+    Ray locally; a small scan runs without Ray."""
 
     def check_actors(self) -> None:
         """Raise UsageError for numbers that are out of range."""

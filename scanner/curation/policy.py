@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tomllib
+from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
@@ -14,6 +15,7 @@ from scanner.errors import UserError
 from scanner.query import abbreviated
 
 DEFAULT = Path(__file__).parent / "default.toml"
+LISTED = 5  # problems of a policy file that one error shows
 _CLOSED = ConfigDict(extra="forbid")
 # Errors say "must be" and a field's description.
 Text = Annotated[str, Field(strict=True, pattern=r"\S", description="a non-empty string")]
@@ -116,27 +118,48 @@ def read_policy(name: str) -> Policy:
 
 
 def policy_of(record: dict[str, Any], where: str, text: str = "") -> Policy:
-    """Validate a TOML document. Raises UserError with the key, its value and the valid choices."""
+    """Validate a TOML document. Raises UserError with each wrong key, its value and the valid
+    choices, at most ``LISTED``."""
     try:
         document = TypeAdapter(_Document).validate_python(record)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        raise UserError(f"{where}: {_problem(record, first)}") from error
+        # Pydantic also calls a list too short if all its items are invalid.
+        problems = [
+            _problem(record, each)
+            for each in error.errors(include_url=False, include_context=False)
+            if each["type"] != "too_short" or not each["input"]
+        ]
+        raise UserError(_listed(where, problems)) from error
+    if problems := _conflicts(document, record):
+        raise UserError(_listed(where, problems))
+    return Policy(**vars(document), text=text)
+
+
+def _conflicts(document: _Document, record: dict[str, Any]) -> list[str]:
+    """Return the problems of rules whose keys are valid one by one, but not together."""
+    problems = []
     for number, (rule, table) in enumerate(zip(document.rules, record["rule"], strict=True), 1):
         extra = [key for key in ("keep", "of") if key in table]
         if rule.action != "cap" and extra:
-            raise UserError(
-                f"{where}: rule {number} ({rule.reason}): {extra[0]} = {table[extra[0]]!r} needs "
+            problems.append(
+                f"rule {number} ({rule.reason}): {extra[0]} = {table[extra[0]]!r} needs "
                 f"action = 'cap', got {rule.action!r}; remove the key"
             )
-    reasons = [rule.reason for rule in document.rules]
-    for reason in reasons:
-        if reasons.count(reason) > 1:
-            raise UserError(
-                f"{where}: {reasons.count(reason)} rules have reason = {reason!r}; give each rule "
-                "a unique reason, which identifies it in the removal list"
+    for reason, count in Counter(rule.reason for rule in document.rules).items():
+        if count > 1:
+            problems.append(
+                f"{count} rules have reason = {reason!r}; give each rule a unique reason, which "
+                "identifies it in the removal list"
             )
-    return Policy(**vars(document), text=text)
+    return problems
+
+
+def _listed(where: str, problems: list[str]) -> str:
+    """Return one problem on the same line as ``where``, several on a line each."""
+    if len(problems) == 1:
+        return f"{where}: {problems[0]}"
+    first = f", the first {LISTED}" if len(problems) > LISTED else ""
+    return "\n  ".join([f"{where}: {len(problems)} problems{first}:", *problems[:LISTED]])
 
 
 def _problem(record: dict[str, Any], error: Any) -> str:
@@ -155,7 +178,9 @@ def _problem(record: dict[str, Any], error: Any) -> str:
         keys = ", ".join(known)
         return f"{prefix}{abbreviated(key)[1:-1]} = {_value(error)}: unknown key; valid: {keys}"
     if error["type"] == "missing":
-        return f"{prefix}{key} is missing: must be {known[key]}"
+        # "name" alone could be taken for the file's.
+        of_policy = "the policy's " if kind is _Document and key != "rule" else ""
+        return f"{prefix}{of_policy}{key} is missing: must be {known[key]}"
     return f"{prefix}{key} = {_value(error)}: must be {known[key]}"
 
 

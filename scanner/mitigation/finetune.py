@@ -54,7 +54,8 @@ def finetune(
         x0_BCHW = latents_NCHW[[images.index[row] for row in rows]].to(model.device)
         loss_B, times_B = _losses(model, x0_BCHW, captions, random)
         if guard:
-            loss_B = loss_B * guard.weigh(times_B, [images.keys[row] for row in rows], captions)
+            keys = [images.keys[row] for row in rows]
+            loss_B = loss_B * guard.loss_weights(times_B, keys, captions)
         loss = loss_B.mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -90,22 +91,27 @@ def make_guard(
 
 
 def measure_thresholds(
-    model: DiffusionModel, vae: Any, clean: TrainingImages, guard: Guard, options: TrainingOptions
+    model: DiffusionModel,
+    vae: Any,
+    clean: TrainingImages,
+    guard: Guard,
+    options: TrainingOptions,
+    draws: int = CALIBRATION_SAMPLES,
 ) -> Threshold:
     """Measure fixed thresholds per noise level on samples known not to be memorized.
 
-    Uses the model in its current state, with each sample at several noise levels. ``guard``:
-    created with a RunningQuantile, and used only for this.
+    Uses the model in its current state, with each sample at several noise levels: ``draws`` in all.
+    ``guard``: created with a RunningQuantile, and used only for this.
     """
     latents_NCHW = _encode(model, vae, clean)
     random = torch.Generator().manual_seed(options.seed)
     batches = _batches(len(clean), options.batch, random)
     with guard:
-        for rows in itertools.islice(batches, -(-CALIBRATION_SAMPLES // options.batch)):
+        for rows in itertools.islice(batches, -(-draws // options.batch)):
             x0_BCHW = latents_NCHW[[clean.index[row] for row in rows]].to(model.device)
             captions = [clean.captions[row] for row in rows]
             _, times_B = _losses(model, x0_BCHW, captions, random)
-            guard.weigh(times_B, [clean.keys[row] for row in rows], captions)
+            guard.loss_weights(times_B, [clean.keys[row] for row in rows], captions)
     return guard.threshold.freeze()
 
 
@@ -124,10 +130,10 @@ def _losses(
     with torch.no_grad():
         text = model.encode(model.tokenize(captions))
     times_B = times_B.to(x0_BCHW.device)
-    guess = model.unet(
+    pred = model.unet(
         noisy, times_B, text.hidden_BLC, added_cond_kwargs=text.added or None, return_dict=False
     )[0]
-    return (guess - target).square().flatten(1).mean(1), times_B
+    return (pred - target).square().flatten(1).mean(1), times_B
 
 
 @torch.no_grad()

@@ -6,11 +6,12 @@ sample. It works the same in plain PyTorch and with accelerate:
 
     with Guard(unet, signal="bos_mass") as guard:
         for batch in loader:
-            guess = unet(noisy, timesteps, text).sample
-            loss_B = (guess - target).square().flatten(1).mean(1)
-            loss = (loss_B * guard.weigh(timesteps, batch["key"], batch["caption"])).mean()
+            pred = unet(noisy, timesteps, text).sample
+            loss_per_sample = (pred - target).square().flatten(1).mean(1)
+            weights = guard.loss_weights(timesteps, batch["key"], batch["caption"])
+            loss = (loss_per_sample * weights).mean()
             ...
-    guard.removal_list("left-out.parquet")
+    guard.removal_list("excluded.parquet")
 
 Shapes: B samples of a step.
 """
@@ -54,9 +55,10 @@ class Guard:
     >>> text = model.encode(model.tokenize(captions)).hidden_BLC
     >>> noise, timesteps = torch.randn(2, *model.latent_shape()), torch.tensor([500, 500])
     >>> with Guard(model.unet, signal="bos_mass", threshold=0.5) as guard:
-    ...     prediction = model.unet(noise, timesteps, text).sample
-    ...     loss_B = (prediction - noise).square().flatten(1).mean(1)
-    ...     loss = (loss_B * guard.weigh(timesteps, ["0", "1"], captions)).mean()
+    ...     pred = model.unet(noise, timesteps, text).sample
+    ...     loss_per_sample = (pred - noise).square().flatten(1).mean(1)
+    ...     weights = guard.loss_weights(timesteps, ["0", "1"], captions)
+    ...     loss = (loss_per_sample * weights).mean()
     >>> loss.shape
     torch.Size([])
     """
@@ -108,7 +110,9 @@ class Guard:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def weigh(self, timesteps: Tensor, keys: Sequence[str], captions: Sequence[str]) -> Tensor:
+    def loss_weights(
+        self, timesteps: Tensor, keys: Sequence[str], captions: Sequence[str]
+    ) -> Tensor:
         """Return the loss weight of each sample (B,), on the device of ``timesteps``. Call it after
         the forward.
 
@@ -117,12 +121,15 @@ class Guard:
         """
         statistic_B, self._statistic_B = self._statistic_B, None
         if statistic_B is None:
-            raise UserError("guard: no forward has run since the last weigh(); call it after one")
+            raise UserError(
+                "guard: no forward has run since the last loss_weights(); call it after each "
+                "training forward"
+            )
         if not len(statistic_B) == len(timesteps) == len(keys) == len(captions):
             raise UserError(
-                f"guard: the forward had {len(statistic_B)} rows, but weigh() was given "
-                f"{len(timesteps)} timesteps, {len(keys)} keys and {len(captions)} captions; pass "
-                "one of each per row"
+                f"guard: the forward had {len(statistic_B)} rows, but loss_weights() was "
+                f"given {len(timesteps)} timesteps, {len(keys)} keys and {len(captions)} captions; "
+                "pass one of each per row"
             )
         captioned_B = torch.tensor([bool(caption.strip()) for caption in captions])
         statistic_B = statistic_B.float().cpu()
@@ -155,8 +162,8 @@ class Guard:
         assert self.empty is not None
         if not torch.is_grad_enabled():
             return
-        guess = output[0].detach()
-        empty = {name: one.expand(len(guess), *one.shape[1:]) for name, one in self.empty.items()}
+        pred = output[0].detach()
+        empty = {name: one.expand(len(pred), *one.shape[1:]) for name, one in self.empty.items()}
         hidden = empty.pop("encoder_hidden_states")
         added = {**(kwargs.get("added_cond_kwargs") or {}), **empty}
         inputs = {**kwargs, "encoder_hidden_states": hidden}
@@ -164,4 +171,4 @@ class Guard:
             inputs["added_cond_kwargs"] = added
         self.extra_forwards += 1
         with torch.no_grad():
-            self._statistic_B = noise_norm(guess, unet.forward(*args[:2], **inputs)[0])
+            self._statistic_B = noise_norm(pred, unet.forward(*args[:2], **inputs)[0])

@@ -18,7 +18,8 @@ class TrainingOptions:
     caption_dropout: float = 0.1
     """Share of samples trained with the empty caption, for classifier-free guidance."""
     seed: int = 0
-    """Seed of data order, noise and timesteps, which a guard does not change."""
+    """Random seed for data order, caption dropout, noise and timesteps. Runs with the same seed
+    train on the same batches, with or without --guard."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.rate <= 0:

@@ -76,8 +76,8 @@ class ModelOptions:
     """The model's revision on the hub; by default the newest one, which run.json then pins."""
     model_config: str | None = None
     """For a single-file checkpoint: a diffusers model of the same architecture (a directory, URL or
-    hub id) to take configuration, tokenizer and prediction type from; by default the usual one of
-    its kind on the hub (for Stable Diffusion 2 the one with v-prediction)."""
+    hub id) to take configuration, tokenizer and prediction type from; by default the
+    standard one for its architecture (for Stable Diffusion 2, the one with v-prediction)."""
     lora: str | None = None
     """A LoRA to fuse into the model: a .safetensors file or a directory with one, local or a URL,
     in diffusers or kohya format."""

@@ -1,6 +1,8 @@
 """The forward of a RecordingUNet, compiled for one batch size at a time."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +11,9 @@ from torch._dynamo.exc import TorchDynamoException
 from scanner.probe.recording_unet import RecordingUNet
 
 Forward = tuple[Tensor | None, Tensor]
-BACKEND = "inductor"
+# As torch.compile takes it: a name or a function.
+Backend = str | Callable[..., Any]
+BACKEND: Backend = "inductor"
 RECOMPILE_LIMIT = 64
 """Compiled shapes and models per process; torch gives up after 8 by default."""
 
@@ -20,7 +24,7 @@ class CompiledUNet:
     If compilation fails, it warns and runs uncompiled from then on.
     """
 
-    def __init__(self, unet: RecordingUNet) -> None:
+    def __init__(self, unet: RecordingUNet, backend: Backend = BACKEND) -> None:
         self.unet = unet
         self.is_compiled = True
         on_cuda = next(unet.parameters()).device.type == "cuda"
@@ -31,7 +35,7 @@ class CompiledUNet:
             unet,
             fullgraph=True,
             dynamic=False,
-            backend=BACKEND,
+            backend=backend,
             mode="reduce-overhead" if on_cuda else None,
         )
 

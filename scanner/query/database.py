@@ -40,15 +40,15 @@ class Database:
 
     - one thread per core available to this process;
     - ``memory`` bytes, by default half of the machine's or container's;
-    - beyond that, half of the free disk space of the temporary directory (TMPDIR), in a private
-      directory that is removed with this object or at exit.
+    - beyond that, ``spill_share`` of the free disk space of the temporary directory (TMPDIR), in a
+      private directory that is removed with this object or at exit.
     """
 
-    def __init__(self, memory: int | None = None) -> None:
+    def __init__(self, memory: int | None = None, spill_share: float = SPILL_SHARE) -> None:
         self.connection = duckdb.connect()
         self.spill = Path(tempfile.mkdtemp(prefix="memscan-sql-"))
         weakref.finalize(self, shutil.rmtree, self.spill, ignore_errors=True)
-        free = int(shutil.disk_usage(self.spill).free * SPILL_SHARE)
+        free = int(shutil.disk_usage(self.spill).free * spill_share)
         self._set("threads", usable_cores())
         self._set("memory_limit", f"{memory} B" if memory else MEMORY)
         self._set("temp_directory", str(self.spill))

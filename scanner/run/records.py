@@ -177,14 +177,20 @@ def encode(record: Any) -> bytes:
     return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def decode(name: str, data: bytes, kind: type[Record], remedy: str = RESCAN) -> Record:
+def decode(
+    name: str,
+    data: bytes,
+    kind: type[Record],
+    remedy: str = RESCAN,
+    most_bytes: int = LARGEST_BYTES,
+) -> Record:
     """Decode a JSON file as a dataclass or typed dictionary; ``name``: its full path or URL.
 
-    Raises DamagedFile, with ``remedy``, if the file is truncated, changed, too large or too deep, a
-    field has the wrong type, or a file name leads out of the run.
+    Raises DamagedFile, with ``remedy``, if the file is truncated, changed, over ``most_bytes`` or
+    too deep, a field has the wrong type, or a file name leads out of the run.
     """
-    if len(data) > LARGEST_BYTES:
-        raise DamagedFile(name, f"over {LARGEST_BYTES >> 20} MiB", remedy)
+    if len(data) > most_bytes:
+        raise DamagedFile(name, f"over {most_bytes >> 20} MiB", remedy)
     try:
         return _adapter(cast(Any, kind)).validate_json(data, strict=True)
     except pydantic.ValidationError as error:
@@ -194,13 +200,16 @@ def decode(name: str, data: bytes, kind: type[Record], remedy: str = RESCAN) -> 
         raise DamagedFile(name, why, remedy) from error
 
 
-def read_json(store: Store, name: str, kind: Any, remedy: str = RESCAN) -> dict[str, Any]:
+def read_json(
+    store: Store, name: str, kind: Any, remedy: str = RESCAN, most_bytes: int = LARGEST_BYTES
+) -> dict[str, Any]:
     """Read a JSON object as a typed dictionary.
 
     Raises DamagedFile, and on access to a field that is missing, MissingField.
     """
     path = store.location(name)
-    return named_fields(decode(path, store.read(name, LARGEST_BYTES), kind, remedy), path, remedy)
+    data = store.read(name, most_bytes)
+    return named_fields(decode(path, data, kind, remedy, most_bytes), path, remedy)
 
 
 def named_fields(value: Any, file: str, remedy: str) -> Any:

@@ -25,8 +25,8 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     caption per line (.gz and .zst too), WebDataset tar, img2dataset output, Delta tables; local
     paths or URLs such as s3://bucket/path."""
     captions_from: str | None = None
-    """Instead of --captions, an earlier run whose captions are scanned again, limited to those of
-    --where (a cascade: triage everything, then score thoroughly what it flags)."""
+    """Instead of --captions, an earlier run: scan its captions that match --where again (a cascade:
+    triage everything, then run a costlier profile on what it flags)."""
     where: str = "true"
     """With --captions-from, a SQL predicate on that run's view ranked, such as bos_mass < 0.5."""
     out: Annotated[str, _BUT_DRY] = ""
@@ -37,7 +37,7 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     """
     key_column: str | None = None
     """Column that identifies a sample; by default recognized by name (key, id, uid, SAMPLE_ID …).
-    If there is none, or with none, file and row identify it."""
+    If there is no such column, or this is set to none, samples are identified by file and row."""
     keep: tuple[str, ...] | None = None
     """Columns copied to the samples table, as text; by default url if there is one; none for no
     column."""
@@ -45,45 +45,48 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     """Column that identifies the image (samples with equal values share one image); by default url
     or hash if there is one; none for no column."""
     quoting: QuotingOption = "auto"
-    """How quotes in csv and tsv files are read: standard (around fields), none (plain characters),
-    or auto, by the data: csv as standard, tsv if a field needs them."""
+    """How quotes in csv and tsv files are read: standard (they enclose fields), none (as plain
+    characters), or auto (csv as standard; tsv as standard if a field needs it, else none)."""
     reference: tuple[str, ...] = ()
     """Files of captions known not to be in the training set; scored in the same run, marked
     is_reference, never ranked."""
     limit: int | None = None
-    """Score at most this many distinct captions, those with the smallest caption ids, as a trial:
-    such a run cannot be extended; scan the whole data set into another --out."""
+    """Trial run: score at most this many distinct captions, those with the smallest caption ids.
+    Such a run cannot be extended; scan the whole data set into another --out."""
     profile: ProfileName = "standard"
-    """Which signals to compute, which decides the cost per caption: triage takes part of one U-Net
-    forward, standard one, thorough two for each of four seeds, trajectory a hundred."""
+    """Which signals to compute. Sets the cost per caption in U-Net forwards: triage takes part of
+    one, standard one, thorough two for each of four seeds, trajectory a hundred."""
     signals: tuple[str, ...] | None = None
-    """Signals to compute instead of a profile's, with the cheapest forwards that serve them."""
+    """Signals to compute instead of a profile's, using as few and as cheap forwards as they
+    need."""
     seeds: int | None = None
     """Number of initial noises to average over; the profile's by default (thorough: 4, others: 1).
     """
     batch_size: int | None = None
-    """Captions per forward; by default found by trial and remembered in the run, halved when the
+    """Captions per forward; by default tuned automatically and stored in the run. Halved when the
     device runs out of memory. Changes speed, not scores."""
     slice_captions: int | None = None
-    """Captions per slice, which is committed as a whole; by default 4096 on cuda and 512 on the
-    cpu, or fewer, to give each actor four slices."""
+    """Captions per slice, the unit that is scored and committed together; by default 4096 on cuda
+    and 512 on the cpu, or fewer, so that each actor gets about four slices."""
     extend: bool = False
-    """Add input files to a run: skips files that it has read already, and scores only captions that
-    it does not have. Their caption, key and image columns may have other names."""
+    """Add input files to a run: skips files that it has already read, and scores only captions that
+    it does not have yet. New files may name their caption, key and image columns differently."""
     repair: bool = False
     """Read every part of a finished run again, and rescore the slices whose parts are damaged or
     missing (an unfinished run is always checked before it is sealed)."""
     max_reject_fraction: float = 0.05
     """Exit with status 3 if more than this share of the rows was rejected."""
     dry_run: bool = False
-    """Show what would be done, and leave nothing behind (tries the store with a file that is
-    removed again)."""
+    """Show what the scan would do and how long it would take. Leaves nothing behind; tests the
+    store by writing a file and deleting it."""
     single_writer: bool = False
-    """Allow a store that cannot create a file only if it is absent; run one scan at a time then."""
+    """Allow a store without create-if-absent (conditional writes); then run only one scan at a
+    time."""
     json: bool = False
     """Print the result as JSON."""
     config: Path | None = None
-    """A TOML file with the same names (caption_column or caption-column); flags win."""
+    """A TOML file with the same names (caption_column or caption-column); command-line options take
+    precedence."""
 
     @property
     def scoring_spec(self) -> ScoringSpec:

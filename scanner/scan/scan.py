@@ -58,8 +58,9 @@ def scan(config: ScanConfig, progress: Watch) -> ScanResult:
     return run_scan(open_scan(config), progress)
 
 
-def run_scan(opened: OpenScan, progress: Watch) -> ScanResult:
-    """Do what :func:`scan` does, after :func:`open_scan`."""
+def run_scan(opened: OpenScan, progress: Watch, pool_from: int = POOL_FROM) -> ScanResult:
+    """Do what :func:`scan` does, after :func:`open_scan`; ``pool_from``: see
+    :func:`planning_executor`."""
     if opened.result:
         return opened.result
     config, run, record, inputs = opened.config, opened.run, opened.record, opened.inputs
@@ -75,7 +76,7 @@ def run_scan(opened: OpenScan, progress: Watch) -> ScanResult:
     refuse_other_weights(config, prepared.scorer.model.weights)
     run.store.preflight()
     run.begin(run_record(prepared, opened.options_record, opened.inputs_record, inputs.skipped))
-    planner = planning_executor(config.address, progress)
+    planner = planning_executor(config.address, progress, pool_from)
     while not plans or inputs.files:
         try:
             plan = plan_scan(prepared, inputs, run.store, plans, planner)

@@ -18,6 +18,7 @@ from scanner.probe import (
     record_prefix,
     watch_attention,
 )
+from scanner.probe.compiled import BACKEND
 from scanner.signals.noise import noise_norm
 
 LOW_NOISE_STEP = -3
@@ -51,7 +52,7 @@ class Forwards:
 
     The shared prefix and ε_∅ do not depend on the caption: they are computed once per (seed, step)
     and cached (see scanner/signals/README.md). ``compiles``: whether to compile conditional
-    forwards from the initial noise, for the batch size of the next call.
+    forwards from the initial noise, for the batch size of the next call; ``backend``: the compiler.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Forwards:
         self._loaded: dict[int | None, tuple[int, int]] = {}
         self._compiled: dict[int | None, CompiledUNet] = {}
         self.compiles = False
+        self.backend = BACKEND
 
     @property
     def first_time(self) -> int:
@@ -122,7 +124,7 @@ class Forwards:
             recording.load(x_1CHW, time, self.prefix(seed, time))
             self._loaded[depth] = seed, time
         if self.compiles and depth not in self._compiled:
-            self._compiled[depth] = CompiledUNet(recording)
+            self._compiled[depth] = CompiledUNet(recording, self.backend)
         run = self._compiled[depth] if self.compiles else recording
         guess_BCHW, abar_NBL = run(text.hidden_BLC, text.added)
         if guess_BCHW is None:

@@ -99,8 +99,8 @@ def train_diffusion(
         noise = torch.randn_like(x0)
         noisy = alpha.sqrt() * x0 + (1 - alpha).sqrt() * noise
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * x0
-        guess = unet(noisy, times, text(token).last_hidden_state).sample
-        loss = mse_loss(guess, velocity)
+        pred = unet(noisy, times, text(token).last_hidden_state).sample
+        loss = mse_loss(pred, velocity)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
         optimizer.step()

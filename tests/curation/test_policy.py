@@ -90,6 +90,29 @@ def test_an_error_names_the_key_its_value_and_valid_values(record: dict, message
         policy_of(record, "--policy p.toml")
 
 
+def test_an_error_lists_every_problem_of_a_policy() -> None:
+    with pytest.raises(UserError) as caught:
+        policy_of({"rule": [{"reason": "a", "action": "delete"}]}, "--policy p.toml")
+    assert str(caught.value).splitlines() == [
+        "--policy p.toml: 4 problems:",
+        "  the policy's name is missing: must be a non-empty string",
+        "  the policy's version is missing: must be an integer of at least 1, below 2^63",
+        "  rule 1 (a): when is missing: must be a non-empty string",
+        "  rule 1 (a): action = 'delete': must be one of keep, drop, cap, recaption",
+    ]
+
+
+def test_an_error_lists_at_most_five_problems() -> None:
+    with pytest.raises(UserError) as caught:
+        policy_of(changed(rule=[{"reason": "a"}, {"reason": "b"}, {"reason": "c"}]), "p")
+    first, *rest = str(caught.value).splitlines()
+    assert first == "p: 6 problems, the first 5:"
+    assert len(rest) == 5
+    conflicting = changed(rule=[{**GOOD["rule"][0], "action": "drop"}] * 2)
+    with pytest.raises(UserError, match=r"(?s)rule 1 .*rule 2 .*2 rules have reason"):
+        policy_of(conflicting, "p")
+
+
 def test_a_file_that_is_missing_or_not_toml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="or default"):
         read_policy(str(tmp_path / "none.toml"))

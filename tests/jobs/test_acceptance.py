@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from jobs.bench import main
-from jobs.bench.acceptance import agreement, forwards, scoring, worker
+from jobs.bench.acceptance import agreement, forwards, scoring
 from jobs.bench.acceptance.differences import differences
 from jobs.bench.acceptance.part import NotMeasured, Options, seconds
 from jobs.bench.acceptance.parts import PARTS
@@ -129,9 +129,8 @@ def test_a_failed_part_does_not_stop_the_next(
     assert "kernels: skipped" in printed.err
 
 
-def test_a_part_that_does_not_answer_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "GRACE", 0.0)
-    process = Worker()
+def test_a_part_that_does_not_answer_is_stopped() -> None:
+    process = Worker(grace=0.0)
     outcome = process.run("device", SMALL, 0.05)
     process.stop()
     assert outcome.status == "failed"

@@ -102,7 +102,7 @@ def test_all_parts_are_measured_unless_some_are_chosen() -> None:
 def test_queries_are_compared_with_scans_of_the_same_columns(
     tmp_path: Path,
 ) -> None:
-    """A bare scan that omits a column of the query would be too fast."""
+    """A plain read that omits a column of the query would be too fast."""
     run = synthetic_run(tmp_path, 20_000)
     tables = open_run(run)
     assert tables.query("SELECT count(*) AS n FROM scores")["n"].to_pylist() == [20_000]

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from jobs.finetune import main
-from scanner.mitigation import finetune as tuned
 from scanner.models import load_model
 from scanner.testbed import files
 from tests.memscan import called
@@ -33,23 +31,20 @@ def test_a_guard_that_excludes_everything_keeps_the_weights(
         moved[guard] = max(float((after[name] - old).abs().max()) for name, old in start.items())
     assert moved["off"] > 1e-3
     assert moved["entropy"] == 0
-    listed = pq.read_table(tmp_path / "entropy" / "left-out.parquet").to_pylist()
+    listed = pq.read_table(tmp_path / "entropy" / "excluded.parquet").to_pylist()
     assert {row["key"] for row in listed} <= set(rows["key"].to_pylist())
     assert sum(row["left_out"] for row in listed) == 6
     assert main([*arguments, *tuning]) == 2, "a pipeline is not overwritten"
 
 
-def test_clean_pairs_set_the_threshold(
-    random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tuned, "CALIBRATION_SAMPLES", 8)
+def test_clean_pairs_set_the_threshold(random_models: dict[str, Path], tmp_path: Path) -> None:
     few = tmp_path / "clean.parquet"
     pq.write_table(pq.read_table(files.HELDOUT).slice(0, 4), few)
     out, start = tmp_path / "out", str(random_models["sd1"])
     arguments = ["--model", start, "--data", str(few), "--out", str(out)]
-    tuning = ["--steps", "1", "--batch", "4", "--guard", "entropy", "--clean", str(few)]
+    tuning = ["--steps", "1", "--batch", "64", "--guard", "entropy", "--clean", str(few)]
     assert main([*arguments, *tuning]) == 0
-    assert pq.read_table(out / "left-out.parquet").schema.names[0] == "key"
+    assert pq.read_table(out / "excluded.parquet").schema.names[0] == "key"
     assert main([*arguments, *tuning, "--threshold", "1"]) == 2, "two thresholds"
 
 

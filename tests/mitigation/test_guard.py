@@ -62,7 +62,7 @@ def test_a_guard_reads_the_signal_and_keeps_the_gradients(model: Any) -> None:
         guard = Guard(model.unet, signal, (1, 3), between, empty=encode_empty_caption(model))
         with guard:
             assert torch.allclose(gradients(), expected, rtol=1e-3, atol=1e-6)
-            weight = guard.weigh(TIMES, ["a", "b", "c"], CAPTIONS)
+            weight = guard.loss_weights(TIMES, ["a", "b", "c"], CAPTIONS)
         higher = values[2] > values[0]
         excluded = "a" if higher == (signal == "bos_mass") else "c"
         assert weight.tolist() == [float(excluded != "a"), 1.0, float(excluded != "c")]
@@ -80,10 +80,10 @@ def test_weights_need_a_forward_of_the_same_rows(random_models: dict[str, Path])
     model = load_model(str(random_models["sd1"]))
     with Guard(model.unet, "bos_mass", threshold=0.5) as guard:
         with pytest.raises(UserError, match="no forward has run"):
-            guard.weigh(TIMES, ["a", "b", "c"], CAPTIONS)
+            guard.loss_weights(TIMES, ["a", "b", "c"], CAPTIONS)
         _forward(model)
         with pytest.raises(UserError, match="the forward had 3 rows"):
-            guard.weigh(TIMES, ["a"], CAPTIONS)
+            guard.loss_weights(TIMES, ["a"], CAPTIONS)
     with pytest.raises(UserError, match="empty"):
         Guard(model.unet, "noise_norm")
 
@@ -99,7 +99,7 @@ def test_a_soft_guard_gives_half_weight_at_the_threshold(
             mass = probe._statistic_B[0].item()
         with Guard(model.unet, "bos_mass", threshold=mass * share, softness=0.5) as guard:
             _forward(model)
-            weights[share] = guard.weigh(TIMES, ["a", "b", "c"], CAPTIONS)[0].item()
+            weights[share] = guard.loss_weights(TIMES, ["a", "b", "c"], CAPTIONS)[0].item()
     assert weights[1.0] == pytest.approx(0.5)
     assert weights[0.5] > 0.98
     assert weights[2.0] < 0.02
@@ -136,8 +136,8 @@ def test_a_guard_excludes_memorized_samples_of_the_testbed(tmp_path: Path) -> No
     with guard:
         for expected in ({1.0}, {0.0, 1.0}):  # the first step is the warm-up
             model.unet(noise, times, model.encode(model.tokenize(captions)).hidden_BLC)
-            assert set(guard.weigh(times, captions, captions).tolist()) == expected
-    out = tmp_path / "left-out.parquet"
+            assert set(guard.loss_weights(times, captions, captions).tolist()) == expected
+    out = tmp_path / "excluded.parquet"
     assert guard.removal_list(out) == len(captions) // 2
     listed = pq.read_table(out).to_pylist()
     assert all(row["left_out"] == 1 and row["seen"] == 2 for row in listed)
@@ -163,18 +163,15 @@ def test_the_documented_accelerate_loop_runs_as_shown(
     exec(snippet, names)
     assert any(not torch.equal(weight, before[name]) for name, weight in unet.state_dict().items())
     assert names["guard"].exclusions.share > 0, "its threshold excludes something"
-    assert pq.read_table(tmp_path / "left-out.parquet").num_rows > 0
+    assert pq.read_table(tmp_path / "excluded.parquet").num_rows > 0
 
 
 @pytest.mark.slow
-def test_a_threshold_from_clean_pairs_stays_fixed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_threshold_from_clean_pairs_stays_fixed(tmp_path: Path) -> None:
     """It is a quantile of the clean pairs' signal: about the same share of new draws exceeds it."""
-    from scanner.mitigation import finetune as tuned
+    from scanner.mitigation.finetune import measure_thresholds
     from scanner.mitigation.training_options import TrainingOptions
 
-    monkeypatch.setattr(tuned, "CALIBRATION_SAMPLES", 128)
     model, options = load_model("testbed", dtype="float32"), TrainingOptions(batch=32)
     pipe = DiffusionPipeline.from_pretrained(files.MODEL, unet=None, dtype=torch.float32)
     few = tmp_path / "clean.parquet"
@@ -186,9 +183,10 @@ def test_a_threshold_from_clean_pairs_stays_fixed(
         threshold=RunningQuantile(0.8, bins=2, warmup=32),
         empty=encode_empty_caption(model),
     )
-    fixed = tuned.measure_thresholds(model, pipe.vae, clean, learn, options)
+    fixed = measure_thresholds(model, pipe.vae, clean, learn, options, 128)
     again = Guard(model.unet, "noise_norm", threshold=fixed, empty=encode_empty_caption(model))
     before = fixed.values.clone()
-    tuned.measure_thresholds(model, pipe.vae, clean, again, TrainingOptions(batch=32, seed=1))
+    other = TrainingOptions(batch=32, seed=1)
+    measure_thresholds(model, pipe.vae, clean, again, other, 128)
     assert torch.equal(fixed.values, before), "fixed thresholds do not change"
     assert 0.08 < again.exclusions.share < 0.35

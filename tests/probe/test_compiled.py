@@ -5,7 +5,8 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from scanner.models import DiffusionModel, load_model
-from scanner.probe import CompiledUNet, RecordingUNet, compiled, record_prefix
+from scanner.probe import CompiledUNet, RecordingUNet, record_prefix
+from scanner.probe.compiled import BACKEND, Backend
 from tests.random_pipelines import KINDS
 
 CAPTIONS = ["a red apple", "The Great Wave", ""]
@@ -25,12 +26,12 @@ def _load(recording: RecordingUNet, model: DiffusionModel, seed: int, time: int)
 
 
 @torch.inference_mode()
-def _compare(model: DiffusionModel, depth: int | None) -> None:
+def _compare(model: DiffusionModel, depth: int | None, backend: Backend = BACKEND) -> None:
     """Compare a compiled copy with the uncompiled one at two latents and steps."""
     text = model.encode(model.tokenize(CAPTIONS))
     recording = RecordingUNet(model.unet, model.layers, depth)
     _load(recording, model, 0, 981)
-    run = CompiledUNet(recording)
+    run = CompiledUNet(recording, backend)
     for seed, time in ((0, 981), (1, 41)):
         _load(recording, model, seed, time)
         output, abar = run(text.hidden_BLC, text.added)
@@ -46,11 +47,10 @@ def _compare(model: DiffusionModel, depth: int | None) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [4, None])
 def test_a_whole_forward_is_one_graph_with_equal_outputs(
-    random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str, depth: int | None
+    random_models: dict[str, Path], kind: str, depth: int | None
 ) -> None:
     counter = CompileCounterWithBackend("aot_eager")
-    monkeypatch.setattr(compiled, "BACKEND", counter)
-    _compare(load_model(str(random_models[kind])), depth)
+    _compare(load_model(str(random_models[kind])), depth, counter)
     assert counter.frame_count == 1, "other latents and steps reuse the graph"
 
 
@@ -65,18 +65,15 @@ def test_machine_code_gives_equal_outputs(
 
 @pytest.mark.slow
 @torch.inference_mode()
-def test_failed_compilation_warns_and_runs_uncompiled(
-    random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_compilation_warns_and_runs_uncompiled(random_models: dict[str, Path]) -> None:
     def fail(*_):
         raise OSError("no C compiler")
 
-    monkeypatch.setattr(compiled, "BACKEND", fail)
     model = load_model(str(random_models["sd1"]))
     text = model.encode(model.tokenize(CAPTIONS))
     recording = RecordingUNet(model.unet, model.layers, 4)
     _load(recording, model, 0, 981)
-    run = CompiledUNet(recording)
+    run = CompiledUNet(recording, fail)
     with pytest.warns(UserWarning, match="uncompiled.*no C compiler"):
         _, abar = run(text.hidden_BLC, text.added)
     assert not run.is_compiled

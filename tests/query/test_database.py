@@ -10,7 +10,7 @@ import pytest
 from scanner.cores import usable_cores
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
-from scanner.query.database import Database
+from scanner.query.database import Database, interruptible
 from tests.memscan import called
 
 ENDLESS = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range + b.range = -1"
@@ -69,12 +69,10 @@ def test_a_query_spills_to_a_private_directory_that_is_removed(
     assert list((tmp_path / "cwd").iterdir()) == []
 
 
-def test_spilling_beyond_the_limit_is_a_one_line_error(
-    run: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("scanner.query.database.SPILL_SHARE", 0.0)
+def test_spilling_beyond_the_limit_is_a_one_line_error() -> None:
+    connection = Database(memory=40_000_000, spill_share=0.0).connection
     with pytest.raises(UserError, match="SQL: Out of Memory"):
-        open_run(run, memory=40_000_000).query(LARGE)
+        interruptible(connection, lambda: connection.sql(LARGE).fetchall())
 
 
 def test_every_connection_has_resource_limits() -> None:

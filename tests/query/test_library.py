@@ -110,7 +110,7 @@ def test_signals_agree_in_rank_and_at_the_top(tables: RunTables) -> None:
         ("bos_mass", "entropy_e"), ("bos_mass", "noise_norm_first"),
         ("entropy_e", "noise_norm_first"),
     }  # fmt: skip
-    # Fewer on the beginning token, as more noise, means memorized: they rank alike.
+    # Less on the BOS token, as more noise, means memorized: they rank alike.
     assert found["bos_mass", "noise_norm_first"]["rank_correlation"] == pytest.approx(1)
     assert found["bos_mass", "noise_norm_first"]["top_overlap"] == 1
     assert found["entropy_e", "noise_norm_first"]["rank_correlation"] == pytest.approx(0.8)

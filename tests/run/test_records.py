@@ -13,8 +13,9 @@ from scanner.errors import UserError
 from scanner.models import ModelSpec
 from scanner.query import open_run
 from scanner.run import Run
+from scanner.run.json_files import RunRecord
 from scanner.run.progress import Progress
-from scanner.run.records import DamagedFile
+from scanner.run.records import DamagedFile, read_json
 from scanner.scoring import ScoringSpec
 from tests.curation.runs import loudness, make_run
 
@@ -109,10 +110,11 @@ def test_foreign_and_deep_files_are_named(
     assert why in capsys.readouterr().err
 
 
-def test_a_file_over_the_limit_is_refused(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scanner.run.records.LARGEST_BYTES", 10)
-    with pytest.raises(DamagedFile, match="MiB"):
-        Run.existing(str(sealed)).record()
+def test_a_file_over_the_limit_is_refused(sealed: Path) -> None:
+    store, size = Run.existing(str(sealed)).store, (sealed / "run.json").stat().st_size
+    assert read_json(store, "run.json", RunRecord, most_bytes=size)["fingerprint"]
+    with pytest.raises(DamagedFile, match="over 0 MiB"):
+        read_json(store, "run.json", RunRecord, most_bytes=size - 1)
 
 
 @pytest.mark.parametrize("outside", OUTSIDE)

@@ -27,6 +27,7 @@ from scanner.scan.plan.sizes import PlanSizes
 from scanner.storage import Store
 from tests.scan.test_inputs_and_plan import normalization
 
+pytestmark = pytest.mark.slow
 # Small, so that there are several items in each stage.
 SMALL = PlanSizes(segment_rows=100, unit_segments=2, range_rows=100)
 

@@ -7,14 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from scanner.run import Run
 from scanner.scan.config import ScanConfig
-from scanner.scan.scan import planning_executor, scan
+from scanner.scan.opening import open_scan
+from scanner.scan.scan import run_scan
 from scanner.storage import Store
 from tests.local_ray import local_ray
 from tests.memscan import called, memscan
@@ -83,13 +83,11 @@ def test_a_killed_driver_resumes_to_the_same_table(
 
 
 def test_planning_on_the_pool_gives_the_same_run(
-    undisturbed: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undisturbed: str, data: Path, tmp_path: Path
 ) -> None:
-    planner = partial(planning_executor, pool_from=1)
-    monkeypatch.setattr("scanner.scan.scan.planning_executor", planner)
     out = str(tmp_path / "run")
     options = ScanConfig(captions=(str(data),), out=out, model="testbed", device="cpu")
-    scan(options, lambda _: None)
+    run_scan(open_scan(options), lambda _: None, pool_from=1)
     planned = Run.existing(out).store.names("planning/0000/read")
     read = json.loads(Run.existing(out).store.read(planned[0]))
     assert not read["notes"]["worker"].endswith(f":{os.getpid()}")  # an actor's

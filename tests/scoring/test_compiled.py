@@ -5,17 +5,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from scanner.models import load_model
-from scanner.probe import CompiledUNet, compiled
+from scanner.models import DiffusionModel, load_model
+from scanner.probe import CompiledUNet
 from scanner.scoring import Scorer
 from scanner.scoring.scorer import COMPILE_AFTER
 from tests.scoring.test_scorer import CAPTIONS, assert_same_scores
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _forget() -> None:
     torch.compiler.reset()
-    monkeypatch.setattr(compiled, "BACKEND", "eager")
+
+
+def compiling(model: DiffusionModel, profile: str = "standard", **options: int) -> Scorer:
+    """Return a scorer that compiles, without generating machine code."""
+    scorer = Scorer(model, profile, compile=True, **options)
+    scorer.forwards.backend = "eager"
+    return scorer
 
 
 @pytest.fixture
@@ -39,7 +45,7 @@ def test_padded_compiled_batches_give_the_plain_scores(
     model = load_model(str(random_models["sdxl"]))
     plain = Scorer(model, seeds=2, batch_size=3).score(CAPTIONS)
     assert rows == [], "a CPU compiles only on request"
-    padded = Scorer(model, seeds=2, batch_size=3, compile=True).score(CAPTIONS)
+    padded = compiling(model, seeds=2, batch_size=3).score(CAPTIONS)
     assert_same_scores(plain, padded)
     assert rows == [3] * 6, "8 captions in batches of 3, for 2 seeds"
 
@@ -48,7 +54,7 @@ def test_padded_compiled_batches_give_the_plain_scores(
 def test_nothing_is_compiled_while_the_batch_size_is_tuned(
     random_models: dict[str, Path], rows: list[int]
 ) -> None:
-    scorer = Scorer(load_model(str(random_models["sd1"])), "triage", compile=True)
+    scorer = compiling(load_model(str(random_models["sd1"])), "triage")
     scorer.score(CAPTIONS)
     assert not scorer.batch.is_settled
     assert rows == []

@@ -26,18 +26,19 @@ class Worker:
     """A process that runs one part after another and keeps loaded models for the next.
 
     It is replaced after a part that failed or timed out, since a device error would make every
-    later part fail too.
+    later part fail too. ``grace``: seconds from a part's deadline until the process is killed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = GRACE) -> None:
+        self._grace = grace
         self._context = get_context("spawn")
         self._process: Any = None
         self._ours: Any = None
         self._is_busy = False
 
     def run(self, name: str, options: Options, budget: float) -> Outcome:
-        """Run a part with a deadline of ``budget`` seconds for its rounds; kill it GRACE seconds
-        later."""
+        """Run a part with a deadline of ``budget`` seconds for its rounds; kill it ``grace``
+        seconds later."""
         began = time.monotonic()
         if self._process is None:
             self._start()
@@ -52,7 +53,7 @@ class Worker:
         """Stop the process; kill it if it is running a part."""
         if self._process is not None:
             self._ours.close()
-            self._process.join(0 if self._is_busy else GRACE)
+            self._process.join(0 if self._is_busy else self._grace)
             self._process.kill()
             self._process.join()
             self._process = None
@@ -66,11 +67,11 @@ class Worker:
 
     def _answer(self, began: float, budget: float) -> Outcome:
         try:
-            if self._ours.poll(budget + GRACE):
+            if self._ours.poll(budget + self._grace):
                 status, values, reason = self._ours.recv()
                 self._is_busy = False
                 return Outcome(status, time.monotonic() - began, values, reason)
-            reason = f"no result within {budget + GRACE:.0f} s; stopped"
+            reason = f"no result within {budget + self._grace:.0f} s; stopped"
         except EOFError:
             self._process.join()
             reason = f"its process exited with code {self._process.exitcode}"

@@ -20,14 +20,14 @@ class Condition:
 
     ``target`` is one of:
 
-    - mitigation: multiply the beginning token's logit by ``dose``; ``mask`` also hides the padding.
-    - beginning: multiply the beginning token's logit by ``dose``.
+    - mitigation: multiply the BOS token's logit by ``dose``; ``mask`` also hides the padding.
+    - beginning: multiply the BOS token's logit by ``dose``.
     - triggers: add ``dose`` to the logits of the quarter of the prompt's tokens with the most
       attention, which multiplies their odds by exp(dose).
     - padding: add ``dose`` to the logits of the positions after the end token, in both halves of
       the guidance batch.
     - beginning sham: change the key of a random prompt token by the same norm by which ``dose``
-      changes the beginning token's key.
+      changes the BOS token's key.
     - triggers sham: add ``dose`` to the logits of as many random other prompt tokens.
     """
 
@@ -115,7 +115,7 @@ def make_edit(
 
 
 def _change_by_same_norm(key_NLD: Tensor, position_N: Tensor, factor: float) -> Tensor:
-    """Change each token's key by the norm by which ``factor`` changes the beginning token's key."""
+    """Change each token's key by the norm by which ``factor`` changes the BOS token's key."""
     rows = torch.arange(len(key_NLD))
     mine_ND, first_ND = key_NLD[rows, position_N], key_NLD[:, 0]
     ratio_N1 = first_ND.norm(dim=1, keepdim=True) / mine_ND.norm(dim=1, keepdim=True)

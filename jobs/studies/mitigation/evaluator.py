@@ -94,8 +94,8 @@ class Evaluator:
                 (conditional, text),
                 (unconditional, empty.expand(len(captions))),
             ):
-                guess = self.model.predict_noise(noisy, time, conditioning)
-                total += (guess - noise).square().flatten(1).mean(1)
+                pred = self.model.predict_noise(noisy, time, conditioning)
+                total += (pred - noise).square().flatten(1).mean(1)
         return (unconditional - conditional) / unconditional
 
 

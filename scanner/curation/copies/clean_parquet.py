@@ -16,11 +16,17 @@ BATCH_BYTES = 1 << 26
 _TOO_LARGE = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowCapacityError)
 
 
-def clean_parquet(source: Path, target: Path, removed: Set[int]) -> None:
+def clean_parquet(
+    source: Path,
+    target: Path,
+    removed: Set[int],
+    group_bytes: int = GROUP_BYTES,
+    batch_bytes: int = BATCH_BYTES,
+) -> None:
     """Write ``target`` row group by row group, omitting row groups that lose all rows.
 
-    A row group over ``GROUP_BYTES`` is split, because Arrow cannot hold more than 2 GiB of a nested
-    column in one chunk.
+    A row group over ``group_bytes`` is read in batches of about ``batch_bytes`` and split, because
+    Arrow cannot hold more than 2 GiB of a nested column in one chunk.
     """
     unit = _int96_unit(source)
     # pre_buffer would hold a large row group in memory.
@@ -37,13 +43,15 @@ def clean_parquet(source: Path, target: Path, removed: Set[int]) -> None:
             keep[removed_rows[in_group] - first] = False
             first += rows
             if keep.any():
-                for table in _kept_rows(parquet, group, keep):
+                for table in _kept_rows(parquet, group, keep, group_bytes, batch_bytes):
                     writer.write_table(table, row_group_size=max(1, len(table)))
 
 
-def _kept_rows(parquet: pq.ParquetFile, group: int, keep: np.ndarray) -> Iterator[pa.Table]:
-    """Yield the kept rows of a row group, in tables of at most about ``GROUP_BYTES``."""
-    if parquet.metadata.row_group(group).total_byte_size <= GROUP_BYTES:
+def _kept_rows(
+    parquet: pq.ParquetFile, group: int, keep: np.ndarray, group_bytes: int, batch_bytes: int
+) -> Iterator[pa.Table]:
+    """Yield the kept rows of a row group, in tables of at most about ``group_bytes``."""
+    if parquet.metadata.row_group(group).total_byte_size <= group_bytes:
         try:
             table = parquet.read_row_group(group)
         except _TOO_LARGE:
@@ -54,10 +62,10 @@ def _kept_rows(parquet: pq.ParquetFile, group: int, keep: np.ndarray) -> Iterato
             return
     pending: list[pa.RecordBatch] = []
     start = 0
-    for batch in _batches(parquet, group):
+    for batch in _batches(parquet, group, batch_bytes):
         pending += _filtered(pa.table(batch), keep[start : start + len(batch)]).to_batches()
         start += len(batch)
-        if sum(kept.nbytes for kept in pending) > GROUP_BYTES:
+        if sum(kept.nbytes for kept in pending) > group_bytes:
             yield pa.Table.from_batches(pending)
             pending = []
     if sum(map(len, pending)):
@@ -74,10 +82,10 @@ def _filtered(table: pa.Table, keep: np.ndarray) -> pa.Table:
         return pa.concat_tables(runs or [table.slice(0, 0)])
 
 
-def _batches(parquet: pq.ParquetFile, group: int) -> Iterator[pa.RecordBatch]:
-    """Yield a row group in batches of about ``BATCH_BYTES``, with fewer rows if Arrow fails."""
+def _batches(parquet: pq.ParquetFile, group: int, batch_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Yield a row group in batches of about ``batch_bytes``, with fewer rows if Arrow fails."""
     metadata = parquet.metadata.row_group(group)
-    size = max(1, metadata.num_rows * BATCH_BYTES // max(1, metadata.total_byte_size))
+    size = max(1, metadata.num_rows * batch_bytes // max(1, metadata.total_byte_size))
     done = 0
     while True:
         start = 0

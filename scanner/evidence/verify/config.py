@@ -23,15 +23,15 @@ class VerifyConfig(ActorOptions):
     """Number of top-ranked captions to verify."""
     captions: str | None = None
     """File of captions to verify instead of the ranking: text with one per line, or csv, tsv, jsonl
-    or parquet with a column caption_id or captions. Captions outside the run are allowed."""
+    or parquet with a column caption_id or caption. Captions outside the run are allowed."""
     by: str | None = None
     """Signal to rank by, as in memscan rank."""
     where: str = "true"
     """SQL predicate on the view ranked, as in memscan rank."""
     out: str | None = None
     """Directory or URL for images and measurements; by default RUN/verdicts/ID (with --mitigate
-    RUN/mitigated/ID), where ID names captions and settings. Verdicts are always stored in the run;
-    a report shows images stored elsewhere only with --input-root."""
+    RUN/mitigated/ID), where ID is a hash of captions and settings. Verdicts are always stored in
+    the run; a report shows images stored elsewhere only with --input-root."""
     seeds: int = 4
     """Images per caption, one initial noise each; at least 2."""
     steps: int | None = None
@@ -44,8 +44,8 @@ class VerifyConfig(ActorOptions):
     image_column: str | None = None
     """Parquet image column; by default detected by name (image, jpg, png …)."""
     input_root: tuple[str, ...] = ()
-    """Also read training images below this directory or URL, besides those below the scan's
-    --captions; repeatable, or a list."""
+    """Also read training images below this directory or URL, in addition to those below the scan's
+    --captions; repeat the option, or list several."""
     references: int = 4
     """Maximum number of distinct training images to compare per caption."""
     embedding: str | None = None
@@ -71,11 +71,13 @@ class VerifyConfig(ActorOptions):
     batch_size: int | None = None
     """Images per batch, 16 by default; halved if the device runs out of memory."""
     single_writer: bool = False
-    """Allow a store without conditional writes; only one command may then run at a time."""
+    """Allow a store without create-if-absent (conditional writes); then run only one verify at a
+    time."""
     json: bool = False
     """Print the result as JSON."""
     config: Path | None = None
-    """TOML file with options by name; command-line flags take precedence."""
+    """A TOML file with the same names (batch_size or batch-size); command-line options take
+    precedence."""
 
     def check(self) -> None:
         """Raise UsageError for values out of range and options that conflict."""

@@ -24,13 +24,14 @@ class Embedding:
     """A TorchScript (.pt) or ONNX (.onnx) file that maps images (N, 3, 288, 288) to (N, D).
 
     ``sha256`` pins the file, since a script can run any code. Images are resized to 288 px and
-    normalised with ImageNet statistics, as SSCD requires. Never loads a pickle. Raises UserError if
-    the hash differs or the file is neither TorchScript nor ONNX.
+    normalised with ImageNet statistics, as SSCD requires. Never loads a pickle. ``cache``: where to
+    keep downloads. Raises UserError if the hash differs or the file is neither TorchScript nor
+    ONNX.
     """
 
-    def __init__(self, url: str, sha256: str) -> None:
+    def __init__(self, url: str, sha256: str, cache: Path = CACHE) -> None:
         try:
-            data = fetch(url, CACHE).read_bytes()
+            data = fetch(url, cache).read_bytes()
         except OSError as error:
             raise UserError(f"--embedding {url}: cannot be read: {error}") from error
         # Run the hashed bytes: the file is not opened again.

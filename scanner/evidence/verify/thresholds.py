@@ -12,11 +12,11 @@ class Thresholds:
     labels for another model or image size."""
 
     agreement: float = 0.9866
-    """Minimum multi-scale SSIM among the seeds' images to count as one image."""
+    """Minimum multi-scale SSIM between the images of all seeds for the seeds to agree."""
     likeness: float = 0.6348
     """Minimum SSIM to a training image to count as its copy."""
     part: float = 1.0
-    """Minimum share of cells that agree across seeds for a partial copy."""
+    """Minimum share of image cells that agree across seeds to count as a partial copy."""
     same_picture: float = 0.1044
     """Maximum RMSE between the mean images of two captions to count as the same image."""
     cosine: float | None = None

@@ -80,9 +80,7 @@ def undisturbed(
     """The list's directory, the copies, and their bytes, made in this process."""
     folder = tmp_path_factory.mktemp("undisturbed")
     out = listed(run, folder / "list")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scanner.curation.copies.copying.POOL_FROM", 1000)
-        apply(run, out, str(folder / "copies"))
+    apply(run, out, str(folder / "copies"), pool_from=1000)
     return out, folder / "copies", files_of(folder / "copies")
 
 

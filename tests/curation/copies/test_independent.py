@@ -11,7 +11,7 @@ import pytest
 
 from scanner.captions.formats import inspect
 from scanner.curation import curate
-from scanner.curation.copies import clean_parquet
+from scanner.curation.copies.clean_parquet import clean_parquet
 from scanner.curation.copies.cleaning import write_clean
 from scanner.curation.copies.copying import Applied, apply
 from scanner.errors import UserError
@@ -168,8 +168,7 @@ def test_a_row_group_too_large_to_read_is_split(
     table = pa.table({"key": range(100), "image": images})
     source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
     pq.write_table(table, source, row_group_size=70, compression="none", use_dictionary=False)
-    monkeypatch.setattr(clean_parquet, "GROUP_BYTES", 1 << 30 if fails else 20_000)
-    monkeypatch.setattr(clean_parquet, "BATCH_BYTES", 1 << 30 if fails else 5_000)
+    sizes = (1 << 30, 1 << 30) if fails else (20_000, 5_000)
     if fails:
         plain = pq.ParquetFile.iter_batches
 
@@ -184,7 +183,7 @@ def test_a_row_group_too_large_to_read_is_split(
 
         monkeypatch.setattr(pq.ParquetFile, "read_row_group", whole)
         monkeypatch.setattr(pq.ParquetFile, "iter_batches", batches)
-    write_clean(source, target, {0, 50, 99})
+    clean_parquet(source, target, {0, 50, 99}, *sizes)
     monkeypatch.undo()
     kept = [k for k in range(100) if k not in {0, 50, 99}]
     assert pq.read_table(target).equals(table.take(kept))

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from scanner.errors import UserError
-from scanner.evidence.verify import embedding
 from scanner.evidence.verify.embedding import Embedding
 from scanner.evidence.verify.measures import as_image
 
@@ -20,18 +19,17 @@ class Maps(torch.nn.Module):
         return pictures
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "CACHE", tmp_path / "cache")
-
-
 def save_script(module: torch.nn.Module, path: Path) -> tuple[str, str]:
     torch.jit.script(module).save(str(path))
     return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def load(path: str, sha256: str) -> Embedding:
+    return Embedding(path, sha256, cache=Path(path).parent / "cache")
+
+
 def test_a_pinned_script_separates_similar_images_from_others(tmp_path: Path) -> None:
-    script = Embedding(*save_script(Means(), tmp_path / "m.pt"))
+    script = load(*save_script(Means(), tmp_path / "m.pt"))
     red, blue = torch.zeros(3, 32, 32), torch.zeros(3, 32, 32)
     red[0], blue[2] = 1, 1
     assert script.likeness(red.repeat(2, 1, 1, 1), as_image(red)) == pytest.approx(1, abs=1e-3)
@@ -41,7 +39,7 @@ def test_a_pinned_script_separates_similar_images_from_others(tmp_path: Path) ->
 def test_a_file_with_another_hash_is_not_run(tmp_path: Path) -> None:
     path, _ = save_script(Means(), tmp_path / "m.pt")
     with pytest.raises(UserError, match="its SHA-256 is"):
-        Embedding(path, "0" * 64)
+        load(path, "0" * 64)
 
 
 def test_a_pickle_is_refused_even_if_pinned(tmp_path: Path) -> None:
@@ -52,14 +50,14 @@ def test_a_pickle_is_refused_even_if_pinned(tmp_path: Path) -> None:
     path = tmp_path / "m.pt"
     torch.save(Harm(), path)
     with pytest.raises(UserError, match="not TorchScript"):
-        Embedding(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+        load(str(path), hashlib.sha256(path.read_bytes()).hexdigest())
     assert not (tmp_path / "harmed").exists()
 
 
 def test_a_missing_file_or_wrong_output_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must return one vector per image"):
-        Embedding(*save_script(Maps(), tmp_path / "m.pt")).likeness(
+        load(*save_script(Maps(), tmp_path / "m.pt")).likeness(
             torch.zeros(2, 3, 32, 32), as_image(torch.zeros(3, 32, 32))
         )
     with pytest.raises(UserError, match=r"gone.pt: no such file"):
-        Embedding(str(tmp_path / "gone.pt"), "0" * 64)
+        load(str(tmp_path / "gone.pt"), "0" * 64)
