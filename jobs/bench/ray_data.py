@@ -1,6 +1,7 @@
 """Group captions with Ray Data's hash aggregation, which planning is compared with."""
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -27,13 +28,13 @@ def group_with_ray_data(
     ``files``: glob of local files; ``out``: folder. Returns the figures, or under ``problem`` why
     Ray Data cannot be used.
     """
+    os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"  # read when it is imported
     try:
         import ray.data
         from ray.data.aggregate import Min, Sum
     except ImportError as error:
         return {"problem": f"Ray Data cannot be imported ({error}): {INSTALL}"}
     start_ray(None)
-    ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     paths = sorted(map(str, Path(files).parent.glob(Path(files).name)))
     rows = sum(pq.read_metadata(path).num_rows for path in paths)

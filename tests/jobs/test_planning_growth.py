@@ -29,7 +29,7 @@ def test_every_operation_of_a_store_is_counted_with_its_bytes(tmp_path: Path) ->
     assert (store.requests, store.bytes_read, store.bytes_written) == (10, 9, 9)
 
 
-def test_four_times_the_rows_need_at_most_five_times_the_requests() -> None:
+def test_requests_grow_at_most_fivefold_with_four_times_the_rows() -> None:
     growth = calculate_growth()
     for small, large in pairwise(growth):
         assert large["rows"] == 4 * small["rows"]

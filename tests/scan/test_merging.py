@@ -64,9 +64,8 @@ def _merges(run: Path) -> set[Path]:
 def test_merging_changes_no_byte_of_the_result(
     tmp_path: Path, data: Path, limit: int | None, with_reference: bool
 ) -> None:
-    (tmp_path / "null.csv").write_text(
-        "caption\ncaption 7\n" + "".join(f"n{i}\n" for i in range(9))
-    )
+    null = "caption 7\n" + "".join(f"null {number}\n" for number in range(9))
+    (tmp_path / "null.txt").write_text(null)
     options = {"limit": limit, "reference": (tmp_path / "null.txt",) if with_reference else ()}
     merged = _contents(tmp_path / "a", _plan(tmp_path / "a", data, **options))
     plain = _contents(tmp_path / "b", _plan(tmp_path / "b", data, **options, sizes=UNMERGED))

@@ -34,7 +34,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return sent
 
 
-def test_four_times_the_rows_are_at_most_five_times_the_requests(
+def test_requests_to_s3_grow_with_the_rows_not_their_square(
     tmp_path: Path, s3: str, requests: Counter[str]
 ) -> None:
     totals = []

@@ -100,13 +100,10 @@ class StagedOutput(Output):
     cuts: list[int] = field(default_factory=list)
 
     def write(self, store: Store, name: str) -> Part:
-        data = bytearray()
-        for cut in _split(self.table, self.first, self.end, self.count):
-            stored = _encode(cut) if cut.num_rows else b""
-            self.cuts.append(len(stored))
-            data += stored
-        path = f"{self.kind}/{name}.cuts"
-        content = bytes(data)
+        cuts = _split(self.table, self.first, self.end, self.count)
+        stored = [_encode(cut) if cut.num_rows else b"" for cut in cuts]
+        self.cuts.extend(map(len, stored))
+        path, content = f"{self.kind}/{name}.cuts", b"".join(stored)
         store.write(path, content)
         sha256 = hashlib.sha256(content).hexdigest()
         return Part(self.kind, path, self.table.num_rows, sha256, len(content))
@@ -150,10 +147,9 @@ def read_cuts(store: Store, item: IdRange) -> Iterator[pa.Table]:
     """
 
     def read(source: ByteRange) -> pa.Table:
-        spellings = _decode(store, source, store.read_range(source.path, source.start, source.end))
-        ids = spellings["caption_id"]
-        inside = pc.and_(pc.greater_equal(ids, item.first), pc.less_equal(ids, item.last))
-        return spellings.filter(inside)
+        data = store.read_range(source.path, source.start, source.end)
+        batches = [_within(batch, item) for batch in _decode(store, source, data)]
+        return pa.Table.from_batches(batches, SPELLINGS)
 
     with ThreadPoolExecutor(READERS) as threads:
         for start in range(0, len(item.staged), READERS):
@@ -173,6 +169,13 @@ def _split(table: pa.Table, first: int, end: int, count: int) -> Iterator[pa.Tab
         yield table.slice(start, stop - start)
 
 
+def _within(batch: pa.RecordBatch, item: IdRange) -> pa.RecordBatch:
+    """Return the rows with an id in the range; copies nothing if all have."""
+    ids = batch.column(0)
+    inside = pc.and_(pc.greater_equal(ids, item.first), pc.less_equal(ids, item.last))
+    return batch if pc.all(inside, skip_nulls=False).as_py() else batch.filter(inside)
+
+
 def _text(scalar: Any) -> str:
     return scalar.as_py()
 
@@ -184,8 +187,11 @@ def _encode(cut: pa.Table) -> bytes:
     return _HEADER.pack(len(stored), len(message), zlib.crc32(stored)) + stored
 
 
-def _decode(store: Store, source: ByteRange, data: bytes) -> pa.Table:
-    """Return the rows of consecutive cuts. Raises DamagedFile, whatever the bytes are."""
+def _decode(store: Store, source: ByteRange, data: bytes) -> list[pa.RecordBatch]:
+    """Return the rows of consecutive cuts, one batch each.
+
+    Raises DamagedFile, whatever the bytes are.
+    """
     batches, offset = [], 0
     try:
         if len(data) != source.end - source.start:
@@ -208,4 +214,4 @@ def _decode(store: Store, source: ByteRange, data: bytes) -> pa.Table:
             f"remove {store.location(folder)} and rerun the same memscan scan, which reads the "
             "input again",
         ) from error
-    return pa.Table.from_batches(batches, SPELLINGS)
+    return batches
