@@ -55,8 +55,9 @@ def _describe_planning(state: PlanningProgress) -> str:
     work = {
         "read": "input parts read",
         "apart": "input parts read one by one",
+        "merge": "ranges of caption ids merged",
         "group": "ranges of caption ids grouped",
-        "merge": "groups of parts merged",
+        "compact": "groups of parts merged",
         "check": "groups of parts read again",
         "remove": "groups of merged parts removed",
     }[state.stage]

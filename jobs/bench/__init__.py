@@ -45,9 +45,10 @@ class BenchConfig:
     """Distinct captions in each of the first two scans of --pipeline."""
     planning: bool = False
     """Time planning in one process, on parquet files in which every caption occurs twice: rows per
-    second and memory."""
+    second and memory; count its requests at two sizes, beside Ray Data's hash aggregation (if
+    ray[data] is installed)."""
     rows: int = 2_000_000
-    """Rows to plan in --planning, in 20 files."""
+    """Rows to plan in --planning, in 20 files; requests are also counted at a quarter of them."""
     sql: bool = False
     """Time named queries on a synthetic run, within 8 GiB, against plain reads of the same
     columns."""
@@ -186,10 +187,47 @@ def _print_planning(figures: dict[str, Any]) -> None:
     peak, before = (figures[f"{name}_bytes"] / 2**20 for name in ("peak_memory", "memory_before"))
     show(
         f"\nplanning of {figures['rows']:,} rows, half of them duplicates, in one process: read in "
-        f"{figures['seconds_read']:.0f} s ({figures['rows_per_second_read']:,.0f} rows/s), grouped "
-        f"in {figures['seconds_group']:.0f} s; peak resident memory {peak:,.0f} MiB, of which "
-        f"{before:,.0f} MiB before reading, with the model loaded"
+        f"{figures['seconds_read']:.0f} s ({figures['rows_per_second_read']:,.0f} rows/s), merged "
+        f"in {figures['seconds_merge']:.0f} s, grouped in {figures['seconds_group']:.0f} s; peak "
+        f"resident memory {peak:,.0f} MiB, of which {before:,.0f} MiB before reading, with the "
+        "model loaded"
     )
+    from jobs.bench.planning_growth import SCALE
+
+    show(
+        f"\nrequests with parts and ranges of 1/{SCALE} of the default size, and Ray Data's hash "
+        "aggregation of the same files\n"
+    )
+    rows = [
+        {
+            "rows": one["rows"],
+            "requests": one["requests"],
+            "per 1,000 rows": one["requests_per_thousand_rows"],
+            "bytes read per row": one["bytes_read_per_row"],
+            "written": one["bytes_written_per_row"],
+            "seconds": one["seconds"],
+            "Ray Data: seconds": one["ray_data"].get("seconds"),
+            "bytes shuffled per row": one["ray_data"].get("bytes_shuffled_per_row"),
+        }
+        for one in figures["growth"]
+    ]
+    print_table(rows, list(rows[0]))
+    for problem in {one["ray_data"].get("problem") for one in figures["growth"]} - {None}:
+        show(problem)
+    show("\nrequests at the default sizes, calculated from the merges that planning would run\n")
+    rows = [
+        {
+            "rows": one["rows"],
+            "parts": one["parts"],
+            "ranges": one["ranges"],
+            "levels of merging": one["levels_of_merging"],
+            "requests": one["requests"],
+            "per 1,000 rows": one["requests_per_thousand_rows"],
+            "bytes read per row": one["bytes_read_per_row"],
+        }
+        for one in figures["calculated"]
+    ]
+    print_table(rows, list(rows[0]))
 
 
 def _print_sql(figures: dict[str, Any], scores: int) -> None:

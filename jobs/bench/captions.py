@@ -8,10 +8,13 @@ import pyarrow.parquet as pq
 WORDS = ("red", "blue", "old", "new", "small", "cat", "dog", "house", "tree", "river", "boat")
 
 
-def write_captions(folder: Path, rows: int, files: int, distinct: int | None = None) -> str:
+def write_captions(
+    folder: Path, rows: int, files: int, distinct: int | None = None, row_group: int | None = None
+) -> str:
     """Write captions of about a dozen words to parquet files; return a glob that matches them.
 
     ``distinct``: number of different captions, repeated in turn; by default no caption repeats.
+    ``row_group``: rows per row group, by default those of pyarrow.
     """
     folder.mkdir(parents=True, exist_ok=True)
     share = -(-rows // files)
@@ -23,7 +26,7 @@ def write_captions(folder: Path, rows: int, files: int, distinct: int | None = N
                 "caption": [caption(row % (distinct or rows)) for row in part],
             }
         )
-        pq.write_table(table, folder / f"{number:03d}.parquet")
+        pq.write_table(table, folder / f"{number:03d}.parquet", row_group_size=row_group)
     return str(folder / "*.parquet")
 
 

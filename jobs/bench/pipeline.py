@@ -25,8 +25,9 @@ from scanner.scan.config import ScanConfig
 from scanner.scan.opening import inputs_record, options_record, run_record
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.preparation import prepare
-from scanner.scan.scan import plan_scan, planning_executor
+from scanner.scan.scan import plan_scan
 from scanner.scan.score_plan import score_plan
+from scanner.scan.stages import planning_executor
 from scanner.scoring import Scorer
 from scanner.storage import Store
 

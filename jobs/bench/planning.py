@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from jobs.bench.captions import write_captions
+from jobs.bench.planning_growth import calculate_growth, measure_growth
 from jobs.logs import logging_to_stderr
 from scanner.cluster import Item, Outcome, Work
 from scanner.run import Commits
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
-from scanner.scan.plan.make_plan import execute_here
+from scanner.scan.plan.running import execute_here
 from scanner.scan.preparation import prepare
 from scanner.scan.scan import plan_scan
 from scanner.storage import Store
@@ -24,18 +25,24 @@ from scanner.storage import Store
 log = logging.getLogger("memscan")
 
 FILES = 20
-STAGES = ("read", "group")
+STAGES = ("read", "merge", "group")
 
 
 def measure(rows: int) -> dict[str, Any]:
-    """Return all figures, measured in a new process; see ``bench --json`` for their names."""
+    """Return all figures, measured in new processes; see ``bench --json`` for their names."""
     with (
         tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(1, get_context("spawn")) as pool,
     ):
         log.info(f"planning: writing {rows:,} rows")
         files = write_captions(Path(folder, "rows"), rows, FILES, distinct=rows // 2)
-        return pool.submit(_plan, files, str(Path(folder, "run"))).result()
+        figures = pool.submit(_plan, files, str(Path(folder, "run"))).result()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(1, get_context("spawn")) as pool,
+    ):
+        growth = pool.submit(measure_growth, Path(folder), rows).result()
+    return {**figures, "growth": growth, "calculated": calculate_growth()}
 
 
 def _plan(files: str, out: str) -> dict[str, Any]:
@@ -48,17 +55,18 @@ def _plan(files: str, out: str) -> dict[str, Any]:
 
 def _plan_and_time(config: ScanConfig) -> dict[str, Any]:
     prepared = prepare(config)
-    before, seconds = _peak_bytes(), []
+    before, seconds = _peak_bytes(), dict.fromkeys(STAGES, 0.0)
 
     def timed(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
         began = time.perf_counter()
         outcome = execute_here(commits, items, make_work)
-        seconds.append(time.perf_counter() - began)
-        log.info(f"planning: {STAGES[len(seconds) - 1]} in {seconds[-1]:.1f} s")
+        stage = commits.folder.rpartition("/")[2]
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - began
+        log.info(f"planning: {stage} in {seconds[stage]:.1f} s")
         return outcome
 
     plan = plan_scan(prepared, choose_inputs(config), Store(config.out), run_items=timed)
-    durations = {f"seconds_{stage}": each for stage, each in zip(STAGES, seconds, strict=True)}
+    durations = {f"seconds_{stage}": each for stage, each in seconds.items()}
     rows = plan.counts["rows"]
     return {
         "rows": rows,

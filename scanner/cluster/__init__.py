@@ -10,6 +10,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # isort: split
 from scanner.cluster.address import joins_cluster, may_run_in_process
+from scanner.cluster.autoscaling import request_cpus
 from scanner.cluster.events import (
     Committed,
     Event,
@@ -54,5 +55,6 @@ __all__ = [
     "may_run_in_process",
     "nodes",
     "report",
+    "request_cpus",
     "start_ray",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.run.records import LARGEST_BYTES, RESCAN, Commit, DamagedFile, commit_name
+from scanner.run.records import LARGEST_BYTES, RESCAN, Commit, DamagedFile, Part, commit_name
 from scanner.run.schema import write_part
 from scanner.storage import Store
 
@@ -21,12 +21,17 @@ _COMMIT = re.compile(r"([A-Za-z0-9_-]+)\.(\d{1,9})\.json")
 class Output:
     """A table that a slice's work returns: one part in the folder ``kind`` of the run.
 
-    ``row_group``: rows per row group of the part, by default those of pyarrow.
+    ``row_group``: rows per row group of the part, by default those of pyarrow. A subclass may write
+    another format than Parquet.
     """
 
     kind: str
     table: pa.Table
     row_group: int | None = None
+
+    def write(self, store: Store, name: str) -> Part:
+        """Write the part under a unique name, without an ending, and describe it."""
+        return write_part(store, self.kind, name, self.table, self.row_group)
 
 
 @dataclass(frozen=True)
@@ -99,13 +104,7 @@ class Commits:
         """
         attempt = uuid.uuid4().hex
         parts = tuple(
-            write_part(
-                self.store,
-                output.kind,
-                f"{slice_id}-{attempt[:12]}-{number:02d}",
-                output.table,
-                output.row_group,
-            )
+            output.write(self.store, f"{slice_id}-{attempt[:12]}-{number:02d}")
             for number, output in enumerate(outputs)
             if output.table.num_rows
         )

@@ -254,12 +254,21 @@ class BatchSizeRecord(TypedDict):
     batch_size: Annotated[int, Field(ge=1)]
 
 
+class StagedRecord(TypedDict):
+    """A staged part of planning: stored bytes of each cut."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    cuts: Annotated[list[Count], Field(min_length=1, max_length=256)]
+    long_bytes: Count
+
+
 class NotesRecord(TypedDict, total=False):
     """What the work of a slice records, for all commands that commit slices."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     began: float
     files: list[InputRecord]  # of planning
+    staged: list[StagedRecord]  # of planning, in the order of the parts
     images: Count  # of verify, up to out
     problems: Counts
     rejects: dict[str, str]

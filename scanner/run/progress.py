@@ -75,8 +75,9 @@ class Progress:
 @dataclass
 class PlanningProgress:
     """Items of a stage of planning: ``start`` (of Ray), ``read`` (units of input files), ``apart``
-    (input files of failed units), ``group`` (ranges of caption ids); or of finishing: ``merge``
-    (groups of parts), ``check`` (groups of parts), ``remove`` (groups of merged parts)."""
+    (input files of failed units), ``merge`` (ranges of caption ids, for each level of merging),
+    ``group`` (ranges of caption ids); or of finishing: ``compact`` (groups of parts), ``check``
+    (groups of parts), ``remove`` (groups of merged parts)."""
 
     stage: str
     items: int
@@ -85,7 +86,7 @@ class PlanningProgress:
 
     @property
     def phase(self) -> str:
-        return "finishing" if self.stage in ("merge", "check", "remove") else "planning"
+        return "finishing" if self.stage in ("compact", "check", "remove") else "planning"
 
 
 # Called with the progress of a scan, at least every second.

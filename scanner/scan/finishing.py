@@ -59,7 +59,7 @@ def merge_and_check(
     layout = arrange(plan.slices, done, compacted, sizes)
     if layout.pending:
         failed = run_stage(
-            "merge",
+            "compact",
             run.compaction,
             layout.pending,
             MergeWork(run.store, run.commits.fingerprint),

@@ -14,7 +14,6 @@ from scanner.models import (
     canonical,
     find_model,
     load_model,
-    load_tokenizer,
 )
 from scanner.models.loading import choose_dtype
 from scanner.run import Slice
@@ -83,8 +82,11 @@ class PreparedScan:
 
     @property
     def make_canonical(self) -> Callable[[], Callable[[str], str]]:
-        """A picklable function that loads the model's normalization of captions."""
-        return partial(_load_canonical, self.files.spec)
+        """A picklable function that returns the model's normalization of captions.
+
+        It carries the tokenizer: planning needs no file of the model where it runs.
+        """
+        return partial(partial, canonical, self.scorer.model.tokenizer)
 
     def slice_rows(self, captions: int) -> int:
         """Return the captions per slice for a number of captions to score."""
@@ -122,7 +124,3 @@ def _log(config: ScanConfig, files: ModelFiles, scorer: Scorer, device: str, act
         f"model {spec.name}{lora} ({files.pipeline}, {spec.dtype} on {device}), {signals}, "
         f"{scorer.seeds} seed{'s' * (scorer.seeds > 1)}, {actors} actor{'s' * (actors > 1)}"
     )
-
-
-def _load_canonical(spec: ModelSpec) -> Callable[[str], str]:
-    return partial(canonical, load_tokenizer(find_model(spec)))

@@ -21,7 +21,8 @@ from scanner.scan.opening import (
 )
 from scanner.scan.plan.from_run import plan_from_run
 from scanner.scan.plan.inputs import Input, Inputs, choose_inputs
-from scanner.scan.plan.make_plan import Execute, execute_here, make_plan
+from scanner.scan.plan.make_plan import make_plan
+from scanner.scan.plan.running import Execute, execute_here
 from scanner.scan.preparation import PreparedScan, prepare
 from scanner.scan.score_plan import score_plan
 from scanner.scan.stages import POOL_FROM, planning_executor

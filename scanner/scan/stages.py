@@ -17,10 +17,12 @@ from scanner.cluster import (
     Tick,
     Work,
     execute,
+    request_cpus,
 )
 from scanner.run import Commits
 from scanner.run.progress import PlanningProgress, Watch
-from scanner.scan.plan.make_plan import APART, ONE_CORE, Execute
+from scanner.scan.plan.make_plan import APART
+from scanner.scan.plan.running import ONE_CORE, Execute
 
 log = logging.getLogger("memscan.scan")
 
@@ -31,7 +33,8 @@ def planning_executor(address: str | None, progress: Watch, pool_from: int = POO
     """Return a function that runs the items of planning: in this process, or from ``pool_from``
     items in a pool with all cores.
 
-    Items of failed units always run in the pool, since they may end their process.
+    Items of failed units always run in the pool, since they may end their process. While the pool
+    of a cluster works, the autoscaler is asked for a CPU per item.
     """
 
     def run(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
@@ -54,24 +57,34 @@ def run_stage(
 ) -> Outcome:
     """Run the items of a stage that are not committed, in this process if fewer than ``pool_from``
     are left, else in a pool of one actor per core. ``stage``: see PlanningProgress."""
-    return execute(
-        commits,
-        items,
-        make_work,
-        ONE_CORE,
-        address=address,
-        in_process=InProcess[Item](lambda left: len(left) < pool_from),
-        generations=generations,
-        execution=Execution(in_flight=1),
-        on_event=_StageEvents(PlanningProgress(stage, len(items)), progress),
-    )
+    events = _StageEvents(PlanningProgress(stage, len(items)), progress, address)
+    try:
+        return execute(
+            commits,
+            items,
+            make_work,
+            ONE_CORE,
+            address=address,
+            in_process=InProcess[Item](lambda left: len(left) < pool_from),
+            generations=generations,
+            execution=Execution(in_flight=1),
+            on_event=events,
+        )
+    finally:
+        events.close()
 
 
 class _StageEvents:
-    """Writes the events of a stage to the log, and calls ``progress``."""
+    """Writes the events of a stage to the log, calls ``progress``, and asks for CPUs."""
 
-    def __init__(self, state: PlanningProgress, progress: Watch) -> None:
-        self.state, self.progress = state, progress
+    def __init__(self, state: PlanningProgress, progress: Watch, address: str | None) -> None:
+        self.state, self.progress, self.address = state, progress, address
+        self.has_request = False
+
+    def close(self) -> None:
+        """Withdraw the request for CPUs, if any."""
+        if self.has_request:
+            request_cpus(0, self.address)
 
     def __call__(self, event: Event[Item]) -> None:
         if isinstance(event, Started):
@@ -79,6 +92,9 @@ class _StageEvents:
             self.progress(self.state)
             if event.items and not event.in_process:
                 self.progress(PlanningProgress("start", 0))
+                self.has_request = True
+                if problem := request_cpus(len(event.items), self.address):
+                    log.warning(f"{self.state.phase}: {problem}")
             return
         if isinstance(event, Tick):
             self.state.actors = event.actors

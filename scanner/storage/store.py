@@ -130,6 +130,14 @@ class Store:
         return self._fs.cat_file(path, start=0, end=most + 1)
 
     @attaches_store_url
+    def read_range(self, name: str, start: int, end: int) -> bytes:
+        """Return a file's bytes from ``start`` to ``end``, exclusive, with one request.
+
+        Returns fewer if the file is shorter.
+        """
+        return self._fs.cat_file(self._path(name), start=start, end=end)
+
+    @attaches_store_url
     def open(self, name: str, mode: str = "rb", **options: Any) -> IO[Any]:
         """Open a file for reading. Use write, create or upload to write atomically."""
         if "r" not in mode or "+" in mode:

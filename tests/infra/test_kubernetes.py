@@ -91,7 +91,7 @@ def test_the_entrypoint_is_a_scan_on_the_job_s_cluster(job: dict[str, Any], tmp_
     assert options.address == "auto"
     assert options.device == "cuda", "the driver's node has no GPU to tell it by"
     assert options.accept_rejects, "a retry, which is a new cluster, scores no rejected row"
-    (workers,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    workers, _ = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     (container,) = workers["template"]["spec"]["containers"]
     gpus = int(container["resources"]["limits"]["nvidia.com/gpu"])
     assert options.actors == workers["maxReplicas"] * gpus / options.gpus_per_actor
@@ -100,7 +100,7 @@ def test_the_entrypoint_is_a_scan_on_the_job_s_cluster(job: dict[str, Any], tmp_
 def test_gpus_run_on_spot_nodes_and_the_driver_does_not(
     job: dict[str, Any],
 ) -> None:
-    head, workers = _groups(job)
+    head, workers, _ = _groups(job)
     spot = workers["template"]["spec"]
     assert spot["nodeSelector"] == {"karpenter.sh/capacity-type": "spot"}
     assert {"nvidia.com/gpu"} <= {toleration["key"] for toleration in spot["tolerations"]}
@@ -110,6 +110,18 @@ def test_gpus_run_on_spot_nodes_and_the_driver_does_not(
     assert head["template"]["spec"]["nodeSelector"] == {"karpenter.sh/capacity-type": "on-demand"}
     assert "tolerations" not in head["template"]["spec"]
     assert "nvidia.com/gpu" not in json.dumps(head)
+
+
+def test_planning_has_nodes_without_gpus(job: dict[str, Any]) -> None:
+    _, _, planners = _groups(job)
+    assert (planners["replicas"], planners["minReplicas"]) == (0, 0)
+    assert planners["maxReplicas"] > 0
+    pod = planners["template"]["spec"]
+    assert "nvidia.com/gpu" not in json.dumps(pod), "neither requested nor tolerated"
+    (container,) = pod["containers"]
+    requests = container["resources"]["requests"]
+    gibibytes = int(requests["memory"].removesuffix("Gi"))
+    assert gibibytes >= 2 * int(requests["cpu"]), "an actor per core"
 
 
 def test_pods_are_the_account_that_the_bucket_lets_in(job: dict[str, Any]) -> None:
@@ -166,7 +178,7 @@ def test_every_pod_requests_the_storage_that_it_writes_to(job: dict[str, Any]) -
 def test_only_the_head_can_ask_the_cluster_s_api(job: dict[str, Any]) -> None:
     head, *others = _pods(job)
     assert "automountServiceAccountToken" not in head
-    assert [pod["automountServiceAccountToken"] for pod in others] == [False, False]
+    assert [pod["automountServiceAccountToken"] for pod in others] == [False] * 3
 
 
 def test_ray_accepts_only_its_own_pods_and_requires_a_token(job: dict[str, Any]) -> None:

@@ -81,6 +81,16 @@ def test_planning_reports_time_per_stage_and_peak_memory() -> None:
     assert figures["rows_per_second_read"] == pytest.approx(600 / figures["seconds_read"])
     assert figures["seconds_group"] > 0
     assert 0 < figures["memory_before_bytes"] <= figures["peak_memory_bytes"]
+    quarter, whole = figures["growth"]
+    assert (quarter["rows"], whole["rows"]) == (150, 600)
+    assert 0 < quarter["requests"] <= whole["requests"] <= 5 * quarter["requests"]
+    for one in (quarter, whole):
+        # Without the optional dependencies of Ray Data, the reason stands for its figures.
+        assert one["ray_data"].keys() in (
+            {"problem"},
+            {"captions", "seconds", "bytes_shuffled_per_row"},
+        )
+    assert figures["calculated"][-1]["requests"] > 0
 
 
 def test_all_parts_are_measured_unless_some_are_chosen() -> None:

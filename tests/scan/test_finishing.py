@@ -183,7 +183,13 @@ def test_many_groups_are_merged_and_removed_on_the_pool(tmp_path: Path) -> None:
         assert checked.damaged == {}
         manifest = run.seal(checked.layout)
         remove_merged(run, manifest, None, watch)
-    assert stages == ["merge", "start", "check", "remove", "start"]  # few batches are checked here
+    assert stages == [
+        "compact",
+        "start",
+        "check",
+        "remove",
+        "start",
+    ]  # few batches are checked here
     assert [part["rows"] for part in manifest["scores"]] == [5 * ROWS] * 6
     expected = pa.concat_tables([table_of(item) for item in slices])
     assert _bits(rows_of(run, manifest)) == _bits(expected)

@@ -15,7 +15,7 @@ from scanner.run import Plan
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
-from scanner.scan.scan import planning_executor
+from scanner.scan.stages import planning_executor
 from scanner.storage import Store
 from tests.local_ray import local_ray
 

@@ -21,7 +21,8 @@ from scanner.run.records import encode
 from scanner.run.status import status
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import choose_inputs
-from scanner.scan.plan.make_plan import APART, execute_here, make_plan
+from scanner.scan.plan.make_plan import APART, make_plan
+from scanner.scan.plan.running import execute_here
 from scanner.scan.plan.sizes import PlanSizes
 from scanner.storage import Store
 from tests.scan.test_inputs_and_plan import normalization

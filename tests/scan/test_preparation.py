@@ -1,6 +1,7 @@
 """From a scan's options to the model that an actor scores with."""
 
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from scanner.models import canonical, find_model, load_tokenizer
 from scanner.scan.config import ScanConfig
 from scanner.scan.opening import options_record
 from scanner.scan.preparation import prepare
@@ -50,3 +52,19 @@ def test_recorded_options_hold_what_changes_the_model(lora: str) -> None:
     assert recorded(lora=lora) != recorded()
     assert recorded(lora_scale=0.5) != recorded()
     assert recorded(model_config="some/model") != recorded()
+
+
+def test_planning_elsewhere_needs_no_file_of_the_model(
+    random_models: dict[str, Path], tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(random_models["sd1"], model)
+    make_canonical = pickle.dumps(
+        prepare(ScanConfig(model=str(model), device="cpu")).make_canonical
+    )
+    shutil.rmtree(model)
+    normalize = pickle.loads(make_canonical)()
+    tokenizer = load_tokenizer(find_model(str(random_models["sd1"])))
+    for caption in ("  The CAT's\ttoy ", "e\u0301té n° 7", ""):
+        assert normalize(caption) == canonical(tokenizer, caption)
+    assert normalize("  The CAT's\ttoy ") == "the cat's toy"

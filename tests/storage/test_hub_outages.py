@@ -18,7 +18,8 @@ from scanner.cluster import Execution, InProcess, Item, Outcome, RetryLimits, Wo
 from scanner.errors import UserError
 from scanner.run import Commits
 from scanner.scan.plan.inputs import Inputs, choose_inputs
-from scanner.scan.plan.make_plan import ONE_CORE, make_plan
+from scanner.scan.plan.make_plan import make_plan
+from scanner.scan.plan.running import ONE_CORE
 from scanner.storage import Listing, Store, is_transient, retry_outages
 from scanner.storage.error_messages import storage_error_message
 from tests.hub import Hub, serving

@@ -22,7 +22,7 @@ from scanner.run.records import encode
 from scanner.run.schema import CAPTIONS, column, samples_schema, write_part
 from scanner.run.status import status
 from scanner.scan.finishing import merge_and_check
-from scanner.scan.plan.make_plan import ONE_CORE
+from scanner.scan.plan.running import ONE_CORE
 from scanner.scan.plan.sizes import PlanSizes
 from scanner.storage import Store
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,12 @@ from scanner.captions.identity import caption_ids
 from scanner.captions.limits import CAPTION_BYTES, OVER
 from scanner.captions.values import as_text, captions, first_valid
 from scanner.run import Output
-from scanner.run.schema import CAPTIONS, column, rejects_table, samples_schema
+from scanner.run.schema import column, rejects_table, samples_schema
+from scanner.scan.plan.cuts import stage
 from scanner.scan.plan.inputs import Segment
 from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
+from scanner.scan.plan.spellings import SPELLINGS, merge_spellings
 
-SPELLINGS = pa.schema([*CAPTIONS, column("n", pa.int64(), "number of samples with this spelling")])
 STATUS_CHARACTERS = 200
 COUNTS = ("rows", "samples", "rejects", "not_downloaded")
 Canonical = Callable[[str], str]
@@ -71,16 +73,17 @@ class Chunk:
         self.rows += len(ids) + len(batch.bad)
         self.bytes += sum(table.nbytes for table in (samples, spellings, *rejects))
 
-    def outputs(self, staged: str) -> Iterator[Output]:
-        """Yield the tables to write, and release the spellings."""
+    def outputs(self, staged: str, notes: list[dict[str, Any]]) -> Iterator[Output]:
+        """Yield the tables to write, and release the spellings.
+
+        ``staged``: the kind of parts with spellings, which are described in ``notes``.
+        """
         if self.samples:
             yield Output("samples", pa.concat_tables(self.samples))
         if self.rejects:
             yield Output("rejects", pa.concat_tables(self.rejects))
         if self.spellings:
-            table = _merge(self.spellings)
-            rows = len(table) * self.sizes.staged_bytes // max(1, table.nbytes)
-            yield Output(staged, table, max(1, min(self.sizes.staged_rows, rows)))
+            yield from stage(staged, merge_spellings(self.spellings), self.sizes, notes)
 
     def _samples(
         self,
@@ -203,28 +206,3 @@ def _not_downloaded(batch: Batch, columns: Columns) -> dict[int, str]:
         position: f"not downloaded: {str(status[position].as_py())[:STATUS_CHARACTERS]}"
         for position in positions
     }
-
-
-def _merge(spellings: list[pa.Table]) -> pa.Table:
-    """Merge equal rows of several tables into one table, sorted by caption_id; empties the list.
-
-    Copies one column at a time and releases its source, since long captions fill a chunk.
-    """
-    rows = pa.concat_tables(spellings)
-    spellings.clear()
-    names = ["caption_id", "is_reference", "caption"]
-    # Brings equal rows together.
-    order = pc.sort_indices(rows, [(name, "ascending") for name in names])
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
-    repeats = np.ones(max(0, len(order) - 1), bool)
-    for name in names:
-        values = columns[name] = rows[name].take(order)
-        rows = rows.drop_columns(name)
-        repeats &= pc.equal(values[1:], values[:-1]).to_numpy()
-    first = np.flatnonzero(np.append(True, ~repeats)[: len(order)])
-    if len(first) < len(order):
-        columns = {name: values.take(pa.array(first)) for name, values in columns.items()}
-    counts = rows["n"].to_numpy()[order.to_numpy()]
-    columns["n"] = pa.array(np.add.reduceat(counts, first) if len(first) else counts)
-    columns["canonical"] = rows["canonical"].take(order.take(pa.array(first)))
-    return pa.table([columns[name] for name in SPELLINGS.names], schema=SPELLINGS)

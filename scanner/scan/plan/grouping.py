@@ -1,67 +1,56 @@
 """Group the staged spellings of a range of caption ids into distinct captions."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import replace
+from itertools import accumulate, pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scanner.captions.grouping import group
-from scanner.captions.identity import DIGITS
 from scanner.cluster.work import Result
-from scanner.run import Output
+from scanner.run import Output, Plan
 from scanner.run.schema import CAPTION_ID, CAPTIONS
-from scanner.scan.plan.chunk import SPELLINGS
+from scanner.scan.plan.cuts import IDS, IdRange, id_of, read_cuts
+from scanner.scan.plan.spellings import SPELLINGS
 from scanner.storage import Store
 
 ROW_GROUPS_PER_PART = 64
 # Very long captions make smaller slices and smaller parts.
 GROUP_BYTES, PART_BYTES = 64 << 20, 256 << 20
-IDS = 16**DIGITS
 READERS = 8
 _IDS = pa.schema([CAPTION_ID])
-
-
-@dataclass(frozen=True)
-class IdRange:
-    """The caption ids from ``first`` to ``last``, inclusive."""
-
-    id: str
-    first: str
-    last: str
 
 
 def id_ranges(count: int) -> list[IdRange]:
     """Split all ids into ``count`` ranges of equal size; ids are hashes, so rows are even too."""
     bounds = [IDS * number // count for number in range(count + 1)]
     return [
-        IdRange(f"{number:06d}", f"{low:0{DIGITS}x}", f"{high - 1:0{DIGITS}x}")
+        IdRange(f"{number:06d}", id_of(low), id_of(high - 1))
         for number, (low, high) in enumerate(pairwise(bounds))
     ]
 
 
-def read_range(
-    store: Store, names: Sequence[str], columns: list[str], within: IdRange
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows with an id in the range, reading only the row groups that overlap it.
+def read_captions(store: Store, item: IdRange) -> Iterator[pa.RecordBatch]:
+    """Yield the ids in a range that earlier plans have, from the row groups that overlap it.
 
-    Files are read in parallel: each has few rows, and a store has high latency.
+    Files are read in parallel, since a store has high latency.
     """
 
     def read(name: str) -> pa.Table:
         # A cache would fetch far more than the few row groups, which are read in one request.
         with store.open(name, cache_type="none") as file:
             parquet = pq.ParquetFile(file, pre_buffer=True)
-            table = parquet.read_row_groups(_groups(parquet.metadata, within), columns=columns)
+            table = parquet.read_row_groups(_groups(parquet.metadata, item), columns=_IDS.names)
         ids = table["caption_id"]
-        inside = pc.and_(pc.greater_equal(ids, within.first), pc.less_equal(ids, within.last))
+        inside = pc.and_(pc.greater_equal(ids, item.first), pc.less_equal(ids, item.last))
         return table.filter(inside)
 
     with ThreadPoolExecutor(READERS) as threads:
-        for table in threads.map(read, names):
+        for table in threads.map(read, item.earlier):
             yield from table.to_batches()
 
 
@@ -83,22 +72,12 @@ def id_bounds(metadata: pq.FileMetaData, group: int) -> tuple[str, str]:
 class GroupWork:
     """Makes ``captions``, sorted, one row per distinct caption, from the spellings in a range.
 
-    ``staged``: parts with spellings; ``earlier``: parts with the captions of earlier plans, which
-    are omitted; both sorted by caption_id. Training captions with an id above ``cutoff`` are
-    omitted too. ``row_group``: rows per row group of the parts, except the last of an item.
+    Captions of earlier plans are omitted, and training captions with an id above ``cutoff``.
+    ``row_group``: rows per row group of the parts, except the last of an item.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        staged: Sequence[str],
-        earlier: Sequence[str],
-        cutoff: str | None,
-        row_group: int,
-    ) -> None:
+    def __init__(self, store: Store, cutoff: str | None, row_group: int) -> None:
         self.store = store
-        self.staged = staged
-        self.earlier = earlier
         self.cutoff = cutoff
         self.row_group = row_group
 
@@ -112,10 +91,10 @@ class GroupWork:
         return Result(self._outputs(computed))
 
     def _outputs(self, item: IdRange) -> Iterator[Output]:
-        staged = read_range(self.store, self.staged, SPELLINGS.names, item)
-        earlier = read_range(self.store, self.earlier, _IDS.names, item)
+        staged = (batch for table in read_cuts(self.store, item) for batch in table.to_batches())
+        earlier = read_captions(self.store, item)
         batches = group(
-            pa.RecordBatchReader.from_batches(SPELLINGS, _with_schema(SPELLINGS, staged)),
+            pa.RecordBatchReader.from_batches(SPELLINGS, staged),
             pa.RecordBatchReader.from_batches(_IDS, _with_schema(_IDS, earlier)),
             self.cutoff,
             self.row_group,
@@ -125,34 +104,48 @@ class GroupWork:
             yield Output("captions", table, max(1, min(self.row_group, rows)))
 
 
-def find_cutoff(
-    store: Store,
-    staged: Sequence[str],
-    earlier: Sequence[str],
-    ranges: Iterable[IdRange],
-    limit: int,
-) -> str | None:
+def find_cutoff(store: Store, items: Iterable[IdRange], limit: int) -> tuple[str | None, int]:
     """Return the ``limit``-th smallest id of the training captions that no earlier plan has.
 
-    None if there are fewer. Reads the ranges in order until it is found.
+    If the ranges, which are read in order until it is found, have fewer: None, and how many they
+    lack.
     """
     left = limit
-    for item in ranges:
-        tables = [
-            pa.Table.from_batches([batch])
-            for batch in read_range(store, staged, ["caption_id", "is_reference"], item)
+    for item in items:
+        found = [
+            table.filter(pc.invert(table["is_reference"]))["caption_id"]
+            for table in read_cuts(store, item)
         ]
-        if not tables:
+        if not found:
             continue
-        rows = pa.concat_tables(tables)
-        ids = rows.filter(pc.invert(rows["is_reference"]))["caption_id"].unique()
-        known = [batch["caption_id"] for batch in read_range(store, earlier, _IDS.names, item)]
+        ids = pa.chunked_array([chunk for one in found for chunk in one.chunks], pa.string())
+        ids = ids.unique()
+        known = [batch["caption_id"] for batch in read_captions(store, item)]
         if known:
             ids = ids.filter(pc.invert(pc.is_in(ids, pa.chunked_array(known))))
         if len(ids) >= left:
-            return ids.sort()[left - 1].as_py()
+            return ids.sort()[left - 1].as_py(), 0
         left -= len(ids)
-    return None
+    return None, left
+
+
+class EarlierCaptions:
+    """The captions files of earlier plans, by the ids that they hold."""
+
+    def __init__(self, plans: Iterable[Plan]) -> None:
+        bounds: dict[str, tuple[str, str]] = {}
+        for item in (item for plan in plans for item in plan.slices):
+            first, last = bounds.get(item.file, (item.first, item.last))
+            bounds[item.file] = min(first, item.first), max(last, item.last)
+        self._files = sorted((first, last, name) for name, (first, last) in bounds.items())
+        self._firsts = [first for first, _, _ in self._files]
+        self._highest = list(accumulate((last for _, last, _ in self._files), max))
+
+    def locate(self, item: IdRange) -> IdRange:
+        """Return the range of ids with the files that may hold some of them."""
+        start = bisect_left(self._highest, item.first)
+        files = self._files[start : bisect_right(self._firsts, item.last)]
+        return replace(item, earlier=tuple(name for _, last, name in files if last >= item.first))
 
 
 def _with_schema(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

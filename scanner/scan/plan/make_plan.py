@@ -11,29 +11,21 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from scanner.cluster import InProcess, Item, Outcome, Resources, Work, execute
 from scanner.errors import UserError
 from scanner.run import Commit, Commits, Output, Plan, Slice
 from scanner.run.directory import planning_folder
 from scanner.scan.plan.chunk import COUNTS, Canonical, unreadable_reject
-from scanner.scan.plan.grouping import GroupWork, find_cutoff, id_bounds, id_ranges
+from scanner.scan.plan.group_stage import GroupStage
+from scanner.scan.plan.grouping import id_bounds
 from scanner.scan.plan.inputs import FrozenInputs, Input, Inputs, Unit, pack_units, split_unit
-from scanner.scan.plan.reading import ReadWork, spellings_kind
+from scanner.scan.plan.reading import ReadWork
+from scanner.scan.plan.running import Execute, execute_here
 from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
 from scanner.storage import Store
 
 READERS = 16
 # The folder of segments that are read one by one, after their unit has failed.
 APART = "apart"
-ONE_CORE = Resources(None, cpus=1.0, gpus=0)
-# Runs the items that are not committed yet.
-Execute = Callable[[Commits, Sequence[Item], Callable[[], Work]], Outcome]
-
-
-def execute_here(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
-    """Run the items that are not committed yet in this process, whatever their number."""
-    in_process = InProcess[Item](lambda _: True)
-    return execute(commits, items, make_work, ONE_CORE, in_process=in_process)
 
 
 def make_plan(
@@ -69,7 +61,8 @@ def make_plan(
             f"no captions in {', '.join(file['url'] for file in files[:3])}: {counts['rows']} "
             f"rows, {counts['rejects']} of them rejected {reason}"
         )
-    grouped = group_ranges(read, store, slice_rows, limit, execute, folder, earlier, sizes)
+    stage = GroupStage(store, execute, folder, earlier, sizes)
+    grouped = stage.run(read, slice_rows, limit)
     captions = _paths(grouped, "captions")
     slices = list_slices(store, captions, sum(len(plan.slices) for plan in earlier))
     segments = [segment for unit in frozen.units for segment in unit.segments]
@@ -213,44 +206,3 @@ def _reject_unit(commits: Commits, unit: Unit, reason: str) -> None:
         for segment in unit.segments
     ]
     commits.commit(unit.id, outputs, notes={"files": files})
-
-
-def group_ranges(
-    read: Sequence[Commit],
-    store: Store,
-    slice_rows: Callable[[int], int],
-    limit: int | None,
-    execute: Execute,
-    folder: str,
-    earlier: Sequence[Plan],
-    sizes: PlanSizes,
-) -> list[Commit]:
-    """Group all ranges of caption ids and return their commits.
-
-    Raises UserError if a range cannot be grouped.
-    """
-    parts = [part for commit in read for part in commit.parts]
-    parts = [part for part in parts if part.kind == spellings_kind(folder)]
-    staged = [part.path for part in parts]
-    rows = sum(part.rows for part in parts)
-    known = [name for plan in earlier for name in plan.captions]
-    known_rows = sum(plan.counts["captions"] for plan in earlier)
-    size = sum(commit.notes.get("long_bytes", 0) for commit in read)
-    by_rows, by_bytes = (rows + known_rows) // sizes.range_rows, size // sizes.range_bytes
-    ranges = id_ranges(1 + max(by_rows, by_bytes))
-    highest = None if limit is None else find_cutoff(store, staged, known, ranges, limit)
-    if highest and not any(
-        file["is_reference"] for commit in read for file in commit.notes["files"]
-    ):
-        ranges = [item for item in ranges if item.first <= highest]
-    make_work = partial(GroupWork, store, staged, known, highest, slice_rows(rows))
-    commits = Commits(store, f"{folder}/group")
-    failed = execute(commits, ranges, make_work).failed
-    if failed:
-        name, reason = next(iter(failed.items()))
-        raise UserError(
-            f"{store.url}: {len(failed)} of {len(ranges)} ranges of caption ids cannot be grouped "
-            f"({folder}/group/{name}: {reason}); progress is kept: fix the cause and rerun "
-            "the same command"
-        )
-    return commits.of(item.id for item in ranges)

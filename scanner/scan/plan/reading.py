@@ -4,9 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from scanner.captions.batch import Batch, Values
 from scanner.captions.formats import UnreadableFile, read
 from scanner.cluster.work import Result
@@ -17,7 +14,6 @@ from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
 from scanner.storage import is_transient
 
 REASON_CHARACTERS = 200
-LONG_BYTES = 4096
 
 
 class ReadWork:
@@ -25,8 +21,9 @@ class ReadWork:
 
     Tables: ``samples``, ``rejects``, and ``FOLDER/spellings``, one row per spelling of a caption in
     a chunk of rows, sorted by caption_id. Notes: ``files``, the counts of each segment, whether it
-    is ``unreadable`` (not read to its end), and ``notes`` on its data; ``long_bytes``, total size
-    of long captions. ``make_canonical`` makes the model's normalization.
+    is ``unreadable`` (not read to its end), and ``notes`` on its data; ``staged``, as
+    :func:`scanner.scan.plan.cuts.stage` describes the parts with spellings. ``make_canonical``
+    makes the model's normalization.
     """
 
     def __init__(
@@ -48,15 +45,12 @@ class ReadWork:
         return prepared
 
     def finish(self, computed: Unit) -> Result:
-        notes: dict[str, Any] = {"files": [], "long_bytes": 0}
-        return Result(self._measure_long(computed, notes), notes)
+        notes: dict[str, Any] = {"files": [], "staged": []}
+        return Result(self._outputs(computed, **notes), notes)
 
-    def _measure_long(self, unit: Unit, notes: dict[str, Any]) -> Iterator[Output]:
-        for output in self._outputs(unit, notes["files"]):
-            notes["long_bytes"] += _long_bytes(output.table) if output.kind == self.staged else 0
-            yield output
-
-    def _outputs(self, unit: Unit, files: list[dict[str, Any]]) -> Iterator[Output]:
+    def _outputs(
+        self, unit: Unit, files: list[dict[str, Any]], staged: list[dict[str, Any]]
+    ) -> Iterator[Output]:
         chunk = Chunk(self.keep, self.sizes)
         for segment in unit.segments:
             counts = dict.fromkeys(COUNTS, 0)
@@ -70,7 +64,7 @@ class ReadWork:
                     if batch.rows or batch.bad:
                         self._add(chunk, segment, batch, counts)
                     if chunk.is_full:
-                        yield from chunk.outputs(self.staged)
+                        yield from chunk.outputs(self.staged, staged)
                         chunk = Chunk(self.keep, self.sizes)
             except UnreadableFile as error:
                 problem = str(error)
@@ -82,7 +76,7 @@ class ReadWork:
                 chunk.rejects.append(unreadable_reject(segment.url, problem))
             record = {"url": segment.url, "is_reference": segment.is_reference, **counts}
             files.append({**record, "unreadable": bool(problem), "notes": dict(notes)})
-        yield from chunk.outputs(self.staged)
+        yield from chunk.outputs(self.staged, staged)
 
     def _batches(self, segment: Segment) -> Iterator[Batch]:
         """Yield the rows of a segment, none if its file is empty or has a problem."""
@@ -105,11 +99,6 @@ class ReadWork:
             bad = [*batch.bad, (batch.rows[0], reason)]
             nothing: dict[str, Values] = {name: [] for name in batch.columns}
             chunk.add(segment, Batch([], nothing, bad), counts, self.canonical)
-
-
-def _long_bytes(spellings: pa.Table) -> int:
-    lengths = pc.binary_length(spellings["caption"])
-    return 2 * (pc.sum(lengths.filter(pc.greater(lengths, LONG_BYTES))).as_py() or 0)
 
 
 def spellings_kind(folder: str) -> str:

@@ -13,9 +13,11 @@ class PlanSizes:
     ``segment_rows``: an extent of a parquet file, in whole row groups; ``unit_bytes``,
     ``unit_segments``: the segments that are read and committed together, in stored bytes;
     ``batch_rows``: rows read from a file at a time, None for the default of its format;
-    ``chunk_rows``, ``chunk_bytes``: rows written together; ``staged_rows``, ``staged_bytes``: a row
-    group of the staged spellings; ``range_rows``, ``range_bytes``: a range of caption ids, which is
-    read as a whole, in rows and in bytes of long captions.
+    ``chunk_rows``, ``chunk_bytes``: rows written together; ``staged_rows``, ``staged_bytes``: a cut
+    of the staged spellings, the least that is read of a part; ``range_rows``, ``range_bytes``: a
+    range of caption ids, which is read as a whole, in rows and in bytes of long captions;
+    ``fan_in``: parts that a range is read from, and parts merged into one: more are merged first;
+    ``merge_bytes``: spellings merged in memory.
     """
 
     segment_rows: int = 1 << 20
@@ -24,11 +26,12 @@ class PlanSizes:
     batch_rows: int | None = None
     chunk_rows: int = 1 << 19
     chunk_bytes: int = 1 << 27
-    # Small: a range of ids is spread over all parts, and whole row groups are read.
     staged_rows: int = 4096
-    staged_bytes: int = 16 << 20
+    staged_bytes: int = 1 << 20
     range_rows: int = 1 << 20
     range_bytes: int = 64 << 20
+    fan_in: int = 16
+    merge_bytes: int = 512 << 20
 
 
 DEFAULT_SIZES = PlanSizes()
