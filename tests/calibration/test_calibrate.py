@@ -78,6 +78,7 @@ def test_sql_gives_the_odds_that_were_fitted_under_the_prior(made: dict) -> None
     np.testing.assert_allclose(np.sort(reference), expected_reference, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_thresholds_keep_the_false_positive_rate(made: dict) -> None:
     tables = open_run(made["run"], calibration=read_calibration(made["path"]))
     rows = {row["signal"]: row for row in tables.query("FROM thresholds").to_pylist()}

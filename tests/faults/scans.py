@@ -115,6 +115,7 @@ def check(scan: Disturbed, undisturbed: Scores) -> int:
     """Check that nothing is lost or scored twice; return the number of captions scored."""
     final = assert_nothing_lost(scan.out, undisturbed)
     run = Run.existing(scan.out)
-    used = sum(part.kind == "scores" for commit in run.commits.all() for part in commit.parts)
-    scan.unused = len(run.store.names("scores")) - used
+    used = {part.path for commit in run.commits.all() for part in commit.parts}
+    # Parts that were merged into others are gone.
+    scan.unused = len(set(run.store.names("scores")) - used)
     return final["scored"]

@@ -29,6 +29,7 @@ def test_every_operation_of_a_store_is_counted_with_its_bytes(tmp_path: Path) ->
     assert (store.requests, store.bytes_read, store.bytes_written) == (10, 9, 9)
 
 
+@pytest.mark.slow
 def test_requests_grow_at_most_fivefold_with_four_times_the_rows() -> None:
     growth = calculate_growth()
     for small, large in pairwise(growth):

@@ -144,6 +144,7 @@ def test_a_guard_excludes_memorized_samples_of_the_testbed(tmp_path: Path) -> No
     assert sum(row["caption"] in memorized for row in listed) >= 0.8 * len(listed)
 
 
+@pytest.mark.slow
 def test_the_documented_accelerate_loop_runs_as_shown(
     random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

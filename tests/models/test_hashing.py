@@ -53,6 +53,7 @@ def folder(random_models: dict[str, Path], tmp_path: Path) -> Path:
     return shutil.copytree(random_models["sd1"], tmp_path / "model")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_copy_saved_again_in_shards_has_the_same_hash(
     random_models: dict[str, Path], tmp_path: Path, kind: str

@@ -18,6 +18,7 @@ STATED = {
 }
 
 
+@pytest.mark.slow
 def test_every_model_is_loaded_without_remote_code() -> None:
     found = 0
     for path in (path for room in ("scanner", "jobs") for path in (ROOT / room).rglob("*.py")):
@@ -43,6 +44,7 @@ def test_text_encoders_have_one_attention(
     assert [one.config._attn_implementation for one in encoders] == ["sdpa"] * len(encoders)
 
 
+@pytest.mark.slow
 def test_a_configuration_with_other_attention_changes_no_score(tmp_path: Path) -> None:
     import shutil
 

@@ -97,6 +97,7 @@ def test_a_limit_above_the_caption_count_is_not_a_reason(tmp_path: Path) -> None
     assert gather(run, open_run(run), read_policy("default"), None, 10).scanned.unscored == ()
 
 
+@pytest.mark.slow
 def test_the_policy_table_describes_each_rule(run: str, tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_text(

@@ -60,6 +60,7 @@ def test_a_quarantined_slice_keeps_its_traceback_and_place(
         assert commit.notes["batch_size"] >= 1
 
 
+@pytest.mark.slow
 def test_slices_are_cut_by_counted_operations() -> None:
     prepared = prepare(ScanConfig(model="testbed", device="cpu", profile="trajectory", steps=200))
     counted = cost(prepared.scorer)

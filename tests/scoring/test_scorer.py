@@ -188,6 +188,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_score(
     assert scorer.batch_size == 2
 
 
+@pytest.mark.slow
 def test_memory_is_released_after_the_failed_frame_is_gone(
     random_models, monkeypatch: pytest.MonkeyPatch
 ) -> None:

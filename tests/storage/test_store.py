@@ -71,6 +71,7 @@ def test_preflight_refuses_a_store_that_lets_several_win(
         store.preflight()
 
 
+@pytest.mark.slow
 def test_names_lists_files_and_no_unfinished_ones(store: Store) -> None:
     store.create("commits/b.json", b"")
     store.create("commits/a.json", b"x")

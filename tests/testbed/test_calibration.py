@@ -23,6 +23,8 @@ from scanner.scoring import Scorer
 from scanner.testbed import files, labels
 from tests.calibration.runs import write_run
 
+pytestmark = pytest.mark.slow  # they read a scan of the testbed
+
 GROUP_SIZES = {"memorized": 45, "template": 30, "repeated": 15, "once": 60, "heldout": 150}
 
 
@@ -52,7 +54,6 @@ def evaluation(run: str, labelled: LabelledCaptions) -> LabelEvaluation:
     return calibrate(open_run(run), labelled)[0]
 
 
-@pytest.mark.slow
 def test_the_combination_is_as_good_as_the_best_signal(evaluation: LabelEvaluation) -> None:
     """Within the interval, since these are few captions; memscan demo evaluates all."""
     assert evaluation.gains[str(evaluation.best_signal)].high >= 0
@@ -61,7 +62,6 @@ def test_the_combination_is_as_good_as_the_best_signal(evaluation: LabelEvaluati
     assert evaluation.attention_only.auc > 0.95
 
 
-@pytest.mark.slow
 def test_text_features_do_not_predict_the_labels(evaluation: LabelEvaluation) -> None:
     assert evaluation.text_only["text_combination"].auc < 0.65
     assert evaluation.gains["text_combination"].low > 0.3
