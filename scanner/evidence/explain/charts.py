@@ -78,6 +78,7 @@ def _direction(score: Score) -> str:
 
 
 _TITLES = {
+    "noise_norm_low": "noise_norm_low: effect of the caption at the low-noise step",
     "noise_norm_first": "noise_norm_first: effect of the caption on the first step",
     "bos_mass": "bos_mass: attention on the BOS token",
     "prompt_mass": "prompt_mass: attention on the words",
