@@ -1,4 +1,5 @@
-"""The study's interventions: mitigation at several strengths, and doses with sham controls.
+"""The study's conditions: mitigation at several strengths, and single interventions at several
+doses, with sham controls.
 
 Shapes: N rows with a caption, L text positions, D channels of all heads.
 """
@@ -20,6 +21,7 @@ class Condition:
 
     ``target`` is one of:
 
+    - none: no intervention.
     - mitigation: multiply the BOS token's logit by ``dose``; ``mask`` also hides the padding.
     - beginning: multiply the BOS token's logit by ``dose``.
     - triggers: add ``dose`` to the logits of the quarter of the prompt's tokens with the most
@@ -42,7 +44,7 @@ class Condition:
 
 
 NONE = Condition("none")
-STRENGTHS = (
+MITIGATIONS = (
     Condition("mitigation", 1.0, True),
     *(
         Condition("mitigation", factor, mask)
