@@ -144,7 +144,7 @@ def words_chart(explanation: Explanation, colours: Colours) -> Chart:
             "word": name,
             "attention": word.attention,
             "gradient": word.gradient,
-            "drop": whole - word.without["noise_norm_first"],
+            "drop": whole - word.ablated_scores["noise_norm_first"],
             "trigger": word.trigger,
         }
         for name, word in zip(names, explanation.words, strict=True)
