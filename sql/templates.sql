@@ -1,8 +1,8 @@
 -- Clusters of near-duplicates among the flagged captions: their shared words, and the part that
 -- varies.
 --
--- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
--- or without a calibration this share of the captions
+-- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate;
+-- without a calibration, flag this share of the captions, highest-ranked first
 -- parameter least = 2: minimum number of captions per cluster
 -- parameter limit = 50: maximum number of clusters
 --

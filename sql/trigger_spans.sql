@@ -3,8 +3,8 @@
 --
 -- needs triggers
 --
--- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
--- or without a calibration this share of the captions
+-- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate;
+-- without a calibration, flag this share of the captions, highest-ranked first
 -- parameter least = 2: minimum number of flagged captions with the phrase
 -- parameter limit = 50: maximum number of phrases
 --
