@@ -28,7 +28,7 @@ clustered AS (
 clusters AS (
     SELECT cluster, count(*) AS captions, CAST(sum(n_samples) AS BIGINT) AS samples,
            avg(decision) AS mean_decision,
-           any_value(caption) FILTER (caption_id = cluster) AS centre,
+           any_value(caption) FILTER (caption_id = cluster) AS center,
            min(caption, 3) AS examples
     FROM clustered GROUP BY cluster HAVING count(*) >= $least
 ),
@@ -47,7 +47,7 @@ SELECT cluster, captions, samples, mean_decision,
        regexp_replace(
            list_aggregate(
                list_transform(
-                   words(centre),
+                   words(center),
                    lambda word: CASE WHEN list_contains(coalesce(shared, []), word)
                                      THEN word ELSE '…' END
                ), 'string_agg', ' '

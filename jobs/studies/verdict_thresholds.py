@@ -1,4 +1,4 @@
-"""Fit the verdict thresholds on one half of a run's labelled captions, and measure agreement
+"""Fit the verdict thresholds on one half of a run's labeled captions, and measure agreement
 with the labels on the other half, with and without training images. Without images no caption can
 be called a copy, so seed-consistent captions count as memorized.
 
