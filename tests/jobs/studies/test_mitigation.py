@@ -39,7 +39,7 @@ def test_a_sham_changes_only_another_token_by_the_same_norm() -> None:
         ]
         size[target] = change_NL.sum(1)
     assert torch.allclose(size["beginning"], size["beginning sham"])
-    for target, chosen in (("triggers", positions.triggers), ("triggers sham", positions.others)):
+    for target, chosen in (("triggers", positions.top), ("triggers sham", positions.others)):
         bias = make_edit(Condition(target, -2.0), positions)(rows).bias_NL
         assert [row.nonzero().flatten().tolist() for row in bias] == chosen
         assert set(bias[bias != 0].tolist()) == {-2.0}
@@ -47,10 +47,10 @@ def test_a_sham_changes_only_another_token_by_the_same_norm() -> None:
     assert hidden.isneginf().sum(1).tolist() == [4, 2]
 
 
-def test_triggers_carry_most_attention_and_others_are_disjoint() -> None:
+def test_top_tokens_carry_most_attention_and_others_are_disjoint() -> None:
     mass = [0.5, 0.01, 0.2, 0.02, 0.01, 0.1, 0.02, 0.01, 0.02, 0.11]
     positions = choose_positions([mass, mass], seed=3)
-    assert positions.triggers == [[2, 5], [2, 5]]
+    assert positions.top == [[2, 5], [2, 5]]
     for others, one in zip(positions.others, positions.random_token, strict=True):
         assert len(set(others)) == 2
         assert set(others) <= {1, 3, 4, 6, 7, 8}
