@@ -1,7 +1,8 @@
 """Train the small model of the demo from scratch and measure what it has memorized.
 
 Uses the data set and tokenizer of this package unless --emoji and --clip-merges name sources to
-rebuild them from. Writes data/, model/ and labels to --out. Takes under an hour on two cores.
+rebuild them from. Writes data/, model/ and labels to --out. Takes under an hour on two cores. If it
+is killed, the same command goes on from the checkpoints in --out.
 
 Sources: the npm package emoji-datasource-google 16.0.0, unpacked, and bpe_simple_vocab_16e6.txt.gz
 of the PyPI package open_clip_torch.
@@ -35,6 +36,8 @@ class TrainConfig:
     """Rebuild the data set from this unpacked npm package."""
     clip_merges: Path | None = None
     """Rebuild the tokenizer from this CLIP merges file."""
+    vae: Path | None = None
+    """Use the VAE of this pipeline, a directory, instead of training one."""
     recipe: TestbedRecipe = dataclasses.field(default_factory=TestbedRecipe)
     """Training length and learning rate of each part."""
 
@@ -48,6 +51,7 @@ def _train(config: TrainConfig) -> int:
 
     import pyarrow.csv
     import torch
+    from diffusers import AutoencoderKL
     from transformers import CLIPTokenizer
 
     from scanner.testbed import bank, dataset, files, networks, reproduction, training
@@ -69,9 +73,22 @@ def _train(config: TrainConfig) -> int:
         tokenizer = CLIPTokenizer.from_pretrained(
             files.MODEL / "tokenizer", local_files_only=True, trust_remote_code=False
         )
-    pipe = networks.make_pipeline(tokenizer)
+    pipe = networks.make_pipeline(tokenizer, config.recipe)
     pipe.set_progress_bar_config(disable=True)
-    training.train(pipe, images[: int(rows.max()) + 1], captions, rows, config.recipe)
+    if config.vae:
+        pipe.vae = AutoencoderKL.from_pretrained(
+            config.vae, subfolder="vae", local_files_only=True, use_safetensors=True
+        ).float()
+    checkpoints = config.out / "checkpoints"
+    training.train(
+        pipe,
+        images[: int(rows.max()) + 1],
+        captions,
+        rows,
+        config.recipe,
+        checkpoints,
+        new_vae=not config.vae,
+    )
 
     pipe.to(dtype=torch.float16)
     pipe.save_pretrained(model)

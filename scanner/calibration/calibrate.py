@@ -9,10 +9,10 @@ import pyarrow as pa
 from scanner.calibration.combination import check_clusters, cross_fit, fit
 from scanner.calibration.discovery import FdrCheck, check_fdr
 from scanner.calibration.features import (
-    ATTENTION_SIGNALS,
     TEXT_ONLY,
     combination_inputs,
     feature_matrix,
+    is_attention_signal,
     scalar_signals,
 )
 from scanner.calibration.labelled_captions import LabelledCaptions
@@ -135,7 +135,7 @@ def _evaluate(
     best_scores = {best: directions[best] * _column(labelled, best)} if best else {}
     baselines = {name: _column(labelled, name) for name in (*TEXT_ONLY, "n_samples")}
     baselines[TEXT_COMBINATION] = _cross_fitted(labelled, list(TEXT_ONLY))
-    attention = [name for name in combination_inputs(schema) if name in ATTENTION_SIGNALS]
+    attention = [name for name in combination_inputs(schema) if is_attention_signal(name)]
     by_attention = _cross_fitted(labelled, attention) if attention else None
     fdr_checks = {
         name: check_fdr(scores, known, labelled.is_reference, sorted({*FDRS, fdr}))

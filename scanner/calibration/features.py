@@ -1,12 +1,15 @@
 """Select the score columns that a combination uses, and read them as a matrix."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 
 from scanner.calibration.separation import Floats
 
 TEXT_ONLY = ("n_tokens", "title_case_fraction", "digit_fraction")
-# Signals read from the cross-attention of one step; a test compares the list with the catalog.
+# Signals of the cross-attention in one forward, without the forward's noise level; a test compares
+# the list with the catalog.
 ATTENTION_SIGNALS = (
     "entropy_e",
     "entropy_layers",
@@ -16,6 +19,11 @@ ATTENTION_SIGNALS = (
     "bos_mass_layers",
     "summary_mass_layers",
 )
+
+
+def is_attention_signal(name: str) -> bool:
+    """Return whether a column is one of ATTENTION_SIGNALS, at any noise level."""
+    return re.sub(r"_(low|\d+)$", "", name) in ATTENTION_SIGNALS
 
 
 def direction(field: pa.Field) -> int:
@@ -31,7 +39,7 @@ def scalar_signals(schema: pa.Schema) -> dict[str, int]:
 
 def layer_signals(schema: pa.Schema) -> list[str]:
     """Return the signals with one value per layer."""
-    return [f.name for f in schema if f.name.endswith("_layers") and direction(f)]
+    return [f.name for f in schema if pa.types.is_list(f.type) and direction(f)]
 
 
 def combination_inputs(schema: pa.Schema) -> list[str]:

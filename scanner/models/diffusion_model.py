@@ -91,14 +91,17 @@ class DiffusionModel(ABC):
     def dtype(self) -> torch.dtype:
         return self.unet.dtype
 
-    def latent_shape(self, height: int | None = None, width: int | None = None) -> tuple[int, ...]:
-        """Return the latent shape (C, h, w) of an image size in pixels, by default the model's."""
+    def latent_shape(
+        self, height: int | None = None, width: int | None = None, side: float = 1
+    ) -> tuple[int, ...]:
+        """Return the latent shape (C, h, w) of an image size in pixels, by default the model's own
+        times ``side``."""
         size, config = self.unet.config.sample_size, self.unet.config
         own = (size, size) if isinstance(size, int) else tuple(size)
         return (
             config.in_channels,
-            height // self.pixels_per_latent if height else own[0],
-            width // self.pixels_per_latent if width else own[1],
+            height // self.pixels_per_latent if height else round(side * own[0]),
+            width // self.pixels_per_latent if width else round(side * own[1]),
         )
 
     def tokenize(self, captions: list[str]) -> Tokens:

@@ -52,12 +52,11 @@ def cost(scorer: Scorer) -> Cost:
         recording.load(latents, 0, prefix)
         return _gflop(lambda: recording(text, added))
 
-    first = shared(plan.depth) if plan.first else 0.0
-    low = shared(None) if plan.low else 0.0
+    on_noise = sum(shared(depth) for depth in plan.on_noise.values())
     later = 2 * whole * plan.later_steps
     gradient = 3 * whole if plan.gradient else 0.0
     return Cost(
-        per_caption=scorer.seeds * (first + low + later + gradient),
+        per_caption=scorer.seeds * (on_noise + later + gradient),
         shared=scorer.seeds * _shared(plan, whole, whole - shared(None)),
         forward=whole,
         text_encoder=_text_gflop(scorer),
@@ -65,9 +64,8 @@ def cost(scorer: Scorer) -> Cost:
 
 
 def _shared(plan: Schedule, whole: float, prefix: float) -> float:
-    """Return GFLOP of ε_∅ if the schedule needs a difference, else of the prefix only."""
-    first = 0.0 if not plan.first else whole if plan.depth is None else prefix
-    return first + (whole if plan.low else 0.0)
+    """Return GFLOP of ε_∅ where the schedule needs a difference, else of the prefix only."""
+    return sum(whole if depth is None else prefix for depth in plan.on_noise.values())
 
 
 def _gflop(run: Callable[[], None]) -> float:

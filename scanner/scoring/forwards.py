@@ -21,7 +21,6 @@ from scanner.probe import (
 from scanner.probe.compiled import BACKEND
 from scanner.signals.noise import noise_norm
 
-LOW_NOISE_STEP = -3
 LAST_SHARE = 5
 
 
@@ -77,11 +76,6 @@ class Forwards:
         """Timestep of step 0, the noisiest."""
         return self.times[0]
 
-    @property
-    def low_time(self) -> int:
-        """Timestep of the low-noise step, the schedule's third from last."""
-        return self.times[LOW_NOISE_STEP] if len(self.times) > 2 else self.times[-1]
-
     def initial_noise(self, seed: int) -> Tensor:
         """Return x_s (1, C, h, w), which depends only on the seed, not on device or batch."""
         if seed not in self._noise:
@@ -99,21 +93,11 @@ class Forwards:
             self._empty[seed, time], self._prefix[seed, time] = noise, prefix
         return self._empty[seed, time]
 
-    def conditional(self, text: Conditioning, seed: int, time: int) -> Tensor:
-        """Return ε_c (B, C, h, w) of the initial noise at a timestep; replays the shared prefix."""
-        _, noise = self._run(text, seed, time, None)
-        assert noise is not None
-        return noise
-
-    def attention(
-        self, text: Conditioning, seed: int, depth: int | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return ā (N, B, L) of the layers at step 0, and ε_c if the whole U-Net ran."""
-        return self._run(text, seed, self.first_time, depth)
-
-    def _run(
+    def on_noise(
         self, text: Conditioning, seed: int, time: int, depth: int | None
     ) -> tuple[Tensor, Tensor | None]:
+        """Return ā (N, B, L) of the layers on the initial noise at a timestep, and ε_c (B, C, h, w)
+        if the whole U-Net ran; replays the shared prefix."""
         x_1CHW = self.initial_noise(seed)
         if depth not in self._recording:
             self._recording[depth] = RecordingUNet(

@@ -1,7 +1,7 @@
 """The results of the forwards for a batch of captions, and the signals computed from them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -10,60 +10,67 @@ import torch
 from torch import Tensor
 
 from scanner.scoring.forwards import Trajectory
-from scanner.scoring.schedule import Needs
+from scanner.scoring.schedule import Needs, NoiseLevel
 from scanner.signals.attention import attention_entropy
-from scanner.signals.noise import low_noise_cosine, noise_norm
+from scanner.signals.noise import mean_cosine, noise_norm
 
 Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class OnNoise:
+    """Results of one forward of B captions on pure noise; None if not needed.
+
+    attention_NBL: ā of the N cross-attention layers that ran, in run order. conditional,
+    unconditional: ε_c (B, C, h, w) and ε_∅ (1, C, h, w).
+    """
+
+    early_layers: tuple[int, ...]
+    entropy_layer: int
+    attention_NBL: Tensor
+    conditional: Tensor | None
+    unconditional: Tensor | None
+
+    @cached_property
+    def entropies(self) -> Tensor:
+        """Entropy of every layer's ā, (N, B)."""
+        return attention_entropy(self.attention_NBL)
+
+    @cached_property
+    def early(self) -> Tensor:
+        """Mean of ā over the early layers, (B, L)."""
+        return torch.stack([self.attention_NBL[layer] for layer in self.early_layers]).mean(0)
+
+    @cached_property
+    def noise_norm(self) -> Tensor:
+        """‖ε_c − ε_∅‖₂, (B,)."""
+        return noise_norm(required(self.conditional), required(self.unconditional))
+
+    @cached_property
+    def cosine(self) -> Tensor:
+        """Cosine term of the anisotropy, (B,)."""
+        return mean_cosine(required(self.conditional), required(self.unconditional))
 
 
 @dataclass(frozen=True)
 class Observation:
     """Results of the forwards for one batch of B captions at one seed; None if not needed.
 
-    attention_NBL: ā of the N cross-attention layers that ran at step 0, in run order.
-    conditional, unconditional: ε_c (B, C, h, w) and ε_∅ (1, C, h, w) at step 0; low_conditional,
-    low_unconditional: at the low-noise step, on the same pure noise. alpha: ᾱ at step 0.
+    on_noise: those on pure noise, by timestep; timesteps: of each noise level. alpha: ᾱ at step 0.
     gradient_BL: norm of the gradient at each text position. n_B: token counts.
     """
 
     n_B: Tensor
-    early_layers: tuple[int, ...]
-    entropy_layer: int
     alpha: float
     anisotropy_weights: tuple[float, float]
-    attention_NBL: Tensor | None = None
-    conditional: Tensor | None = None
-    unconditional: Tensor | None = None
-    low_conditional: Tensor | None = None
-    low_unconditional: Tensor | None = None
+    on_noise: Mapping[int, OnNoise] = field(default_factory=dict)
+    timesteps: Mapping[NoiseLevel, int] = field(default_factory=dict)
     trajectory: Trajectory | None = None
     gradient_BL: Tensor | None = None
 
-    @property
-    def attention(self) -> Tensor:
-        """ā of every layer that ran, (N, B, L)."""
-        return required(self.attention_NBL)
-
-    @cached_property
-    def entropies(self) -> Tensor:
-        """Entropy of every layer's ā, (N, B)."""
-        return attention_entropy(self.attention)
-
-    @cached_property
-    def early(self) -> Tensor:
-        """Mean of ā over the early layers, (B, L)."""
-        return torch.stack([self.attention[layer] for layer in self.early_layers]).mean(0)
-
-    @cached_property
-    def noise_norm(self) -> Tensor:
-        """‖ε_c − ε_∅‖₂ at step 0, (B,)."""
-        return noise_norm(required(self.conditional), required(self.unconditional))
-
-    @cached_property
-    def cosine(self) -> Tensor:
-        """Cosine term of the anisotropy, (B,)."""
-        return low_noise_cosine(required(self.low_conditional), required(self.low_unconditional))
+    def at(self, level: NoiseLevel) -> OnNoise:
+        """Return the results on pure noise at a noise level."""
+        return self.on_noise[self.timesteps[level]]
 
 
 def required(value: Part | None) -> Part:
@@ -79,7 +86,8 @@ class Signal:
     compute: returns (B,), or (B, K) for a list column; the table holds the mean over the seeds.
     memorized: +1 if memorized captions have higher values according to the publication, −1 if
     lower, 0 if unpublished. seeds_column: name of the list column with the value per seed.
-    by_token: truncate the list to the caption's tokens.
+    by_token: truncate the list to the caption's tokens. level: its noise level, if the signal is
+    computed from one forward on pure noise.
     """
 
     field: pa.Field
@@ -88,6 +96,7 @@ class Signal:
     memorized: int
     seeds_column: str | None = None
     by_token: bool = False
+    level: NoiseLevel | None = None
 
     @property
     def name(self) -> str:

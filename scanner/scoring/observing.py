@@ -6,7 +6,7 @@ import torch
 
 from scanner.models import Conditioning, Tokens
 from scanner.scoring.forwards import Forwards
-from scanner.scoring.observation import Observation
+from scanner.scoring.observation import Observation, OnNoise, required
 from scanner.scoring.schedule import Schedule
 
 
@@ -22,25 +22,32 @@ def observe(
 def _at_seed(
     run: Forwards, plan: Schedule, tokens: Tokens, text: Conditioning, seed: int
 ) -> Observation:
+    on_noise = {
+        time: _on_noise(run, text, seed, time, depth) for time, depth in plan.on_noise.items()
+    }
     parts: dict[str, Any] = {}
-    if plan.first and plan.depth is None:
-        parts["unconditional"] = run.empty(seed, run.first_time)
-    if plan.first:
-        parts["attention_NBL"], parts["conditional"] = run.attention(text, seed, plan.depth)
-    if plan.low:
-        parts["low_unconditional"] = run.empty(seed, run.low_time)
-        parts["low_conditional"] = run.conditional(text, seed, run.low_time)
     if plan.later_steps:
+        first = on_noise[run.first_time]
         parts["trajectory"] = run.trajectory(
-            text, tokens.n_B, seed, parts["conditional"], parts["unconditional"]
+            text, tokens.n_B, seed, required(first.conditional), required(first.unconditional)
         )
     if plan.gradient:
         parts["gradient_BL"] = run.gradient(text, seed)
     return Observation(
         n_B=tokens.n_B,
-        early_layers=run.model.early_layers,
-        entropy_layer=run.model.entropy_layer,
         alpha=run.model.alpha(run.first_time),
         anisotropy_weights=run.model.anisotropy_weights,
+        on_noise=on_noise,
+        timesteps=plan.timesteps,
         **parts,
+    )
+
+
+def _on_noise(
+    run: Forwards, text: Conditioning, seed: int, time: int, depth: int | None
+) -> OnNoise:
+    unconditional = run.empty(seed, time) if depth is None else None
+    attention_NBL, conditional = run.on_noise(text, seed, time, depth)
+    return OnNoise(
+        run.model.early_layers, run.model.entropy_layer, attention_NBL, conditional, unconditional
     )

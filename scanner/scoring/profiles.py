@@ -2,24 +2,30 @@
 
 from dataclasses import dataclass
 
-from scanner.scoring.catalog import ATTENTION, SIGNALS
+from scanner.scoring.catalog import SIGNALS, attention_needs
+from scanner.scoring.schedule import FIRST
 
-_TRIAGE = tuple(signal.name for signal in SIGNALS.values() if signal.needs == ATTENTION)
+_TRIAGE = tuple(one.name for one in SIGNALS.values() if one.needs == attention_needs(FIRST))
 _STANDARD = (*_TRIAGE, "noise_norm_first")
-_THOROUGH = (*_STANDARD, "cosine_low_noise", "anisotropy")
+_THOROUGH = (*_STANDARD, "noise_norm_low", "cosine_low_noise", "anisotropy")
+_LATE = ("noise_norm_low", *(f"{name}@low" for name in _TRIAGE))
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A set of signals, and its default number of seeds."""
+    """A set of signals, its default number of seeds, and the side of its latents as a share of the
+    model's own."""
 
     signals: tuple[str, ...]
-    seeds: int
+    seeds: int = 1
+    side: float = 1
 
 
 PROFILES = {
-    "triage": Profile(_TRIAGE, seeds=1),
-    "standard": Profile(_STANDARD, seeds=1),
+    "triage": Profile(_TRIAGE),
+    "late-half": Profile(_LATE, side=0.5),
+    "late": Profile(_LATE),
+    "standard": Profile(_STANDARD),
     "thorough": Profile(_THOROUGH, seeds=4),
-    "trajectory": Profile((*_THOROUGH, "entropy_d", "noise_norm_mean", "bright_ending"), seeds=1),
+    "trajectory": Profile((*_THOROUGH, "entropy_d", "noise_norm_mean", "bright_ending")),
 }

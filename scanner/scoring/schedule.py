@@ -1,28 +1,35 @@
 """Choose the cheapest forwards for a set of signals."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+NoiseLevel = Literal["first", "low"] | int
+"""The noise level of a forward on pure noise: ``first``, the schedule's noisiest step; ``low``, its
+low-noise step; or a timestep."""
+FIRST: NoiseLevel = "first"
+LOW: NoiseLevel = "low"
+LOW_NOISE_STEP = -3
 
 
 @dataclass(frozen=True)
 class Needs:
     """The model outputs that a signal requires. ``|`` combines needs; each output is computed once.
 
-    attention: ā of the early layers at step 0. noise: ε_c and ε_∅ at step 0. low_noise: both
-    at the low-noise step, on the same pure noise. trajectory: the whole guided denoising, with
-    attention. gradient: ∂ ‖ε_c − ε_∅‖ / ∂ text at step 0.
+    attention: ā of the early layers on pure noise at these noise levels. noise: ε_c and ε_∅ on pure
+    noise at these noise levels. trajectory: the whole guided denoising, with attention. gradient:
+    ∂ ‖ε_c − ε_∅‖ / ∂ text at step 0.
     """
 
-    attention: bool = False
-    noise: bool = False
-    low_noise: bool = False
+    attention: frozenset[NoiseLevel] = frozenset()
+    noise: frozenset[NoiseLevel] = frozenset()
     trajectory: bool = False
     gradient: bool = False
 
     def __or__(self, other: "Needs") -> "Needs":
         return Needs(
-            self.attention or other.attention,
-            self.noise or other.noise,
-            self.low_noise or other.low_noise,
+            self.attention | other.attention,
+            self.noise | other.noise,
             self.trajectory or other.trajectory,
             self.gradient or other.gradient,
         )
@@ -32,48 +39,47 @@ class Needs:
 class Schedule:
     """The forwards per caption and seed, in run order.
 
-    first: whether the conditional branch runs at step 0. depth: number of cross-attention layers
-    that it runs, None for the whole U-Net. low: the conditional branch at the low-noise step.
-    later_steps: pairs of branches after step 0 of a trajectory, whose first step is ``first``.
-    gradient: a forward and a backward at step 0.
+    on_noise: the forwards on pure noise with the caption, noisiest first: by timestep, the number
+    of cross-attention layers to run, None for the whole U-Net. later_steps: pairs of branches after
+    step 0 of a trajectory, which is then one of ``on_noise``. gradient: a forward and a backward at
+    step 0. timesteps: of each noise level that the signals name.
     """
 
-    first: bool
-    depth: int | None
-    low: bool
-    later_steps: int
-    gradient: bool
+    on_noise: Mapping[int, int | None]
+    later_steps: int = 0
+    gradient: bool = False
+    timesteps: Mapping[NoiseLevel, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, needs: Needs, early_depth: int, steps: int) -> "Schedule":
-        """Return the cheapest schedule that meets the needs."""
-        whole = needs.noise or needs.trajectory
+    def of(cls, needs: Needs, early_depth: int, times: Sequence[int]) -> "Schedule":
+        """Return the cheapest schedule that meets the needs, given the denoising's timesteps."""
+        whole = needs.noise | ({FIRST} if needs.trajectory else set())
+        levels = {level: timestep(level, times) for level in whole | needs.attention}
+        to_the_end = {levels[level] for level in whole}
         return cls(
-            first=needs.attention or whole,
-            depth=None if whole else early_depth,
-            low=needs.low_noise,
-            later_steps=steps - 1 if needs.trajectory else 0,
+            on_noise={
+                time: None if time in to_the_end else early_depth
+                for time in sorted(set(levels.values()), reverse=True)
+            },
+            later_steps=len(times) - 1 if needs.trajectory else 0,
             gradient=needs.gradient,
+            timesteps=levels,
         )
 
     @property
     def forwards(self) -> int:
         """Forwards of the U-Net per caption and seed. A partial forward counts as one, a backward
         as two."""
-        return self.first + self.low + 2 * self.later_steps + 3 * self.gradient
+        return len(self.on_noise) + 2 * self.later_steps + 3 * self.gradient
 
     def lines(self, layers: int, steps: int) -> list[str]:
         """Describe the schedule, one line per forward."""
         shared = "what precedes the first cross-attention is shared by all captions"
         lines = []
-        if self.first:
-            how = (
-                "whole U-Net" if self.depth is None else f"up to layer {self.depth - 1} of {layers}"
-            )
-            lines.append(f"step 0, with the caption: {how}; {shared}")
-        if self.low:
-            lines.append(f"low-noise step, with the caption: whole U-Net; {shared}")
-        if (self.first and self.depth is None) or self.low:
+        for time, depth in self.on_noise.items():
+            how = "whole U-Net" if depth is None else f"up to layer {depth - 1} of {layers}"
+            lines.append(f"{self._named(time)}, with the caption: {how}; {shared}")
+        if None in self.on_noise.values():
             lines.append("the same without a caption: once per seed, shared by all captions")
         if self.later_steps:
             lines.append(
@@ -83,3 +89,31 @@ class Schedule:
         if self.gradient:
             lines.append("step 0, with the caption: a whole forward and its backward")
         return lines
+
+    def _named(self, time: int) -> str:
+        levels = [level for level, its_time in self.timesteps.items() if its_time == time]
+        if FIRST in levels:
+            return "step 0"
+        named = "the low-noise step" if LOW in levels else "pure noise"
+        return f"{named} (timestep {time})"
+
+
+def timestep(level: NoiseLevel, times: Sequence[int]) -> int:
+    """Return the timestep of a noise level, given the denoising's timesteps, noisiest first.
+
+    The low-noise step is the third from last, or the last of fewer than three.
+    """
+    if level == FIRST:
+        return times[0]
+    if level == LOW:
+        return times[LOW_NOISE_STEP] if len(times) >= -LOW_NOISE_STEP else times[-1]
+    return int(level)
+
+
+def unknown_timesteps(needs: Needs, count: int) -> Iterable[int]:
+    """Return the timesteps that a model with ``count`` of them does not have."""
+    return [
+        level
+        for level in needs.attention | needs.noise
+        if isinstance(level, int) and not 0 <= level < count
+    ]

@@ -18,7 +18,7 @@ from scanner.memory import is_out_of_memory
 from scanner.models import DiffusionModel, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
 from scanner.scoring.batch_size import BatchSize
-from scanner.scoring.catalog import SIGNALS, VERSION
+from scanner.scoring.catalog import TOKEN_MASS, VERSION, find_signal
 from scanner.scoring.columns import column_of, not_finite
 from scanner.scoring.forwards import Forwards
 from scanner.scoring.observation import Signal
@@ -26,7 +26,7 @@ from scanner.scoring.observing import observe
 from scanner.scoring.packing import PackedBatch, pack
 from scanner.scoring.precision import fix_precision
 from scanner.scoring.profiles import PROFILES
-from scanner.scoring.schedule import Needs, Schedule
+from scanner.scoring.schedule import Needs, Schedule, unknown_timesteps
 from scanner.scoring.spec import ScoringSpec
 from scanner.scoring.text import CONTROL_FIELDS, text_columns
 from scanner.scoring.triggers import TRIGGER_FIELD, trigger_column
@@ -79,21 +79,23 @@ class Scorer:
         if profile not in PROFILES:
             raise UserError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
         self.model = model
-        for name in signals or ():
-            if name not in SIGNALS:
-                raise UserError(f"signal {name!r}: one of {', '.join(SIGNALS)}")
-        self.signals = [SIGNALS[name] for name in signals or PROFILES[profile].signals]
+        chosen = PROFILES[profile]
+        by_name = {one.name: one for one in map(find_signal, signals or chosen.signals)}
+        self.signals = list(by_name.values())
         needs = reduce(Needs.__or__, (signal.needs for signal in self.signals))
-        self.seeds = seeds or PROFILES[profile].seeds
+        count = model.scheduler.config.num_train_timesteps
+        for unknown in unknown_timesteps(needs, count):
+            raise UserError(f"signals at timestep {unknown}: this model has 0 to {count - 1}")
+        self.seeds = seeds or chosen.seeds
         self.steps = steps
         self.batch = BatchSize(batch_size)
         self.guidance = guidance
-        self.latent_shape = model.latent_shape(height, width)
+        self.latent_shape = model.latent_shape(height, width, 1 if signals else chosen.side)
         self.compile = compile
         fix_precision(model.device)
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
         early = max(*model.early_layers, model.entropy_layer) + 1
-        self.schedule = Schedule.of(needs, early, steps)
+        self.schedule = Schedule.of(needs, early, self.forwards.times)
 
     @classmethod
     def from_spec(
@@ -128,10 +130,10 @@ class Scorer:
         """The columns of the table, each with its description, unit and source."""
         fields = [CAPTION_ID]
         for signal in self.signals:
-            fields.append(signal.documented_field)
+            fields.append(self._documented(signal))
             if signal.seeds_column:
                 fields.append(_seeds_field(signal))
-        if "token_mass" in self._names:
+        if self._token_mass:
             fields.append(TRIGGER_FIELD)
         fields += CONTROL_FIELDS
         fields.append(column("seeds", pa.int32(), "how many initial noises were averaged"))
@@ -143,9 +145,18 @@ class Scorer:
         """Captions in the next forward."""
         return self.batch.size
 
+    def _documented(self, signal: Signal) -> pa.Field:
+        """Return the signal's field, with the timestep that it was measured at in its metadata."""
+        field = signal.documented_field
+        if signal.level is None:
+            return field
+        timestep = str(self.schedule.timesteps[signal.level])
+        return field.with_metadata({**(field.metadata or {}), "timestep": timestep})
+
     @property
-    def _names(self) -> set[str]:
-        return {signal.name for signal in self.signals}
+    def _token_mass(self) -> str | None:
+        """The signal that the trigger words are computed from: the first token_mass at any step."""
+        return next((one.name for one in self.signals if one.name.startswith(TOKEN_MASS)), None)
 
     def score(self, captions: list[str]) -> pa.Table:
         """Return the scores of captions, in order.
@@ -286,8 +297,8 @@ class Scorer:
             columns[signal.name] = column_of(stacked.mean(0), lengths)
             if signal.seeds_column:
                 columns[signal.seeds_column] = column_of(stacked.T)
-        if "token_mass" in self._names:
-            mass_BL = values["token_mass"].mean(0).numpy()
+        if self._token_mass:
+            mass_BL = values[self._token_mass].mean(0).numpy()
             columns["triggers"] = trigger_column(captions, tokens, mass_BL)
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
 

@@ -23,7 +23,7 @@ def noise_norm_mean(differences_SBCHW: Tensor) -> Tensor:
     return difference_norm(differences_SBCHW).mean(0)
 
 
-def low_noise_cosine(conditional_BCHW: Tensor, unconditional_BCHW: Tensor) -> Tensor:
+def mean_cosine(conditional_BCHW: Tensor, unconditional_BCHW: Tensor) -> Tensor:
     """Return the mean over pixels of cos(s_c − s_∅, s_∅), taken over the channels: (B,).
 
     The second term of the anisotropy of Asthana et al., ICLR 2026: pure noise as input, at a

@@ -9,6 +9,8 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from scanner.testbed.recipe import TestbedRecipe
+
 LATENT = 8
 TEXT_WIDTH = 128
 HEADS = 4
@@ -35,12 +37,14 @@ def make_tokenizer(clip_merges: Path) -> CLIPTokenizer:
         return CLIPTokenizer(vocab=str(vocabulary), merges=str(pairs), model_max_length=77)
 
 
-def make_pipeline(tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
-    """Build a randomly initialised pipeline: 32 px images, 4 x 8 x 8 latents, 16 cross-attention
+def make_pipeline(tokenizer: CLIPTokenizer, recipe: TestbedRecipe) -> StableDiffusionPipeline:
+    """Build a randomly initialised pipeline: 32 px images, C x 8 x 8 latents, 16 cross-attention
     layers."""
     blocks = 3
     unet = UNet2DConditionModel(
         sample_size=LATENT,
+        in_channels=recipe.latent_channels,
+        out_channels=recipe.latent_channels,
         block_out_channels=(32, 64, 64),
         layers_per_block=2,
         down_block_types=("CrossAttnDownBlock2D",) * blocks,
@@ -55,7 +59,7 @@ def make_pipeline(tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
         layers_per_block=1,
         down_block_types=("DownEncoderBlock2D",) * blocks,
         up_block_types=("UpDecoderBlock2D",) * blocks,
-        latent_channels=4,
+        latent_channels=recipe.latent_channels,
         norm_num_groups=8,
     )
     text_encoder = CLIPTextModel(
@@ -78,7 +82,7 @@ def make_pipeline(tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
-        prediction_type="v_prediction",
+        prediction_type=recipe.prediction,
     )
     return StableDiffusionPipeline(
         vae=vae,

@@ -1,6 +1,7 @@
 """Options of the testbed's training, importable without torch for --help."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,17 @@ class TestbedRecipe:
     """Images per step of the VAE."""
     vae_rate: float = 1e-3
     """Learning rate of the VAE."""
+    latent_channels: int = 4
+    """Channels of the latents."""
+    prediction: Literal["v_prediction", "epsilon"] = "v_prediction"
+    """What the U-Net predicts."""
+    text_encoder: Literal["joint", "frozen"] = "joint"
+    """joint: trained with the U-Net. frozen: trained before it, to match captions with images as
+    CLIP is, and then left as it is, as in Stable Diffusion."""
+    contrastive_steps: int = 400
+    """With a frozen text encoder: its training steps."""
+    contrastive_batch: int = 128
+    """With a frozen text encoder: captions per step."""
     salad_steps: int = 800
     """Steps of U-Net and text encoder on captions of shuffled words."""
     epochs: int = 14

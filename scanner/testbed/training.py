@@ -3,7 +3,10 @@
 First the VAE on the images. Then U-Net and text encoder together, at first with captions of
 shuffled words (the text is uninformative, so BOS stays the attention sink), then on the data set,
 in which the group ``repeated`` stands for wrong captions in web data. ``to_q`` and ``to_k`` of the
-cross-attentions have a tenth of the learning rate, to preserve the sink.
+cross-attentions have a tenth of the learning rate, to preserve the sink. A frozen text encoder is
+trained before the U-Net, to match each distinct caption with its image.
+
+Each part is saved every few hundred steps in a folder of checkpoints and goes on from there.
 """
 
 import copy
@@ -11,15 +14,19 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
-from torch.nn.functional import mse_loss
+from torch.nn.functional import cross_entropy, mse_loss, normalize
 
+from scanner.testbed.checkpoint import Checkpoint
 from scanner.testbed.networks import start_sink
 from scanner.testbed.recipe import TestbedRecipe
+
+TEMPERATURE = 0.07
 
 
 def train(
@@ -28,10 +35,16 @@ def train(
     captions: list[str],
     rows: Tensor,
     recipe: TestbedRecipe,
+    checkpoints: Path | None = None,
+    new_vae: bool = True,
 ) -> None:
-    """Train in place. ``images_NCHW``: distinct, in [-1, 1]; ``rows`` (R,): image per caption."""
-    train_vae(pipe.vae, images_NCHW, recipe)
-    train_diffusion(pipe, images_NCHW, captions, rows, recipe)
+    """Train in place. ``images_NCHW``: distinct, in [-1, 1]; ``rows`` (R,): image per caption;
+    ``new_vae``: False if the pipeline's VAE is trained already."""
+    if new_vae:
+        train_vae(pipe.vae, images_NCHW, recipe, checkpoints)
+    if recipe.text_encoder == "frozen":
+        train_text(pipe, images_NCHW, captions, rows, recipe, checkpoints)
+    train_diffusion(pipe, images_NCHW, captions, rows, recipe, checkpoints)
 
 
 @torch.no_grad()
@@ -40,13 +53,20 @@ def encode(vae: AutoencoderKL, images_NCHW: Tensor) -> Tensor:
     return torch.cat([vae.encode(part).latent_dist.mean for part in images_NCHW.split(256)])
 
 
-def train_vae(vae: AutoencoderKL, images_NCHW: Tensor, recipe: TestbedRecipe) -> None:
+def train_vae(
+    vae: AutoencoderKL,
+    images_NCHW: Tensor,
+    recipe: TestbedRecipe,
+    checkpoints: Path | None = None,
+) -> None:
     """Train the VAE and set its scaling factor."""
     torch.manual_seed(recipe.seed)
     vae.train()
     average = copy.deepcopy(vae)
     optimizer = torch.optim.AdamW(vae.parameters(), recipe.vae_rate, weight_decay=0.0)
-    for step in _steps("vae", recipe.vae_steps, optimizer, recipe.vae_rate):
+    both = torch.nn.ModuleDict({"vae": vae, "average": average})
+    state = Checkpoint(_file(checkpoints, "vae"), both, optimizer)
+    for step in _steps("vae", recipe.vae_steps, state, recipe.vae_rate):
         batch = images_NCHW[torch.randint(len(images_NCHW), (recipe.vae_batch,))]
         batch = batch.flip(-1) if step % 2 else batch
         batch = batch[:, torch.randperm(3)] if step % 4 == 3 else batch
@@ -63,52 +83,107 @@ def train_vae(vae: AutoencoderKL, images_NCHW: Tensor, recipe: TestbedRecipe) ->
     vae.register_to_config(scaling_factor=float(1 / encode(vae, images_NCHW).std()))
 
 
+def train_text(
+    pipe: StableDiffusionPipeline,
+    images_NCHW: Tensor,
+    captions: list[str],
+    rows: Tensor,
+    recipe: TestbedRecipe,
+    checkpoints: Path | None = None,
+) -> None:
+    """Train the text encoder to match captions with images (CLIP's loss), then freeze it.
+
+    Every distinct caption counts once, however often it is repeated, with its first image: the
+    encoder does not know which captions the diffusion model will see often.
+    """
+    torch.manual_seed(recipe.seed + 2)
+    text = pipe.text_encoder.train()
+    first = {caption: row for row, caption in reversed(list(enumerate(captions)))}
+    ids = _token_ids(pipe, list(first))
+    latents = encode(pipe.vae, images_NCHW)[rows[list(first.values())]]
+    latents = (latents / latents.std()).flatten(1)
+    width = text.config.hidden_size
+    image = torch.nn.Sequential(
+        torch.nn.Linear(latents.shape[1], 2 * width),
+        torch.nn.GELU(),
+        torch.nn.Linear(2 * width, width),
+    )
+    both = torch.nn.ModuleDict({"text": text, "image": image})
+    optimizer = torch.optim.AdamW(both.parameters(), recipe.rate, weight_decay=0.01)
+    state = Checkpoint(_file(checkpoints, "text"), both, optimizer)
+    for step in _steps("text encoder", recipe.contrastive_steps, state, recipe.rate):
+        chosen = torch.randint(len(ids), (recipe.contrastive_batch,)).unique()
+        seen = latents[chosen] + 0.3 * torch.randn(len(chosen), latents.shape[1])
+        words = normalize(text(ids[chosen]).pooler_output, dim=-1)
+        logits = words @ normalize(image(seen), dim=-1).T / TEMPERATURE
+        own = torch.arange(len(chosen))
+        loss = (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        _report(step, "share of captions matched", (logits.argmax(1) == own).float().mean().item())
+    text.eval().requires_grad_(False)
+
+
 def train_diffusion(
     pipe: StableDiffusionPipeline,
     images_NCHW: Tensor,
     captions: list[str],
     rows: Tensor,
     recipe: TestbedRecipe,
+    checkpoints: Path | None = None,
 ) -> None:
-    """Train U-Net and text encoder together on the VAE's latents."""
+    """Train the U-Net, and the text encoder unless it is frozen, on the VAE's latents."""
     torch.manual_seed(recipe.seed + 1)
     unet, text = pipe.unet, pipe.text_encoder
     latents = encode(pipe.vae, images_NCHW) * pipe.vae.config.scaling_factor
-    tokens = pipe.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
-    ids, empty = tokens.input_ids, pipe.tokenizer([""], padding="max_length").input_ids
+    ids, empty = _token_ids(pipe, captions), _token_ids(pipe, [""])
     with torch.no_grad():
         start_sink(unet, text(ids[:256]).last_hidden_state)
-    both = torch.nn.ModuleDict({"unet": unet, "text": text}).train()
-    average = copy.deepcopy(both)
+    trained = torch.nn.ModuleDict({"unet": unet})
+    if recipe.text_encoder == "joint":
+        trained["text"] = text
+    average = copy.deepcopy(trained.train())
     optimizer = torch.optim.AdamW(_rates(unet, text, recipe), recipe.rate, weight_decay=0.01)
     alphas = pipe.scheduler.alphas_cumprod
     steps = recipe.salad_steps + recipe.epochs * (len(rows) // recipe.batch)
-    batches = _batches(len(rows), recipe)
-    for step in _steps("unet and text encoder", steps, optimizer, recipe.rate):
+    both = torch.nn.ModuleDict({"trained": trained, "average": average})
+    state = Checkpoint(_file(checkpoints, "diffusion"), both, optimizer)
+    for step in _steps(f"U-Net, {recipe.text_encoder} text encoder", steps, state, recipe.rate):
         chosen = (
-            next(batches)
+            _batch(step - recipe.salad_steps, len(rows), recipe)
             if step >= recipe.salad_steps
             else torch.randint(len(rows), (recipe.batch,))
         )
         x0, token = latents[rows[chosen]], ids[chosen].clone()
         if step < recipe.salad_steps:
             token = _salad(token, ids, pipe.tokenizer.eos_token_id)
-        token[torch.rand(len(token)) < recipe.caption_dropout] = torch.tensor(empty[0])
+        token[torch.rand(len(token)) < recipe.caption_dropout] = empty[0]
         times = torch.randint(len(alphas), (len(x0),))
         alpha = alphas[times].view(-1, 1, 1, 1)
         noise = torch.randn_like(x0)
         noisy = alpha.sqrt() * x0 + (1 - alpha).sqrt() * noise
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * x0
         pred = unet(noisy, times, text(token).last_hidden_state).sample
-        loss = mse_loss(pred, velocity)
+        loss = mse_loss(pred, noise if recipe.prediction == "epsilon" else velocity)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        _follow(average, both, min(recipe.ema, (1 + step) / (10 + step)))
+        _follow(average, trained, min(recipe.ema, (1 + step) / (10 + step)))
         _report(step, "diffusion loss", loss.item())
-    both.load_state_dict(average.state_dict())
-    both.eval()
+    trained.load_state_dict(average.state_dict())
+    trained.eval()
+
+
+def _token_ids(pipe: StableDiffusionPipeline, captions: list[str]) -> Tensor:
+    tokens = pipe.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
+    return tokens.input_ids
+
+
+def _file(checkpoints: Path | None, part: str) -> Path | None:
+    return checkpoints / f"{part}.safetensors" if checkpoints else None
 
 
 def _rates(
@@ -120,18 +195,21 @@ def _rates(
     for name, weight in unet.named_parameters():
         slow = any(part in name for part in ("attn2.to_q", "attn2.to_k", "norm2.bias"))
         (sink if slow and "transformer_blocks" in name else rest).append(weight)
-    return [
+    groups = [
         {"params": rest, "factor": 1.0},
         {"params": sink, "factor": recipe.sink_rate_factor},
-        {"params": list(text.parameters()), "factor": recipe.text_rate_factor},
     ]
+    if recipe.text_encoder == "joint":
+        groups.append({"params": list(text.parameters()), "factor": recipe.text_rate_factor})
+    return groups
 
 
-def _batches(count: int, recipe: TestbedRecipe) -> Iterator[Tensor]:
-    while True:
-        yield from torch.randperm(count)[: count // recipe.batch * recipe.batch].view(
-            -1, recipe.batch
-        )
+def _batch(step: int, count: int, recipe: TestbedRecipe) -> Tensor:
+    """Return the row numbers of a step. Each epoch has its own order, known from the seed alone."""
+    epoch, step = divmod(step, count // recipe.batch)
+    generator = torch.Generator().manual_seed(1000 * (recipe.seed + 1) + epoch)
+    order = torch.randperm(count, generator=generator)
+    return order[step * recipe.batch : (step + 1) * recipe.batch]
 
 
 def _salad(token: Tensor, ids: Tensor, end: int) -> Tensor:
@@ -142,12 +220,13 @@ def _salad(token: Tensor, ids: Tensor, end: int) -> Tensor:
     return torch.where(keep, token, drawn)
 
 
-def _steps(name: str, count: int, optimizer: torch.optim.Optimizer, rate: float) -> Iterator[int]:
-    """Yield the steps and set the learning rate: a short warm-up, then a cosine decay to 5 %."""
+def _steps(name: str, count: int, state: Checkpoint, rate: float) -> Iterator[int]:
+    """Yield the steps that are left and set the learning rate: a short warm-up, then a cosine decay
+    to 5 %."""
     began = time.monotonic()
-    for step in range(count):
+    for step in state.steps(count):
         level = min(1.0, (step + 1) / 100) * (0.525 + 0.475 * math.cos(math.pi * step / count))
-        for group in optimizer.param_groups:
+        for group in state.optimizer.param_groups:
             group["lr"] = rate * level * group.get("factor", 1.0)
         yield step
     print(f"{name}: {count} steps in {time.monotonic() - began:.0f} s", file=sys.stderr)

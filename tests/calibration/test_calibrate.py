@@ -15,11 +15,16 @@ from scanner.calibration import (
     write_calibration,
 )
 from scanner.calibration.combination import fit
-from scanner.calibration.features import ATTENTION_SIGNALS, combination_inputs, feature_matrix
+from scanner.calibration.features import (
+    ATTENTION_SIGNALS,
+    combination_inputs,
+    feature_matrix,
+    is_attention_signal,
+)
 from scanner.errors import UserError
 from scanner.query import open_run
-from scanner.scoring.catalog import SIGNALS
-from scanner.scoring.schedule import Needs
+from scanner.scoring.catalog import AT_ANY_LEVEL, SIGNALS, attention_needs
+from scanner.scoring.schedule import FIRST, LOW
 from tests.calibration.runs import FINGERPRINT, SCORES, synthetic_labels, synthetic_run
 
 
@@ -37,10 +42,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 def test_only_signals_and_their_layers_are_combined() -> None:
     assert combination_inputs(SCORES) == ["noise_norm_first", "bos_mass", "entropy_layers"]
-    assert {name for name, one in SIGNALS.items() if one.needs == Needs(attention=True)} == {
-        *ATTENTION_SIGNALS,
-        "token_mass",
-    }
+    attention = [make(level) for make in AT_ANY_LEVEL.values() for level in (FIRST, LOW, 81)]
+    names = {one.name for one in attention if not one.needs.noise and one.memorized}
+    assert len(names) == 3 * len(ATTENTION_SIGNALS)
+    assert names == {each + level for each in ATTENTION_SIGNALS for level in ("", "_low", "_81")}
+    assert all(map(is_attention_signal, names))
+    others = [one.name for one in SIGNALS.values() if one.needs != attention_needs(FIRST)]
+    assert not any(map(is_attention_signal, [*others, "token_mass"]))
 
 
 @pytest.mark.slow

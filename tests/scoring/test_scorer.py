@@ -6,8 +6,11 @@ import pyarrow as pa
 import pytest
 import torch
 
+from scanner.errors import UserError
 from scanner.models import load_model
 from scanner.scoring import ScoreError, Scorer
+from scanner.scoring.catalog import SIGNALS, attention_needs
+from scanner.scoring.schedule import FIRST
 from scanner.signals.attention import attention_entropy
 from tests.random_pipelines import KINDS
 from tests.scoring.counting import count_forwards
@@ -22,6 +25,7 @@ CAPTIONS = [
     "word " * 300,
     "",
 ]
+ATTENTION = [name for name, one in SIGNALS.items() if one.needs == attention_needs(FIRST)]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -53,17 +57,27 @@ def test_scores_do_not_depend_on_batch_size_or_order(scorer: Scorer) -> None:
     assert_same_scores(whole.slice(2, 1), alone)
 
 
-def test_scores_match_the_equations_on_the_stock_unet(scorer: Scorer) -> None:
+@pytest.mark.parametrize(
+    ("level", "timestep", "side"), [("", 981, 8), ("@81", 81, 8), ("@low", 41, 8), ("@low", 41, 4)]
+)
+def test_scores_match_the_equations_on_the_stock_unet(
+    scorer: Scorer, level: str, timestep: int, side: int
+) -> None:
     """Recompute from the stock U-Net: explicit maps from hooks, and two separate branches."""
     model, caption = scorer.model, CAPTIONS[1]
+    latent_shape = (4, side, side)
+    if level:
+        names = [f"{name}{level}" for name in ("noise_norm", *ATTENTION)]
+        pixels = side * model.pixels_per_latent
+        scorer = Scorer(model, signals=names, seeds=2, height=pixels, width=pixels)
     row = scorer.score([caption]).to_pylist()[0]
     tokens = model.tokenize([caption])
-    text, empty = model.encode(tokens), model.encode_empty()
+    text, empty = model.encode(tokens, latent_shape), model.encode_empty(latent_shape)
     n = int(tokens.n_B[0])
     norms, abars = [], []
     for seed in range(2):
         generator = torch.Generator("cpu").manual_seed(seed)
-        x = torch.randn((1, *model.latent_shape()), generator=generator)
+        x = torch.randn((1, *latent_shape), generator=generator)
         maps: list[torch.Tensor] = []
         hooks = []
         for name in model.layers:
@@ -74,10 +88,10 @@ def test_scores_match_the_equations_on_the_stock_unet(scorer: Scorer) -> None:
                     with_kwargs=True,
                 )
             )
-        conditional = model.predict_noise(x, 981, text)
+        conditional = model.predict_noise(x, timestep, text)
         for hook in hooks:
             hook.remove()
-        norms.append((conditional - model.predict_noise(x, 981, empty)).norm().item())
+        norms.append((conditional - model.predict_noise(x, timestep, empty)).norm().item())
         abars.append(torch.stack(maps))
     abar_SKL = torch.stack(abars)
     early = abar_SKL[:, :4].mean((0, 1))
@@ -95,7 +109,55 @@ def test_scores_match_the_equations_on_the_stock_unet(scorer: Scorer) -> None:
         "noise_norm_first_seeds": norms,
     }
     for name, value in expected.items():
-        assert row[name] == pytest.approx(value, abs=1e-5, rel=1e-4), name
+        column = name
+        if level:  # entropy_e_81_seeds is entropy_e_seeds at timestep 81
+            signal = name.removesuffix("_seeds").removesuffix("_first")
+            column = signal + level.replace("@", "_") + "_seeds" * name.endswith("_seeds")
+        assert row[column] == pytest.approx(value, abs=1e-5, rel=1e-4), column
+    assert len(row["triggers"]) > 0
+
+
+def test_columns_of_one_forward_name_their_timestep(scorer: Scorer) -> None:
+    model = scorer.model
+    signals = ("noise_norm@low", "noise_norm_first", "bos_mass", "bos_mass@81", "anisotropy")
+    schema = Scorer(model, signals=signals).schema
+    steps = {field.name: (field.metadata or {}).get(b"timestep") for field in schema}
+    assert steps["noise_norm_low"] == b"41"
+    assert steps["noise_norm_first"] == steps["bos_mass"] == b"981"
+    assert steps["bos_mass_81"] == b"81"
+    assert steps["anisotropy"] is None  # from two forwards
+    assert (
+        Scorer(model, signals=signals, steps=20)
+        .schema.field("noise_norm_low")
+        .metadata[b"timestep"]
+        == b"101"
+    )
+    same = Scorer(model, signals=("noise_norm@low", "noise_norm@41", "noise_norm_low"))
+    assert [signal.name for signal in same.signals] == ["noise_norm_low", "noise_norm_41"]
+    assert same.schedule.forwards == 1
+    row = same.score(["a cat"]).to_pylist()[0]
+    assert row["noise_norm_low"] == row["noise_norm_41"] > 0
+
+
+@pytest.mark.parametrize("name", ["noise_norm@x", "anisotropy@81", "noise_norm@-1", "nothing@low"])
+def test_signals_that_do_not_exist_are_refused(scorer: Scorer, name: str) -> None:
+    with pytest.raises(UserError, match="NAME@low or NAME@T with NAME one of entropy_e, "):
+        Scorer(scorer.model, signals=(name,))
+
+
+def test_a_timestep_that_the_model_lacks_is_refused(scorer: Scorer) -> None:
+    with pytest.raises(UserError, match="timestep 1000: this model has 0 to 999"):
+        Scorer(scorer.model, signals=("bos_mass@1000",))
+
+
+def test_late_profiles_take_everything_from_one_late_forward(scorer: Scorer) -> None:
+    for name, side in (("late", 8), ("late-half", 4)):
+        late = Scorer(scorer.model, name)
+        assert late.latent_shape == (4, side, side)
+        assert (late.schedule.on_noise, late.schedule.forwards) == ({41: None}, 1)
+    size = 12 * scorer.model.pixels_per_latent
+    asked = Scorer(scorer.model, "late-half", height=size, width=size)
+    assert asked.latent_shape == (4, 12, 12)
 
 
 def _map(attn, hidden: torch.Tensor, kwargs: dict) -> torch.Tensor:

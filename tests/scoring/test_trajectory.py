@@ -88,6 +88,7 @@ def _plain_loop(model: DiffusionModel, caption: str, seed: int) -> dict[str, flo
     norm = differences[0].norm()
     return {
         "noise_norm_first": norm.item(),
+        "noise_norm_low": (low_with - low_without).norm().item(),
         "noise_norm_mean": torch.stack([d.norm() for d in differences]).mean().item(),
         "entropy_d": (
             torch.stack([_entropy(a) for a in late]).mean()
