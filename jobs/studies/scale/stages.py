@@ -26,7 +26,7 @@ from scanner.scan.plan.running import ONE_CORE
 from scanner.scan.plan.sizes import PlanSizes
 from scanner.storage import Store
 
-# Assumed latencies of S3: listing pages are sequential, other requests run in parallel.
+# Assumed latencies of S3: pages of a listing follow each other, others run in parallel.
 LIST_SECONDS = 0.1
 REQUEST_SECONDS = 0.03
 SCORES = pa.schema(
@@ -40,7 +40,7 @@ SCORES = pa.schema(
 
 @dataclass(frozen=True)
 class Measured:
-    """Cost of one stage: seconds, requests by kind, and the peak memory of its process in bytes."""
+    """What a step took: seconds, requests by kind, and the peak memory of its process in bytes."""
 
     seconds: float
     requests: dict[str, int]
@@ -97,10 +97,10 @@ def _alone(stage: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(stage, *arguments).result()
 
 
-def _measure(stage: Callable[[Run, Size], str], folder: Path, size: Size) -> Measured:
+def _measure(step: Callable[[Run, Size], str], folder: Path, size: Size) -> Measured:
     store = SimulatedStore(folder, size)
     began = time.perf_counter()
-    note = stage(Run(store), size)
+    note = step(Run(store), size)
     return Measured(time.perf_counter() - began, dict(store.requests), _peak_bytes(), note)
 
 
