@@ -40,7 +40,7 @@ def summary_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
 
 
 def summary_entropy(abar_BL: Tensor, n_B: Tensor) -> Tensor:
-    """Return −Σ ā ln ā over the summary positions n−1 … L−1, without renormalising: (B,)."""
+    """Return −Σ ā ln ā over the summary positions n−1 … L−1, without renormalizing: (B,)."""
     position = torch.arange(abar_BL.shape[-1], device=abar_BL.device)
     summary_BL = position >= n_B.to(abar_BL.device)[:, None] - 1
     return (torch.special.entr(abar_BL.float()) * summary_BL).sum(-1)
