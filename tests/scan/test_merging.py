@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.status import main as status_command
 from scanner.cluster import Item, Outcome, Work
 from scanner.errors import UserError
-from scanner.run import Commits, Plan
+from scanner.run import Commits, Plan, Run
+from scanner.run.status import status
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.cuts import IDS, IdRange, StagedPart
 from scanner.scan.plan.inputs import choose_inputs
@@ -118,6 +120,28 @@ def _stopping(after: int) -> Callable:
         return Outcome(done)
 
     return execute
+
+
+@pytest.mark.slow
+def test_status_shows_the_progress_of_merging(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(Store(str(tmp_path / "run")))
+    run.begin({"inputs": {}, "fingerprint": {"id": "f"}})
+    levels = set()
+    while not levels >= {"1", "2"}:
+        with pytest.raises(KeyboardInterrupt):
+            _plan(tmp_path / "run", data, execute=_stopping(9))
+        merged = [name.name for name in _merges(tmp_path / "run")]
+        levels = {name[0] for name in merged}
+        assert status_command([run.store.url]) == 0
+        shown = (
+            f"read; ranges of caption ids: {len(merged)} merged (level {max(levels)}), 0 grouped"
+        )
+        assert shown in capsys.readouterr().out
+    planning = status(run)["planning"]
+    assert planning is not None
+    assert (planning["ranges_merged"], planning["merge_level"]) == (len(merged), 2)
 
 
 @pytest.mark.slow
