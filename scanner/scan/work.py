@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json
 from scanner.run.rejects import reasons_in
 from scanner.run.schema import rejects_table
+from scanner.scan.slice_captions import SliceReader
 from scanner.scoring import Scorer, ScoringSpec
 from scanner.scoring.scorer import ReadCaptions, ScoreError
 from scanner.storage import Store
@@ -72,6 +72,7 @@ class SliceScorer:
 
     def __post_init__(self) -> None:
         self._is_size_saved = self.scorer.batch.is_settled
+        self._reader = SliceReader(self.store)
 
     @torch.inference_mode()
     def prove(self) -> None:
@@ -93,18 +94,7 @@ class SliceScorer:
 
     def read(self, item: Slice) -> pa.Table:
         """Read the captions of a slice, with their ids."""
-        columns = ["caption_id", "caption"]
-        with self.store.open(item.file, cache_type="none") as file:
-            if item.row_group is not None:
-                captions = pq.ParquetFile(file).read_row_group(item.row_group, columns)
-            else:
-                ids = [("caption_id", ">=", item.first), ("caption_id", "<=", item.last)]
-                captions = pq.read_table(file, columns=columns, filters=ids)
-        if len(captions) != item.rows:
-            raise RuntimeError(
-                f"{item.file}: {len(captions)} captions, but {item.rows} are planned"
-            )
-        return captions
+        return self._reader.read(item)
 
     def prepare(self, item: Slice) -> ReadCaptions:
         captions = self.read(item)

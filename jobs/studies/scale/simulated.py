@@ -9,7 +9,7 @@ from typing import Any
 from scanner.run import Commit, Slice
 from scanner.run.compaction import KINDS, GroupSizes
 from scanner.run.records import Part
-from scanner.scan.plan.grouping import ROW_GROUPS_PER_PART
+from scanner.scan.plan.grouping import part_rows
 from scanner.scan.plan.sizes import PlanSizes
 from scanner.storage import Store
 
@@ -31,7 +31,7 @@ class Size:
     def slices(self) -> Iterator[Slice]:
         """Yield the slices of the plan; captions ids are evenly spaced."""
         step = (1 << 128) // (self.captions + 1)
-        per_file = min(PlanSizes.range_rows, ROW_GROUPS_PER_PART * self.slice_captions)
+        per_file = min(PlanSizes.range_rows, part_rows(self.slice_captions))
         number = 0
         for start in range(0, self.captions, per_file):
             end = min(start + per_file, self.captions)
