@@ -18,7 +18,7 @@ from scanner.storage import Store
 
 
 @pytest.mark.parametrize("slice_captions", [512, 4096, 1 << 16])
-def test_files_have_as_many_captions_in_small_slices_as_in_large_ones(slice_captions: int) -> None:
+def test_files_have_as_many_captions_in_small_slices_as_large(slice_captions: int) -> None:
     assert part_rows(slice_captions) == PART_ROWS
 
 

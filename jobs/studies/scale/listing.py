@@ -82,15 +82,16 @@ def _served(config: ListingConfig) -> Iterator[int]:
 
 
 def _serve(config: ListingConfig, started: Connection) -> None:
-    names = [f"{FOLDER}{number:06d}.0.json" for number in range(config.commits)]
-    names.sort()
+    names = sorted(f"{FOLDER}{number:06d}.0.json" for number in range(config.commits))
+    entries = [_entry(name) for name in names]
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # sends headers and body together
 
         def do_GET(self) -> None:
             time.sleep(config.latency)
-            body = _page(names, parse_qs(urlsplit(self.path).query)).encode()
+            body = _page(names, entries, parse_qs(urlsplit(self.path).query)).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/xml")
             self.send_header("Content-Length", str(len(body)))
@@ -106,26 +107,28 @@ def _serve(config: ListingConfig, started: Connection) -> None:
     threading.Event().wait()
 
 
-def _page(names: list[str], query: dict[str, list[str]]) -> str:
+def _entry(name: str) -> str:
+    return (
+        f"<Contents><Key>{name}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+        f"<ETag>&quot;{0:032x}&quot;</ETag><Size>700</Size>"
+        "<StorageClass>STANDARD</StorageClass></Contents>"
+    )
+
+
+def _page(names: list[str], entries: list[str], query: dict[str, list[str]]) -> str:
     """Return the response to list_objects_v2: at most 1,000 sorted names of one folder."""
     prefix = query.get("prefix", [""])[0]
     after = query.get("continuation-token", query.get("start-after", [""]))[0]
     start = max(bisect_left(names, prefix), bisect_right(names, after))
     end = bisect_left(names, f"{prefix}\U0010ffff")
-    page = names[start : min(end, start + 1000)]
-    is_truncated = start + 1000 < end
-    token = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if is_truncated else ""
-    entries = "".join(
-        f"<Contents><Key>{name}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-        f"<ETag>&quot;{0:032x}&quot;</ETag><Size>700</Size>"
-        "<StorageClass>STANDARD</StorageClass></Contents>"
-        for name in page
-    )
+    stop = min(end, start + 1000)
+    is_truncated = stop < end
+    token = f"<NextContinuationToken>{names[stop - 1]}</NextContinuationToken>"
     return (
         '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult '
         'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bucket</Name>'
         f"<Prefix>{prefix}</Prefix><IsTruncated>{str(is_truncated).lower()}</IsTruncated>"
-        f"{token}{entries}</ListBucketResult>"
+        f"{token * is_truncated}{''.join(entries[start:stop])}</ListBucketResult>"
     )
 
 
