@@ -174,7 +174,7 @@ def test_merges_over_their_memory_write_more_parts(tmp_path: Path) -> None:
     plain = _plan(tmp_path / "b", tmp_path / "a.parquet", sizes=UNMERGED)
     assert _contents(tmp_path / "a", plan) == _contents(tmp_path / "b", plain)
     parts = [commit.read_text().count(".cuts") for commit in _merges(tmp_path / "a")]
-    assert max(parts) > 3
+    assert max(parts) > 1
 
 
 @pytest.mark.slow
