@@ -137,7 +137,7 @@ def _by_null(config: CalibrateConfig) -> int:
     if calibration and calibration.references and discovery.kind == "reference":
         warn(
             f"{calibration.source} was fitted on {calibration.references:,} reference "
-            "captions of its run; if this run has the same ones, the realised FDR exceeds the "
+            "captions of its run; if this run has the same ones, the realized FDR exceeds the "
             "target"
         )
     if config.out:
@@ -174,7 +174,7 @@ def _with_threshold(tables: "RunTables", discovery: "Discovery") -> "Calibration
 
 def _print_labelled(labelled: "LabelledCaptions", evaluation: "LabelEvaluation") -> None:
     show(
-        f"{evaluation.captions:,} labelled captions, {evaluation.memorized:,} of them memorized, "
+        f"{evaluation.captions:,} labeled captions, {evaluation.memorized:,} of them memorized, "
         f"in {evaluation.clusters:,} clusters of near-duplicates"
     )
     if labelled.unknown:

@@ -51,7 +51,7 @@ def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
 def _print_fdr_checks(name: str, references: int, checks: "list[FdrCheck]") -> None:
     columns = f"{'q·m₀/m':>7}{'FDR':>7}{'length':>8}{'TPR':>8}"
     show(
-        f"\nrealised false discovery rate of selections by {name}, with half of the {references:,} "
+        f"\nrealized false discovery rate of selections by {name}, with half of the {references:,} "
         f"reference captions\nas the null, mean over {checks[0].splits} random halves; candidates: "
         "the memorized captions and the other half,\nor also the trained captions that are not "
         "memorized\n"

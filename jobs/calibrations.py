@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def evaluation_of(name: str | None) -> dict[str, Any] | None:
-    """Return the calibration's stored evaluation on labelled captions; None if it was made without
+    """Return the calibration's stored evaluation on labeled captions; None if it was made without
     labels. Raises UserError."""
     if name is None:
         return None
@@ -47,7 +47,7 @@ def warn_of_style(evaluation: dict[str, Any] | None, prefix: str = "") -> None:
     if evaluation and labels_differ_in_style(evaluation):
         warn(
             f"{prefix}text features alone (text_combination) predict the labels, and the "
-            "signals are not significantly better: the two groups of labelled captions differ in "
+            "signals are not significantly better: the two groups of labeled captions differ in "
             "style, so this is not evidence of memorization; label captions of one style"
         )
 

@@ -66,8 +66,8 @@ class CurateConfig(LogOptions):
     """Attach another run: name=RUN adds the views name.scores, name.ranked and so on, for use in
     predicates; repeat the option, or list several."""
     actors: int | None = None
-    """With --apply, number of processes that copy. Default: one per core, or only this process for
-    a few shards."""
+    """With --apply, number of copy processes. Default: one per core; a few shards are copied in
+    this process."""
     address: str | None = None
     """With --apply, a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. If
     unset, starts Ray locally; a few shards are copied without Ray."""

@@ -34,7 +34,8 @@ class DemoConfig:
     out: Path = Path("memscan-demo")
     """Directory for the data set, the run, the calibration and the report."""
     profile: ProfileName = "standard"
-    """Signals to compute; trajectory computes all of them and takes about ten minutes."""
+    """Signals to compute; trajectory computes every published caption-level signal and takes
+    about ten minutes."""
     seeds: int | None = None
     """Number of initial noises to average over; by default set by the profile."""
     json: bool = False

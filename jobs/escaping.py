@@ -1,7 +1,7 @@
 """Escape control characters in text for a terminal.
 
 Captions, keys, file names, server errors and run records are untrusted. Unescaped, they could
-change a terminal's colours, title, cursor position or text direction.
+change a terminal's colors, title, cursor position or text direction.
 """
 
 import json

@@ -34,14 +34,14 @@ class ExplainConfig(DenoisingOptions, ModelOptions):
     png: Path | None = None
     """Also write every chart and heat map as a PNG file to this directory."""
     seed: int = 0
-    """Seed of the initial noise, for the image and the traces; scores are those of a scan with one
-    seed."""
+    """Seed of the initial noise for the image and the charts of its denoising. Does not affect the
+    scores, which equal those of a scan with --seeds 1."""
     band: str | None = None
-    """File or URL of held-out captions to compare with: a table in a format that scan reads, or
-    text with one caption per line. By default the testbed's held-out captions, or forty plain
-    captions in this package."""
+    """File or URL of captions to compare with that the model was not trained on: a table in a
+    format that scan reads, or text with one caption per line; default: the testbed's held-out
+    captions for testbed, otherwise forty generic captions in this package."""
     band_size: int = 40
-    """Number of held-out captions to trace, each of which costs as much as the caption itself."""
+    """Maximum number of comparison captions; each costs as much as the caption itself."""
     calibration: str | None = None
     """Take each signal's direction from the labels of this calibration of the model (a file
     written by memscan calibrate, or testbed); by default the published direction."""

@@ -37,7 +37,7 @@ class RankConfig(TableOptions):
     """Number of captions."""
     by: str | None = None
     """Signal to rank by, for example bos_mass. Default: the combination of --calibration, else
-    noise_norm_first if the run has it, else (for example after --profile triage) bos_mass, in
+    noise_norm_low if the run has it, else (for example after --profile triage) bos_mass, in
     order of their AUC on the testbed."""
     calibration: str | None = None
     """Rank by the probability of this calibration: a file or URL written by memscan calibrate, or

@@ -4,7 +4,7 @@ Example: memscan scan --captions s3://bucket/laion/*.parquet --out s3://bucket/r
 
 Exit status: 0 done; 1 failed; 2 invalid arguments; 3 done, but with captions quarantined, files
 unreadable, or more rows rejected than --max-reject-fraction allows (with --accept-rejects, only
-with captions quarantined); 130 interrupted.
+if captions are quarantined; rerun to score them); 130 interrupted.
 """
 
 import shlex

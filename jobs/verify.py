@@ -81,11 +81,15 @@ def _print(config: VerifyConfig, verification: "Verification") -> None:
     if verification.changes:
         changes = verification.changes
         show(f"\nmitigation changed {changes.changed:,} of {changes.captions:,} verdicts")
-        show(f"{'plain':{width}}{''.join(f'{k:>{width}}' for k in changes.to)}   mitigated")
+        show("rows: verdict without mitigation; columns: with mitigation")
+        show(f"{'without':{width}}" + "".join(f"{kind:>{width}}" for kind in changes.to))
         for before, after in changes.to.items():
             show(f"{before:{width}}" + "".join(f"{count:{width},}" for count in after.values()))
     elif config.mitigate:
-        show("\nno plain verification to compare with; run the command without --mitigate first")
+        show(
+            "\nno verification without mitigation to compare with; run the command without "
+            "--mitigate first"
+        )
     query = '"FROM mitigated"' if config.mitigate else "--name precision_at_depth"
     show(f"next: memscan sql {shlex.quote(config.run)} {query}")
 

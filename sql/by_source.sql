@@ -1,8 +1,9 @@
--- Sources of flagged captions: samples by the value of a column, for URLs by host.
+-- Where flagged samples come from: counts per value of a column; URLs in it (but not those of input
+-- files) are grouped by host.
 --
 -- parameter column = source: a column of samples, such as url or a column kept by scan --keep
--- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
--- or without a calibration this share of the captions
+-- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate;
+-- without a calibration, flag this share of the captions, highest-ranked first
 -- parameter limit = 50: maximum number of values
 --
 -- column value: the column's value; for a URL, the host

@@ -2,8 +2,8 @@
 -- Flagged captions with one sample are memorized without repetition; captions with many samples
 -- that are not flagged are repeated without being memorized.
 --
--- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
--- or without a calibration this share of the captions
+-- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate;
+-- without a calibration, flag this share of the captions, highest-ranked first
 --
 -- column samples_from: smallest number of samples in the bucket
 -- column samples_to: largest number of samples in the bucket

@@ -2,9 +2,9 @@
 --
 -- parameter caption: a caption_id, or any text, whether in the run or not
 -- parameter least = 0.3: smallest Jaccard index of the word sets
--- parameter limit = 20: maximum number of neighbours
+-- parameter limit = 20: maximum number of neighbors
 --
--- column caption_id: the neighbour's id
+-- column caption_id: the neighbor's id
 -- column caption: its most frequent spelling
 -- column jaccard: shared words divided by all words of the two captions
 -- column n_samples: number of training samples that share it

@@ -1,6 +1,6 @@
 -- Captions most likely memorized, by the decision signal, ties by caption id. The decision signal
 -- is the combination of a calibration; without one, the signal of the run that separates best on
--- the testbed (scanner/signals/README.md): noise_norm_first, or bos_mass after --profile triage.
+-- the testbed (scanner/signals/README.md): noise_norm_low, or bos_mass after --profile triage.
 --
 -- parameter top = 100: maximum number of rows
 -- parameter min_samples = 0: omit captions shared by fewer samples
@@ -14,7 +14,9 @@
 -- column signal: the decision signal
 -- column score: its value
 -- column entropy_e: attention entropy
--- column noise_norm_first: norm of the text-conditional noise; null if not computed
+-- column noise_norm_low: norm of the text-conditional noise at the low-noise step; null if not
+-- computed
+-- column noise_norm_first: the same at the first step; null if not computed
 -- column triggers: the words that carry the attention
 -- column cluster: equal for near-duplicates among the rows shown: the caption_id of one of them
 -- column reasons: the signals beyond a threshold of the calibration (with its false-positive rate,
@@ -102,7 +104,7 @@ SELECT rank, caption_id, caption, n_samples, probability,
        (total - rank) / total AS percentile,
        decision_signal AS signal,
        decision_value AS score,
-       entropy_e, noise_norm_first, triggers, cluster,
+       entropy_e, noise_norm_low, noise_norm_first, triggers, cluster,
        coalesce(reasons, []) AS reasons
 FROM first_rows
 JOIN shown USING (caption_id)

@@ -1,8 +1,8 @@
 -- Clusters of near-duplicates among the flagged captions: their shared words, and the part that
 -- varies.
 --
--- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
--- or without a calibration this share of the captions
+-- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate;
+-- without a calibration, flag this share of the captions, highest-ranked first
 -- parameter least = 2: minimum number of captions per cluster
 -- parameter limit = 50: maximum number of clusters
 --
@@ -28,7 +28,7 @@ clustered AS (
 clusters AS (
     SELECT cluster, count(*) AS captions, CAST(sum(n_samples) AS BIGINT) AS samples,
            avg(decision) AS mean_decision,
-           any_value(caption) FILTER (caption_id = cluster) AS centre,
+           any_value(caption) FILTER (caption_id = cluster) AS center,
            min(caption, 3) AS examples
     FROM clustered GROUP BY cluster HAVING count(*) >= $least
 ),
@@ -47,7 +47,7 @@ SELECT cluster, captions, samples, mean_decision,
        regexp_replace(
            list_aggregate(
                list_transform(
-                   words(centre),
+                   words(center),
                    lambda word: CASE WHEN list_contains(coalesce(shared, []), word)
                                      THEN word ELSE '…' END
                ), 'string_agg', ' '

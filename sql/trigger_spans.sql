@@ -3,8 +3,8 @@
 --
 -- needs triggers
 --
--- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
--- or without a calibration this share of the captions
+-- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate;
+-- without a calibration, flag this share of the captions, highest-ranked first
 -- parameter least = 2: minimum number of flagged captions with the phrase
 -- parameter limit = 50: maximum number of phrases
 --
@@ -39,7 +39,7 @@ phrases AS (
     SELECT caption_id, min(one.start) AS begins, max(one."end") AS ends, sum(one.mass) AS mass
     FROM numbered GROUP BY caption_id, number
 ),
-normalised AS (
+normalized AS (
     SELECT regexp_extract(
                regexp_replace(lower(caption[begins + 1:ends]), '\s+', ' ', 'g'),
                '[\p{L}\p{N}](.*[\p{L}\p{N}\p{M}])?'
@@ -50,7 +50,7 @@ normalised AS (
 SELECT phrase, count(DISTINCT caption_id) AS captions,
        CAST(sum(n_samples) AS BIGINT) AS samples,
        avg(mass) AS mean_mass, min(caption, 3) AS examples
-FROM normalised
+FROM normalized
 WHERE phrase <> ''
 GROUP BY phrase
 HAVING count(DISTINCT caption_id) >= $least

@@ -1,8 +1,8 @@
 -- Words that occur more often in flagged captions than in others: log-odds with an informative
 -- Dirichlet prior (Monroe et al. 2008), whose z-score measures how certain the difference is.
 --
--- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate,
--- or without a calibration this share of the captions
+-- parameter rate = 0.01: flag captions beyond the calibrated threshold at this false-positive rate;
+-- without a calibration, flag this share of the captions, highest-ranked first
 -- parameter prior = 1000: weight of the prior, as an equivalent number of captions
 -- parameter limit = 50: maximum number of words
 --

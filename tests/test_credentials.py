@@ -1,4 +1,4 @@
-"""Secrets in URLs are recognised however they are named and encoded, and never repeated."""
+"""Secrets in URLs are recognized however they are named and encoded, and never repeated."""
 
 from urllib.parse import quote
 

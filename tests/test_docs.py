@@ -62,7 +62,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert {page.resolve() for page in PAGES} <= reached
 
 
-def test_gpu_hours_follow_from_gflop_peak_and_utilisation() -> None:
+def test_gpu_hours_follow_from_gflop_peak_and_utilization() -> None:
     rows = re.findall(
         r"^\| \w+, (\d+), ([\d.]+) \| ([\d,]+) \| ([\d,]+) \|$",
         (ROOT / "infra/README.md").read_text(),

@@ -45,8 +45,8 @@ class BenchConfig:
     """Distinct captions in each of the first two scans of --pipeline."""
     planning: bool = False
     """Time planning in one process, on parquet files in which every caption occurs twice: rows per
-    second and memory; count its requests at two sizes, beside Ray Data's hash aggregation (if
-    ray[data] is installed)."""
+    second and memory; also count its storage requests at two sizes, and time Ray Data's hash
+    aggregation of the same files for comparison (if ray[data] is installed)."""
     rows: int = 2_000_000
     """Rows to plan in --planning, in 20 files; requests are also counted at a quarter of them."""
     sql: bool = False
@@ -250,14 +250,15 @@ def _print_model(figures: dict[str, Any]) -> None:
     show(
         f"\n{figures['model']}: batches of {figures['batch_size']}, {figures['rounds']} rounds; a "
         f"plain U-Net forward is {figures['gflop_forward']:,.4g} GFLOP, the text encoder "
-        f"{figures['gflop_text_encoder']:,.3g}\n"
+        f"{figures['gflop_text_encoder']:,.3g}; ×: speed relative to one guided step of the stock "
+        "pipeline (2 forwards), and to the code of Ren et al.\n"
     )
     rows = [
         {
             "profile": name,
             "GFLOP per caption": one["gflop_per_caption"],
             "captions/s": one["captions_per_second"],
-            "× guided pair": one["speedup_over_guided_pair"],
+            "× guided step": one["speedup_over_guided_pair"],
             "× Ren et al.": one["speedup_over_seed"],
             "probe overhead": one["overhead_over_bare_forward"],
             "peak GiB": one["peak_memory_bytes"] / 2**30,

@@ -31,6 +31,6 @@ def write_captions(
 
 
 def caption(number: int) -> str:
-    """Return the caption of a number, unique to it."""
+    """Return a synthetic caption, different for each number."""
     words = " ".join(WORDS[(number * 7 + position * position * 3) % 11] for position in range(9))
     return f"a photo of {words}, number {number}"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from jobs.bench.captions import caption
-from jobs.bench.device import forget_peak, peak, wait
+from jobs.bench.device_memory import peak_memory, reset_peak_memory, synchronize
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.models.random_weights import stable_diffusion_14
 from scanner.probe import watch_attention
@@ -34,13 +34,13 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
     memory: dict[str, int] = {}
     for round_number in range(rounds + 1):  # the first is a warm-up
         for variant, run in variants.items():
-            forget_peak(model.device)
+            reset_peak_memory(model.device)
             began = time.perf_counter()
             run()
-            wait(model.device)
+            synchronize(model.device)
             if round_number:
                 seconds[variant].append(time.perf_counter() - began)
-            memory[variant] = peak(model.device)
+            memory[variant] = peak_memory(model.device)
         log.info(f"{name}: round {round_number} of {rounds}")
     seconds["ren"] = [s * batch * STEPS / TRIED_STEPS for s in seconds["ren"]]
     one_seed = seconds["thorough"]

@@ -44,7 +44,7 @@ half of the machine's memory, and beyond that up to half of the free disk space 
 directory (`TMPDIR`), in a private directory that is removed afterwards.
 
 The decision signal, which orders `ranked`, is the combination of a calibration; without one, the
-run's signal with the highest AUC on the testbed: `noise_norm_first`, or `bos_mass` after
+run's signal with the highest AUC on the testbed: `noise_norm_low`, or `bos_mass` after
 `--profile triage` ([why](../scanner/signals/README.md#ranking-without-a-calibration)).
 
 The examples come from `memscan demo`, its calibration and the verdicts of `memscan verify` as in

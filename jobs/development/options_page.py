@@ -97,6 +97,8 @@ def _text(config: type[Any], field: dataclasses.Field[Any], hint: Any) -> str:
         text += f"; one of {', '.join(f'`{choice}`' for choice in choices)}"
     if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
         text += " (required)"
+    elif isinstance(field.default, tuple):
+        text += f" (default: `{' '.join(map(str, field.default))}`)" if field.default else ""
     elif isinstance(field.default, str | int | float | Path) and not isinstance(
         field.default, bool
     ):

@@ -43,10 +43,20 @@ class TrainConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command(TrainConfig, "jobs.development.train_testbed", __doc__, _train, arguments)
+    return command(TrainConfig, "jobs.development.train_testbed", __doc__, _main, arguments)
 
 
-def _train(config: TrainConfig) -> int:
+def _main(config: TrainConfig) -> int:
+    if (config.out / "model").exists():
+        raise UserError(f"--out {config.out}: already holds a model; give another directory")
+    labels = train_testbed(config)
+    for group, share in _by_group(labels):
+        log.info(f"{group}: {share:.1%} memorized")
+    return 0
+
+
+def train_testbed(config: TrainConfig) -> "pa.Table":
+    """Train a model, save it, and return its labels."""
     import shutil
 
     import pyarrow.csv
@@ -57,12 +67,10 @@ def _train(config: TrainConfig) -> int:
     from scanner.testbed import bank, dataset, files, networks, reproduction, training
 
     data, model = config.out / "data", config.out / "model"
-    if model.exists():
-        raise UserError(f"--out {config.out}: already holds a model; give another directory")
     if config.emoji:
         dataset.build(config.emoji, data)
     elif not data.exists():
-        shutil.copytree(files.DATA, data)
+        shutil.copytree(files.DATA, data, ignore=shutil.ignore_patterns(files.LABELS.name))
     images, own, groups = bank.bank_and_owners(data)
     captions, rows = bank.training_rows(data)
 
@@ -95,9 +103,7 @@ def _train(config: TrainConfig) -> int:
     pipe.to(dtype=torch.float32)  # measured with the shipped weights, rounded to float16
     labels = reproduction.measure(pipe, groups, images, own)
     pyarrow.csv.write_csv(labels, data / "labels.csv")
-    for group, share in _by_group(labels):
-        log.info(f"{group}: {share:.1%} memorized")
-    return 0
+    return labels
 
 
 def _by_group(labels: "pa.Table") -> list[tuple[str, float]]:

@@ -34,13 +34,13 @@ FDRS = (0.05, 0.1, 0.2, 0.3)
 
 @dataclass(frozen=True)
 class LabelEvaluation:
-    """How well a run's scores separate labelled captions.
+    """How well a run's scores separate labeled captions.
 
     The scores of ``combination`` (all signals), ``attention_only`` (cross-attention of one step;
     None if the run has none) and ``text_only[text_combination]`` are cross-fitted. ``gains``: AUC
     of the combination minus that of the best signal and of each baseline without a model.
     ``prior``: the share of memorized captions that probabilities assume. ``fdr_checks``: per
-    signal, the empirical check of Benjamini–Hochberg selection; empty without labelled reference
+    signal, the empirical check of Benjamini–Hochberg selection; empty without labeled reference
     captions.
     """
 

@@ -1,6 +1,6 @@
 """Combine signals into one score: log odds from a cross-fitted logistic regression.
 
-Everything that is fitted or chosen (standardisation, regularisation strength, scale of the odds)
+Everything that is fitted or chosen (standardization, regularization strength, scale of the odds)
 uses only the captions of the training folds; near-duplicates stay in one fold.
 """
 
@@ -22,7 +22,7 @@ from scanner.errors import UserError
 
 FOLDS = 5
 MIN_CLUSTERS = 10
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
+INVERSE_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
@@ -109,24 +109,28 @@ def _folds(memorized: Bools, clusters: NDArray) -> list[Fold]:
 
 
 def _fit(values: Floats, memorized: Bools, clusters: NDArray) -> LinearModel:
-    """Choose the strength with the lowest held-out loss, fit all captions with it, and rescale to
-    log odds on the held-out scores."""
+    """Choose the inverse regularization strength (sklearn's C) with the lowest held-out loss, fit
+    all captions with it, and rescale to log odds on the held-out scores."""
     folds = _folds(memorized, clusters)
     held_out = {
-        strength: _out_of_fold(values, memorized, clusters, partial(_regression, strength), folds)
-        for strength in STRENGTHS
+        inverse_strength: _out_of_fold(
+            values, memorized, clusters, partial(_regression, inverse_strength), folds
+        )
+        for inverse_strength in INVERSE_STRENGTHS
     }
-    best = min(STRENGTHS, key=lambda strength: log_loss(memorized, expit(held_out[strength])))
+    best = min(INVERSE_STRENGTHS, key=lambda c: log_loss(memorized, expit(held_out[c])))
     slope, offset = platt(held_out[best], memorized)
     model = _regression(best, values, memorized, clusters)
     return LinearModel(slope * model.weights, slope * model.intercept + offset)
 
 
-def _regression(strength: float, values: Floats, memorized: Bools, _: NDArray) -> LinearModel:
-    """Fit an L2-regularised logistic regression on standardised values; return the weights in the
+def _regression(
+    inverse_strength: float, values: Floats, memorized: Bools, _: NDArray
+) -> LinearModel:
+    """Fit an L2-regularized logistic regression on standardized values; return the weights in the
     original units."""
     scaler = StandardScaler().fit(values)
-    model = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8)
+    model = LogisticRegression(C=inverse_strength, solver="newton-cholesky", tol=1e-8)
     model.fit(scaler.transform(values), memorized)
     weights = model.coef_[0] / scaler.scale_
     return LinearModel(weights, float(model.intercept_[0] - weights @ scaler.mean_))

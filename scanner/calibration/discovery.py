@@ -2,9 +2,9 @@
 
 The guarantee needs candidates that are not memorized to be exchangeable with the null captions.
 That holds only for captions of the same source that were never trained on. If captions that were
-trained on but are not memorized score higher, the realised FDR exceeds the target; if they score
+trained on but are not memorized score higher, the realized FDR exceeds the target; if they score
 lower, the selection is shorter than it could be. Where labels identify those captions,
-:func:`check_fdr` measures the realised FDR.
+:func:`check_fdr` measures the realized FDR.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class FdrOutcome:
     """Means over the splits, for one set of candidates.
 
     ``null_share``: m₀ / m, the share of candidates that are not memorized; Benjamini–Hochberg
-    attains an FDR of q · m₀ / m. ``fdr``: realised; an empty selection counts as 0. ``length``: of
+    attains an FDR of q · m₀ / m. ``fdr``: realized; an empty selection counts as 0. ``length``: of
     the selection; ``tpr``: share of memorized captions in it; ``empty_share``: share of splits with
     an empty selection.
     """
@@ -65,7 +65,7 @@ class FdrOutcome:
 
 @dataclass(frozen=True)
 class FdrCheck:
-    """Realised FDR at a target, over random halves of the reference captions: one half is the null,
+    """Realized FDR at a target, over random halves of the reference captions: one half is the null,
     the other joins the candidates.
 
     ``exchangeable``: the candidates are the memorized captions and the other half; ``all``: also
@@ -116,10 +116,10 @@ def selection_threshold(discovery: Discovery, schema: pa.Schema) -> SignalThresh
 def check_fdr(
     scores: Floats, memorized: Bools, is_reference: Bools, targets: Sequence[float]
 ) -> list[FdrCheck]:
-    """Measure the realised FDR on labelled captions, with reference captions as the null.
+    """Measure the realized FDR on labeled captions, with reference captions as the null.
 
     Higher scores are more suspicious. Returns an empty list for fewer than two reference captions,
-    or if any of them is labelled memorized.
+    or if any of them is labeled memorized.
     """
     references = np.flatnonzero(is_reference)
     if len(references) < 2 or memorized[references].any():
@@ -131,7 +131,7 @@ def check_fdr(
     checks = []
     for target in targets:
         exchangeable, everything = (
-            _realise(
+            _realize(
                 scores,
                 memorized,
                 [(null, np.append(rest, candidates)) for null, rest in halves],
@@ -143,7 +143,7 @@ def check_fdr(
     return checks
 
 
-def _realise(
+def _realize(
     scores: Floats, memorized: Bools, splits: list[tuple[Levels, Levels]], target: float
 ) -> FdrOutcome:
     """Compare each split's selection, from row numbers of (null, candidates), with the labels."""

@@ -44,7 +44,7 @@ def layer_signals(schema: pa.Schema) -> list[str]:
 
 def combination_inputs(schema: pa.Schema) -> list[str]:
     """Return the columns of a combination: all signals, but neither text controls nor n_samples,
-    since labelled sets are often chosen by those."""
+    since labeled sets are often chosen by those."""
     taken = {*scalar_signals(schema), *layer_signals(schema)}
     return [name for name in schema.names if name in taken]
 

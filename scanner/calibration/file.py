@@ -34,7 +34,7 @@ def read_calibration(url: str) -> Calibration:
 
 
 def read_evaluation(url: str) -> dict[str, Any] | None:
-    """Return the file's evaluation on labelled captions (:func:`evaluation_record`), or None if it
+    """Return the file's evaluation on labeled captions (:func:`evaluation_record`), or None if it
     was made without labels. Raises UserError like :func:`read_calibration`."""
     evaluation = _read(url)["evaluation"]
     return evaluation if "combination" in evaluation else None

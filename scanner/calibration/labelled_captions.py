@@ -26,7 +26,7 @@ _BY_KEY = """
 
 @dataclass(frozen=True)
 class LabelledCaptions:
-    """N labelled captions sorted by caption_id: scores with caption, n_samples and is_reference;
+    """N labeled captions sorted by caption_id: scores with caption, n_samples and is_reference;
     whether each is memorized; its cluster number.
 
     ``unknown``: labels for captions that the run has not scored; ``contradicted``: captions
@@ -46,7 +46,7 @@ class LabelledCaptions:
 
 
 def match_labels(tables: RunTables, labels: Labels) -> LabelledCaptions:
-    """Look up the labelled captions in a run, including reference captions.
+    """Look up the labeled captions in a run, including reference captions.
 
     Captions share a cluster if they are near-duplicates or if the labels group them. Raises
     UserError unless the captions that match include both memorized and other ones.
@@ -87,7 +87,7 @@ def _unusable(labels: Labels, known: Bools, contradicted: int) -> str:
     conflict = f"{contradicted:,} captions with contradictory labels excluded"
     if len(known):
         only = "memorized" if known.all() else "not memorized"
-        why = f"all usable captions ({len(known):,}) are labelled {only}; label some of each"
+        why = f"all usable captions ({len(known):,}) are labeled {only}; label some of each"
         return f"{subject}: {why}{'; ' + conflict if contradicted else ''}"
     if contradicted:
         return f"{subject}: no usable captions: {conflict}"

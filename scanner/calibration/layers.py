@@ -1,4 +1,4 @@
-"""Measure how well each layer of the per-layer signals separates labelled captions."""
+"""Measure how well each layer of the per-layer signals separates labeled captions."""
 
 from dataclasses import dataclass
 

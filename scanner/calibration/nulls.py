@@ -65,7 +65,7 @@ class Bulk:
     def __init__(self, sample: Floats) -> None:
         if not len(sample):
             raise UserError("--null bulk: the run has no ranked captions to fit a null to")
-        low, self.centre, high = np.quantile(sample, [0.25, 0.5, 0.75])
+        low, self.center, high = np.quantile(sample, [0.25, 0.5, 0.75])
         self.spread = float((high - low) / (norm.ppf(0.75) - norm.ppf(0.25)))
         if not self.spread > 0:
             raise UserError(
@@ -75,10 +75,10 @@ class Bulk:
         # Levels in steps from +40 to −40 standard deviations, with the p-value of the lowest score.
         self._heights = SIGMAS - np.arange(2 * SIGMAS * STEPS + 1) / STEPS
         self.p = np.maximum(norm.sf(self._heights), np.finfo(float).tiny)
-        self.thresholds = self.centre + self.spread * self._heights
+        self.thresholds = self.center + self.spread * self._heights
 
     def levels(self, scores: Floats) -> Levels:
-        steps = np.ceil((SIGMAS - (scores - self.centre) / self.spread) * STEPS)
+        steps = np.ceil((SIGMAS - (scores - self.center) / self.spread) * STEPS)
         return np.clip(steps, 0, len(self.p) - 1).astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Turn log odds on labelled captions into probabilities under a prior, and measure reliability."""
+"""Turn log odds on labeled captions into probabilities under a prior, and measure reliability."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ EDGES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 
 @dataclass(frozen=True)
 class Bin:
-    """Labelled captions with a probability in [``low``, ``high``), the last bin closed.
+    """Labeled captions with a probability in [``low``, ``high``), the last bin closed.
 
     ``predicted``: mean probability; ``observed``: share that is memorized; both weighted to the
-    prior. ``captions``: number of labelled captions.
+    prior. ``captions``: number of labeled captions.
     """
 
     low: float
@@ -31,7 +31,7 @@ def prior_shift(memorized: Bools, prevalence: float) -> float:
 
 
 def reliability(probability: Floats, memorized: Bools, prevalence: float) -> list[Bin]:
-    """Return the reliability curve, with labelled captions weighted to the prior.
+    """Return the reliability curve, with labeled captions weighted to the prior.
 
     Empty bins are omitted.
     """

@@ -109,7 +109,7 @@ def why_not_read(name: str, named: bool) -> str:
     """Return why a file of this name is not an input, "" if it is.
 
     ``named``: the user named the file, or a glob with its extension. A .txt in a directory is more
-    often a licence or a single image's caption than a list of captions.
+    often a license or a single image's caption than a list of captions.
     """
     name = bare_name(name)
     ending = _ending(name)

@@ -7,7 +7,7 @@ name in ``key.json`` a column. Row numbers are the positions of samples in the t
 A sample's files must be adjacent, otherwise the tar is refused: the library would split them into
 two samples. Two files with the same extension make the sample a bad row. Files that belong to no
 sample are skipped and counted: hidden ones (``._000.jpg`` of macOS), ``__meta__``, names without an
-extension, links, READMEs and licences.
+extension, links, READMEs and licenses.
 """
 
 import io

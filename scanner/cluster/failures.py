@@ -8,7 +8,7 @@ from scanner.credentials import without_secrets
 from scanner.storage import is_transient
 
 TRACEBACK_CHARACTERS = 20_000
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 # Ray's words for an actor whose node is gone: the only sign, of one that was still starting.
 NODE_DIED = ("its node has died", "the actor's node was terminated")
 
@@ -64,7 +64,7 @@ def traceback_of(error: BaseException) -> str:
     """Return the end of the traceback of an exception, also of one that came from an actor."""
     is_actor_s = cause_of(error) is not None  # such an error's text is the traceback there
     text = str(error) if is_actor_s else "".join(traceback.format_exception(error))
-    return without_secrets(COLOUR.sub("", text)[-TRACEBACK_CHARACTERS:])
+    return without_secrets(COLOR.sub("", text)[-TRACEBACK_CHARACTERS:])
 
 
 def is_broken_device(error: Any) -> bool:

@@ -18,7 +18,7 @@ class ActorOptions:
     """Cores per actor; by default the cores that this process may use, shared among the actors."""
     address: str | None = None
     """Address of a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. If unset, starts
-    Ray locally; a small scan runs without Ray."""
+    Ray locally; small jobs run without Ray."""
 
     def check_actors(self) -> None:
         """Raise UsageError for numbers that are out of range."""

@@ -1,4 +1,4 @@
-"""The interface of work: three steps per item, which overlap those of its neighbours."""
+"""The interface of work: three steps per item, which overlap those of its neighbors."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

@@ -105,7 +105,7 @@ class Summary:
             "",
             *self._actions(),
             "",
-            f"  {'rule':24}{'captions':>12}{'removes':>14}{'if applied alone':>18}",
+            f"  {'rule':24}{'matches':>12}{'removes':>14}{'if applied alone':>18}",
             *(line for reason, rule in self.by_rule.items() for line in _rule(reason, rule)),
             "",
             _errors(self),
@@ -126,7 +126,7 @@ class Summary:
         if self.unscored.samples:
             rows.insert(1, ("unscored", self.unscored.samples, self.unscored.to_text()))
         if self.shared_image:
-            about = "of the removed: another caption, the image of a removed sample"
+            about = "of these, removed because they show the image of another removed sample"
             rows.append(("shared image", self.shared_image, about))
         return [f"  {name:12}{count:>14,}  {about}" for name, count, about in rows]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from scanner.errors import UserError
 from scanner.mitigation.edit import AttentionEdit, ForwardEdit, edit_keys, prepare_edit
-from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold, first_noise_norm
+from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold, guided_noise_norm
 from scanner.mitigation.prompt_hook import PromptRows, hook_prompts
 from scanner.models.diffusion_model import cross_attention_layers
 
@@ -20,7 +20,8 @@ class Intervention:
     """State of the running generation, and a record of what was edited.
 
     ``flagged_N``: which rows of the last generation were edited (None: all); ``noise_norm_N``: the
-    norms that they were flagged by. ``extra_forwards``: number of first steps that ran twice.
+    norms that they were flagged by. ``extra_forwards``: forwards run to measure noise_norm_low, and
+    to repeat first steps with edits.
     """
 
     def __init__(
@@ -89,7 +90,11 @@ class Intervention:
         sample = output[0]
         timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
         self.threshold.check(round(float(timestep)), sample.shape[1:], scheduler)
-        self.noise_norm_N = first_noise_norm(self._rows, sample, timestep, scheduler).cpu()
+        measured, low = sample, self.threshold.low_timestep(scheduler)
+        if low is not None:
+            self.extra_forwards += 1
+            measured, timestep = _at_timestep(unet, low, args, kwargs), low
+        self.noise_norm_N = guided_noise_norm(self._rows, measured, timestep, scheduler).cpu()
         self.flagged_N, self._prepared = self.noise_norm_N >= self.threshold.value, None
         if not self.active:
             return output
@@ -103,6 +108,16 @@ class Intervention:
     def flags_now(self) -> bool:
         """Return whether rows are to be flagged by the forward that just ran."""
         return self.threshold is not None and self._next_step == 1
+
+
+def _at_timestep(unet: nn.Module, timestep: int, args: Any, kwargs: Any) -> Tensor:
+    """Run the forward with these arguments at another timestep, without hooks on the U-Net."""
+    if "timestep" in kwargs:
+        kwargs = {**kwargs, "timestep": timestep}
+    else:
+        args = (args[0], timestep, *args[2:])
+    output: Tensor = unet.forward(*args, **kwargs)[0]
+    return output
 
 
 @contextmanager

@@ -1,36 +1,41 @@
-"""Select the captions of a generation that look memorized, by the noise norm of its first step."""
+"""Select the captions of a generation that look memorized, by a noise norm on its initial noise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from scanner.errors import UserError
 from scanner.mitigation.prompt_hook import PromptRows
 from scanner.models.diffusion_model import score_scheduler
+from scanner.scoring.schedule import LOW, timestep
 from scanner.signals.noise import noise_norm
 
-SIGNAL = "noise_norm_first"
+Signal = Literal["noise_norm_low", "noise_norm_first"]
+SIGNALS: tuple[Signal, ...] = ("noise_norm_low", "noise_norm_first")
 
 
 @dataclass(frozen=True)
 class NoiseNormThreshold:
-    """Threshold on the noise norm ‖ε_c − ε_∅‖ of the first step; flags captions at or above it.
+    """Threshold on the noise norm ‖ε_c − ε_∅‖ of the initial noise; flags captions at or above it.
 
-    ``steps``, ``latent_shape``: those it was calibrated with (None: any), since the norm depends on
-    the first step's noise level and the size of the latents. ``source``: names it in errors.
+    ``signal``: at the first step, from that step's own forward, or at the low-noise step, which
+    takes one more forward. ``steps``, ``latent_shape``: those it was calibrated with (None: any),
+    since the norm depends on the noise level and the size of the latents. ``source``: names it in
+    errors.
     """
 
     value: float
     steps: int | None = None
     latent_shape: tuple[int, ...] | None = None
     source: str = ""
+    signal: Signal = "noise_norm_first"
 
-    def check(self, timestep: int, shape: Sequence[int], scheduler: Any) -> None:
+    def check(self, first: int, shape: Sequence[int], scheduler: Any) -> None:
         """Raise UserError unless a generation starts like those of the calibration.
 
-        ``timestep``, ``shape`` (C, h, w): of the generation's first step.
+        ``first``, ``shape`` (C, h, w): timestep and latents of the generation's first step.
         """
         if self.latent_shape is not None and tuple(shape) != self.latent_shape:
             raise UserError(
@@ -38,21 +43,28 @@ class NoiseNormThreshold:
                 f"{_size(self.latent_shape)}, but this generation uses {_size(shape)}; generate at "
                 "that size, or calibrate on a scan at this size"
             )
-        if self.steps is None:
+        if self.steps is None or self.signal == "noise_norm_low":
             return
-        schedule = score_scheduler(scheduler.config)
-        schedule.set_timesteps(self.steps)
-        first = int(schedule.timesteps[0])
-        if timestep != first:
+        calibrated = self._times(scheduler)[0]
+        if first != calibrated:
             raise UserError(
                 f"mitigation: {self.source} was calibrated for {self.steps} steps, which start at "
-                f"timestep {first}, but this generation starts at {timestep}; generate with "
+                f"timestep {calibrated}, but this generation starts at {first}; generate with "
                 f"num_inference_steps={self.steps}, or calibrate on a scan with other --steps"
             )
 
+    def low_timestep(self, scheduler: Any) -> int | None:
+        """Return the timestep of the extra forward, None if the signal needs none."""
+        return timestep(LOW, self._times(scheduler)) if self.signal == "noise_norm_low" else None
+
+    def _times(self, scheduler: Any) -> list[int]:
+        schedule = score_scheduler(scheduler.config)
+        schedule.set_timesteps(self.steps)
+        return [int(time) for time in schedule.timesteps]
+
 
 def calibrated_threshold(url: str) -> NoiseNormThreshold:
-    """Read the threshold of noise_norm_first from a calibration file.
+    """Read a threshold from a calibration file: that of noise_norm_low, or of noise_norm_first.
 
     Does not check that the pipeline has the calibrated weights. Raises UserError if the file has no
     such threshold.
@@ -60,19 +72,20 @@ def calibrated_threshold(url: str) -> NoiseNormThreshold:
     from scanner.calibration.file import read_calibration
 
     calibration = read_calibration(url)
-    for threshold in calibration.thresholds:
-        if threshold.signal == SIGNAL:
+    thresholds = {one.signal: one.threshold for one in calibration.thresholds}
+    for signal in SIGNALS:
+        if signal in thresholds:
             binding = calibration.binding
             return NoiseNormThreshold(
-                threshold.threshold, binding["steps"], tuple(binding["latent_shape"]), url
+                thresholds[signal], binding["steps"], tuple(binding["latent_shape"]), url, signal
             )
     raise UserError(
-        f"{url}: has no threshold for {SIGNAL}, which mitigation needs; calibrate on a scan with "
-        "that signal (the standard profile has it)"
+        f"{url}: has no threshold for {' or '.join(SIGNALS)}, which mitigation needs; calibrate on "
+        "a scan with one of them (the standard profile has noise_norm_low)"
     )
 
 
-def first_noise_norm(
+def guided_noise_norm(
     rows: PromptRows, sample_RCHW: Tensor, timestep: Any, scheduler: Any
 ) -> Tensor:
     """Return ‖ε_c − ε_∅‖₂ per row (N,), from the U-Net's output for both halves of the batch.

@@ -150,7 +150,7 @@ def _problem(data: bytes) -> str:
 
 def decode_images(files: Sequence[bytes], height: int, width: int) -> Tensor:
     """Decode images to (N, 3, height, width) in [-1, 1], scaled to cover the size and cropped to
-    the centre. Raises UserError."""
+    the center. Raises UserError."""
     images = []
     for number, data in enumerate(files):
         try:

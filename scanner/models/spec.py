@@ -70,10 +70,11 @@ class ModelOptions:
 
     model: str = ""
     """A hub id, a local directory, a URL, a single .safetensors checkpoint (local or a URL), or
-    testbed (the small model in this package). CompVis/stable-diffusion-v1-4 by default; a scan with
-    --captions-from takes that run's model, its revision, --model-config and --lora."""
+    testbed (the small model in this package). Default: CompVis/stable-diffusion-v1-4; with memscan
+    scan --captions-from, the model of that run, including its revision, configuration and LoRA."""
     revision: str | None = None
-    """The model's revision on the hub; by default the newest one, which run.json then pins."""
+    """The model's revision on the hub; by default the newest one. A scan records it in run.json and
+    keeps it when resumed."""
     model_config: str | None = None
     """For a single-file checkpoint: a diffusers model of the same architecture (a directory, URL or
     hub id) to take configuration, tokenizer and prediction type from; by default the

@@ -1,7 +1,7 @@
-"""Shared parts of HTML pages: a self-contained shell, colours, and charts."""
+"""Shared parts of HTML pages: a self-contained shell, colors, and charts."""
 
 from scanner.pages.chart_style import Chart, finish, png
-from scanner.pages.colours import PAPER, THEMED, Colours
+from scanner.pages.colors import PAPER, THEMED, Colors
 from scanner.pages.shell import render
 
-__all__ = ["PAPER", "THEMED", "Chart", "Colours", "finish", "png", "render"]
+__all__ = ["PAPER", "THEMED", "Chart", "Colors", "finish", "png", "render"]

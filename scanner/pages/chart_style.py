@@ -8,7 +8,7 @@ import altair as alt
 import vl_convert
 from PIL import Image
 
-from scanner.pages.colours import PAPER, Colours
+from scanner.pages.colors import PAPER, Colors
 
 FONT = "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
 PIXELS_PER_UNIT = 2
@@ -25,14 +25,14 @@ class Chart:
     alt: str
 
 
-def finish(chart: alt.TopLevelMixin, colours: Colours, description: str) -> Chart:
-    """Apply the page's colours and font; ``description`` becomes the alternative text."""
+def finish(chart: alt.TopLevelMixin, colors: Colors, description: str) -> Chart:
+    """Apply the page's colors and font; ``description`` becomes the alternative text."""
     axis = {
-        "labelColor": colours.faint,
-        "titleColor": colours.faint,
-        "domainColor": colours.line,
-        "tickColor": colours.line,
-        "gridColor": colours.line,
+        "labelColor": colors.faint,
+        "titleColor": colors.faint,
+        "domainColor": colors.line,
+        "tickColor": colors.line,
+        "gridColor": colors.line,
         "titleFontWeight": "normal",
         "minExtent": 26,
     }
@@ -41,10 +41,10 @@ def finish(chart: alt.TopLevelMixin, colours: Colours, description: str) -> Char
         "font": FONT,
         "view": {"stroke": None},
         "axis": axis,
-        "legend": {"labelColor": colours.faint, "titleColor": colours.faint},
-        "title": {"color": colours.ink, "subtitleColor": colours.faint, "anchor": "start"},
-        "header": {"labelColor": colours.ink, "titleColor": colours.faint},
-        "text": {"color": colours.ink},
+        "legend": {"labelColor": colors.faint, "titleColor": colors.faint},
+        "title": {"color": colors.ink, "subtitleColor": colors.faint, "anchor": "start"},
+        "header": {"labelColor": colors.ink, "titleColor": colors.faint},
+        "text": {"color": colors.ink},
     }
     spec = {**chart.to_dict(), "description": description, "config": config}
     return Chart(spec, description)

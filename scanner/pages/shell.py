@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
 from scanner.pages.chart_style import VEGA_LITE
-from scanner.pages.colours import DARK, PAPER, variables
+from scanner.pages.colors import DARK, PAPER, variables
 
 HERE = Path(__file__).parent
 

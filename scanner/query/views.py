@@ -59,6 +59,7 @@ PREFERRED = (
 # Columns that the ranking always has; null in runs that have not computed them.
 RANK_COLUMNS = {
     "entropy_e": "NULL::FLOAT",
+    "noise_norm_low": "NULL::FLOAT",
     "noise_norm_first": "NULL::FLOAT",
     "triggers": 'NULL::STRUCT("start" INTEGER, "end" INTEGER, "text" VARCHAR, mass FLOAT)[]',
 }

@@ -5,27 +5,27 @@ from typing import Any
 
 import altair as alt
 
-from scanner.pages import Chart, Colours, finish
+from scanner.pages import Chart, Colors, finish
 from scanner.report.content import OTHERS, ReportContent
 
 WIDE = 620
 PANEL = (260, 110)
 
 
-def report_charts(content: ReportContent, colours: Colours) -> dict[str, Chart]:
+def report_charts(content: ReportContent, colors: Colors) -> dict[str, Chart]:
     """Draw every chart that the content has data for, by name."""
     charts = {
-        "distributions": distributions(content, colours),
-        "repetition": repetition(content, colours),
+        "distributions": distributions(content, colors),
+        "repetition": repetition(content, colors),
     }
     if content.agreement:
-        charts["agreement"] = agreement(content, colours)
+        charts["agreement"] = agreement(content, colors)
     if content.evaluation:
-        charts["reliability"] = reliability(content.evaluation["reliability"], colours)
+        charts["reliability"] = reliability(content.evaluation["reliability"], colors)
     return charts
 
 
-def distributions(content: ReportContent, colours: Colours) -> Chart:
+def distributions(content: ReportContent, colors: Colors) -> Chart:
     """Draw a histogram per signal, with captions known to be memorized separate from the others."""
     signals = list(dict.fromkeys(row["signal"] for row in content.bins))
     kinds = sorted({row["kind"] for row in content.bins}, key=lambda kind: kind != OTHERS)
@@ -42,10 +42,10 @@ def distributions(content: ReportContent, colours: Colours) -> Chart:
         {**row, "share": row["captions"] / totals[row["signal"], row["kind"]]}
         for row in content.bins
     ]
-    colour = alt.Color(
+    color = alt.Color(
         "kind:N",
         title=None,
-        scale=alt.Scale(domain=kinds, range=[colours.others, colours.here][: len(kinds)]),
+        scale=alt.Scale(domain=kinds, range=[colors.others, colors.here][: len(kinds)]),
         legend=alt.Legend(orient="top") if len(kinds) > 1 else None,
     )
     panels = [
@@ -56,7 +56,7 @@ def distributions(content: ReportContent, colours: Colours) -> Chart:
             x2="to:Q",
             y=alt.Y("share:Q", title=None, stack=None, axis=alt.Axis(format="%", tickCount=3)),
             y2=alt.datum(0),
-            color=colour,
+            color=color,
             tooltip=["kind:N", "from:Q", "to:Q", "captions:Q"],
         )
         .properties(width=PANEL[0], height=PANEL[1], title=signal)
@@ -64,13 +64,13 @@ def distributions(content: ReportContent, colours: Colours) -> Chart:
     ]
     return finish(
         alt.concat(*panels, columns=2, spacing=20),
-        colours,
+        colors,
         f"Histograms of {', '.join(signals)} over the ranked captions, as shares of the "
         f"{' and of the '.join(kinds)}.",
     )
 
 
-def repetition(content: ReportContent, colours: Colours) -> Chart:
+def repetition(content: ReportContent, colors: Colors) -> Chart:
     """Draw the decision signal against the number of samples per caption."""
     rows = [
         {
@@ -89,10 +89,10 @@ def repetition(content: ReportContent, colours: Colours) -> Chart:
     )
     tips = ["samples:N", "captions:Q", "median:Q", "p90:Q", alt.Tooltip("flagged:Q", format=".1%")]
     chart = alt.layer(
-        base.mark_rule(color=colours.others, strokeWidth=6).encode(
+        base.mark_rule(color=colors.others, strokeWidth=6).encode(
             y=alt.Y("median:Q", title=f"{content.signal} (memorized is higher)"), y2="p90:Q"
         ),
-        base.mark_point(filled=True, size=90, color=colours.here, opacity=1).encode(
+        base.mark_point(filled=True, size=90, color=colors.here, opacity=1).encode(
             y="median:Q", tooltip=tips
         ),
     ).properties(width=WIDE, height=220)
@@ -100,10 +100,10 @@ def repetition(content: ReportContent, colours: Colours) -> Chart:
         f"{row['samples']} samples: median {row['median']:.3g}, {row['flagged']:.0%} flagged"
         for row in rows
     )
-    return finish(chart, colours, f"{content.signal} by number of samples per caption. {values}.")
+    return finish(chart, colors, f"{content.signal} by number of samples per caption. {values}.")
 
 
-def agreement(content: ReportContent, colours: Colours) -> Chart:
+def agreement(content: ReportContent, colors: Colors) -> Chart:
     """Draw the rank correlation of each pair of signals."""
     both = [
         {
@@ -121,9 +121,9 @@ def agreement(content: ReportContent, colours: Colours) -> Chart:
     )
     chart = alt.layer(
         base.mark_rect().encode(
-            # One colour per sign: a scale cannot interpolate between CSS variables.
+            # One color per sign: a scale cannot interpolate between CSS variables.
             color=alt.condition(
-                alt.datum.correlation > 0, alt.value(colours.high), alt.value(colours.low)
+                alt.datum.correlation > 0, alt.value(colors.high), alt.value(colors.low)
             ),
             opacity=alt.Opacity(
                 "size:Q", scale=alt.Scale(domain=[0, 1], range=[0, 0.8]), legend=None
@@ -136,23 +136,23 @@ def agreement(content: ReportContent, colours: Colours) -> Chart:
         for row in content.agreement
         if row["rank_correlation"] is not None
     )
-    return finish(chart, colours, f"Spearman's rank correlation of the signals: {values}.")
+    return finish(chart, colors, f"Spearman's rank correlation of the signals: {values}.")
 
 
-def reliability(bins: Sequence[dict[str, Any]], colours: Colours) -> Chart:
-    """Draw predicted probability against the share of labelled captions that are memorized."""
+def reliability(bins: Sequence[dict[str, Any]], colors: Colors) -> Chart:
+    """Draw predicted probability against the share of labeled captions that are memorized."""
     rows = [row for row in bins if row["captions"]]
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("predicted:Q", title="predicted", scale=alt.Scale(domain=[0, 1])),
         y=alt.Y("observed:Q", title="observed", scale=alt.Scale(domain=[0, 1])),
     )
     diagonal = alt.Chart(alt.Data(values=[{"p": 0}, {"p": 1}])).mark_line(
-        color=colours.others, strokeDash=[4, 4]
+        color=colors.others, strokeDash=[4, 4]
     )
     chart = alt.layer(
         diagonal.encode(x="p:Q", y="p:Q"),
-        base.mark_line(color=colours.here),
-        base.mark_point(filled=True, color=colours.here, opacity=1).encode(
+        base.mark_line(color=colors.here),
+        base.mark_point(filled=True, color=colors.here, opacity=1).encode(
             size=alt.Size("captions:Q", legend=None),
             tooltip=["predicted:Q", "observed:Q", "captions:Q"],
         ),
@@ -160,6 +160,4 @@ def reliability(bins: Sequence[dict[str, Any]], colours: Colours) -> Chart:
     values = "; ".join(
         f"{row['predicted']:.0%} predicted, {row['observed']:.0%} observed" for row in rows
     )
-    return finish(
-        chart, colours, f"Reliability of the probabilities on labelled captions: {values}."
-    )
+    return finish(chart, colors, f"Reliability of the probabilities on labeled captions: {values}.")

@@ -23,7 +23,11 @@ def render_report(
         {**row, "spans": spans, "thumbnails": thumbnails.get(row["caption_id"])}
         for row, spans in zip(content.rows, shade_captions(content.rows, tokenizer), strict=True)
     ]
-    extra = [name for name in ("noise_norm_first", "entropy_e") if name != content.signal]
+    extra = [
+        name
+        for name in ("noise_norm_low", "noise_norm_first", "entropy_e")
+        if name != content.signal and any(row.get(name) is not None for row in rows)
+    ]
     return render(
         FOLDER / "page.html.j2",
         [FOLDER / "table.js"],

@@ -72,10 +72,14 @@ class Run:
         for part in ("inputs", "fingerprint"):
             if existing.get(part) != given[part]:
                 changed = _differences(part, existing, given)
-                hint = "; to add input files to it, --extend" if "captions (" in changed else ""
+                hint = "repeat the settings of its run.json"
+                if "captions (" in changed:
+                    hint += "; to add input files to it, --extend"
+                if existing.get("options") == given.get("options") and "signals (" in changed:
+                    hint = "use the version of memscan that began it: its profile had other signals"
                 raise UserError(
                     f"{self.store.url} holds a run with another configuration; differences: "
-                    f"{changed}. Choose another --out, or repeat the settings of its run.json{hint}"
+                    f"{changed}. Choose another --out, or {hint}"
                 )
 
     def abandon(self) -> None:

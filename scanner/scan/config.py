@@ -25,8 +25,8 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     caption per line (.gz and .zst too), WebDataset tar, img2dataset output, Delta tables; local
     paths or URLs such as s3://bucket/path."""
     captions_from: str | None = None
-    """Instead of --captions, an earlier run: scan its captions that match --where again (a cascade:
-    triage everything, then run a costlier profile on what it flags)."""
+    """An earlier run, instead of --captions: rescan those of its captions that match --where (a
+    cascade: triage everything, then run a costlier profile on what it flags)."""
     where: str = "true"
     """With --captions-from, a SQL predicate on that run's view ranked, such as bos_mass < 0.5."""
     out: Annotated[str, _BUT_DRY] = ""
@@ -57,8 +57,8 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     """Which signals to compute. Sets the cost per caption in U-Net forwards: triage takes part of
     one, standard one, thorough two for each of four seeds, trajectory a hundred."""
     signals: tuple[str, ...] | None = None
-    """Signals to compute instead of a profile's, using as few and as cheap forwards as they
-    need."""
+    """Signals to compute instead of a profile's, for example bos_mass noise_norm_first. Runs only
+    the forwards that they need."""
     seeds: int | None = None
     """Number of initial noises to average over; the profile's by default (thorough: 4, others: 1).
     """
@@ -78,8 +78,8 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     """Exit with status 3 if more than this share of the rows was rejected."""
     accept_rejects: bool = False
     """Exit with status 0 despite rejected rows and captions and unreadable files, if rerunning the
-    command cannot change them; they are still reported. Quarantined slices, which a rerun scores
-    again, exit with status 3 even so."""
+    command cannot change them; they are still reported. If slices are quarantined, the exit status
+    is still 3; rerun to score them."""
     dry_run: bool = False
     """Show what the scan would do and how long it would take. Leaves nothing behind; tests the
     store by writing a file and deleting it."""
@@ -89,8 +89,8 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     json: bool = False
     """Print the result as JSON."""
     config: Path | None = None
-    """A TOML file with the same names (caption_column or caption-column); command-line options take
-    precedence."""
+    """TOML file that sets these options by name (caption_column or caption-column); command-line
+    options take precedence."""
 
     @property
     def scoring_spec(self) -> ScoringSpec:

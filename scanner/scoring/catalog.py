@@ -15,29 +15,18 @@ from torch import Tensor
 
 from scanner.errors import UserError
 from scanner.run.schema import column
-from scanner.scoring.observation import Observation, OnNoise, Signal, required
+from scanner.scoring.attention_signals import ATTENTION, FLOATS, where
+from scanner.scoring.observation import Observation, Signal, required
 from scanner.scoring.schedule import FIRST, LOW, Needs, NoiseLevel
-from scanner.signals.attention import (
-    bos_mass,
-    entropy_d,
-    prompt_mass,
-    summary_mass,
-)
+from scanner.signals.attention import entropy_d
 from scanner.signals.noise import anisotropy, bright_ending, noise_norm_mean
 
-FLOATS = pa.list_(pa.float32())
 VERSION = 1
-TOKEN_MASS = "token_mass"
 
 _REN = "Ren et al. 2024 (ECCV)"
 _WEN = "Wen et al. 2024 (ICLR)"
 _ASTHANA = "Asthana et al. 2026 (ICLR)"
 _REQUESTED = re.compile(r"(?P<name>[a-z_]+?)[@_](?P<level>low|[0-9]{1,9})")
-
-
-def attention_needs(level: NoiseLevel) -> Needs:
-    """Return the needs of a signal of the early layers' attention."""
-    return Needs(attention=frozenset({level}))
 
 
 def find_signal(name: str) -> Signal:
@@ -57,57 +46,13 @@ def find_signal(name: str) -> Signal:
     )
 
 
-def _where(level: NoiseLevel) -> str:
-    if level == FIRST:
-        return "at step 0"
-    if level == LOW:
-        return "on pure noise at the low-noise step"
-    return f"on pure noise at timestep {level}"
-
-
-def _named(name: str, level: NoiseLevel) -> str:
-    return name if level == FIRST else f"{name}_{level}"
-
-
-def _attention(
-    name: str,
-    kind: pa.DataType,
-    description: str,
-    unit: str,
-    source: str,
-    compute: Callable[[OnNoise, Tensor], Tensor],
-    memorized: int,
-    has_seeds: bool = False,
-    by_token: bool = False,
-) -> Callable[[NoiseLevel], Signal]:
-    """Return what makes an attention signal for a noise level. ``description``: with {at};
-    ``compute``: from the forward and the token counts; the published direction, ``memorized``, is
-    for the first step."""
-
-    def at(level: NoiseLevel) -> Signal:
-        named, described = _named(name, level), description.format(at=_where(level))
-        if memorized and level != FIRST:
-            described += "; its direction was published for step 0"
-        return Signal(
-            column(named, kind, described, unit, source),
-            attention_needs(level),
-            lambda observation: compute(observation.at(level), observation.n_B),
-            memorized=memorized,
-            seeds_column=f"{named}_seeds" if has_seeds else None,
-            by_token=by_token,
-            level=level,
-        )
-
-    return at
-
-
 def _noise_norm(level: NoiseLevel) -> Signal:
     name = "noise_norm_first" if level == FIRST else f"noise_norm_{level}"
     return Signal(
         column(
             name,
             pa.float32(),
-            f"L2 norm of the text-conditional noise {_where(level)} over the whole latent",
+            f"L2 norm of the text-conditional noise {where(level)} over the whole latent",
             "latent units",
             f"{_WEN}, one step" if level == FIRST else "scanner/signals/findings",
         ),
@@ -120,13 +65,12 @@ def _noise_norm(level: NoiseLevel) -> Signal:
 
 
 def _cosine(level: NoiseLevel) -> Signal:
-    where = "at the low-noise step, on pure noise" if level == LOW else _where(level)
     return Signal(
         column(
             "cosine_low_noise" if level == LOW else f"cosine_{level}",
             pa.float32(),
-            f"cosine of the text-conditional and the unconditional score {where}, mean over the "
-            "pixels",
+            f"cosine of the text-conditional and the unconditional score {where(level)}, mean over "
+            "the pixels",
             source=_ASTHANA,
         ),
         Needs(noise=frozenset({level})),
@@ -136,85 +80,8 @@ def _cosine(level: NoiseLevel) -> Signal:
     )
 
 
-_ATTENTION = {
-    "entropy_e": _attention(
-        "entropy_e",
-        pa.float32(),
-        "entropy of the mean cross-attention {at} in layer 3",
-        "nats",
-        f"{_REN}, metric E",
-        lambda forward, n_B: forward.entropies[forward.entropy_layer],
-        memorized=1,
-        has_seeds=True,
-    ),
-    "entropy_layers": _attention(
-        "entropy_layers",
-        FLOATS,
-        "entropy of the mean cross-attention {at}, each layer in run order",
-        "nats",
-        _REN,
-        lambda forward, n_B: forward.entropies.T,
-        memorized=1,
-    ),
-    "bos_mass": _attention(
-        "bos_mass",
-        pa.float32(),
-        "attention on the beginning token {at}, early layers",
-        "share",
-        f"{_REN}, finding 1",
-        lambda forward, n_B: bos_mass(forward.early),
-        memorized=-1,
-    ),
-    "prompt_mass": _attention(
-        "prompt_mass",
-        pa.float32(),
-        "attention on the caption's words {at}, early layers",
-        "share",
-        f"{_REN}, finding 1",
-        lambda forward, n_B: prompt_mass(forward.early, n_B),
-        memorized=1,
-    ),
-    "summary_mass": _attention(
-        "summary_mass",
-        pa.float32(),
-        "attention on the end token and the padding {at}, early layers; higher by the publication, "
-        "lower for what the testbed model has memorized",
-        "share",
-        f"{_REN}, finding 2",
-        lambda forward, n_B: summary_mass(forward.early, n_B),
-        memorized=1,
-    ),
-    "bos_mass_layers": _attention(
-        "bos_mass_layers",
-        FLOATS,
-        "attention on the beginning token {at}, each layer in run order",
-        "share",
-        _REN,
-        lambda forward, n_B: bos_mass(forward.attention_NBL).T,
-        memorized=-1,
-    ),
-    "summary_mass_layers": _attention(
-        "summary_mass_layers",
-        FLOATS,
-        "attention on the end token and the padding {at}, each layer in run order",
-        "share",
-        _REN,
-        lambda forward, n_B: summary_mass(forward.attention_NBL, n_B).T,
-        memorized=1,
-    ),
-    TOKEN_MASS: _attention(
-        TOKEN_MASS,
-        FLOATS,
-        "attention on each token {at}, early layers, from the beginning token to the end",
-        "share",
-        "",
-        lambda forward, n_B: forward.early,
-        memorized=0,
-        by_token=True,
-    ),
-}
 AT_ANY_LEVEL: dict[str, Callable[[NoiseLevel], Signal]] = {
-    **_ATTENTION,
+    **ATTENTION,
     "noise_norm": _noise_norm,
     "cosine": _cosine,
 }
@@ -230,7 +97,7 @@ def _anisotropy(observation: Observation) -> Tensor:
 
 
 _ALL = (
-    *(make(FIRST) for make in _ATTENTION.values()),
+    *(make(FIRST) for make in ATTENTION.values()),
     _noise_norm(FIRST),
     _noise_norm(LOW),
     _cosine(LOW),

@@ -108,3 +108,10 @@ class Signal:
             return self.field
         direction = {"memorized": "higher" if self.memorized > 0 else "lower"}
         return self.field.with_metadata({**(self.field.metadata or {}), **direction})
+
+    def field_at(self, timesteps: Mapping[NoiseLevel, int]) -> pa.Field:
+        """Return the documented field, with the timestep of its noise level in the metadata."""
+        if self.level is None:
+            return self.documented_field
+        metadata = self.documented_field.metadata or {}
+        return self.field.with_metadata({**metadata, "timestep": str(timesteps[self.level])})

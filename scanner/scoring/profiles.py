@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from scanner.scoring.catalog import SIGNALS, attention_needs
+from scanner.scoring.attention_signals import attention_needs
+from scanner.scoring.catalog import SIGNALS
 from scanner.scoring.schedule import FIRST
 
 _TRIAGE = tuple(one.name for one in SIGNALS.values() if one.needs == attention_needs(FIRST))
-_STANDARD = (*_TRIAGE, "noise_norm_first")
-_THOROUGH = (*_STANDARD, "noise_norm_low", "cosine_low_noise", "anisotropy")
-_LATE = ("noise_norm_low", *(f"{name}@low" for name in _TRIAGE))
+_STANDARD = (*_TRIAGE, "noise_norm_low")
+_THOROUGH = (*_STANDARD, "noise_norm_first", "cosine_low_noise", "anisotropy")
+_LATE = (*(f"{name}@low" for name in _TRIAGE), "noise_norm_low")
 
 
 @dataclass(frozen=True)

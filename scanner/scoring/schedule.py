@@ -1,8 +1,10 @@
 """Choose the cheapest forwards for a set of signals."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+from scanner.errors import UserError
 
 NoiseLevel = Literal["first", "low"] | int
 """The noise level of a forward on pure noise: ``first``, the schedule's noisiest step; ``low``, its
@@ -110,10 +112,8 @@ def timestep(level: NoiseLevel, times: Sequence[int]) -> int:
     return int(level)
 
 
-def unknown_timesteps(needs: Needs, count: int) -> Iterable[int]:
-    """Return the timesteps that a model with ``count`` of them does not have."""
-    return [
-        level
-        for level in needs.attention | needs.noise
-        if isinstance(level, int) and not 0 <= level < count
-    ]
+def check_timesteps(needs: Needs, count: int) -> None:
+    """Raise UserError if the needs name a timestep that a model with ``count`` of them lacks."""
+    for level in needs.attention | needs.noise:
+        if isinstance(level, int) and not 0 <= level < count:
+            raise UserError(f"signals at timestep {level}: this model has 0 to {count - 1}")

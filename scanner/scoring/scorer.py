@@ -17,8 +17,9 @@ from scanner.errors import UserError
 from scanner.memory import is_out_of_memory
 from scanner.models import DiffusionModel, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
+from scanner.scoring.attention_signals import TOKEN_MASS
 from scanner.scoring.batch_size import BatchSize
-from scanner.scoring.catalog import TOKEN_MASS, VERSION, find_signal
+from scanner.scoring.catalog import VERSION, find_signal
 from scanner.scoring.columns import column_of, not_finite
 from scanner.scoring.forwards import Forwards
 from scanner.scoring.observation import Signal
@@ -26,7 +27,7 @@ from scanner.scoring.observing import observe
 from scanner.scoring.packing import PackedBatch, pack
 from scanner.scoring.precision import fix_precision
 from scanner.scoring.profiles import PROFILES
-from scanner.scoring.schedule import Needs, Schedule, unknown_timesteps
+from scanner.scoring.schedule import Needs, Schedule, check_timesteps
 from scanner.scoring.spec import ScoringSpec
 from scanner.scoring.text import CONTROL_FIELDS, text_columns
 from scanner.scoring.triggers import TRIGGER_FIELD, trigger_column
@@ -83,9 +84,7 @@ class Scorer:
         by_name = {one.name: one for one in map(find_signal, signals or chosen.signals)}
         self.signals = list(by_name.values())
         needs = reduce(Needs.__or__, (signal.needs for signal in self.signals))
-        count = model.scheduler.config.num_train_timesteps
-        for unknown in unknown_timesteps(needs, count):
-            raise UserError(f"signals at timestep {unknown}: this model has 0 to {count - 1}")
+        check_timesteps(needs, model.scheduler.config.num_train_timesteps)
         self.seeds = seeds or chosen.seeds
         self.steps = steps
         self.batch = BatchSize(batch_size)
@@ -130,7 +129,7 @@ class Scorer:
         """The columns of the table, each with its description, unit and source."""
         fields = [CAPTION_ID]
         for signal in self.signals:
-            fields.append(self._documented(signal))
+            fields.append(signal.field_at(self.schedule.timesteps))
             if signal.seeds_column:
                 fields.append(_seeds_field(signal))
         if self._token_mass:
@@ -144,14 +143,6 @@ class Scorer:
     def batch_size(self) -> int:
         """Captions in the next forward."""
         return self.batch.size
-
-    def _documented(self, signal: Signal) -> pa.Field:
-        """Return the signal's field, with the timestep that it was measured at in its metadata."""
-        field = signal.documented_field
-        if signal.level is None:
-            return field
-        timestep = str(self.schedule.timesteps[signal.level])
-        return field.with_metadata({**(field.metadata or {}), "timestep": timestep})
 
     @property
     def _token_mass(self) -> str | None:

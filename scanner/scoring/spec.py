@@ -33,8 +33,9 @@ class DenoisingOptions:
     """Command-line options of the denoising; a field's docstring is its help text."""
 
     steps: int = ScoringSpec.steps
-    """Steps of the DDIM schedule. Most signals are measured at its first step, cosine_low_noise at
-    the third from last, those of a trajectory at all of them."""
+    """Steps of the DDIM schedule. Most signals use its first step, those at low noise (such as
+    cosine_low_noise and noise_norm_low) the third from last, anisotropy both, and the trajectory
+    signals (entropy_d, noise_norm_mean, bright_ending) run all steps."""
     guidance: float = ScoringSpec.guidance
     """Guidance scale of a trajectory."""
     height: int | None = None

@@ -38,7 +38,7 @@ def summary_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
 
 
 def summary_entropy(abar_BL: Tensor, n_B: Tensor) -> Tensor:
-    """Return −Σ ā ln ā over the summary positions n−1 … L−1, without renormalising: (B,)."""
+    """Return −Σ ā ln ā over the summary positions n−1 … L−1, without renormalizing: (B,)."""
     return (torch.special.entr(abar_BL.float()) * _is_summary(abar_BL, n_B)).sum(-1)
 
 

@@ -38,10 +38,10 @@ CREATE MACRO minhash_band(word, band) AS hash(
 -- Linked are captions whose sets of words have a Jaccard index of at least 0.5. In a bucket each
 -- caption meets the first and the 8 before it at most, in the order of the alphabet in one band and
 -- in a random order in the next, so that the work stays linear when a bucket holds everything. A cluster grows from
--- the caption with most links along links, but only to captions whose index with that centre
+-- the caption with most links along links, but only to captions whose index with that center
 -- itself is at least 0.3: a chain of captions, each like the next, is cut, and no cluster can
 -- swallow a data set. In each round, captions join the clusters next to them; where there are
--- none, a caption whose unplaced neighbours all have fewer links becomes a centre.
+-- none, a caption whose unplaced neighbors all have fewer links becomes a center.
 CREATE MACRO near_duplicates(captions) AS TABLE
 WITH RECURSIVE given AS (
     SELECT unnest(captions, max_depth := 2)
@@ -98,15 +98,15 @@ ordered AS MATERIALIZED (
            row_number() OVER (ORDER BY coalesce(links, 0) DESC, hash(node), node) AS place
     FROM texts LEFT JOIN (SELECT a AS node, count(*) AS links FROM both_ways GROUP BY a) USING (node)
 ),
-neighbours AS MATERIALIZED (
+neighbors AS MATERIALIZED (
     SELECT first.place AS a, second.place AS b
     FROM both_ways
     JOIN ordered AS first ON first.node = a
     JOIN ordered AS second ON second.node = b
 ),
-placed(place, centre) USING KEY (place) AS (
+placed(place, center) USING KEY (place) AS (
     SELECT place, place FROM ordered
-    WHERE place NOT IN (SELECT b FROM neighbours WHERE a < b)
+    WHERE place NOT IN (SELECT b FROM neighbors WHERE a < b)
     UNION
     (
         WITH unplaced AS (
@@ -114,24 +114,24 @@ placed(place, centre) USING KEY (place) AS (
             WHERE place NOT IN (SELECT place FROM recurring.placed)
         ),
         joining AS (
-            SELECT unplaced.place, min(placed.centre) AS centre
+            SELECT unplaced.place, min(placed.center) AS center
             FROM placed
-            JOIN neighbours ON a = placed.place
+            JOIN neighbors ON a = placed.place
             JOIN unplaced ON unplaced.place = b
-            JOIN ordered AS centres ON centres.place = placed.centre
-            WHERE word_jaccard_reaches(centres.word_set, unplaced.word_set, 0.3)
+            JOIN ordered AS centers ON centers.place = placed.center
+            WHERE word_jaccard_reaches(centers.word_set, unplaced.word_set, 0.3)
             GROUP BY unplaced.place
         ),
         preceded AS (
-            SELECT b FROM neighbours JOIN unplaced ON unplaced.place = a WHERE a < b
+            SELECT b FROM neighbors JOIN unplaced ON unplaced.place = a WHERE a < b
         )
-        SELECT place, coalesce(joining.centre, place)
+        SELECT place, coalesce(joining.center, place)
         FROM unplaced LEFT JOIN joining USING (place)
-        WHERE joining.centre IS NOT NULL OR place NOT IN (FROM preceded)
+        WHERE joining.center IS NOT NULL OR place NOT IN (FROM preceded)
     )
 )
-SELECT sets.id, centres.id AS cluster
+SELECT sets.id, centers.id AS cluster
 FROM sets
 JOIN ordered USING (set_hash)
 JOIN placed USING (place)
-JOIN ordered AS centres ON centres.place = placed.centre;
+JOIN ordered AS centers ON centers.place = placed.center;

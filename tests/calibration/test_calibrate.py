@@ -23,7 +23,8 @@ from scanner.calibration.features import (
 )
 from scanner.errors import UserError
 from scanner.query import open_run
-from scanner.scoring.catalog import AT_ANY_LEVEL, SIGNALS, attention_needs
+from scanner.scoring.attention_signals import attention_needs
+from scanner.scoring.catalog import AT_ANY_LEVEL, SIGNALS
 from scanner.scoring.schedule import FIRST, LOW
 from tests.calibration.runs import FINGERPRINT, SCORES, synthetic_labels, synthetic_run
 

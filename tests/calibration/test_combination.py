@@ -47,7 +47,7 @@ def test_random_labels_give_chance_when_cross_fitted() -> None:
 
 @pytest.mark.slow
 def test_near_duplicates_do_not_leak_between_folds() -> None:
-    """Thirty clusters of ten captions with equal values: a caption's neighbours reveal its label,
+    """Thirty clusters of ten captions with equal values: a caption's neighbors reveal its label,
     other clusters do not."""
     clusters = np.repeat(np.arange(30), 10)
     known = clusters % 2 == 0
@@ -61,7 +61,7 @@ def test_near_duplicates_do_not_leak_between_folds() -> None:
 
 @pytest.mark.slow
 def test_a_caption_does_not_influence_the_scores_of_its_fold() -> None:
-    """Nor does its standardisation: an outlier changes the scores in other folds, and none in its
+    """Nor does its standardization: an outlier changes the scores in other folds, and none in its
     own."""
     before = cross_fit(VALUES, KNOWN, SINGLETONS)
     changed = VALUES.copy()

@@ -17,17 +17,17 @@ TARGETS = (0.1, 0.3)
 def test_the_target_fdr_is_attained_with_an_exchangeable_null() -> None:
     """Benjamini–Hochberg attains q · m₀ / m: of these candidates half, or three quarters, are not
     memorized. Mean over ten simulated data sets."""
-    realised = []
+    realized = []
     for seed in range(10):
         scores = np.random.default_rng(seed).normal(size=1000) + 3 * KNOWN
         checks = check_fdr(scores, KNOWN, REFERENCE, TARGETS)
-        realised.append([(check.exchangeable.fdr, check.all.fdr) for check in checks])
+        realized.append([(check.exchangeable.fdr, check.all.fdr) for check in checks])
     expected = np.outer(TARGETS, [0.5, 0.75])
-    np.testing.assert_allclose(np.mean(realised, axis=0), expected, atol=0.02)
+    np.testing.assert_allclose(np.mean(realized, axis=0), expected, atol=0.02)
 
 
 def test_a_null_that_is_not_exchangeable_is_detected() -> None:
-    """If training raises the scores of captions that it does not memorize, the realised FDR exceeds
+    """If training raises the scores of captions that it does not memorize, the realized FDR exceeds
     the target; if it lowers them, the selection is shorter and its FDR lower."""
     base = np.random.default_rng(0).normal(size=1000) + 3 * KNOWN
     trained = ~REFERENCE & ~KNOWN

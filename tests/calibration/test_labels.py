@@ -107,8 +107,8 @@ def test_a_caption_with_contradictory_labels_is_excluded(tables: RunTables) -> N
     ("names", "memorized", "message"),
     [
         (["x", "y"], [True, False], "2 labels by caption: none matches a caption that this run"),
-        (["Worda 0000", "x"], [True, False], r"usable captions \(1\) are labelled memorized"),
-        (["Worda 0000", "x"], [False, True], r"usable captions \(1\) are labelled not memorized"),
+        (["Worda 0000", "x"], [True, False], r"usable captions \(1\) are labeled memorized"),
+        (["Worda 0000", "x"], [False, True], r"usable captions \(1\) are labeled not memorized"),
         (
             ["Worda 0000"] * 2,
             [True, False],

@@ -50,10 +50,10 @@ def test_the_bulk_null_is_normal_fitted_to_the_middle_half() -> None:
     random = np.random.default_rng(0)
     scores = np.concatenate([random.normal(10, 2, 20000), np.full(100, 30.0)])
     null = Bulk(scores)
-    assert null.centre == pytest.approx(10, abs=0.1)
+    assert null.center == pytest.approx(10, abs=0.1)
     assert null.spread == pytest.approx(2, rel=0.03)
     p = null.p[null.levels(np.array([10.0, 14.0, 16.0]))]
-    expected = norm.sf((np.array([10, 14, 16]) - null.centre) / null.spread)
+    expected = norm.sf((np.array([10, 14, 16]) - null.center) / null.spread)
     assert np.all(p >= expected)  # a level has the p of its lowest score
     np.testing.assert_allclose(p, expected, rtol=0.02)
     found = benjamini_hochberg(null, count_levels(null, scores), 0.05)

@@ -35,7 +35,7 @@ ROWS = [
 ]
 
 
-def normalisation() -> Callable[[str], str]:
+def normalization() -> Callable[[str], str]:
     return lambda caption: caption.lower().strip()
 
 
@@ -43,7 +43,7 @@ def make_run(
     out: Path | str,
     score: Callable[[str], float | None],
     record: dict[str, Any] | None = None,
-    make_canonical: Callable[[], Callable[[str], str]] = normalisation,
+    make_canonical: Callable[[], Callable[[str], str]] = normalization,
     **options,
 ) -> str:
     """``score`` of a canonical caption becomes its noise_norm_first, and None rejects it;

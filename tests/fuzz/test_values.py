@@ -28,7 +28,7 @@ def _texts(values: pa.Array) -> list[str | None]:
     return found.to_pylist()
 
 
-def test_text_does_not_depend_on_neighbours(explore: Explore) -> None:
+def test_text_does_not_depend_on_neighbors(explore: Explore) -> None:
     def check(values: pa.Array) -> None:
         texts = _texts(values)
         alone = [_texts(values.slice(row, 1)) for row in range(len(values))]

@@ -65,7 +65,7 @@ def test_the_text_output_has_the_same_figures(memscan: Memscan, run: str, tmp_pa
     done = memscan("calibrate", run, "--labels", labels, "--prevalence", "0.001")
     assert done.returncode == 0, done.stderr
     for part in (
-        "300 labelled captions, 60 of them memorized",
+        "300 labeled captions, 60 of them memorized",
         "attention_only",
         "AUC gained by the combination over",
         "if 0.10% of the captions are memorized (as given)",

@@ -34,11 +34,11 @@ def charts_of(shown: list[Any]) -> list[dict[str, Any]]:
 def test_score_and_explain_shows_what_tells_memorized_captions() -> None:
     (notebook,) = [path for path in NOTEBOOKS if path.stem == "score_and_explain"]
     columns, first, *rest = run_notebook(notebook)
-    assert "noise_norm_first" in columns
+    assert "noise_norm_low" in columns
     assert len(first) == 3
     points, effects = (chart["data"]["values"] for chart in charts_of(rest))
     norms = {
-        kind: [row["noise_norm_first"] for row in points if row["memorized"] is kind]
+        kind: [row["noise_norm_low"] for row in points if row["memorized"] is kind]
         for kind in (True, False)
     }
     assert min(norms[True]) > max(norms[False])

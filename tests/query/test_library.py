@@ -62,7 +62,7 @@ def test_log_odds_are_those_of_the_paper(tables: RunTables) -> None:
     assert row["z"] == pytest.approx(odds / sqrt(1 / (2 + own) + 1 / (1 + own)))
 
 
-def test_neighbouring_triggers_are_one_phrase(tables: RunTables) -> None:
+def test_neighboring_triggers_are_one_phrase(tables: RunTables) -> None:
     assert named_rows(tables, "trigger_spans", rate="0.4") == [
         {
             "phrase": "shaw floors",
@@ -83,7 +83,7 @@ def test_templates_show_the_shared_and_the_varying_words(tables: RunTables) -> N
     assert row["varies"] == ["blue", "red"]
 
 
-def test_neighbours_of_an_id_and_of_a_text(tables: RunTables) -> None:
+def test_neighbors_of_an_id_and_of_a_text(tables: RunTables) -> None:
     rows = named_rows(tables, "neighbours", caption="a")
     assert [(row["caption_id"], row["jaccard"]) for row in rows] == [
         ("a", 1.0), ("b", pytest.approx(4 / 6)),

@@ -253,11 +253,11 @@ def test_triggers_are_marked_and_charts_have_a_description(shown: Page) -> None:
         assert len(charts.nth(number).get_attribute("aria-label") or "") > 40
 
 
-def test_dark_mode_and_print_have_their_own_colours(browser: Browser, file: Path) -> None:
-    colour = "getComputedStyle(document.body).backgroundColor"
+def test_dark_mode_and_print_have_their_own_colors(browser: Browser, file: Path) -> None:
+    color = "getComputedStyle(document.body).backgroundColor"
     with opened(browser, file, "dark") as page:
-        assert page.evaluate(colour) == "rgb(21, 23, 26)"
+        assert page.evaluate(color) == "rgb(21, 23, 26)"
         page.emulate_media(media="print")
-        assert page.evaluate(colour) == "rgb(255, 255, 255)"
+        assert page.evaluate(color) == "rgb(255, 255, 255)"
         assert not page.locator("#search, #further, nav").first.is_visible()
         assert page.locator("#count").is_visible()

@@ -29,7 +29,7 @@ def _ray() -> Iterator[None]:
 
 
 def _killing(deaths: str, times: int) -> Callable[[str], str]:
-    """Return a normalisation that kills its process at a caption, at most ``times``."""
+    """Return a normalization that kills its process at a caption, at most ``times``."""
 
     def canonical(text: str) -> str:
         if text == FATAL and len(list(Path(deaths).iterdir())) < times:

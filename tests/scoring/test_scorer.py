@@ -9,7 +9,8 @@ import torch
 from scanner.errors import UserError
 from scanner.models import load_model
 from scanner.scoring import ScoreError, Scorer
-from scanner.scoring.catalog import SIGNALS, attention_needs
+from scanner.scoring.attention_signals import attention_needs
+from scanner.scoring.catalog import SIGNALS
 from scanner.scoring.schedule import FIRST
 from scanner.signals.attention import attention_entropy
 from tests.random_pipelines import KINDS
@@ -66,10 +67,11 @@ def test_scores_match_the_equations_on_the_stock_unet(
     """Recompute from the stock U-Net: explicit maps from hooks, and two separate branches."""
     model, caption = scorer.model, CAPTIONS[1]
     latent_shape = (4, side, side)
-    if level:
-        names = [f"{name}{level}" for name in ("noise_norm", *ATTENTION)]
-        pixels = side * model.pixels_per_latent
-        scorer = Scorer(model, signals=names, seeds=2, height=pixels, width=pixels)
+    names = [
+        f"{name}{level}" for name in ("noise_norm" if level else "noise_norm_first", *ATTENTION)
+    ]
+    pixels = side * model.pixels_per_latent
+    scorer = Scorer(model, signals=names, seeds=2, height=pixels, width=pixels)
     row = scorer.score([caption]).to_pylist()[0]
     tokens = model.tokenize([caption])
     text, empty = model.encode(tokens, latent_shape), model.encode_empty(latent_shape)
@@ -176,10 +178,10 @@ def test_odd_captions_are_scored_as_documented(scorer: Scorer) -> None:
     assert empty["triggers"] == []
     assert empty["prompt_mass"] == 0
     if not getattr(scorer.model, "force_zeros_for_empty_prompt", False):
-        assert empty["noise_norm_first"] == pytest.approx(0, abs=1e-4)
+        assert empty["noise_norm_low"] == pytest.approx(0, abs=1e-4)
     for caption, row in zip(CAPTIONS, rows, strict=True):
         assert len(row["token_mass"]) == row["n_tokens"]
-        assert len(row["entropy_layers"]) == len(scorer.model.layers)
+        assert len(row["entropy_layers"]) == len(scorer.model.early_layers)
         for trigger in row["triggers"]:
             assert caption[trigger["start"] : trigger["end"]] == trigger["text"]
             assert trigger["lift"] >= 1 - 1e-6
@@ -200,14 +202,14 @@ def test_every_column_has_a_description(scorer: Scorer) -> None:
     for field in scorer.schema:
         assert field.metadata[b"description"], field.name
     assert scorer.schema.field("bos_mass").metadata[b"memorized"] == b"lower"
-    assert b"Wen" in scorer.schema.field("noise_norm_first").metadata[b"source"]
+    assert b"findings" in scorer.schema.field("noise_norm_low").metadata[b"source"]
 
 
 def test_scores_depend_only_on_the_seeds(random_models) -> None:
     model = load_model(str(random_models["sd1"]))
     one, two = (Scorer(model, seeds=n).score(["a cat"]).to_pylist()[0] for n in (1, 2))
-    assert two["noise_norm_first_seeds"][0] == pytest.approx(one["noise_norm_first"], rel=1e-5)
-    assert len(set(two["noise_norm_first_seeds"])) == 2
+    assert two["noise_norm_low_seeds"][0] == pytest.approx(one["noise_norm_low"], rel=1e-5)
+    assert len(set(two["noise_norm_low_seeds"])) == 2
     assert Scorer(model, seeds=1).score(["a cat"]).to_pylist()[0] == one
 
 
@@ -279,4 +281,5 @@ def test_the_empty_caption_costs_one_forward_per_seed(
     calls = count_forwards(monkeypatch)
     scorer.score(CAPTIONS)
     scorer.score(CAPTIONS[:4])
-    assert len(calls) == 2 * (2 + 1) + 2
+    # Per seed: three batches at two noise levels, ε_∅ at the low one and the prefix of step 0.
+    assert len(calls) == 2 * (2 * (2 + 1) + 1 + 1)

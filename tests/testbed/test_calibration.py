@@ -67,7 +67,7 @@ def test_text_features_do_not_predict_the_labels(evaluation: LabelEvaluation) ->
     assert evaluation.gains["text_combination"].low > 0.3
 
 
-def test_the_realised_fdr_stays_below_the_target(
+def test_the_realized_fdr_stays_below_the_target(
     evaluation: LabelEvaluation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Held-out captions are exchangeable with each other, so the FDR is at most q · m₀ / m, and

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from jobs.bench.device import wait
+from jobs.bench.device_memory import synchronize
 from scanner.models import DiffusionModel, load_model
 from scanner.models.random_weights import stable_diffusion_14
 from scanner.scoring import Scorer
@@ -85,11 +85,11 @@ def seconds(
     A warm-up run precedes them.
     """
     run()
-    wait(device)
+    synchronize(device)
     durations: list[float] = []
     while len(durations) < rounds and (not durations or time.monotonic() < options.deadline):
         began = time.perf_counter()
         run()
-        wait(device)
+        synchronize(device)
         durations.append(time.perf_counter() - began)
     return statistics.median(durations)

@@ -10,7 +10,7 @@ from diffusers import StableDiffusionPipeline
 
 from jobs.bench.acceptance.part import Options
 from jobs.bench.captions import caption
-from jobs.bench.device import wait
+from jobs.bench.device_memory import synchronize
 from scanner.mitigation import mitigate
 from scanner.models.loading import build_pipeline
 
@@ -31,7 +31,7 @@ def mitigation(options: Options) -> dict[str, Any]:
             with context:
                 began = time.perf_counter()
                 latents = _sample(pipe)
-                wait(device)
+                synchronize(device)
                 if number:  # the first is a warm-up
                     durations[on].append(time.perf_counter() - began)
     ratios = [a / b for a, b in zip(durations[True], durations[False], strict=True)]

@@ -12,7 +12,7 @@ from jobs.bench.acceptance.differences import differences
 from jobs.bench.acceptance.part import NotMeasured, Options, scorer, seconds
 from jobs.bench.acceptance.peaks import device_name, measured, published
 from jobs.bench.captions import caption
-from jobs.bench.device import forget_peak, peak, wait
+from jobs.bench.device_memory import peak_memory, reset_peak_memory, synchronize
 from scanner.models import DiffusionModel
 from scanner.scoring import Scorer
 from scanner.scoring.profiles import PROFILES
@@ -45,9 +45,9 @@ def _rate(model: DiffusionModel, profile: str, options: Options) -> dict[str, fl
     steps = TRIED_STEPS if profile == "trajectory" else ScoringSpec.steps
     ours = scorer(model, profile, steps=steps, batch_size=options.batch)
     read = ours.read(_captions(options.batch))
-    forget_peak(model.device)
+    reset_peak_memory(model.device)
     device = seconds(lambda: ours.compute(read), model.device, options)
-    held = peak(model.device)
+    held = peak_memory(model.device)
     computed = ours.compute(read)
     reading = seconds(lambda: ours.read(read.captions), model.device, options)
     tabling = seconds(lambda: ours.table(read, computed), model.device, options)
@@ -90,14 +90,14 @@ def _size(
     ours = scorer(model, profile, batch_size=size)
     read = ours.read(_captions(size))
     ours.compute(ours.read(_captions(1)))  # what all captions share
-    forget_peak(model.device)
+    reset_peak_memory(model.device)
     try:
         duration = seconds(lambda: ours.compute(read), model.device, options)
     except torch.OutOfMemoryError:
         return {"captions_per_second": None, "peak_memory_bytes": None}
     if ours.batch_size < size:  # halved
         return {"captions_per_second": None, "peak_memory_bytes": None}
-    return {"captions_per_second": size / duration, "peak_memory_bytes": peak(model.device)}
+    return {"captions_per_second": size / duration, "peak_memory_bytes": peak_memory(model.device)}
 
 
 def kernels(options: Options) -> dict[str, Any]:
@@ -116,12 +116,12 @@ def _profiled(ours: Scorer, batch: int) -> dict[str, Any]:
     read, device = ours.read(_captions(batch)), ours.model.device
     for _ in range(2):
         ours.compute(read)
-    wait(device)
+    synchronize(device)
     kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=kinds) as profile:
         began = time.perf_counter()
         ours.compute(read)
-        wait(device)
+        synchronize(device)
         wall = time.perf_counter() - began
     events = profile.key_averages()
     ran = [e for e in events if e.device_type == torch.autograd.DeviceType.CUDA]

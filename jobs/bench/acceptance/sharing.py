@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.bench.acceptance.part import Options, scorer
 from jobs.bench.captions import caption
-from jobs.bench.device import wait
+from jobs.bench.device_memory import synchronize
 
 SECONDS = 6.0
 START_WITHIN = 90.0
@@ -58,11 +58,11 @@ def _rate(options: Options, start: Any) -> float:
     ours = scorer(model, "standard", batch_size=options.batch)
     read = ours.read([caption(number) for number in range(options.batch)])
     ours.compute(read)
-    wait(model.device)
+    synchronize(model.device)
     start.wait(START_WITHIN)
     began, batches = time.perf_counter(), 0
     while time.perf_counter() < began + SECONDS:
         ours.compute(read)
         batches += 1
-    wait(model.device)
+    synchronize(model.device)
     return batches * options.batch / (time.perf_counter() - began)

@@ -53,24 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _study(config: MitigationStudyConfig) -> int:
-    from jobs.studies.mitigation import analysis, plan, report_page, tasks
+    from jobs.studies.mitigation import analysis, experiments, findings, tasks
 
     quiet_libraries()
     if config.cost_only:
         print_json(_cost(config))
         return 0
     sizes = _check_sizes(config)
-    experiments = plan.experiments(
+    grouped = experiments.build_tasks(
         config.memorized, config.others, config.seeds, config.tuning_steps
     )
     folder = config.out / "tasks"
-    everything = [task for experiment in experiments.values() for task in experiment]
+    everything = [task for experiment in grouped.values() for task in experiment]
     tasks.run_tasks(folder, everything, config.workers)
-    result = analysis.analyse(
-        *(tasks.read_tasks(folder, experiments[name]) for name in ("strengths", "doses", "tuning"))
+    result = analysis.analyze(
+        *(tasks.read_tasks(folder, grouped[name]) for name in ("mitigations", "doses", "tuning"))
     )
     cost = _cost(config)
-    report_page.write(config.out, result, cost, sizes)
+    findings.write_findings(config.out, result, cost, sizes)
     record = {**result.summary, **cost, "out": str(config.out)}
     if config.json:
         print_json(record)

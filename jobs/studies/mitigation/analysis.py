@@ -25,19 +25,19 @@ Interval = tuple[float, float, float]
 class StudyResult:
     """The study's tables as one dictionary per row, and a summary of its best setting.
 
-    undosed: the row without intervention for memorized captions, which ``doses`` lacks.
+    ``without_dose``: the row without intervention for memorized captions, which ``doses`` lacks.
     """
 
     settings: list[dict[str, Any]]
     doses: list[dict[str, Any]]
-    undosed: dict[str, Any]
+    without_dose: dict[str, Any]
     tuning: list[dict[str, Any]]
     summary: dict[str, Any]
 
 
-def analyse(strengths: pa.Table, doses: pa.Table, tuning: pa.Table) -> StudyResult:
+def analyze(mitigations: pa.Table, doses: pa.Table, tuning: pa.Table) -> StudyResult:
     """Choose the best setting on half 0 and report half 1."""
-    halves = [by_condition(strengths, half) for half in (0, 1)]
+    halves = [by_condition(mitigations, half) for half in (0, 1)]
     threshold = _threshold(halves[0]["none"])
     tables = [_settings(half, threshold) for half in halves]
     best = _best(tables[0])
@@ -51,12 +51,12 @@ def analyse(strengths: pa.Table, doses: pa.Table, tuning: pa.Table) -> StudyResu
         "threshold": threshold,
         "memorized_before": none["reproduced"],
         "memorized_after": chosen["reproduced"],
-        "memorized_fall": 1 - chosen["reproduced"] / none["reproduced"],
+        "memorized_reduction": 1 - chosen["reproduced"] / none["reproduced"],
         "others_moved": chosen["others_moved"],
         "guard": {name: row["reproduced"] for name, row in end.items()},
     }
-    dosed, undosed = _doses(doses)
-    return StudyResult(tables[1], dosed, undosed, runs, summary)
+    dosed, without_dose = _doses(doses)
+    return StudyResult(tables[1], dosed, without_dose, runs, summary)
 
 
 def _threshold(rows: ConditionResults) -> float:

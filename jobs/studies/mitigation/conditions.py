@@ -1,4 +1,5 @@
-"""The study's interventions: mitigation at several strengths, and doses with sham controls.
+"""The study's conditions: mitigation at several strengths, and single interventions at several
+doses, with sham controls.
 
 Shapes: N rows with a caption, L text positions, D channels of all heads.
 """
@@ -20,6 +21,7 @@ class Condition:
 
     ``target`` is one of:
 
+    - none: no intervention.
     - mitigation: multiply the BOS token's logit by ``dose``; ``mask`` also hides the padding.
     - beginning: multiply the BOS token's logit by ``dose``.
     - triggers: add ``dose`` to the logits of the quarter of the prompt's tokens with the most
@@ -29,6 +31,9 @@ class Condition:
     - beginning sham: change the key of a random prompt token by the same norm by which ``dose``
       changes the BOS token's key.
     - triggers sham: add ``dose`` to the logits of as many random other prompt tokens.
+
+    The published tables use these names. ``beginning`` is the BOS token; ``triggers`` are tokens by
+    attention alone, chosen per caption, not the trigger words of the scores.
     """
 
     target: str
@@ -42,7 +47,7 @@ class Condition:
 
 
 NONE = Condition("none")
-STRENGTHS = (
+MITIGATIONS = (
     Condition("mitigation", 1.0, True),
     *(
         Condition("mitigation", factor, mask)
@@ -61,10 +66,10 @@ DOSES = (
 
 @dataclass(frozen=True)
 class TokenPositions:
-    """Token positions per caption: its trigger tokens, as many random other tokens, and one random
-    prompt token."""
+    """Token positions per caption: the ``top`` quarter of its prompt tokens by attention, as many
+    random other tokens, and one random prompt token."""
 
-    triggers: list[list[int]]
+    top: list[list[int]]
     others: list[list[int]]
     random_token: list[int]
 
@@ -74,17 +79,17 @@ def choose_positions(token_mass: list[list[float]], seed: int) -> TokenPositions
 
     ``token_mass``: per caption, ā at positions 0 … n−1 of the first step without intervention.
     """
-    triggers, others, random_token = [], [], []
+    top, others, random_token = [], [], []
     for number, mass in enumerate(token_mass):
         random = np.random.default_rng([seed, number])
         prompt = np.arange(1, len(mass) - 1)
         by_mass = prompt[np.argsort(-np.asarray(mass)[prompt], kind="stable")]
         count = max(1, round(len(prompt) / 4))
-        triggers.append(by_mass[:count].tolist())
+        top.append(by_mass[:count].tolist())
         rest = by_mass[count:]
         others.append(random.permutation(rest)[:count].tolist())
         random_token.append(int(random.choice(prompt)))
-    return TokenPositions(triggers, others, random_token)
+    return TokenPositions(top, others, random_token)
 
 
 def make_edit(
@@ -105,7 +110,7 @@ def make_edit(
         if target == "padding":
             bias_NL = torch.where(padding_NL.isneginf(), dose, 0.0)
             return AttentionEdit(rows.count, bias_NL, bias_NL)
-        chosen = positions.triggers if target == "triggers" else positions.others
+        chosen = positions.top if target == "triggers" else positions.others
         bias_NL = torch.zeros(rows.count, rows.length)
         for row, tokens in enumerate(chosen):
             bias_NL[row, tokens] = dose

@@ -8,7 +8,7 @@ import altair as alt
 
 from scanner.pages import Chart, png
 
-COLOURS = ["#d55e00", "#0072b2", "#009e73", "#000000"]
+COLORS = ["#d55e00", "#0072b2", "#009e73", "#000000"]
 TARGET, SHAM = "target tokens", "sham: same change, other tokens"
 SHARE = alt.Scale(domain=[0, 1])
 
@@ -37,7 +37,7 @@ def _dose_panels(rows: list[dict[str, Any]], unit: str, neutral: float) -> Any:
     """Return two stacked panels: the share reproduced, and similarity, both with intervals."""
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("dose:Q", title=unit, axis=alt.Axis(tickCount=6)),
-        color=alt.Color("what:N", **_legend("range", [TARGET, SHAM], COLOURS)),
+        color=alt.Color("what:N", **_legend("range", [TARGET, SHAM], COLORS)),
         strokeDash=alt.StrokeDash("what:N", **_legend("range", [TARGET, SHAM], [[1, 0], [5, 3]])),
     )
     rule = alt.Chart(alt.Data(values=[{"dose": neutral}])).mark_rule(color="#999", strokeWidth=1)
@@ -78,7 +78,7 @@ def plot_settings(rows: Sequence[dict[str, Any]], path: Path) -> None:
     names = list(dict.fromkeys(row["kind"] for row in sorted(data, key=lambda row: row["kind"])))
     base = alt.Chart(alt.Data(values=data)).encode(
         x=alt.X("factor:Q", title="factor on the beginning token's logit", scale=_zoomed()),
-        color=alt.Color("kind:N", **_legend("range", names, COLOURS)),
+        color=alt.Color("kind:N", **_legend("range", names, COLORS)),
         strokeDash=alt.StrokeDash("kind:N", **_legend("range", names, [[1, 0], [4, 3]] * 2)),
         shape=alt.Shape("kind:N", **_legend("range", names, ["circle", "square"] * 2)),
     )
@@ -101,7 +101,7 @@ def plot_tuning(rows: Sequence[dict[str, Any]], path: Path) -> None:
     dashes = [[1, 0], [6, 2], [2, 2], [8, 2, 2, 2]]
     base = alt.Chart(alt.Data(values=list(rows))).encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5)),
-        color=alt.Color("run:N", **_legend("range", names, COLOURS)),
+        color=alt.Color("run:N", **_legend("range", names, COLORS)),
         strokeDash=alt.StrokeDash("run:N", **_legend("range", names, dashes)),
     )
     charts = [

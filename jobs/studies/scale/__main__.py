@@ -1,6 +1,6 @@
 """Simulate the driver of a scan at the full size: plan, commits and manifest, without captions.
 
-Writes the table of infra/README.md. Each step runs in a new process, on a store that counts the
+Writes the table of infra/README.md. Each stage runs in a new process, on a store that counts the
 requests of S3 and makes up the commits of the slices; queries run on real files of one row each.
 
 Example: python -m jobs.studies.scale --captions 10000000 100000000 1000000000
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _study(config: ScaleConfig) -> int:
-    from jobs.studies.scale.steps import simulate
+    from jobs.studies.scale.stages import simulate
 
     for captions in config.captions:
         show("\n".join(simulate(captions, config.slice_captions)))

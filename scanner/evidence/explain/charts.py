@@ -1,4 +1,4 @@
-"""Charts of an explanation, in the colours of a page or a PNG file."""
+"""Charts of an explanation, in the colors of a page or a PNG file."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import altair as alt
 from scanner.evidence.explain.curves import Curve
 from scanner.evidence.explain.explanation import Explanation
 from scanner.evidence.explain.scores import Score
-from scanner.pages import Chart, Colours, finish
+from scanner.pages import Chart, Colors, finish
 
 WIDE = 860
 PANEL = (250, 120)
@@ -15,23 +15,23 @@ ROW = 17
 PICTURE = 330
 
 
-def scores_chart(explanation: Explanation, colours: Colours) -> Chart:
+def scores_chart(explanation: Explanation, colors: Colors) -> Chart:
     """Draw each score as a diamond on a line with ticks for the held-out captions."""
-    chart = _score_rows(explanation, colours)
+    chart = _score_rows(explanation, colors)
     description = "Scores of the caption against held-out captions. " + _describe(explanation)
-    return finish(chart, colours, description)
+    return finish(chart, colors, description)
 
 
-def overview_chart(explanation: Explanation, colours: Colours, picture: str) -> Chart:
+def overview_chart(explanation: Explanation, colors: Colors, picture: str) -> Chart:
     """Draw the top of the page as one image; ``picture``: a data URL of the generated image."""
     base = alt.Chart(_data([{"url": picture}]))
     image = base.mark_image(width=PICTURE, height=PICTURE, align="left", baseline="top").encode(
         url="url:N", x=alt.value(0), y=alt.value(0)
     )
-    scores = [_score_rows(explanation, colours)] if explanation.held_out else []
+    scores = [_score_rows(explanation, colors)] if explanation.held_out else []
     lead = [image.properties(width=PICTURE, height=PICTURE), *scores]
     chart = alt.vconcat(
-        alt.hconcat(*lead, spacing=40), _curve_panels(explanation, colours), spacing=24
+        alt.hconcat(*lead, spacing=40), _curve_panels(explanation, colors), spacing=24
     ).properties(
         title=alt.TitleParams(
             explanation.caption,
@@ -41,22 +41,22 @@ def overview_chart(explanation: Explanation, colours: Colours, picture: str) -> 
             offset=12,
         )
     )
-    return finish(chart, colours, f"The caption and the image. {_describe(explanation)}")
+    return finish(chart, colors, f"The caption and the image. {_describe(explanation)}")
 
 
-def _score_rows(explanation: Explanation, colours: Colours) -> alt.VConcatChart:
-    return alt.vconcat(*(_score_chart(score, colours) for score in explanation.scores), spacing=6)
+def _score_rows(explanation: Explanation, colors: Colors) -> alt.VConcatChart:
+    return alt.vconcat(*(_score_chart(score, colors) for score in explanation.scores), spacing=6)
 
 
-def _score_chart(score: Score, colours: Colours) -> Any:
+def _score_chart(score: Score, colors: Colors) -> Any:
     dots = alt.Chart(_data({"value": value} for value in score.others))
     own = alt.Chart(_data([{"value": score.value}]))
     x = alt.X("value:Q", title=None, scale=alt.Scale(zero=False, nice=True), axis=_axis(4))
     return alt.layer(
-        dots.mark_tick(color=colours.others, opacity=0.55, thickness=1.5, height=16).encode(x=x),
-        own.mark_point(
-            shape="diamond", size=170, filled=True, opacity=1, color=colours.here
-        ).encode(x=x, tooltip=[alt.Tooltip("value:Q", title=score.name, format=".4g")]),
+        dots.mark_tick(color=colors.others, opacity=0.55, thickness=1.5, height=16).encode(x=x),
+        own.mark_point(shape="diamond", size=170, filled=True, opacity=1, color=colors.here).encode(
+            x=x, tooltip=[alt.Tooltip("value:Q", title=score.name, format=".4g")]
+        ),
     ).properties(
         width=460,
         height=26,
@@ -65,7 +65,7 @@ def _score_chart(score: Score, colours: Colours) -> Any:
             subtitle=_direction(score),
             fontSize=12,
             subtitleFontSize=11,
-            color={1: colours.here, -1: colours.low}.get(score.points, colours.ink),
+            color={1: colors.here, -1: colors.low}.get(score.points, colors.ink),
         ),
     )
 
@@ -78,6 +78,7 @@ def _direction(score: Score) -> str:
 
 
 _TITLES = {
+    "noise_norm_low": "noise_norm_low: effect of the caption at the low-noise step",
     "noise_norm_first": "noise_norm_first: effect of the caption on the first step",
     "bos_mass": "bos_mass: attention on the BOS token",
     "prompt_mass": "prompt_mass: attention on the words",
@@ -86,9 +87,9 @@ _TITLES = {
 }
 
 
-def curves_chart(explanation: Explanation, colours: Colours) -> Chart:
+def curves_chart(explanation: Explanation, colors: Colors) -> Chart:
     """Draw each curve over the steps, with the band of the held-out captions."""
-    chart = _curve_panels(explanation, colours)
+    chart = _curve_panels(explanation, colors)
     texts = [
         f"{curve.title}: from {curve.values[0]:.3g} to {curve.values[-1]:.3g}"
         + (
@@ -98,15 +99,15 @@ def curves_chart(explanation: Explanation, colours: Colours) -> Chart:
         )
         for curve in explanation.curves
     ]
-    return finish(chart, colours, "Over the steps. " + "; ".join(texts) + ".")
+    return finish(chart, colors, "Over the steps. " + "; ".join(texts) + ".")
 
 
-def _curve_panels(explanation: Explanation, colours: Colours) -> alt.ConcatChart:
-    panels = [_curve_panel(curve, colours) for curve in explanation.curves]
+def _curve_panels(explanation: Explanation, colors: Colors) -> alt.ConcatChart:
+    panels = [_curve_panel(curve, colors) for curve in explanation.curves]
     return alt.concat(*panels, columns=3, spacing=18)
 
 
-def _curve_panel(curve: Curve, colours: Colours) -> Any:
+def _curve_panel(curve: Curve, colors: Colors) -> Any:
     steps = range(len(curve.values))
     x = alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5, tickMinStep=1, grid=False))
     y = alt.Y("value:Q", title=None, axis=_axis(4), scale=alt.Scale(zero=False))
@@ -120,13 +121,13 @@ def _curve_panel(curve: Curve, colours: Colours) -> Any:
             )
         )
         layers += [
-            bounds.mark_area(color=colours.band).encode(x=x, y=y, y2="high:Q"),
-            bounds.mark_line(color=colours.others, strokeDash=[3, 3], strokeWidth=1).encode(
+            bounds.mark_area(color=colors.band).encode(x=x, y=y, y2="high:Q"),
+            bounds.mark_line(color=colors.others, strokeDash=[3, 3], strokeWidth=1).encode(
                 x=x, y="median:Q"
             ),
         ]
     layers.append(
-        line.mark_line(color=colours.here, strokeWidth=2.5, point=len(curve.values) == 1).encode(
+        line.mark_line(color=colors.here, strokeWidth=2.5, point=len(curve.values) == 1).encode(
             x=x, y=y, tooltip=["step:Q", alt.Tooltip("value:Q", format=".4g")]
         )
     )
@@ -135,7 +136,7 @@ def _curve_panel(curve: Curve, colours: Colours) -> Any:
     )
 
 
-def words_chart(explanation: Explanation, colours: Colours) -> Chart:
+def words_chart(explanation: Explanation, colors: Colors) -> Chart:
     """Draw three bars per word: attention, gradient, and the drop in noise norm without it."""
     whole = next(score.value for score in explanation.scores if score.name == "noise_norm_first")
     names = _names([word.text for word in explanation.words])
@@ -144,7 +145,7 @@ def words_chart(explanation: Explanation, colours: Colours) -> Chart:
             "word": name,
             "attention": word.attention,
             "gradient": word.gradient,
-            "drop": whole - word.without["noise_norm_first"],
+            "drop": whole - word.ablated_scores["noise_norm_first"],
             "trigger": word.trigger,
         }
         for name, word in zip(names, explanation.words, strict=True)
@@ -167,7 +168,7 @@ def words_chart(explanation: Explanation, colours: Colours) -> Chart:
                 y=y,
                 x=alt.X(f"{field}:Q", title=None, axis=_axis(4)),
                 color=alt.condition(
-                    "datum.trigger", alt.value(colours.here), alt.value(colours.others)
+                    "datum.trigger", alt.value(colors.here), alt.value(colors.others)
                 ),
                 tooltip=["word:N", alt.Tooltip(f"{field}:Q", format=".4g")],
             )
@@ -180,7 +181,7 @@ def words_chart(explanation: Explanation, colours: Colours) -> Chart:
     )
     return finish(
         alt.hconcat(*panels, spacing=18),
-        colours,
+        colors,
         f"Each word's share of attention, and the drop in noise norm without it: {values}.",
     )
 

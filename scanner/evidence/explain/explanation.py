@@ -74,6 +74,8 @@ class Explanation:
                 record[name.rpartition("_")[0] if name[-1].isupper() else name] = plain
         for name in ("curves", "words"):
             record[name] = [asdict(entry) for entry in record[name]]
+        for word in record["words"]:
+            word["without"] = word.pop("ablated_scores")
         record["scores"] = [
             asdict(score) | {"side": score.side, "points": score.points, "evidence": score.evidence}
             for score in self.scores

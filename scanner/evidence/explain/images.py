@@ -9,7 +9,7 @@ from torch import Tensor
 
 TILE_PIXELS = 192
 MIN_PIXELS = 384
-# Opacity of the colour at the maximum of a heat map; 0 at its minimum.
+# Opacity of the color at the maximum of a heat map; 0 at its minimum.
 OPACITY = 0.75
 STOPS = np.array([[68, 1, 84], [33, 145, 140], [253, 231, 37]], dtype=float)  # viridis
 
@@ -23,7 +23,7 @@ def to_image(picture_3HW: Tensor) -> Image.Image:
 
 
 def overlay(picture: Image.Image, heat_HW: Tensor) -> Image.Image:
-    """Overlay a heat map, scaled from its minimum to its maximum, on a grey copy of the image."""
+    """Overlay a heat map, scaled from its minimum to its maximum, on a gray copy of the image."""
     heat = heat_HW.numpy()
     span = heat.max() - heat.min()
     level = (heat - heat.min()) / span if span > 0 else np.zeros_like(heat)
@@ -32,10 +32,10 @@ def overlay(picture: Image.Image, heat_HW: Tensor) -> Image.Image:
     resized = Image.fromarray(level.astype(np.float32)).resize(small.size, Image.Resampling.BICUBIC)
     level = np.asarray(resized).clip(0, 1)[..., None]
     stops = np.linspace(0, 1, len(STOPS))
-    colour = np.concatenate([np.interp(level, stops, STOPS[:, band]) for band in range(3)], -1)
-    grey = np.asarray(small.convert("L").convert("RGB"), dtype=float)
+    color = np.concatenate([np.interp(level, stops, STOPS[:, band]) for band in range(3)], -1)
+    gray = np.asarray(small.convert("L").convert("RGB"), dtype=float)
     weight = OPACITY * level
-    return Image.fromarray(((1 - weight) * grey + weight * colour).round().astype(np.uint8))
+    return Image.fromarray(((1 - weight) * gray + weight * color).round().astype(np.uint8))
 
 
 def data_url(image: Image.Image) -> str:

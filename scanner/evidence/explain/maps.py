@@ -6,24 +6,24 @@ import altair as alt
 from torch import Tensor
 
 from scanner.evidence.explain.explanation import Explanation
-from scanner.pages import Chart, Colours, finish
+from scanner.pages import Chart, Colors, finish
 
 CELL = 15
 WIDTH = 700
 POSITIONS = ["below the band", "within", "above the band"]
 
 
-def tokens_over_steps(explanation: Explanation, colours: Colours) -> Chart:
+def tokens_over_steps(explanation: Explanation, colors: Colors) -> Chart:
     """Draw the early layers' attention, tokens against steps."""
     chart = _map(explanation, explanation.steps_ST, "step", WIDTH)
     return finish(
         chart,
-        colours,
+        colors,
         f"Attention on each token at each step. {_describe(explanation, explanation.steps_ST)}",
     )
 
 
-def tokens_over_layers(explanation: Explanation, colours: Colours) -> Chart:
+def tokens_over_layers(explanation: Explanation, colors: Colors) -> Chart:
     """Draw attention, tokens against layers: at step 0, and the mean over all steps."""
     width = WIDTH // 2 - 10
     left = _map(explanation, explanation.layers_NT, "layer", width, title="step 0")
@@ -37,13 +37,13 @@ def tokens_over_layers(explanation: Explanation, colours: Colours) -> Chart:
     )
     return finish(
         alt.hconcat(left, right, spacing=16),
-        colours,
+        colors,
         "Attention on each token in each layer, at step 0 and averaged over all steps. "
         + _describe(explanation, explanation.layers_NT),
     )
 
 
-def bos_over_steps(explanation: Explanation, colours: Colours) -> Chart:
+def bos_over_steps(explanation: Explanation, colors: Colors) -> Chart:
     """Draw where the BOS token's share leaves the band, layers against steps."""
     positions = _positions(explanation)
     rows = [
@@ -58,17 +58,17 @@ def bos_over_steps(explanation: Explanation, colours: Colours) -> Chart:
     ]
     steps, layers = explanation.bos_SN.shape
     if explanation.bos_band_2SN is None:
-        colour = alt.Color("share:Q", scale=alt.Scale(type="sqrt", scheme="viridis", domain=[0, 1]))
+        color = alt.Color("share:Q", scale=alt.Scale(type="sqrt", scheme="viridis", domain=[0, 1]))
     else:
-        scale = alt.Scale(domain=POSITIONS, range=[colours.low, colours.band, colours.high])
-        colour = alt.Color("position:N", title="share", scale=scale, sort=POSITIONS)
+        scale = alt.Scale(domain=POSITIONS, range=[colors.low, colors.band, colors.high])
+        color = alt.Color("position:N", title="share", scale=scale, sort=POSITIONS)
     chart = (
         alt.Chart(alt.InlineData(values=rows))
         .mark_rect()
         .encode(
             x=alt.X("step:O", title="step", axis=_sparse(steps)),
             y=alt.Y("layer:O", title="layer"),
-            color=colour,
+            color=color,
             tooltip=["step:O", "layer:O", alt.Tooltip("share:Q", format=".1%"), "position:N"],
         )
         .properties(width=WIDTH, height=CELL * layers)
@@ -77,7 +77,7 @@ def bos_over_steps(explanation: Explanation, colours: Colours) -> Chart:
     shares = ", ".join(f"{name} in {cells.count(name) / len(cells):.0%}" for name in POSITIONS)
     mean = f"mean {float(explanation.bos_SN.mean()):.1%}"
     band = "" if explanation.bos_band_2SN is None else f"; against held-out captions {shares}"
-    return finish(chart, colours, f"The BOS token's share by layer and step: {mean}{band}.")
+    return finish(chart, colors, f"The BOS token's share by layer and step: {mean}{band}.")
 
 
 def _positions(explanation: Explanation) -> list[list[str]]:

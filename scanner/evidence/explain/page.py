@@ -13,7 +13,7 @@ from scanner.evidence.explain.maps import (
     tokens_over_layers,
     tokens_over_steps,
 )
-from scanner.pages import PAPER, THEMED, Chart, Colours, png, render
+from scanner.pages import PAPER, THEMED, Chart, Colors, png, render
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 
@@ -53,18 +53,18 @@ def render_explanation(explanation: Explanation, model: str) -> str:
     )
 
 
-def explanation_charts(explanation: Explanation, colours: Colours) -> dict[str, Chart]:
+def explanation_charts(explanation: Explanation, colors: Colors) -> dict[str, Chart]:
     """Draw every chart that has data, by name."""
     charts = {
-        "curves": curves_chart(explanation, colours),
-        "tokens_over_steps": tokens_over_steps(explanation, colours),
-        "tokens_over_layers": tokens_over_layers(explanation, colours),
-        "bos_over_steps": bos_over_steps(explanation, colours),
+        "curves": curves_chart(explanation, colors),
+        "tokens_over_steps": tokens_over_steps(explanation, colors),
+        "tokens_over_layers": tokens_over_layers(explanation, colors),
+        "bos_over_steps": bos_over_steps(explanation, colors),
     }
     if explanation.held_out:
-        charts["scores"] = scores_chart(explanation, colours)
+        charts["scores"] = scores_chart(explanation, colors)
     if explanation.words:
-        charts["words"] = words_chart(explanation, colours)
+        charts["words"] = words_chart(explanation, colors)
     return charts
 
 

@@ -10,7 +10,14 @@ import pyarrow as pa
 from scanner.evidence.explain.curves import HIGH, LOW
 from scanner.scoring.catalog import SIGNALS
 
-SCORES = ("noise_norm_first", "bos_mass", "prompt_mass", "summary_mass", "entropy_e")
+SCORES = (
+    "noise_norm_low",
+    "noise_norm_first",
+    "bos_mass",
+    "prompt_mass",
+    "summary_mass",
+    "entropy_e",
+)
 RESCORED = (*SCORES, "token_mass")
 
 

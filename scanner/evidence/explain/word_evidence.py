@@ -15,9 +15,10 @@ class WordEvidence:
     """A word of the caption, with the evidence that it is a trigger word.
 
     ``start``, ``end``: character range in the caption (end excluded). ``positions``: its tokens.
-    ``attention``: share of the early layers' attention at step 0. ``lift``: that divided by the
-    mean of prompt tokens. ``trigger``: whether the score table's ``triggers`` has it. ``gradient``:
-    sum of ``token_gradient`` over its tokens. ``without``: scores of the caption without the word.
+    ``attention``: share of the early layers' attention at step 0. ``lift``: attention divided by
+    the mean attention per prompt token. ``trigger``: whether it is among the scores' ``triggers``.
+    ``gradient``: sum of ``token_gradient`` over its tokens. ``ablated_scores``: scores of the
+    caption without the word.
     """
 
     text: str
@@ -28,7 +29,7 @@ class WordEvidence:
     lift: float
     trigger: bool
     gradient: float
-    without: dict[str, float]
+    ablated_scores: dict[str, float]
 
 
 def ablate_word(caption: str, word: Word) -> str:
@@ -40,7 +41,7 @@ def ablate_word(caption: str, word: Word) -> str:
 
 
 def split_words(tokens: Tokens) -> list[Word]:
-    """Return the words of a batch of one."""
+    """Return the words of the only caption in a batch."""
     return words_in(tokens.spans[0], tokens.words[0], int(tokens.n_B[0]))
 
 
@@ -65,7 +66,7 @@ def attribute_to_words(
                 lift=attention / mean if mean > 0 else 0.0,
                 trigger=word.start in triggers,
                 gradient=sum(gradient[position] for position in word.positions),
-                without=scores,
+                ablated_scores=scores,
             )
         )
     return evidence

@@ -38,7 +38,7 @@ _SAMPLES = """
 def choose(config: VerifyConfig, tables: RunTables, files: ModelFiles) -> list[tuple[str, str]]:
     """Return distinct (caption_id, caption) pairs in the order of the ranking or of the file.
 
-    ``files``: of the run's model, whose normalisation defines caption ids. Raises UserError.
+    ``files``: of the run's model, whose normalization defines caption ids. Raises UserError.
     """
     if config.captions is None:
         table = rank(tables, config.top, config.by, where=config.where)

@@ -76,8 +76,8 @@ class VerifyConfig(ActorOptions):
     json: bool = False
     """Print the result as JSON."""
     config: Path | None = None
-    """A TOML file with the same names (batch_size or batch-size); command-line options take
-    precedence."""
+    """TOML file that sets these options by name (batch_size or batch-size); command-line options
+    take precedence."""
 
     def check(self) -> None:
         """Raise UsageError for values out of range and options that conflict."""

@@ -24,7 +24,7 @@ class Embedding:
     """A TorchScript (.pt) or ONNX (.onnx) file that maps images (N, 3, 288, 288) to (N, D).
 
     ``sha256`` pins the file, since a script can run any code. Images are resized to 288 px and
-    normalised with ImageNet statistics, as SSCD requires. Never loads a pickle. ``cache``: where to
+    normalized with ImageNet statistics, as SSCD requires. Never loads a pickle. ``cache``: where to
     keep downloads. Raises UserError if the hash differs or the file is neither TorchScript nor
     ONNX.
     """

@@ -154,6 +154,6 @@ def _textured(picture_CHW: Tensor) -> Tensor:
     mean = torch.nn.functional.adaptive_avg_pool2d(picture_CHW, CELLS)
     square = torch.nn.functional.adaptive_avg_pool2d(picture_CHW.square(), CELLS)
     within = (square - mean.square()).clamp(min=0).mean(0).sqrt()
-    # A flat cell in another colour than the background (the median) is not blank.
+    # A flat cell in another color than the background (the median) is not blank.
     background = mean.flatten(1).median(1).values[:, None, None]
     return (within > TEXTURED) | ((mean - background).square().mean(0).sqrt() > TEXTURED)

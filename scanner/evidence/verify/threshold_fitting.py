@@ -1,4 +1,4 @@
-"""Fit the thresholds of verdicts to labelled captions, and measure their agreement with labels."""
+"""Fit the thresholds of verdicts to labeled captions, and measure their agreement with labels."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from scanner.evidence.verify.thresholds import Thresholds
 from scanner.evidence.verify.verdicts import distances, judge, pictures
 
 FALSE_PARTS = 0.01
-# Labels are noisy: some captions labelled as not copied generate another caption's image.
+# Labels are noisy: some captions labeled as not copied generate another caption's image.
 TAILS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 FOLDS = 5
 
@@ -52,7 +52,7 @@ def fit(
     """Fit thresholds: halfway between the two classes if they separate after dropping ``tail`` of
     each, otherwise at the best balanced accuracy.
 
-    Partial copies are not labelled: the part threshold lets at most ``FALSE_PARTS`` of captions
+    Partial copies are not labeled: the part threshold lets at most ``FALSE_PARTS`` of captions
     pass that are not copies and whose seeds disagree. Captions of one family share one image.
     Raises UserError unless both classes have captions.
     """

@@ -7,12 +7,13 @@ from scanner.errors import UsageError
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Thresholds of verdicts. ``python -m jobs.studies.verdicts`` fitted the defaults on the first
-    half of the testbed (guidance 2, 20 steps, 4 seeds; see jobs/README.md). Refit them on your own
-    labels for another model or image size."""
+    """Thresholds of verdicts. ``python -m jobs.studies.verdict_thresholds`` fitted the defaults on
+    the first half of the testbed (guidance 2, 20 steps, 4 seeds; see jobs/README.md). Refit them on
+    your own labels for another model or image size."""
 
     agreement: float = 0.9866
-    """Minimum multi-scale SSIM between the images of all seeds for the seeds to agree."""
+    """Minimum multi-scale SSIM between images of different seeds (mean over pairs) for the seeds to
+    agree."""
     likeness: float = 0.6348
     """Minimum SSIM to a training image to count as its copy."""
     part: float = 1.0

@@ -107,7 +107,7 @@ def test_each_word_has_the_scores_of_the_caption_without_it(
     ]
     rows = Scorer(model, steps=STEPS).score(typed).to_pylist()
     for word, row in zip(found.words, rows, strict=True):
-        for name, value in word.without.items():
+        for name, value in word.ablated_scores.items():
             assert value == pytest.approx(row[name], abs=1e-5, rel=1e-4), (word.text, name)
 
 

@@ -96,11 +96,11 @@ def test_the_page_states_the_evidence_of_each_signal(
         assert shown.locator(".wide").evaluate_all(wide)
 
 
-def test_charts_take_the_page_s_light_dark_and_print_colours(
+def test_charts_take_the_page_s_light_dark_and_print_colors(
     browser: Browser, page_of: Callable[[str], Path]
 ) -> None:
 
-    def colours(shown: Page) -> tuple[str, str, str]:
+    def colors(shown: Page) -> tuple[str, str, str]:
         return tuple(
             shown.evaluate(
                 "([where, what]) => getComputedStyle(document.querySelector(where))[what]", style
@@ -113,11 +113,11 @@ def test_charts_take_the_page_s_light_dark_and_print_colours(
         )  # type: ignore[return-value]
 
     with opened(browser, page_of(HELD_OUT), "light") as shown:
-        light = colours(shown)
+        light = colors(shown)
     with opened(browser, page_of(HELD_OUT), "dark") as shown:
-        dark = colours(shown)
+        dark = colors(shown)
         shown.emulate_media(media="print")
-        printed = colours(shown)
+        printed = colors(shown)
     assert light[0] == "rgb(255, 255, 255)"
     assert printed == light
     assert all(one != other for one, other in zip(light, dark, strict=True))

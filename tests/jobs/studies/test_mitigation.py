@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from jobs.studies.mitigation import analysis, frechet, report_page
+from jobs.studies.mitigation import analysis, findings, frechet
 from jobs.studies.mitigation.conditions import (
     Condition,
     TokenPositions,
@@ -39,7 +39,7 @@ def test_a_sham_changes_only_another_token_by_the_same_norm() -> None:
         ]
         size[target] = change_NL.sum(1)
     assert torch.allclose(size["beginning"], size["beginning sham"])
-    for target, chosen in (("triggers", positions.triggers), ("triggers sham", positions.others)):
+    for target, chosen in (("triggers", positions.top), ("triggers sham", positions.others)):
         bias = make_edit(Condition(target, -2.0), positions)(rows).bias_NL
         assert [row.nonzero().flatten().tolist() for row in bias] == chosen
         assert set(bias[bias != 0].tolist()) == {-2.0}
@@ -47,10 +47,10 @@ def test_a_sham_changes_only_another_token_by_the_same_norm() -> None:
     assert hidden.isneginf().sum(1).tolist() == [4, 2]
 
 
-def test_triggers_carry_most_attention_and_others_are_disjoint() -> None:
+def test_top_tokens_carry_most_attention_and_others_are_disjoint() -> None:
     mass = [0.5, 0.01, 0.2, 0.02, 0.01, 0.1, 0.02, 0.01, 0.02, 0.11]
     positions = choose_positions([mass, mass], seed=3)
-    assert positions.triggers == [[2, 5], [2, 5]]
+    assert positions.top == [[2, 5], [2, 5]]
     for others, one in zip(positions.others, positions.random_token, strict=True):
         assert len(set(others)) == 2
         assert set(others) <= {1, 3, 4, 6, 7, 8}
@@ -65,7 +65,7 @@ def test_frechet_distance_of_known_normals() -> None:
     assert frechet.frechet_distance(one, one) == pytest.approx(0, abs=1e-6)
 
 
-def _strengths() -> pa.Table:
+def _mitigations() -> pa.Table:
     """Half 0: weak stops no copy, strong stops all; half 1: strong leaves one of four copies."""
     random = np.random.default_rng(0)
     rows = []
@@ -118,16 +118,16 @@ def _tuning() -> pa.Table:
 
 def _doses() -> pa.Table:
     """Captions of half 1 again, under two doses of each target and of its sham."""
-    table = _strengths().filter(pa.array([False] * 24 + [True] * 24)).to_pylist()
-    undosed = [row for row in table if row["condition"] == "none"]
+    table = _mitigations().filter(pa.array([False] * 24 + [True] * 24)).to_pylist()
+    without_dose = [row for row in table if row["condition"] == "none"]
     targets = ("beginning", "beginning sham", "triggers", "triggers sham", "padding")
     dosed = [
         {**row, "condition": f"{target} {dose}", "target": target, "dose": dose}
         for target in targets
         for dose in (0.5, 2.0)
-        for row in undosed
+        for row in without_dose
     ]
-    return pa.Table.from_pylist([*undosed, *dosed])
+    return pa.Table.from_pylist([*without_dose, *dosed])
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def result() -> Iterator[analysis.StudyResult]:
     features = np.random.default_rng(1).normal(size=(50, 3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analysis, "heldout_features", lambda: features)
-        yield analysis.analyse(_strengths(), _doses(), _tuning())
+        yield analysis.analyze(_mitigations(), _doses(), _tuning())
 
 
 def test_settings_are_chosen_on_one_half_reported_on_the_other(
@@ -145,7 +145,7 @@ def test_settings_are_chosen_on_one_half_reported_on_the_other(
     assert summary["best_setting"] == f"{STRONG}, selective", "changes other captions least"
     assert 0.7 < summary["threshold"] < 2.0
     assert (summary["memorized_before"], summary["memorized_after"]) == (1.0, 0.25)
-    assert summary["memorized_fall"] == 0.75
+    assert summary["memorized_reduction"] == 0.75
     assert summary["others_moved"] == 0
     assert summary["guard"] == {"no guard": 1.0, "guard": 0.0}
     rows = {row["setting"]: row for row in result.settings}
@@ -162,7 +162,7 @@ def test_results_are_written_as_tables_plots_and_a_page(
 ) -> None:
     cost = {"added_operations": 1e-4, "pairs": 20, "time_ratio": 1.0, "time_ratio_upper_95": 1.01}
     cost["identical_when_off"] = True
-    report_page.write(tmp_path, result, cost, {"memorized": 4, "tuning_steps": 10})
+    findings.write_findings(tmp_path, result, cost, {"memorized": 4, "tuning_steps": 10})
     assert pq.read_table(tmp_path / "settings.parquet").num_rows == 5
     assert (tmp_path / "doses.csv").read_text().count("\n") == 1 + 5 * 2 * 2
     for name in ("settings", "doses", "tuning"):
@@ -172,7 +172,7 @@ def test_results_are_written_as_tables_plots_and_a_page(
     page = (tmp_path / "findings.md").read_text()
     assert f"**{STRONG}, selective**" in page
     assert "1.0100" in page
-    assert "identical bit for bit" in page
+    assert "the output is bitwise identical" in page
     assert "--memorized 4 --tuning-steps 10`" in page
 
 

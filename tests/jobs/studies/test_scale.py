@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from jobs.studies.scale.simulated import SimulatedStore, Size
-from jobs.studies.scale.steps import simulate
+from jobs.studies.scale.stages import simulate
 from scanner.run.compaction import DEFAULT_SIZES, arrange
 
 SIZE = Size(1_500_000, 1000, is_merged=True)
@@ -25,7 +25,7 @@ def test_listings_are_counted_by_the_thousand(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_step_of_a_simulated_scan_is_measured() -> None:
+def test_every_stage_of_a_simulated_scan_is_measured() -> None:
     table = "\n".join(simulate(200_000, 100))
     assert "| write the plan |" in table
     assert "1,000 slices left" in table

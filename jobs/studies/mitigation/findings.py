@@ -12,7 +12,9 @@ from jobs.studies.mitigation import plots
 from jobs.studies.mitigation.analysis import StudyResult
 
 
-def write(out: Path, result: StudyResult, cost: dict[str, Any], sizes: dict[str, int]) -> None:
+def write_findings(
+    out: Path, result: StudyResult, cost: dict[str, Any], sizes: dict[str, int]
+) -> None:
     """Write settings, doses and tuning as parquet, csv and PNG, and findings.md.
 
     ``sizes``: the command's options that set the study's size.
@@ -23,12 +25,12 @@ def write(out: Path, result: StudyResult, cost: dict[str, Any], sizes: dict[str,
         pq.write_table(table, out / f"{name}.parquet", compression="zstd")
         pyarrow.csv.write_csv(table, out / f"{name}.csv")
     plots.plot_settings(result.settings, out / "settings.png")
-    plots.plot_dose_response(result.doses, result.undosed, out / "doses.png")
+    plots.plot_dose_response(result.doses, result.without_dose, out / "doses.png")
     plots.plot_tuning(result.tuning, out / "tuning.png")
-    (out / "findings.md").write_text(_page(result, cost, sizes), encoding="utf-8")
+    (out / "findings.md").write_text(_findings(result, cost, sizes), encoding="utf-8")
 
 
-def _page(result: StudyResult, cost: dict[str, Any], sizes: dict[str, int]) -> str:
+def _findings(result: StudyResult, cost: dict[str, Any], sizes: dict[str, int]) -> str:
     summary = result.summary
     lines = [
         "# Effect of mitigation on the testbed",
@@ -40,7 +42,7 @@ def _page(result: StudyResult, cost: dict[str, Any], sizes: dict[str, int]) -> s
         f"{summary['threshold']:.3f}). On the other half it reduces the share of memorized "
         f"captions reproduced from {summary['memorized_before']:.1%} to "
         f"{summary['memorized_after']:.1%} (a reduction of "
-        f"{summary['memorized_fall']:.0%}); the images of other captions change by "
+        f"{summary['memorized_reduction']:.0%}); the images of other captions change by "
         f"{summary['others_moved']:.3f} RMSE.",
         "",
         *_cost(cost),
@@ -99,8 +101,9 @@ def _cost(cost: dict[str, Any]) -> list[str]:
         words += (
             f". In {cost['pairs']} pairs of guided forwards, those with mitigation took "
             f"{cost['time_ratio']:.4f} times as long (upper 95 % bound "
-            f"{cost['time_ratio_upper_95']:.4f}). With both parts disabled the output is "
-            f"{'identical bit for bit' if cost['identical_when_off'] else 'NOT identical'}"
+            f"{cost['time_ratio_upper_95']:.4f}). With the mask and the BOS scale both "
+            "disabled, the output is "
+            f"{'' if cost['identical_when_off'] else 'NOT '}bitwise identical"
         )
     return [f"{words}."]
 

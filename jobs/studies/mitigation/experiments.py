@@ -1,27 +1,27 @@
-"""The tasks of the study's experiments."""
+"""Build the study's tasks, grouped by experiment."""
 
 from dataclasses import replace
 from functools import partial
 
-from jobs.studies.mitigation.conditions import DOSES, NONE, STRENGTHS
+from jobs.studies.mitigation.conditions import DOSES, MITIGATIONS, NONE
 from jobs.studies.mitigation.evaluator import sample_captions
 from jobs.studies.mitigation.finetuning import RUNS, finetune_and_measure
 from jobs.studies.mitigation.generation import generate
 from jobs.studies.mitigation.tasks import Task
 
 
-def experiments(memorized: int, others: int, seeds: int, steps: int) -> dict[str, list[Task]]:
+def build_tasks(memorized: int, others: int, seeds: int, steps: int) -> dict[str, list[Task]]:
     """Return the tasks per experiment, the longest first.
 
-    tuning: the fine-tuning runs. strengths: half 0 with seed 0, to choose settings, and half 1 with
-    every seed. doses: half 1's memorized captions and those trained once, with seed 0.
+    tuning: the fine-tuning runs. mitigations: half 0 with seed 0, to choose settings, and half 1
+    with every seed. doses: half 1's memorized captions and those trained once, with seed 0.
     """
     captions = sample_captions(memorized, others)
     first, second = ([caption for caption in captions if caption.half == half] for half in (0, 1))
     dosed = [caption for caption in second if caption.memorized or caption.group == "once"]
-    strengths = [
+    mitigations = [
         Task(f"half{half} seed{seed} {condition.name}", partial(generate, condition, seed, subset))
-        for condition in (NONE, *STRENGTHS)
+        for condition in (NONE, *MITIGATIONS)
         for half, seed, subset in (
             (0, 0, first),
             *((1, seed, second) for seed in range(seeds)),
@@ -33,4 +33,4 @@ def experiments(memorized: int, others: int, seeds: int, steps: int) -> dict[str
     ]
     runs = [replace(run, steps=steps) for run in RUNS]
     tuning = [Task(f"tuning {run.name}", partial(finetune_and_measure, run)) for run in runs]
-    return {"tuning": tuning, "strengths": strengths, "doses": doses}
+    return {"tuning": tuning, "mitigations": mitigations, "doses": doses}

@@ -1,4 +1,4 @@
-"""Fit the verdict thresholds on one half of a run's labelled captions, and measure agreement
+"""Fit the verdict thresholds on one half of a run's labeled captions, and measure agreement
 with the labels on the other half, with and without training images. Without images no caption can
 be called a copy, so seed-consistent captions count as memorized.
 
@@ -8,7 +8,7 @@ cross-validation. The default thresholds come from the testbed:
 
 memscan demo --out DEMO
 memscan verify DEMO/run-standard --captions DEMO/data/labels.csv --steps 20 --guidance 2
-python -m jobs.studies.verdicts DEMO/run-standard --labels DEMO/data/labels.csv \\
+python -m jobs.studies.verdict_thresholds DEMO/run-standard --labels DEMO/data/labels.csv \\
     --looked-at scanner/evidence/verify/looked_at.txt
 """
 
@@ -23,7 +23,7 @@ from jobs.terminal import command, print_json, show
 from scanner.errors import UserError
 
 WITH = "with training images"
-WITHOUT = "without, seed-consistent counts as memorized"
+WITHOUT = "without training images (seed-consistent counts as memorized)"
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +47,9 @@ class VerdictStudyConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command(VerdictStudyConfig, "jobs.studies.verdicts", __doc__, _study, arguments)
+    return command(
+        VerdictStudyConfig, "jobs.studies.verdict_thresholds", __doc__, _study, arguments
+    )
 
 
 def _study(config: VerdictStudyConfig) -> int:

@@ -1,4 +1,4 @@
-"""Synchronize a device, and measure its peak memory."""
+"""Synchronize a device and measure its peak memory."""
 
 import resource
 from pathlib import Path
@@ -8,21 +8,21 @@ import torch
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def wait(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def forget_peak(device: torch.device) -> None:
-    """Reset the peak memory that :func:`peak` returns."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Reset the peak memory that :func:`peak_memory` returns."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif CLEAR_REFS.exists():
         CLEAR_REFS.write_text("5", encoding="utf-8")  # resets VmHWM, the peak resident size
 
 
-def peak(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
     """Return the peak memory in bytes: of the device, or of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -1,4 +1,4 @@
-"""The steps of a simulated scan's driver, each measured in a process of its own."""
+"""Measure each stage of a scan's driver on a simulated store, in a separate process."""
 
 import resource
 import tempfile
@@ -56,10 +56,10 @@ class Measured:
 
 
 def simulate(captions: int, slice_captions: int) -> list[str]:
-    """Return the lines of a Markdown table of the steps."""
+    """Return the lines of a Markdown table of the stages."""
     whole = Size(captions, slice_captions)
     half, merged = replace(whole, committed=0.5), replace(whole, is_merged=True)
-    steps: dict[str, tuple[Callable[[Run, Size], str], Size]] = {
+    stages: dict[str, tuple[Callable[[Run, Size], str], Size]] = {
         "write the plan": (_plan, whole),
         "resume at half": (_resume, half),
         "`status` at half": (_status, half),
@@ -69,7 +69,8 @@ def simulate(captions: int, slice_captions: int) -> list[str]:
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "bucket").mkdir()
         measured = {
-            title: _alone(_measure, step, Path(name), size) for title, (step, size) in steps.items()
+            title: _alone(_measure, stage, Path(name), size)
+            for title, (stage, size) in stages.items()
         }
         measured["merge one group"] = _alone(_measure_merge, Path(name), whole)
         local = _alone(_write_local, Path(name), merged)
@@ -79,20 +80,21 @@ def simulate(captions: int, slice_captions: int) -> list[str]:
         "| peak memory | |",
         "|---|---|---|---|---|---|",
     ]
-    return [*lines, *(_line(title, found) for title, found in measured.items())]
+    return [*lines, *(_line(title, stage) for title, stage in measured.items())]
 
 
-def _line(title: str, found: Measured) -> str:
-    kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(found.requests.items()))
-    peak = f"{found.peak / 1e9:.1f} GB"
-    waits = f"{found.estimate:,.0f}" if found.requests else "–"
-    return f"| {title} | {found.seconds:,.1f} | {waits} | {kinds or '–'} | {peak} | {found.note} |"
+def _line(title: str, measured: Measured) -> str:
+    kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(measured.requests.items()))
+    peak = f"{measured.peak / 1e9:.1f} GB"
+    waits = f"{measured.estimate:,.0f}" if measured.requests else "–"
+    cells = title, f"{measured.seconds:,.1f}", waits, kinds or "–", peak, measured.note
+    return "| " + " | ".join(cells) + " |"
 
 
-def _alone(step: Callable[..., Any], *arguments: Any) -> Any:
-    """Call in a new process, whose peak memory is the step's."""
+def _alone(stage: Callable[..., Any], *arguments: Any) -> Any:
+    """Call in a new process, whose peak memory is the stage's."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(step, *arguments).result()
+        return pool.submit(stage, *arguments).result()
 
 
 def _measure(step: Callable[[Run, Size], str], folder: Path, size: Size) -> Measured:
@@ -103,7 +105,7 @@ def _measure(step: Callable[[Run, Size], str], folder: Path, size: Size) -> Meas
 
 
 def _measure_merge(folder: Path, size: Size) -> Measured:
-    from jobs.studies.scale.merge import merge_group  # loads torch, which other steps do not need
+    from jobs.studies.scale.merge import merge_group  # loads torch, which other stages do not need
 
     seconds, note = merge_group(folder, size.captions, size.slice_captions)
     return Measured(seconds, {}, _peak_bytes(), note)
@@ -141,12 +143,12 @@ def _plan(run: Run, size: Size) -> str:
     )
 
 
-class _Begun(Exception):
-    """Scoring would begin now."""
+class _ScoringStarted(Exception):
+    """Raised instead of scoring the first slice."""
 
 
-class _Nothing:
-    """Work that is never done."""
+class _NoWork:
+    """Stand-in work that the driver never runs."""
 
     def prepare(self, item: Any) -> Any:
         return item
@@ -166,11 +168,11 @@ def _resume(run: Run, size: Size) -> str:
     def begun(event: Event[Any]) -> None:
         if isinstance(event, Started):
             left.append(len(event.items))
-            raise _Begun
+            raise _ScoringStarted
 
     try:
-        execute(run.commits, plan.slices, _Nothing, ONE_CORE, on_event=begun)
-    except _Begun:
+        execute(run.commits, plan.slices, _NoWork, ONE_CORE, on_event=begun)
+    except _ScoringStarted:
         state = Progress(len(plan.slices), size.captions, committed=len(plan.slices) - left[0])
         state.save(run)
     return f"{left[0]:,} slices left"

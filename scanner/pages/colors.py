@@ -1,11 +1,11 @@
-"""Colour schemes for light pages, dark pages, print and charts."""
+"""Color schemes for light pages, dark pages, print and charts."""
 
 from dataclasses import asdict, dataclass, fields
 
 
 @dataclass(frozen=True)
-class Colours:
-    """Colours by role, in CSS notation.
+class Colors:
+    """Colors by role, in CSS notation.
 
     ``here``: the subject of the page; ``others``: what it is compared with; ``band``: the range of
     most of those; ``mark``: background of highlighted words; ``low``, ``high``: ends of a diverging
@@ -24,7 +24,7 @@ class Colours:
     high: str
 
 
-PAPER = Colours(
+PAPER = Colors(
     paper="#ffffff",
     ink="#1b1b1b",
     faint="#5f6368",
@@ -36,7 +36,7 @@ PAPER = Colours(
     low="#1864ab",
     high="#c2255c",
 )
-DARK = Colours(
+DARK = Colors(
     paper="#15171a",
     ink="#e8eaed",
     faint="#a2a9b1",
@@ -49,9 +49,9 @@ DARK = Colours(
     high="#ff6b9d",
 )
 # Charts in a page use its CSS variables, so light, dark and print share one drawing.
-THEMED = Colours(**{field.name: f"var(--{field.name})" for field in fields(Colours)})
+THEMED = Colors(**{field.name: f"var(--{field.name})" for field in fields(Colors)})
 
 
-def variables(colours: Colours) -> str:
-    """Return the colours as CSS custom properties."""
-    return " ".join(f"--{name}: {value};" for name, value in asdict(colours).items())
+def variables(colors: Colors) -> str:
+    """Return the colors as CSS custom properties."""
+    return " ".join(f"--{name}: {value};" for name, value in asdict(colors).items())

@@ -1,0 +1,70 @@
+"""The study's models: the packaged testbed, and variants of it that the study trains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.development.train_testbed import TrainConfig, train_testbed
+from scanner.errors import UserError
+from scanner.testbed import files
+from scanner.testbed.recipe import TestbedRecipe
+
+PACKAGED = "testbed"
+MODEL = "model"
+LABELS = Path("data", "labels.csv")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model of the study. ``description``: what differs from the packaged testbed; ``recipe``:
+    None if it is the packaged one; ``own_vae``: whether its VAE is trained too."""
+
+    description: str
+    recipe: TestbedRecipe | None = None
+    own_vae: bool = False
+
+
+def _recipe(seed: int, **changes: object) -> TestbedRecipe:
+    """Return a recipe a little over half as long as the packaged model's."""
+    return TestbedRecipe(seed=seed, salad_steps=400, epochs=8, **changes)  # type: ignore[arg-type]
+
+
+VARIANTS = {
+    PACKAGED: Variant("packaged with memscan; trained longer than the others"),
+    "joint": Variant("another training seed", _recipe(1)),
+    "frozen": Variant(
+        "text encoder trained first, on distinct captions, then frozen",
+        _recipe(2, text_encoder="frozen"),
+    ),
+    "latents": Variant(
+        "its own VAE, with 8 latent channels instead of 4", _recipe(3, latent_channels=8), True
+    ),
+    "epsilon": Variant(
+        "predicts the noise ε, as Stable Diffusion 1 does, instead of v",
+        _recipe(4, prediction="epsilon"),
+    ),
+}
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """Return the names of models, all if none is given. Raises UserError."""
+    for name in names:
+        if name not in VARIANTS:
+            raise UserError(f"--models {name}: one of {', '.join(VARIANTS)}")
+    return list(names or VARIANTS)
+
+
+def train(out: Path, name: str) -> None:
+    """Train a model and measure what it reproduces, unless that is done."""
+    variant = VARIANTS[name]
+    if variant.recipe is not None and not labels_file(out, name).exists():
+        vae = None if variant.own_vae else files.MODEL
+        train_testbed(TrainConfig(out / name, vae=vae, recipe=variant.recipe))
+
+
+def model_folder(out: Path, name: str) -> Path:
+    return files.MODEL if name == PACKAGED else out / name / MODEL
+
+
+def labels_file(out: Path, name: str) -> Path:
+    return files.LABELS if name == PACKAGED else out / name / LABELS

@@ -1,0 +1,141 @@
+"""The signals of the cross-attention in one forward on pure noise, at any noise level."""
+
+from collections.abc import Callable
+
+import pyarrow as pa
+from torch import Tensor
+
+from scanner.run.schema import column
+from scanner.scoring.observation import OnNoise, Signal
+from scanner.scoring.schedule import FIRST, LOW, Needs, NoiseLevel
+from scanner.signals.attention import bos_mass, prompt_mass, summary_mass
+
+FLOATS = pa.list_(pa.float32())
+TOKEN_MASS = "token_mass"
+
+_REN = "Ren et al. 2024 (ECCV)"
+
+
+def attention_needs(level: NoiseLevel) -> Needs:
+    """Return the needs of a signal of the early layers' attention."""
+    return Needs(attention=frozenset({level}))
+
+
+def where(level: NoiseLevel) -> str:
+    if level == FIRST:
+        return "at step 0"
+    if level == LOW:
+        return "on pure noise at the low-noise step"
+    return f"on pure noise at timestep {level}"
+
+
+def _attention(
+    name: str,
+    kind: pa.DataType,
+    description: str,
+    unit: str,
+    source: str,
+    compute: Callable[[OnNoise, Tensor], Tensor],
+    memorized: int,
+    has_seeds: bool = False,
+    by_token: bool = False,
+) -> Callable[[NoiseLevel], Signal]:
+    """Return what makes an attention signal for a noise level. ``description``: with {at};
+    ``compute``: from the forward and the token counts; the published direction, ``memorized``, is
+    for the first step."""
+
+    def at(level: NoiseLevel) -> Signal:
+        named = name if level == FIRST else f"{name}_{level}"
+        described = description.format(at=where(level))
+        if memorized and level != FIRST:
+            described += "; its direction was published for step 0"
+        return Signal(
+            column(named, kind, described, unit, source),
+            attention_needs(level),
+            lambda observation: compute(observation.at(level), observation.n_B),
+            memorized=memorized,
+            seeds_column=f"{named}_seeds" if has_seeds else None,
+            by_token=by_token,
+            level=level,
+        )
+
+    return at
+
+
+ATTENTION = {
+    "entropy_e": _attention(
+        "entropy_e",
+        pa.float32(),
+        "entropy of the mean cross-attention {at} in layer 3",
+        "nats",
+        f"{_REN}, metric E",
+        lambda forward, n_B: forward.entropies[forward.entropy_layer],
+        memorized=1,
+        has_seeds=True,
+    ),
+    "entropy_layers": _attention(
+        "entropy_layers",
+        FLOATS,
+        "entropy of the mean cross-attention {at}, each layer in run order",
+        "nats",
+        _REN,
+        lambda forward, n_B: forward.entropies.T,
+        memorized=1,
+    ),
+    "bos_mass": _attention(
+        "bos_mass",
+        pa.float32(),
+        "attention on the beginning token {at}, early layers",
+        "share",
+        f"{_REN}, finding 1",
+        lambda forward, n_B: bos_mass(forward.early),
+        memorized=-1,
+    ),
+    "prompt_mass": _attention(
+        "prompt_mass",
+        pa.float32(),
+        "attention on the caption's words {at}, early layers",
+        "share",
+        f"{_REN}, finding 1",
+        lambda forward, n_B: prompt_mass(forward.early, n_B),
+        memorized=1,
+    ),
+    "summary_mass": _attention(
+        "summary_mass",
+        pa.float32(),
+        "attention on the end token and the padding {at}, early layers; higher by the publication, "
+        "lower for what the testbed model has memorized",
+        "share",
+        f"{_REN}, finding 2",
+        lambda forward, n_B: summary_mass(forward.early, n_B),
+        memorized=1,
+    ),
+    "bos_mass_layers": _attention(
+        "bos_mass_layers",
+        FLOATS,
+        "attention on the beginning token {at}, each layer in run order",
+        "share",
+        _REN,
+        lambda forward, n_B: bos_mass(forward.attention_NBL).T,
+        memorized=-1,
+    ),
+    "summary_mass_layers": _attention(
+        "summary_mass_layers",
+        FLOATS,
+        "attention on the end token and the padding {at}, each layer in run order",
+        "share",
+        _REN,
+        lambda forward, n_B: summary_mass(forward.attention_NBL, n_B).T,
+        memorized=1,
+    ),
+    TOKEN_MASS: _attention(
+        TOKEN_MASS,
+        FLOATS,
+        "attention on each token {at}, early layers, from the beginning token to the end",
+        "share",
+        "",
+        lambda forward, n_B: forward.early,
+        memorized=0,
+        by_token=True,
+    ),
+}
