@@ -71,8 +71,6 @@ def count_launches(scorer: Scorer, captions: list[str]) -> tuple[LaunchCount, in
     """
     read = scorer.read(captions)
     scorer.compute(read)
-    with LaunchCount() as launches:
-        scorer.compute(read)
-    with HostReadCount() as copies:
+    with LaunchCount() as launches, HostReadCount() as copies:
         scorer.compute(read)
     return launches, copies.reads
