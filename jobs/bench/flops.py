@@ -2,7 +2,7 @@
 
 from scanner.models import DiffusionModel
 from scanner.scoring import Scorer
-from scanner.scoring.cost import cost
+from scanner.scoring.cost import ForwardCosts, cost
 from scanner.scoring.profiles import PROFILES
 
 SHARES = (1.0, 0.75, 0.5)
@@ -12,14 +12,15 @@ SHARES = (1.0, 0.75, 0.5)
 def gflop_by_size(model: DiffusionModel) -> dict[str, dict[str, float]]:
     """Return GFLOP per caption by profile and side in pixels, as ``--height`` and ``--width`` set
     it. A profile with a side of its own is counted at that side only."""
-    return {profile: _by_size(model, profile) for profile in PROFILES}
-
-
-def _by_size(model: DiffusionModel, profile: str) -> dict[str, float]:
     own = model.latent_shape()[1] * model.pixels_per_latent
-    share = PROFILES[profile].side
-    sides = [round(own * one) for one in (SHARES if share == 1 else (share,))]
-    return {
-        str(side): cost(Scorer(model, profile, height=side, width=side)).per_caption
-        for side in sides
-    }
+    gflop: dict[str, dict[str, float]] = {profile: {} for profile in PROFILES}
+    for share in SHARES:
+        side = round(own * share)
+        forwards = None
+        for name, profile in PROFILES.items():
+            if profile.side not in (1, share):
+                continue
+            scorer = Scorer(model, name, height=side, width=side)
+            forwards = forwards or ForwardCosts(model, scorer.latent_shape)
+            gflop[name][str(side)] = cost(scorer, forwards).per_caption
+    return gflop

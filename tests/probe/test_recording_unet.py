@@ -154,3 +154,16 @@ def test_a_shared_time_embedding_is_computed_only_once(model: DiffusionModel, ki
     biases = [m.bias_C is None for m in recording.unet.modules() if isinstance(m, LeanResnet)]
     assert biases
     assert all(is_unset == (kind == "sdxl") for is_unset in biases)
+
+
+@torch.no_grad()
+def test_padding_positions_cannot_be_left_out(model: DiffusionModel) -> None:
+    """The softmax runs over all text positions: without padding, attention and noise change."""
+    recording, text = RecordingUNet(model.unet, model.layers), _text(model)
+    recording.load(_latent(model), TIME, _prefix(model, _latent(model), TIME))
+    longest = int(model.tokenize(CAPTIONS).n_B.max())
+    noise, abar = recording(text.hidden_BLC, text.added)
+    short_noise, short_abar = recording(text.hidden_BLC[:, :longest], text.added)
+    assert abar[:, :, longest:].sum(2).min() > 0.1
+    assert (abar[:, :, :longest] - short_abar).abs().max() > 0.01
+    assert (noise - short_noise).abs().max() > 1e-3

@@ -1,6 +1,7 @@
 """GPU-hours and cost on a card, and the options that they take."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,19 @@ def test_cards_have_the_peaks_that_the_bench_compares_with() -> None:
     assert {name: card.peak_tflops for name, card in CARDS.items()} == {
         name.lower(): peak for name, peak in BENCH_PEAKS.items()
     }
+
+
+def test_the_guide_s_sizing_is_what_an_estimate_prints() -> None:
+    section = Path("infra/README.md").read_text().partition("## Sizing")[2]
+    stated = re.findall(r"([\d.]+)\s+for `(?:triage|standard)`[,.]", section)
+    gflop = [float(number) for number in stated[:2]]
+    rows = re.findall(r"^\| (\w+).*?, (\d+), .*?\| (.*) \| (.*) \|$", section, re.MULTILINE)
+    assert [row[0] for row in rows] == ["T4", "L4", "A100", "H100"]
+    for name, peak, *hours in rows:
+        for each, printed in zip(gflop, hours, strict=True):
+            one = gpu_estimate(name, BILLION, each, None, None)
+            assert float(peak) == one.peak_tflops
+            assert printed == f"{one.hours_low:,.0f} to {one.hours_high:,.0f}"
 
 
 @pytest.mark.parametrize(
