@@ -85,7 +85,7 @@ class SliceScorer:
         tokens = scorer.model.tokenize([CANARY])
         with raise_broken_devices():
             text = scorer.model.encode(tokens.to(scorer.model.device), scorer.latent_shape)
-            whole = (scorer.forwards.first_time, None)
+            whole = (scorer.forwards.first_time, None)  # a profile of gradients alone has no other
             time, depth = next(iter(scorer.schedule.on_noise.items()), whole)
             outputs = scorer.forwards.on_noise(text, 0, time, depth)
             # Waits for the device, which reports its errors late.
