@@ -109,6 +109,25 @@ def _print_dry_run(result: dict, as_json: bool) -> None:
     show(f"speed                {_rough(low)} to {_rough(high)} captions per second ({tried})")
     quick, slow = (duration(counts["captions"] / rate) for rate in (high, low))
     show(f"time                 {quick} to {slow}, plus the time to start Ray and load the model")
+    if result["gpu_estimate"]:
+        _print_gpu_estimate(result["gpu_estimate"])
+
+
+def _print_gpu_estimate(one: dict) -> None:
+    low, high = (_rough(one[f"captions_per_second_{end}"]) for end in ("low", "high"))
+    hours = [_rough(one[f"hours_{end}"]) for end in ("low", "high")]
+    show(
+        f"on one {one['gpu'] + ':':14}{_range(hours)} GPU-hours, at {_range([low, high])} captions "
+        f"per second (peak {one['peak_tflops']:g} TFLOP/s in float16, {one['memory_gib']} GiB)"
+    )
+    if one["cost_low"] is not None:
+        costs = [f"{one[f'cost_{end}']:,.2f}" for end in ("low", "high")]
+        show(f"cost                 {_range(costs)}, in the currency of --price")
+    show(f"assumption           {one['assumption']}")
+
+
+def _range(ends: list[str]) -> str:
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def _rough(number: float) -> str:

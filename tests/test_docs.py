@@ -12,7 +12,6 @@ ROOMS = ("infra", "jobs", "scanner", "sql")
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(page for room in ROOMS for page in (ROOT / room).rglob("*.md"))]
 )
-GFLOP = {"triage": 123.3, "standard": 762.4}
 
 
 def _commands(page: Path) -> list[str]:
@@ -60,19 +59,6 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
             target = (page.parent / name).resolve()
             todo += [target] if target not in reached else []
     assert {page.resolve() for page in PAGES} <= reached
-
-
-def test_gpu_hours_follow_from_gflop_peak_and_utilization() -> None:
-    rows = re.findall(
-        r"^\| \w+, (\d+), ([\d.]+) \| ([\d,]+) \| ([\d,]+) \|$",
-        (ROOT / "infra/README.md").read_text(),
-        re.MULTILINE,
-    )
-    assert len(rows) == 4
-    for peak, share, *stated in rows:
-        for hours, gflop in zip(stated, GFLOP.values(), strict=True):
-            exact = gflop * 1e9 * 1e9 / (float(peak) * 1e12 * float(share)) / 3600
-            assert int(hours.replace(",", "")) == round(exact)
 
 
 def test_the_failures_of_the_cluster_guide_are_said_by_the_code() -> None:

@@ -262,9 +262,24 @@ def _print_model(figures: dict[str, Any]) -> None:
             "× Ren et al.": one["speedup_over_seed"],
             "probe overhead": one["overhead_over_bare_forward"],
             "peak GiB": one["peak_memory_bytes"] / 2**30,
+            "launches": one["launches_per_batch"],
+            "copies": one["host_copies_per_batch"],
         }
         for name, one in figures["profiles"].items()
     ]
     print_table(rows, list(rows[0]))
     for note in figures["notes"]:
         show(note)
+    _print_sizes(figures["model"], {k: v["gflop_by_size"] for k, v in figures["profiles"].items()})
+    if "gflop_by_size_sdxl" in figures:
+        _print_sizes("Stable Diffusion XL", figures["gflop_by_size_sdxl"])
+
+
+def _print_sizes(model: str, gflop: dict[str, dict[str, float]]) -> None:
+    show(f"\n{model}: GFLOP per caption by --height and --width, without the text encoder\n")
+    sides = list(gflop["standard"])
+    rows = [
+        {"profile": name, **{f"{side} px": by_size.get(side) for side in sides}}
+        for name, by_size in gflop.items()
+    ]
+    print_table(rows, list(rows[0]))

@@ -10,8 +10,10 @@ import torch
 
 from jobs.bench.captions import caption
 from jobs.bench.device_memory import peak_memory, reset_peak_memory, synchronize
+from jobs.bench.flops import gflop_by_size
+from jobs.bench.launches import count_launches
 from scanner.models import Conditioning, DiffusionModel, load_model
-from scanner.models.random_weights import stable_diffusion_14
+from scanner.models.random_weights import stable_diffusion_14, stable_diffusion_xl
 from scanner.probe import watch_attention
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
@@ -51,18 +53,22 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
         for some, first in zip(seconds["trajectory"], one_seed, strict=True)
     ]
     overhead = _ratio(seconds["recording"], seconds["bare"]) - 1
-    profiles = {}
+    profiles, sizes = {}, gflop_by_size(model)
     for profile in PROFILES:
         counted = cost(Scorer(model, profile))
+        launches, copies = _launches(model, profile, captions)
         profiles[profile] = {
             "gflop_per_caption": counted.per_caption,
+            "gflop_by_size": sizes[profile],
+            "host_copies_per_batch": copies,
+            "launches_per_batch": launches,
             "captions_per_second": batch / statistics.median(seconds[profile]),
             "speedup_over_guided_pair": _ratio(seconds["pair"], seconds[profile]),
             "speedup_over_seed": _ratio(seconds["ren"], seconds[profile]),
             "overhead_over_bare_forward": None if profile == "triage" else overhead,
             "peak_memory_bytes": memory[profile],
         }
-    return {
+    record = {
         "model": name,
         "batch_size": batch,
         "rounds": rounds,
@@ -78,8 +84,25 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
             f"thorough: measured with one seed, scaled to {PROFILES['thorough'].seeds}",
             f"trajectory: measured on {TRIED_TRAJECTORY} steps, the later ones scaled to {STEPS}",
             "probe overhead: a whole instrumented forward over a stock forward, nothing shared",
+            "launches: operators that compute or copy, of an uncompiled batch with one seed, text "
+            "encoder included; copies: transfers to the host",
         ],
     }
+    if name == "sd14-random":
+        record["gflop_by_size_sdxl"] = gflop_by_size(stable_diffusion_xl())
+    return record
+
+
+def _launches(
+    model: DiffusionModel, profile: str, captions: list[str]
+) -> tuple[int | None, int | None]:
+    """Return operators and copies to the host per batch with one seed; None for a trajectory,
+    whose steps take too long to count."""
+    if profile == "trajectory":
+        return None, None
+    scorer = Scorer(model, profile, seeds=1, batch_size=len(captions), compile=False)
+    counted, copies = count_launches(scorer, captions)
+    return counted.launches.total(), copies
 
 
 def _variants(model: DiffusionModel, captions: list[str]) -> dict[str, Callable[[], object]]:

@@ -43,6 +43,7 @@ class DiffusionModel(ABC):
     """Names of the cross-attention modules in execution order."""
     entropy_layer: int
     early_layers: tuple[int, ...]
+    """Consecutive numbers of layers, the first of which is 0."""
     map_layers: tuple[int, ...] = (0, 1)
 
     def __init__(

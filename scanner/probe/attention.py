@@ -4,7 +4,7 @@ The softmax is computed once, in float32. The statistics and the layer's output 
 probabilities, which are reduced immediately and discarded. Self-attention is unchanged.
 
 Shapes: B captions, H heads, P spatial positions, L text positions, D channels per head, N
-recorded layers.
+recorded layers, E = B·H.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,24 +25,34 @@ Attend = Callable[[Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor]]
 class AttentionRecord:
     """The attention that the recorded layers reported during the last forward.
 
-    abar_NBL: ā in float32, layers in run order; one buffer per forward, allocated by the
-    first layer. maps: for the layers that keep one, by number, the attention (B, P)
-    on one text position per caption, averaged over the heads. whole: for every layer the attention
-    (B, P, L) averaged over the heads, only with ``keeps_whole``, since it is large.
+    abar_NBL: ā in float32, layers in run order. maps: for the layers that keep one, by number, the
+    attention (B, P) on one text position per caption, averaged over the heads. whole: for every
+    layer the attention (B, P, L) averaged over the heads, only with ``keeps_whole``, since it is
+    large.
     """
 
     layers: int
-    abar_NBL: Tensor = field(default_factory=lambda: torch.empty(0))
     maps: dict[int, Tensor] = field(default_factory=dict)
     position_B: Tensor | None = None
     whole: dict[int, Tensor] = field(default_factory=dict)
     keeps_whole: bool = False
 
+    def __post_init__(self) -> None:
+        self._abar: list[Tensor | None] = [None] * self.layers
+
     def keep(self, number: int, abar_BL: Tensor) -> None:
-        """Store ā of one layer; the first layer of a forward starts a new record."""
-        if number == 0:
-            self.abar_NBL = abar_BL.new_empty((self.layers, *abar_BL.shape))
-        self.abar_NBL[number] = abar_BL
+        """Store ā of one layer."""
+        self._abar[number] = abar_BL
+
+    @property
+    def abar_NBL(self) -> Tensor:
+        return torch.stack([abar for abar in self._abar if abar is not None])
+
+    def take(self) -> Tensor:
+        """Return ā (N, B, L), and forget it."""
+        abar_NBL = self.abar_NBL
+        self._abar = [None] * self.layers
+        return abar_NBL
 
 
 def probabilities(
@@ -53,8 +63,11 @@ def probabilities(
     The logits are float32 for inputs of any dtype: float16 logits overflow if queries and keys are
     large, and the softmax of infinities is NaN. So every model runs as with ``upcast_attention``.
     """
-    q_BHPD, k_BHDL = q_BPHD.transpose(1, 2).float(), k_BLHD.permute(0, 2, 3, 1).float()
-    logits_BHPL = (q_BHPD * scale) @ k_BHDL
+    heads = q_BPHD.shape[2]
+    q_EPD, k_EDL = q_BPHD.transpose(1, 2).flatten(0, 1), k_BLHD.permute(0, 2, 3, 1).flatten(0, 1)
+    nothing = q_BPHD.new_empty((1, 1, 1), dtype=torch.float32)
+    logits_EPL = torch.baddbmm(nothing, q_EPD.float(), k_EDL.float(), beta=0, alpha=scale)
+    logits_BHPL = logits_EPL.unflatten(0, (-1, heads))
     if mask_B1L is not None:  # as the stock processors take it
         logits_BHPL = logits_BHPL + mask_B1L[:, None]
     return logits_BHPL.softmax(-1)
@@ -177,8 +190,9 @@ def record_attention(
     unet.set_attn_processor({**unet.attn_processors, **recording})
 
 
-def _check(name: str, attn: Attention) -> None:
-    extras = {
+def extras(attn: Attention) -> list[str]:
+    """Return what an attention module does beyond softmax(QKᵀ/√d)V."""
+    used = {
         "group norm": attn.group_norm is not None,
         "spatial norm": attn.spatial_norm is not None,
         "norm of the text": bool(attn.norm_cross),
@@ -187,7 +201,11 @@ def _check(name: str, attn: Attention) -> None:
         "residual": bool(attn.residual_connection),
         "output factor": attn.rescale_output_factor != 1.0,
     }
-    unsupported = [what for what, is_used in extras.items() if is_used]
+    return [what for what, is_used in used.items() if is_used]
+
+
+def _check(name: str, attn: Attention) -> None:
+    unsupported = extras(attn)
     if unsupported:
         raise UserError(
             f"cross-attention {name} has {', '.join(unsupported)}, which is not supported: "

@@ -2,8 +2,8 @@
 
 From the same latent at the same timestep, everything before the first cross-attention is the same
 for every caption: in Stable Diffusion 1 and 2 the first convolution, the first residual block, and
-the norm, projection and self-attention of the first transformer; if the first down block has no
-attention (SDXL, whose pooled text enters the time embedding), only the first convolution.
+the norm, projection, self-attention and queries of the first transformer; if the first down block
+has no attention (SDXL, whose pooled text enters the time embedding), only the first convolution.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import torch
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
+
+from scanner.probe.lean import LeanResnet
 
 Prefix = dict[str, Tensor]
 
@@ -46,7 +48,7 @@ def caption_free_modules(unet: nn.Module) -> list[str]:
             f"{block}.attentions.0.proj_in",
         ]
         transformer = f"{block}.attentions.0.transformer_blocks.0"
-        names += [f"{transformer}.norm1", f"{transformer}.attn1"]
+        names += [f"{transformer}.{part}" for part in ("norm1", "attn1", "norm2", "attn2.to_q")]
     return names
 
 
@@ -64,7 +66,7 @@ def time_outputs(unet: nn.Module, timestep_1: Tensor) -> Prefix:
     embedding_1X = unet.time_embedding(wave_1X)
     outputs = {"time_proj": wave_1X, "time_embedding": embedding_1X}
     for name, module in unet.named_modules():
-        if isinstance(module, ResnetBlock2D):
+        if isinstance(module, ResnetBlock2D) and module.time_emb_proj is not None:
             active_1X = module.nonlinearity(embedding_1X)
             outputs[f"{name}.time_emb_proj"] = module.time_emb_proj(active_1X)
     return outputs
@@ -99,9 +101,13 @@ def replay_prefix(unet: nn.Module, prefix: Prefix) -> None:
         module = modules.get(name)
         if module is None:  # truncated, or part of a replaced module
             continue
+        if name.endswith(".time_emb_proj"):
+            resnet = modules[name.removesuffix(".time_emb_proj")]
+            if isinstance(resnet, LeanResnet):
+                resnet.set_time(output_1X)
+                continue
+            resnet.skip_time_act = True
         if isinstance(module, _Replay):
             module.output_1X.copy_(output_1X)
         else:
             unet.set_submodule(name, _Replay(output_1X))
-        if name.endswith(".time_emb_proj"):
-            modules[name.removesuffix(".time_emb_proj")].skip_time_act = True

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from scanner.probe.attention import Attend, AttentionRecord, plain_attention, record_attention
+from scanner.probe.lean import make_lean
 from scanner.probe.prefix import Prefix, replay_prefix, time_outputs
 from scanner.probe.truncation import share_weights, truncate
 
@@ -34,6 +35,7 @@ class RecordingUNet(nn.Module):
         super().__init__()
         self.original = (unet,)  # not a submodule
         self.unet, self.depth = share_weights(unet), depth
+        make_lean(self.unet)
         names = layers[:depth]
         self.record = AttentionRecord(len(names))
         last = None if depth is None else len(names) - 1
@@ -47,6 +49,7 @@ class RecordingUNet(nn.Module):
             self.unet.to(memory_format=LAYOUT)
         self.register_buffer("x_1CHW", None, persistent=False)
         self.register_buffer("timestep", None, persistent=False)
+        self._of_time: dict[int, Prefix] = {}
 
     def load(self, x_1CHW: Tensor, timestep: int, prefix: Prefix) -> None:
         """Set the latent, the timestep and the recorded prefix for the following forwards."""
@@ -58,7 +61,9 @@ class RecordingUNet(nn.Module):
         else:
             self.x_1CHW.copy_(x_1CHW)
             self.timestep.fill_(timestep)
-        replay_prefix(self.unet, {**time_outputs(original, self.timestep), **prefix})
+        if timestep not in self._of_time:
+            self._of_time[timestep] = time_outputs(original, self.timestep)
+        replay_prefix(self.unet, {**self._of_time[timestep], **prefix})
 
     def forward(
         self, hidden_BLC: Tensor, added: dict[str, Tensor] | None = None
@@ -71,5 +76,4 @@ class RecordingUNet(nn.Module):
             added_cond_kwargs=added or None,
             return_dict=False,
         )[0]
-        abar_NBL, self.record.abar_NBL = self.record.abar_NBL, torch.empty(0)
-        return (output_BCHW if self.depth is None else None), abar_NBL
+        return (output_BCHW if self.depth is None else None), self.record.take()

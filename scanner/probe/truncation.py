@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from scanner.probe.lean import LeanTransformer, end_with
+
 
 class _PassThrough(nn.Module):
     """Replaces a module whose result is unused."""
@@ -44,8 +46,11 @@ def truncate(unet: nn.Module, layer: str) -> None:
     last = block.attentions[attention]
     last.transformer_blocks = last.transformer_blocks[: transformer + 1]
     last.set_submodule("proj_out", _PassThrough())
-    for part in ("norm3", "ff"):
-        last.transformer_blocks[transformer].set_submodule(part, _PassThrough())
+    if isinstance(last, LeanTransformer):
+        end_with(last)
+    else:
+        for part in ("norm3", "ff"):
+            last.transformer_blocks[transformer].set_submodule(part, _PassThrough())
     unused: dict[str, nn.Module | None] = {"conv_norm_out": None, "conv_out": _PassThrough()}
     if path[0] == "down_blocks":
         unet.down_blocks = unet.down_blocks[: int(path[1]) + 1]

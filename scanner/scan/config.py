@@ -10,6 +10,7 @@ from scanner.captions.records import QuotingOption
 from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
 from scanner.models.spec import ModelOptions
+from scanner.scan.gpu_estimate import check_estimate
 from scanner.scoring.spec import DenoisingOptions, ProfileName, ScoringSpec
 
 _OR_A_RUN = tyro.conf.arg(help_behavior_hint="(required, or --captions-from)")
@@ -83,6 +84,14 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     dry_run: bool = False
     """Show what the scan would do and how long it would take. Leaves nothing behind; tests the
     store by writing a file and deleting it."""
+    gpu: str | None = None
+    """With --dry-run, also estimate GPU-hours on this card, such as a100: t4, v100, a10, l4, a100,
+    h100 or h200. Its speed is assumed from published rates, unless --captions-per-second is set."""
+    price: float | None = None
+    """With --gpu, the price of a GPU-hour in any currency, such as 1.2: also estimate the cost."""
+    captions_per_second: float | None = None
+    """With --gpu, the measured speed of one such card for this profile and model, as memscan bench
+    --acceptance prints it; replaces the assumption."""
     single_writer: bool = False
     """Allow a store without create-if-absent (conditional writes); then run only one scan at a
     time."""
@@ -108,6 +117,7 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
                 raise UsageError(f"--extend adds whole files, by --captions; leave out {flag}")
         if self.where != "true" and not self.captions_from:
             raise UsageError("--where selects captions of --captions-from; name a run")
+        check_estimate(self.gpu, self.price, self.captions_per_second, self.dry_run)
         if not self.out and not self.dry_run:
             raise UsageError("--out: name the directory that the run is written to")
         for flag, number in (

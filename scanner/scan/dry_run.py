@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
@@ -14,6 +14,7 @@ import torch
 
 from scanner.models.loading import choose_device
 from scanner.run.rejects import count_reasons
+from scanner.scan.gpu_estimate import gpu_estimate
 from scanner.scan.opening import OpenScan, refuse_other_weights
 from scanner.scan.preparation import prepare
 from scanner.scan.scan import plan_scan
@@ -92,6 +93,16 @@ def dry_run(opened: OpenScan) -> dict[str, Any]:
         "batch_size": trial.batch_size,
         "guessed": trial.guessed,
         "hours": plan.counts["captions"] / (trial.rate * actors) / 3600,
+        "gpu_estimate": config.gpu
+        and asdict(
+            gpu_estimate(
+                config.gpu,
+                plan.counts["captions"],
+                gflop,
+                config.price,
+                config.captions_per_second,
+            )
+        ),
     }
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
+from scanner.models import DiffusionModel
 from scanner.probe import RecordingUNet, record_prefix
 from scanner.scoring.schedule import Schedule
 from scanner.scoring.scorer import Scorer
@@ -27,38 +27,53 @@ class Cost:
     text_encoder: float
 
 
-def cost(scorer: Scorer) -> Cost:
-    """Count the schedule's forwards on the meta device, where nothing is computed.
+class ForwardCosts:
+    """GFLOP of forwards of one caption, counted on the meta device, where nothing is computed.
 
-    (On a CPU the counter misses fused attention.) A backward counts as two forwards.
+    (On a CPU the counter misses fused attention.) whole: a plain forward of the whole U-Net.
     """
-    model, plan = scorer.model, scorer.schedule
-    empty = model.encode_empty()
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(model.unet.config)
-        latents = torch.empty((1, *scorer.latent_shape))
-        text = torch.empty(empty.hidden_BLC.shape)
-        added = {name: torch.empty(value.shape) for name, value in empty.added.items()}
 
-    def forward() -> None:
-        unet(latents, torch.zeros(1, device="meta"), text, added_cond_kwargs=added or None)
+    def __init__(self, model: DiffusionModel, latent_shape: tuple[int, ...]) -> None:
+        empty = model.encode_empty()
+        self._layers = model.layers
+        with torch.device("meta"):
+            self._unet = UNet2DConditionModel.from_config(model.unet.config)
+            self._latents = torch.empty((1, *latent_shape))
+            self._text = torch.empty(empty.hidden_BLC.shape)
+            self._added = {name: torch.empty(value.shape) for name, value in empty.added.items()}
+        with record_prefix(self._unet) as self._prefix:
+            self.whole = _gflop(self._forward)
+        self._own: dict[int | None, float] = {}
 
-    with record_prefix(unet) as prefix:
-        whole = _gflop(forward)
+    def own(self, depth: int | None) -> float:
+        """Return what one caption costs in a forward of ``depth`` layers that replays what all
+        captions share."""
+        if depth not in self._own:
+            recording = RecordingUNet(self._unet, self._layers, depth)
+            recording.load(self._latents, 0, self._prefix)
+            self._own[depth] = _gflop(lambda: recording(self._text, self._added))
+        return self._own[depth]
 
-    @cache
-    def shared(depth: int | None) -> float:
-        recording = RecordingUNet(unet, model.layers, depth)
-        recording.load(latents, 0, prefix)
-        return _gflop(lambda: recording(text, added))
+    def _forward(self) -> None:
+        time = torch.zeros(1, device="meta")
+        self._unet(self._latents, time, self._text, added_cond_kwargs=self._added or None)
 
-    on_noise = sum(shared(depth) for depth in plan.on_noise.values())
-    later = 2 * whole * plan.later_steps
-    gradient = 3 * whole if plan.gradient else 0.0
+
+def cost(scorer: Scorer, forwards: ForwardCosts | None = None) -> Cost:
+    """Count the schedule's forwards. A backward counts as two forwards.
+
+    ``forwards``: those of the scorer's model and latent shape, to count them once for several
+    scorers.
+    """
+    plan = scorer.schedule
+    forwards = forwards or ForwardCosts(scorer.model, scorer.latent_shape)
+    on_noise = sum(forwards.own(depth) for depth in plan.on_noise.values())
+    later = 2 * forwards.whole * plan.later_steps
+    gradient = 3 * forwards.whole if plan.gradient else 0.0
     return Cost(
         per_caption=scorer.seeds * (on_noise + later + gradient),
-        shared=scorer.seeds * _shared(plan, whole, whole - shared(None)),
-        forward=whole,
+        shared=scorer.seeds * _shared(plan, forwards.whole, forwards.whole - forwards.own(None)),
+        forward=forwards.whole,
         text_encoder=_text_gflop(scorer),
     )
 

@@ -61,6 +61,7 @@ class Forwards:
         self.latent_shape = latent_shape
         self.guidance = guidance
         self.times = [int(time) for time in model.timesteps(steps)]
+        self.first_alpha = model.alpha(self.times[0])
         self._noise: dict[int, Tensor] = {}
         self._prefix: dict[tuple[int, int], Prefix] = {}
         self._empty: dict[tuple[int, int], Tensor] = {}

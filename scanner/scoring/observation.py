@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import TypeVar
 
 import pyarrow as pa
-import torch
 from torch import Tensor
 
 from scanner.scoring.forwards import Trajectory
@@ -22,8 +21,8 @@ Part = TypeVar("Part")
 class OnNoise:
     """Results of one forward of B captions on pure noise; None if not needed.
 
-    attention_NBL: ā of the N cross-attention layers that ran, in run order. conditional,
-    unconditional: ε_c (B, C, h, w) and ε_∅ (1, C, h, w).
+    early_layers: consecutive numbers. attention_NBL: ā of the N cross-attention layers that ran, in
+    run order. conditional, unconditional: ε_c (B, C, h, w) and ε_∅ (1, C, h, w).
     """
 
     early_layers: tuple[int, ...]
@@ -40,7 +39,7 @@ class OnNoise:
     @cached_property
     def early(self) -> Tensor:
         """Mean of ā over the early layers, (B, L)."""
-        return torch.stack([self.attention_NBL[layer] for layer in self.early_layers]).mean(0)
+        return self.attention_NBL[self.early_layers[0] : self.early_layers[-1] + 1].mean(0)
 
     @cached_property
     def noise_norm(self) -> Tensor:

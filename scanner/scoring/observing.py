@@ -35,7 +35,7 @@ def _at_seed(
         parts["gradient_BL"] = run.gradient(text, seed)
     return Observation(
         n_B=tokens.n_B,
-        alpha=run.model.alpha(run.first_time),
+        alpha=run.first_alpha,
         anisotropy_weights=run.model.anisotropy_weights,
         on_noise=on_noise,
         timesteps=plan.timesteps,

@@ -39,12 +39,8 @@ def pack(values: list[dict[str, Tensor]], rows: int) -> PackedBatch:
     memory without blocking.
     """
     widths = {name: one.shape[1] if one.ndim == 2 else None for name, one in values[0].items()}
-    packed_SBK = torch.stack(
-        [
-            torch.cat([one.float().reshape(len(one), -1) for one in of_seed.values()], 1)
-            for of_seed in values
-        ]
-    )[:, :rows]
+    columns = [one.float().reshape(len(one), -1) for of_seed in values for one in of_seed.values()]
+    packed_SBK = torch.cat(columns, 1).unflatten(1, (len(values), -1)).transpose(0, 1)[:, :rows]
     if packed_SBK.device.type != "cuda":
         return PackedBatch(packed_SBK.cpu(), widths, None)
     host_SBK = torch.empty(packed_SBK.shape, pin_memory=True)

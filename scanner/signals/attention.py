@@ -25,9 +25,8 @@ def bos_mass(abar_BL: Tensor) -> Tensor:
 
 def prompt_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
     """Return Σ ā over the prompt tokens, positions 1 … n−2: (B,); 0 for an empty caption."""
-    position = torch.arange(abar_BL.shape[-1], device=abar_BL.device)
-    prompt_BL = (position >= 1) & (position <= n_B.to(abar_BL.device)[:, None] - 2)
-    return (abar_BL * prompt_BL).sum(-1)
+    is_before_summary_BL = _begun(abar_BL) < n_B.to(abar_BL.device)[:, None]
+    return (abar_BL * is_before_summary_BL)[..., 1:].sum(-1)
 
 
 def summary_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
@@ -35,15 +34,22 @@ def summary_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
 
     Ren et al. 2024, finding 2.
     """
-    position = torch.arange(abar_BL.shape[-1], device=abar_BL.device)
-    return (abar_BL * (position >= n_B.to(abar_BL.device)[:, None] - 1)).sum(-1)
+    return (abar_BL * _is_summary(abar_BL, n_B)).sum(-1)
 
 
 def summary_entropy(abar_BL: Tensor, n_B: Tensor) -> Tensor:
     """Return −Σ ā ln ā over the summary positions n−1 … L−1, without renormalizing: (B,)."""
-    position = torch.arange(abar_BL.shape[-1], device=abar_BL.device)
-    summary_BL = position >= n_B.to(abar_BL.device)[:, None] - 1
-    return (torch.special.entr(abar_BL.float()) * summary_BL).sum(-1)
+    return (torch.special.entr(abar_BL.float()) * _is_summary(abar_BL, n_B)).sum(-1)
+
+
+def _is_summary(abar_BL: Tensor, n_B: Tensor) -> Tensor:
+    """Return which positions are summary tokens: n−1 … L−1, (B, L)."""
+    return _begun(abar_BL) >= n_B.to(abar_BL.device)[:, None]
+
+
+def _begun(abar_BL: Tensor) -> Tensor:
+    """Return how many tokens have begun at each position: 1 … L."""
+    return torch.arange(1, abar_BL.shape[-1] + 1, device=abar_BL.device)
 
 
 def entropy_d(last_KBL: Tensor, first_BL: Tensor, n_B: Tensor) -> Tensor:

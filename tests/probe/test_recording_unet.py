@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers.models.resnet import ResnetBlock2D
 
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.probe import RecordingUNet, record_prefix, watch_attention
+from scanner.probe.lean import LeanResnet
 from scanner.probe.prefix import caption_free_modules
 from tests.random_pipelines import KINDS
 
@@ -58,7 +58,7 @@ def test_one_instrumented_copy_serves_every_latent_and_step(
     for seed, time in ((3, TIME), (4, TIME), (4, 41)):
         latent = _latent(model, seed)
         prefix = _prefix(model, latent, time)
-        assert len(prefix) == (1 if kind == "sdxl" else 6)
+        assert len(prefix) == (1 if kind == "sdxl" else 8)
         recording.load(latent, time, prefix)
         guess, abar = recording(text.hidden_BLC, text.added)
         noise, plain_abar = _plain(model, latent, time)
@@ -144,10 +144,26 @@ def test_the_copy_shares_its_weights_with_the_original(model: DiffusionModel) ->
 def test_a_shared_time_embedding_is_computed_only_once(model: DiffusionModel, kind: str) -> None:
     recording = RecordingUNet(model.unet, model.layers)
     recording.load(_latent(model), TIME, _prefix(model, _latent(model), TIME))
-    resnets = [m for m in recording.unet.modules() if isinstance(m, ResnetBlock2D)]
-    replayed = {type(resnet.time_emb_proj).__name__ for resnet in resnets}
-    assert replayed == {"Linear" if kind == "sdxl" else "_Replay"}
-    originals = [m for m in model.unet.modules() if isinstance(m, ResnetBlock2D)]
-    assert all(
-        not m.skip_time_act and isinstance(m.time_emb_proj, torch.nn.Linear) for m in originals
-    )
+    ran: list[str] = []
+    for name, module in recording.unet.named_modules():
+        if name.endswith("time_emb_proj"):
+            module.register_forward_hook(lambda *_: ran.append("again"))
+    text = _text(model)
+    recording(text.hidden_BLC, text.added)
+    assert bool(ran) == (kind == "sdxl"), "SDXL's time embedding depends on the caption"
+    biases = [m.bias_C is None for m in recording.unet.modules() if isinstance(m, LeanResnet)]
+    assert biases
+    assert all(is_unset == (kind == "sdxl") for is_unset in biases)
+
+
+@torch.no_grad()
+def test_padding_positions_cannot_be_left_out(model: DiffusionModel) -> None:
+    """The softmax runs over all text positions: without padding, attention and noise change."""
+    recording, text = RecordingUNet(model.unet, model.layers), _text(model)
+    recording.load(_latent(model), TIME, _prefix(model, _latent(model), TIME))
+    longest = int(model.tokenize(CAPTIONS).n_B.max())
+    noise, abar = recording(text.hidden_BLC, text.added)
+    short_noise, short_abar = recording(text.hidden_BLC[:, :longest], text.added)
+    assert abar[:, :, longest:].sum(2).min() > 0.1
+    assert (abar[:, :, :longest] - short_abar).abs().max() > 0.01
+    assert not torch.allclose(noise, short_noise, atol=1e-5)

@@ -1,0 +1,33 @@
+"""FLOPs by image size, and the configurations that they are counted from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobs.bench.flops import gflop_by_size
+from scanner.models import load_model
+from scanner.models.random_weights import unet_xl
+from scanner.scoring import Scorer
+from scanner.scoring.cost import cost
+from scanner.scoring.profiles import PROFILES
+
+
+def test_every_profile_is_counted_at_three_sizes(random_models: dict[str, Path]) -> None:
+    model = load_model(str(random_models["sd1"]))
+    gflop = gflop_by_size(model)
+    assert list(gflop) == list(PROFILES)
+    for name, by_side in gflop.items():
+        if name != "late-half":
+            assert list(by_side) == ["64", "48", "32"]
+            assert sorted(by_side.values(), reverse=True) == list(by_side.values())
+    assert gflop["late-half"] == {"32": gflop["late"]["32"]}
+    for name in ("triage", "late-half", "thorough"):
+        assert cost(Scorer(model, name)).per_caption in gflop[name].values()
+
+
+@pytest.mark.slow
+def test_sdxl_s_configuration_has_the_published_number_of_parameters() -> None:
+    with torch.device("meta"):
+        unet = unet_xl()
+    assert sum(weight.numel() for weight in unet.parameters()) == 2_567_463_684
