@@ -27,7 +27,7 @@ def test_every_profile_is_counted_at_three_sizes(random_models: dict[str, Path])
 
 
 @pytest.mark.slow
-def test_sdxl_s_configuration_has_the_published_number_of_parameters() -> None:
+def test_sdxl_s_configuration_has_its_published_size() -> None:
     with torch.device("meta"):
         unet = unet_xl()
     assert sum(weight.numel() for weight in unet.parameters()) == 2_567_463_684
