@@ -46,9 +46,11 @@ def _print(state: dict[str, Any]) -> None:
     slices, left, planning = state["slices"], state["eta_seconds"], state["planning"]
     if planning:
         of = "" if planning["units"] is None else f" of {planning['units']:,}"
+        level = planning["merge_level"]
+        merged = f"{planning['ranges_merged']:,} merged (level {level}), " if level else ""
         show(
-            f"planning   {planning['units_read']:,}{of} input parts read, "
-            f"{planning['ranges_grouped']:,} ranges of caption ids grouped"
+            f"planning   {planning['units_read']:,}{of} input parts read; "
+            f"ranges of caption ids: {merged}{planning['ranges_grouped']:,} grouped"
         )
     working = (
         "" if state["sealed"] else f"{slices['running']} running on {state['actors']} actors, "

@@ -7,6 +7,7 @@ times the rows have by default.
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,15 @@ def _measure(folder: Path, rows: int) -> dict[str, Any]:
     }
 
 
-def calculate_growth(bytes_per_row: float = 60.0) -> list[dict[str, Any]]:
+def calculate_growth(
+    bytes_per_row: float = 60.0, rows: Sequence[int] = CALCULATED_ROWS
+) -> list[dict[str, Any]]:
     """Return the requests of planning at the default sizes, by the merges that it would run.
 
-    ``bytes_per_row``: stored size of a spelling, none of which repeats.
+    ``bytes_per_row``: stored size of a spelling, none of which repeats; ``rows``: numbers of rows,
+    one plan each.
     """
-    return [_calculate(rows, bytes_per_row) for rows in CALCULATED_ROWS]
+    return [_calculate(each, bytes_per_row) for each in rows]
 
 
 def _calculate(rows: int, bytes_per_row: float) -> dict[str, Any]:

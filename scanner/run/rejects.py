@@ -30,8 +30,13 @@ def count_reasons(store: Store, rejects: Iterable[str]) -> dict[str, int]:
     """
 
     def count(name: str) -> dict[str, int]:
+        found: Counter[str] = Counter()
         with store.open(name) as file:
-            return reasons_in(pq.read_table(file, columns=["reason"])["reason"])
+            # Batch by batch, and each reason once: whoever wrote the file, memory is bounded.
+            parquet = pq.ParquetFile(file, read_dictionary=["reason"])
+            for batch in parquet.iter_batches(columns=["reason"]):
+                found.update(reasons_in(batch["reason"]))
+        return dict(found)
 
     counts: Counter[str] = Counter()
     # In parallel: many small files, in a store with high latency.

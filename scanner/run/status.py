@@ -1,5 +1,6 @@
 """Progress of a run, computed from the files in its directory."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ from scanner.run.progress import events_in, read_progress
 from scanner.run.records import read_json
 from scanner.run.rejects import count_reasons
 from scanner.run.summary import PlanSummary, joined_skipped
+
+# The names of merges begin with their level.
+_MERGE_LEVEL = re.compile(r"(\d{1,9})-")
 
 
 @dataclass(frozen=True)
@@ -109,17 +113,22 @@ def _of_listing(run: Run, plans: Sequence[PlanSummary], state: dict[str, Any]) -
 
 
 def _planning(run: Run, generation: int) -> dict[str, int | None] | None:
-    """Return the progress of the next generation of the plan: units of the input files read, and
-    ranges of caption ids grouped. None if the run has a plan and is not being extended."""
+    """Return the progress of the next generation of the plan: units of the input files read, ranges
+    of caption ids merged (on all levels, and the highest level so far, 0 before any) and grouped.
+    None if the run has a plan and is not being extended."""
     folder = planning_folder(generation)
     frozen = f"{folder}/inputs.json"
     has_started = run.store.exists(frozen)
     if generation and not has_started:
         return None
     units = len(read_json(run.store, frozen, PlanningRecord)["units"]) if has_started else None
+    merged = run.store.names(f"{folder}/merge")
+    levels = (match for name in merged if (match := _MERGE_LEVEL.match(name.rsplit("/", 1)[1])))
     return {
         "units": units,
         "units_read": len(run.store.names(f"{folder}/read")),
+        "ranges_merged": len(merged),
+        "merge_level": max((int(match[1]) for match in levels), default=0),
         "ranges_grouped": len(run.store.names(f"{folder}/group")),
     }
 

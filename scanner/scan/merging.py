@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scanner.cluster import Result
 from scanner.run import Commit, Commits, Output
 from scanner.run.commits import READERS
 from scanner.run.compaction import KINDS, Group
+from scanner.run.part_tables import read_part_table
 from scanner.run.records import DamagedFile, Part
 from scanner.run.rejects import reasons_in
 from scanner.run.results import DamagedPart, read_part
@@ -103,7 +103,7 @@ class MergeWork:
 
 def _read(store: Store, part: Part) -> pa.Table | DamagedPart:
     try:
-        return pq.read_table(pa.BufferReader(read_part(store, part)))
+        return read_part_table(store, part)
     except DamagedPart as error:
         return error
 

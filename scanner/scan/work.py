@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -19,8 +18,9 @@ from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json
 from scanner.run.rejects import reasons_in
 from scanner.run.schema import rejects_table
+from scanner.scan.slice_captions import SliceReader
 from scanner.scoring import Scorer, ScoringSpec
-from scanner.scoring.scorer import ReadCaptions
+from scanner.scoring.scorer import ReadCaptions, ScoreError
 from scanner.storage import Store
 
 CANARY = "a photo of a cat on a sofa"
@@ -72,26 +72,29 @@ class SliceScorer:
 
     def __post_init__(self) -> None:
         self._is_size_saved = self.scorer.batch.is_settled
+        self._reader = SliceReader(self.store)
 
+    @torch.inference_mode()
     def prove(self) -> None:
-        """Score a caption. Raises BrokenDevice or ScoreError for a device or model that cannot."""
+        """Run the first forward of the profile for one caption.
+
+        The first slice uses its kernels and its shared prefix again. Raises BrokenDevice or
+        ScoreError for a device or model that cannot compute it.
+        """
+        scorer = self.scorer
+        tokens = scorer.model.tokenize([CANARY])
         with raise_broken_devices():
-            self.scorer.score([CANARY])
+            text = scorer.model.encode(tokens.to(scorer.model.device), scorer.latent_shape)
+            depth = scorer.schedule.depth if scorer.schedule.first else None
+            outputs = scorer.forwards.attention(text, 0, depth)
+            # Waits for the device, which reports its errors late.
+            is_finite = all(bool(out.isfinite().all()) for out in outputs if out is not None)
+        if not is_finite:
+            raise ScoreError(f"{CANARY!r}: attention or predicted noise is not finite")
 
     def read(self, item: Slice) -> pa.Table:
         """Read the captions of a slice, with their ids."""
-        columns = ["caption_id", "caption"]
-        with self.store.open(item.file, cache_type="none") as file:
-            if item.row_group is not None:
-                captions = pq.ParquetFile(file).read_row_group(item.row_group, columns)
-            else:
-                ids = [("caption_id", ">=", item.first), ("caption_id", "<=", item.last)]
-                captions = pq.read_table(file, columns=columns, filters=ids)
-        if len(captions) != item.rows:
-            raise RuntimeError(
-                f"{item.file}: {len(captions)} captions, but {item.rows} are planned"
-            )
-        return captions
+        return self._reader.read(item)
 
     def prepare(self, item: Slice) -> ReadCaptions:
         captions = self.read(item)

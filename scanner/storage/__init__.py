@@ -14,7 +14,8 @@ from scanner.storage.outages import (
     retry_outages,
 )
 from scanner.storage.roots import Roots
-from scanner.storage.store import Store, Stored
+from scanner.storage.store import Store
+from scanner.storage.stored import Stored
 from scanner.storage.urls import full_url, local_path, split_url
 from scanner.storage.walking import Skipped, skipped_lines
 

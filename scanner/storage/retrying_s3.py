@@ -1,11 +1,13 @@
 """s3fs with retries: every request waits for an outage to end."""
 
 import asyncio
+import functools
 import io
 import itertools
 import random
 import time
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 from botocore.exceptions import HTTPClientError
@@ -14,10 +16,13 @@ from s3fs import S3FileSystem
 
 from scanner.storage.error_messages import attach_store_url
 from scanner.storage.outages import got_response, is_transient, mark_transient
+from scanner.storage.parallel_listing import list_folder, read_entries
+from scanner.storage.stored import Stored
 
 RETRY_SECONDS = 120.0
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 10.0
+_lists_folder: ContextVar[bool] = ContextVar("lists_folder", default=False)
 
 
 class RetryingS3(S3FileSystem):
@@ -46,6 +51,7 @@ class RetryingS3(S3FileSystem):
         super().__init__(*arguments, **options)
         self._retry_seconds = retry_seconds
         self._first_wait_seconds = first_wait_seconds
+        self._reads_pages: Any = None
 
     async def _call_s3(self, method: str, *options: Any, **arguments: Any) -> Any:
         deadline = 0.0
@@ -77,6 +83,31 @@ class RetryingS3(S3FileSystem):
     # The parent's attribute is bound to the parent's _call_s3.
     call_s3 = sync_wrapper(_call_s3)
 
+    async def set_session(self, refresh: bool = False, kwargs: Any = {}) -> Any:  # noqa: B006
+        """Connect like the parent, and read the pages of large folders faster than botocore."""
+        client = await super().set_session(refresh, kwargs)
+        if client is not self._reads_pages:
+            client.meta.events.register("before-parse.s3.ListObjectsV2", _read_page)
+            self._reads_pages = client
+        return client
+
+    async def _list_folder(self, path: str) -> dict[str, Stored]:
+        """Return the files in a folder by their names in it; large folders are listed in parallel.
+
+        Raises FileNotFoundError without the bucket.
+        """
+        bucket, key, _ = self.split_path(path)
+        _lists_folder.set(True)  # in this task and those that it starts
+        request_page = functools.partial(
+            self._call_s3, "list_objects_v2", Bucket=bucket, **self.req_kw
+        )
+        found = await list_folder(request_page, f"{key}/" if key else "")
+        # S3 consoles mark a folder with an empty object of its name.
+        names = {name.rsplit("/", 1)[-1]: file for name, file in found.items()}
+        return {name: file for name, file in names.items() if name}
+
+    list_folder = sync_wrapper(_list_folder)
+
     async def _request(self, method: str, *options: Any, **arguments: Any) -> Any:
         answer = await super()._call_s3(method, *options, **arguments)
         if method == "get_object":
@@ -101,6 +132,11 @@ class RetryingS3(S3FileSystem):
         walk = super()._walk(path, maxdepth, on_error=on_error or _raise_unless_missing, **options)
         async for found in walk:
             yield found
+
+
+def _read_page(**event: Any) -> None:
+    if _lists_folder.get():
+        read_entries(**event)
 
 
 def _location(arguments: dict[str, Any]) -> str:

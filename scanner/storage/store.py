@@ -21,24 +21,13 @@ from scanner.errors import UserError
 from scanner.storage.error_messages import attaches_store_url
 from scanner.storage.local import TEMPORARY, create_file, temporary_file
 from scanner.storage.names import resolve
+from scanner.storage.stored import Stored
 from scanner.storage.urls import is_local, is_s3, missing_bucket, split_url, url_of
 
 RACERS = 16
 REMOVERS = 16
 CONFLICT_RETRIES = 8
 UNFINISHED_SECONDS = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A file of a listing: its size in bytes, and the store's checksum (S3: the ETag; disk: "").
-
-    An ETag is opaque, since encryption and copies change it: equal ones mean equal content, others
-    mean nothing.
-    """
-
-    size: int
-    etag: str = ""
 
 
 @dataclass
@@ -99,23 +88,26 @@ class Store:
     def files(self, folder: str) -> dict[str, Stored]:
         """Return the files in a folder by name, sorted, from one listing.
 
-        Returns {} without a folder. Omits unfinished files, also those of killed writers.
+        Returns {} without a folder. Omits unfinished files, also those of killed writers. S3 lists
+        large folders in parallel (:mod:`scanner.storage.parallel_listing`).
         """
         top = self._path(folder)
         try:
-            entries = self._fs.ls(top, detail=True)
+            files = self._fs.list_folder(top) if is_s3(self._fs) else self._list_folder(top)
         except FileNotFoundError:
             return {}
-        files = {
-            entry["name"].rsplit("/", 1)[1]: Stored(entry["size"], entry.get("ETag", ""))
-            for entry in entries
-            # S3 consoles mark a folder with an empty object of its name.
-            if entry["type"] == "file" and entry["name"].rstrip("/") != top
-        }
         return {
             f"{folder}/{name}" if folder else name: file
             for name, file in sorted(files.items(), key=itemgetter(0))
             if not name.startswith(".")
+        }
+
+    def _list_folder(self, top: str) -> dict[str, Stored]:
+        """Return the files in a folder by their names in it. Raises FileNotFoundError."""
+        return {
+            entry["name"].rsplit("/", 1)[1]: Stored(entry["size"], entry.get("ETag", ""))
+            for entry in self._fs.ls(top, detail=True)
+            if entry["type"] == "file" and entry["name"].rstrip("/") != top
         }
 
     @attaches_store_url

@@ -5,20 +5,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from scanner.cluster import Execution, RetryLimits
-from scanner.run import Run, Slice
+from scanner.run import Run
 from scanner.scan.config import ScanConfig
 from scanner.scan.preparation import SLICE_GFLOP, prepare
 from scanner.scan.scan import scan
 from scanner.scan.score_plan import score_plan
 from scanner.scan.work import SliceScorer
 from scanner.scoring.cost import cost
-from scanner.storage import Store
 
 QUICK = Execution(limits=RetryLimits(delays=(0.01,)))
 
@@ -67,15 +64,3 @@ def test_slices_are_cut_by_counted_operations() -> None:
     gflop = counted.per_caption + counted.text_encoder
     rows = prepared.slice_rows(10**6)
     assert rows * gflop <= SLICE_GFLOP["cpu"] < (rows + 1) * gflop
-
-
-def test_a_slice_may_be_any_row_group(tmp_path: Path) -> None:
-    """Whatever the order of the rows, such as that of a plan by number of samples."""
-    table = pa.table({"caption_id": ["b", "a", "d", "c"], "caption": ["B", "A", "D", "C"]})
-    pq.write_table(table, tmp_path / "captions.parquet", row_group_size=2)
-    scorer = SliceScorer.__new__(SliceScorer)
-    scorer.store = Store(str(tmp_path))
-    slices = [Slice(str(n), "captions.parquet", "a", "d", 2, n) for n in range(2)]
-    assert [scorer.read(one)["caption"].to_pylist() for one in slices] == [["B", "A"], ["D", "C"]]
-    with pytest.raises(RuntimeError, match="4 captions, but 2 are planned"):
-        scorer.read(Slice("0", "captions.parquet", "a", "d", 2))

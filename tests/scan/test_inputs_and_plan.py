@@ -79,7 +79,8 @@ def test_rows_are_samples_plus_rejects_grouped_by_caption(tmp_path: Path) -> Non
     ]
 
 
-def test_slices_cover_every_caption_once(tmp_path: Path) -> None:
+def test_slices_cover_every_caption_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scanner.scan.plan.grouping.PART_SLICES", 64)
     file = tmp_path / "a.csv"
     file.write_text("caption\n" + "".join(f"caption {i % 1000}\n" for i in range(3000)))
     plan = _plan(tmp_path, rows=7, captions=(str(file),))

@@ -263,7 +263,8 @@ def test_status_shows_the_progress_of_planning(
 ) -> None:
     run = Run(Store(str(tmp_path / "run")))
     run.begin({"inputs": {}, "fingerprint": {"id": "f"}})
-    assert status(run)["planning"] == {"units": None, "units_read": 0, "ranges_grouped": 0}
+    nothing = {"units_read": 0, "ranges_merged": 0, "merge_level": 0, "ranges_grouped": 0}
+    assert status(run)["planning"] == {"units": None, **nothing}
 
     def stops_after_one_range(
         commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]
@@ -277,10 +278,10 @@ def test_status_shows_the_progress_of_planning(
         _plan(tmp_path / "run", data, execute=stops_after_one_range)
     assert (units := len(list((tmp_path / "run/planning/0000/read").iterdir()))) > 2
     planning = status(run)["planning"]
-    assert planning == {"units": units, "units_read": units, "ranges_grouped": 1}
+    assert planning == {**nothing, "units": units, "units_read": units, "ranges_grouped": 1}
     assert status_command([run.store.url]) == 0
     assert f"planning   {units} of {units} input parts read" in capsys.readouterr().out
     run.adopt(_plan(tmp_path / "run", data))
     assert status(run)["planning"] is None
     run.store.write("planning/0001/inputs.json", encode({"units": [{}, {}]}))
-    assert status(run)["planning"] == {"units": 2, "units_read": 0, "ranges_grouped": 0}
+    assert status(run)["planning"] == {**nothing, "units": 2}

@@ -34,18 +34,20 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return sent
 
 
+@pytest.mark.parametrize("start", [8, 20, 32])
 def test_requests_to_s3_grow_with_the_rows_not_their_square(
-    tmp_path: Path, s3: str, requests: Counter[str]
+    tmp_path: Path, s3: str, requests: Counter[str], start: int
 ) -> None:
+    """From few parts, which are not merged, to many; from the most that are not merged."""
     totals = []
-    for parts in (32, 128):
+    for parts in (start, 4 * start):
         captions = pa.table({"caption": [f"caption {row}" for row in range(parts * 50)]})
         pq.write_table(captions, tmp_path / f"{parts}.parquet", row_group_size=50)
         inputs = choose_inputs(ScanConfig(captions=(str(tmp_path / f"{parts}.parquet"),)))
-        store = Store(f"{s3}/requests/{parts}")
+        store = Store(f"{s3}/requests/{start}/{parts}")
         requests.clear()
         plan = make_plan(inputs, store, normalization, lambda _: 100, sizes=SIZES)
         assert plan.counts["captions"] == parts * 50
         totals.append(requests.total())
-    assert totals[0] > 10 * 32, "counted"
+    assert totals[0] > 10 * start, "counted"
     assert totals[1] <= 5 * totals[0]

@@ -1,5 +1,8 @@
 """A store that counts requests, with the commits of millions of slices made up as they are read."""
 
+import asyncio
+import time
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,12 +12,13 @@ from typing import Any
 from scanner.run import Commit, Slice
 from scanner.run.compaction import KINDS, GroupSizes
 from scanner.run.records import Part
-from scanner.scan.plan.grouping import ROW_GROUPS_PER_PART
+from scanner.scan.plan.grouping import part_rows
 from scanner.scan.plan.sizes import PlanSizes
-from scanner.storage import Store
+from scanner.storage import Store, Stored
+from scanner.storage.parallel_listing import list_folder
 
-# What S3 returns per listing request, and per file of a listing.
-PAGE = 1000
+# Assumed latency of a listing's page, which the simulation waits for.
+LIST_SECONDS = 0.1
 BYTES_PER_CAPTION = 411
 
 
@@ -31,7 +35,7 @@ class Size:
     def slices(self) -> Iterator[Slice]:
         """Yield the slices of the plan; captions ids are evenly spaced."""
         step = (1 << 128) // (self.captions + 1)
-        per_file = min(PlanSizes.range_rows, ROW_GROUPS_PER_PART * self.slice_captions)
+        per_file = min(PlanSizes.range_rows, part_rows(self.slice_captions))
         number = 0
         for start in range(0, self.captions, per_file):
             end = min(start + per_file, self.captions)
@@ -58,12 +62,14 @@ class Size:
 @dataclass
 class SimulatedFiles:
     """The part of a filesystem that Store uses, as S3: files below ``folder`` are real, commits and
-    parts of the simulated run are not. ``requests``: those that S3 would have had."""
+    parts of the simulated run are not. ``requests``: those that S3 would have had; ``waited``:
+    seconds that listings waited for them."""
 
     folder: Path
     size: Size
     protocol: str = "s3"
     requests: Counter[str] = field(default_factory=Counter)
+    waited: float = 0.0
 
     def __post_init__(self) -> None:
         slices = -(-self.size.captions // self.size.slice_captions)
@@ -78,12 +84,12 @@ class SimulatedFiles:
         self.requests["HEAD"] += 1
         return (self.folder / path).exists()
 
-    def ls(self, path: str, detail: bool) -> list[dict[str, Any]]:
-        names = list(self._names(path))
-        self.requests["LIST"] += max(1, -(-len(names) // PAGE))
-        if not names:
-            raise FileNotFoundError(path)
-        return names
+    def list_folder(self, path: str) -> dict[str, Stored]:
+        files = dict(self._files(path))
+        began, computed = time.perf_counter(), time.process_time()
+        found = asyncio.run(list_folder(_Pages(sorted(files), self.requests).request, ""))
+        self.waited += (time.perf_counter() - began) - (time.process_time() - computed)
+        return {name: files[name] for name in found}
 
     def cat_file(self, path: str, start: int = 0, end: int | None = None) -> bytes:
         self.requests["GET"] += 1
@@ -98,22 +104,22 @@ class SimulatedFiles:
         (self.folder / path).write_bytes(data)
         return {"ETag": f'"{len(data)}"'}
 
-    def _names(self, path: str) -> Iterator[dict[str, Any]]:
+    def _files(self, path: str) -> Iterator[tuple[str, Stored]]:
         _, _, folder = path.partition("/")
         if folder == "commits":
             for number in range(self._committed):
-                yield _entry(f"{path}/{number:06d}.0.json", 700)
+                yield f"{number:06d}.0.json", _stored(700)
         elif folder == "compaction":
             for name, (slices, _) in self._groups.items():
-                yield _entry(f"{path}/{name}.{slices}.json", 2_000)
+                yield f"{name}.{slices}.json", _stored(2_000)
         elif folder == KINDS["scores"]:
             for name, (_, rows) in self._groups.items():
                 part = _part(name, rows)
-                yield _entry(f"{path}/{part.path.rpartition('/')[2]}", part.bytes)
+                yield part.path.rpartition("/")[2], _stored(part.bytes)
         elif (self.folder / path).is_dir():
             for found in (self.folder / path).iterdir():
                 if found.is_file():
-                    yield _entry(f"{path}/{found.name}", found.stat().st_size)
+                    yield found.name, _stored(found.stat().st_size)
 
     def _merged(self, name: str) -> Commit:
         slices, rows = self._groups[name]
@@ -123,18 +129,38 @@ class SimulatedFiles:
         return Commit(name, slices, "0" * 32, "f", (_part(name, rows),), 1.0, notes)
 
 
-def _entry(path: str, size: int) -> dict[str, Any]:
-    """Return an entry of a listing, with the fields that s3fs keeps of it."""
-    return {
-        "Key": path,
-        "LastModified": f"2026-01-01T00:00:00+00:00 {len(path)}",
-        "ETag": f'"{size:032x}"',
-        "Size": size,
-        "StorageClass": "STANDARD",
-        "type": "file",
-        "size": size,
-        "name": path,
-    }
+@dataclass(frozen=True)
+class _Pages:
+    """Sorted names, listed in pages as S3 does; each takes LIST_SECONDS."""
+
+    names: list[str]
+    requests: Counter[str]
+
+    async def request(
+        self,
+        Prefix: str,
+        MaxKeys: int,
+        StartAfter: str = "",
+        ContinuationToken: str = "",
+        **_: Any,
+    ) -> dict[str, Any]:
+        self.requests["LIST"] += 1
+        await asyncio.sleep(LIST_SECONDS)
+        start = bisect_left(self.names, Prefix)
+        if after := max(StartAfter, ContinuationToken):
+            start = max(start, bisect_right(self.names, after))
+        end = bisect_left(self.names, f"{Prefix}\U0010ffff")
+        page = self.names[start : min(end, start + MaxKeys)]
+        token = page[-1] if page and start + MaxKeys < end else ""
+        return {
+            "Contents": [{"Key": name, "Size": 0, "ETag": f'"{0:032x}"'} for name in page],
+            "IsTruncated": bool(token),
+            "NextContinuationToken": token,
+        }
+
+
+def _stored(size: int) -> Stored:
+    return Stored(size, f'"{size:032x}"')
 
 
 def _part(name: str, rows: int) -> Part:
@@ -154,3 +180,8 @@ class SimulatedStore(Store):
     def requests(self) -> Counter[str]:
         """Requests made so far, by kind."""
         return self._fs.requests
+
+    @property
+    def waited(self) -> float:
+        """Seconds that listings have waited for their pages."""
+        return self._fs.waited

@@ -26,8 +26,7 @@ from scanner.scan.plan.running import ONE_CORE
 from scanner.scan.plan.sizes import PlanSizes
 from scanner.storage import Store
 
-# Assumed latencies of S3: pages of a listing follow each other, others run in parallel.
-LIST_SECONDS = 0.1
+# Assumed latency of S3's requests other than listings; they run in parallel.
 REQUEST_SECONDS = 0.03
 SCORES = pa.schema(
     [
@@ -40,19 +39,20 @@ SCORES = pa.schema(
 
 @dataclass(frozen=True)
 class Measured:
-    """What a step took: seconds, requests by kind, and the peak memory of its process in bytes."""
+    """What a step took: seconds without ``waited``, those that listings waited for their pages;
+    requests by kind, and the peak memory of its process in bytes."""
 
     seconds: float
     requests: dict[str, int]
     peak: int
     note: str = ""
+    waited: float = 0.0
 
     @property
     def estimate(self) -> float:
         """Seconds on S3 at the assumed latencies."""
-        lists = self.requests.get("LIST", 0)
-        others = sum(self.requests.values()) - lists
-        return self.seconds + lists * LIST_SECONDS + others * REQUEST_SECONDS / READERS
+        others = sum(self.requests.values()) - self.requests.get("LIST", 0)
+        return self.seconds + self.waited + others * REQUEST_SECONDS / READERS
 
 
 def simulate(captions: int, slice_captions: int) -> list[str]:
@@ -101,7 +101,8 @@ def _measure(step: Callable[[Run, Size], str], folder: Path, size: Size) -> Meas
     store = SimulatedStore(folder, size)
     began = time.perf_counter()
     note = step(Run(store), size)
-    return Measured(time.perf_counter() - began, dict(store.requests), _peak_bytes(), note)
+    seconds = time.perf_counter() - began - store.waited
+    return Measured(seconds, dict(store.requests), _peak_bytes(), note, store.waited)
 
 
 def _measure_merge(folder: Path, size: Size) -> Measured:

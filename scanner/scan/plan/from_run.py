@@ -11,7 +11,7 @@ from scanner.errors import UserError
 from scanner.query import open_run
 from scanner.run import Plan
 from scanner.run.schema import write_part
-from scanner.scan.plan.grouping import ROW_GROUPS_PER_PART, rechunk
+from scanner.scan.plan.grouping import part_rows, rechunk
 from scanner.scan.plan.make_plan import list_slices
 from scanner.storage import Store
 
@@ -38,7 +38,7 @@ def plan_from_run(
         batches = tables.batches(captions, rows)
         files = [
             write_part(store, "captions", f"{name}-{number:04d}", table, rows).path
-            for number, table in enumerate(rechunk(batches, rows * ROW_GROUPS_PER_PART))
+            for number, table in enumerate(rechunk(batches, part_rows(rows)))
         ]
         samples, count = Path(folder, "samples"), 0
         flagged_ids = f"SELECT caption_id FROM ({flagged})"

@@ -18,7 +18,10 @@ from scanner.scan.plan.cuts import IDS, IdRange, id_of, read_cuts
 from scanner.scan.plan.spellings import SPELLINGS
 from scanner.storage import Store
 
-ROW_GROUPS_PER_PART = 64
+# Captions of a captions file: readers open every file, so that a billion captions in small slices
+# must not make more files than in large ones. Slices of a file: each takes about 700 bytes of its
+# footer, which an actor reads once.
+PART_ROWS, PART_SLICES = 1 << 20, 2048
 # Very long captions make smaller slices and smaller parts.
 GROUP_BYTES, PART_BYTES = 64 << 20, 256 << 20
 READERS = 8
@@ -99,9 +102,14 @@ class GroupWork:
             self.cutoff,
             self.row_group,
         )
-        for table in rechunk(batches, self.row_group * ROW_GROUPS_PER_PART):
+        for table in rechunk(batches, part_rows(self.row_group)):
             rows = len(table) * GROUP_BYTES // max(1, table.nbytes)
             yield Output("captions", table, max(1, min(self.row_group, rows)))
+
+
+def part_rows(row_group: int) -> int:
+    """Return the captions of a captions file, in whole slices of ``row_group`` captions."""
+    return row_group * max(1, min(PART_SLICES, PART_ROWS // row_group))
 
 
 def find_cutoff(store: Store, items: Iterable[IdRange], limit: int) -> tuple[str | None, int]:
@@ -156,18 +164,19 @@ def _with_schema(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterat
 def rechunk(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """Yield the captions in tables of ``rows`` rows; fewer in the last, and at PART_BYTES."""
     held: list[pa.Table] = []
-    count = 0
+    count = size = 0
     for batch in batches:
         table = pa.table(batch).cast(CAPTIONS)
         while count + len(table) >= rows:
             missing = rows - count
             yield pa.concat_tables([*held, table.slice(0, missing)])
-            held, count, table = [], 0, table.slice(missing)
+            held, count, size, table = [], 0, 0, table.slice(missing)
         if len(table):
             held.append(table)
             count += len(table)
-        if sum(one.nbytes for one in held) >= PART_BYTES:
+            size += table.nbytes
+        if size >= PART_BYTES:
             yield pa.concat_tables(held)
-            held, count = [], 0
+            held, count, size = [], 0, 0
     if held:
         yield pa.concat_tables(held)

@@ -1,10 +1,10 @@
 """Merge staged parts, so that each range of caption ids is read from few of them.
 
 At first every part holds ids from all over. A level of merging takes ``fan_in`` parts at a time and
-writes one part per interval of ids, each about as large as a range; the parts of an interval are
-then merged by themselves, until there are at most ``fan_in``. A level reads every row once, and an
-item of a level reads one byte range per part. The number of levels is the logarithm of the number
-of parts: planning n rows takes n log n requests instead of n².
+writes one part per interval of ids, each about as large as two ranges; the parts of an interval are
+then merged by themselves, until they are few. A level reads every row once, and an item of a level
+reads one byte range per part. The number of levels is the logarithm of the number of parts:
+planning n rows takes n log n requests instead of n².
 """
 
 import hashlib
@@ -29,8 +29,9 @@ from scanner.storage import Store
 
 # Beyond any amount of data: 16 parts each would be 16 million parts.
 MOST_LEVELS = 6
-# A part may be larger than a range by this factor, lest it be cut in two for a few rows more.
-SLACK = 1.25
+# A merged part may be larger than a range by this factor: each item makes a few requests, whatever
+# it reads, and ``merge_bytes`` bounds its memory.
+SLACK = 2.0
 
 
 class StagedParts:
@@ -180,15 +181,26 @@ def _group(parts: Sequence[StagedPart], sizes: PlanSizes) -> tuple[list[Sequence
     """
     ranges = _ranges(parts, sizes)
     # More of small parts: as many as make one range.
-    most = max(sizes.fan_in, int(len(parts) / ranges) if ranges else len(parts))
+    small = int(len(parts) / ranges) if ranges else len(parts)
+    most = max(sizes.fan_in, small)
     number = -(-len(parts) // most)
     bounds = [len(parts) * place // number for place in range(number + 1)]
     groups = [parts[start:stop] for start, stop in pairwise(bounds)]
     largest = max(_ranges(group, sizes) for group in groups)
-    count = 1 << max(0, math.ceil(math.log2(max(largest, 1) / SLACK)))
-    if number == 1 or math.ceil(ranges) <= count:
+    count = max(1, math.ceil(largest / SLACK))
+    is_first = (parts[0].first, parts[0].end) == (0, IDS)
+    if len(parts) <= max(_most_sources(sizes, is_first), small) or math.ceil(ranges) <= count:
         return [], 1
     return groups, count
+
+
+def _most_sources(sizes: PlanSizes, is_first: bool) -> int:
+    """Return the number of parts that ranges are read from without merging them.
+
+    Requests at most quintuple with four times the rows, wherever one starts, if the first level
+    begins a little late and the others early (``tests/jobs/test_planning_growth.py``).
+    """
+    return sizes.fan_in * 5 // 4 if is_first else max(2, sizes.fan_in // 2)
 
 
 def _ranges(parts: Iterable[StagedPart], sizes: PlanSizes) -> float:

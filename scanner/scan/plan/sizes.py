@@ -16,8 +16,8 @@ class PlanSizes:
     ``chunk_rows``, ``chunk_bytes``: rows written together; ``staged_rows``, ``staged_bytes``: a cut
     of the staged spellings, the least that is read of a part; ``range_rows``, ``range_bytes``: a
     range of caption ids, which is read as a whole, in rows and in bytes of long captions;
-    ``fan_in``: parts that a range is read from, and parts merged into one: more are merged first;
-    ``merge_bytes``: spellings merged in memory.
+    ``fan_in``: parts merged into one; ranges are read from about as many parts, and more are merged
+    first; ``merge_bytes``: spellings merged in memory.
     """
 
     segment_rows: int = 1 << 20
