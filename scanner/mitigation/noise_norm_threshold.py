@@ -9,8 +9,8 @@ from torch import Tensor
 from scanner.errors import UserError
 from scanner.mitigation.prompt_hook import PromptRows
 from scanner.models.diffusion_model import score_scheduler
-from scanner.scoring.schedule import LOW, timestep
 from scanner.signals.noise import noise_norm
+from scanner.signals.noise_level import LOW, timestep
 
 Signal = Literal["noise_norm_low", "noise_norm_first"]
 SIGNALS: tuple[Signal, ...] = ("noise_norm_low", "noise_norm_first")

@@ -85,8 +85,9 @@ class SliceScorer:
         tokens = scorer.model.tokenize([CANARY])
         with raise_broken_devices():
             text = scorer.model.encode(tokens.to(scorer.model.device), scorer.latent_shape)
-            depth = scorer.schedule.depth if scorer.schedule.first else None
-            outputs = scorer.forwards.attention(text, 0, depth)
+            whole = (scorer.forwards.first_time, None)  # a profile of gradients alone has no other
+            time, depth = next(iter(scorer.schedule.on_noise.items()), whole)
+            outputs = scorer.forwards.on_noise(text, 0, time, depth)
             # Waits for the device, which reports its errors late.
             is_finite = all(bool(out.isfinite().all()) for out in outputs if out is not None)
         if not is_finite:

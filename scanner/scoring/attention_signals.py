@@ -7,8 +7,9 @@ from torch import Tensor
 
 from scanner.run.schema import column
 from scanner.scoring.observation import OnNoise, Signal
-from scanner.scoring.schedule import FIRST, LOW, Needs, NoiseLevel
+from scanner.scoring.schedule import Needs
 from scanner.signals.attention import bos_mass, prompt_mass, summary_mass
+from scanner.signals.noise_level import FIRST, LOW, NoiseLevel
 
 FLOATS = pa.list_(pa.float32())
 TOKEN_MASS = "token_mass"

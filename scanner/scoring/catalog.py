@@ -17,9 +17,10 @@ from scanner.errors import UserError
 from scanner.run.schema import column
 from scanner.scoring.attention_signals import ATTENTION, FLOATS, where
 from scanner.scoring.observation import Observation, Signal, required
-from scanner.scoring.schedule import FIRST, LOW, Needs, NoiseLevel
+from scanner.scoring.schedule import Needs
 from scanner.signals.attention import entropy_d
 from scanner.signals.noise import anisotropy, bright_ending, noise_norm_mean
+from scanner.signals.noise_level import FIRST, LOW, NoiseLevel
 
 VERSION = 1
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from scanner.scoring.forwards import Trajectory
-from scanner.scoring.schedule import Needs, NoiseLevel
+from scanner.scoring.schedule import Needs
 from scanner.signals.attention import attention_entropy
 from scanner.signals.noise import mean_cosine, noise_norm
+from scanner.signals.noise_level import NoiseLevel
 
 Part = TypeVar("Part")
 

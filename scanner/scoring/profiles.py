@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from scanner.scoring.attention_signals import attention_needs
 from scanner.scoring.catalog import SIGNALS
-from scanner.scoring.schedule import FIRST
+from scanner.signals.noise_level import FIRST
 
 _TRIAGE = tuple(one.name for one in SIGNALS.values() if one.needs == attention_needs(FIRST))
 _STANDARD = (*_TRIAGE, "noise_norm_low")

@@ -2,16 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from scanner.errors import UserError
-
-NoiseLevel = Literal["first", "low"] | int
-"""The noise level of a forward on pure noise: ``first``, the schedule's noisiest step; ``low``, its
-low-noise step; or a timestep."""
-FIRST: NoiseLevel = "first"
-LOW: NoiseLevel = "low"
-LOW_NOISE_STEP = -3
+from scanner.signals.noise_level import FIRST, LOW, NoiseLevel, timestep
 
 
 @dataclass(frozen=True)
@@ -98,18 +91,6 @@ class Schedule:
             return "step 0"
         named = "the low-noise step" if LOW in levels else "pure noise"
         return f"{named} (timestep {time})"
-
-
-def timestep(level: NoiseLevel, times: Sequence[int]) -> int:
-    """Return the timestep of a noise level, given the denoising's timesteps, noisiest first.
-
-    The low-noise step is the third from last, or the last of fewer than three.
-    """
-    if level == FIRST:
-        return times[0]
-    if level == LOW:
-        return times[LOW_NOISE_STEP] if len(times) >= -LOW_NOISE_STEP else times[-1]
-    return int(level)
 
 
 def check_timesteps(needs: Needs, count: int) -> None:

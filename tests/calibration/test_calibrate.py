@@ -25,7 +25,7 @@ from scanner.errors import UserError
 from scanner.query import open_run
 from scanner.scoring.attention_signals import attention_needs
 from scanner.scoring.catalog import AT_ANY_LEVEL, SIGNALS
-from scanner.scoring.schedule import FIRST, LOW
+from scanner.signals.noise_level import FIRST, LOW
 from tests.calibration.runs import FINGERPRINT, SCORES, synthetic_labels, synthetic_run
 
 

@@ -11,8 +11,8 @@ from scanner.models import load_model
 from scanner.scoring import ScoreError, Scorer
 from scanner.scoring.attention_signals import attention_needs
 from scanner.scoring.catalog import SIGNALS
-from scanner.scoring.schedule import FIRST
 from scanner.signals.attention import attention_entropy
+from scanner.signals.noise_level import FIRST
 from tests.random_pipelines import KINDS
 from tests.scoring.counting import count_forwards
 

@@ -35,7 +35,7 @@ def write_findings(out: Path) -> None:
         pyarrow.csv.write_csv(pa.Table.from_pylist(rows), out / f"{name}.csv")
     plots.plot_timesteps(tables["timesteps"], out / "timesteps.png")
     plots.plot_groups([row for model in models for row in _points(model)], out / "groups.png")
-    text = (Path(__file__).parent / "findings.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "findings.template").read_text(encoding="utf-8")
     for name, lines in _sections(tables, models).items():
         marker = f"<!-- {name} -->"
         assert marker in text, marker

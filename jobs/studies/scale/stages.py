@@ -39,7 +39,7 @@ SCORES = pa.schema(
 
 @dataclass(frozen=True)
 class Measured:
-    """What a step took: seconds without ``waited``, those that listings waited for their pages;
+    """Cost of one stage: seconds without ``waited``, those that listings waited for their pages;
     requests by kind, and the peak memory of its process in bytes."""
 
     seconds: float
