@@ -87,7 +87,7 @@ def test_the_page_states_the_evidence_of_each_signal(
     with opened(browser, page_of(MEMORIZED)) as shown:
         shown.set_viewport_size({"width": 390, "height": 844})
         text = shown.locator("main").inner_text()
-        assert f"{toward} of 5 signals suggest memorization" in text
+        assert f"{toward} of 6 signals suggest memorization" in text
         assert text.count(": suggests memorization") == toward
         # On a phone nothing overflows sideways.
         for one in shown.locator(".chart svg.marks, .wide, td").all():
