@@ -42,10 +42,9 @@ def mitigate(
     ``threshold``: edit only captions whose noise norm ‖ε_c − ε_∅‖ at the first step is at least
     this. The norm comes from that step's regular forward, which is repeated only if a caption is
     flagged; a batch without flagged captions is bit-identical to one without mitigation.
-    ``calibration``: take this calibration file's threshold: of noise_norm_low (one more forward per
-    generation), else of noise_norm_first. Generations must then have the size of its scan, and for
-    noise_norm_first its steps.
-
+    ``calibration``: take the threshold from this calibration file: of noise_norm_low, which takes
+    one more forward per generation, else of noise_norm_first. Generations must then have the size
+    of its scan, and with noise_norm_first also its steps.
     ``token_counts``: for a pipeline called with embeddings: number of tokens per caption, including
     BOS and EOS.
 

@@ -55,11 +55,15 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     """Trial run: score at most this many distinct captions, those with the smallest caption ids.
     Such a run cannot be extended; scan the whole data set into another --out."""
     profile: ProfileName = "standard"
-    """Which signals to compute. Sets the cost per caption in U-Net forwards: triage takes part of
-    one, standard one, thorough two for each of four seeds, trajectory a hundred."""
+    """Which signals to compute. triage: attention of the early layers at step 0, part of a forward.
+    standard: those, and noise_norm_low from one whole forward at the low-noise step. late: all at
+    the low-noise step, from that one forward. late-half: the same at half the latent side, a
+    quarter of the cost. thorough: both noise norms, anisotropy and attention of all layers, two
+    forwards for each of four seeds. trajectory: every published signal, a hundred forwards."""
     signals: tuple[str, ...] | None = None
-    """Signals to compute instead of a profile's, for example bos_mass noise_norm_first. Runs only
-    the forwards that they need."""
+    """Signals to compute instead of a profile's, for example bos_mass noise_norm@low. NAME@low and
+    NAME@T compute a signal of one forward at the low-noise step or at timestep T, in the columns
+    NAME_low and NAME_T. Runs only the forwards that they need."""
     seeds: int | None = None
     """Number of initial noises to average over; the profile's by default (thorough: 4, others: 1).
     """

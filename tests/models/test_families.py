@@ -83,8 +83,10 @@ def test_sdxl_s_empty_caption_follows_the_model_s_setting(
     )
     assert (empty.hidden_BLC.abs().sum() == 0) == zeros
     assert empty.added["time_ids"].tolist() == [[64, 64, 0, 0, 64, 64]]
-    norm = Scorer(model).score([""]).to_pylist()[0]["noise_norm_first"]
-    assert (norm < 1e-4) != zeros
+    norms = ("noise_norm_first", "noise_norm_low")
+    (row,) = Scorer(model, signals=norms).score([""]).to_pylist()
+    for norm in norms:
+        assert (row[norm] < 1e-4) != zeros
 
 
 def test_sdxl_s_hash_covers_both_text_sides_and_empty_caption(
@@ -149,11 +151,13 @@ def test_sdxl_s_early_layers_are_in_the_first_attention_block(
 
 @pytest.mark.parametrize("kind", ["sd1", "sdxl"])
 def test_the_cost_of_every_family_is_counted(random_models: dict[str, Path], kind: str) -> None:
-    triage, standard = (
-        cost(Scorer(load_model(str(random_models[kind])), profile))
-        for profile in ("triage", "standard")
+    model = load_model(str(random_models[kind]))
+    triage, half, late, standard = (
+        cost(Scorer(model, profile)) for profile in ("triage", "late-half", "late", "standard")
     )
-    assert 0 < triage.per_caption < standard.per_caption < standard.forward
+    assert 0 < triage.per_caption < late.per_caption < late.forward
+    assert 0 < half.per_caption < late.per_caption
+    assert standard.per_caption == pytest.approx(triage.per_caption + late.per_caption)
     assert standard.text_encoder > 0
 
 

@@ -60,7 +60,8 @@ def test_a_cascade_copies_samples_to_keep_counts_right(stages: list[str]) -> Non
 def test_a_triage_run_ranks_by_bos_mass_and_shows_no_noise_norm(stages: list[str]) -> None:
     rows = json.loads(called("rank", stages[0], "--top", "3", "--json").stdout)
     assert {row["signal"] for row in rows} == {"bos_mass"}
-    assert {row["noise_norm_first"] for row in rows} == {None}
+    for norm in ("noise_norm_low", "noise_norm_first"):
+        assert {row[norm] for row in rows} == {None}
 
 
 def test_nothing_flagged_and_a_wrong_predicate_are_clear_errors(
@@ -87,11 +88,11 @@ def test_only_given_signals_and_status_3_for_many_rejects(
     scan += ("--signals", "cosine_low_noise", "entropy_e")
     plan = json.loads(called(*scan, "--dry-run", "--json").stdout)
     assert any("up to layer 3" in line for line in plan["schedule"])
-    assert any(line.startswith("low-noise step") for line in plan["schedule"])
+    assert any(line.startswith("the low-noise step") for line in plan["schedule"])
     done = called(*scan, check=False)
     assert done.returncode == 3
     assert "2 of 3 rows were rejected" in done.stderr
     assert status(out)["rejects"] == {"empty caption": 1, "bad row": 1}
     (row,) = scores(out).values()
     assert {"entropy_e", "cosine_low_noise"} <= row.keys()
-    assert "noise_norm_first" not in row
+    assert not {"noise_norm_first", "noise_norm_low"} & row.keys()

@@ -143,7 +143,8 @@ def test_each_profile_gives_the_same_value_of_a_signal(model: DiffusionModel) ->
                 if isinstance(value, float):
                     assert value == pytest.approx(other[column], abs=1e-5), (name, column)
     assert len(tables["triage"][0]["entropy_layers"]) == 4
-    assert len(tables["standard"][0]["entropy_layers"]) == len(model.layers)
+    assert len(tables["standard"][0]["entropy_layers"]) == 4
+    assert len(tables["thorough"][0]["entropy_layers"]) == len(model.layers)
 
 
 def test_token_gradient_is_the_slope_of_the_noise_norm(model: DiffusionModel) -> None:
