@@ -25,6 +25,15 @@ log = logging.getLogger("memscan")
 STEPS = ScoringSpec.steps
 TRIED_STEPS = 2
 TRIED_TRAJECTORY = 3
+NOTES = [
+    f"code of Ren et al.: measured on {TRIED_STEPS} of {STEPS} guided steps of one caption "
+    "at a time, scaled by the step count; excludes image decoding",
+    f"thorough: measured with one seed, scaled to {PROFILES['thorough'].seeds}",
+    f"trajectory: measured on {TRIED_TRAJECTORY} steps, the later ones scaled to {STEPS}",
+    "probe overhead: a whole instrumented forward over a stock forward, nothing shared",
+    "launches: operators that compute or copy, of an uncompiled batch with one seed, text "
+    "encoder included; copies: transfers to the host",
+]
 
 
 def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
@@ -78,15 +87,7 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
         "gflop_text_encoder": counted.text_encoder,
         "bare_forward_captions_per_second": batch / statistics.median(seconds["bare"]),
         "profiles": profiles,
-        "notes": [
-            f"code of Ren et al.: measured on {TRIED_STEPS} of {STEPS} guided steps of one caption "
-            "at a time, scaled by the step count; excludes image decoding",
-            f"thorough: measured with one seed, scaled to {PROFILES['thorough'].seeds}",
-            f"trajectory: measured on {TRIED_TRAJECTORY} steps, the later ones scaled to {STEPS}",
-            "probe overhead: a whole instrumented forward over a stock forward, nothing shared",
-            "launches: operators that compute or copy, of an uncompiled batch with one seed, text "
-            "encoder included; copies: transfers to the host",
-        ],
+        "notes": NOTES,
     }
     if name == "sd14-random":
         record["gflop_by_size_sdxl"] = gflop_by_size(stable_diffusion_xl())
