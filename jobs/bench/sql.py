@@ -24,8 +24,8 @@ ROWS = 100_000
 _REFERENCES = {"texts": ("caption_id", "is_reference")}
 _TEXTS = {"texts": ("caption_id", "caption", "is_reference")}
 _COUNTS = {"samples": ("caption_id", "is_reference")}
-_DECISION = {"scores": ("caption_id", "noise_norm_first")}
-SIGNALS_READ = ("entropy_e", "bos_mass", "prompt_mass", "summary_mass", "noise_norm_first")
+_DECISION = {"scores": ("caption_id", "noise_norm_low")}
+SIGNALS_READ = ("entropy_e", "bos_mass", "prompt_mass", "summary_mass", "noise_norm_low")
 _LISTED = ("source", "row", "key", "image_key", "caption_id", "is_reference")
 # Parameters of each query, and the columns it reads by view, as shown by EXPLAIN. The queries flag
 # 1 % of the captions: 100,000 of 10 million.

@@ -143,7 +143,7 @@ def _scores(ids: pa.Array, captions: _Captions, part: int) -> pa.Table:
         "bos_mass": bos,
         "prompt_mass": (1 - bos) * 0.6,
         "summary_mass": (1 - bos) * 0.4,
-        "noise_norm_first": rng.normal(1.0, 0.1, count) + lift,
+        "noise_norm_low": rng.normal(1.0, 0.1, count) + lift,
         "triggers": _triggers(captions.first_words, rng),
         "n_tokens": captions.length + 2,
         "title_case_fraction": np.zeros(count),

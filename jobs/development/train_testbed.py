@@ -61,9 +61,10 @@ def train_testbed(config: TrainConfig) -> "pa.Table":
 
     import pyarrow.csv
     import torch
-    from diffusers import AutoencoderKL
     from transformers import CLIPTokenizer
 
+    from scanner.models import find_model
+    from scanner.models.decoding import load_vae
     from scanner.testbed import bank, dataset, files, networks, reproduction, training
 
     data, model = config.out / "data", config.out / "model"
@@ -84,9 +85,7 @@ def train_testbed(config: TrainConfig) -> "pa.Table":
     pipe = networks.make_pipeline(tokenizer, config.recipe)
     pipe.set_progress_bar_config(disable=True)
     if config.vae:
-        pipe.vae = AutoencoderKL.from_pretrained(
-            config.vae, subfolder="vae", local_files_only=True, use_safetensors=True
-        ).float()
+        pipe.vae = load_vae(find_model(str(config.vae)))
     checkpoints = config.out / "checkpoints"
     training.train(
         pipe,

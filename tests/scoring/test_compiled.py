@@ -47,7 +47,7 @@ def test_padded_compiled_batches_give_the_plain_scores(
     assert rows == [], "a CPU compiles only on request"
     padded = compiling(model, seeds=2, batch_size=3).score(CAPTIONS)
     assert_same_scores(plain, padded)
-    assert rows == [3] * 6, "8 captions in batches of 3, for 2 seeds"
+    assert rows == [3] * 12, "8 captions in batches of 3, for 2 seeds and 2 noise levels"
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from jobs.progress import ScanProgress
@@ -18,7 +17,8 @@ from scanner.calibration import Labels, match_labels
 from scanner.calibration.features import ATTENTION_SIGNALS
 from scanner.calibration.labelled_captions import LabelledCaptions
 from scanner.calibration.separation import Floats
-from scanner.models import DiffusionModel, load_model
+from scanner.models import DiffusionModel, find_model, load_model
+from scanner.models.decoding import load_vae
 from scanner.query import open_run
 from scanner.scan.config import ScanConfig
 from scanner.scan.scan import scan
@@ -186,7 +186,7 @@ def _directions(model: DiffusionModel, folder: Path, captions: list[str]) -> dic
     the norms of ε_c and ε_∅ over the square root of the latent's size.
     """
     images_NCHW, own, groups = bank.bank_and_owners(files.DATA)
-    latents_NF = training.encode(_vae(folder), images_NCHW).flatten(1)
+    latents_NF = training.encode(load_vae(find_model(str(folder))), images_NCHW).flatten(1)
     latents_NF = torch.nn.functional.normalize(latents_NF - latents_NF.mean(0), dim=1)
     number = {caption: n for n, caption in enumerate(groups["caption"].to_pylist())}
     forwards = Scorer(model, signals=("noise_norm_low",)).forwards
@@ -216,13 +216,6 @@ def _directions(model: DiffusionModel, folder: Path, captions: list[str]) -> dic
             len(captions), noise_norm(empty, zero).item() / size
         )
     return columns
-
-
-def _vae(folder: Path) -> AutoencoderKL:
-    vae = AutoencoderKL.from_pretrained(
-        folder, subfolder="vae", local_files_only=True, use_safetensors=True
-    )
-    return vae.float().eval()
 
 
 def _batches(captions: list[str]) -> list[list[str]]:
