@@ -182,6 +182,29 @@ def errors(model: Measured) -> list[Row]:
     ]
 
 
+def mistaken(model: Measured) -> list[Row]:
+    """Return for falsely flagged captions, and others that are not memorized, how many of them
+    point to an image of a memorized caption at the low-noise step."""
+    known = model.captions.memorized
+    flagged = _flagged(model.norm(LOW), known)
+    groups = np.array(model.groups)
+    points = model.extra[f"nearest_is_memorized_{LOW}"].to_numpy(zero_copy_only=False)
+    kinds = {
+        "falsely flagged": flagged & ~known,
+        "other held-out captions": (groups == "heldout") & ~flagged,
+        "other captions seen once": (groups == "once") & ~flagged & ~known,
+    }
+    return [
+        {
+            "model": model.name,
+            "captions": name,
+            "count": int(inside.sum()),
+            "nearest_is_memorized": int(points[inside].sum()),
+        }
+        for name, inside in kinds.items()
+    ]
+
+
 def directions(model: Measured) -> list[Row]:
     """Return by group how closely the caption's effect points to its own image (see
     measurements), and the norms of the predictions."""
@@ -259,6 +282,7 @@ TABLES: dict[str, Callable[[Measured], list[Row]]] = {
     "gains": gains,
     "groups": by_group,
     "errors": errors,
+    "mistaken": mistaken,
     "directions": directions,
     "with_image": with_image,
 }

@@ -71,6 +71,7 @@ def _sections(tables: dict[str, list[Row]], models: Sequence[Measured]) -> dict[
         "baselines": _wide(tables["baselines"], ("score",), names),
         "groups": _groups(tables["groups"]),
         "errors": _errors(tables["errors"]),
+        "mistaken": _mistaken(tables["mistaken"]),
         "directions": _directions(tables["directions"]),
         "with_image": _wide(tables["with_image"], ("timestep",), names),
         "costs": _costs(),
@@ -151,6 +152,21 @@ def _errors(rows: Sequence[Row]) -> list[str]:
         of_kind = [row for row in rows if (row["model"], row["error"], row["group"]) == kind]
         copied = sum(row["reproduced"] > 0 for row in of_kind)
         lines.append(_line((*kind, len(of_kind), copied)))
+    return lines
+
+
+def _mistaken(rows: Sequence[Row]) -> list[str]:
+    lines = _head(("model", "captions", "count", "nearest to an image of a memorized caption"))
+    for row in rows:
+        share = row["nearest_is_memorized"] / row["count"] if row["count"] else 0.0
+        lines.append(
+            _line(
+                (
+                    *(row["model"], row["captions"], row["count"]),
+                    f"{row['nearest_is_memorized']} ({share:.0%})",
+                )
+            )
+        )
     return lines
 
 

@@ -16,7 +16,7 @@ from jobs.studies.late_step.models import PACKAGED, VARIANTS, labels_file, model
 from scanner.calibration import Labels, match_labels
 from scanner.calibration.features import ATTENTION_SIGNALS
 from scanner.calibration.labelled_captions import LabelledCaptions
-from scanner.calibration.separation import Floats
+from scanner.calibration.separation import Bools, Floats
 from scanner.models import DiffusionModel, find_model, load_model
 from scanner.models.decoding import load_vae
 from scanner.query import open_run
@@ -80,10 +80,11 @@ def measure(out: Path, name: str) -> None:
     _scan(out, name, SEEDS_RUN, signals=norms, seeds=SEEDS)
     extra = _extra_file(out, name)
     if not extra.exists():
-        captions = _labelled(out, name, _folder(1.0)).table["caption"].to_pylist()
+        labelled = _labelled(out, name, _folder(1.0))
+        captions = labelled.table["caption"].to_pylist()
         model = load_model(str(model_folder(out, name)))
         columns = _scaled_noise(model, captions) | _directions(
-            model, model_folder(out, name), captions
+            model, model_folder(out, name), captions, labelled.memorized
         )
         pq.write_table(pa.table({"caption": captions, **columns}), extra)
 
@@ -178,17 +179,22 @@ def _scaled_noise(model: DiffusionModel, captions: list[str]) -> dict[str, Float
 
 
 @torch.inference_mode()
-def _directions(model: DiffusionModel, folder: Path, captions: list[str]) -> dict[str, Any]:
+def _directions(
+    model: DiffusionModel, folder: Path, captions: list[str], memorized: Bools
+) -> dict[str, Any]:
     """Compare the caption's effect −(ε_c − ε_∅) with the latents of every image of the data set.
 
     Per timestep: the cosine with the caption's own image (the best of its images; both without
-    their mean over the captions or images), the share of the images whose cosine is smaller, and
-    the norms of ε_c and ε_∅ over the square root of the latent's size.
+    their mean over the captions or images), the share of the images whose cosine is smaller,
+    whether the image with the largest is one of a memorized caption, and the norms of ε_c and ε_∅
+    over the square root of the latent's size.
     """
     images_NCHW, own, groups = bank.bank_and_owners(files.DATA)
     latents_NF = training.encode(load_vae(find_model(str(folder))), images_NCHW).flatten(1)
     latents_NF = torch.nn.functional.normalize(latents_NF - latents_NF.mean(0), dim=1)
     number = {caption: n for n, caption in enumerate(groups["caption"].to_pylist())}
+    of_memorized = [own[number[c]] for c, known in zip(captions, memorized, strict=True) if known]
+    remembered = torch.tensor(sorted(set().union(*of_memorized)))
     forwards = Scorer(model, signals=("noise_norm_low",)).forwards
     columns: dict[str, Any] = {}
     for timestep in (FIRST, LOW):
@@ -209,6 +215,8 @@ def _directions(model: DiffusionModel, folder: Path, captions: list[str]) -> dic
         columns[f"nearer_than_{timestep}"] = (
             (cosine_BN < best[:, None]).float().mean(1).double().numpy()
         )
+        nearest_B = cosine_BN.argmax(1)
+        columns[f"nearest_is_memorized_{timestep}"] = torch.isin(nearest_B, remembered).numpy()
         size = predicted[0].numel() ** 0.5
         zero = torch.zeros_like(empty)
         columns[f"conditional_{timestep}"] = noise_norm(predicted, zero).double().numpy() / size

@@ -62,6 +62,7 @@ def measured() -> Measured:
         for timestep in (FIRST, LOW)
         for name in ("own_cosine", "nearer_than", "conditional", "unconditional")
     }
+    extra[f"nearest_is_memorized_{LOW}"] = np.arange(CAPTIONS) == CAPTIONS - 1
     for timestep in (FIRST, LOW):
         for scale in measurements.SCALES:
             extra[f"noise_norm_{timestep}_scale_{scale:g}"] = random.normal(size=CAPTIONS)
@@ -79,6 +80,8 @@ def test_the_late_norm_separates_and_its_error_is_listed(measured: Measured) -> 
     assert rows[1.0, LOW]["tpr_one_false"] == 1
     (wrong,) = [row for row in analysis.errors(measured) if row["percentile"] > 0.99]
     assert (wrong["error"], wrong["group"]) == ("falsely flagged", "heldout")
+    false = analysis.mistaken(measured)[0]
+    assert (false["captions"], false["nearest_is_memorized"]) == ("falsely flagged", 1)
     gain = next(row for row in analysis.gains(measured) if row["side"] == 1)
     assert gain["gain_low"] > 0
 
