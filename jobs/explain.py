@@ -37,8 +37,8 @@ class ExplainConfig(DenoisingOptions, ModelOptions):
     """Seed of the initial noise for the image and the charts of its denoising. Does not affect the
     scores, which equal those of a scan with --seeds 1."""
     band: str | None = None
-    """File or URL of captions to compare with that the model was not trained on: a table in a
-    format that scan reads, or text with one caption per line; default: the testbed's held-out
+    """File or URL of comparison captions that the model was not trained on: a table in a format
+    that scan reads, or text with one caption per line; default: the testbed's held-out
     captions for testbed, otherwise forty generic captions in this package."""
     band_size: int = 40
     """Maximum number of comparison captions; each costs as much as the caption itself."""

@@ -24,8 +24,8 @@ class LogOptions:
     """How messages are written."""
 
     log_format: LogFormat = "text"
-    """Write messages to standard error as text or json: one object per line with time, level and
-    message, and run, slice, node and device where known."""
+    """Format of messages on standard error: text, or json (one object per line with time, level
+    and message, and run, slice, node and device where known)."""
 
 
 class TextFormatter(logging.Formatter):

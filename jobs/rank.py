@@ -36,9 +36,9 @@ class RankConfig(TableOptions):
     top: int = 100
     """Number of captions."""
     by: str | None = None
-    """Signal to rank by, for example bos_mass. Default: the combination of --calibration, else
-    noise_norm_low if the run has it, else (for example after --profile triage) bos_mass, in
-    order of their AUC on the testbed."""
+    """Signal to rank by, for example bos_mass. Default: the combination of --calibration;
+    without one, the run's signal that separates best on the testbed: noise_norm_low in most
+    profiles, bos_mass after --profile triage."""
     calibration: str | None = None
     """Rank by the probability of this calibration: a file or URL written by memscan calibrate, or
     testbed."""

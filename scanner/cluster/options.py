@@ -15,7 +15,8 @@ class ActorOptions:
     gpus_per_actor: float = 1.0
     """Accelerators per actor (0.5: two actors share one); ignored on the cpu."""
     cpus_per_actor: float | None = None
-    """Cores per actor; by default the cores that this process may use, shared among the actors."""
+    """Cores per actor; by default the cores that this process may use, divided evenly among the
+    actors."""
     address: str | None = None
     """Address of a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. If unset, starts
     Ray locally; small jobs run without Ray."""

@@ -56,9 +56,9 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     Such a run cannot be extended; scan the whole data set into another --out."""
     profile: ProfileName = "standard"
     """Which signals to compute. triage: attention of the early layers at step 0, part of a forward.
-    standard: those, and noise_norm_low from one whole forward at the low-noise step. late: all at
-    the low-noise step, from that one forward. late-half: the same at half the latent side, a
-    quarter of the cost. thorough: both noise norms, anisotropy and attention of all layers, two
+    standard: those, and noise_norm_low from one whole forward at the low-noise step. late:
+    attention of all layers and noise_norm_low, both from that one forward. late-half: the same at
+    half the latent side, a quarter of the cost. thorough: both noise norms, anisotropy and attention of all layers, two
     forwards for each of four seeds. trajectory: every published signal, a hundred forwards."""
     signals: tuple[str, ...] | None = None
     """Signals to compute instead of a profile's, for example bos_mass noise_norm@low. NAME@low and
@@ -89,8 +89,8 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     """Show what the scan would do and how long it would take. Leaves nothing behind; tests the
     store by writing a file and deleting it."""
     gpu: str | None = None
-    """With --dry-run, also estimate GPU-hours on this card, such as a100: t4, v100, a10, l4, a100,
-    h100 or h200. Its speed is assumed from published rates, unless --captions-per-second is set."""
+    """With --dry-run, also estimate GPU-hours on this card: t4, v100, a10, l4, a100, h100 or
+    h200. Its speed is assumed from published rates, unless --captions-per-second is set."""
     price: float | None = None
     """With --gpu, the price of a GPU-hour in any currency, such as 1.2: also estimate the cost."""
     captions_per_second: float | None = None

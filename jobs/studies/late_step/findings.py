@@ -79,7 +79,8 @@ def _sections(tables: dict[str, list[Row]], models: Sequence[Measured]) -> dict[
 
 
 def _models(tables: dict[str, list[Row]], names: Sequence[str]) -> list[str]:
-    lines = _head(("model", "differs by", *(f"{group}, memorized" for group in analysis.GROUPS)))
+    groups_head = (f"group {group}: memorized" for group in analysis.GROUPS)
+    lines = _head(("model", "differs by", *groups_head))
     for name in names:
         groups = {row["group"]: row for row in tables["groups"] if row["model"] == name}
         shares = [

@@ -17,7 +17,8 @@ class Thresholds:
     likeness: float = 0.6348
     """Minimum SSIM to a training image to count as its copy."""
     part: float = 1.0
-    """Minimum share of image cells that agree across seeds to count as a partial copy."""
+    """Minimum share of the textured cells of the image (8 x 8 grid) that must agree across seeds to
+    count as a partial copy; 1 requires all of them."""
     same_picture: float = 0.1044
     """Maximum RMSE between the mean images of two captions to count as the same image."""
     cosine: float | None = None
