@@ -58,8 +58,9 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     """Which signals to compute. triage: attention of the early layers at step 0, part of a forward.
     standard: those, and noise_norm_low from one whole forward at the low-noise step. late:
     attention of all layers and noise_norm_low, both from that one forward. late-half: the same at
-    half the latent side, a quarter of the cost. thorough: both noise norms, anisotropy and attention of all layers, two
-    forwards for each of four seeds. trajectory: every published signal, a hundred forwards."""
+    half the latent side, a quarter of the cost. thorough: both noise norms, anisotropy and
+    attention of all layers, two forwards for each of four seeds. trajectory: every published
+    signal, a hundred forwards."""
     signals: tuple[str, ...] | None = None
     """Signals to compute instead of a profile's, for example bos_mass noise_norm@low. NAME@low and
     NAME@T compute a signal of one forward at the low-noise step or at timestep T, in the columns
