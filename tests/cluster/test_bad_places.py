@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
+import ray
 
 from scanner.cluster import (
     BrokenDevice,
@@ -132,8 +133,19 @@ def test_the_only_gpu_that_breaks_quarantines_no_item(tmp_path: Path) -> None:
         def compute(self, item: Slice) -> Slice:
             raise BrokenDevice("CUDA error: the GPU has fallen off the bus")
 
-    with pytest.raises(UserError, match=r"fallen off the bus.*given up after 5 restarts"):
-        _events(tmp_path, Broken, 20, actors=1)
+    @ray.remote(num_gpus=1, num_cpus=0)
+    class Other:
+        """Holds the other GPU, on which a restarted actor could be tried otherwise."""
+
+        def hold(self) -> None: ...
+
+    other = Other.remote()
+    ray.get(other.hold.remote())
+    try:
+        with pytest.raises(UserError, match=r"fallen off the bus.*given up after 5 restarts"):
+            _events(tmp_path, Broken, 20, actors=1)
+    finally:
+        ray.kill(other)
 
 
 def test_slow_items_with_heartbeats_are_not_hanging(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_without_an_earlier_run_the_model_is_the_default() -> None:
     model = choose_model(ScanConfig(captions=("a.csv",))).name
     assert model == "CompVis/stable-diffusion-v1-4"
     shown = " ".join(called("scan", "--help").stdout.replace("│", " ").split())
-    assert f"{model} by default" in shown
+    assert f"Default: {model}; with memscan scan --captions-from" in shown
 
 
 def test_a_model_that_has_changed_since_is_refused(earlier: str) -> None:

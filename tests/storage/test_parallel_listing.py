@@ -4,7 +4,8 @@ import asyncio
 import random
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from scanner.storage.parallel_listing import LISTERS, list_folder
 from scanner.storage.retrying_s3 import RetryingS3
 
 PAGE = 10
+
+
+def _run(listing: Coroutine[Any, Any, dict[str, Stored]]) -> dict[str, Stored]:
+    """Run a listing in a thread: Playwright's tests leave a loop running in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, listing).result()
 
 
 class Bucket:
@@ -110,7 +117,7 @@ def test_the_same_files_are_found_as_one_by_one(
     folder = "/".join(folder.split("/")[:2]) + "/"
     others = ["run/commit", "run/commits.json", "run/commitsa/0", "run/compactio/0", "z"]
     bucket = Bucket([*keys, *others], knows_start)
-    found = asyncio.run(list_folder(bucket.request, folder))
+    found = _run(list_folder(bucket.request, folder))
     expected = {key for key in keys if "/" not in key.removeprefix(folder)}
     assert found == {key: Stored(len(key), f"<{key}>") for key in expected}
     assert bucket.most <= LISTERS
@@ -119,11 +126,11 @@ def test_the_same_files_are_found_as_one_by_one(
 def test_slices_take_few_requests_more_than_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scanner.storage.parallel_listing.PAGE_NAMES", PAGE)
     bucket = Bucket(_numbered(9_766))
-    asyncio.run(list_folder(bucket.request, "run/commits/"))
+    _run(list_folder(bucket.request, "run/commits/"))
     assert bucket.requests <= 1.25 * 977
     assert bucket.most == LISTERS
     few = Bucket(_numbered(PAGE))
-    asyncio.run(list_folder(few.request, "run/commits/"))
+    _run(list_folder(few.request, "run/commits/"))
     assert few.requests == 1
 
 
@@ -138,7 +145,7 @@ def test_a_failed_request_ends_the_listing(monkeypatch: pytest.MonkeyPatch) -> N
         return page
 
     with pytest.raises(PermissionError, match="denied"):
-        asyncio.run(list_folder(request, "run/commits/"))
+        _run(list_folder(request, "run/commits/"))
     assert bucket.requests < 150, "of 600"
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from scanner.evidence.explain import Explanation, explain
+from scanner.evidence.explain.scores import SCORES
 from scanner.models import DiffusionModel, find_model, load_decoder, load_model
 from scanner.scoring import Scorer, ScoringSpec
 from tests.random_pipelines import LAYERS
@@ -105,7 +106,7 @@ def test_each_word_has_the_scores_of_the_caption_without_it(
         "the Great Wave, a print",
         "the Great Wave, a red",
     ]
-    rows = Scorer(model, steps=STEPS).score(typed).to_pylist()
+    rows = Scorer(model, signals=SCORES, steps=STEPS).score(typed).to_pylist()
     for word, row in zip(found.words, rows, strict=True):
         for name, value in word.ablated_scores.items():
             assert value == pytest.approx(row[name], abs=1e-5, rel=1e-4), (word.text, name)
