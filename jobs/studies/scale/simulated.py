@@ -5,6 +5,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,9 @@ class SimulatedFiles:
     def list_folder(self, path: str) -> dict[str, Stored]:
         files = dict(self._files(path))
         began, computed = time.perf_counter(), time.process_time()
-        found = asyncio.run(list_folder(_Pages(sorted(files), self.requests).request, ""))
+        listing = list_folder(_Pages(sorted(files), self.requests).request, "")
+        with ThreadPoolExecutor(1) as thread:  # the caller's thread may run a loop already
+            found = thread.submit(asyncio.run, listing).result()
         self.waited += (time.perf_counter() - began) - (time.process_time() - computed)
         return {name: files[name] for name in found}
 
