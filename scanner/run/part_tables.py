@@ -17,7 +17,7 @@ from scanner.storage import Store
 # Far above the rows of any profile, which take up to some kilobytes.
 ROW_BYTES = 16 << 10
 TABLE_BYTES = 1 << 20
-# Of one value that is no text; list offsets are counted as values.
+# Per value other than text; list offsets are counted as values.
 VALUE_BYTES = 8
 # Others, which memscan does not write, repeat parts of texts.
 ENCODINGS = {"PLAIN", "RLE", "BIT_PACKED", "RLE_DICTIONARY", "PLAIN_DICTIONARY"}

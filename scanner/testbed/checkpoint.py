@@ -1,4 +1,4 @@
-"""Save the state of a part of the training, so that a killed training goes on where it was."""
+"""Save the state of a part of the training, so that a killed training resumes there."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -169,12 +169,12 @@ def test_merges_over_their_memory_write_more_parts(tmp_path: Path) -> None:
     """All spellings of one caption are in one range, whatever its size."""
     spellings = [f"{'The Same'[: 4 + n % 4]}{' ' * n}" for n in range(ROWS)]
     pq.write_table(pa.table({"caption": spellings}), tmp_path / "a.parquet", row_group_size=50)
-    sizes = replace(MERGING, merge_bytes=20_000)
+    sizes = replace(MERGING, merge_bytes=20_000, fan_in=6)
     plan = _plan(tmp_path / "a", tmp_path / "a.parquet", sizes=sizes)
     plain = _plan(tmp_path / "b", tmp_path / "a.parquet", sizes=UNMERGED)
     assert _contents(tmp_path / "a", plan) == _contents(tmp_path / "b", plain)
     parts = [commit.read_text().count(".cuts") for commit in _merges(tmp_path / "a")]
-    assert max(parts) > 1
+    assert max(parts) > 3
 
 
 @pytest.mark.slow

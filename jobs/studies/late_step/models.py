@@ -30,14 +30,14 @@ def _recipe(seed: int, epochs: int = 8, **changes: object) -> TestbedRecipe:
 
 
 VARIANTS = {
-    PACKAGED: Variant("packaged with memscan; trained longer than the others"),
-    "joint": Variant("another training seed", _recipe(1)),
+    PACKAGED: Variant("packaged with memscan; trained for 14 epochs"),
+    "joint": Variant("another training seed; 8 epochs", _recipe(1)),
     "frozen": Variant(
-        "text encoder trained first, on distinct captions, then frozen",
+        "text encoder trained first, on distinct captions, then frozen; 8 epochs",
         _recipe(2, text_encoder="frozen"),
     ),
     "latents": Variant(
-        "its own VAE, with 8 latent channels instead of 4",
+        "its own VAE, with 8 latent channels instead of 4; trained least: 5 epochs",
         _recipe(3, epochs=5, latent_channels=8, vae_steps=1500),
         True,
     ),

@@ -26,7 +26,7 @@ from scanner.scan.plan.spellings import SPELLINGS
 from scanner.storage import Store
 
 IDS = 16**DIGITS
-MOST_CUTS = 256
+MOST_CUTS = 512
 # Of a caption that counts towards the bytes of a range.
 LONG_BYTES = 4096
 # Of one cut, far above any that planning writes.
