@@ -50,7 +50,7 @@ def _main(config: TrainConfig) -> int:
     if (config.out / "model").exists():
         raise UserError(f"--out {config.out}: already holds a model; give another directory")
     labels = train_testbed(config)
-    for group, share in _by_group(labels):
+    for group, share in by_group(labels):
         log.info(f"{group}: {share:.1%} memorized")
     return 0
 
@@ -105,7 +105,7 @@ def train_testbed(config: TrainConfig) -> "pa.Table":
     return labels
 
 
-def _by_group(labels: "pa.Table") -> list[tuple[str, float]]:
+def by_group(labels: "pa.Table") -> list[tuple[str, float]]:
     verdicts: dict[str, list[bool]] = {}
     for group, memorized in zip(
         labels["group"].to_pylist(), labels["memorized"].to_pylist(), strict=True

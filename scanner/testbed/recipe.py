@@ -43,3 +43,25 @@ class TestbedRecipe:
     """Share of rows trained with the empty caption."""
     ema: float = 0.998
     """Decay of the exponential moving average of the weights, which is saved."""
+
+
+@dataclass(frozen=True)
+class TransformerRecipe:
+    """Steps and learning rates of the diffusion transformer and its text encoders."""
+
+    seed: int = 0
+    """Seed of initialisation and training."""
+    contrastive_steps: int = 400
+    """Training steps of the two text encoders, before the transformer."""
+    contrastive_batch: int = 128
+    """Captions per step of the text encoders."""
+    epochs: int = 6
+    """Epochs over the data set."""
+    batch: int = 32
+    """Rows per step."""
+    rate: float = 1e-3
+    """Learning rate."""
+    caption_dropout: float = 0.1
+    """Share of rows trained with the empty caption."""
+    ema: float = 0.998
+    """Decay of the exponential moving average of the weights, which is saved."""

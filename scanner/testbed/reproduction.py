@@ -7,11 +7,11 @@ before the model was trained.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from torch import Tensor
 
 NEAR = 0.10
@@ -24,16 +24,19 @@ BATCH = 64
 
 
 def measure(
-    pipe: StableDiffusionPipeline,
+    pipe: DiffusionPipeline,
     groups: pa.Table,
     bank_NCHW: Tensor,
     own: Sequence[set[int]],
+    generate: Callable[[DiffusionPipeline, list[str], int], Tensor] | None = None,
 ) -> pa.Table:
     """Return the labels: groups (caption, group, family, rows) with memorized, reproduced, tried.
 
+    ``generate``: replaces :func:`generate_images`, for a faster equal way.
     ``bank_NCHW``: every image, trained on or held out, in [-1, 1]; ``own``: the image numbers of
     each caption. Stops trying seeds for a caption once its verdict is certain.
     """
+    generate = generate or generate_images
     pipe.set_progress_bar_config(disable=True)
     bank_NF = reconstruct(pipe, bank_NCHW).flatten(1)
     captions = groups["caption"].to_pylist()
@@ -74,10 +77,15 @@ def _parts(numbers: list[int]) -> Iterator[list[int]]:
         yield numbers[start : start + BATCH]
 
 
-def generate(pipe: StableDiffusionPipeline, captions: list[str], seed: int) -> Tensor:
-    """Generate images (B, 3, H, W) in [0, 1]; every caption starts from the seed's noise."""
+def generate_images(
+    pipe: DiffusionPipeline, captions: list[str], seed: int, **inputs: Tensor
+) -> Tensor:
+    """Generate images (B, 3, H, W) in [0, 1]; every caption starts from the seed's noise.
+
+    ``inputs``: given to the pipeline in place of the captions.
+    """
     result = pipe(
-        captions,
+        **(inputs or {"prompt": captions}),
         num_inference_steps=STEPS,
         guidance_scale=GUIDANCE,
         generator=[torch.Generator().manual_seed(seed) for _ in captions],
@@ -87,7 +95,7 @@ def generate(pipe: StableDiffusionPipeline, captions: list[str], seed: int) -> T
 
 
 @torch.no_grad()
-def reconstruct(pipe: StableDiffusionPipeline, images_NCHW: Tensor) -> Tensor:
+def reconstruct(pipe: DiffusionPipeline, images_NCHW: Tensor) -> Tensor:
     """Encode and decode images in [-1, 1] with the VAE; return them in [0, 1]."""
     parts = [
         pipe.vae.decode(pipe.vae.encode(part).latent_dist.mean).sample

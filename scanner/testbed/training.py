@@ -10,10 +10,6 @@ Each part is saved every few hundred steps in a folder of checkpoints and goes o
 """
 
 import copy
-import math
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +20,8 @@ from torch.nn.functional import cross_entropy, mse_loss, normalize
 
 from scanner.testbed.checkpoint import Checkpoint
 from scanner.testbed.networks import start_sink
-from scanner.testbed.recipe import TestbedRecipe
+from scanner.testbed.recipe import TestbedRecipe, TransformerRecipe
+from scanner.testbed.training_loop import batch_of, file_of, follow, report, steps_of
 
 TEMPERATURE = 0.07
 
@@ -43,7 +40,8 @@ def train(
     if new_vae:
         train_vae(pipe.vae, images_NCHW, recipe, checkpoints)
     if recipe.text_encoder == "frozen":
-        train_text(pipe, images_NCHW, captions, rows, recipe, checkpoints)
+        ids, latents = token_ids(pipe.tokenizer, captions), encode(pipe.vae, images_NCHW)
+        train_text(_Pooled(pipe.text_encoder), ids, latents, captions, rows, recipe, checkpoints)
     train_diffusion(pipe, images_NCHW, captions, rows, recipe, checkpoints)
 
 
@@ -65,8 +63,8 @@ def train_vae(
     average = copy.deepcopy(vae)
     optimizer = torch.optim.AdamW(vae.parameters(), recipe.vae_rate, weight_decay=0.0)
     both = torch.nn.ModuleDict({"vae": vae, "average": average})
-    state = Checkpoint(_file(checkpoints, "vae"), both, optimizer)
-    for step in _steps("vae", recipe.vae_steps, state, recipe.vae_rate):
+    state = Checkpoint(file_of(checkpoints, "vae"), both, optimizer)
+    for step in steps_of("vae", recipe.vae_steps, state, recipe.vae_rate):
         batch = images_NCHW[torch.randint(len(images_NCHW), (recipe.vae_batch,))]
         batch = batch.flip(-1) if step % 2 else batch
         batch = batch[:, torch.randperm(3)] if step % 4 == 3 else batch
@@ -76,33 +74,37 @@ def train_vae(
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        _follow(average, vae, recipe.ema)
-        _report(step, "vae rmse in [0, 1]", (loss.item() ** 0.5) / 2)
+        follow(average, vae, recipe.ema)
+        report(step, "vae rmse in [0, 1]", (loss.item() ** 0.5) / 2)
     vae.load_state_dict(average.state_dict())
     vae.eval()
     vae.register_to_config(scaling_factor=float(1 / encode(vae, images_NCHW).std()))
 
 
 def train_text(
-    pipe: StableDiffusionPipeline,
-    images_NCHW: Tensor,
+    tower: torch.nn.Module,
+    ids: Tensor,
+    latents: Tensor,
     captions: list[str],
     rows: Tensor,
-    recipe: TestbedRecipe,
+    recipe: TestbedRecipe | TransformerRecipe,
     checkpoints: Path | None = None,
 ) -> None:
-    """Train the text encoder to match captions with images (CLIP's loss), then freeze it.
+    """Train a text encoder to match captions with images (CLIP's loss), then freeze it.
 
     Every distinct caption counts once, however often it is repeated, with its first image: the
     encoder does not know which captions the diffusion model will see often.
+
+    ``tower``: from token ids (B, L) to one vector per caption (B, C); ``ids``: of each caption;
+    ``latents``: of each image.
     """
     torch.manual_seed(recipe.seed + 2)
-    text = pipe.text_encoder.train()
-    first = {caption: row for row, caption in reversed(list(enumerate(captions)))}
-    ids = _token_ids(pipe, list(first))
-    latents = encode(pipe.vae, images_NCHW)[rows[list(first.values())]]
+    text = tower.train()
+    first = list({caption: row for row, caption in reversed(list(enumerate(captions)))}.values())
+    ids, latents = ids[first], latents[rows[first]]
     latents = (latents / latents.std()).flatten(1)
-    width = text.config.hidden_size
+    with torch.no_grad():
+        width = text(ids[:1]).shape[1]
     image = torch.nn.Sequential(
         torch.nn.Linear(latents.shape[1], 2 * width),
         torch.nn.GELU(),
@@ -110,11 +112,11 @@ def train_text(
     )
     both = torch.nn.ModuleDict({"text": text, "image": image})
     optimizer = torch.optim.AdamW(both.parameters(), recipe.rate, weight_decay=0.01)
-    state = Checkpoint(_file(checkpoints, "text"), both, optimizer)
-    for step in _steps("text encoder", recipe.contrastive_steps, state, recipe.rate):
+    state = Checkpoint(file_of(checkpoints, "text"), both, optimizer)
+    for step in steps_of("text encoder", recipe.contrastive_steps, state, recipe.rate):
         chosen = torch.randint(len(ids), (recipe.contrastive_batch,)).unique()
         seen = latents[chosen] + 0.3 * torch.randn(len(chosen), latents.shape[1])
-        words = normalize(text(ids[chosen]).pooler_output, dim=-1)
+        words = normalize(text(ids[chosen]), dim=-1)
         logits = words @ normalize(image(seen), dim=-1).T / TEMPERATURE
         own = torch.arange(len(chosen))
         loss = (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
@@ -122,7 +124,7 @@ def train_text(
         torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        _report(step, "share of captions matched", (logits.argmax(1) == own).float().mean().item())
+        report(step, "share of captions matched", (logits.argmax(1) == own).float().mean().item())
     text.eval().requires_grad_(False)
 
 
@@ -138,7 +140,7 @@ def train_diffusion(
     torch.manual_seed(recipe.seed + 1)
     unet, text = pipe.unet, pipe.text_encoder
     latents = encode(pipe.vae, images_NCHW) * pipe.vae.config.scaling_factor
-    ids, empty = _token_ids(pipe, captions), _token_ids(pipe, [""])
+    ids, empty = token_ids(pipe.tokenizer, captions), token_ids(pipe.tokenizer, [""])
     with torch.no_grad():
         start_sink(unet, text(ids[:256]).last_hidden_state)
     trained = torch.nn.ModuleDict({"unet": unet})
@@ -149,10 +151,10 @@ def train_diffusion(
     alphas = pipe.scheduler.alphas_cumprod
     steps = recipe.salad_steps + recipe.epochs * (len(rows) // recipe.batch)
     both = torch.nn.ModuleDict({"trained": trained, "average": average})
-    state = Checkpoint(_file(checkpoints, "diffusion"), both, optimizer)
-    for step in _steps(f"U-Net, {recipe.text_encoder} text encoder", steps, state, recipe.rate):
+    state = Checkpoint(file_of(checkpoints, "diffusion"), both, optimizer)
+    for step in steps_of(f"U-Net, {recipe.text_encoder} text encoder", steps, state, recipe.rate):
         chosen = (
-            _batch(step - recipe.salad_steps, len(rows), recipe)
+            batch_of(step - recipe.salad_steps, len(rows), recipe)
             if step >= recipe.salad_steps
             else torch.randint(len(rows), (recipe.batch,))
         )
@@ -171,19 +173,29 @@ def train_diffusion(
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        _follow(average, trained, min(recipe.ema, (1 + step) / (10 + step)))
-        _report(step, "diffusion loss", loss.item())
+        follow(average, trained, min(recipe.ema, (1 + step) / (10 + step)))
+        report(step, "diffusion loss", loss.item())
     trained.load_state_dict(average.state_dict())
     trained.eval()
 
 
-def _token_ids(pipe: StableDiffusionPipeline, captions: list[str]) -> Tensor:
-    tokens = pipe.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
-    return tokens.input_ids
+class _Pooled(torch.nn.Module):
+    """A text encoder that returns only its pooled output (B, C)."""
+
+    def __init__(self, encoder: torch.nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, ids_BL: Tensor) -> Tensor:
+        pooled: Tensor = self.encoder(ids_BL).pooler_output
+        return pooled
 
 
-def _file(checkpoints: Path | None, part: str) -> Path | None:
-    return checkpoints / f"{part}.safetensors" if checkpoints else None
+def token_ids(tokenizer: Any, captions: list[str]) -> Tensor:
+    """Return padded token ids (B, L)."""
+    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
+    ids: Tensor = tokens.input_ids
+    return ids
 
 
 def _rates(
@@ -204,40 +216,9 @@ def _rates(
     return groups
 
 
-def _batch(step: int, count: int, recipe: TestbedRecipe) -> Tensor:
-    """Return the row numbers of a step. Each epoch has its own order, known from the seed alone."""
-    epoch, step = divmod(step, count // recipe.batch)
-    generator = torch.Generator().manual_seed(1000 * (recipe.seed + 1) + epoch)
-    order = torch.randperm(count, generator=generator)
-    return order[step * recipe.batch : (step + 1) * recipe.batch]
-
-
 def _salad(token: Tensor, ids: Tensor, end: int) -> Tensor:
     """Replace every word token by a random one from all captions; keep BOS, EOS and padding."""
     words = ids[(ids != end) & (ids != ids[0, 0])]
     drawn = words[torch.randint(len(words), token.shape)]
     keep = (token == end) | (torch.arange(token.shape[1]) == 0)
     return torch.where(keep, token, drawn)
-
-
-def _steps(name: str, count: int, state: Checkpoint, rate: float) -> Iterator[int]:
-    """Yield the steps that are left and set the learning rate: a short warm-up, then a cosine decay
-    to 5 %."""
-    began = time.monotonic()
-    for step in state.steps(count):
-        level = min(1.0, (step + 1) / 100) * (0.525 + 0.475 * math.cos(math.pi * step / count))
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate * level * group.get("factor", 1.0)
-        yield step
-    print(f"{name}: {count} steps in {time.monotonic() - began:.0f} s", file=sys.stderr)
-
-
-def _report(step: int, name: str, value: float) -> None:
-    if step % 200 == 0:
-        print(f"step {step}: {name} {value:.4f}", file=sys.stderr, flush=True)
-
-
-@torch.no_grad()
-def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
-    for old, new in zip(average.parameters(), model.parameters(), strict=True):
-        old.lerp_(new, 1 - decay)
