@@ -124,7 +124,7 @@ def _measure(
     evaluator: Evaluator, run: FinetuneRun, step: int, roles: Any, unseen: Any, guard: Guard | None
 ) -> pa.Table:
     captions = [caption for _, caption in roles]
-    images = reproduction.generate(evaluator.pipe, captions, seed=0)
+    images = reproduction.generate_images(evaluator.pipe, captions, seed=0)
     rmse, copied = evaluator.judge(images, captions)
     count = len(roles)
     share = None if guard is None else guard.exclusions.share

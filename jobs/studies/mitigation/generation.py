@@ -42,7 +42,7 @@ def _batch(condition: Condition, seed: int, part: Sequence[StudyCaption]) -> pa.
         mass = scorer.score(captions)["token_mass"].to_pylist()
         context = intervene(evaluator.pipe, make_edit(condition, choose_positions(mass, seed)))
     with context as record, torch.inference_mode():
-        images = reproduction.generate(evaluator.pipe, captions, seed)
+        images = reproduction.generate_images(evaluator.pipe, captions, seed)
     norm_B = record.noise_norm_N
     if norm_B is None:
         norm_B = torch.full((len(part),), math.nan)
