@@ -108,7 +108,7 @@ def _launches(
 
 def _variants(model: DiffusionModel, captions: list[str]) -> dict[str, Callable[[], object]]:
     """Return the variants to time: scoring from text, or only the U-Net (bare, recording)."""
-    batch, first = len(captions), int(model.timesteps(STEPS)[0])
+    batch, first = len(captions), model.noise_process.timesteps(STEPS)[0]
     x_BCHW = torch.randn(batch, *model.latent_shape(), device=model.device)
     with torch.inference_mode():
         text = model.encode(model.tokenize(captions))
@@ -118,14 +118,14 @@ def _variants(model: DiffusionModel, captions: list[str]) -> dict[str, Callable[
         texts = [model.encode(model.tokenize(words)) for words in ([""] * len(some), some)]
         both = _joined(*texts)
         for _ in range(steps):
-            model.predict_noise(torch.cat([x, x]), first, both)
+            model.predict(torch.cat([x, x]), first, both)
 
     def bare() -> None:
-        model.predict_noise(x_BCHW, first, text)
+        model.predict(x_BCHW, first, text)
 
     def recording() -> None:
-        with watch_attention(model.unet, model.layers):
-            model.predict_noise(x_BCHW, first, text)
+        with watch_attention(model.denoiser, model.layers):
+            model.predict(x_BCHW, first, text)
 
     def score(profile: str, **options: Any) -> Callable[[], object]:
         scorer = Scorer(model, profile, batch_size=batch, **options)

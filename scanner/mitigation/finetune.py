@@ -32,14 +32,14 @@ def finetune(
     guard: Guard | None = None,
     after_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
-    """Train ``model.unet`` in place, with the model's prediction type and noise schedule.
+    """Train ``model.denoiser`` in place, with the model's prediction type and noise schedule.
 
     ``guard``: already entered by the caller. ``after_step``: called with the number of completed
     steps and the loss.
     """
     latents_NCHW = _encode(model, vae, images)
     random = torch.Generator().manual_seed(options.seed)
-    unet = model.unet.requires_grad_(True).train()
+    unet = model.denoiser.requires_grad_(True).train()
     optimizer = torch.optim.AdamW(unet.parameters(), options.rate, weight_decay=0.0)
     warmup = max(1, options.steps // 20)
     batches = _batches(len(images), options.batch, random)
@@ -83,7 +83,7 @@ def make_guard(
 
     def guard(threshold: Threshold | float) -> Guard:
         empty = encode_empty_caption(model) if signal == "noise_norm" else None
-        return Guard(model.unet, signal, layers, threshold, softness, empty)
+        return Guard(model.denoiser, signal, layers, threshold, softness, empty)
 
     if clean is None:
         return guard(threshold)
@@ -130,7 +130,7 @@ def _losses(
     with torch.no_grad():
         text = model.encode(model.tokenize(captions))
     times_B = times_B.to(x0_BCHW.device)
-    pred = model.unet(
+    pred = model.denoiser(
         noisy, times_B, text.hidden_BLC, added_cond_kwargs=text.added or None, return_dict=False
     )[0]
     return (pred - target).square().flatten(1).mean(1), times_B

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from scanner.errors import UsageError, UserError
 from scanner.mitigation.exclusion_log import ExclusionLog
 from scanner.mitigation.threshold import RunningQuantile, Threshold
-from scanner.models.diffusion_model import cross_attention_layers
+from scanner.models.unet_model import cross_attention_layers
 from scanner.probe import AttentionRecord, watch_attention
 from scanner.signals.attention import attention_entropy, bos_mass
 from scanner.signals.noise import noise_norm

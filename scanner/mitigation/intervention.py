@@ -11,7 +11,7 @@ from scanner.errors import UserError
 from scanner.mitigation.edit import AttentionEdit, ForwardEdit, edit_keys, prepare_edit
 from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold, guided_noise_norm
 from scanner.mitigation.prompt_hook import PromptRows, hook_prompts
-from scanner.models.diffusion_model import cross_attention_layers
+from scanner.models.unet_model import cross_attention_layers
 
 Build = Callable[[PromptRows], AttentionEdit]
 
@@ -110,7 +110,7 @@ class Intervention:
         return self.threshold is not None and self._next_step == 1
 
 
-def _at_timestep(unet: nn.Module, timestep: int, args: Any, kwargs: Any) -> Tensor:
+def _at_timestep(unet: nn.Module, timestep: float, args: Any, kwargs: Any) -> Tensor:
     """Run the forward with these arguments at another timestep, without hooks on the U-Net."""
     if "timestep" in kwargs:
         kwargs = {**kwargs, "timestep": timestep}

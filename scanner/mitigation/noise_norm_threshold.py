@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scanner.errors import UserError
 from scanner.mitigation.prompt_hook import PromptRows
-from scanner.models.diffusion_model import score_scheduler
+from scanner.models.noise_process import Ddpm
 from scanner.signals.noise import noise_norm
 from scanner.signals.noise_level import LOW, timestep
 
@@ -53,14 +53,13 @@ class NoiseNormThreshold:
                 f"num_inference_steps={self.steps}, or calibrate on a scan with other --steps"
             )
 
-    def low_timestep(self, scheduler: Any) -> int | None:
+    def low_timestep(self, scheduler: Any) -> float | None:
         """Return the timestep of the extra forward, None if the signal needs none."""
         return timestep(LOW, self._times(scheduler)) if self.signal == "noise_norm_low" else None
 
-    def _times(self, scheduler: Any) -> list[int]:
-        schedule = score_scheduler(scheduler.config)
-        schedule.set_timesteps(self.steps)
-        return [int(time) for time in schedule.timesteps]
+    def _times(self, scheduler: Any) -> list[float]:
+        assert self.steps is not None, "a calibration's threshold"
+        return Ddpm(scheduler.config).timesteps(self.steps)
 
 
 def calibrated_threshold(url: str) -> NoiseNormThreshold:

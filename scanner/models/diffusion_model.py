@@ -4,43 +4,38 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 
 from scanner.models.conditioning import Conditioning
+from scanner.models.noise_process import NoiseProcess, Timestep
+from scanner.models.traits import Trait
 from scanner.models.tokens import Tokens, tokenize
-
-NOISE_LEVELS = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "prediction_type",
-    "rescale_betas_zero_snr",
-)
-"""Entries of a scheduler's configuration that affect scores."""
 
 
 class DiffusionModel(ABC):
-    """A U-Net with its text encoders and noise levels.
+    """A denoiser (U-Net or transformer) with its text encoders and its noise process.
 
-    Scores use DDIM with the model's own noise levels, regardless of its pipeline's scheduler, so a
-    score depends only on the weights (scanner/signals/README.md).
+    Scores depend only on the weights and the noise process's settings, not on the scheduler that
+    the pipeline samples with (scanner/signals/README.md).
 
-    A family declares its components (``parts``, ``tokenizers``, and ``settings``: entries of
-    model_index.json that affect scores, with their defaults), how it encodes captions, and its
-    early layers. A family that is not a U-Net with cross-attention also overrides ``layers``,
-    ``predict_noise``, ``alpha`` and ``denoise_step``.
+    A family declares its components (``parts``; ``optional``: those that a model may lack;
+    ``tokenizers``; ``settings``: entries of model_index.json that affect scores, with their
+    defaults), its noise process, how it encodes captions and runs its denoiser, and its layers.
     """
 
     family: ClassVar[str]
+    denoiser_part: ClassVar[str]
     parts: ClassVar[dict[str, Any]]
-    tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer",)
+    optional: ClassVar[tuple[str, ...]] = ()
+    tokenizers: ClassVar[dict[str, str]] = {"tokenizer": "text_encoder"}
+    """Names of the tokenizers, each with the text encoder that reads its tokens."""
     settings: ClassVar[dict[str, Any]] = {}
+    has_joint_attention: ClassVar[bool] = False
+    """Whether image and text attend to each other and themselves in one attention, so that the
+    text has only a share of the image's attention."""
 
     layers: list[str]
-    """Names of the cross-attention modules in execution order."""
+    """Names of the modules in which the image attends to the text, in execution order."""
     entropy_layer: int
     early_layers: tuple[int, ...]
     """Consecutive numbers of layers, the first of which is 0."""
@@ -48,29 +43,51 @@ class DiffusionModel(ABC):
 
     def __init__(
         self,
-        unet: torch.nn.Module,
+        denoiser: torch.nn.Module,
         tokenizer: Any,
-        scheduler: DDIMScheduler,
+        noise_process: NoiseProcess,
         weights: str,
         pixels_per_latent: int,
     ) -> None:
-        self.unet = unet.eval().requires_grad_(False)
+        self.denoiser = denoiser.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.scheduler = scheduler
+        self.noise_process = noise_process
         self.weights = weights
         self.pixels_per_latent = pixels_per_latent
-        self.layers = cross_attention_layers(unet)
+
+    @classmethod
+    @abstractmethod
+    def noise_process_of(
+        cls, scheduler: dict[str, Any], denoiser: dict[str, Any] | None = None
+    ) -> NoiseProcess:
+        """Return the noise process of a scheduler's configuration; ``denoiser``: the denoiser's."""
 
     def to(self, device: str) -> Self:
         """Move the model to a device, in place."""
-        for name in self.parts:
-            getattr(self, name).to(device)
+        for part in self.components.values():
+            part.to(device)
         return self
 
     @property
-    @abstractmethod
-    def anisotropy_weights(self) -> tuple[float, float]:
-        """Weights (norm, cosine) of the sum in :func:`scanner.signals.noise.anisotropy`."""
+    def components(self) -> dict[str, torch.nn.Module]:
+        """The parts that the model has, by name."""
+        named = {name: getattr(self, name) for name in self.parts}
+        return {name: part for name, part in named.items() if part is not None}
+
+    @property
+    def text_encoders(self) -> dict[str, torch.nn.Module]:
+        """The text encoders that the model has, by name."""
+        return {n: part for n, part in self.components.items() if n != self.denoiser_part}
+
+    @property
+    def traits(self) -> frozenset[Trait]:
+        """What signals can require of a model."""
+        joint: set[Trait] = {"joint_attention"} if self.has_joint_attention else set()
+        return frozenset({self.noise_process.kind, *joint})
+
+    @property
+    def scheduler(self) -> Any:
+        return self.noise_process.scheduler
 
     @abstractmethod
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
@@ -84,20 +101,31 @@ class DiffusionModel(ABC):
         """Return the conditioning of the empty caption, as a batch of one."""
         return self.encode(self.tokenize([""]), latent_shape)
 
+    @staticmethod
+    @abstractmethod
+    def run(
+        denoiser: torch.nn.Module,
+        x_BCHW: Tensor,
+        timestep: Tensor,
+        hidden_BLC: Tensor,
+        added: dict[str, Tensor],
+    ) -> Tensor:
+        """Return the denoiser's output for latents at a timestep (1,) and a text conditioning."""
+
     @property
     def device(self) -> torch.device:
-        return self.unet.device
+        return self.denoiser.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.unet.dtype
+        return self.denoiser.dtype
 
     def latent_shape(
         self, height: int | None = None, width: int | None = None, side: float = 1
     ) -> tuple[int, ...]:
         """Return the latent shape (C, h, w) of an image size in pixels, by default the model's own
         times ``side``."""
-        size, config = self.unet.config.sample_size, self.unet.config
+        size, config = self.denoiser.config.sample_size, self.denoiser.config
         own = (size, size) if isinstance(size, int) else tuple(size)
         return (
             config.in_channels,
@@ -108,60 +136,14 @@ class DiffusionModel(ABC):
     def tokenize(self, captions: list[str]) -> Tokens:
         return tokenize(self.tokenizer, captions)
 
-    def timesteps(self, steps: int) -> Tensor:
-        """Return the timesteps of the DDIM schedule, noisiest first."""
-        self.scheduler.set_timesteps(steps)
-        return self.scheduler.timesteps
-
-    def predict_noise(self, x_BCHW: Tensor, timestep: int, text: Conditioning) -> Tensor:
-        """Return ε (B, C, H, W) in float32 for float32 latents, for any prediction type."""
-        prediction_BCHW = self.unet(
+    def predict(self, x_BCHW: Tensor, timestep: Timestep, text: Conditioning) -> Tensor:
+        """Return the prediction (B, C, H, W) in float32 for float32 latents: ε of DDPM models,
+        whatever their prediction type, and v of flow-matching models."""
+        output_BCHW = self.run(
+            self.denoiser,
             x_BCHW.to(self.device, self.dtype),
             torch.full((1,), timestep, device=self.device),  # an int would be copied to the device
             text.hidden_BLC,
-            added_cond_kwargs=text.added or None,
-            return_dict=False,
-        )[0]
-        return self.as_noise(prediction_BCHW, x_BCHW, timestep)
-
-    def as_noise(self, prediction_BCHW: Tensor, x_BCHW: Tensor, timestep: int) -> Tensor:
-        """Convert the U-Net's prediction for latents x to ε in float32, for any prediction type."""
-        prediction = prediction_BCHW.float()
-        if self.scheduler.config.prediction_type == "epsilon":
-            return prediction
-        alpha = self.scheduler.alphas_cumprod[timestep]
-        return alpha.sqrt() * prediction + (1 - alpha).sqrt() * x_BCHW.to(prediction.device)
-
-    def alpha(self, timestep: int) -> float:
-        """Return ᾱ_t, the share of signal variance left at a timestep."""
-        return float(self.scheduler.alphas_cumprod[timestep])
-
-    def denoise_step(self, x_BCHW: Tensor, noise_BCHW: Tensor, timestep: int, steps: int) -> Tensor:
-        """Return the latents after one DDIM step (Song et al. 2021, eq. 12, η = 0)."""
-        next_timestep = timestep - self.scheduler.config.num_train_timesteps // steps
-        now = self.alpha(timestep)
-        # set_alpha_to_one=False: the last step ends at the level of training step 0.
-        later = self.alpha(max(next_timestep, 0))
-        clean = (x_BCHW - (1 - now) ** 0.5 * noise_BCHW) / now**0.5
-        return later**0.5 * clean + (1 - later) ** 0.5 * noise_BCHW
-
-
-def score_scheduler(config: dict[str, Any]) -> DDIMScheduler:
-    """Return DDIM with the noise levels and prediction type of a scheduler configuration."""
-    return DDIMScheduler(
-        **{name: config[name] for name in NOISE_LEVELS if config.get(name) is not None},
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        timestep_spacing="leading",
-    )
-
-
-def cross_attention_layers(unet: torch.nn.Module) -> list[str]:
-    """Return the names of the cross-attention modules in execution order.
-
-    The mid block is registered last but runs between the down and the up blocks.
-    """
-    names = [name for name, _ in unet.named_modules() if name.endswith(".attn2")]
-    order = ("down_blocks", "mid_block", "up_blocks")
-    return sorted(names, key=lambda name: order.index(name.split(".")[0]))
+            text.added,
+        )
+        return self.noise_process.prediction(output_BCHW, x_BCHW, timestep)

@@ -6,23 +6,41 @@ from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.opening import model_error
 from scanner.models.sdxl import StableDiffusionXL
 from scanner.models.stable_diffusion import StableDiffusion
+from scanner.models.stable_diffusion_3 import StableDiffusion3
+from scanner.models.unet_model import UNetModel
 
 FAMILIES: dict[str, type[DiffusionModel]] = {
     "StableDiffusionPipeline": StableDiffusion,
     "StableDiffusionXLPipeline": StableDiffusionXL,
+    "StableDiffusion3Pipeline": StableDiffusion3,
 }
-_JOINT = "joint attention over text and image tokens is not supported yet"
+_LATER = "this kind of diffusion transformer is not supported yet"
 _REASONS = {
     "Inpaint": "an inpainting model also takes a masked image",
     "Pix2Pix": "an image-editing model also takes an image",
     "Upscale": "an upscaling model also takes an image",
     "LatentConsistency": "a model distilled to a few steps does not predict noise",
-    "StableDiffusion3": _JOINT,
-    "Flux": _JOINT,
-    "AuraFlow": _JOINT,
-    "QwenImage": _JOINT,
+    "Flux": _LATER,
+    "AuraFlow": _LATER,
+    "QwenImage": _LATER,
+    "PixArt": _LATER,
+    "Sana": _LATER,
+    "Chroma": _LATER,
 }
 _LIBRARIES = ("diffusers", "transformers")
+_DISTILLED = (
+    "stabilityai/stable-diffusion-3.5-large-turbo",
+    "tensorart/stable-diffusion-3.5-large-TurboX",
+    "tensorart/stable-diffusion-3.5-medium-turbo",
+)
+"""Distilled transformers on the hub, which leave no mark in their configuration."""
+_OTHER_SIGMAS = (
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+    "invert_sigmas",
+    "stochastic_sampling",
+)
 _DISTILLED_SCHEDULERS = ("LCMScheduler", "TCDScheduler")
 
 
@@ -45,12 +63,19 @@ def refuse_pipeline(name: str, index: dict[str, Any]) -> None:
         raise model_error(name, f"a {pipeline} cannot be scanned{why}; {supported()}")
     for part, kind in FAMILIES[pipeline].parts.items():
         found = _named(index, part)
+        if not found and part in FAMILIES[pipeline].optional:
+            continue
         if found != kind.__name__:
             raise model_error(
                 name,
                 f"model_index.json: {part} is {found or 'missing'}; a {pipeline} is scanned with a "
                 f"{kind.__name__}, and code from other modules is not run",
             )
+
+
+def is_named(index: dict[str, Any], part: str) -> bool:
+    """Return whether a model_index.json has a part; null entries mean that it does not."""
+    return bool(_named(index, part))
 
 
 def _named(index: dict[str, Any], part: str) -> str:
@@ -65,13 +90,26 @@ def _named(index: dict[str, Any], part: str) -> str:
 def supported() -> str:
     """Return the list of supported models, for an error."""
     return (
-        f"supported are {', '.join(FAMILIES)} (Stable Diffusion 1 and 2, and SDXL), as diffusers "
-        "directories or single .safetensors files"
+        f"supported are {', '.join(FAMILIES)} (Stable Diffusion 1, 2, "
+        "XL and 3) as diffusers directories, and of 1, 2 and XL also single .safetensors files"
     )
 
 
-def refuse_configuration(name: str, unet: dict[str, Any], scheduler: dict[str, Any]) -> None:
-    """Raise UserError for a U-Net or noise levels with which scores would mean something else.
+def refuse_configuration(
+    name: str, family: type[DiffusionModel], denoiser: dict[str, Any], scheduler: dict[str, Any]
+) -> None:
+    """Raise UserError for a denoiser or noise levels with which scores would mean something
+    else."""
+    if name in _DISTILLED:
+        refuse_distilled(name, "it is published as one")
+    if issubclass(family, UNetModel):
+        _refuse_unet(name, denoiser, scheduler)
+    else:
+        _refuse_transformer(name, denoiser, scheduler)
+
+
+def _refuse_unet(name: str, unet: dict[str, Any], scheduler: dict[str, Any]) -> None:
+    """Raise UserError for a U-Net for other inputs, a distilled one, or unknown noise levels.
 
     A few-step distilled model is recognized by a guidance embedding in its U-Net (LCM), by
     schedulers that only such models use, or by the scheduler of SDXL-Turbo. Distilled weights saved
@@ -104,6 +142,24 @@ def refuse_configuration(name: str, unet: dict[str, Any], scheduler: dict[str, A
             f"prediction type {scheduler['prediction_type']} is not supported; epsilon and "
             "v_prediction are",
         )
+
+
+def _refuse_transformer(
+    name: str, transformer: dict[str, Any], scheduler: dict[str, Any]
+) -> None:
+    """Raise UserError unless the scheduler is of flow matching, with a schedule that is known."""
+    kind = str(scheduler.get("_class_name"))
+    if kind != "FlowMatchEulerDiscreteScheduler":
+        raise model_error(
+            name,
+            f"a transformer with the {kind} cannot be scanned: its noise levels are taken from a "
+            "FlowMatchEulerDiscreteScheduler",
+        )
+    for entry in _OTHER_SIGMAS:
+        if scheduler.get(entry):
+            raise model_error(
+                name, f"scheduler_config.json: {entry} is not supported; set it to false"
+            )
 
 
 def refuse_distilled(name: str, mark: str) -> None:

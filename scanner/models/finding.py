@@ -64,15 +64,16 @@ def _refuse_damage(files: ModelFiles) -> None:
     """Raise UserError for a model that cannot be scored, whose parts do not fit each other, or
     whose weights are missing."""
     scheduler = files.config("scheduler")
-    refuse_configuration(files.title, files.config("unet"), scheduler)
+    denoiser = files.config(files.family.denoiser_part)
+    refuse_configuration(files.title, files.family, denoiser, scheduler)
     refuse_misfit(files)
     if files.checkpoint:
         kind = scheduler.get("prediction_type", "epsilon")
         refuse_other_prediction(files.name, files.checkpoint, kind)
         return
     # Last: the weights of a model that is refused can be large.
-    fetch_weights(files.name, files.folder, files.spec.revision, files.family.parts)
-    for part in files.family.parts:
+    fetch_weights(files.name, files.folder, files.spec.revision, files.parts)
+    for part in files.parts:
         refuse_missing(files.name, files.folder / part, files.weight_files(part))
 
 

@@ -2,40 +2,43 @@
 
 from typing import Any
 
-from transformers import CLIPTextConfig
+from transformers import CLIPTextConfig, T5Config, T5EncoderModel
 
-from scanner.models.diffusion_model import score_scheduler
+from scanner.models.fitting_transformer import ONE_MODEL, refuse_text
 from scanner.models.model_files import ModelFiles
 from scanner.models.opening import model_error, opening
 from scanner.models.parts import ATTENTION
 from scanner.models.tokenizers import open_tokenizer, refuse_other_tokenizer
+from scanner.models.unet_model import UNetModel
 
-_ONE_MODEL = "use parts of the same model, or save it again"
 
 
 def refuse_misfit(files: ModelFiles) -> None:
     """Raise UserError if a part's configuration is missing, damaged or from another model."""
-    unet, vae = files.config("unet"), files.config("vae")
-    encoders = [part for part in files.family.parts if part != "unet"]
-    texts = {part: _text_config(files, part) for part in encoders}
-    with opening(files.title, "unet/config.json"):
-        _refuse_width(files.title, unet, {part: text.hidden_size for part, text in texts.items()})
-        _refuse_pooled(files.title, unet, texts)
-    channels, latents = unet.get("in_channels", 4), vae.get("latent_channels", 4)
+    part = files.family.denoiser_part
+    denoiser, vae = files.config(part), files.config("vae")
+    texts = {name: _text_config(files, name) for name in files.parts if name != part}
+    with opening(files.title, f"{part}/config.json"):
+        if issubclass(files.family, UNetModel):
+            widths = {name: text.hidden_size for name, text in texts.items()}
+            _refuse_width(files.title, denoiser, widths)
+            _refuse_pooled(files.title, denoiser, texts)
+        else:
+            refuse_text(files.title, denoiser, texts)
+    channels, latents = denoiser.get("in_channels", 4), vae.get("latent_channels", 4)
     if channels != latents:
         raise model_error(
             files.title,
-            f"unet/config.json: in_channels {channels}, but the latents of vae/config.json have "
-            f"{latents} (latent_channels); {_ONE_MODEL}",
+            f"{part}/config.json: in_channels {channels}, but the latents of vae/config.json have "
+            f"{latents} (latent_channels); {ONE_MODEL}",
         )
-    with opening(files.title, "scheduler/scheduler_config.json"):
-        score_scheduler(files.config("scheduler"))
-    for part, encoder in zip(files.family.tokenizers, encoders, strict=True):
-        tokenizer = open_tokenizer(files.title, files.folder / part)
-        refuse_other_tokenizer(files.title, tokenizer, part, encoder, texts[encoder])
+    assert files.noise_process  # raises for an invalid configuration
+    for name, encoder in files.tokenizers.items():
+        tokenizer = open_tokenizer(files.title, files.folder / name, files.parts[encoder])
+        refuse_other_tokenizer(files.title, tokenizer, name, encoder, texts[encoder])
 
 
-def _text_config(files: ModelFiles, part: str) -> CLIPTextConfig:
+def _text_config(files: ModelFiles, part: str) -> CLIPTextConfig | T5Config:
     file = f"{part}/config.json"
     if named := _named_attention(files.config(part)):
         raise model_error(
@@ -43,7 +46,8 @@ def _text_config(files: ModelFiles, part: str) -> CLIPTextConfig:
             f"{file}: attention implementation {named}, which can be remote code; remove the entry",
         )
     with opening(files.title, file):
-        return CLIPTextConfig.from_pretrained(
+        kind = T5Config if files.parts[part] is T5EncoderModel else CLIPTextConfig
+        return kind.from_pretrained(
             files.folder / part, local_files_only=True, trust_remote_code=False
         )
 
@@ -69,7 +73,7 @@ def _refuse_width(name: str, unet: dict[str, Any], widths: dict[str, int]) -> No
         raise model_error(
             name,
             f"unet/config.json: cross_attention_dim {width}, but {texts} (hidden_size); "
-            f"{_ONE_MODEL}",
+            f"{ONE_MODEL}",
         )
 
 
@@ -81,7 +85,7 @@ def _refuse_pooled(name: str, unet: dict[str, Any], texts: dict[str, CLIPTextCon
         raise model_error(
             name,
             f"unet/config.json: addition_embed_type {kind} is not that of a U-Net with "
-            f"{len(texts)} text encoder{'s' * (len(texts) > 1)}; {_ONE_MODEL}",
+            f"{len(texts)} text encoder{'s' * (len(texts) > 1)}; {ONE_MODEL}",
         )
     if second is not None:
         expected = unet["projection_class_embeddings_input_dim"]
@@ -90,5 +94,5 @@ def _refuse_pooled(name: str, unet: dict[str, Any], texts: dict[str, CLIPTextCon
             raise model_error(
                 name,
                 f"unet/config.json: projection_class_embeddings_input_dim {expected}, but "
-                f"text_encoder_2 and six sizes give {given}; {_ONE_MODEL}",
+                f"text_encoder_2 and six sizes give {given}; {ONE_MODEL}",
             )

@@ -5,10 +5,10 @@ from typing import Any
 
 import diffusers
 import torch
-from transformers import CLIPTokenizer
+from transformers import PreTrainedTokenizerFast
 
 from scanner.errors import UserError
-from scanner.models.diffusion_model import DiffusionModel, score_scheduler
+from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.fetching import configuration_here
 from scanner.models.finding import find_model
 from scanner.models.lora import fuse_lora
@@ -23,12 +23,13 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 
-def load_tokenizer(files: ModelFiles, name: str = "tokenizer") -> CLIPTokenizer:
+def load_tokenizer(files: ModelFiles, name: str = "tokenizer") -> PreTrainedTokenizerFast:
     """Load one of a model's tokenizers; planning needs only the first."""
-    return open_tokenizer(files.title, files.folder / name)
+    encoder = files.parts[files.tokenizers[name]]
+    return open_tokenizer(files.title, files.folder / name, encoder)
 
 
-def local_tokenizer(spec: ModelSpec) -> CLIPTokenizer:
+def local_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerFast:
     """Load a model's first tokenizer without fetching anything.
 
     Raises UserError if it is not on this machine.
@@ -59,6 +60,7 @@ def load_model(
     device = choose_device(device)
     return files.family(
         **components_of(files, choose_dtype(dtype or files.spec.dtype, device), device),
+        noise_process=files.noise_process,
         **files.settings,
         weights=weights or files.weights_hash(),
         pixels_per_latent=files.pixels_per_latent,
@@ -66,16 +68,17 @@ def load_model(
 
 
 def components_of(files: ModelFiles, dtype: str, device: str) -> dict[str, Any]:
-    """What scoring needs of a pipeline, by name: parts (the LoRA fused), tokenizers, scheduler."""
+    """What scoring needs of a pipeline, by name: parts (the LoRA fused) and tokenizers."""
     limit_threads()
     components = {
         **{name: part.to(device) for name, part in _load_parts(files, DTYPES[dtype]).items()},
-        **{name: load_tokenizer(files, name) for name in files.family.tokenizers},
-        "scheduler": score_scheduler(files.config("scheduler")),
+        **{name: load_tokenizer(files, name) for name in files.tokenizers},
     }
     if files.lora:
-        pipe = build_pipeline(files.pipeline, {**components, "vae": None})
-        fuse_lora(files.lora, files.spec.lora_scale, pipe, tuple(files.family.parts))
+        absent = dict.fromkeys((*files.family.optional, "vae"))
+        parts = {**absent, **components, "scheduler": files.noise_process.scheduler}
+        pipe = build_pipeline(files.pipeline, parts)
+        fuse_lora(files.lora, files.spec.lora_scale, pipe, tuple(files.parts))
     return components
 
 
@@ -89,7 +92,7 @@ def build_pipeline(name: str, components: dict[str, Any]) -> Any:
 
 def _load_parts(files: ModelFiles, dtype: torch.dtype) -> dict[str, Any]:
     """The parts of a pipeline that scoring needs, on the CPU."""
-    parts = files.family.parts
+    parts = files.parts
     if files.checkpoint:
         return load_single_file(
             files.name, files.checkpoint, files.folder, files.pipeline, tuple(parts), dtype

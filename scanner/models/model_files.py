@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scanner.models.diffusion_model import NOISE_LEVELS, DiffusionModel, score_scheduler
-from scanner.models.families import FAMILIES
+from scanner.models.diffusion_model import DiffusionModel
+from scanner.models.families import FAMILIES, is_named
 from scanner.models.hash_cache import MARKER_BYTES, remembered_hash
 from scanner.models.hashing import ModelHash
+from scanner.models.noise_process import NoiseProcess
 from scanner.models.opening import model_error, opening, read_json
 from scanner.models.single_file import is_scored
 from scanner.models.spec import ModelSpec
@@ -55,6 +56,30 @@ class ModelFiles:
         return read_json(self.title, folder / file, f"{part}/{file}")
 
     @property
+    def parts(self) -> dict[str, type[Any]]:
+        """Classes by name of the parts that scoring loads: without optional ones that it lacks."""
+        index = read_index(self.title, self.folder)
+        return {
+            name: kind
+            for name, kind in self.family.parts.items()
+            if name not in self.family.optional or is_named(index, name)
+        }
+
+    @property
+    def tokenizers(self) -> dict[str, str]:
+        """Names of the tokenizers, each with the text encoder that reads its tokens."""
+        encoders = self.parts
+        return {name: to for name, to in self.family.tokenizers.items() if to in encoders}
+
+    @property
+    def noise_process(self) -> NoiseProcess:
+        """The noise process. Raises UserError for an invalid scheduler configuration."""
+        with opening(self.title, "scheduler/scheduler_config.json"):
+            return self.family.noise_process_of(
+                self.config("scheduler"), self.config(self.family.denoiser_part)
+            )
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Entries of model_index.json that affect scores."""
         index = read_index(self.title, self.folder)
@@ -68,7 +93,7 @@ class ModelFiles:
 
     def weight_files(self, part: str) -> list[Path]:
         """Return the files with a part's weights."""
-        return expected_files(self.name, self.folder / part, self.family.parts[part])
+        return expected_files(self.name, self.folder / part, self.parts[part])
 
     def weights_hash(self, marker_bytes: int = MARKER_BYTES) -> str:
         """Return the SHA-256 of everything that affects scores, independent of how it is stored.
@@ -93,15 +118,16 @@ class ModelFiles:
         """Return a hash of all that affects scores but the weights."""
         digest = ModelHash()
         digest.add_settings("pipeline", [self.pipeline, self.settings, self.pixels_per_latent])
-        for part in self.family.parts:
+        for part in self.parts:
             digest.add_config(part, self.config(part))
-        for part in self.family.tokenizers:
+        for part, encoder in self.tokenizers.items():
             digest.add_settings(
-                part, tokenization_rules(open_tokenizer(self.title, self.folder / part))
+                part,
+                tokenization_rules(
+                    open_tokenizer(self.title, self.folder / part, self.parts[encoder])
+                ),
             )
-        with opening(self.title, "scheduler/scheduler_config.json"):
-            levels = score_scheduler(self.config("scheduler")).config
-            digest.add_settings("scheduler", {name: levels[name] for name in NOISE_LEVELS})
+        digest.add_settings("scheduler", self.noise_process.settings)
         return digest
 
     def _with_weights(self, digest: ModelHash) -> str:
@@ -118,7 +144,7 @@ class ModelFiles:
         if self.checkpoint:
             yield "checkpoint", [self.checkpoint]
         else:
-            for part in self.family.parts:
+            for part in self.parts:
                 yield part, self.weight_files(part)
 
     def _absent(self, part: str) -> str:

@@ -13,15 +13,17 @@ from scanner.models.opening import opening
 
 
 def load_pipeline(files: ModelFiles, dtype: str, device: str) -> Any:
-    """Load a diffusers pipeline with its VAE, its LoRA fused, and the DDIM schedule of the scores.
+    """Load a diffusers pipeline with its VAE, its LoRA fused, and the scheduler of the scores.
 
     Raises UserError if the model has no VAE in safetensors.
     """
     components = components_of(files, dtype, device)
     components["vae"] = load_vae(files).to(DTYPES[dtype])
+    components["scheduler"] = files.noise_process.scheduler
+    components |= dict.fromkeys(set(files.family.optional) - set(files.parts))
     pipe = build_pipeline(files.pipeline, components | files.settings).to(device)
     pipe.set_progress_bar_config(disable=True)
-    for name in (*files.family.parts, "vae"):
+    for name in (*files.parts, "vae"):
         getattr(pipe, name).eval().requires_grad_(False)
     if device != "cpu" and dtype == "float16" and hasattr(pipe, "upcast_vae"):
         pipe.vae.config.force_upcast = True
@@ -34,7 +36,7 @@ def pipeline_of(files: ModelFiles, model: DiffusionModel) -> Any:
     Raises UserError if the VAE is missing or damaged.
     """
     kind = getattr(diffusers, files.pipeline)
-    parts = {name: getattr(model, name) for name in (*model.parts, *model.tokenizers)}
+    parts = {name: getattr(model, name) for name in (*model.components, *model.tokenizers)}
     # Neither trained nor scored, and not downloaded with models from the hub.
     accepted = inspect.signature(kind).parameters
     absent = {**NO_CHECKER, "image_encoder": None}

@@ -4,9 +4,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from scanner.models.diffusion_model import score_scheduler
 from scanner.models.finding import find_model
 from scanner.models.loading import DTYPES, choose_device, choose_dtype, load_tokenizer
+from scanner.models.noise_process import Ddpm
 from scanner.models.sdxl import StableDiffusionXL
 from scanner.models.stable_diffusion import StableDiffusion
 
@@ -52,7 +52,7 @@ def stable_diffusion_14(dtype: str = "auto", device: str = "auto") -> StableDiff
         unet=unet.to(precision),
         text_encoder=text.to(precision),
         tokenizer=load_tokenizer(find_model("testbed")),
-        scheduler=score_scheduler({**BETAS, "prediction_type": "epsilon"}),
+        noise_process=Ddpm({**BETAS, "prediction_type": "epsilon"}),
         weights="random",
     )
 
@@ -86,6 +86,6 @@ def stable_diffusion_xl() -> StableDiffusionXL:
         text_encoder_2=second,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
-        scheduler=score_scheduler({**BETAS, "prediction_type": "epsilon"}),
+        noise_process=Ddpm({**BETAS, "prediction_type": "epsilon"}),
         weights="none",
     )

@@ -4,16 +4,17 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from scanner.models.conditioning import Conditioning
-from scanner.models.diffusion_model import DiffusionModel
+from scanner.models.noise_process import Ddpm
 from scanner.models.tokens import Tokens, tokenize
+from scanner.models.unet_model import UNetModel
 
 
-class StableDiffusionXL(DiffusionModel):
+class StableDiffusionXL(UNetModel):
     """Encode text as diffusers' StableDiffusionXLPipeline does.
 
     The conditioning is the concatenation of both encoders' penultimate hidden states, the second
@@ -38,7 +39,10 @@ class StableDiffusionXL(DiffusionModel):
         "text_encoder": CLIPTextModel,
         "text_encoder_2": CLIPTextModelWithProjection,
     }
-    tokenizers = ("tokenizer", "tokenizer_2")
+    tokenizers: ClassVar[dict[str, str]] = {
+        "tokenizer": "text_encoder",
+        "tokenizer_2": "text_encoder_2",
+    }
     settings: ClassVar[dict[str, Any]] = {"force_zeros_for_empty_prompt": True}
 
     def __init__(
@@ -48,12 +52,12 @@ class StableDiffusionXL(DiffusionModel):
         text_encoder_2: torch.nn.Module,
         tokenizer: Any,
         tokenizer_2: Any,
-        scheduler: DDIMScheduler,
+        noise_process: Ddpm,
         weights: str,
         force_zeros_for_empty_prompt: bool = True,
         pixels_per_latent: int = 8,
     ) -> None:
-        super().__init__(unet, tokenizer, scheduler, weights, pixels_per_latent)
+        super().__init__(unet, tokenizer, noise_process, weights, pixels_per_latent)
         self.text_encoder = text_encoder.eval().requires_grad_(False)
         self.text_encoder_2 = text_encoder_2.eval().requires_grad_(False)
         self.tokenizer_2 = tokenizer_2
@@ -72,13 +76,13 @@ class StableDiffusionXL(DiffusionModel):
     def tokenize(self, captions: list[str]) -> Tokens:
         """Tokenize with both tokenizers: the second uses another padding token."""
         first = super().tokenize(captions)
-        return replace(first, second_ids_BL=tokenize(self.tokenizer_2, captions).ids_BL)
+        return replace(first, more_ids=(tokenize(self.tokenizer_2, captions).ids_BL,))
 
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
-        assert tokens.second_ids_BL is not None, "tokens of another family"
+        assert tokens.more_ids, "tokens of another family"
         first = self.text_encoder(tokens.ids_BL.to(self.device), output_hidden_states=True)
         second = self.text_encoder_2(
-            tokens.second_ids_BL.to(self.device), output_hidden_states=True
+            tokens.more_ids[0].to(self.device), output_hidden_states=True
         )
         hidden_BLC = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
         added = {

@@ -3,15 +3,16 @@
 from typing import Any, ClassVar
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from scanner.models.conditioning import Conditioning
-from scanner.models.diffusion_model import DiffusionModel
+from scanner.models.noise_process import Ddpm
 from scanner.models.tokens import Tokens
+from scanner.models.unet_model import UNetModel
 
 
-class StableDiffusion(DiffusionModel):
+class StableDiffusion(UNetModel):
     """Layers as in the papers: 0 to 3 are the early layers, 3 is the entropy layer."""
 
     family = "stable-diffusion"
@@ -27,11 +28,11 @@ class StableDiffusion(DiffusionModel):
         unet: torch.nn.Module,
         text_encoder: torch.nn.Module,
         tokenizer: Any,
-        scheduler: DDIMScheduler,
+        noise_process: Ddpm,
         weights: str,
         pixels_per_latent: int = 8,
     ) -> None:
-        super().__init__(unet, tokenizer, scheduler, weights, pixels_per_latent)
+        super().__init__(unet, tokenizer, noise_process, weights, pixels_per_latent)
         self.text_encoder = text_encoder.eval().requires_grad_(False)
 
     @property

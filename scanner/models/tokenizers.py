@@ -4,7 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import CLIPTextConfig, CLIPTokenizer
+from transformers import (
+    CLIPTokenizer,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
 
 from scanner.models.opening import AGAIN, model_error, opening, read_json, refuse_pointer
 
@@ -16,20 +22,26 @@ LETTERS = 256
 """Byte-level BPE has at least one token per byte."""
 
 
-def open_tokenizer(name: str, folder: Path) -> CLIPTokenizer:
-    """Load a tokenizer. Raises UserError if its files are missing, damaged or incomplete."""
-    part = folder.name
+def open_tokenizer(
+    name: str, folder: Path, encoder: type[Any] | None = None
+) -> PreTrainedTokenizerFast:
+    """Load a tokenizer. Raises UserError if its files are missing, damaged or incomplete.
+
+    ``encoder``: the class of the text encoder that reads its tokens, by default one of CLIP.
+    """
+    part, of_t5 = folder.name, encoder is T5EncoderModel
     if not folder.is_dir():
         raise model_error(name, f"{part}/: missing; {AGAIN}")
     _refuse_damage(name, folder)
     if not (folder / WHOLE).exists():
-        for file in VOCABULARY:
+        for file in (WHOLE,) if of_t5 else VOCABULARY:
             if not (folder / file).exists():
                 raise model_error(
                     name, f"{part}/{file}: missing, as is {part}/{WHOLE}; copy the tokenizer again"
                 )
     with opening(name, f"{part}/"):
-        tokenizer = CLIPTokenizer.from_pretrained(
+        kind = T5TokenizerFast if of_t5 else CLIPTokenizer
+        tokenizer = kind.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
     if len(tokenizer) < LETTERS:
@@ -40,14 +52,19 @@ def open_tokenizer(name: str, folder: Path) -> CLIPTokenizer:
 
 
 def refuse_other_tokenizer(
-    name: str, tokenizer: CLIPTokenizer, part: str, encoder: str, config: CLIPTextConfig
+    name: str,
+    tokenizer: PreTrainedTokenizerFast,
+    part: str,
+    encoder: str,
+    config: PretrainedConfig,
 ) -> None:
     """Raise UserError if a tokenizer does not match its text encoder.
 
     ``part``: the tokenizer's name; ``encoder``, ``config``: name and configuration of the encoder.
     """
-    length, positions = tokenizer.model_max_length, config.max_position_embeddings
-    if not isinstance(length, int) or not 2 < length <= positions:
+    length = tokenizer.model_max_length
+    positions = getattr(config, "max_position_embeddings", None)  # T5's are relative
+    if positions is not None and not (isinstance(length, int) and 2 < length <= positions):
         # transformers uses a huge number if the file has none.
         none = isinstance(length, int) and length > 10**9
         said = "no model_max_length" if none else f"model_max_length {length!r}"
@@ -65,15 +82,17 @@ def refuse_other_tokenizer(
         )
 
 
-def tokenization_rules(tokenizer: CLIPTokenizer) -> dict[str, Any]:
+def tokenization_rules(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     """Return everything that maps captions to token ids, for the model's hash.
 
     Normalization and splitting are represented by the ids of a few probes, since library versions
     serialize the same rules differently.
     """
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    merges = backend["model"]["merges"]
+    merges = backend["model"].get("merges", [])
+    scores = {"scores": backend["model"]["vocab"]} if backend["model"]["type"] == "Unigram" else {}
     return {
+        **scores,
         "vocabulary": tokenizer.get_vocab(),
         "merges": [merge if isinstance(merge, str) else " ".join(merge) for merge in merges],
         "added": sorted((token["id"], token["content"]) for token in backend["added_tokens"]),

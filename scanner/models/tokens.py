@@ -1,5 +1,6 @@
 """Tokenize captions for a CLIP text encoder, with each token's span in the original caption."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,9 @@ class Tokens:
     ids_BL: padded token ids. n_B: token counts including the beginning and the first end token,
     after truncation. spans, words: for each caption and position, the character span in the
     original caption and the word number (None for special tokens). truncated: whether the caption
-    exceeds L positions. second_ids_BL: ids of a second tokenizer, if the family has one.
+    exceeds the text length. more_ids: ids (B, …) of a family's further tokenizers. words_BL: which
+    positions of the whole text hold the caption's words, for families whose text is more than one
+    caption of L positions.
     """
 
     ids_BL: Tensor
@@ -22,7 +25,8 @@ class Tokens:
     spans: list[list[tuple[int, int]]]
     words: list[list[int | None]]
     truncated: list[bool]
-    second_ids_BL: Tensor | None = None
+    more_ids: tuple[Tensor, ...] = ()
+    words_BL: Tensor | None = None
 
     def __getitem__(self, part: slice) -> "Tokens":
         return Tokens(
@@ -31,28 +35,26 @@ class Tokens:
             self.spans[part],
             self.words[part],
             self.truncated[part],
-            None if self.second_ids_BL is None else self.second_ids_BL[part],
+            tuple(ids[part] for ids in self.more_ids),
+            None if self.words_BL is None else self.words_BL[part],
         )
 
     def padded(self, rows: int) -> "Tokens":
         """The batch with its last caption repeated, as far as a model reads it."""
         number = torch.arange(rows).clamp(max=len(self.n_B) - 1)
-        second = self.second_ids_BL
-        return replace(
-            self,
-            ids_BL=self.ids_BL[number],
-            n_B=self.n_B[number],
-            second_ids_BL=None if second is None else second[number],
-        )
+        return self._converted(lambda values: values[number])
 
     def to(self, device: torch.device) -> "Tokens":
         """The batch with its tensors on a device; from pinned memory, without waiting."""
-        second = self.second_ids_BL
+        return self._converted(lambda values: _sent(values, device))
+
+    def _converted(self, convert: Callable[[Tensor], Tensor]) -> "Tokens":
         return replace(
             self,
-            ids_BL=_sent(self.ids_BL, device),
-            n_B=_sent(self.n_B, device),
-            second_ids_BL=None if second is None else _sent(second, device),
+            ids_BL=convert(self.ids_BL),
+            n_B=convert(self.n_B),
+            more_ids=tuple(map(convert, self.more_ids)),
+            words_BL=None if self.words_BL is None else convert(self.words_BL),
         )
 
 

@@ -7,52 +7,16 @@ Shapes: B captions, H heads, P spatial positions, L text positions, D channels p
 recorded layers, E = B·H.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from scanner.errors import UserError
+from scanner.probe.attention_record import AttentionRecord
 
 Attend = Callable[[Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor]]
 """(q_BPHD, k_BLHD, v_BLHD or None, scale) to the output (B, P, H, D), without v empty, and ā."""
-
-
-@dataclass
-class AttentionRecord:
-    """The attention that the recorded layers reported during the last forward.
-
-    abar_NBL: ā in float32, layers in run order. maps: for the layers that keep one, by number, the
-    attention (B, P) on one text position per caption, averaged over the heads. whole: for every
-    layer the attention (B, P, L) averaged over the heads, only with ``keeps_whole``, since it is
-    large.
-    """
-
-    layers: int
-    maps: dict[int, Tensor] = field(default_factory=dict)
-    position_B: Tensor | None = None
-    whole: dict[int, Tensor] = field(default_factory=dict)
-    keeps_whole: bool = False
-
-    def __post_init__(self) -> None:
-        self._abar: list[Tensor | None] = [None] * self.layers
-
-    def keep(self, number: int, abar_BL: Tensor) -> None:
-        """Store ā of one layer."""
-        self._abar[number] = abar_BL
-
-    @property
-    def abar_NBL(self) -> Tensor:
-        return torch.stack([abar for abar in self._abar if abar is not None])
-
-    def take(self) -> Tensor:
-        """Return ā (N, B, L), and forget it."""
-        abar_NBL = self.abar_NBL
-        self._abar = [None] * self.layers
-        return abar_NBL
 
 
 def probabilities(
@@ -144,52 +108,6 @@ class RecordingAttnProcessor:
             record.whole[self.number] = attn_BHPL.mean(1)
 
 
-@contextmanager
-def watch_attention(
-    unet: torch.nn.Module,
-    layers: list[str],
-    map_layers: tuple[int, ...] = (),
-    attend: Attend = plain_attention,
-) -> Iterator[AttentionRecord]:
-    """Record the attention of every forward within this context.
-
-    ``layers``: names of the cross-attention modules in run order. ``map_layers``: numbers of
-    layers that also keep the map of ``record.position_B``. Each forward replaces the
-    previous record. The U-Net's own processors are restored on exit, also after an exception.
-    Raises UserError for attention other than softmax(QKᵀ/√d)V, whose probabilities would differ.
-    """
-    before = unet.attn_processors
-    record = AttentionRecord(len(layers))
-    record_attention(unet, layers, record, map_layers, attend)
-    try:
-        yield record
-    finally:
-        unet.set_attn_processor(before)
-
-
-def record_attention(
-    unet: torch.nn.Module,
-    layers: list[str],
-    record: AttentionRecord,
-    map_layers: tuple[int, ...] = (),
-    attend: Attend = plain_attention,
-    last: int | None = None,
-) -> None:
-    """Replace the processors of the layers by recording ones, permanently.
-
-    ``last``: number of a layer whose output is unused. Raises UserError as watch_attention does.
-    """
-    for name in layers:
-        _check(name, unet.get_submodule(name))
-    recording = {
-        f"{name}.processor": RecordingAttnProcessor(
-            record, number, attend, keeps_map=number in map_layers, is_last=number == last
-        )
-        for number, name in enumerate(layers)
-    }
-    unet.set_attn_processor({**unet.attn_processors, **recording})
-
-
 def extras(attn: Attention) -> list[str]:
     """Return what an attention module does beyond softmax(QKᵀ/√d)V."""
     used = {
@@ -202,12 +120,3 @@ def extras(attn: Attention) -> list[str]:
         "output factor": attn.rescale_output_factor != 1.0,
     }
     return [what for what, is_used in used.items() if is_used]
-
-
-def _check(name: str, attn: Attention) -> None:
-    unsupported = extras(attn)
-    if unsupported:
-        raise UserError(
-            f"cross-attention {name} has {', '.join(unsupported)}, which is not supported: "
-            "use a model with plain cross-attention"
-        )

@@ -1,4 +1,4 @@
-"""Choose the cross-attention for a device: the fused kernel if it matches the plain computation."""
+"""Choose the attention for a device: a fused kernel if it matches the plain computation."""
 
 import warnings
 from collections.abc import Iterable
@@ -7,14 +7,30 @@ import torch
 from torch import Tensor, nn
 
 from scanner.probe.attention import Attend, plain_attention
+from scanner.probe.joint_attention import (
+    JointAttend,
+    cpu_joint_attention,
+    cuda_joint_attention,
+    plain_joint_attention,
+)
+from scanner.probe.watching import is_joint
 
 TEXT = 77
 POSITIONS = (64, 100, 576)
 OUTPUT_TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 ABAR_TOLERANCE = 1e-5
+JOINT_TOKENS = (141, 600)
+LSE_TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 
-def choose_attend(unet: nn.Module, layers: list[str]) -> Attend:
+def choose_attend(denoiser: nn.Module, layers: list[str]) -> Attend | JointAttend:
+    """Return the attention for a denoiser's kind of attention and device."""
+    modules = [denoiser.get_submodule(name) for name in layers]
+    choose = _joint if is_joint(modules[0]) else _cross
+    return choose(next(denoiser.parameters()), modules)
+
+
+def _cross(weight: Tensor, modules: list[nn.Module]) -> Attend:
     """Return the fused attention for half precision on CUDA, otherwise the plain one.
 
     First compares the kernel with the plain computation, at the U-Net's dtype and head sizes. If it
@@ -22,16 +38,61 @@ def choose_attend(unet: nn.Module, layers: list[str]) -> Attend:
     an H200 it takes 36 ms where the plain computation takes 1.2 ms (32 captions, 4,096 positions,
     8 heads of 40 channels), since its products do not use tensor cores.
     """
-    weight = next(unet.parameters())
     if weight.device.type != "cuda" or weight.dtype == torch.float32:
         return plain_attention
     try:
         from scanner.probe.fused import fused_attention
     except ImportError as error:
         return _fall_back(f"Triton cannot be imported ({error})")
-    modules = [unet.get_submodule(name) for name in layers]
     heads = {(attn.heads, attn.to_q.out_features // attn.heads) for attn in modules}
     return checked(fused_attention, sorted(heads), weight.device, weight.dtype)
+
+
+def _joint(weight: Tensor, modules: list[nn.Module]) -> JointAttend:
+    """Return the device's fused attention that gives the log-sum-exp, if it matches the plain one.
+
+    On the meta device, where fused attention is not counted, returns the plain one.
+    """
+    kernels = {"cpu": cpu_joint_attention, "cuda": cuda_joint_attention}
+    if weight.device.type not in kernels:
+        return plain_joint_attention
+    attn = modules[0]
+    return checked_joint(
+        kernels[weight.device.type],
+        (attn.heads, attn.to_q.out_features // attn.heads),
+        weight.device,
+        weight.dtype,
+    )
+
+
+def checked_joint(
+    attend: JointAttend, heads: tuple[int, int], device: torch.device, dtype: torch.dtype
+) -> JointAttend:
+    """Return ``attend`` if it matches the plain computation on a device; otherwise warn and return
+    the plain computation. ``heads``: their number, and channels per head."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    for tokens in JOINT_TOKENS:
+        q, k, v = (
+            torch.randn((2, heads[0], tokens, heads[1]), generator=generator).to(device, dtype)
+            for _ in range(3)
+        )
+        try:
+            actual = attend(q, k, v)
+        except Exception as error:  # a driver or the kernel: anything can fail
+            _warn(f"the kernel does not run ({type(error).__name__}: {error})")
+            return plain_joint_attention
+        for what, one, other, tolerance in zip(
+            ("output", "log-sum-exp"),
+            actual,
+            plain_joint_attention(q, k, v),
+            (OUTPUT_TOLERANCE[dtype], LSE_TOLERANCE[dtype]),
+            strict=True,
+        ):
+            worst = float((one.float() - other.float()).abs().max())
+            if not worst <= tolerance:
+                _warn(f"the kernel differs: {what} by {worst:.2g} for {tokens} tokens")
+                return plain_joint_attention
+    return attend
 
 
 def checked(
@@ -73,5 +134,9 @@ def checked(
 
 
 def _fall_back(why: str) -> Attend:
-    warnings.warn(f"cross-attention runs unfused, which is slower: {why}", stacklevel=3)
+    _warn(why)
     return plain_attention
+
+
+def _warn(why: str) -> None:
+    warnings.warn(f"attention runs unfused, which is slower: {why}", stacklevel=4)

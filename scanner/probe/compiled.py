@@ -1,4 +1,4 @@
-"""The forward of a RecordingUNet, compiled for one batch size at a time."""
+"""The forward of an instrumented denoiser, compiled for one batch size at a time."""
 
 import warnings
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
-from scanner.probe.recording_unet import RecordingUNet
+from scanner.probe.recording import RecordingDenoiser
 
 Forward = tuple[Tensor | None, Tensor]
 # As torch.compile takes it: a name or a function.
@@ -18,21 +18,21 @@ RECOMPILE_LIMIT = 64
 """Compiled shapes and models per process; torch gives up after 8 by default."""
 
 
-class CompiledUNet:
-    """Runs a RecordingUNet with torch.compile, on CUDA as a CUDA graph; every new shape recompiles.
+class CompiledDenoiser:
+    """Runs an instrumented denoiser with torch.compile, on CUDA as a CUDA graph; every new shape recompiles.
 
     If compilation fails, it warns and runs uncompiled from then on.
     """
 
-    def __init__(self, unet: RecordingUNet, backend: Backend = BACKEND) -> None:
-        self.unet = unet
+    def __init__(self, denoiser: RecordingDenoiser, backend: Backend = BACKEND) -> None:
+        self.denoiser = denoiser
         self.is_compiled = True
-        on_cuda = next(unet.parameters()).device.type == "cuda"
+        on_cuda = next(denoiser.parameters()).device.type == "cuda"
         self._clones = on_cuda
         limit = torch._dynamo.config.recompile_limit
         torch._dynamo.config.recompile_limit = max(limit, RECOMPILE_LIMIT)
         self._run = torch.compile(
-            unet,
+            denoiser,
             fullgraph=True,
             dynamic=False,
             backend=backend,
@@ -40,17 +40,17 @@ class CompiledUNet:
         )
 
     def __call__(self, hidden_BLC: Tensor, added: dict[str, Tensor]) -> Forward:
-        """Return what RecordingUNet.forward returns."""
+        """Return what the denoiser's forward returns."""
         if not self.is_compiled:
-            return self.unet(hidden_BLC, added)
+            return self.denoiser(hidden_BLC, added)
         torch.compiler.cudagraph_mark_step_begin()
         try:
             output, abar_NBL = self._run(hidden_BLC, added)
         except TorchDynamoException as error:
             reason = " ".join(str(error).splitlines()[:2]) or type(error).__name__
-            warnings.warn(f"the U-Net runs uncompiled, which is slower: {reason}", stacklevel=2)
+            warnings.warn(f"the model runs uncompiled, which is slower: {reason}", stacklevel=2)
             self.is_compiled = False
-            return self.unet(hidden_BLC, added)
+            return self.denoiser(hidden_BLC, added)
         if not self._clones:
             return output, abar_NBL
         # The next replay of a CUDA graph overwrites its outputs.

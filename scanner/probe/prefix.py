@@ -1,15 +1,17 @@
-"""The part of a U-Net's forward that is independent of the caption: run once, then replayed.
+"""The part of a denoiser's forward that is independent of the caption: run once, then replayed.
 
 From the same latent at the same timestep, everything before the first cross-attention is the same
 for every caption: in Stable Diffusion 1 and 2 the first convolution, the first residual block, and
 the norm, projection, self-attention and queries of the first transformer; if the first down block
-has no attention (SDXL, whose pooled text enters the time embedding), only the first convolution.
+has no attention (SDXL, whose pooled text enters the time embedding), only the first convolution;
+in Stable Diffusion 3, whose pooled text enters every block, only the patch embedding.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from diffusers import SD3Transformer2DModel
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
@@ -39,6 +41,8 @@ class _Replay(nn.Module):
 
 def caption_free_modules(unet: nn.Module) -> list[str]:
     """Return the modules whose outputs no caption changes, at one latent and timestep."""
+    if isinstance(unet, SD3Transformer2DModel):
+        return ["pos_embed"]
     block = "down_blocks.0"
     names = ["conv_in"]
     if getattr(unet.get_submodule(block), "has_cross_attention", False) and not _pooled(unet):

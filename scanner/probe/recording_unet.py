@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from scanner.probe.attention import Attend, AttentionRecord, plain_attention, record_attention
+from scanner.probe.attention import Attend, plain_attention
+from scanner.probe.attention_record import AttentionRecord
 from scanner.probe.lean import make_lean
 from scanner.probe.prefix import Prefix, replay_prefix, time_outputs
 from scanner.probe.truncation import share_weights, truncate
+from scanner.probe.watching import record_attention
 
 LAYOUT = torch.channels_last
 
@@ -49,9 +51,14 @@ class RecordingUNet(nn.Module):
             self.unet.to(memory_format=LAYOUT)
         self.register_buffer("x_1CHW", None, persistent=False)
         self.register_buffer("timestep", None, persistent=False)
-        self._of_time: dict[int, Prefix] = {}
+        self._of_time: dict[float, Prefix] = {}
 
-    def load(self, x_1CHW: Tensor, timestep: int, prefix: Prefix) -> None:
+    @property
+    def copy(self) -> nn.Module:
+        """The instrumented denoiser."""
+        return self.unet
+
+    def load(self, x_1CHW: Tensor, timestep: float, prefix: Prefix) -> None:
         """Set the latent, the timestep and the recorded prefix for the following forwards."""
         original = self.original[0]
         if self.x_1CHW is None:

@@ -1,25 +1,27 @@
-"""The signals of the cross-attention in one forward on pure noise, at any noise level."""
+"""The signals of the attention to the text in one forward on pure noise, at any noise level."""
 
 from collections.abc import Callable
 
 import pyarrow as pa
 from torch import Tensor
 
+from scanner.models.traits import Trait
 from scanner.run.schema import column
-from scanner.scoring.observation import OnNoise, Signal
+from scanner.scoring.observation import OnNoise, Signal, required
 from scanner.scoring.schedule import Needs
 from scanner.signals.attention import bos_mass, prompt_mass, summary_mass
-from scanner.signals.noise_level import FIRST, LOW, NoiseLevel
+from scanner.signals.noise_level import FIRST, LOW, MID, NoiseLevel
 
 FLOATS = pa.list_(pa.float32())
 TOKEN_MASS = "token_mass"
 
 _REN = "Ren et al. 2024 (ECCV)"
+_FINDINGS = "scanner/signals/findings"
 
 
-def attention_needs(level: NoiseLevel) -> Needs:
+def attention_needs(level: NoiseLevel, *traits: Trait) -> Needs:
     """Return the needs of a signal of the early layers' attention."""
-    return Needs(attention=frozenset({level}))
+    return Needs(attention=frozenset({level}), traits=frozenset(traits))
 
 
 def where(level: NoiseLevel) -> str:
@@ -27,6 +29,8 @@ def where(level: NoiseLevel) -> str:
         return "at step 0"
     if level == LOW:
         return "on pure noise at the low-noise step"
+    if level == MID:
+        return "on pure noise at σ = 0.5"
     return f"on pure noise at timestep {level}"
 
 
@@ -40,9 +44,10 @@ def _attention(
     memorized: int,
     has_seeds: bool = False,
     by_token: bool = False,
+    traits: tuple[Trait, ...] = (),
 ) -> Callable[[NoiseLevel], Signal]:
     """Return what makes an attention signal for a noise level. ``description``: with {at};
-    ``compute``: from the forward and the token counts; the published direction, ``memorized``, is
+    ``compute``: from the forward and the positions of the caption's words; the published direction, ``memorized``, is
     for the first step."""
 
     def at(level: NoiseLevel) -> Signal:
@@ -52,8 +57,8 @@ def _attention(
             described += "; its direction was published for step 0"
         return Signal(
             column(named, kind, described, unit, source),
-            attention_needs(level),
-            lambda observation: compute(observation.at(level), observation.n_B),
+            attention_needs(level, *traits),
+            lambda observation: compute(observation.at(level), observation.is_prompt_BL),
             memorized=memorized,
             seeds_column=f"{named}_seeds" if has_seeds else None,
             by_token=by_token,
@@ -70,7 +75,7 @@ ATTENTION = {
         "entropy of the mean cross-attention {at} in layer 3",
         "nats",
         f"{_REN}, metric E",
-        lambda forward, n_B: forward.entropies[forward.entropy_layer],
+        lambda forward, is_prompt_BL: forward.entropies[forward.entropy_layer],
         memorized=1,
         has_seeds=True,
     ),
@@ -80,7 +85,7 @@ ATTENTION = {
         "entropy of the mean cross-attention {at}, each layer in run order",
         "nats",
         _REN,
-        lambda forward, n_B: forward.entropies.T,
+        lambda forward, is_prompt_BL: forward.entropies.T,
         memorized=1,
     ),
     "bos_mass": _attention(
@@ -89,7 +94,7 @@ ATTENTION = {
         "attention on the beginning token {at}, early layers",
         "share",
         f"{_REN}, finding 1",
-        lambda forward, n_B: bos_mass(forward.early),
+        lambda forward, is_prompt_BL: bos_mass(forward.early),
         memorized=-1,
     ),
     "prompt_mass": _attention(
@@ -98,7 +103,7 @@ ATTENTION = {
         "attention on the caption's words {at}, early layers",
         "share",
         f"{_REN}, finding 1",
-        lambda forward, n_B: prompt_mass(forward.early, n_B),
+        lambda forward, is_prompt_BL: prompt_mass(forward.early, is_prompt_BL),
         memorized=1,
     ),
     "summary_mass": _attention(
@@ -108,7 +113,7 @@ ATTENTION = {
         "lower for what the testbed model has memorized",
         "share",
         f"{_REN}, finding 2",
-        lambda forward, n_B: summary_mass(forward.early, n_B),
+        lambda forward, is_prompt_BL: summary_mass(forward.early, is_prompt_BL),
         memorized=1,
     ),
     "bos_mass_layers": _attention(
@@ -117,7 +122,7 @@ ATTENTION = {
         "attention on the beginning token {at}, each layer in run order",
         "share",
         _REN,
-        lambda forward, n_B: bos_mass(forward.attention_NBL).T,
+        lambda forward, is_prompt_BL: bos_mass(forward.attention_NBL).T,
         memorized=-1,
     ),
     "summary_mass_layers": _attention(
@@ -126,8 +131,28 @@ ATTENTION = {
         "attention on the end token and the padding {at}, each layer in run order",
         "share",
         _REN,
-        lambda forward, n_B: summary_mass(forward.attention_NBL, n_B).T,
+        lambda forward, is_prompt_BL: summary_mass(forward.attention_NBL, is_prompt_BL).T,
         memorized=1,
+    ),
+    "text_share": _attention(
+        "text_share",
+        pa.float32(),
+        "the text's share of the image's attention {at}, early layers",
+        "share",
+        _FINDINGS,
+        lambda forward, is_prompt_BL: forward.early_share,
+        memorized=0,
+        traits=("joint_attention",),
+    ),
+    "text_share_layers": _attention(
+        "text_share_layers",
+        FLOATS,
+        "the text's share of the image's attention {at}, each layer in run order",
+        "share",
+        _FINDINGS,
+        lambda forward, is_prompt_BL: required(forward.text_share_NB).T,
+        memorized=0,
+        traits=("joint_attention",),
     ),
     TOKEN_MASS: _attention(
         TOKEN_MASS,
@@ -135,7 +160,7 @@ ATTENTION = {
         "attention on each token {at}, early layers, from the beginning token to the end",
         "share",
         "",
-        lambda forward, n_B: forward.early,
+        lambda forward, is_prompt_BL: forward.early,
         memorized=0,
         by_token=True,
     ),

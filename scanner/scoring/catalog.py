@@ -14,20 +14,21 @@ import pyarrow as pa
 from torch import Tensor
 
 from scanner.errors import UserError
+from scanner.models.traits import Trait
 from scanner.run.schema import column
 from scanner.scoring.attention_signals import ATTENTION, FLOATS, where
 from scanner.scoring.observation import Observation, Signal, required
 from scanner.scoring.schedule import Needs
 from scanner.signals.attention import entropy_d
 from scanner.signals.noise import anisotropy, bright_ending, noise_norm_mean
-from scanner.signals.noise_level import FIRST, LOW, NoiseLevel
+from scanner.signals.noise_level import FIRST, LOW, MID, NoiseLevel
 
 VERSION = 1
 
 _REN = "Ren et al. 2024 (ECCV)"
 _WEN = "Wen et al. 2024 (ICLR)"
 _ASTHANA = "Asthana et al. 2026 (ICLR)"
-_REQUESTED = re.compile(r"(?P<name>[a-z_]+?)[@_](?P<level>low|[0-9]{1,9})")
+_REQUESTED = re.compile(r"(?P<name>[a-z_]+?)[@_](?P<level>low|mid|[0-9]{1,9})")
 
 
 def find_signal(name: str) -> Signal:
@@ -39,12 +40,28 @@ def find_signal(name: str) -> Signal:
         return SIGNALS[name]
     asked = _REQUESTED.fullmatch(name)
     if asked and asked["name"] in AT_ANY_LEVEL:
-        level = LOW if asked["level"] == "low" else int(asked["level"])
+        named = {"low": LOW, "mid": MID}
+        level = named.get(asked["level"]) or int(asked["level"])
         return AT_ANY_LEVEL[asked["name"]](level)
     raise UserError(
-        f"signal {name!r}: one of {', '.join(SIGNALS)}; or, at the low-noise step or a timestep T, "
-        f"NAME@low or NAME@T with NAME one of {', '.join(AT_ANY_LEVEL)}"
+        f"signal {name!r}: one of {', '.join(SIGNALS)}; or, at the low-noise step, half of the "
+        f"training steps or a timestep T, NAME@low, NAME@mid or NAME@T with NAME one of {', '.join(AT_ANY_LEVEL)}"
     )
+
+
+_WITHOUT: dict[Trait, str] = {
+    "ddpm": "it is defined for the noise levels of a DDPM, and this is a flow-matching model",
+    "flow_matching": "it compares velocities, which a DDPM does not predict",
+    "joint_attention": "in cross-attention, all of the image's attention is on the text",
+}
+
+
+def check_traits(signal: Signal, traits: frozenset[Trait], family: str) -> None:
+    """Raise UserError if a model lacks what a signal requires."""
+    for trait in signal.needs.traits - traits:
+        raise UserError(
+            f"signal {signal.name} cannot be measured on {family}: {_WITHOUT[trait]}; leave it out"
+        )
 
 
 def _noise_norm(level: NoiseLevel) -> Signal:
@@ -53,11 +70,34 @@ def _noise_norm(level: NoiseLevel) -> Signal:
         column(
             name,
             pa.float32(),
-            f"L2 norm of the text-conditional noise {where(level)} over the whole latent",
+            f"L2 norm of the text-conditional noise{_or_velocity(level)} {where(level)} over the "
+            "whole latent",
             "latent units",
             f"{_WEN}, one step" if level == FIRST else "scanner/signals/findings",
         ),
-        Needs(noise=frozenset({level})),
+        Needs(noise=frozenset({level}), traits=frozenset(() if level == FIRST else ("ddpm",))),
+        lambda observation: observation.at(level).noise_norm,
+        memorized=1,
+        seeds_column=f"{name}_seeds",
+        level=level,
+    )
+
+
+def _or_velocity(level: NoiseLevel) -> str:
+    return " (of flow-matching models: velocity)" if level == FIRST else ""
+
+
+def _velocity_norm(level: NoiseLevel) -> Signal:
+    name = f"velocity_norm_{level}"
+    return Signal(
+        column(
+            name,
+            pa.float32(),
+            f"L2 norm of the text-conditional velocity {where(level)} over the whole latent",
+            "latent units",
+            "scanner/signals/findings",
+        ),
+        Needs(noise=frozenset({level}), traits=frozenset({"flow_matching"})),
         lambda observation: observation.at(level).noise_norm,
         memorized=1,
         seeds_column=f"{name}_seeds",
@@ -74,7 +114,7 @@ def _cosine(level: NoiseLevel) -> Signal:
             "the pixels",
             source=_ASTHANA,
         ),
-        Needs(noise=frozenset({level})),
+        Needs(noise=frozenset({level}), traits=frozenset({"ddpm"})),
         lambda observation: observation.at(level).cosine,
         memorized=1,
         level=level,
@@ -84,16 +124,18 @@ def _cosine(level: NoiseLevel) -> Signal:
 AT_ANY_LEVEL: dict[str, Callable[[NoiseLevel], Signal]] = {
     **ATTENTION,
     "noise_norm": _noise_norm,
+    "velocity_norm": _velocity_norm,
     "cosine": _cosine,
 }
 
 
 def _anisotropy(observation: Observation) -> Tensor:
+    terms = required(observation.anisotropy_terms)
     return anisotropy(
         observation.at(FIRST).noise_norm,
         observation.at(LOW).cosine,
-        observation.alpha,
-        observation.anisotropy_weights,
+        terms.alpha,
+        terms.weights,
     )
 
 
@@ -101,6 +143,7 @@ _ALL = (
     *(make(FIRST) for make in ATTENTION.values()),
     _noise_norm(FIRST),
     _noise_norm(LOW),
+    _velocity_norm(MID),
     _cosine(LOW),
     Signal(
         column(
@@ -109,7 +152,7 @@ _ALL = (
             "weighted sum of the score's norm at step 0 and cosine_low_noise",
             source=_ASTHANA,
         ),
-        Needs(noise=frozenset({FIRST, LOW})),
+        Needs(noise=frozenset({FIRST, LOW}), traits=frozenset({"ddpm"})),
         _anisotropy,
         memorized=1,
     ),
@@ -126,7 +169,7 @@ _ALL = (
         lambda observation: entropy_d(
             required(observation.trajectory).late_KBL,
             observation.at(FIRST).attention_NBL.mean(0),
-            observation.n_B,
+            observation.is_prompt_BL,
         ),
         memorized=1,
     ),

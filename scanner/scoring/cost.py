@@ -4,21 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from scanner.models import DiffusionModel
-from scanner.probe import RecordingUNet, record_prefix
+from scanner.probe import record_prefix, recording_denoiser
 from scanner.scoring.schedule import Schedule
 from scanner.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True)
 class Cost:
-    """GFLOP of the U-Net.
+    """GFLOP of the denoiser.
 
     per_caption: over all seeds. shared: once for all captions. forward: one plain forward of the
-    whole U-Net, for comparison. text_encoder: per caption, not included in ``per_caption``.
+    whole denoiser, for comparison. text_encoder: per caption, not included in ``per_caption``.
     """
 
     per_caption: float
@@ -30,18 +29,18 @@ class Cost:
 class ForwardCosts:
     """GFLOP of forwards of one caption, counted on the meta device, where nothing is computed.
 
-    (On a CPU the counter misses fused attention.) whole: a plain forward of the whole U-Net.
+    (On a CPU the counter misses fused attention.) whole: a plain forward of the whole denoiser.
     """
 
     def __init__(self, model: DiffusionModel, latent_shape: tuple[int, ...]) -> None:
         empty = model.encode_empty()
-        self._layers = model.layers
+        self._layers, self._run = model.layers, model.run
         with torch.device("meta"):
-            self._unet = UNet2DConditionModel.from_config(model.unet.config)
+            self._denoiser = type(model.denoiser).from_config(model.denoiser.config)
             self._latents = torch.empty((1, *latent_shape))
             self._text = torch.empty(empty.hidden_BLC.shape)
             self._added = {name: torch.empty(value.shape) for name, value in empty.added.items()}
-        with record_prefix(self._unet) as self._prefix:
+        with record_prefix(self._denoiser) as self._prefix:
             self.whole = _gflop(self._forward)
         self._own: dict[int | None, float] = {}
 
@@ -49,14 +48,14 @@ class ForwardCosts:
         """Return what one caption costs in a forward of ``depth`` layers that replays what all
         captions share."""
         if depth not in self._own:
-            recording = RecordingUNet(self._unet, self._layers, depth)
+            recording = recording_denoiser(self._denoiser, self._layers, depth)
             recording.load(self._latents, 0, self._prefix)
             self._own[depth] = _gflop(lambda: recording(self._text, self._added))
         return self._own[depth]
 
     def _forward(self) -> None:
         time = torch.zeros(1, device="meta")
-        self._unet(self._latents, time, self._text, added_cond_kwargs=self._added or None)
+        self._run(self._denoiser, self._latents, time, self._text, self._added)
 
 
 def cost(scorer: Scorer, forwards: ForwardCosts | None = None) -> Cost:
@@ -90,12 +89,10 @@ def _gflop(run: Callable[[], None]) -> float:
 
 
 def _text_gflop(scorer: Scorer) -> float:
-    length = scorer.model.tokenizer.model_max_length
-    return sum(
-        _encoder_gflop(getattr(scorer.model, part), length)
-        for part in scorer.model.parts
-        if part != "unet"
-    )
+    tokens = scorer.model.tokenize([""])
+    ids = (tokens.ids_BL, *tokens.more_ids)
+    encoders = scorer.model.text_encoders.values()
+    return sum(_encoder_gflop(one, of.shape[1]) for one, of in zip(encoders, ids, strict=True))
 
 
 def _encoder_gflop(encoder: torch.nn.Module, length: int) -> float:

@@ -3,22 +3,25 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from scanner.models import Conditioning, DiffusionModel
+from scanner.models.noise_process import Timestep
 from scanner.probe import (
-    Attend,
     AttentionRecord,
-    CompiledUNet,
+    CompiledDenoiser,
     Prefix,
-    RecordingUNet,
+    RecordingDenoiser,
     choose_attend,
     record_prefix,
+    recording_denoiser,
     watch_attention,
 )
 from scanner.probe.compiled import BACKEND
+from scanner.signals.attention import of_text
 from scanner.signals.noise import noise_norm
 
 LAST_SHARE = 5
@@ -28,8 +31,8 @@ LAST_SHARE = 5
 class Trajectory:
     """Results of a guided denoising of B captions in S steps.
 
-    differences_SBCHW: ε_c − ε_∅ of every step. late_KBL: ā over all layers of the last fifth of
-    the steps. ending_BHW: the end token's attention at the last step, at the latent's size.
+    differences_SBCHW: ε_c − ε_∅, or v_c − v_∅, of every step. late_KBL: ā over all layers of the
+    last fifth of the steps. ending_BHW: the end token's attention at the last step, at the latent's size.
     """
 
     differences_SBCHW: Tensor
@@ -39,7 +42,8 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a guided denoising of B captions: ε_c − ε_∅, and the latents after it."""
+    """A step of a guided denoising of B captions: ε_c − ε_∅, or v_c − v_∅, and the latents after
+    it."""
 
     number: int
     difference_BCHW: Tensor
@@ -60,20 +64,19 @@ class Forwards:
         self.model = model
         self.latent_shape = latent_shape
         self.guidance = guidance
-        self.times = [int(time) for time in model.timesteps(steps)]
-        self.first_alpha = model.alpha(self.times[0])
+        self.times = model.noise_process.timesteps(steps, latent_shape)
         self._noise: dict[int, Tensor] = {}
-        self._prefix: dict[tuple[int, int], Prefix] = {}
-        self._empty: dict[tuple[int, int], Tensor] = {}
+        self._prefix: dict[tuple[int, Timestep], Prefix] = {}
+        self._empty: dict[tuple[int, Timestep], Tensor] = {}
         self._nothing: Conditioning | None = None
-        self._recording: dict[int | None, RecordingUNet] = {}
-        self._loaded: dict[int | None, tuple[int, int]] = {}
-        self._compiled: dict[int | None, CompiledUNet] = {}
+        self._recording: dict[int | None, RecordingDenoiser] = {}
+        self._loaded: dict[int | None, tuple[int, Timestep]] = {}
+        self._compiled: dict[int | None, CompiledDenoiser] = {}
         self.compiles = False
         self.backend = BACKEND
 
     @property
-    def first_time(self) -> int:
+    def first_time(self) -> Timestep:
         """Timestep of step 0, the noisiest."""
         return self.times[0]
 
@@ -82,47 +85,47 @@ class Forwards:
         if seed not in self._noise:
             generator = torch.Generator("cpu").manual_seed(seed)
             noise = torch.randn((1, *self.latent_shape), generator=generator, dtype=torch.float32)
-            scaled = noise * self.model.scheduler.init_noise_sigma
+            scaled = noise * self.model.noise_process.initial_scale
             self._noise[seed] = scaled.to(self.model.device)
         return self._noise[seed]
 
-    def empty(self, seed: int, time: int) -> Tensor:
-        """Return ε_∅ (1, C, h, w) of the initial noise at a timestep; cache the shared prefix."""
+    def empty(self, seed: int, time: Timestep) -> Tensor:
+        """Return ε_∅, or v_∅, (1, C, h, w) of the initial noise at a timestep; cache the shared prefix."""
         if (seed, time) not in self._empty:
-            with record_prefix(self.model.unet) as prefix:
-                noise = self.model.predict_noise(self.initial_noise(seed), time, self._no_caption())
-            self._empty[seed, time], self._prefix[seed, time] = noise, prefix
+            with record_prefix(self.model.denoiser) as prefix:
+                empty = self.model.predict(self.initial_noise(seed), time, self._no_caption())
+            self._empty[seed, time], self._prefix[seed, time] = empty, prefix
         return self._empty[seed, time]
 
     def on_noise(
-        self, text: Conditioning, seed: int, time: int, depth: int | None
+        self, text: Conditioning, seed: int, time: Timestep, depth: int | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Return ā (N, B, L) of the layers on the initial noise at a timestep, and ε_c (B, C, h, w)
-        if the whole U-Net ran; replays the shared prefix."""
+        """Return ā (N, B, L) of the layers on the initial noise at a timestep, and ε_c, or v_c,
+        (B, C, h, w) if the whole denoiser ran; replays the shared prefix."""
         x_1CHW = self.initial_noise(seed)
         if depth not in self._recording:
-            self._recording[depth] = RecordingUNet(
-                self.model.unet, self.model.layers, depth, self._attend
+            self._recording[depth] = recording_denoiser(
+                self.model.denoiser, self.model.layers, depth, self._attend
             )
         recording = self._recording[depth]
         if self._loaded.get(depth) != (seed, time):
             recording.load(x_1CHW, time, self.prefix(seed, time))
             self._loaded[depth] = seed, time
         if self.compiles and depth not in self._compiled:
-            self._compiled[depth] = CompiledUNet(recording, self.backend)
+            self._compiled[depth] = CompiledDenoiser(recording, self.backend)
         run = self._compiled[depth] if self.compiles else recording
         guess_BCHW, abar_NBL = run(text.hidden_BLC, text.added)
         if guess_BCHW is None:
             return abar_NBL, None
-        return abar_NBL, self.model.as_noise(guess_BCHW, x_1CHW, time)
+        return abar_NBL, self.model.noise_process.prediction(guess_BCHW, x_1CHW, time)
 
-    def prefix(self, seed: int, time: int) -> Prefix:
+    def prefix(self, seed: int, time: Timestep) -> Prefix:
         """Return the shared part of a forward from the initial noise at a timestep."""
         if (seed, time) not in self._prefix:
-            first = RecordingUNet(self.model.unet, self.model.layers, depth=1)
+            first = recording_denoiser(self.model.denoiser, self.model.layers, depth=1)
             first.load(self.initial_noise(seed), time, {})
             nothing = self._no_caption()
-            with record_prefix(first.unet) as prefix:
+            with record_prefix(first.copy) as prefix:
                 first(nothing.hidden_BLC, nothing.added)
             self._prefix[seed, time] = prefix
         return self._prefix[seed, time]
@@ -135,11 +138,16 @@ class Forwards:
         kept = max(1, steps // LAST_SHARE)
         given = (first, first_empty.expand(len(text), -1, -1, -1)) if steps > 1 else None
         differences, late = [], []
-        with watch_attention(model.unet, model.layers, model.map_layers, self._attend) as record:
+        with watch_attention(
+            model.denoiser, model.layers, model.map_layers, self._attend
+        ) as record:
             record.position_B = n_B - 1
             for step in self.denoise(text, seed, record, given):
                 if step.number >= steps - kept:
-                    late.append(record.abar_NBL.mean(0))
+                    abar_NBL = record.abar_NBL
+                    if model.has_joint_attention:
+                        abar_NBL = of_text(abar_NBL)
+                    late.append(abar_NBL.mean(0))
                 differences.append(step.difference_BCHW)
         ending = [at_latent_size(m, self.latent_shape[1:]) for m in record.maps.values()]
         return Trajectory(torch.stack(differences), torch.stack(late), torch.stack(ending).mean(0))
@@ -163,10 +171,12 @@ class Forwards:
             if number == 0 and first is not None:
                 with_caption, without = first
             else:
-                without = model.predict_noise(x_BCHW, time, nothing)
-                with_caption = model.predict_noise(x_BCHW, time, text)
+                without = model.predict(x_BCHW, time, nothing)
+                with_caption = model.predict(x_BCHW, time, text)
             difference = with_caption - without
-            x_BCHW = model.denoise_step(x_BCHW, without + self.guidance * difference, time, steps)
+            guided = without + self.guidance * difference
+            following = self.times[number + 1] if number + 1 < steps else None
+            x_BCHW = model.noise_process.step(x_BCHW, guided, time, following)
             yield Step(number, difference, x_BCHW)
 
     @torch.inference_mode(False)
@@ -178,8 +188,8 @@ class Forwards:
         inputs = Conditioning(hidden, {name: v.clone() for name, v in text.added.items()})
         x_BCHW = self.initial_noise(seed).clone().expand(len(text), -1, -1, -1)
         with torch.enable_grad():
-            noise = self.model.predict_noise(x_BCHW, self.first_time, inputs)
-            noise_norm(noise, empty.clone()).sum().backward()
+            prediction = self.model.predict(x_BCHW, self.first_time, inputs)
+            noise_norm(prediction, empty.clone()).sum().backward()
         assert hidden.grad is not None
         return hidden.grad.float().norm(dim=2)
 
@@ -192,8 +202,8 @@ class Forwards:
             torch.cuda.empty_cache()
 
     @cached_property
-    def _attend(self) -> Attend:
-        return choose_attend(self.model.unet, self.model.layers)
+    def _attend(self) -> Any:
+        return choose_attend(self.model.denoiser, self.model.layers)
 
     def _no_caption(self) -> Conditioning:
         if self._nothing is None:

@@ -21,8 +21,9 @@ Part = TypeVar("Part")
 class OnNoise:
     """Results of one forward of B captions on pure noise; None if not needed.
 
-    early_layers: consecutive numbers. attention_NBL: ā of the N cross-attention layers that ran, in
-    run order. conditional, unconditional: ε_c (B, C, h, w) and ε_∅ (1, C, h, w).
+    early_layers: consecutive numbers. attention_NBL: ā of the N layers that ran, in run order, a
+    distribution over the text. conditional, unconditional: ε_c (B, C, h, w) and ε_∅ (1, C, h, w),
+    or v_c and v_∅. text_share_NB: the text's share of a joint attention.
     """
 
     early_layers: tuple[int, ...]
@@ -30,6 +31,7 @@ class OnNoise:
     attention_NBL: Tensor
     conditional: Tensor | None
     unconditional: Tensor | None
+    text_share_NB: Tensor | None = None
 
     @cached_property
     def entropies(self) -> Tensor:
@@ -42,8 +44,13 @@ class OnNoise:
         return self.attention_NBL[self.early_layers[0] : self.early_layers[-1] + 1].mean(0)
 
     @cached_property
+    def early_share(self) -> Tensor:
+        """Mean of the text's share over the early layers, (B,)."""
+        return required(self.text_share_NB)[: self.early_layers[-1] + 1].mean(0)
+
+    @cached_property
     def noise_norm(self) -> Tensor:
-        """‖ε_c − ε_∅‖₂, (B,)."""
+        """‖ε_c − ε_∅‖₂, or ‖v_c − v_∅‖₂, (B,)."""
         return noise_norm(required(self.conditional), required(self.unconditional))
 
     @cached_property
@@ -53,18 +60,26 @@ class OnNoise:
 
 
 @dataclass(frozen=True)
+class AnisotropyTerms:
+    """What the anisotropy needs of a model: ᾱ at step 0, and the weights of norm and cosine."""
+
+    alpha: float
+    weights: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Observation:
     """Results of the forwards for one batch of B captions at one seed; None if not needed.
 
-    on_noise: those on pure noise, by timestep; timesteps: of each noise level. alpha: ᾱ at step 0.
-    gradient_BL: norm of the gradient at each text position. n_B: token counts.
+    is_prompt_BL: which text positions hold the caption's words. on_noise: those on pure noise, by
+    timestep; timesteps: of each noise level. gradient_BL: norm of the gradient at each text
+    position.
     """
 
-    n_B: Tensor
-    alpha: float
-    anisotropy_weights: tuple[float, float]
-    on_noise: Mapping[int, OnNoise] = field(default_factory=dict)
-    timesteps: Mapping[NoiseLevel, int] = field(default_factory=dict)
+    is_prompt_BL: Tensor
+    on_noise: Mapping[float, OnNoise] = field(default_factory=dict)
+    timesteps: Mapping[NoiseLevel, float] = field(default_factory=dict)
+    anisotropy_terms: AnisotropyTerms | None = None
     trajectory: Trajectory | None = None
     gradient_BL: Tensor | None = None
 
@@ -110,9 +125,9 @@ class Signal:
         direction = {"memorized": "higher" if self.memorized > 0 else "lower"}
         return self.field.with_metadata({**(self.field.metadata or {}), **direction})
 
-    def field_at(self, timesteps: Mapping[NoiseLevel, int]) -> pa.Field:
+    def field_at(self, timesteps: Mapping[NoiseLevel, float]) -> pa.Field:
         """Return the documented field, with the timestep of its noise level in the metadata."""
         if self.level is None:
             return self.documented_field
         metadata = self.documented_field.metadata or {}
-        return self.field.with_metadata({**metadata, "timestep": str(timesteps[self.level])})
+        return self.field.with_metadata({**metadata, "timestep": f"{timesteps[self.level]:g}"})

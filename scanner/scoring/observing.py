@@ -3,11 +3,15 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from scanner.models import Conditioning, Tokens
+from scanner.models.noise_process import Timestep
+from scanner.models.unet_model import UNetModel
 from scanner.scoring.forwards import Forwards
-from scanner.scoring.observation import Observation, OnNoise, required
+from scanner.scoring.observation import AnisotropyTerms, Observation, OnNoise, required
 from scanner.scoring.schedule import Schedule
+from scanner.signals.attention import of_text, prompt_positions, text_share
 
 
 @torch.inference_mode()
@@ -33,10 +37,12 @@ def _at_seed(
         )
     if plan.gradient:
         parts["gradient_BL"] = run.gradient(text, seed)
+    model = run.model
+    if isinstance(model, UNetModel):
+        alpha = model.noise_process.alpha(run.first_time)
+        parts["anisotropy_terms"] = AnisotropyTerms(alpha, model.anisotropy_weights)
     return Observation(
-        n_B=tokens.n_B,
-        alpha=run.first_alpha,
-        anisotropy_weights=run.model.anisotropy_weights,
+        is_prompt_BL=_is_prompt(tokens, text.hidden_BLC.shape[1]),
         on_noise=on_noise,
         timesteps=plan.timesteps,
         **parts,
@@ -44,10 +50,22 @@ def _at_seed(
 
 
 def _on_noise(
-    run: Forwards, text: Conditioning, seed: int, time: int, depth: int | None
+    run: Forwards, text: Conditioning, seed: int, time: Timestep, depth: int | None
 ) -> OnNoise:
     unconditional = run.empty(seed, time) if depth is None else None
     attention_NBL, conditional = run.on_noise(text, seed, time, depth)
+    share_NB = text_share(attention_NBL) if run.model.has_joint_attention else None
+    if share_NB is not None:
+        attention_NBL = of_text(attention_NBL)
     return OnNoise(
-        run.model.early_layers, run.model.entropy_layer, attention_NBL, conditional, unconditional
+        run.model.early_layers,
+        run.model.entropy_layer,
+        attention_NBL,
+        conditional,
+        unconditional,
+        share_NB,
     )
+
+
+def _is_prompt(tokens: Tokens, length: int) -> Tensor:
+    return prompt_positions(tokens.n_B, length) if tokens.words_BL is None else tokens.words_BL

@@ -2,24 +2,33 @@
 
 from dataclasses import dataclass
 
+from scanner.models.traits import Trait
 from scanner.scoring.attention_signals import attention_needs
-from scanner.scoring.catalog import SIGNALS
+from scanner.scoring.catalog import SIGNALS, find_signal
 from scanner.signals.noise_level import FIRST
 
-_TRIAGE = tuple(one.name for one in SIGNALS.values() if one.needs == attention_needs(FIRST))
-_STANDARD = (*_TRIAGE, "noise_norm_low")
+_TRIAGE = tuple(
+    one.name
+    for one in SIGNALS.values()
+    if one.needs in (attention_needs(FIRST), attention_needs(FIRST, "joint_attention"))
+)
+_STANDARD = (*_TRIAGE, "noise_norm_low", "velocity_norm_mid")
 _THOROUGH = (*_STANDARD, "noise_norm_first", "cosine_low_noise", "anisotropy")
-_LATE = (*(f"{name}@low" for name in _TRIAGE), "noise_norm_low")
+_LATE = (*(f"{name}@low" for name in _TRIAGE), "noise_norm_low", "velocity_norm_mid")
 
 
 @dataclass(frozen=True)
 class Profile:
     """A set of signals, its default number of seeds, and the side of its latents as a share of the
-    model's own."""
+    model's own. Signals that a model cannot give are left out."""
 
     signals: tuple[str, ...]
     seeds: int = 1
     side: float = 1
+
+    def signals_of(self, traits: frozenset[Trait]) -> tuple[str, ...]:
+        """Return the signals of a model with these traits."""
+        return tuple(name for name in self.signals if find_signal(name).needs.traits <= traits)
 
 
 PROFILES = {

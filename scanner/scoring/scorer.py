@@ -19,7 +19,7 @@ from scanner.models import DiffusionModel, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
 from scanner.scoring.attention_signals import TOKEN_MASS
 from scanner.scoring.batch_size import BatchSize
-from scanner.scoring.catalog import VERSION, find_signal
+from scanner.scoring.catalog import VERSION, check_traits, find_signal
 from scanner.scoring.columns import column_of, not_finite
 from scanner.scoring.forwards import Forwards
 from scanner.scoring.observation import Signal
@@ -54,7 +54,7 @@ class Scorer:
 
     What to compute: see :class:`~scanner.scoring.spec.ScoringSpec`. ``batch_size``: captions per
     forward, tuned by default, halved when the device runs out of memory; it changes speed, never
-    scores (beyond rounding). ``compile``: compile the U-Net, on CUDA as a CUDA graph, once the
+    scores (beyond rounding). ``compile``: compile the denoiser, on CUDA as a CUDA graph, once the
     batch size is settled; smaller batches are then padded. By default on CUDA after COMPILE_AFTER
     full batches, since eager kernels leave much of the device idle but compiling takes minutes;
     never on the CPU, where compiling costs more than it saves.
@@ -81,10 +81,12 @@ class Scorer:
             raise UserError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
         self.model = model
         chosen = PROFILES[profile]
-        by_name = {one.name: one for one in map(find_signal, signals or chosen.signals)}
-        self.signals = list(by_name.values())
+        names = signals or chosen.signals_of(model.traits)
+        self.signals = list({one.name: one for one in map(find_signal, names)}.values())
+        for signal in self.signals:
+            check_traits(signal, model.traits, model.family)
         needs = reduce(Needs.__or__, (signal.needs for signal in self.signals))
-        check_timesteps(needs, model.scheduler.config.num_train_timesteps)
+        check_timesteps(needs, model.noise_process.levels)
         self.seeds = seeds or chosen.seeds
         self.steps = steps
         self.batch = BatchSize(batch_size)
@@ -94,7 +96,8 @@ class Scorer:
         fix_precision(model.device)
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
         early = max(*model.early_layers, model.entropy_layer) + 1
-        self.schedule = Schedule.of(needs, early, self.forwards.times)
+        levels = model.noise_process.levels
+        self.schedule = Schedule.of(needs, early, self.forwards.times, levels)
 
     @classmethod
     def from_spec(
@@ -106,8 +109,6 @@ class Scorer:
     @property
     def fingerprint(self) -> dict[str, Any]:
         """All settings that a score depends on."""
-        kept = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
-        config = self.model.scheduler.config
         return {
             "weights": self.model.weights,
             "family": self.model.family,
@@ -116,10 +117,7 @@ class Scorer:
             "seeds": self.seeds,
             "steps": self.steps,
             "guidance": self.guidance,
-            "scheduler": {
-                **{name: config[name] for name in kept},
-                "prediction_type": config.prediction_type,
-            },
+            "scheduler": self.model.noise_process.fingerprint,
             "latent_shape": list(self.latent_shape),
             "dtype": str(self.model.dtype).removeprefix("torch."),
         }
@@ -289,7 +287,8 @@ class Scorer:
             if signal.seeds_column:
                 columns[signal.seeds_column] = column_of(stacked.T)
         if self._token_mass:
-            mass_BL = values[self._token_mass].mean(0).numpy()
+            length = tokens.ids_BL.shape[1]  # of the tokenizer that gives the words
+            mass_BL = values[self._token_mass].mean(0)[:, :length].numpy()
             columns["triggers"] = trigger_column(captions, tokens, mass_BL)
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
 

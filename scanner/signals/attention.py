@@ -2,8 +2,9 @@
 
 Shapes: B captions, L text positions. ``abar_BL`` is the attention averaged over heads and
 spatial positions: one distribution over text positions per caption (the entropy is taken after
-averaging). It may have leading dimensions, such as layers, which the result keeps. ``n_B``: number
-of tokens per caption, including BOS and EOS.
+averaging). It may have leading dimensions, such as layers, which the result keeps.
+``is_prompt_BL``: which positions hold the caption's words. Position 0 is the BOS token; all others
+are summary tokens.
 """
 
 import torch
@@ -23,36 +24,48 @@ def bos_mass(abar_BL: Tensor) -> Tensor:
     return abar_BL[..., 0]
 
 
-def prompt_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
-    """Return Σ ā over the prompt tokens, positions 1 … n−2: (B,); 0 for an empty caption."""
-    is_before_summary_BL = _begun(abar_BL) < n_B.to(abar_BL.device)[:, None]
-    return (abar_BL * is_before_summary_BL)[..., 1:].sum(-1)
+def prompt_positions(n_B: Tensor, length: int) -> Tensor:
+    """Return which of ``length`` positions hold words, 1 … n−2: (B, L).
 
-
-def summary_mass(abar_BL: Tensor, n_B: Tensor) -> Tensor:
-    """Return Σ ā over the EOS token and the padding after it, positions n−1 … L−1: (B,).
-
-    Ren et al. 2024, finding 2.
+    ``n_B``: number of tokens per caption, including BOS and EOS.
     """
-    return (abar_BL * _is_summary(abar_BL, n_B)).sum(-1)
+    position_L = torch.arange(length, device=n_B.device)
+    return (position_L > 0) & (position_L < n_B[:, None] - 1)
 
 
-def summary_entropy(abar_BL: Tensor, n_B: Tensor) -> Tensor:
-    """Return −Σ ā ln ā over the summary positions n−1 … L−1, without renormalizing: (B,)."""
-    return (torch.special.entr(abar_BL.float()) * _is_summary(abar_BL, n_B)).sum(-1)
+def prompt_mass(abar_BL: Tensor, is_prompt_BL: Tensor) -> Tensor:
+    """Return Σ ā over the prompt tokens: (B,); 0 for an empty caption."""
+    return (abar_BL * is_prompt_BL)[..., 1:].sum(-1)
 
 
-def _is_summary(abar_BL: Tensor, n_B: Tensor) -> Tensor:
-    """Return which positions are summary tokens: n−1 … L−1, (B, L)."""
-    return _begun(abar_BL) >= n_B.to(abar_BL.device)[:, None]
+def summary_mass(abar_BL: Tensor, is_prompt_BL: Tensor) -> Tensor:
+    """Return Σ ā over the EOS token and the padding after it: (B,). Ren et al. 2024, finding 2."""
+    return (abar_BL * _is_summary(is_prompt_BL)).sum(-1)
 
 
-def _begun(abar_BL: Tensor) -> Tensor:
-    """Return how many tokens have begun at each position: 1 … L."""
-    return torch.arange(1, abar_BL.shape[-1] + 1, device=abar_BL.device)
+def summary_entropy(abar_BL: Tensor, is_prompt_BL: Tensor) -> Tensor:
+    """Return −Σ ā ln ā over the summary positions, without renormalizing: (B,)."""
+    return (torch.special.entr(abar_BL.float()) * _is_summary(is_prompt_BL)).sum(-1)
 
 
-def entropy_d(last_KBL: Tensor, first_BL: Tensor, n_B: Tensor) -> Tensor:
+def _is_summary(is_prompt_BL: Tensor) -> Tensor:
+    """Return which positions are summary tokens: (B, L)."""
+    is_summary_BL = ~is_prompt_BL
+    is_summary_BL[:, 0] = False
+    return is_summary_BL
+
+
+def text_share(abar_BL: Tensor) -> Tensor:
+    """Return Σ ā over the text, of an attention over image and text: (B,)."""
+    return abar_BL.sum(-1)
+
+
+def of_text(abar_BL: Tensor) -> Tensor:
+    """Return ā divided by the text's share, a distribution over the text: (B, L)."""
+    return abar_BL / text_share(abar_BL)[..., None]
+
+
+def entropy_d(last_KBL: Tensor, first_BL: Tensor, is_prompt_BL: Tensor) -> Tensor:
     """Return metric D of Ren et al. 2024 as in their released code: (B,).
 
     ``last_KBL``: ā of the last K steps (a fifth of the trajectory); ``first_BL``: of the first
@@ -60,5 +73,5 @@ def entropy_d(last_KBL: Tensor, first_BL: Tensor, n_B: Tensor) -> Tensor:
     of the summary entropy since the first step (signed; the paper prints an absolute value).
     """
     late = torch.stack([attention_entropy(abar) for abar in last_KBL]).mean(0)
-    summary = torch.stack([summary_entropy(abar, n_B) for abar in last_KBL]).mean(0)
-    return late + summary - summary_entropy(first_BL, n_B)
+    summary = torch.stack([summary_entropy(abar, is_prompt_BL) for abar in last_KBL]).mean(0)
+    return late + summary - summary_entropy(first_BL, is_prompt_BL)

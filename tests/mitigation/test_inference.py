@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scanner.errors import UserError
 from scanner.mitigation import mitigate
-from scanner.models.diffusion_model import cross_attention_layers
+from scanner.models.unet_model import cross_attention_layers
 from scanner.probe import watch_attention
 from tests.mitigation.latents import generate
 from tests.mitigation.plain_attention import PlainAttention

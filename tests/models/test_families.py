@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 
 from scanner.errors import UserError
 from scanner.models import find_model, load_model
-from scanner.models.diffusion_model import cross_attention_layers
+from scanner.models.unet_model import cross_attention_layers
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
 from tests.random_pipelines import KINDS
@@ -63,7 +63,7 @@ def test_noise_is_that_of_the_pipelines_own_encoding_and_unet(
         raw = pipe.unet(x, 981, hidden, **keywords).sample
         alpha = model.scheduler.alphas_cumprod[981]
         noise = raw if kind != "sd2" else alpha.sqrt() * raw + (1 - alpha).sqrt() * x
-        assert torch.allclose(model.predict_noise(x, 981, ours), noise, atol=1e-5)
+        assert torch.allclose(model.predict(x, 981, ours), noise, atol=1e-5)
 
 
 @pytest.mark.parametrize("zeros", [True, False])

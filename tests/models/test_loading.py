@@ -19,7 +19,7 @@ def _copy(source: Path, target: Path) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_schedule_begins_at_981_and_never_clips(random_models, kind: str) -> None:
     model = load_model(str(random_models[kind]))
-    assert model.timesteps(50)[0].item() == 981
+    assert model.noise_process.timesteps(50)[0] == 981
     assert not model.scheduler.config.clip_sample
     assert not model.scheduler.config.set_alpha_to_one
 

@@ -138,7 +138,7 @@ def test_a_fused_lora_predicts_as_diffusers_active_lora(
     )
     x = torch.randn(len(CAPTIONS), *model.latent_shape(), generator=torch.manual_seed(0))
     noise, expected, without = (
-        m.predict_noise(x, 981, m.encode(m.tokenize(CAPTIONS))) for m in (model, active, plain)
+        m.predict(x, 981, m.encode(m.tokenize(CAPTIONS))) for m in (model, active, plain)
     )
     assert torch.allclose(noise, expected, atol=1e-5)
     assert not torch.allclose(noise, without, atol=1e-3)

@@ -7,7 +7,8 @@ from diffusers.models.attention_processor import Attention, AttnProcessor, AttnP
 from scanner.errors import UserError
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.probe import watch_attention
-from scanner.probe.attention import AttentionRecord, RecordingAttnProcessor
+from scanner.probe.attention import RecordingAttnProcessor
+from scanner.probe.attention_record import AttentionRecord
 from tests.random_pipelines import KINDS, LAYERS
 
 CAPTIONS = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]
@@ -43,12 +44,12 @@ def test_abar_equals_a_naive_softmax_at_every_layer(model: DiffusionModel, kind:
                     lambda _, __, out, store=store, name=name: store.update({name: out})
                 )
             )
-    stock = model.predict_noise(noise, 981, text)
+    stock = model.predict(noise, 981, text)
     for hook in hooks:
         hook.remove()
 
     with watch_attention(model.unet, model.layers) as record:
-        recorded = model.predict_noise(noise, 981, text)
+        recorded = model.predict(noise, 981, text)
 
     assert len(record.abar_NBL) == len(model.layers) == LAYERS[kind]
     for name, abar in zip(model.layers, record.abar_NBL, strict=True):
@@ -72,7 +73,7 @@ def test_layers_are_listed_in_the_order_in_which_they_run(model: DiffusionModel)
         model.unet.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
         for name in model.layers
     ]
-    model.predict_noise(*_inputs(model)[:1], 981, _inputs(model)[1])
+    model.predict(*_inputs(model)[:1], 981, _inputs(model)[1])
     for hook in hooks:
         hook.remove()
     assert ran == model.layers
@@ -113,7 +114,7 @@ def test_map_layers_keep_the_map_of_one_text_position(model: DiffusionModel, kin
     tokens = model.tokenize(CAPTIONS)
     with watch_attention(model.unet, model.layers, map_layers=(0, 1)) as record:
         record.position_B = tokens.n_B - 1
-        model.predict_noise(_inputs(model)[0], 981, _inputs(model)[1])
+        model.predict(_inputs(model)[0], 981, _inputs(model)[1])
     positions = 16 if kind == "sdxl" else 64
     assert [tuple(m.shape) for m in record.maps.values()] == [(3, positions)] * 2
     for number, kept in record.maps.items():

@@ -5,7 +5,7 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from scanner.models import DiffusionModel, load_model
-from scanner.probe import CompiledUNet, RecordingUNet, record_prefix
+from scanner.probe import CompiledDenoiser, RecordingUNet, record_prefix
 from scanner.probe.compiled import BACKEND, Backend
 from tests.random_pipelines import KINDS
 
@@ -21,7 +21,7 @@ def _forget() -> None:
 def _load(recording: RecordingUNet, model: DiffusionModel, seed: int, time: int) -> None:
     latent = torch.randn(1, *model.latent_shape(), generator=torch.manual_seed(seed))
     with record_prefix(model.unet) as prefix:
-        model.predict_noise(latent, time, model.encode_empty())
+        model.predict(latent, time, model.encode_empty())
     recording.load(latent, time, prefix)
 
 
@@ -31,7 +31,7 @@ def _compare(model: DiffusionModel, depth: int | None, backend: Backend = BACKEN
     text = model.encode(model.tokenize(CAPTIONS))
     recording = RecordingUNet(model.unet, model.layers, depth)
     _load(recording, model, 0, 981)
-    run = CompiledUNet(recording, backend)
+    run = CompiledDenoiser(recording, backend)
     for seed, time in ((0, 981), (1, 41)):
         _load(recording, model, seed, time)
         output, abar = run(text.hidden_BLC, text.added)
@@ -73,7 +73,7 @@ def test_failed_compilation_warns_and_runs_uncompiled(random_models: dict[str, P
     text = model.encode(model.tokenize(CAPTIONS))
     recording = RecordingUNet(model.unet, model.layers, 4)
     _load(recording, model, 0, 981)
-    run = CompiledUNet(recording, fail)
+    run = CompiledDenoiser(recording, fail)
     with pytest.warns(UserWarning, match="uncompiled.*no C compiler"):
         _, abar = run(text.hidden_BLC, text.added)
     assert not run.is_compiled

@@ -35,7 +35,7 @@ def _text(model: DiffusionModel) -> Conditioning:
 @torch.no_grad()
 def _prefix(model: DiffusionModel, latent: torch.Tensor, time: int) -> dict[str, torch.Tensor]:
     with record_prefix(model.unet) as prefix:
-        model.predict_noise(latent, time, model.encode_empty())
+        model.predict(latent, time, model.encode_empty())
     return prefix
 
 
@@ -45,7 +45,7 @@ def _plain(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     x = latent.expand(len(CAPTIONS), -1, -1, -1)
     with watch_attention(model.unet, model.layers) as record:
-        noise = model.predict_noise(x, time, _text(model))
+        noise = model.predict(x, time, _text(model))
     return noise, record.abar_NBL
 
 
@@ -62,7 +62,7 @@ def test_one_instrumented_copy_serves_every_latent_and_step(
         recording.load(latent, time, prefix)
         guess, abar = recording(text.hidden_BLC, text.added)
         noise, plain_abar = _plain(model, latent, time)
-        assert torch.allclose(model.as_noise(guess, latent, time), noise, atol=1e-5)
+        assert torch.allclose(model.noise_process.prediction(guess, latent, time), noise, atol=1e-5)
         assert torch.allclose(abar, plain_abar, atol=1e-6)
 
 

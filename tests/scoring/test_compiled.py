@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scanner.models import DiffusionModel, load_model
-from scanner.probe import CompiledUNet
+from scanner.probe import CompiledDenoiser
 from scanner.scoring import Scorer
 from scanner.scoring.scorer import COMPILE_AFTER
 from tests.scoring.test_scorer import CAPTIONS, assert_same_scores
@@ -28,13 +28,13 @@ def compiling(model: DiffusionModel, profile: str = "standard", **options: int) 
 def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the rows of each compiled batch."""
     batch_rows: list[int] = []
-    call = CompiledUNet.__call__
+    call = CompiledDenoiser.__call__
 
     def counted(self, hidden, added):
         batch_rows.append(len(hidden))
         return call(self, hidden, added)
 
-    monkeypatch.setattr(CompiledUNet, "__call__", counted)
+    monkeypatch.setattr(CompiledDenoiser, "__call__", counted)
     return batch_rows
 
 

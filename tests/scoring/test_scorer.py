@@ -90,10 +90,10 @@ def test_scores_match_the_equations_on_the_stock_unet(
                     with_kwargs=True,
                 )
             )
-        conditional = model.predict_noise(x, timestep, text)
+        conditional = model.predict(x, timestep, text)
         for hook in hooks:
             hook.remove()
-        norms.append((conditional - model.predict_noise(x, timestep, empty)).norm().item())
+        norms.append((conditional - model.predict(x, timestep, empty)).norm().item())
         abars.append(torch.stack(maps))
     abar_SKL = torch.stack(abars)
     early = abar_SKL[:, :4].mean((0, 1))
@@ -143,7 +143,7 @@ def test_columns_of_one_forward_name_their_timestep(scorer: Scorer) -> None:
 
 @pytest.mark.parametrize("name", ["noise_norm@x", "anisotropy@81", "noise_norm@-1", "nothing@low"])
 def test_signals_that_do_not_exist_are_refused(scorer: Scorer, name: str) -> None:
-    with pytest.raises(UserError, match="NAME@low or NAME@T with NAME one of entropy_e, "):
+    with pytest.raises(UserError, match="NAME@low, NAME@mid or NAME@T with NAME one of entropy_e, "):
         Scorer(scorer.model, signals=(name,))
 
 

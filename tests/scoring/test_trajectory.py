@@ -81,8 +81,8 @@ def _plain_loop(model: DiffusionModel, caption: str, seed: int) -> dict[str, flo
     side = int(len(ending) ** 0.5)
     ending = torch.nn.functional.interpolate(ending.view(1, 1, side, side), (8, 8), mode="bilinear")
     low = scheduler.timesteps[-3]
-    low_with = model.predict_noise(noise, int(low), text)
-    low_without = model.predict_noise(noise, int(low), empty)
+    low_with = model.predict(noise, int(low), text)
+    low_without = model.predict(noise, int(low), empty)
     cosine = torch.cosine_similarity(low_with - low_without, low_without, dim=1).mean()
     alpha = scheduler.alphas_cumprod[scheduler.timesteps[0]]
     norm = differences[0].norm()
@@ -164,7 +164,7 @@ def test_token_gradient_is_the_slope_of_the_noise_norm(model: DiffusionModel) ->
 
 def _scale(model: DiffusionModel) -> float:
     v = model.scheduler.config.prediction_type == "v_prediction"
-    return model.alpha(981) ** 0.5 if v else 1.0
+    return model.noise_process.alpha(981) ** 0.5 if v else 1.0
 
 
 @torch.no_grad()

@@ -23,17 +23,17 @@ def overhead(options: Options) -> dict[str, Any]:
         stock = bare(model, options.batch)
 
         def recording(model: DiffusionModel = model, stock: Callable[[], Any] = stock) -> None:
-            with watch_attention(model.unet, model.layers):
+            with watch_attention(model.denoiser, model.layers):
                 stock()
 
         timed = {
             "stock": seconds(stock, model.device, options),
             "watched": seconds(recording, model.device, options),
         }
-        model.unet.to(memory_format=torch.channels_last)
+        model.denoiser.to(memory_format=torch.channels_last)
         timed["stock_channels_last"] = seconds(stock, model.device, options)
         timed["watched_channels_last"] = seconds(recording, model.device, options)
-        model.unet.to(memory_format=torch.contiguous_format)
+        model.denoiser.to(memory_format=torch.contiguous_format)
         figures[dtype] = {
             name: {"captions_per_second": options.batch / each, "tflops": gflop / each / 1e3}
             for name, each in timed.items()
@@ -48,18 +48,18 @@ def compiled(options: Options) -> dict[str, Any]:
         raise NotMeasured("compiled forwards are for CUDA devices")
     dtype = options.dtypes[0]
     model = options.open(dtype)
-    model.unet.to(memory_format=torch.channels_last)
+    model.denoiser.to(memory_format=torch.channels_last)
     eager = seconds(bare(model, options.batch), model.device, options)
-    forward, began = model.unet.forward, time.perf_counter()
+    forward, began = model.denoiser.forward, time.perf_counter()
     try:
-        model.unet.forward = torch.compile(forward)
+        model.denoiser.forward = torch.compile(forward)
         run = bare(model, options.batch)
         run()
         compiling = time.perf_counter() - began
         fast = seconds(run, model.device, options)
     finally:
-        model.unet.forward = forward
-        model.unet.to(memory_format=torch.contiguous_format)
+        model.denoiser.forward = forward
+        model.denoiser.to(memory_format=torch.contiguous_format)
     gflop = options.cost("triage").forward * options.batch
     return {
         "dtype": dtype,
@@ -75,8 +75,8 @@ def compiled(options: Options) -> dict[str, Any]:
 
 def bare(model: DiffusionModel, batch: int) -> Callable[[], Any]:
     """Return a forward of the U-Net from random latents with captions."""
-    time_ = int(model.timesteps(ScoringSpec.steps)[0])
+    time_ = model.noise_process.timesteps(ScoringSpec.steps)[0]
     with torch.inference_mode():
         text = model.encode(model.tokenize([caption(number) for number in range(batch)]))
     x_BCHW = torch.randn(batch, *model.latent_shape(), device=model.device)
-    return torch.inference_mode()(lambda: model.predict_noise(x_BCHW, time_, text))
+    return torch.inference_mode()(lambda: model.predict(x_BCHW, time_, text))

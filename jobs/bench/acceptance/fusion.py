@@ -55,7 +55,7 @@ def _chosen(model: DiffusionModel) -> dict[str, Any]:
         return {"chosen": None, "warnings": []}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        attend = choose(model.unet, model.layers)
+        attend = choose(model.denoiser, model.layers)
     return {"chosen": attend.__name__, "warnings": [str(one.message) for one in caught]}
 
 
@@ -65,7 +65,7 @@ def _forwards(
     stock = bare(model, options.batch)
 
     def recording(attend: Attend) -> None:
-        with probe.watch_attention(model.unet, model.layers, **{"attend": attend}):  # type: ignore[arg-type]
+        with probe.watch_attention(model.denoiser, model.layers, **{"attend": attend}):  # type: ignore[arg-type]
             stock()
 
     variants = {"stock": stock}
@@ -88,7 +88,7 @@ def _shapes(model: DiffusionModel) -> set[tuple[int, int, int]]:
         shapes.add((inputs[0].shape[1], attn.heads, width))
 
     for name in model.layers:
-        hooks.append(model.unet.get_submodule(name).register_forward_pre_hook(note))
+        hooks.append(model.denoiser.get_submodule(name).register_forward_pre_hook(note))
     try:
         bare(model, 1)()
     finally:

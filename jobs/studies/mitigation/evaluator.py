@@ -46,7 +46,7 @@ class Evaluator:
         self.model: DiffusionModel = load_model("testbed", dtype="float32", device="cpu")
         self.pipe = StableDiffusionPipeline.from_pretrained(
             files.MODEL,
-            unet=self.model.unet,
+            unet=self.model.denoiser,
             dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,
@@ -87,14 +87,14 @@ class Evaluator:
         random = torch.Generator().manual_seed(0)
         conditional, unconditional = torch.zeros(len(captions)), torch.zeros(len(captions))
         for time in LOW_TIMES:
-            alpha = self.model.alpha(time)
+            alpha = float(self.model.scheduler.alphas_cumprod[time])
             noise = torch.randn((1, *x0_BCHW.shape[1:]), generator=random)
             noisy = alpha**0.5 * x0_BCHW + (1 - alpha) ** 0.5 * noise
             for total, conditioning in (
                 (conditional, text),
                 (unconditional, empty.expand(len(captions))),
             ):
-                pred = self.model.predict_noise(noisy, time, conditioning)
+                pred = self.model.predict(noisy, time, conditioning)
                 total += (pred - noise).square().flatten(1).mean(1)
         return (unconditional - conditional) / unconditional
 

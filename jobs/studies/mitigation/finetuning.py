@@ -79,9 +79,9 @@ def finetune_and_measure(run: FinetuneRun) -> pa.Table:
 
     def after(step: int, _: float) -> None:
         if step % MEASURED_EVERY == 0:
-            evaluator.model.unet.eval()
+            evaluator.model.denoiser.eval()
             measured.append(_measure(evaluator, run, step, roles, unseen, guard))
-            evaluator.model.unet.train()
+            evaluator.model.denoiser.train()
 
     rows = [(f"repeated {n}.{k}", *pair) for n, pair in enumerate(repeated) for k in range(REPEATS)]
     rows += [(f"once {n}", *pair) for n, pair in enumerate(once)]
@@ -153,8 +153,8 @@ def _unseen_loss(evaluator: Evaluator, captions: list[str]) -> float:
     random = torch.Generator().manual_seed(0)
     total = 0.0
     for time in LOW_TIMES:
-        alpha = evaluator.model.alpha(time)
+        alpha = float(evaluator.model.scheduler.alphas_cumprod[time])
         noise = torch.randn(x0_BCHW.shape, generator=random)
         noisy = alpha**0.5 * x0_BCHW + (1 - alpha) ** 0.5 * noise
-        total += float((evaluator.model.predict_noise(noisy, time, text) - noise).square().mean())
+        total += float((evaluator.model.predict(noisy, time, text) - noise).square().mean())
     return total / len(LOW_TIMES)

@@ -45,7 +45,7 @@ def trace(forwards: Forwards, tokens: Tokens, seed: int, heat: bool = False) -> 
     text = model.encode(tokens, forwards.latent_shape)
     abar, norms, step = [], [], None
     summed = torch.zeros(())
-    with watch_attention(model.unet, model.layers) as record:
+    with watch_attention(model.denoiser, model.layers) as record:
         record.keeps_whole = heat
         for step in forwards.denoise(text, seed, record):
             abar.append(record.abar_NBL.cpu())

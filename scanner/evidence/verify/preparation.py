@@ -16,7 +16,6 @@ from scanner.evidence.verify.embedding import Embedding
 from scanner.evidence.verify.generation import GenerateWork, Group
 from scanner.evidence.verify.mitigated import load_mitigated
 from scanner.models import ModelFiles, ModelSpec, find_model
-from scanner.models.diffusion_model import score_scheduler
 from scanner.models.loading import choose_dtype
 from scanner.models.pipeline import load_pipeline
 from scanner.run.directory import recorded_roots
@@ -104,7 +103,7 @@ def prepare(config: VerifyConfig, record: dict[str, Any]) -> PreparedVerificatio
         width=scoring["width"],
         mitigation=config.mitigation if config.mitigate else None,
     )
-    noise_levels = score_scheduler(files.config("scheduler")).config.num_train_timesteps
+    noise_levels = files.noise_process.levels
     if recipe.steps > noise_levels:
         raise UsageError(f"--steps {recipe.steps}: the model has {noise_levels} noise levels")
     if recipe.guidance <= 1:

@@ -27,14 +27,14 @@ def test_images_do_not_depend_on_the_rest_of_the_batch(
     torch.testing.assert_close(alone[0], images[2], atol=1e-4, rtol=0)
 
     model = load_model(files, dtype="float32", device="cpu")
-    time = int(model.timesteps(RECIPE.steps)[0])
+    time = int(model.noise_process.timesteps(RECIPE.steps)[0])
     start = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        with_caption = model.predict_noise(start, time, model.encode(model.tokenize(["a cat"])))
-        without = model.predict_noise(start, time, model.encode_empty())
+        with_caption = model.predict(start, time, model.encode(model.tokenize(["a cat"])))
+        without = model.predict(start, time, model.encode_empty())
     expected = with_caption - without
     if model.scheduler.config.prediction_type == "v_prediction":
-        expected = expected / model.alpha(time) ** 0.5  # all share this factor
+        expected = expected / model.noise_process.alpha(time) ** 0.5  # all share this factor
     torch.testing.assert_close(noise[1:2], expected, atol=1e-3, rtol=1e-3)
 
 

@@ -159,8 +159,8 @@ def test_what_no_scan_computes_is_computed_from_the_stock_unet() -> None:
     for scale in measurements.SCALES:
         with torch.no_grad():
             x = scale * noise
-            difference = model.predict_noise(x.expand(2, -1, -1, -1), LOW, text)
-            difference = difference - model.predict_noise(x, LOW, empty)
+            difference = model.predict(x.expand(2, -1, -1, -1), LOW, text)
+            difference = difference - model.predict(x, LOW, empty)
         expected = difference.flatten(1).norm(dim=1)
         assert scaled[f"noise_norm_{LOW}_scale_{scale:g}"] == pytest.approx(
             expected.numpy(), rel=1e-4

@@ -1,0 +1,5 @@
+"""What signals can require of a model, importable without torch."""
+
+from typing import Literal
+
+Trait = Literal["ddpm", "flow_matching", "joint_attention"]

@@ -1,0 +1,24 @@
+"""Instrument any supported denoiser."""
+
+from typing import Any
+
+from diffusers import SD3Transformer2DModel
+from torch import nn
+
+from scanner.probe.recording_transformer import RecordingTransformer
+from scanner.probe.recording_unet import RecordingUNet
+
+RecordingDenoiser = RecordingUNet | RecordingTransformer
+
+
+def recording_denoiser(
+    denoiser: nn.Module, layers: list[str], depth: int | None = None, attend: Any = None
+) -> RecordingDenoiser:
+    """Return an instrumented copy of a denoiser, over the same weights.
+
+    ``layers``: names of its attention modules in run order. ``depth``: how many of them to run;
+    None runs the whole denoiser. ``attend``: of :func:`scanner.probe.choose_attend`.
+    """
+    if isinstance(denoiser, SD3Transformer2DModel):
+        return RecordingTransformer(denoiser, layers, depth, attend)
+    return RecordingUNet(denoiser, layers, depth, **({"attend": attend} if attend else {}))

@@ -1,0 +1,96 @@
+"""An instrumented diffusion transformer that returns its attention and runs only needed blocks."""
+
+import torch
+from torch import Tensor, nn
+
+from scanner.probe.attention_record import AttentionRecord
+from scanner.probe.joint_attention import JointAttend
+from scanner.probe.prefix import Prefix, replay_prefix
+from scanner.probe.truncation import share_weights
+from scanner.probe.watching import record_attention
+
+
+class RecordingTransformer(nn.Module):
+    """A copy of Stable Diffusion 3's transformer, over the same weights, that records its attention.
+
+    As :class:`~scanner.probe.recording_unet.RecordingUNet`: ``depth`` blocks run, the last of them
+    only up to its attention; None runs the whole transformer.
+
+    Shapes: B captions, N layers that run, L text positions, C channels.
+    """
+
+    x_1CHW: Tensor
+    timestep: Tensor
+
+    def __init__(
+        self,
+        transformer: nn.Module,
+        layers: list[str],
+        depth: int | None = None,
+        attend: JointAttend | None = None,
+    ) -> None:
+        super().__init__()
+        self.original = (transformer,)  # not a submodule
+        self.transformer, self.depth = share_weights(transformer), depth
+        names = layers[:depth]
+        self.record = AttentionRecord(len(names))
+        record_attention(self.transformer, names, self.record, attend=attend)
+        if depth is not None:
+            blocks = list(self.transformer.transformer_blocks)[:depth]
+            blocks[-1] = _AttentionOnly(blocks[-1])
+            self.transformer.transformer_blocks = nn.ModuleList(blocks)
+        self.register_buffer("x_1CHW", None, persistent=False)
+        self.register_buffer("timestep", None, persistent=False)
+
+    @property
+    def copy(self) -> nn.Module:
+        """The instrumented denoiser."""
+        return self.transformer
+
+    def load(self, x_1CHW: Tensor, timestep: float, prefix: Prefix) -> None:
+        """Set the latent, the timestep and the recorded prefix for the following forwards."""
+        original = self.original[0]
+        if self.x_1CHW is None:
+            self.x_1CHW = x_1CHW.to(original.device, original.dtype).clone()
+            self.timestep = torch.full((1,), float(timestep), device=self.x_1CHW.device)
+        else:
+            self.x_1CHW.copy_(x_1CHW)
+            self.timestep.fill_(timestep)
+        replay_prefix(self.transformer, prefix)
+
+    def forward(
+        self, hidden_BLC: Tensor, added: dict[str, Tensor]
+    ) -> tuple[Tensor | None, Tensor]:
+        """Return the transformer's output (None if truncated) and ā on the text (N, B, L)."""
+        output_BCHW = self.transformer(
+            self.x_1CHW.expand(len(hidden_BLC), -1, -1, -1),
+            hidden_BLC,
+            timestep=self.timestep,
+            return_dict=False,
+            **added,
+        )[0]
+        return (output_BCHW if self.depth is None else None), self.record.take()
+
+
+class _AttentionOnly(nn.Module):
+    """A block that runs up to its attention, and passes image and text on unchanged."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.norm1, self.norm1_context, self.attn = block.norm1, block.norm1_context, block.attn
+        self.is_last = block.context_pre_only
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        temb: Tensor,
+        joint_attention_kwargs: dict[str, object] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        image = self.norm1(hidden_states, emb=temb)[0]
+        if self.is_last:  # the model's last block does not update the text
+            text = self.norm1_context(encoder_hidden_states, temb)
+        else:
+            text = self.norm1_context(encoder_hidden_states, emb=temb)[0]
+        self.attn(hidden_states=image, encoder_hidden_states=text)
+        return encoder_hidden_states, hidden_states

@@ -1,0 +1,92 @@
+"""Watch a denoiser's attention to the text during its forwards."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from diffusers.models.attention_processor import Attention
+
+from scanner.errors import UserError
+from scanner.probe.attention import Attend, RecordingAttnProcessor, extras, plain_attention
+from scanner.probe.attention_record import AttentionRecord
+from scanner.probe.joint_attention import (
+    JointAttend,
+    RecordingJointAttnProcessor,
+    cpu_joint_attention,
+    plain_joint_attention,
+)
+
+
+@contextmanager
+def watch_attention(
+    denoiser: torch.nn.Module,
+    layers: list[str],
+    map_layers: tuple[int, ...] = (),
+    attend: Attend | JointAttend | None = None,
+) -> Iterator[AttentionRecord]:
+    """Record the attention of every forward within this context.
+
+    ``layers``: names of the attention modules in run order. ``map_layers``: numbers of layers that
+    also keep the map of ``record.position_B``. ``attend``: of :func:`choose_attend`. Each forward
+    replaces the previous record. The denoiser's own processors are restored on exit, also after an
+    exception. Raises UserError for attention whose probabilities would differ.
+    """
+    modules = [denoiser.get_submodule(name) for name in layers]
+    before = [module.processor for module in modules]
+    record = AttentionRecord(len(layers))
+    record_attention(denoiser, layers, record, map_layers, attend)
+    try:
+        yield record
+    finally:
+        for module, processor in zip(modules, before, strict=True):
+            module.set_processor(processor)
+
+
+def record_attention(
+    denoiser: torch.nn.Module,
+    layers: list[str],
+    record: AttentionRecord,
+    map_layers: tuple[int, ...] = (),
+    attend: Attend | JointAttend | None = None,
+    last: int | None = None,
+) -> None:
+    """Replace the processors of the layers by recording ones, permanently.
+
+    ``last``: number of a layer whose output is unused. Raises UserError as watch_attention does.
+    """
+    modules = [denoiser.get_submodule(name) for name in layers]
+    for name, attn in zip(layers, modules, strict=True):
+        _check(name, attn)
+    for number, attn in enumerate(modules):
+        keeps_map = number in map_layers
+        attn.set_processor(
+            RecordingJointAttnProcessor(
+                record, number, cast(JointAttend, attend or default_joint_attention(attn)), keeps_map
+            )
+            if is_joint(attn)
+            else RecordingAttnProcessor(
+                record, number, cast(Attend, attend or plain_attention), keeps_map, number == last
+            )
+        )
+
+
+def is_joint(attn: Attention) -> bool:
+    """Return whether an attention module attends over image and text."""
+    return attn.added_kv_proj_dim is not None and not attn.only_cross_attention
+
+
+def default_joint_attention(attn: Attention) -> JointAttend:
+    on_cpu = attn.to_q.weight.device.type == "cpu"
+    return cpu_joint_attention if on_cpu else plain_joint_attention
+
+
+def _check(name: str, attn: Attention) -> None:
+    if is_joint(attn):
+        return
+    unsupported = extras(attn)
+    if unsupported:
+        raise UserError(
+            f"cross-attention {name} has {', '.join(unsupported)}, which is not supported: "
+            "use a model with plain cross-attention"
+        )
