@@ -8,7 +8,7 @@ import pyarrow as pa
 from scanner.calibration.separation import Floats
 
 TEXT_ONLY = ("n_tokens", "title_case_fraction", "digit_fraction")
-# Signals of the cross-attention in one forward, without the forward's noise level; a test compares
+# Signals of the attention to the text in one forward, without the forward's noise level; a test compares
 # the list with the catalog.
 ATTENTION_SIGNALS = (
     "entropy_e",
@@ -18,12 +18,14 @@ ATTENTION_SIGNALS = (
     "summary_mass",
     "bos_mass_layers",
     "summary_mass_layers",
+    "text_share",
+    "text_share_layers",
 )
 
 
 def is_attention_signal(name: str) -> bool:
     """Return whether a column is one of ATTENTION_SIGNALS, at any noise level."""
-    return re.sub(r"_(low|\d+)$", "", name) in ATTENTION_SIGNALS
+    return re.sub(r"_(low|mid|\d+)$", "", name) in ATTENTION_SIGNALS
 
 
 def direction(field: pa.Field) -> int:

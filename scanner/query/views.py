@@ -53,8 +53,9 @@ SAMPLED = 100_000
 # Ranking without a calibration uses the first of these signals that a run has. They are ordered by
 # how well they separate on the testbed in their published direction (scanner/signals/README.md).
 PREFERRED = (
-    *("noise_norm_low", "noise_norm_first", "noise_norm_mean", "bright_ending", "anisotropy"),
-    *("bos_mass", "prompt_mass", "cosine_low_noise", "entropy_d", "entropy_e"),
+    *("noise_norm_low", "velocity_norm_mid", "noise_norm_first", "noise_norm_mean"),
+    *("bright_ending", "anisotropy", "text_share", "bos_mass", "prompt_mass"),
+    *("cosine_low_noise", "entropy_d", "entropy_e"),
 )
 # Columns that the ranking always has; null in runs that have not computed them.
 RANK_COLUMNS = {

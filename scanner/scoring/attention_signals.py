@@ -141,7 +141,7 @@ ATTENTION = {
         "share",
         _FINDINGS,
         lambda forward, is_prompt_BL: forward.early_share,
-        memorized=0,
+        memorized=1,
         traits=("joint_attention",),
     ),
     "text_share_layers": _attention(
@@ -151,7 +151,7 @@ ATTENTION = {
         "share",
         _FINDINGS,
         lambda forward, is_prompt_BL: required(forward.text_share_NB).T,
-        memorized=0,
+        memorized=1,
         traits=("joint_attention",),
     ),
     TOKEN_MASS: _attention(

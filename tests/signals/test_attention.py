@@ -7,6 +7,7 @@ from scanner.signals.attention import (
     attention_entropy,
     bos_mass,
     prompt_mass,
+    prompt_positions,
     summary_mass,
 )
 
@@ -34,13 +35,14 @@ def test_entropy_of_two_equal_masses_is_ln_2() -> None:
 
 def test_masses_split_the_text_at_bos_and_the_first_eos() -> None:
     abar = torch.tensor([[0.4, 0.1, 0.2, 0.25, 0.05], [0.4, 0.1, 0.2, 0.25, 0.05]])
-    n = torch.tensor([4, 2])  # two words; an empty caption
+    is_prompt = prompt_positions(torch.tensor([4, 2]), 5)  # two words; an empty caption
     assert bos_mass(abar).tolist() == pytest.approx([0.4, 0.4])
-    assert prompt_mass(abar, n).tolist() == pytest.approx([0.3, 0.0])
-    assert summary_mass(abar, n).tolist() == pytest.approx([0.3, 0.6])
+    assert prompt_mass(abar, is_prompt).tolist() == pytest.approx([0.3, 0.0])
+    assert summary_mass(abar, is_prompt).tolist() == pytest.approx([0.3, 0.6])
 
 
 def test_masses_sum_to_one_for_a_full_caption() -> None:
-    n = torch.tensor([77])
-    total = bos_mass(UNIFORM) + prompt_mass(UNIFORM, n) + summary_mass(UNIFORM, n)
+    is_prompt = prompt_positions(torch.tensor([77]), 77)
+    masses = (prompt_mass(UNIFORM, is_prompt), summary_mass(UNIFORM, is_prompt))
+    total = bos_mass(UNIFORM) + sum(masses)
     assert total.item() == pytest.approx(1.0, abs=1e-6)
