@@ -29,7 +29,7 @@ def null_of(name: str | None) -> dict[str, Any] | None:
 
 
 def named_calibration(name: str | None) -> Calibration | None:
-    """Read a calibration from a file or URL, or, for ``testbed``, the one in this package. Warns if
+    """Read a calibration from a file or URL, or, for a testbed's name, the one in this package. Warns if
     its labels may differ in style. Raises UserError."""
     if name is None:
         return None
@@ -72,6 +72,6 @@ def named_labels(name: str, tables: RunTables, count_seed_consistent: bool) -> "
 
 
 def _url(name: str) -> str:
-    from scanner.testbed.files import CALIBRATION
+    from scanner.testbed.files import TESTBEDS
 
-    return str(CALIBRATION) if name == "testbed" else name
+    return str(TESTBEDS[name].calibration) if name in TESTBEDS else name

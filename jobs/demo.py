@@ -1,4 +1,4 @@
-"""Run the whole pipeline on the bundled small model.
+"""Run the whole pipeline on a small model in this package.
 
 Writes the model's data set, scans it, evaluates the scores against ground truth, fits a
 calibration, ranks the captions and writes a report.
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.calibration_output import print_heading, print_separation, print_separations
 from jobs.escaping import printable
@@ -29,10 +29,13 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """Output directory and scan profile."""
+    """Output directory, model and scan profile."""
 
     out: Path = Path("memscan-demo")
     """Directory for the data set, the run, the calibration and the report."""
+    model: Literal["testbed", "testbed-dit"] = "testbed"
+    """testbed: the small Stable Diffusion with a U-Net. testbed-dit: the small Stable Diffusion 3,
+    a transformer trained on the same data."""
     profile: ProfileName = "standard"
     """Signals to compute; trajectory computes every published caption-level signal and takes
     about ten minutes."""
@@ -40,6 +43,11 @@ class DemoConfig:
     """Number of initial noises to average over; by default set by the profile."""
     json: bool = False
     """Print the result as JSON."""
+
+    @property
+    def variant(self) -> str:
+        """Name of this model and profile in the names of files."""
+        return self.profile if self.model == "testbed" else f"{self.model}-{self.profile}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,13 +69,13 @@ def _demo(config: DemoConfig) -> int:
 
     result, run = _scan(config)
     tables = open_run(run)
-    labelled = match_labels(tables, Labels.from_table(files.labels()))
+    labelled = match_labels(tables, Labels.from_table(files.labels(config.model)))
     evaluation, calibration = calibrate(tables, labelled)
     layers = evaluate_layers(tables, labelled)
-    written = str(config.out / f"calibration-{config.profile}.json")
+    written = str(config.out / f"calibration-{config.variant}.json")
     write_calibration(written, calibration, evaluation_record(evaluation))
-    labels = str(config.out / "data" / "labels.csv")
-    page, removal = config.out / f"report-{config.profile}.html", config.out / "removal"
+    labels = str(config.out / "data" / files.TESTBEDS[config.model].labels.name)
+    page, removal = config.out / f"report-{config.variant}.html", config.out / "removal"
     write_report(
         ReportConfig(run, str(page), written, labels),
         f"memscan report {run} --calibration {written} --labels {labels} --out {page}",
@@ -84,7 +92,7 @@ def _demo(config: DemoConfig) -> int:
             f"ones), {evaluation.memorized} memorized\n"
         )
         _print_evaluation(evaluation, layers)
-        _print_ranking(open_run(run, calibration=calibration))
+        _print_ranking(open_run(run, calibration=calibration), config.model)
         show(f"\ndata set     {config.out / 'data'}\nrun          {run}")
         show(f"calibration  {written}\nreport       {page}")
         show(f"next         memscan rank {run} --calibration {written}")
@@ -123,15 +131,15 @@ def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":
     from scanner.testbed import files
 
     quiet_libraries()
-    data, run = config.out / "data", str(config.out / f"run-{config.profile}")
+    data, run = config.out / "data", str(config.out / f"run-{config.variant}")
     data.mkdir(parents=True, exist_ok=True)
-    for source in (files.TRAIN, files.HELDOUT, files.LABELS):
+    for source in (files.TRAIN, files.HELDOUT, files.TESTBEDS[config.model].labels):
         shutil.copyfile(source, data / source.name)
     options = ScanConfig(
         captions=(str(data / files.TRAIN.name),),
         reference=(str(data / files.HELDOUT.name),),
         out=run,
-        model="testbed",
+        model=config.model,
         profile=config.profile,
         seeds=config.seeds,
         actors=ACTORS,
@@ -173,7 +181,7 @@ def _print_evaluation(evaluation: "LabelEvaluation", layers: "LayerEvaluation") 
         show(f"  {name:22}" + " ".join(f"{layer.auc:.2f}" for layer in each))
 
 
-def _print_ranking(tables: "RunTables") -> None:
+def _print_ranking(tables: "RunTables", model: str) -> None:
     from scanner.query import rank
     from scanner.testbed import files
 
@@ -181,8 +189,9 @@ def _print_ranking(tables: "RunTables") -> None:
         f"\nTop {SHOWN} by the combination's log odds (fitted on these same captions), trigger "
         "words in [ ]\n"
     )
+    truth_of = files.labels(model)
     memorized = dict(
-        zip(*(files.labels()[name].to_pylist() for name in ("caption", "memorized")), strict=True)
+        zip(truth_of["caption"].to_pylist(), truth_of["memorized"].to_pylist(), strict=True)
     )
     for row in rank(tables, top=SHOWN).to_pylist():
         truth = "memorized" if memorized.get(row["caption"]) else "not memorized"

@@ -19,6 +19,7 @@ from jobs.escaping import printable
 from jobs.output import write_out
 from jobs.terminal import command, print_json, quiet_libraries, show
 from scanner.errors import UsageError, UserError
+from scanner.models.packaged import PACKAGED
 from scanner.models.spec import DEFAULT_MODEL, ModelOptions
 from scanner.scoring.spec import DenoisingOptions
 
@@ -136,10 +137,10 @@ def _directions(config: ExplainConfig, weights: str) -> tuple[dict[str, int] | N
 def _held_out(config: ExplainConfig) -> list[str]:
     from scanner.evidence.explain import DEFAULT_CAPTIONS, pick_held_out, read_captions
 
-    if config.band is None and config.model == "testbed":
+    if config.band is None and config.model in PACKAGED:
         from scanner.testbed import labels
 
-        rows = labels().to_pylist()
+        rows = labels(config.model).to_pylist()
         captions = [row["caption"] for row in rows if row["group"] == "heldout"]
     else:
         captions = read_captions(config.band or str(DEFAULT_CAPTIONS))

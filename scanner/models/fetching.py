@@ -10,12 +10,12 @@ from huggingface_hub import HfApi, snapshot_download
 
 from scanner.errors import UserError
 from scanner.models.opening import model_error
+from scanner.models.packaged import PACKAGED
 from scanner.models.weights import VARIANT, expected_files, plain_files
 from scanner.storage import fetch, is_transient, local_path, mark_transient, retry_outages
 from scanner.storage.node_lock import node_lock
 from scanner.storage.outages import RETRY_SECONDS
 
-TESTBED = Path(__file__).parents[1] / "testbed" / "model"
 CONFIGURATION = ("*/*.json", "*/*.txt", "model_index.json")
 _HUB_ID = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 OTHER_WEIGHTS = ("*non_ema*",)
@@ -41,11 +41,11 @@ def fetch_configuration(
 ) -> tuple[Path, str | None]:
     """Return a model's directory, and its revision if it is from the hub (then without weights).
 
-    ``name``: ``testbed``, a local directory, a URL of one, or a hub id. ``retry_seconds``: how long
+    ``name``: one of PACKAGED, a local directory, a URL of one, or a hub id. ``retry_seconds``: how long
     an outage of the hub is waited for. Raises UserError if it is unavailable.
     """
-    if name == "testbed":
-        return TESTBED, None
+    if name in PACKAGED:
+        return PACKAGED[name], None
     folder = local_copy(name)
     if folder and folder.is_dir():
         return folder, None
@@ -58,7 +58,8 @@ def fetch_configuration(
     if not _HUB_ID.fullmatch(name):
         raise model_error(
             name,
-            "neither a directory, a URL, a hub id (owner/name), a .safetensors file nor testbed",
+            "neither a directory, a URL, a hub id (owner/name), a .safetensors file nor "
+            f"{' nor '.join(PACKAGED)}",
         )
     folder = _download(name, revision, CONFIGURATION, retry_seconds=retry_seconds)
     return folder, folder.name
@@ -72,7 +73,7 @@ def configuration_here(name: str, revision: str | None = None) -> Path:
     """
     if "://" in name:
         raise model_error(name, "a URL from a run, which is not fetched")
-    if name == "testbed" or Path(name).expanduser().exists():
+    if name in PACKAGED or Path(name).expanduser().exists():
         return fetch_configuration(name)[0]
     if not _HUB_ID.fullmatch(name):
         raise model_error(name, "not on this machine")

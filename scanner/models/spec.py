@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from scanner.errors import UserError
+from scanner.models.packaged import PACKAGED
 from scanner.storage import full_url, local_path
 
 DEFAULT_MODEL = "CompVis/stable-diffusion-v1-4"
@@ -13,7 +14,7 @@ DEFAULT_MODEL = "CompVis/stable-diffusion-v1-4"
 class ModelSpec:
     """A model by name, what changes its weights, and its precision.
 
-    ``name``: ``testbed``; a local directory, or a URL of one in a store; a hub id such as
+    ``name``: ``testbed`` or ``testbed-dit``; a local directory, or a URL of one in a store; a hub id such as
     ``CompVis/stable-diffusion-v1-4``; a single .safetensors checkpoint, local or a URL, whose
     configuration is that of the model ``config``. ``lora``: a .safetensors file or a directory with
     one, local or a URL, fused at ``lora_scale``. ``dtype``: float32, float16, bfloat16 or auto.
@@ -70,7 +71,7 @@ class ModelOptions:
 
     model: str = ""
     """A hub id, a local directory, a URL, a single .safetensors checkpoint (local or a URL), or
-    testbed (the small model in this package). Default: CompVis/stable-diffusion-v1-4; with memscan
+    testbed or testbed-dit (the small U-Net and transformer in this package). Default: CompVis/stable-diffusion-v1-4; with memscan
     scan --captions-from, the model of that run, including its revision, configuration and LoRA."""
     revision: str | None = None
     """The model's revision on the hub; by default the newest one. A scan records it in run.json and
@@ -98,4 +99,4 @@ class ModelOptions:
 
 def absolute_if_local(name: str) -> str:
     """Return an existing local path as an absolute one, and any other name as it is."""
-    return full_url(name) if name != "testbed" and local_path(name).exists() else name
+    return full_url(name) if name not in PACKAGED and local_path(name).exists() else name

@@ -1,0 +1,6 @@
+"""The models in this package, by name."""
+
+from pathlib import Path
+
+_TESTBED = Path(__file__).parents[1] / "testbed"
+PACKAGED = {"testbed": _TESTBED / "model", "testbed-dit": _TESTBED / "model_dit"}
