@@ -98,7 +98,7 @@ def _print_dry_run(result: dict, as_json: bool) -> None:
     for line in result["schedule"]:
         show(f"                     {line}")
     show(
-        f"cost per caption     {result['gflop_per_caption']:,.4g} GFLOP in the U-Net, "
+        f"cost per caption     {result['gflop_per_caption']:,.4g} GFLOP in the denoiser, "
         f"{result['gflop_text_encoder']:,.3g} in the text encoder; "
         f"{result['gflop_shared']:,.4g} once, shared by all captions"
     )

@@ -249,7 +249,7 @@ def _print_sql(figures: dict[str, Any], scores: int) -> None:
 def _print_model(figures: dict[str, Any]) -> None:
     show(
         f"\n{figures['model']}: batches of {figures['batch_size']}, {figures['rounds']} rounds; a "
-        f"plain U-Net forward is {figures['gflop_forward']:,.4g} GFLOP, the text encoder "
+        f"plain forward of the denoiser is {figures['gflop_forward']:,.4g} GFLOP, the text encoder "
         f"{figures['gflop_text_encoder']:,.3g}; ×: speed relative to one guided step of the stock "
         "pipeline (2 forwards), and to the code of Ren et al.\n"
     )

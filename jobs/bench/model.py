@@ -107,7 +107,7 @@ def _launches(
 
 
 def _variants(model: DiffusionModel, captions: list[str]) -> dict[str, Callable[[], object]]:
-    """Return the variants to time: scoring from text, or only the U-Net (bare, recording)."""
+    """Return the variants to time: scoring from text, or only the denoiser (bare, recording)."""
     batch, first = len(captions), model.noise_process.timesteps(STEPS)[0]
     x_BCHW = torch.randn(batch, *model.latent_shape(), device=model.device)
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Text conditioning of a U-Net."""
+"""Text conditioning of a denoiser."""
 
 from dataclasses import dataclass, field
 

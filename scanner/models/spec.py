@@ -71,8 +71,8 @@ class ModelOptions:
 
     model: str = ""
     """A hub id, a local directory, a URL, a single .safetensors checkpoint (local or a URL), or
-    testbed or testbed-dit (the small U-Net and transformer in this package). Default: CompVis/stable-diffusion-v1-4; with memscan
-    scan --captions-from, the model of that run, including its revision, configuration and LoRA."""
+    testbed or testbed-dit (the small U-Net and transformer in this package). Default:
+    CompVis/stable-diffusion-v1-4; with memscan scan --captions-from, the model of that run, including its revision, configuration and LoRA."""
     revision: str | None = None
     """The model's revision on the hub; by default the newest one. A scan records it in run.json and
     keeps it when resumed."""

@@ -66,7 +66,7 @@ class PreparedScan:
     def in_process(self, store: Store, most: int = IN_PROCESS_FORWARDS) -> InProcess[Slice] | None:
         """Return how slices are scored in this process, with the model that it has loaded.
 
-        Small is at most ``most`` forwards of the U-Net. None if a cluster, several actors or
+        Small is at most ``most`` forwards of the denoiser. None if a cluster, several actors or
         several GPUs are to work.
         """
         config = self.config

@@ -1,4 +1,4 @@
-"""Time the U-Net: stock, instrumented, channels-last, compiled."""
+"""Time the denoiser: stock, instrumented, channels-last, compiled."""
 
 import time
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def compiled(options: Options) -> dict[str, Any]:
 
 
 def bare(model: DiffusionModel, batch: int) -> Callable[[], Any]:
-    """Return a forward of the U-Net from random latents with captions."""
+    """Return a forward of the denoiser from random latents with captions."""
     time_ = model.noise_process.timesteps(ScoringSpec.steps)[0]
     with torch.inference_mode():
         text = model.encode(model.tokenize([caption(number) for number in range(batch)]))
