@@ -5,7 +5,8 @@ forwards; --planning reading and grouping of captions; --sql named queries on a 
 default all four. Each round runs every variant in turn on the same input; a speedup is the median
 over rounds of the ratio within a round, which cancels drift in the machine's speed.
 
-With --acceptance, measures a new kind of device in under 8 minutes: agreement of scores with the
+With --joint-attention, measures what the recording of joint attention costs on full-width blocks of
+Stable Diffusion 3. With --acceptance, measures a new kind of device in under 8 minutes: agreement of scores with the
 CPU, speed of every profile and its share of the device's peak, memory, two processes per device.
 
 Examples: memscan bench --model testbed
@@ -60,6 +61,9 @@ class BenchConfig:
     """Captions per forward; by default 32 for testbed and 2 for others."""
     rounds: int | None = None
     """Number of rounds; by default 7 for testbed and 3 for others."""
+    joint_attention: bool = False
+    """Time two full-width blocks of Stable Diffusion 3 at 512 px with random weights, with and
+    without recording their attention; count the operations of the recording."""
     acceptance: bool = False
     """Measure a new kind of device, in parts: device, parity, precision, memory, throughput,
     overhead, fused, kernels, mitigation, sizes, compiled_triage, compiled_standard, sharing,
@@ -88,6 +92,12 @@ def _bench(config: BenchConfig) -> int:
     if config.acceptance:
         return _accept(config)
     quiet_libraries()
+    if config.joint_attention:
+        from jobs.bench import joint_attention
+
+        figures = joint_attention.measure(config.rounds or 7)
+        print_json(figures) if config.json else show("\n".join(joint_attention.lines(figures)))
+        return 0
     chosen = parts(config)
     models = (config.model or MODELS) if "model" in chosen else ()
     measured = {name: _measure_model(name, config) for name in models}

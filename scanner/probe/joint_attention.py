@@ -4,7 +4,8 @@ Image and text are the queries and the keys of one attention. The fused kernel g
 for each query, the log-sum-exp of all logits; with it, the attention on a text key is
 exp(q·k/√d − lse), exactly, and the attention of the image on itself is never in memory.
 
-Shapes: B captions, H heads, S = P + L tokens, P image and L text positions, D channels per head.
+Shapes: B captions, H heads, S = P + L tokens, P image and L text positions, D channels per head,
+E = B·H.
 """
 
 from collections.abc import Callable
@@ -56,9 +57,11 @@ def cuda_joint_attention(q_BHSD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Atte
 def text_probabilities(q_BHPD: Tensor, k_BHLD: Tensor, lse_BHP: Tensor) -> Tensor:
     """Return the image's attention on the text in float32: (B, H, P, L). Rows sum to less than 1,
     since the rest is on the image."""
-    scale = q_BHPD.shape[-1] ** -0.5
-    logits_BHPL = (q_BHPD.float() * scale) @ k_BHLD.float().transpose(-1, -2)
-    return (logits_BHPL - lse_BHP.float()[..., None]).exp()
+    B, H, _, D = q_BHPD.shape
+    q_EPD, k_EDL = q_BHPD.float().flatten(0, 1), k_BHLD.float().flatten(0, 1).transpose(1, 2)
+    lse_EP1 = lse_BHP.float().flatten(0, 1)[..., None]
+    logits_EPL = torch.baddbmm(lse_EP1, q_EPD, k_EDL, beta=-1, alpha=D**-0.5)
+    return logits_EPL.exp_().unflatten(0, (B, H))
 
 
 def mean_text_attention(q_BHPD: Tensor, k_BHLD: Tensor, lse_BHP: Tensor) -> Tensor:
