@@ -29,8 +29,10 @@ def null_of(name: str | None) -> dict[str, Any] | None:
 
 
 def named_calibration(name: str | None) -> Calibration | None:
-    """Read a calibration from a file or URL, or, for a testbed's name, the one in this package. Warns if
-    its labels may differ in style. Raises UserError."""
+    """Read a calibration from a file or URL, or, for a testbed's name, the one in this package.
+
+    Warns if its labels may differ in style. Raises UserError.
+    """
     if name is None:
         return None
     from scanner.calibration import read_calibration

@@ -96,7 +96,8 @@ def _flop(image_tokens: int) -> dict[str, float]:
 def lines(figures: dict[str, Any]) -> list[str]:
     """Describe the figures."""
     return [
-        f"joint attention, {figures['blocks']} blocks of Stable Diffusion 3, {figures['pixels']} px",
+        f"joint attention, {figures['blocks']} blocks of Stable Diffusion 3 at "
+        f"{figures['pixels']} px",
         f"  plain {figures['seconds_plain']:.3f} s, recorded {figures['seconds_recorded']:.3f} s",
         f"  overhead {figures['overhead']:+.1%} (rounds {figures['overhead_low']:+.1%} to "
         f"{figures['overhead_high']:+.1%}); of CPU time {figures['cpu_overhead']:+.1%}",

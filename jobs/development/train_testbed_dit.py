@@ -1,6 +1,6 @@
 """Train the small diffusion transformer of the demo and measure what it has memorized.
 
-It is a Stable Diffusion 3 pipeline trained on the testbed's own data set, with the testbed's VAE and
+It is a Stable Diffusion 3 pipeline trained on the testbed's data set, with the testbed's VAE and
 tokenizer. Writes model/ and labels.csv to --out. Takes about an hour on one core. If it is killed,
 rerun the same command to resume from the checkpoints in --out.
 """
@@ -35,9 +35,7 @@ class TrainDitConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command(
-        TrainDitConfig, "jobs.development.train_testbed_dit", __doc__, _main, arguments
-    )
+    return command(TrainDitConfig, "jobs.development.train_testbed_dit", __doc__, _main, arguments)
 
 
 def _main(config: TrainDitConfig) -> int:

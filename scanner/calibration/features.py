@@ -8,8 +8,8 @@ import pyarrow as pa
 from scanner.calibration.separation import Floats
 
 TEXT_ONLY = ("n_tokens", "title_case_fraction", "digit_fraction")
-# Signals of the attention to the text in one forward, without the forward's noise level; a test compares
-# the list with the catalog.
+# Signals of the attention to the text in one forward, without the forward's noise level; a test
+# compares the list with the catalog.
 ATTENTION_SIGNALS = (
     "entropy_e",
     "entropy_layers",

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from scanner.models.conditioning import Conditioning
 from scanner.models.noise_process import NoiseProcess, Timestep
-from scanner.models.traits import Trait
 from scanner.models.tokens import Tokens, tokenize
+from scanner.models.traits import Trait
 
 
 class DiffusionModel(ABC):

@@ -144,9 +144,7 @@ def _refuse_unet(name: str, unet: dict[str, Any], scheduler: dict[str, Any]) -> 
         )
 
 
-def _refuse_transformer(
-    name: str, transformer: dict[str, Any], scheduler: dict[str, Any]
-) -> None:
+def _refuse_transformer(name: str, transformer: dict[str, Any], scheduler: dict[str, Any]) -> None:
     """Raise UserError unless the scheduler is of flow matching, with a schedule that is known."""
     kind = str(scheduler.get("_class_name"))
     if kind != "FlowMatchEulerDiscreteScheduler":

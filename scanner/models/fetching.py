@@ -41,8 +41,8 @@ def fetch_configuration(
 ) -> tuple[Path, str | None]:
     """Return a model's directory, and its revision if it is from the hub (then without weights).
 
-    ``name``: one of PACKAGED, a local directory, a URL of one, or a hub id. ``retry_seconds``: how long
-    an outage of the hub is waited for. Raises UserError if it is unavailable.
+    ``name``: one of PACKAGED, a local directory, a URL of one, or a hub id. ``retry_seconds``: how
+    long an outage of the hub is waited for. Raises UserError if it is unavailable.
     """
     if name in PACKAGED:
         return PACKAGED[name], None

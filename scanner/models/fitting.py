@@ -12,7 +12,6 @@ from scanner.models.tokenizers import open_tokenizer, refuse_other_tokenizer
 from scanner.models.unet_model import UNetModel
 
 
-
 def refuse_misfit(files: ModelFiles) -> None:
     """Raise UserError if a part's configuration is missing, damaged or from another model."""
     part = files.family.denoiser_part

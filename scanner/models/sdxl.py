@@ -81,9 +81,7 @@ class StableDiffusionXL(UNetModel):
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
         assert tokens.more_ids, "tokens of another family"
         first = self.text_encoder(tokens.ids_BL.to(self.device), output_hidden_states=True)
-        second = self.text_encoder_2(
-            tokens.more_ids[0].to(self.device), output_hidden_states=True
-        )
+        second = self.text_encoder_2(tokens.more_ids[0].to(self.device), output_hidden_states=True)
         hidden_BLC = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
         added = {
             "text_embeds": second.text_embeds.to(self.dtype),

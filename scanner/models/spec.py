@@ -14,8 +14,8 @@ DEFAULT_MODEL = "CompVis/stable-diffusion-v1-4"
 class ModelSpec:
     """A model by name, what changes its weights, and its precision.
 
-    ``name``: ``testbed`` or ``testbed-dit``; a local directory, or a URL of one in a store; a hub id such as
-    ``CompVis/stable-diffusion-v1-4``; a single .safetensors checkpoint, local or a URL, whose
+    ``name``: ``testbed`` or ``testbed-dit``; a local directory, or a URL of one in a store; a hub
+    id such as ``CompVis/stable-diffusion-v1-4``; a single .safetensors checkpoint, local or a URL, whose
     configuration is that of the model ``config``. ``lora``: a .safetensors file or a directory with
     one, local or a URL, fused at ``lora_scale``. ``dtype``: float32, float16, bfloat16 or auto.
     """
@@ -72,7 +72,8 @@ class ModelOptions:
     model: str = ""
     """A hub id, a local directory, a URL, a single .safetensors checkpoint (local or a URL), or
     testbed or testbed-dit (the small U-Net and transformer in this package). Default:
-    CompVis/stable-diffusion-v1-4; with memscan scan --captions-from, the model of that run, including its revision, configuration and LoRA."""
+    CompVis/stable-diffusion-v1-4; with memscan scan --captions-from, the model of that run,
+    including its revision, configuration and LoRA."""
     revision: str | None = None
     """The model's revision on the hub; by default the newest one. A scan records it in run.json and
     keeps it when resumed."""

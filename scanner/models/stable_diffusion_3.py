@@ -80,7 +80,7 @@ class StableDiffusion3(DiffusionModel):
         return FlowMatching(scheduler, (denoiser or {}).get("patch_size", 2))
 
     def tokenize(self, captions: list[str]) -> Tokens:
-        """Tokenize with all tokenizers; a caption counts as truncated if the longest one cuts it."""
+        """Tokenize with all tokenizers; "truncated" means by the longest."""
         clip = super().tokenize(captions)
         ids = (tokenize(self.tokenizer_2, captions).ids_BL,)
         words_BL = _words(clip.n_B, clip.ids_BL.shape[1])
@@ -103,7 +103,9 @@ class StableDiffusion3(DiffusionModel):
         ids = (tokens.ids_BL, *tokens.more_ids)
         clip = [
             encoder(of_encoder.to(self.device), output_hidden_states=True)
-            for encoder, of_encoder in zip((self.text_encoder, self.text_encoder_2), ids, strict=False)
+            for encoder, of_encoder in zip(
+                (self.text_encoder, self.text_encoder_2), ids, strict=False
+            )
         ]
         clip_BLC = torch.cat([output.hidden_states[-2] for output in clip], -1)
         width = self.transformer.config.joint_attention_dim

@@ -41,9 +41,7 @@ def open_tokenizer(
                 )
     with opening(name, f"{part}/"):
         kind = T5TokenizerFast if of_t5 else CLIPTokenizer
-        tokenizer = kind.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        tokenizer = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if len(tokenizer) < LETTERS:
         raise model_error(
             name, f"{part}/: a vocabulary of {len(tokenizer)} tokens is incomplete; {AGAIN}"

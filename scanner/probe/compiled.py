@@ -19,7 +19,8 @@ RECOMPILE_LIMIT = 64
 
 
 class CompiledDenoiser:
-    """Runs an instrumented denoiser with torch.compile, on CUDA as a CUDA graph; every new shape recompiles.
+    """Runs an instrumented denoiser with torch.compile, on CUDA as a CUDA graph; every new shape
+    recompiles.
 
     If compilation fails, it warns and runs uncompiled from then on.
     """

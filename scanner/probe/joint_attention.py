@@ -34,9 +34,7 @@ def plain_joint_attention(q_BHSD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Att
 
 def cpu_joint_attention(q_BHSD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Attended:
     """Attend with the CPU's fused kernel."""
-    output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        q_BHSD, k_BHSD, v_BHSD
-    )
+    output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q_BHSD, k_BHSD, v_BHSD)
     return output, lse
 
 
@@ -48,9 +46,7 @@ def cuda_joint_attention(q_BHSD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Atte
             q_BHSD, k_BHSD, v_BHSD, None, True
         )
     else:
-        output, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(
-            q_BHSD, k_BHSD, v_BHSD
-        )
+        output, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(q_BHSD, k_BHSD, v_BHSD)
     return output, lse[..., : q_BHSD.shape[2]]  # some kernels pad it
 
 

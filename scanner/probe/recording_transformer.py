@@ -11,7 +11,7 @@ from scanner.probe.watching import record_attention
 
 
 class RecordingTransformer(nn.Module):
-    """A copy of Stable Diffusion 3's transformer, over the same weights, that records its attention.
+    """A copy of Stable Diffusion 3's transformer, over the same weights, that records attention.
 
     As :class:`~scanner.probe.recording_unet.RecordingUNet`: ``depth`` blocks run, the last of them
     only up to its attention; None runs the whole transformer.
@@ -58,9 +58,7 @@ class RecordingTransformer(nn.Module):
             self.timestep.fill_(timestep)
         replay_prefix(self.transformer, prefix)
 
-    def forward(
-        self, hidden_BLC: Tensor, added: dict[str, Tensor]
-    ) -> tuple[Tensor | None, Tensor]:
+    def forward(self, hidden_BLC: Tensor, added: dict[str, Tensor]) -> tuple[Tensor | None, Tensor]:
         """Return the transformer's output (None if truncated) and ā on the text (N, B, L)."""
         output_BCHW = self.transformer(
             self.x_1CHW.expand(len(hidden_BLC), -1, -1, -1),
@@ -85,7 +83,7 @@ class _AttentionOnly(nn.Module):
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
         temb: Tensor,
-        joint_attention_kwargs: dict[str, object] | None = None,
+        **_: object,
     ) -> tuple[Tensor, Tensor]:
         image = self.norm1(hidden_states, emb=temb)[0]
         if self.is_last:  # the model's last block does not update the text

@@ -62,7 +62,10 @@ def record_attention(
         keeps_map = number in map_layers
         attn.set_processor(
             RecordingJointAttnProcessor(
-                record, number, cast(JointAttend, attend or default_joint_attention(attn)), keeps_map
+                record,
+                number,
+                cast(JointAttend, attend or default_joint_attention(attn)),
+                keeps_map,
             )
             if is_joint(attn)
             else RecordingAttnProcessor(

@@ -47,8 +47,8 @@ def _attention(
     traits: tuple[Trait, ...] = (),
 ) -> Callable[[NoiseLevel], Signal]:
     """Return what makes an attention signal for a noise level. ``description``: with {at};
-    ``compute``: from the forward and the positions of the caption's words; the published direction, ``memorized``, is
-    for the first step."""
+    ``compute``: from the forward and the positions of the caption's words; the published direction,
+    ``memorized``, is for the first step."""
 
     def at(level: NoiseLevel) -> Signal:
         named = name if level == FIRST else f"{name}_{level}"

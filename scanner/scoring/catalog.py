@@ -45,7 +45,8 @@ def find_signal(name: str) -> Signal:
         return AT_ANY_LEVEL[asked["name"]](level)
     raise UserError(
         f"signal {name!r}: one of {', '.join(SIGNALS)}; or, at the low-noise step, half of the "
-        f"training steps or a timestep T, NAME@low, NAME@mid or NAME@T with NAME one of {', '.join(AT_ANY_LEVEL)}"
+        "training steps or a timestep T, NAME@low, NAME@mid or NAME@T with NAME one of "
+        f"{', '.join(AT_ANY_LEVEL)}"
     )
 
 

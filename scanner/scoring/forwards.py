@@ -32,7 +32,8 @@ class Trajectory:
     """Results of a guided denoising of B captions in S steps.
 
     differences_SBCHW: ε_c − ε_∅, or v_c − v_∅, of every step. late_KBL: ā over all layers of the
-    last fifth of the steps. ending_BHW: the end token's attention at the last step, at the latent's size.
+    last fifth of the steps. ending_BHW: the end token's attention at the last step, at the latent's
+    size.
     """
 
     differences_SBCHW: Tensor
@@ -90,7 +91,8 @@ class Forwards:
         return self._noise[seed]
 
     def empty(self, seed: int, time: Timestep) -> Tensor:
-        """Return ε_∅, or v_∅, (1, C, h, w) of the initial noise at a timestep; cache the shared prefix."""
+        """Return ε_∅, or v_∅, (1, C, h, w) of the initial noise at a timestep; cache the
+        shared prefix."""
         if (seed, time) not in self._empty:
             with record_prefix(self.model.denoiser) as prefix:
                 empty = self.model.predict(self.initial_noise(seed), time, self._no_caption())

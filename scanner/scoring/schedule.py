@@ -55,7 +55,9 @@ class Schedule:
     ) -> "Schedule":
         """Return the cheapest schedule that meets the needs, given the denoising's timesteps."""
         whole = needs.noise | ({FIRST} if needs.trajectory else set())
-        levels = {level: timestep(level, times, training_steps) for level in whole | needs.attention}
+        levels = {
+            level: timestep(level, times, training_steps) for level in whole | needs.attention
+        }
         to_the_end = {levels[level] for level in whole}
         return cls(
             on_noise={
@@ -69,8 +71,8 @@ class Schedule:
 
     @property
     def forwards(self) -> int:
-        """Forwards of the denoiser per caption and seed. A partial forward counts as one, a backward
-        as two."""
+        """Forwards of the denoiser per caption and seed. A partial forward counts as one, a
+        backward as two."""
         return len(self.on_noise) + 2 * self.later_steps + 3 * self.gradient
 
     def lines(self, layers: int, steps: int) -> list[str]:

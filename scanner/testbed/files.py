@@ -31,7 +31,6 @@ TESTBEDS = {
 }
 """The U-Net and the transformer, trained on the same data set."""
 MODEL, LABELS = TESTBEDS["testbed"].model, TESTBEDS["testbed"].labels
-CALIBRATION = TESTBEDS["testbed"].calibration
 
 
 def labels(name: str = "testbed") -> pa.Table:

@@ -36,7 +36,7 @@ STOP: dict[str, Any] = {"callback_on_step_end": lambda *args: _stop_after_first_
 
 @pytest.mark.slow
 def test_a_calibrated_threshold_flags_memorized_captions(testbed: Any) -> None:
-    with mitigate(testbed, calibration=str(files.CALIBRATION)) as record:
+    with mitigate(testbed, calibration=str(files.TESTBEDS["testbed"].calibration)) as record:
         with pytest.raises(UserError, match="4 x 8 x 8"):
             testbed(_some(True)[0], num_inference_steps=50, height=64, width=128)
         generate(testbed, _some(True) + _some(False), steps=20, **STOP)
@@ -56,7 +56,7 @@ def test_the_low_noise_norm_is_that_of_a_scan(testbed: Any) -> None:
     captions = _some(True)[:2] + _some(False)[:2]
     scorer = Scorer(load_model("testbed"), signals=("noise_norm_low",))
     expected = scorer.score(captions)["noise_norm_low"].to_pylist()
-    with mitigate(testbed, calibration=str(files.CALIBRATION)) as record:
+    with mitigate(testbed, calibration=str(files.TESTBEDS["testbed"].calibration)) as record:
         generator = [torch.Generator().manual_seed(0) for _ in captions]
         testbed(captions, num_inference_steps=7, generator=generator, output_type="latent", **STOP)
     assert record.noise_norm_N.tolist() == pytest.approx(expected, rel=1e-4)
@@ -64,7 +64,7 @@ def test_the_low_noise_norm_is_that_of_a_scan(testbed: Any) -> None:
 
 @pytest.mark.slow
 def test_a_first_step_threshold_needs_the_calibrated_steps(testbed: Any, tmp_path: Path) -> None:
-    record = json.loads(files.CALIBRATION.read_text())
+    record = json.loads(files.TESTBEDS["testbed"].calibration.read_text())
     norm = next(one for one in record["thresholds"] if one["signal"] == "noise_norm_low")
     record["thresholds"] = [{**norm, "signal": "noise_norm_first", "threshold": 1.069}]
     path = tmp_path / "calibration.json"
@@ -84,7 +84,7 @@ def _stop_after_first_step(pipe: Any, step: int, timestep: Any, tensors: Any) ->
 
 
 def test_a_calibration_without_the_signal_is_refused(tmp_path: Path) -> None:
-    record = json.loads(files.CALIBRATION.read_text())
+    record = json.loads(files.TESTBEDS["testbed"].calibration.read_text())
     record["thresholds"] = [t for t in record["thresholds"] if t["signal"] == "entropy_e"]
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps(record))

@@ -85,7 +85,7 @@ def test_the_realized_fdr_stays_below_the_target(
 
 
 def test_the_packaged_calibration_matches_the_testbed(run: str) -> None:
-    tables = open_run(run, calibration=read_calibration(str(files.CALIBRATION)))
+    tables = open_run(run, calibration=read_calibration(str(files.TESTBEDS["testbed"].calibration)))
     rows = tables.query("SELECT caption, probability FROM ranked").to_pylist()
     truth = {row["caption"]: row["memorized"] for row in labels().to_pylist()}
     known = np.array([truth[row["caption"]] for row in rows])
@@ -97,6 +97,6 @@ def test_the_packaged_calibration_matches_the_testbed(run: str) -> None:
 
 def test_the_packaged_calibration_covers_all_captions() -> None:
     """Of all 1,346 captions, as the README says."""
-    evaluation = json.loads(Path(files.CALIBRATION).read_text())["evaluation"]
+    evaluation = json.loads(Path(files.TESTBEDS["testbed"].calibration).read_text())["evaluation"]
     counts = evaluation["captions"], evaluation["memorized"], evaluation["references"]
     assert counts == (1346, 132, 520)

@@ -32,9 +32,7 @@ class JointAttentionConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return command(
-        JointAttentionConfig, "jobs.studies.joint_attention", __doc__, _study, arguments
-    )
+    return command(JointAttentionConfig, "jobs.studies.joint_attention", __doc__, _study, arguments)
 
 
 def _study(config: JointAttentionConfig) -> int:

@@ -121,9 +121,7 @@ def _trajectory(out: Path, seed: int, labels: Any) -> dict[str, Separation]:
     )
     labelled = match_labels(open_run(run), Labels.from_table(labels))
     return {
-        name: separation(
-            labelled.table[name].to_numpy(), labelled.memorized, labelled.clusters
-        )
+        name: separation(labelled.table[name].to_numpy(), labelled.memorized, labelled.clusters)
         for name in TRAJECTORY
     }
 

@@ -1,6 +1,7 @@
 """The joint-attention study's page, on made-up scores."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,10 @@ def _separated(gap: float) -> Separation:
 
 @pytest.fixture
 def model() -> Evaluated:
-    class Scores:
-        signals = {"velocity_norm_mid": _separated(8.0), "noise_norm_first": _separated(1.0)}
-        text_only = {"n_tokens": _separated(0.0)}
-
-    scores: Any = Scores()
+    scores: Any = SimpleNamespace(
+        signals={"velocity_norm_mid": _separated(8.0), "noise_norm_first": _separated(1.0)},
+        text_only={"n_tokens": _separated(0.0)},
+    )
     memorized = np.arange(CAPTIONS) < KNOWN
     better, worse = memorized + 0.0, np.random.default_rng(1).normal(size=CAPTIONS)
     share = _separated(3.0)
