@@ -14,10 +14,11 @@ DEFAULT_MODEL = "CompVis/stable-diffusion-v1-4"
 class ModelSpec:
     """A model by name, what changes its weights, and its precision.
 
-    ``name``: ``testbed`` or ``testbed-dit``; a local directory, or a URL of one in a store; a hub
-    id such as ``CompVis/stable-diffusion-v1-4``; a single .safetensors checkpoint, local or a URL, whose
-    configuration is that of the model ``config``. ``lora``: a .safetensors file or a directory with
-    one, local or a URL, fused at ``lora_scale``. ``dtype``: float32, float16, bfloat16 or auto.
+    ``name``: ``testbed`` or ``testbed-dit``; a local directory, or a URL of one in a store; a
+    hub id such as ``CompVis/stable-diffusion-v1-4``; a single .safetensors checkpoint, local or
+    a URL, whose configuration is that of the model ``config``. ``lora``: a .safetensors file or
+    a directory with one, local or a URL, fused at ``lora_scale``. ``dtype``: float32, float16,
+    bfloat16 or auto.
     """
 
     name: str
