@@ -5,10 +5,10 @@ forwards; --planning reading and grouping of captions; --sql named queries on a 
 default all four. Each round runs every variant in turn on the same input; a speedup is the median
 over rounds of the ratio within a round, which cancels drift in the machine's speed.
 
-With --joint-attention, measures what recording joint attention costs on full-width blocks of
-Stable Diffusion 3. With --acceptance, measures a new kind of device in under 8 minutes: agreement of scores
-with the CPU, speed of every profile and its share of the device's peak, memory, two processes per
-device.
+With --joint-attention, measures what recording joint attention costs on full-width blocks of Stable
+Diffusion 3. With --acceptance, measures a new kind of device in under 8 minutes: agreement of
+scores with the CPU, speed of every profile and its share of the device's peak, memory, two
+processes per device.
 
 Examples: memscan bench --model testbed
           memscan bench --model sd14-random --rounds 3 --batch-size 2
