@@ -80,6 +80,12 @@ class DiffusionModel(ABC):
         return {n: part for n, part in self.components.items() if n != self.denoiser_part}
 
     @property
+    def equal_tail(self) -> int:
+        """How many of the last text positions are the same for every caption, and stay equal to
+        one another in every layer."""
+        return 0
+
+    @property
     def traits(self) -> frozenset[Trait]:
         """What signals can require of a model."""
         joint: set[Trait] = {"joint_attention"} if self.has_joint_attention else set()

@@ -79,6 +79,11 @@ class StableDiffusion3(DiffusionModel):
     ) -> FlowMatching:
         return FlowMatching(scheduler, (denoiser or {}).get("patch_size", 2))
 
+    @property
+    def equal_tail(self) -> int:
+        """Without T5, the zeros in its place."""
+        return 0 if self.text_encoder_3 else T5_LENGTH
+
     def tokenize(self, captions: list[str]) -> Tokens:
         """Tokenize with all tokenizers; "truncated" means by the longest."""
         clip = super().tokenize(captions)

@@ -77,7 +77,7 @@ def checked_joint(
             for _ in range(3)
         )
         try:
-            actual = attend(q, k, v)
+            actual = attend(q, k, v, None)
         except Exception as error:  # a driver or the kernel: anything can fail
             _warn(f"the kernel does not run ({type(error).__name__}: {error})")
             return plain_joint_attention

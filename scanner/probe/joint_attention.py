@@ -8,6 +8,7 @@ Shapes: B captions, H heads, S = P + L tokens, P image and L text positions, D c
 E = B·H.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -20,27 +21,40 @@ CHUNK = 1 << 24
 """Probabilities of the image on the text that exist at once."""
 
 Attended = tuple[Tensor, Tensor]
-JointAttend = Callable[[Tensor, Tensor, Tensor], Attended]
-"""(q, k, v), each (B, H, S, D), to the output (B, H, S, D) and the log-sum-exp (B, H, S)."""
+JointAttend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Attended]
+"""(q, k, v), each (B, H, S, D), and what to add to the logits of each key, (S,) or None, to the
+output (B, H, S, D) and the log-sum-exp (B, H, S)."""
 
 
-def plain_joint_attention(q_BHSD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Attended:
+def plain_joint_attention(
+    q_BHSD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, bias_S: Tensor | None = None
+) -> Attended:
     """Attend with materialized logits: the reference for the fused kernels."""
     scale = q_BHSD.shape[-1] ** -0.5
     logits_BHSS = q_BHSD.float() @ k_BHSD.float().transpose(-1, -2) * scale
+    if bias_S is not None:
+        logits_BHSS = logits_BHSS + bias_S
     lse_BHS = logits_BHSS.logsumexp(-1)
     return logits_BHSS.softmax(-1).to(v_BHSD.dtype) @ v_BHSD, lse_BHS
 
 
-def cpu_joint_attention(q_BHSD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Attended:
+def cpu_joint_attention(
+    q_BHSD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, bias_S: Tensor | None = None
+) -> Attended:
     """Attend with the CPU's fused kernel."""
-    output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q_BHSD, k_BHSD, v_BHSD)
+    mask = None if bias_S is None else bias_S.to(q_BHSD.dtype).expand(1, 1, len(bias_S), -1)
+    output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        q_BHSD, k_BHSD, v_BHSD, attn_mask=mask
+    )
     return output, lse
 
 
-def cuda_joint_attention(q_BHSD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Attended:
+def cuda_joint_attention(
+    q_BHSD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, bias_S: Tensor | None = None
+) -> Attended:
     """Attend with CUDA's flash kernel in half precision, and the memory-efficient one in float32,
-    which the flash kernel does not take."""
+    which the flash kernel does not take. Neither takes a bias here."""
+    assert bias_S is None, "nothing is folded on CUDA"
     if q_BHSD.dtype == torch.float32:
         output, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
             q_BHSD, k_BHSD, v_BHSD, None, True
@@ -76,16 +90,22 @@ class RecordingJointAttnProcessor:
     image's attention on the text to a record.
 
     number: index of the layer in the record. keeps_map: also report the map of the record's
-    ``position_B``.
+    ``position_B``. repeats: how many equal text positions the last one stands for.
     """
 
     def __init__(
-        self, record: AttentionRecord, number: int, attend: JointAttend, keeps_map: bool = False
+        self,
+        record: AttentionRecord,
+        number: int,
+        attend: JointAttend,
+        keeps_map: bool = False,
+        repeats: int = 1,
     ) -> None:
         self.record = record
         self.number = number
         self.attend = attend
         self.keeps_map = keeps_map
+        self.repeats = repeats
 
     def __call__(
         self,
@@ -96,7 +116,11 @@ class RecordingJointAttnProcessor:
     ) -> tuple[Tensor, Tensor]:
         positions = hidden_states.shape[1]
         q_BHSD, k_BHSD, v_BHSD = queries_keys_values(attn, hidden_states, encoder_hidden_states)
-        output_BHSD, lse_BHS = self.attend(q_BHSD, k_BHSD, v_BHSD)
+        bias_S = None
+        if self.repeats > 1:  # n equal keys are one key with ln n added to its logit
+            bias_S = q_BHSD.new_zeros(q_BHSD.shape[2], dtype=torch.float32)
+            bias_S[-1] = math.log(self.repeats)
+        output_BHSD, lse_BHS = self.attend(q_BHSD, k_BHSD, v_BHSD, bias_S)
         self._keep(
             q_BHSD[:, :, :positions].detach(),
             k_BHSD[:, :, positions:].detach(),

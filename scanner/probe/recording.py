@@ -12,13 +12,18 @@ RecordingDenoiser = RecordingUNet | RecordingTransformer
 
 
 def recording_denoiser(
-    denoiser: nn.Module, layers: list[str], depth: int | None = None, attend: Any = None
+    denoiser: nn.Module,
+    layers: list[str],
+    depth: int | None = None,
+    attend: Any = None,
+    equal_tail: int = 0,
 ) -> RecordingDenoiser:
     """Return an instrumented copy of a denoiser, over the same weights.
 
     ``layers``: names of its attention modules in run order. ``depth``: how many of them to run;
     None runs the whole denoiser. ``attend``: of :func:`scanner.probe.choose_attend`.
+    ``equal_tail``: how many of the last text positions are equal for every caption.
     """
     if isinstance(denoiser, SD3Transformer2DModel):
-        return RecordingTransformer(denoiser, layers, depth, attend)
+        return RecordingTransformer(denoiser, layers, depth, attend, equal_tail)
     return RecordingUNet(denoiser, layers, depth, **({"attend": attend} if attend else {}))

@@ -14,7 +14,10 @@ class RecordingTransformer(nn.Module):
     """A copy of Stable Diffusion 3's transformer, over the same weights, that records attention.
 
     As :class:`~scanner.probe.recording_unet.RecordingUNet`: ``depth`` blocks run, the last of them
-    only up to its attention; None runs the whole transformer.
+    only up to its attention; None runs the whole transformer. ``equal_tail``: how many of the last
+    text positions are equal for every caption, such as zeros in place of T5's. Text has no position
+    embedding, so they stay equal in every block, and one stands for all; not on CUDA, whose fused
+    kernels take no bias, and where images have far more tokens.
 
     Shapes: B captions, N layers that run, L text positions, C channels.
     """
@@ -28,13 +31,16 @@ class RecordingTransformer(nn.Module):
         layers: list[str],
         depth: int | None = None,
         attend: JointAttend | None = None,
+        equal_tail: int = 0,
     ) -> None:
         super().__init__()
         self.original = (transformer,)  # not a submodule
         self.transformer, self.depth = share_weights(transformer), depth
         names = layers[:depth]
         self.record = AttentionRecord(len(names))
-        record_attention(self.transformer, names, self.record, attend=attend)
+        on_cuda = next(transformer.parameters()).device.type == "cuda"
+        self.repeats = 1 if on_cuda else max(equal_tail, 1)
+        record_attention(self.transformer, names, self.record, attend=attend, repeats=self.repeats)
         if depth is not None:
             blocks = list(self.transformer.transformer_blocks)[:depth]
             blocks[-1] = _AttentionOnly(blocks[-1])
@@ -62,12 +68,16 @@ class RecordingTransformer(nn.Module):
         """Return the transformer's output (None if truncated) and ā on the text (N, B, L)."""
         output_BCHW = self.transformer(
             self.x_1CHW.expand(len(hidden_BLC), -1, -1, -1),
-            hidden_BLC,
+            hidden_BLC[:, : hidden_BLC.shape[1] - self.repeats + 1],
             timestep=self.timestep,
             return_dict=False,
             **added,
         )[0]
-        return (output_BCHW if self.depth is None else None), self.record.take()
+        abar_NBL = self.record.take()
+        if self.repeats > 1:
+            tail_NBL = abar_NBL[..., -1:].expand(-1, -1, self.repeats - 1)
+            abar_NBL = torch.cat([abar_NBL, tail_NBL], -1)
+        return (output_BCHW if self.depth is None else None), abar_NBL
 
 
 class _AttentionOnly(nn.Module):

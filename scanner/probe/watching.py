@@ -50,28 +50,28 @@ def record_attention(
     map_layers: tuple[int, ...] = (),
     attend: Attend | JointAttend | None = None,
     last: int | None = None,
+    repeats: int = 1,
 ) -> None:
     """Replace the processors of the layers by recording ones, permanently.
 
-    ``last``: number of a layer whose output is unused. Raises UserError as watch_attention does.
+    ``last``: number of a layer whose output is unused. ``repeats``: with joint attention, how many
+    equal text positions the last one stands for. Raises UserError as watch_attention does.
     """
     modules = [denoiser.get_submodule(name) for name in layers]
     for name, attn in zip(layers, modules, strict=True):
         _check(name, attn)
     for number, attn in enumerate(modules):
         keeps_map = number in map_layers
-        attn.set_processor(
-            RecordingJointAttnProcessor(
-                record,
-                number,
-                cast(JointAttend, attend or default_joint_attention(attn)),
-                keeps_map,
+        if is_joint(attn):
+            joint = cast(JointAttend, attend or default_joint_attention(attn))
+            attn.set_processor(
+                RecordingJointAttnProcessor(record, number, joint, keeps_map, repeats)
             )
-            if is_joint(attn)
-            else RecordingAttnProcessor(
-                record, number, cast(Attend, attend or plain_attention), keeps_map, number == last
+        else:
+            cross = cast(Attend, attend or plain_attention)
+            attn.set_processor(
+                RecordingAttnProcessor(record, number, cross, keeps_map, number == last)
             )
-        )
 
 
 def is_joint(attn: Attention) -> bool:

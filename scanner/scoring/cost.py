@@ -35,6 +35,8 @@ class ForwardCosts:
     def __init__(self, model: DiffusionModel, latent_shape: tuple[int, ...]) -> None:
         empty = model.encode_empty()
         self._layers, self._run = model.layers, model.run
+        on_cpu = model.device.type == "cpu"
+        self._equal_tail = model.equal_tail if on_cpu else 0
         with torch.device("meta"):
             self._denoiser = type(model.denoiser).from_config(model.denoiser.config)
             self._latents = torch.empty((1, *latent_shape))
@@ -48,7 +50,9 @@ class ForwardCosts:
         """Return what one caption costs in a forward of ``depth`` layers that replays what all
         captions share."""
         if depth not in self._own:
-            recording = recording_denoiser(self._denoiser, self._layers, depth)
+            recording = recording_denoiser(
+                self._denoiser, self._layers, depth, equal_tail=self._equal_tail
+            )
             recording.load(self._latents, 0, self._prefix)
             self._own[depth] = _gflop(lambda: recording(self._text, self._added))
         return self._own[depth]

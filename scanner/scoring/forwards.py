@@ -107,7 +107,11 @@ class Forwards:
         x_1CHW = self.initial_noise(seed)
         if depth not in self._recording:
             self._recording[depth] = recording_denoiser(
-                self.model.denoiser, self.model.layers, depth, self._attend
+                self.model.denoiser,
+                self.model.layers,
+                depth,
+                self._attend,
+                self.model.equal_tail,
             )
         recording = self._recording[depth]
         if self._loaded.get(depth) != (seed, time):
