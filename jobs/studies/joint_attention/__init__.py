@@ -29,6 +29,8 @@ class JointAttentionConfig:
     """Output directory for models, scans and joint_attention.md."""
     seeds: tuple[int, ...] = SEEDS
     """Training seeds to train, scan and report."""
+    trajectory: bool = False
+    """Also measure the packaged model's signals of the whole trajectory, 20 forwards per caption."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +44,7 @@ def _study(config: JointAttentionConfig) -> int:
     evaluations = []
     for seed in config.seeds:
         measurements.train(config.out, seed)
-        evaluations.append(measurements.measure(config.out, seed))
+        evaluations.append(measurements.measure(config.out, seed, config.trajectory))
     text = page.render(evaluations)
     (config.out / PAGE).write_text(text, encoding="utf-8")
     show(text)

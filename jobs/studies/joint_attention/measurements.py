@@ -67,8 +67,9 @@ def train(out: Path, seed: int) -> None:
         train_testbed_dit(TrainDitConfig(_folder(out, seed), TransformerRecipe(seed=seed)))
 
 
-def measure(out: Path, seed: int) -> Evaluated:
-    """Scan with a model, unless that is done, and evaluate the scores."""
+def measure(out: Path, seed: int, trajectory: bool = False) -> Evaluated:
+    """Scan with a model, unless that is done, and evaluate the scores. ``trajectory``: also scan
+    for the signals of the trajectory."""
     run = _scan(out, seed, "run", signals=SIGNALS)
     labels = pyarrow.csv.read_csv(_labels_file(out, seed))
     tables = open_run(run)
@@ -87,7 +88,7 @@ def measure(out: Path, seed: int) -> Evaluated:
         evaluate_layers(tables, labelled),
         {name: separation(scores, known, clusters) for name, scores in fitted.items()},
         auc_gain(velocity, fitted["attention, first step"], known, clusters),
-        _trajectory(out, seed, labels),
+        _trajectory(out, labels) if trajectory and seed == 0 else {},
     )
 
 
@@ -108,12 +109,10 @@ def _cross_fitted(labelled: LabelledCaptions, names: tuple[str, ...]) -> Any:
     return cross_fit(values, labelled.memorized, labelled.clusters)
 
 
-def _trajectory(out: Path, seed: int, labels: Any) -> dict[str, Separation]:
-    if seed:
-        return {}
+def _trajectory(out: Path, labels: Any) -> dict[str, Separation]:
     run = _scan(
         out,
-        seed,
+        0,
         "trajectory",
         signals=TRAJECTORY,
         steps=TRAJECTORY_STEPS,

@@ -10,7 +10,7 @@ from jobs.studies.joint_attention.measurements import (
 )
 from scanner.calibration import Separation
 
-TEMPLATE = Path(__file__).with_name("joint_attention.template.md")
+TEMPLATE = Path(__file__).with_name("joint_attention.template")
 
 
 def render(models: Sequence[Evaluated]) -> str:
@@ -23,8 +23,7 @@ def render(models: Sequence[Evaluated]) -> str:
         "gains": _gains(models),
         "baselines": _wide(models, [one.scores.text_only for one in models]),
         "layers": _layers(models),
-        "trajectory": _wide(models[:1], [one.trajectory for one in models[:1]]),
-        "trajectory_setting": [f"{TRAJECTORY_STEPS} steps, guidance {TRAJECTORY_GUIDANCE:g}"],
+        "trajectory": _trajectory(models[0]),
     }
     for name, lines in tables.items():
         text = text.replace("{" + name + "}", "\n".join(lines))
@@ -44,6 +43,14 @@ def _wide(models: Sequence[Evaluated], rows: Sequence[dict[str, Separation]]) ->
     for name in rows[0]:
         lines.append(_line([f"`{name}`", *(_cell(of_model[name]) for of_model in rows)]))
     return lines
+
+
+def _trajectory(model: Evaluated) -> list[str]:
+    if not model.trajectory:
+        return ["Signals of the whole trajectory were not measured (`--trajectory`)."]
+    setting = f"{TRAJECTORY_STEPS} steps, guidance {TRAJECTORY_GUIDANCE:g}"
+    title = f"Signals of the whole trajectory ({setting}):"
+    return [title, "", *_wide([model], [model.trajectory])]
 
 
 def _gains(models: Sequence[Evaluated]) -> list[str]:
