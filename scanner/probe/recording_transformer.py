@@ -34,7 +34,8 @@ class RecordingTransformer(nn.Module):
         self.transformer, self.depth = share_weights(transformer), depth
         names = layers[:depth]
         self.record = AttentionRecord(len(names))
-        record_attention(self.transformer, names, self.record, attend=attend)
+        last = None if depth is None else len(names) - 1
+        record_attention(self.transformer, names, self.record, attend=attend, last=last)
         if depth is not None:
             blocks = list(self.transformer.transformer_blocks)[:depth]
             blocks[-1] = _AttentionOnly(blocks[-1])
@@ -58,18 +59,25 @@ class RecordingTransformer(nn.Module):
             self.timestep.fill_(timestep)
         replay_prefix(self.transformer, prefix)
 
-    def forward(
-        self, hidden_BLC: Tensor, added: dict[str, Tensor]
-    ) -> tuple[Tensor | None, Tensor]:
+    def forward(self, hidden_BLC: Tensor, added: dict[str, Tensor]) -> tuple[Tensor | None, Tensor]:
         """Return the transformer's output (None if truncated) and ā on the text (N, B, L)."""
+        x_BCHW = self.x_1CHW.expand(len(hidden_BLC), -1, -1, -1)
+        if self.depth is not None:
+            self._run_blocks(x_BCHW, hidden_BLC, added)
+            return None, self.record.take()
         output_BCHW = self.transformer(
-            self.x_1CHW.expand(len(hidden_BLC), -1, -1, -1),
-            hidden_BLC,
-            timestep=self.timestep,
-            return_dict=False,
-            **added,
+            x_BCHW, hidden_BLC, timestep=self.timestep, return_dict=False, **added
         )[0]
-        return (output_BCHW if self.depth is None else None), self.record.take()
+        return output_BCHW, self.record.take()
+
+    def _run_blocks(self, x_BCHW: Tensor, hidden_BLC: Tensor, added: dict[str, Tensor]) -> None:
+        """Run the transformer's own forward as far as its blocks."""
+        run = self.transformer
+        image = run.pos_embed(x_BCHW).contiguous()
+        emb = run.time_text_embed(self.timestep, added["pooled_projections"])
+        text = run.context_embedder(hidden_BLC)
+        for block in run.transformer_blocks:
+            text, image = block(hidden_states=image, encoder_hidden_states=text, temb=emb)
 
 
 class _AttentionOnly(nn.Module):

@@ -59,16 +59,15 @@ def record_attention(
     for name, attn in zip(layers, modules, strict=True):
         _check(name, attn)
     for number, attn in enumerate(modules):
-        keeps_map = number in map_layers
-        attn.set_processor(
-            RecordingJointAttnProcessor(
-                record, number, cast(JointAttend, attend or default_joint_attention(attn)), keeps_map
+        keeps_map, is_last = number in map_layers, number == last
+        if is_joint(attn):
+            joint = cast(JointAttend, attend or default_joint_attention(attn))
+            attn.set_processor(
+                RecordingJointAttnProcessor(record, number, joint, keeps_map, is_last)
             )
-            if is_joint(attn)
-            else RecordingAttnProcessor(
-                record, number, cast(Attend, attend or plain_attention), keeps_map, number == last
-            )
-        )
+        else:
+            cross = cast(Attend, attend or plain_attention)
+            attn.set_processor(RecordingAttnProcessor(record, number, cross, keeps_map, is_last))
 
 
 def is_joint(attn: Attention) -> bool:
