@@ -33,7 +33,7 @@ def make_random_pipeline(kind: str) -> DiffusionPipeline:
 
 
 def _make_sd(kind: str) -> StableDiffusionPipeline:
-    tokenizer = _tokenizer("!" if kind == "sd2" else None)
+    tokenizer = clip_tokenizer("!" if kind == "sd2" else None)
     unet = UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(16, 32, 32, 32),
@@ -53,7 +53,9 @@ def _make_sd(kind: str) -> StableDiffusionPipeline:
         scheduler = DDIMScheduler(**options, clip_sample=False, prediction_type="v_prediction")
     return StableDiffusionPipeline(
         vae=_vae(),
-        text_encoder=CLIPTextModel(_text(tokenizer, 32, "quick_gelu" if kind == "sd1" else "gelu")),
+        text_encoder=CLIPTextModel(
+            clip_config(tokenizer, 32, "quick_gelu" if kind == "sd1" else "gelu")
+        ),
         tokenizer=tokenizer,
         unet=_sharpened(unet),
         scheduler=scheduler,
@@ -65,7 +67,7 @@ def _make_sd(kind: str) -> StableDiffusionPipeline:
 
 def _make_xl() -> StableDiffusionXLPipeline:
     """SDXL's blocks with 1, 2 and 3 transformer blocks an attention (1, 2 and 10 in SDXL)."""
-    tokenizer, second = _tokenizer(), _tokenizer("!")
+    tokenizer, second = clip_tokenizer(), clip_tokenizer("!")
     unet = UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(16, 32, 32),
@@ -83,8 +85,10 @@ def _make_xl() -> StableDiffusionXLPipeline:
     )
     return StableDiffusionXLPipeline(
         vae=_vae(),
-        text_encoder=CLIPTextModel(_text(tokenizer, 32, "quick_gelu")),
-        text_encoder_2=CLIPTextModelWithProjection(_text(second, 48, "gelu", projection_dim=24)),
+        text_encoder=CLIPTextModel(clip_config(tokenizer, 32, "quick_gelu")),
+        text_encoder_2=CLIPTextModelWithProjection(
+            clip_config(second, 48, "gelu", projection_dim=24)
+        ),
         tokenizer=tokenizer,
         tokenizer_2=second,
         unet=_sharpened(unet),
@@ -94,14 +98,14 @@ def _make_xl() -> StableDiffusionXLPipeline:
     )
 
 
-def _tokenizer(padding: str | None = None) -> CLIPTokenizer:
+def clip_tokenizer(padding: str | None = None) -> CLIPTokenizer:
     tokenizer = CLIPTokenizer.from_pretrained(MODEL / "tokenizer")
     if padding:
         tokenizer.pad_token = padding
     return tokenizer
 
 
-def _text(tokenizer: CLIPTokenizer, width: int, act: str, **options: Any) -> CLIPTextConfig:
+def clip_config(tokenizer: CLIPTokenizer, width: int, act: str, **options: Any) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,

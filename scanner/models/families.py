@@ -100,7 +100,7 @@ def refuse_configuration(
 ) -> None:
     """Raise UserError for a denoiser or noise levels with which scores would mean something
     else."""
-    if name in _DISTILLED:
+    if name.lower() in map(str.lower, _DISTILLED):  # as the hub compares them
         refuse_distilled(name, "it is published as one")
     if issubclass(family, UNetModel):
         _refuse_unet(name, denoiser, scheduler)
@@ -145,7 +145,16 @@ def _refuse_unet(name: str, unet: dict[str, Any], scheduler: dict[str, Any]) -> 
 
 
 def _refuse_transformer(name: str, transformer: dict[str, Any], scheduler: dict[str, Any]) -> None:
-    """Raise UserError unless the scheduler is of flow matching, with a schedule that is known."""
+    """Raise UserError unless the scheduler is of flow matching, with a schedule that is known, and
+    the transformer predicts a velocity of the latents."""
+    taken = transformer.get("in_channels", 16)
+    given = transformer.get("out_channels") or taken
+    if taken != given:
+        raise model_error(
+            name,
+            f"transformer/config.json: out_channels {given}, but in_channels {taken}: it predicts "
+            "no velocity of its latents; use a text-to-image model",
+        )
     kind = str(scheduler.get("_class_name"))
     if kind != "FlowMatchEulerDiscreteScheduler":
         raise model_error(

@@ -20,8 +20,8 @@ def load_pipeline(files: ModelFiles, dtype: str, device: str) -> Any:
     components = components_of(files, dtype, device)
     components["vae"] = load_vae(files).to(DTYPES[dtype])
     components["scheduler"] = files.noise_process.scheduler
-    components |= dict.fromkeys(set(files.family.optional) - set(files.parts))
-    pipe = build_pipeline(files.pipeline, components | files.settings).to(device)
+    absent = dict.fromkeys(files.family.optional)
+    pipe = build_pipeline(files.pipeline, absent | components | files.settings).to(device)
     pipe.set_progress_bar_config(disable=True)
     for name in (*files.parts, "vae"):
         getattr(pipe, name).eval().requires_grad_(False)
@@ -36,7 +36,9 @@ def pipeline_of(files: ModelFiles, model: DiffusionModel) -> Any:
     Raises UserError if the VAE is missing or damaged.
     """
     kind = getattr(diffusers, files.pipeline)
-    parts = {name: getattr(model, name) for name in (*model.components, *model.tokenizers)}
+    # diffusers takes a part that the model lacks as None, even if model_index.json says null.
+    names = (*model.parts, *model.tokenizers)
+    parts = {name: getattr(model, name) for name in names}
     # Neither trained nor scored, and not downloaded with models from the hub.
     accepted = inspect.signature(kind).parameters
     absent = {**NO_CHECKER, "image_encoder": None}

@@ -1,5 +1,6 @@
 """Stable Diffusion 3 and 3.5: a transformer with joint attention, trained by flow matching."""
 
+import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
+from scanner.errors import UserError
 from scanner.models.conditioning import Conditioning
 from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.noise_process import FlowMatching
@@ -83,6 +85,23 @@ class StableDiffusion3(DiffusionModel):
     def equal_tail(self) -> int:
         """Without T5, the zeros in its place."""
         return 0 if self.text_encoder_3 else T5_LENGTH
+
+    def latent_shape(
+        self, height: int | None = None, width: int | None = None, side: float = 1
+    ) -> tuple[int, ...]:
+        """Return the latent shape, in whole patches. Raises UserError for other sizes, and for
+        those with more patches than the model has positions."""
+        config = self.transformer.config
+        pixels = config.patch_size * self.pixels_per_latent
+        most = (config.pos_embed_max_size or math.inf) * pixels
+        for name, size in (("height", height), ("width", width)):
+            if size and size % pixels:
+                raise UserError(f"{name} {size}: must be a multiple of {pixels} for this model")
+            if size and size > most:
+                raise UserError(f"{name} {size}: this model draws at most {most} px")
+        channels, *sides = super().latent_shape(height, width, side)
+        patch = config.patch_size
+        return channels, *(patch * max(1, round(one / patch)) for one in sides)
 
     def tokenize(self, captions: list[str]) -> Tokens:
         """Tokenize with all tokenizers; "truncated" means by the longest."""

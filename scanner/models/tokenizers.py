@@ -34,7 +34,11 @@ def open_tokenizer(
         raise model_error(name, f"{part}/: missing; {AGAIN}")
     _refuse_damage(name, folder)
     if not (folder / WHOLE).exists():
-        for file in (WHOLE,) if of_t5 else VOCABULARY:
+        if of_t5:
+            raise model_error(
+                name, f"{part}/{WHOLE}: missing; copy it, or save the tokenizer again"
+            )
+        for file in VOCABULARY:
             if not (folder / file).exists():
                 raise model_error(
                     name, f"{part}/{file}: missing, as is {part}/{WHOLE}; copy the tokenizer again"

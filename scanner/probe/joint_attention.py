@@ -90,7 +90,8 @@ class RecordingJointAttnProcessor:
     image's attention on the text to a record.
 
     number: index of the layer in the record. keeps_map: also report the map of the record's
-    ``position_B``. repeats: how many equal text positions the last one stands for.
+    ``position_B``. is_last: the layer's output is unused, so values and output are not projected.
+    repeats: how many equal text positions the last one stands for.
     """
 
     def __init__(
@@ -99,12 +100,14 @@ class RecordingJointAttnProcessor:
         number: int,
         attend: JointAttend,
         keeps_map: bool = False,
+        is_last: bool = False,
         repeats: int = 1,
     ) -> None:
         self.record = record
         self.number = number
         self.attend = attend
         self.keeps_map = keeps_map
+        self.is_last = is_last
         self.repeats = repeats
 
     def __call__(
@@ -115,7 +118,10 @@ class RecordingJointAttnProcessor:
         attention_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         positions = hidden_states.shape[1]
-        q_BHSD, k_BHSD, v_BHSD = queries_keys_values(attn, hidden_states, encoder_hidden_states)
+        q_BHSD, k_BHSD = queries_and_keys(attn, hidden_states, encoder_hidden_states)
+        v_BHSD = k_BHSD
+        if not self.is_last:
+            v_BHSD = values(attn, hidden_states, encoder_hidden_states)
         bias_S = None
         if self.repeats > 1:  # n equal keys are one key with ln n added to its logit
             bias_S = q_BHSD.new_zeros(q_BHSD.shape[2], dtype=torch.float32)
@@ -126,6 +132,8 @@ class RecordingJointAttnProcessor:
             k_BHSD[:, :, positions:].detach(),
             lse_BHS[:, :, :positions].detach(),
         )
+        if self.is_last:
+            return hidden_states, encoder_hidden_states
         output_BSC = output_BHSD.transpose(1, 2).flatten(2)
         image, text = output_BSC[:, :positions], output_BSC[:, positions:]
         if not attn.context_pre_only:
@@ -144,22 +152,28 @@ class RecordingJointAttnProcessor:
             record.whole[self.number] = text_probabilities(q_BHPD, k_BHLD, lse_BHP).mean(1)
 
 
-def queries_keys_values(
-    attn: Attention, image_BPC: Tensor, text_BLC: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values of the image's tokens followed by the text's, each
-    (B, H, S, D)."""
+def queries_and_keys(attn: Attention, image_BPC: Tensor, text_BLC: Tensor) -> tuple[Tensor, Tensor]:
+    """Return queries and keys of the image's tokens followed by the text's, each (B, H, S, D)."""
 
-    def heads(projected_BNC: Tensor) -> Tensor:
-        return projected_BNC.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+    def normed(norm: torch.nn.Module | None, projected_BHND: Tensor) -> Tensor:
+        return projected_BHND if norm is None else norm(projected_BHND)
 
-    def normed(norm: torch.nn.Module | None, values: Tensor) -> Tensor:
-        return values if norm is None else norm(values)
-
-    q_image, k_image = heads(attn.to_q(image_BPC)), heads(attn.to_k(image_BPC))
-    q_text, k_text = heads(attn.add_q_proj(text_BLC)), heads(attn.add_k_proj(text_BLC))
+    q_image, k_image = _heads(attn, attn.to_q(image_BPC)), _heads(attn, attn.to_k(image_BPC))
+    q_text, k_text = (
+        _heads(attn, attn.add_q_proj(text_BLC)),
+        _heads(attn, attn.add_k_proj(text_BLC)),
+    )
     return (
         torch.cat([normed(attn.norm_q, q_image), normed(attn.norm_added_q, q_text)], 2),
         torch.cat([normed(attn.norm_k, k_image), normed(attn.norm_added_k, k_text)], 2),
-        torch.cat([heads(attn.to_v(image_BPC)), heads(attn.add_v_proj(text_BLC))], 2),
     )
+
+
+def values(attn: Attention, image_BPC: Tensor, text_BLC: Tensor) -> Tensor:
+    """Return the values of the image's tokens followed by the text's, (B, H, S, D)."""
+    image, text = attn.to_v(image_BPC), attn.add_v_proj(text_BLC)
+    return torch.cat([_heads(attn, image), _heads(attn, text)], 2)
+
+
+def _heads(attn: Attention, projected_BNC: Tensor) -> Tensor:
+    return projected_BNC.unflatten(-1, (attn.heads, -1)).transpose(1, 2)

@@ -40,7 +40,15 @@ class RecordingTransformer(nn.Module):
         self.record = AttentionRecord(len(names))
         on_cuda = next(transformer.parameters()).device.type == "cuda"
         self.repeats = 1 if on_cuda else max(equal_tail, 1)
-        record_attention(self.transformer, names, self.record, attend=attend, repeats=self.repeats)
+        last = None if depth is None else len(names) - 1
+        record_attention(
+            self.transformer,
+            names,
+            self.record,
+            attend=attend,
+            last=last,
+            repeats=self.repeats,
+        )
         if depth is not None:
             blocks = list(self.transformer.transformer_blocks)[:depth]
             blocks[-1] = _AttentionOnly(blocks[-1])
@@ -66,18 +74,30 @@ class RecordingTransformer(nn.Module):
 
     def forward(self, hidden_BLC: Tensor, added: dict[str, Tensor]) -> tuple[Tensor | None, Tensor]:
         """Return the transformer's output (None if truncated) and ā on the text (N, B, L)."""
+        x_BCHW = self.x_1CHW.expand(len(hidden_BLC), -1, -1, -1)
+        hidden_BLC = hidden_BLC[:, : hidden_BLC.shape[1] - self.repeats + 1]
+        if self.depth is not None:
+            self._run_blocks(x_BCHW, hidden_BLC, added)
+            return None, self._attention()
         output_BCHW = self.transformer(
-            self.x_1CHW.expand(len(hidden_BLC), -1, -1, -1),
-            hidden_BLC[:, : hidden_BLC.shape[1] - self.repeats + 1],
-            timestep=self.timestep,
-            return_dict=False,
-            **added,
+            x_BCHW, hidden_BLC, timestep=self.timestep, return_dict=False, **added
         )[0]
+        return output_BCHW, self._attention()
+
+    def _attention(self) -> Tensor:
+        """Return ā of the last forward, with a column for each of the equal positions."""
         abar_NBL = self.record.take()
-        if self.repeats > 1:
-            tail_NBL = abar_NBL[..., -1:].expand(-1, -1, self.repeats - 1)
-            abar_NBL = torch.cat([abar_NBL, tail_NBL], -1)
-        return (output_BCHW if self.depth is None else None), abar_NBL
+        tail_NBL = abar_NBL[..., -1:].expand(-1, -1, self.repeats - 1)
+        return abar_NBL if self.repeats == 1 else torch.cat([abar_NBL, tail_NBL], -1)
+
+    def _run_blocks(self, x_BCHW: Tensor, hidden_BLC: Tensor, added: dict[str, Tensor]) -> None:
+        """Run the transformer's own forward as far as its blocks."""
+        run = self.transformer
+        image = run.pos_embed(x_BCHW).contiguous()
+        emb = run.time_text_embed(self.timestep, added["pooled_projections"])
+        text = run.context_embedder(hidden_BLC)
+        for block in run.transformer_blocks:
+            text, image = block(hidden_states=image, encoder_hidden_states=text, temb=emb)
 
 
 class _AttentionOnly(nn.Module):

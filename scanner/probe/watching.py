@@ -61,17 +61,15 @@ def record_attention(
     for name, attn in zip(layers, modules, strict=True):
         _check(name, attn)
     for number, attn in enumerate(modules):
-        keeps_map = number in map_layers
+        keeps_map, is_last = number in map_layers, number == last
         if is_joint(attn):
             joint = cast(JointAttend, attend or default_joint_attention(attn))
             attn.set_processor(
-                RecordingJointAttnProcessor(record, number, joint, keeps_map, repeats)
+                RecordingJointAttnProcessor(record, number, joint, keeps_map, is_last, repeats)
             )
         else:
             cross = cast(Attend, attend or plain_attention)
-            attn.set_processor(
-                RecordingAttnProcessor(record, number, cross, keeps_map, number == last)
-            )
+            attn.set_processor(RecordingAttnProcessor(record, number, cross, keeps_map, is_last))
 
 
 def is_joint(attn: Attention) -> bool:
