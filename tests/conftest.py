@@ -52,6 +52,17 @@ def random_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def random_transformers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Directories of saved random pipelines with a transformer, by kind."""
+    from tests.random_transformer import TRANSFORMERS, make_random_transformer
+
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in TRANSFORMERS}
+    for kind, folder in folders.items():
+        make_random_transformer(kind).save_pretrained(folder)
+    return folders
+
+
+@pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """A folder of a name, which the first of pytest's processes to want it makes for all."""
     here = tmp_path_factory.getbasetemp()
