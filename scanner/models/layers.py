@@ -1,7 +1,7 @@
 """The layers of a denoiser in which the image attends to the text, whatever its family."""
 
 import torch
-from diffusers import SD3Transformer2DModel, UNet2DConditionModel
+from diffusers import SD3Transformer2DModel
 
 from scanner.models.unet_model import cross_attention_layers
 
@@ -11,5 +11,4 @@ def attention_layers(denoiser: torch.nn.Module) -> list[str]:
     if isinstance(denoiser, SD3Transformer2DModel):
         blocks = len(denoiser.transformer_blocks)
         return [f"transformer_blocks.{number}.attn" for number in range(blocks)]
-    is_unet = isinstance(denoiser, UNet2DConditionModel)
-    return cross_attention_layers(denoiser) if is_unet else []
+    return cross_attention_layers(denoiser) if hasattr(denoiser, "down_blocks") else []
