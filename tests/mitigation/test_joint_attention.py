@@ -1,5 +1,7 @@
 """Mitigation of joint attention compared with a plain computation: whole softmaxes per head."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from scanner.mitigation.intervention import intervene
 from scanner.mitigation.prompt_hook import PromptRows
 from scanner.models.layers import attention_layers
 from scanner.probe import watch_attention
+from scanner.testbed import files
 from tests.mitigation.latents import generate
 from tests.plain_joint_attention import Edit, PlainJointAttention, plain_joint_attention
+from tests.random_pipelines import make_random_pipeline
 from tests.random_transformer import BLOCKS, TRANSFORMERS, make_random_transformer
 
 CAPTIONS = ["a red apple on a table", "", "the quick brown fox, twice: the quick brown fox"]
@@ -160,6 +164,29 @@ def _norms(pipe: Any, time: float = 1000.0) -> Tensor:
             velocities.append(pipe.transformer(x_1CHW, hidden, pooled, torch.tensor([time])).sample)
         norms.append((velocities[0] - velocities[1]).norm())
     return torch.stack(norms)
+
+
+def _calibration(signal: str, path: Path) -> str:
+    record = json.loads(files.CALIBRATION.read_text())
+    norm = next(one for one in record["thresholds"] if one["signal"] == "noise_norm_low")
+    record["thresholds"] = [{**norm, "signal": signal, "threshold": 0.0}]
+    path.write_text(json.dumps(record))
+    return str(path)
+
+
+def test_a_calibrated_threshold_measures_half_of_the_noise(sd3: Any, tmp_path: Path) -> None:
+    calibration = _calibration("velocity_norm_mid", tmp_path / "mid.json")
+    with mitigate(sd3, 2.0, calibration=calibration) as record:
+        generate(sd3, CAPTIONS, steps=2)
+    assert torch.allclose(record.noise_norm_N, _norms(sd3, 500.0), rtol=1e-4, atol=1e-4)
+    assert record.extra_forwards == 2  # one to measure, one to repeat the first step
+    low = _calibration("noise_norm_low", tmp_path / "low.json")
+    for pipe, other, name in (
+        (sd3, low, "noise_norm_low"),
+        (make_random_pipeline("sd1"), calibration, "velocity_norm_mid"),
+    ):
+        with mitigate(pipe, calibration=other), pytest.raises(UserError, match=name):
+            generate(pipe, CAPTIONS)
 
 
 def test_the_probe_and_the_edit_refuse_each_other(sd3: Any) -> None:
