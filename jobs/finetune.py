@@ -1,7 +1,7 @@
 """Fine-tune a model, optionally guarded against memorization.
 
-Trains the U-Net in float32; the text encoder and the VAE are frozen. With --guard, samples that
-look memorized (by their attention or their noise norm) are excluded from a step's loss;
+Trains the U-Net or transformer in float32; text encoders and VAE are frozen. With --guard, samples
+that look memorized (by their attention or their noise norm) are excluded from a step's loss;
 OUT/excluded.parquet lists them with the number of steps. Samples without a caption or a readable
 image are skipped and counted; --json lists them. A run that is killed cannot be resumed.
 
@@ -50,7 +50,7 @@ class FinetuneConfig(LogOptions):
     """Exclude samples that look memorized according to this signal of the training forward;
     noise_norm costs one extra forward per step."""
     layers: tuple[int, ...] = (3,)
-    """Cross-attention layers that the guard reads, in execution order, for example 3 5."""
+    """Attention layers that the guard reads, in execution order, for example 3 5."""
     threshold: float | None = None
     """Signal value beyond which a sample is excluded; by default derived from --quantile."""
     clean: str | None = None

@@ -1,4 +1,4 @@
-"""Edits of cross-attention, as arithmetic on masks and keys.
+"""Edits of the image's attention to the text, as arithmetic on masks and keys.
 
 Shapes: N rows with a caption; R rows of a forward (N, or 2N under guidance, with the rows without
 a caption first, as in diffusers); L text positions; D channels of all heads.

@@ -1,4 +1,4 @@
-"""Fine-tune a model's U-Net on captioned images, with or without a guard."""
+"""Fine-tune a model's U-Net or transformer on captioned images, with or without a guard."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -10,6 +10,7 @@ from torch import Tensor
 from scanner.mitigation.guard import Guard, Signal
 from scanner.mitigation.threshold import Threshold
 from scanner.mitigation.training_images import TrainingImages, decode_images
+from scanner.mitigation.training_noise import add_noise
 from scanner.mitigation.training_options import TrainingOptions
 from scanner.models import DiffusionModel
 
@@ -18,8 +19,8 @@ CALIBRATION_SAMPLES = 2048  # two hundred for each of ten noise levels
 
 
 def encode_empty_caption(model: DiffusionModel) -> dict[str, Tensor]:
-    """Return the U-Net's inputs for the empty caption by argument name, as a noise_norm guard needs
-    them."""
+    """Return the denoiser's inputs for the empty caption by argument name, for a noise_norm
+    guard."""
     empty = model.encode_empty()
     return {"encoder_hidden_states": empty.hidden_BLC, **empty.added}
 
@@ -39,8 +40,8 @@ def finetune(
     """
     latents_NCHW = _encode(model, vae, images)
     random = torch.Generator().manual_seed(options.seed)
-    unet = model.denoiser.requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(unet.parameters(), options.rate, weight_decay=0.0)
+    denoiser = model.denoiser.requires_grad_(True).train()
+    optimizer = torch.optim.AdamW(denoiser.parameters(), options.rate, weight_decay=0.0)
     warmup = max(1, options.steps // 20)
     batches = _batches(len(images), options.batch, random)
     for step in range(options.steps):
@@ -58,11 +59,11 @@ def finetune(
             loss_B = loss_B * guard.loss_weights(times_B, keys, captions)
         loss = loss_B.mean()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         after_step(step + 1, loss.item())
-    unet.eval().requires_grad_(False)
+    denoiser.eval().requires_grad_(False)
 
 
 def make_guard(
@@ -119,21 +120,11 @@ def _losses(
     model: DiffusionModel, x0_BCHW: Tensor, captions: list[str], random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return each sample's squared error (B,) at a random timestep and noise, and the timesteps."""
-    alphas = model.scheduler.alphas_cumprod
-    times_B = torch.randint(len(alphas), (len(x0_BCHW),), generator=random)
-    alpha_B111 = alphas[times_B].view(-1, 1, 1, 1).to(x0_BCHW.device)
-    noise = torch.randn(x0_BCHW.shape, generator=random).to(x0_BCHW.device)
-    noisy = alpha_B111.sqrt() * x0_BCHW + (1 - alpha_B111).sqrt() * noise
-    target = noise
-    if model.scheduler.config.prediction_type == "v_prediction":
-        target = alpha_B111.sqrt() * noise - (1 - alpha_B111).sqrt() * x0_BCHW
+    noisy = add_noise(model, x0_BCHW, random)
     with torch.no_grad():
         text = model.encode(model.tokenize(captions))
-    times_B = times_B.to(x0_BCHW.device)
-    pred = model.denoiser(
-        noisy, times_B, text.hidden_BLC, added_cond_kwargs=text.added or None, return_dict=False
-    )[0]
-    return (pred - target).square().flatten(1).mean(1), times_B
+    pred = model.run(model.denoiser, noisy.x_BCHW, noisy.times_B, text.hidden_BLC, text.added)
+    return (pred - noisy.target_BCHW).square().flatten(1).mean(1), noisy.times_B
 
 
 @torch.no_grad()
@@ -145,7 +136,8 @@ def _encode(model: DiffusionModel, vae: Any, images: TrainingImages) -> Tensor:
     for start in range(0, len(images.files), ENCODE_BATCH):
         batch = decode_images(images.files[start : start + ENCODE_BATCH], height, width)
         mean = vae.encode(batch.to(vae.device, vae.dtype)).latent_dist.mean
-        latents.append(mean.float().cpu() * vae.config.scaling_factor)
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        latents.append((mean.float().cpu() - shift) * vae.config.scaling_factor)
     return torch.cat(latents)
 
 

@@ -27,23 +27,28 @@ from torch import Tensor, nn
 from scanner.errors import UsageError, UserError
 from scanner.mitigation.exclusion_log import ExclusionLog
 from scanner.mitigation.threshold import RunningQuantile, Threshold
-from scanner.models.unet_model import cross_attention_layers
+from scanner.models.layers import attention_layers
 from scanner.probe import AttentionRecord, watch_attention
-from scanner.signals.attention import attention_entropy, bos_mass
+from scanner.probe.watching import is_joint
+from scanner.signals.attention import attention_entropy, bos_mass, of_text
 from scanner.signals.noise import noise_norm
 
 Signal = Literal["entropy", "bos_mass", "noise_norm"]
 
 
 class Guard:
-    """Context manager that records the U-Net's training forwards without changing their outputs.
+    """Context manager that records training forwards without changing their outputs.
+
+    ``unet``: a U-Net of Stable Diffusion 1, 2 or XL, or the transformer of Stable Diffusion 3.
 
     Ignores forwards without gradients, such as validation between steps.
 
     ``signal``: "entropy" or "bos_mass" of the attention, averaged over ``layers`` (in execution
     order), or "noise_norm", which costs one extra forward per step, without gradients, with the
-    empty caption. ``empty``: the U-Net's inputs for that forward by argument name, for one row
-    (``{"encoder_hidden_states": (1, L, C)}``; for SDXL also the entries of ``added_cond_kwargs``).
+    empty caption. Joint attention counts as divided by the text's share, a distribution over the
+    text. ``empty``: the denoiser's inputs for the extra forward by argument name, for one row
+    (``{"encoder_hidden_states": (1, L, C)}``; for SDXL also the entries of ``added_cond_kwargs``,
+    for Stable Diffusion 3 ``pooled_projections``).
     ``threshold``: value of the signal above which (for bos_mass: below which) a sample counts as
     memorized; by default a running quantile. ``softness``: 0 gives weights 0 and 1; otherwise the
     weight falls smoothly, to 0.5 at the threshold, over about this fraction of it.
@@ -81,10 +86,16 @@ class Guard:
             raise UsageError(f"guard: softness {softness}: must not be negative")
         self.unet, self.signal, self.empty, self.softness = unet, signal, empty, softness
         self.sign = -1.0 if signal == "bos_mass" else 1.0
-        names = cross_attention_layers(unet)
+        names = attention_layers(unet)
         if not all(0 <= number < len(names) for number in layers) or not layers:
-            raise UsageError(f"guard: layers {layers}: this U-Net has layers 0 to {len(names) - 1}")
+            raise UsageError(f"guard: layers {layers}: this model has layers 0 to {len(names) - 1}")
         self.layers = [names[number] for number in sorted(set(layers))]
+        self.has_joint_attention = is_joint(unet.get_submodule(self.layers[0]))
+        if self.has_joint_attention and empty is not None and "pooled_projections" not in empty:
+            raise UsageError(
+                "guard: the empty caption of this transformer has pooled text too; add "
+                "pooled_projections to empty="
+            )
         if threshold is None:
             threshold = RunningQuantile()
         self.threshold: Threshold = (
@@ -155,7 +166,10 @@ class Guard:
         if not torch.is_grad_enabled():
             return
         statistic = attention_entropy if self.signal == "entropy" else bos_mass
-        self._statistic_B = statistic(self._record.abar_NBL).mean(0)
+        abar_NBL = self._record.abar_NBL
+        if self.has_joint_attention:
+            abar_NBL = of_text(abar_NBL)
+        self._statistic_B = statistic(abar_NBL).mean(0)
 
     def _compare_with_empty(self, unet: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         """Compute ‖ε_c − ε_∅‖ (or of velocities) by a second forward with the empty caption."""
@@ -164,11 +178,22 @@ class Guard:
             return
         pred = output[0].detach()
         empty = {name: one.expand(len(pred), *one.shape[1:]) for name, one in self.empty.items()}
-        hidden = empty.pop("encoder_hidden_states")
-        added = {**(kwargs.get("added_cond_kwargs") or {}), **empty}
-        inputs = {**kwargs, "encoder_hidden_states": hidden}
-        if added:
-            inputs["added_cond_kwargs"] = added
+        args, kwargs = _with_inputs(args, kwargs, empty)
         self.extra_forwards += 1
         with torch.no_grad():
-            self._statistic_B = noise_norm(pred, unet.forward(*args[:2], **inputs)[0])
+            self._statistic_B = noise_norm(pred, unet.forward(*args, **kwargs)[0])
+
+
+def _with_inputs(args: Any, kwargs: Any, inputs: dict[str, Tensor]) -> tuple[Any, Any]:
+    """Return the arguments of a forward with other text inputs."""
+    if "pooled_projections" in inputs:
+        # Stable Diffusion 3's order: latents, hidden states, pooled text, timestep.
+        timestep = {"timestep": args[3]} if len(args) > 3 else {}
+        return args[:1], {**kwargs, **timestep, **inputs}
+    inputs = dict(inputs)
+    hidden = inputs.pop("encoder_hidden_states")
+    added = {**(kwargs.get("added_cond_kwargs") or {}), **inputs}
+    kwargs = {**kwargs, "encoder_hidden_states": hidden}
+    if added:
+        kwargs["added_cond_kwargs"] = added
+    return args[:2], kwargs

@@ -2,8 +2,9 @@
 
 For memorized captions, cross-attention concentrates on a few tokens of the prompt and its padding.
 Two edits reduce that: positions after the EOS token are masked, and the BOS token's logit is
-scaled. Hooks apply both around the attention, not inside it, so any attention processor still
-works, including fused kernels.
+scaled. Hooks apply both around a cross-attention, not inside it, so any attention processor still
+works, including fused kernels. Joint attention gets another processor, with a fused kernel
+(:mod:`scanner.mitigation.joint_attention`): there the edits are of the image's queries only.
 """
 
 import functools
@@ -34,17 +35,20 @@ def mitigate(
 ) -> Iterator[Intervention]:
     """Reduce memorization in what the pipeline generates within this context.
 
-    ``pipe``: a diffusers pipeline of Stable Diffusion 1 or 2, or SDXL. ``bos_scale``: factor on the
+    ``pipe``: a diffusers pipeline of Stable Diffusion 1, 2, 3 or XL. ``bos_scale``: factor on the
     BOS token's logit, in rows with a caption (1: no change). ``mask_padding``: mask the positions
-    after the EOS token, in both halves of the guidance batch. ``steps``: sampler steps to edit,
-    counting from 0; ``layers``: cross-attention layers to edit, in execution order; by default all.
+    after the EOS token, in both halves of the guidance batch; of Stable Diffusion 3, those after
+    each text encoder's EOS token, and the zeros that stand for T5 without it. ``steps``: sampler
+    steps to edit, counting from 0; ``layers``: attention layers to edit, in execution order; by
+    default all.
 
-    ``threshold``: edit only captions whose noise norm ‖ε_c − ε_∅‖ at the first step is at least
-    this. The norm comes from that step's regular forward, which is repeated only if a caption is
-    flagged; a batch without flagged captions is bit-identical to one without mitigation.
-    ``calibration``: take the threshold from this calibration file: of noise_norm_low, which takes
-    one more forward per generation, else of noise_norm_first. Generations must then have the size
-    of its scan, and with noise_norm_first also its steps.
+    ``threshold``: edit only captions whose noise norm ‖ε_c − ε_∅‖ (of flow-matching models
+    ‖v_c − v_∅‖) at the first step is at least this. The norm comes from that step's regular
+    forward, which is repeated only if a caption is flagged; a batch without flagged captions is
+    bit-identical to one without mitigation. ``calibration``: take the threshold from this
+    calibration file: of noise_norm_low or velocity_norm_mid, which takes one more forward per
+    generation, else of noise_norm_first. Generations must then have the size of its scan, and with
+    noise_norm_first of a U-Net also its steps.
     ``token_counts``: for a pipeline called with embeddings: number of tokens per caption, including
     BOS and EOS.
 
@@ -77,10 +81,21 @@ def mitigate(
         bias_NL = None
         if mask_padding:
             bias_NL = padding_bias(_count_tokens(rows, token_counts), rows.length)
+            if rows.has_t5:
+                bias_NL = bias_NL.masked_fill(_read_by_t5(rows), 0.0)
         return AttentionEdit(rows.count, bias_NL, bias_NL, key)
 
     with intervene(pipe, build, steps=steps, layers=layers, threshold=norm_threshold) as record:
         yield record
+
+
+def _read_by_t5(rows: PromptRows) -> torch.Tensor:
+    if rows.of_t5_NL is None:
+        raise UserError(
+            "mitigation: the pipeline was given embeddings, so T5's padding is unknown; pass "
+            "prompts, or mitigate(…, mask_padding=False)"
+        )
+    return rows.of_t5_NL
 
 
 def _count_tokens(rows: PromptRows, token_counts: Sequence[int] | None) -> torch.Tensor:

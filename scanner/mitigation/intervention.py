@@ -9,19 +9,24 @@ from torch import Tensor, nn
 
 from scanner.errors import UserError
 from scanner.mitigation.edit import AttentionEdit, ForwardEdit, edit_keys, prepare_edit
+from scanner.mitigation.joint_attention import install
 from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold, guided_noise_norm
 from scanner.mitigation.prompt_hook import PromptRows, hook_prompts
-from scanner.models.unet_model import cross_attention_layers
+from scanner.models.layers import attention_layers
+from scanner.models.pipeline import denoiser_of
+from scanner.probe.watching import is_joint
 
 Build = Callable[[PromptRows], AttentionEdit]
+STOCK = "JointAttnProcessor2_0"
+"""diffusers' processor of joint attention, which the edit replaces."""
 
 
 class Intervention:
     """State of the running generation, and a record of what was edited.
 
     ``flagged_N``: which rows of the last generation were edited (None: all); ``noise_norm_N``: the
-    norms that they were flagged by. ``extra_forwards``: forwards run to measure noise_norm_low, and
-    to repeat first steps with edits.
+    norms that they were flagged by. ``extra_forwards``: forwards run to measure the norm at another
+    timestep, and to repeat first steps with edits.
     """
 
     def __init__(
@@ -63,43 +68,49 @@ class Intervention:
             raise UserError("mitigation: image prompts (IP-Adapter) are not supported; unload them")
         if self._edit is None:
             raise UserError(
-                "mitigation: the U-Net ran, but no prompt was encoded within the context; call the "
-                "pipeline inside `with mitigate(pipe):`"
+                "mitigation: the denoiser ran, but no prompt was encoded within the context; call "
+                "the pipeline inside `with mitigate(pipe):`"
             )
         if len(hidden_RLC) not in (self._edit.rows, 2 * self._edit.rows):
             raise UserError(
-                f"mitigation: the U-Net ran {len(hidden_RLC)} rows for {self._edit.rows} captions; "
-                "only classifier-free guidance (two rows per caption) or none (one row) is "
-                "supported"
+                f"mitigation: the denoiser ran {len(hidden_RLC)} rows for {self._edit.rows} "
+                "captions; only classifier-free guidance (two rows per caption) or none (one row) "
+                "is supported"
             )
         if self._prepared is None:
             guided = len(hidden_RLC) == 2 * self._edit.rows
             self._prepared = prepare_edit(self._edit, guided, self.flagged_N, hidden_RLC)
         return self._prepared
 
-    def count_step(self, *_: object) -> None:
-        """Count a forward of the U-Net before it runs."""
+    def count_step(self, _: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
+        """Count a forward of the denoiser before it runs."""
+        if kwargs.get("skip_layers"):
+            raise UserError(
+                "mitigation: skip-layer guidance is not supported, since its forwards have no rows "
+                "without a caption; omit skip_guidance_layers"
+            )
         self._next_step += 1
 
     def flag_rows(
-        self, unet: nn.Module, output: Any, args: Any, kwargs: Any, scheduler: Any
+        self, denoiser: nn.Module, output: Any, args: Any, kwargs: Any, scheduler: Any
     ) -> Any:
         """Flag rows by the first forward's output, and repeat the forward with these edited."""
         assert self._rows is not None
         assert self.threshold is not None
         sample = output[0]
-        timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
-        self.threshold.check(round(float(timestep)), sample.shape[1:], scheduler)
-        measured, low = sample, self.threshold.low_timestep(scheduler)
-        if low is not None:
+        given = kwargs["timestep"] if "timestep" in kwargs else args[1]
+        timestep = float(given.flatten()[0] if isinstance(given, Tensor) else given)
+        self.threshold.check(round(timestep), sample.shape[1:], scheduler)
+        measured, other = sample, self.threshold.other_timestep(scheduler)
+        if other is not None:
             self.extra_forwards += 1
-            measured, timestep = _at_timestep(unet, low, args, kwargs), low
+            measured, timestep = _at_timestep(denoiser, other, args, kwargs), other
         self.noise_norm_N = guided_noise_norm(self._rows, measured, timestep, scheduler).cpu()
         self.flagged_N, self._prepared = self.noise_norm_N >= self.threshold.value, None
         if not self.active:
             return output
         self.extra_forwards += 1
-        edited = unet.forward(*args, **kwargs)
+        edited = denoiser.forward(*args, **kwargs)
         flagged = self.flagged_N.repeat(2).to(sample.device)[:, None, None, None]
         mixed = torch.where(flagged, edited[0], sample)
         return (mixed, *output[1:]) if isinstance(output, tuple) else type(output)(sample=mixed)
@@ -110,13 +121,15 @@ class Intervention:
         return self.threshold is not None and self._next_step == 1
 
 
-def _at_timestep(unet: nn.Module, timestep: float, args: Any, kwargs: Any) -> Tensor:
-    """Run the forward with these arguments at another timestep, without hooks on the U-Net."""
+def _at_timestep(denoiser: nn.Module, timestep: float, args: Any, kwargs: Any) -> Tensor:
+    """Run the forward with these arguments at another timestep, without hooks on the denoiser."""
     if "timestep" in kwargs:
-        kwargs = {**kwargs, "timestep": timestep}
+        now = kwargs["timestep"]
+        by_row = isinstance(now, Tensor) and now.ndim > 0
+        kwargs = {**kwargs, "timestep": torch.full_like(now, timestep) if by_row else timestep}
     else:
         args = (args[0], timestep, *args[2:])
-    output: Tensor = unet.forward(*args, **kwargs)[0]
+    output: Tensor = denoiser.forward(*args, **kwargs)[0]
     return output
 
 
@@ -129,28 +142,35 @@ def intervene(
     layers: Collection[int] | None = None,
     threshold: NoiseNormThreshold | None = None,
 ) -> Iterator[Intervention]:
-    """Edit the pipeline's cross-attention within this context, as ``build`` says.
+    """Edit how the pipeline's images attend to the text within this context, as ``build`` says.
 
     ``steps``, ``layers``: as for mitigate; ``threshold``: which captions to edit (None: all).
     Restores the pipeline on exit.
     """
     running = Intervention(build, threshold, steps)
 
-    def after_forward(unet: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    denoiser = denoiser_of(pipe)
+
+    def after_forward(_: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         if not running.flags_now:
             return None
-        return running.flag_rows(unet, output, args, kwargs, pipe.scheduler)
+        return running.flag_rows(denoiser, output, args, kwargs, pipe.scheduler)
 
     with ExitStack() as stack:
         stack.enter_context(hook_prompts(pipe, running.begin))
-        for name in _layer_names(pipe.unet, layers):
-            attn = pipe.unet.get_submodule(name)
+        for name in _layer_names(denoiser, layers):
+            attn = denoiser.get_submodule(name)
             _check(name, attn)
+            if is_joint(attn):
+                stack.callback(attn.set_processor, attn.processor)
+                install(attn, running)
+                continue
             for hook in _hook_attention(attn, running):
                 stack.callback(hook.remove)
-        stack.callback(pipe.unet.register_forward_pre_hook(running.count_step).remove)
+        counting = denoiser.register_forward_pre_hook(running.count_step, with_kwargs=True)
+        stack.callback(counting.remove)
         if threshold is not None:
-            hook = pipe.unet.register_forward_hook(after_forward, with_kwargs=True)
+            hook = denoiser.register_forward_hook(after_forward, with_kwargs=True)
             stack.callback(hook.remove)
         yield running
 
@@ -184,17 +204,17 @@ def _hook_attention(attn: nn.Module, running: Intervention) -> list[Any]:
     ]
 
 
-def _layer_names(unet: nn.Module, layers: Collection[int] | None) -> list[str]:
-    names = cross_attention_layers(unet)
+def _layer_names(denoiser: nn.Module, layers: Collection[int] | None) -> list[str]:
+    names = attention_layers(denoiser)
     if not names:
         raise UserError(
-            f"mitigation: {type(unet).__name__} has no cross-attention layers; use a pipeline of "
-            "Stable Diffusion 1 or 2, or SDXL"
+            f"mitigation: {type(denoiser).__name__} has no attention that can be edited; use a "
+            "pipeline of Stable Diffusion 1, 2, 3 or XL"
         )
     wrong = [number for number in layers or () if not 0 <= number < len(names)]
     if wrong:
         raise UserError(
-            f"mitigation: no layer {wrong[0]}; this U-Net has layers 0 to {len(names) - 1}"
+            f"mitigation: no layer {wrong[0]}; this model has layers 0 to {len(names) - 1}"
         )
     return names if layers is None else [names[number] for number in sorted(set(layers))]
 
@@ -204,7 +224,13 @@ def _check(name: str, attn: nn.Module) -> None:
         raise UserError(
             f"mitigation: {name} has fused projections; call pipe.unfuse_qkv_projections() first"
         )
-    if getattr(attn, "norm_k", None) is not None:
+    if is_joint(attn):
+        if type(attn.processor).__name__ != STOCK:
+            raise UserError(
+                f"mitigation: {name} has a {type(attn.processor).__name__}, whose attention cannot "
+                "be edited; unload it, or leave the context that installed it"
+            )
+    elif getattr(attn, "norm_k", None) is not None:
         raise UserError(
             f"mitigation: {name} normalizes its keys, so scaling them has no effect; not supported"
         )

@@ -10,20 +10,21 @@ from scanner.errors import UserError
 from scanner.mitigation.prompt_hook import PromptRows
 from scanner.models.noise_process import Ddpm
 from scanner.signals.noise import noise_norm
-from scanner.signals.noise_level import LOW, timestep
+from scanner.signals.noise_level import LOW, MID, timestep
 
-Signal = Literal["noise_norm_low", "noise_norm_first"]
-SIGNALS: tuple[Signal, ...] = ("noise_norm_low", "noise_norm_first")
+Signal = Literal["noise_norm_low", "velocity_norm_mid", "noise_norm_first"]
+SIGNALS: tuple[Signal, ...] = ("noise_norm_low", "velocity_norm_mid", "noise_norm_first")
 
 
 @dataclass(frozen=True)
 class NoiseNormThreshold:
-    """Threshold on the noise norm ‖ε_c − ε_∅‖ of the initial noise; flags captions at or above it.
+    """Threshold on ‖ε_c − ε_∅‖ (of flow matching: ‖v_c − v_∅‖) of the initial noise; flags captions
+    at or above it.
 
-    ``signal``: at the first step, from that step's own forward, or at the low-noise step, which
-    takes one more forward. ``steps``, ``latent_shape``: those it was calibrated with (None: any),
-    since the norm depends on the noise level and the size of the latents. ``source``: names it in
-    errors.
+    ``signal``: at the first step, from that step's own forward; or at the low-noise step or half of
+    the training timesteps, which takes one more forward. ``steps``, ``latent_shape``: those it was
+    calibrated with (None: any), since the norm depends on the noise level and the size of the
+    latents. ``source``: names it in errors.
     """
 
     value: float
@@ -43,8 +44,14 @@ class NoiseNormThreshold:
                 f"{_size(self.latent_shape)}, but this generation uses {_size(shape)}; generate at "
                 "that size, or calibrate on a scan at this size"
             )
-        if self.steps is None or self.signal == "noise_norm_low":
-            return
+        wrong = "noise_norm_low" if is_flow_matching(scheduler) else "velocity_norm_mid"
+        if self.signal == wrong:
+            raise UserError(
+                f"mitigation: {self.source} has a threshold of {wrong}, which this model does not "
+                "have; use a calibration of this model"
+            )
+        if self.steps is None or self.signal != "noise_norm_first" or is_flow_matching(scheduler):
+            return  # flow matching starts at σ = 1 for any number of steps
         calibrated = self._times(scheduler)[0]
         if first != calibrated:
             raise UserError(
@@ -53,8 +60,10 @@ class NoiseNormThreshold:
                 f"num_inference_steps={self.steps}, or calibrate on a scan with other --steps"
             )
 
-    def low_timestep(self, scheduler: Any) -> float | None:
+    def other_timestep(self, scheduler: Any) -> float | None:
         """Return the timestep of the extra forward, None if the signal needs none."""
+        if self.signal == "velocity_norm_mid":
+            return timestep(MID, (), scheduler.config.num_train_timesteps)
         return timestep(LOW, self._times(scheduler)) if self.signal == "noise_norm_low" else None
 
     def _times(self, scheduler: Any) -> list[float]:
@@ -62,8 +71,13 @@ class NoiseNormThreshold:
         return Ddpm(scheduler.config).timesteps(self.steps)
 
 
+def is_flow_matching(scheduler: Any) -> bool:
+    """Return whether a pipeline's scheduler is one of flow matching."""
+    return "FlowMatch" in type(scheduler).__name__
+
+
 def calibrated_threshold(url: str) -> NoiseNormThreshold:
-    """Read a threshold from a calibration file: that of noise_norm_low, or of noise_norm_first.
+    """Read a threshold from a calibration file: that of the first of SIGNALS which it has.
 
     Does not check that the pipeline has the calibrated weights. Raises UserError if the file has no
     such threshold.
@@ -80,14 +94,15 @@ def calibrated_threshold(url: str) -> NoiseNormThreshold:
             )
     raise UserError(
         f"{url}: has no threshold for {' or '.join(SIGNALS)}, which mitigation needs; calibrate on "
-        "a scan with one of them (the standard profile has noise_norm_low)"
+        "a scan with one of them (the standard profile has the first two)"
     )
 
 
 def guided_noise_norm(
     rows: PromptRows, sample_RCHW: Tensor, timestep: Any, scheduler: Any
 ) -> Tensor:
-    """Return ‖ε_c − ε_∅‖₂ per row (N,), from the U-Net's output for both halves of the batch.
+    """Return ‖ε_c − ε_∅‖₂, or ‖v_c − v_∅‖₂ of flow matching, per row (N,), from the denoiser's
+    output for both halves of the batch.
 
     Raises UserError if the batch has no half with the empty caption.
     """
@@ -103,6 +118,8 @@ def guided_noise_norm(
         )
     unconditional, conditional = sample_RCHW.chunk(2)
     norm_N = noise_norm(conditional, unconditional)
+    if is_flow_matching(scheduler):
+        return norm_N
     kind = scheduler.config.prediction_type
     if kind == "epsilon":
         return norm_N

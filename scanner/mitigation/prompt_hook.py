@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from scanner.models.tokens import tokenize
+
+NEGATIVE = ("negative_prompt", "negative_prompt_2", "negative_prompt_3")
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class PromptRows:
     ``length``: text positions. ``images``: consecutive rows per caption. ``n_N``: number of tokens
     of each row's caption including BOS and the first EOS; None if the pipeline was given
     embeddings. ``negative``: whether guidance uses a negative prompt instead of the empty caption.
+    ``has_t5``: whether the text of CLIP is followed by that of T5, of which ``of_t5_NL`` are the
+    positions with tokens (None if the pipeline was given embeddings).
     """
 
     count: int
@@ -27,6 +32,8 @@ class PromptRows:
     images: int
     n_N: Tensor | None
     negative: bool
+    has_t5: bool = False
+    of_t5_NL: Tensor | None = None
 
 
 @contextmanager
@@ -67,11 +74,25 @@ def _rows(pipe: Any, arguments: dict[str, Any], hidden_NLC: Tensor) -> PromptRow
     counts = [_count_tokens(pipe, name, text) for name, text in texts]
     n_N = torch.stack(counts).amax(0).repeat_interleave(images) if counts else None
     negative = any(
-        value not in (None, "") and set(value) != {""}
-        for value in (arguments.get("negative_prompt"), arguments.get("negative_prompt_2"))
+        value not in (None, "") and set(value) != {""} for value in map(arguments.get, NEGATIVE)
     )
     negative |= arguments.get("negative_prompt_embeds") is not None
-    return PromptRows(len(hidden_NLC), hidden_NLC.shape[1], images, n_N, negative)
+    length = hidden_NLC.shape[1]
+    has_t5 = getattr(pipe, "text_encoder_3", None) is not None
+    of_t5_NL = None
+    if has_t5 and texts:
+        third = arguments.get("prompt_3") or arguments["prompt"]
+        read_NL = _read_by_t5(pipe, third, arguments["max_sequence_length"])
+        first = length - read_NL.shape[1]
+        of_t5_NL = pad(read_NL, (first, 0)).repeat_interleave(images, 0)
+    return PromptRows(len(hidden_NLC), length, images, n_N, negative, has_t5, of_t5_NL)
+
+
+def _read_by_t5(pipe: Any, text: str | Sequence[str], length: int) -> Tensor:
+    """Return which of T5's positions hold tokens, its end token included (captions, length)."""
+    captions = [text] if isinstance(text, str) else list(text)
+    batch = pipe.tokenizer_3(captions, padding="max_length", truncation=True, max_length=length)
+    return torch.tensor(batch["attention_mask"]).bool()
 
 
 def _count_tokens(pipe: Any, name: str, text: str | Sequence[str]) -> Tensor:

@@ -7,7 +7,7 @@ from scanner.errors import UsageError
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Training of the U-Net; the text encoder and the VAE are frozen."""
+    """Training of the U-Net or transformer; text encoders and VAE are frozen."""
 
     steps: int = 1000
     """Number of optimizer steps."""

@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 import diffusers
+import torch
 
 from scanner.models.decoding import load_vae
 from scanner.models.diffusion_model import DiffusionModel
@@ -17,17 +18,25 @@ def load_pipeline(files: ModelFiles, dtype: str, device: str) -> Any:
 
     Raises UserError if the model has no VAE in safetensors.
     """
-    components = components_of(files, dtype, device)
+    components = {
+        **dict.fromkeys(files.family.optional),
+        **components_of(files, dtype, device),
+    }
     components["vae"] = load_vae(files).to(DTYPES[dtype])
     components["scheduler"] = files.noise_process.scheduler
-    absent = dict.fromkeys(files.family.optional)
-    pipe = build_pipeline(files.pipeline, absent | components | files.settings).to(device)
+    pipe = build_pipeline(files.pipeline, components | files.settings).to(device)
     pipe.set_progress_bar_config(disable=True)
     for name in (*files.parts, "vae"):
         getattr(pipe, name).eval().requires_grad_(False)
     if device != "cpu" and dtype == "float16" and hasattr(pipe, "upcast_vae"):
         pipe.vae.config.force_upcast = True
     return pipe
+
+
+def denoiser_of(pipe: Any) -> torch.nn.Module:
+    """Return a pipeline's U-Net or transformer."""
+    denoiser: torch.nn.Module = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
+    return denoiser
 
 
 def pipeline_of(files: ModelFiles, model: DiffusionModel) -> Any:

@@ -13,6 +13,7 @@ from transformers import CLIPTextModelWithProjection, T5EncoderModel
 from scanner.errors import UserError
 from scanner.models.conditioning import Conditioning
 from scanner.models.diffusion_model import DiffusionModel
+from scanner.models.layers import attention_layers
 from scanner.models.noise_process import FlowMatching
 from scanner.models.tokens import Tokens, tokenize
 
@@ -69,9 +70,8 @@ class StableDiffusion3(DiffusionModel):
         self.text_encoder_2 = text_encoder_2.eval().requires_grad_(False)
         self.text_encoder_3 = text_encoder_3 and text_encoder_3.eval().requires_grad_(False)
         self.tokenizer_2, self.tokenizer_3 = tokenizer_2, tokenizer_3
-        blocks = len(transformer.transformer_blocks)
-        self.layers = [f"transformer_blocks.{number}.attn" for number in range(blocks)]
-        self.early_layers = tuple(range(-(-blocks // EARLY_SHARE)))
+        self.layers = attention_layers(transformer)
+        self.early_layers = tuple(range(-(-len(self.layers) // EARLY_SHARE)))
         self.entropy_layer = self.early_layers[-1]
         self.map_layers = self.early_layers[:2]
 

@@ -17,6 +17,9 @@ from scanner.probe.joint_attention import (
     plain_joint_attention,
 )
 
+_REPLACED = ("JointAttnProcessor2_0", "FusedJointAttnProcessor2_0", "RecordingJointAttnProcessor")
+"""Processors of joint attention that compute what recording computes."""
+
 
 @contextmanager
 def watch_attention(
@@ -84,6 +87,12 @@ def default_joint_attention(attn: Attention) -> JointAttend:
 
 def _check(name: str, attn: Attention) -> None:
     if is_joint(attn):
+        other = type(attn.processor).__name__
+        if other not in _REPLACED:
+            raise UserError(
+                f"joint attention {name} has a {other}, which recording would replace: unload it, "
+                "or leave the context that installed it"
+            )
         return
     unsupported = extras(attn)
     if unsupported:

@@ -12,7 +12,7 @@ class ScoringSpec:
 
     ``profile``: a key of PROFILES. ``signals``: names of signals (see find_signal) that replace the
     profile's. ``seeds``: number of initial noises to average, the profile's default if None.
-    ``steps``: of the DDIM schedule. ``guidance``: scale of a trajectory. ``height``, ``width``: in
+    ``steps``: of the schedule. ``guidance``: scale of a trajectory. ``height``, ``width``: in
     pixels, the model's (times the profile's side) if None.
     """
 
@@ -33,9 +33,9 @@ class DenoisingOptions:
     """Command-line options of the denoising; a field's docstring is its help text."""
 
     steps: int = ScoringSpec.steps
-    """Steps of the DDIM schedule. Most signals use its first step, those at low noise (such as
-    cosine_low_noise and noise_norm_low) the third from last, anisotropy both, and the trajectory
-    signals (entropy_d, noise_norm_mean, bright_ending) run all steps."""
+    """Steps of the schedule (DDIM; Euler for flow matching). Most signals use its first step, those
+    at low noise (such as cosine_low_noise and noise_norm_low) the third from last, anisotropy both,
+    and the trajectory signals (entropy_d, noise_norm_mean, bright_ending) run all steps."""
     guidance: float = ScoringSpec.guidance
     """Guidance scale of a trajectory."""
     height: int | None = None

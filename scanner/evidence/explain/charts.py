@@ -79,6 +79,8 @@ def _direction(score: Score) -> str:
 
 _TITLES = {
     "noise_norm_low": "noise_norm_low: effect of the caption at the low-noise step",
+    "velocity_norm_mid": "velocity_norm_mid: effect of the caption at σ = 0.5",
+    "text_share": "text_share: share of the text in the image's attention",
     "noise_norm_first": "noise_norm_first: effect of the caption on the first step",
     "bos_mass": "bos_mass: attention on the BOS token",
     "prompt_mass": "prompt_mass: attention on the words",
@@ -137,7 +139,8 @@ def _curve_panel(curve: Curve, colors: Colors) -> Any:
 
 
 def words_chart(explanation: Explanation, colors: Colors) -> Chart:
-    """Draw three bars per word: attention, gradient, and the drop in noise norm without it."""
+    """Draw three bars per word: attention, gradient, and the drop in the norm without it."""
+    norm = f"{explanation.effect} norm"
     whole = next(score.value for score in explanation.scores if score.name == "noise_norm_first")
     names = _names([word.text for word in explanation.words])
     rows = [
@@ -152,8 +155,8 @@ def words_chart(explanation: Explanation, colors: Colors) -> Chart:
     ]
     titles = {
         "attention": "attention (share, step 0)",
-        "gradient": "gradient of the noise norm",
-        "drop": "drop in noise norm without it",
+        "gradient": f"gradient of the {norm}",
+        "drop": f"drop in {norm} without it",
     }
     panels: list[alt.Chart] = []
     for field, title in titles.items():
@@ -182,7 +185,7 @@ def words_chart(explanation: Explanation, colors: Colors) -> Chart:
     return finish(
         alt.hconcat(*panels, spacing=18),
         colors,
-        f"Each word's share of attention, and the drop in noise norm without it: {values}.",
+        f"Each word's share of attention, and the drop in {norm} without it: {values}.",
     )
 
 

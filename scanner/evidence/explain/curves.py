@@ -48,12 +48,18 @@ def make_curves(model: DiffusionModel, caption: Trace, held_out: Trace | None) -
     return [
         _curve(
             name,
-            title,
+            title.format(effect=effect_of(model)),
             signal(model, caption)[:, 0],
             None if held_out is None else signal(model, held_out),
         )
         for name, (title, signal) in _CURVES.items()
+        if name != "text_share" or model.has_joint_attention
     ]
+
+
+def effect_of(model: DiffusionModel) -> str:
+    """Return what the model predicts, in words."""
+    return "velocity" if model.noise_process.kind == "flow_matching" else "noise"
 
 
 def bos_band(held_out: Trace) -> Tensor:
@@ -81,15 +87,19 @@ def _early(
 
     def over_steps(model: DiffusionModel, trace: Trace) -> Tensor:
         early_SBL = trace.abar_SNBL[:, list(model.early_layers)].mean(1)
-        return torch.stack([signal(abar_BL, trace.n_B) for abar_BL in early_SBL])
+        return torch.stack([signal(abar_BL, trace.is_prompt_BL) for abar_BL in early_SBL])
 
     return over_steps
 
 
 _CURVES: dict[str, tuple[str, Callable[[DiffusionModel, Trace], Tensor]]] = {
     "noise_norm": (
-        "text-conditional noise (L2 norm)",
+        "text-conditional {effect} (L2 norm)",
         lambda _, trace: trace.noise_norm_SB,
+    ),
+    "text_share": (
+        "text in the image's attention (share)",
+        lambda model, trace: _early_share(model, trace),
     ),
     "bos_mass": (
         "attention on the BOS token (share)",
@@ -106,6 +116,11 @@ _CURVES: dict[str, tuple[str, Callable[[DiffusionModel, Trace], Tensor]]] = {
         lambda _, trace: _entropy(trace.abar_SNBL.mean(1)),
     ),
 }
+
+
+def _early_share(model: DiffusionModel, trace: Trace) -> Tensor:
+    assert trace.share_SNB is not None, "joint attention"
+    return trace.share_SNB[:, list(model.early_layers)].mean(1)
 
 
 def _entropy(abar_SBL: Tensor) -> Tensor:

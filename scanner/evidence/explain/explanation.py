@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from scanner.errors import UserError
-from scanner.evidence.explain.curves import Curve, bos_band, make_curves
-from scanner.evidence.explain.scores import RESCORED, Score, count_evidence, make_scores
+from scanner.evidence.explain.curves import Curve, bos_band, effect_of, make_curves
+from scanner.evidence.explain.scores import Score, count_evidence, make_scores, score_names
 from scanner.evidence.explain.trace import trace, trace_all
 from scanner.evidence.explain.word_evidence import (
     WordEvidence,
@@ -31,12 +31,15 @@ class Explanation:
     """Scores, traces and images that explain one caption.
 
     ``truncated``: the model tokenizes only the first ``read_to`` characters. ``tokens``: text of
-    the n tokens, including BOS and EOS, and one entry for all padding; T in total. Attention on
-    these: ``steps_ST`` of the early layers per step, ``layers_NT`` per layer at step 0,
+    the n tokens, including BOS and EOS, and one entry for all padding; T in total. Words that T5
+    reads are one entry before EOS. Attention on these, each time a distribution over the text:
+    ``steps_ST`` of the early layers per step, ``layers_NT`` per layer at step 0,
     ``layers_mean_NT`` the mean over steps, ``heat_THW`` over the image, summed over layers and
     steps. ``directions``: source of the signals' directions. ``bos_SN``: the BOS token's share per
     step and layer; ``bos_band_2SN``: its 5th and 95th percentile over held-out captions, None
-    without any. ``picture``: (3, H, W) in [0, 1].
+    without any. ``picture``: (3, H, W) in [0, 1]. ``early``: numbers of the early layers.
+    ``effect``: what the model predicts, noise or velocity. ``joint``: whether its attention is
+    joint.
     """
 
     caption: str
@@ -58,6 +61,9 @@ class Explanation:
     bos_band_2SN: Tensor | None
     heat_THW: Tensor
     picture: Tensor
+    early: tuple[int, ...] = (0, 1, 2, 3)
+    effect: str = "noise"
+    joint: bool = False
 
     @property
     def evidence(self) -> str | None:
@@ -111,7 +117,8 @@ def explain(
     spec = scoring or ScoringSpec()
     tokens = model.tokenize([caption])
     words = split_words(tokens)
-    scorer = _scorer(model, spec, RESCORED)
+    names = score_names(model.traits)
+    scorer = _scorer(model, spec, (*names, "token_mass"))
     log.info(
         f"scoring the caption, {len(words)} variants without a word, and {len(held_out)} held-out "
         "captions"
@@ -124,8 +131,9 @@ def explain(
     log.info(f"tracing the caption over {spec.steps} steps")
     own_trace = trace(scorer.forwards, tokens, seed, heat=True)
     others = trace_all(scorer.forwards, held_out, seed, scorer.batch_size)
+    ablated = table.slice(1, len(words))
     row, gradient = table.slice(0, 1).to_pylist()[0], gradients["token_gradient"][0].as_py()
-    n = int(tokens.n_B[0])
+    merge = _Merging(tokens, own_trace.is_prompt_BL[0])
     abar_SNL = own_trace.abar_SNBL[:, :, 0]
     return Explanation(
         caption=caption,
@@ -134,19 +142,22 @@ def explain(
         scoring=spec,
         truncated=tokens.truncated[0],
         read_to=max((word.end for word in words), default=0),
-        tokens=_texts(caption, tokens),
+        tokens=merge.texts(caption),
         scores=make_scores(row, table.slice(1 + len(words)), directions),
         directions=directions_from,
         curves=make_curves(model, own_trace, others),
-        words=attribute_to_words(caption, words, row, gradient, table.slice(1, len(words))),
+        words=attribute_to_words(caption, words, row, gradient, ablated.select(names)),
         held_out=list(held_out),
-        steps_ST=_merge_padding(abar_SNL[:, list(model.early_layers)].mean(1), n),
-        layers_NT=_merge_padding(abar_SNL[0], n),
-        layers_mean_NT=_merge_padding(abar_SNL.mean(0), n),
+        steps_ST=merge(abar_SNL[:, list(model.early_layers)].mean(1)),
+        layers_NT=merge(abar_SNL[0]),
+        layers_mean_NT=merge(abar_SNL.mean(0)),
         bos_SN=abar_SNL[..., 0],
         bos_band_2SN=None if others is None else bos_band(others),
-        heat_THW=_merge_padding(_required(own_trace.heat_LHW).movedim(0, -1), n).movedim(-1, 0),
+        heat_THW=merge(_required(own_trace.heat_LHW).movedim(0, -1)).movedim(-1, 0),
         picture=decode(own_trace.x_BCHW)[0].cpu(),
+        early=model.early_layers,
+        effect=effect_of(model),
+        joint=model.has_joint_attention,
     )
 
 
@@ -154,15 +165,30 @@ def _scorer(model: DiffusionModel, spec: ScoringSpec, signals: Sequence[str]) ->
     return Scorer.from_spec(model, replace(spec, signals=tuple(signals)))
 
 
-def _texts(caption: str, tokens: Tokens) -> list[str]:
-    spans = tokens.spans[0][1 : int(tokens.n_B[0]) - 1]
-    texts = [caption[start:end] for start, end in spans]
-    return ["(BOS)", *texts, "(EOS)", "(padding)"]
+class _Merging:
+    """Keeps the n tokens of a caption, and merges the positions after them.
 
+    ``is_prompt_L``: which positions hold words. Those after the first tokenizer's are T5's.
+    """
 
-def _merge_padding(values_XL: Tensor, n: int) -> Tensor:
-    """Keep the first n positions of the last dimension, and sum the padding after them into one."""
-    return torch.cat([values_XL[..., :n], values_XL[..., n:].sum(-1, keepdim=True)], -1)
+    def __init__(self, tokens: Tokens, is_prompt_L: Tensor) -> None:
+        self.n = int(tokens.n_B[0])
+        self.spans = tokens.spans[0][1 : self.n - 1]
+        self.later_L = is_prompt_L[self.n :].cpu()
+
+    def texts(self, caption: str) -> list[str]:
+        texts = [caption[start:end] for start, end in self.spans]
+        later = ["(words of T5)"] if self.later_L.any() else []
+        return ["(BOS)", *texts, *later, "(EOS)", "(padding)"]
+
+    def __call__(self, values_XL: Tensor) -> Tensor:
+        """Return the last dimension merged: the words, T5's words if any, EOS, all padding."""
+        first, after = values_XL[..., : self.n], values_XL[..., self.n :]
+        parts = [first[..., :-1]]
+        if self.later_L.any():
+            parts.append(after[..., self.later_L].sum(-1, keepdim=True))
+        parts += [first[..., -1:], after[..., ~self.later_L].sum(-1, keepdim=True)]
+        return torch.cat(parts, -1)
 
 
 def _required(value: Tensor | None) -> Tensor:

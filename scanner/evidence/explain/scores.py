@@ -1,6 +1,6 @@
 """Compare a caption's scores with held-out captions, as evidence for or against memorization."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,17 +8,22 @@ import numpy as np
 import pyarrow as pa
 
 from scanner.evidence.explain.curves import HIGH, LOW
+from scanner.models.traits import Trait
 from scanner.scoring.catalog import SIGNALS
 
-SCORES = (
-    "noise_norm_low",
-    "noise_norm_first",
-    "bos_mass",
-    "prompt_mass",
-    "summary_mass",
-    "entropy_e",
+_ALL = (
+    *("noise_norm_low", "velocity_norm_mid", "noise_norm_first"),
+    *("text_share", "bos_mass", "prompt_mass", "summary_mass", "entropy_e"),
 )
-RESCORED = (*SCORES, "token_mass")
+
+
+def score_names(traits: Collection[Trait]) -> tuple[str, ...]:
+    """Return the scores that a model with these traits has."""
+    return tuple(name for name in _ALL if SIGNALS[name].needs.traits <= set(traits))
+
+
+SCORES = score_names({"ddpm"})
+"""The scores of models with cross-attention that are trained as DDPM."""
 
 
 @dataclass(frozen=True)
@@ -101,5 +106,6 @@ def make_scores(
             others=others[name].to_pylist(),
             memorized=overrides.get(name, SIGNALS[name].memorized),
         )
-        for name in SCORES
+        for name in _ALL
+        if name in row
     ]

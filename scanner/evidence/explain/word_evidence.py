@@ -5,7 +5,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.evidence.explain.scores import SCORES
 from scanner.models import Tokens
 from scanner.scoring.words import Word, words_in
 
@@ -49,12 +48,13 @@ def attribute_to_words(
     caption: str, words: list[Word], row: dict[str, Any], gradient: list[float], ablated: pa.Table
 ) -> list[WordEvidence]:
     """Collect the evidence per word. ``row``: the caption's scores; ``gradient``: per token
-    position; ``ablated``: one row of scores per word, of the caption without it."""
+    position; ``ablated``: one row of scores per word, of the caption without it, with these columns
+    only."""
     mass = row["token_mass"]
     mean = sum(mass[1:-1]) / max(1, len(mass) - 2)
     triggers = {trigger["start"] for trigger in row["triggers"]}
     evidence = []
-    for word, scores in zip(words, ablated.select(SCORES).to_pylist(), strict=True):
+    for word, scores in zip(words, ablated.to_pylist(), strict=True):
         attention = sum(mass[position] for position in word.positions)
         evidence.append(
             WordEvidence(

@@ -35,7 +35,7 @@ class VerifyConfig(ActorOptions):
     seeds: int = 4
     """Images per caption, one initial noise each; at least 2."""
     steps: int | None = None
-    """Steps of the DDIM schedule; by default the run's."""
+    """Steps of the schedule (DDIM; Euler for flow matching); by default the run's."""
     guidance: float | None = None
     """Guidance scale, above 1; by default the run's."""
     images: str | None = None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from scanner.evidence.verify.mitigated import Mitigation
 from scanner.models import ModelSpec
+from scanner.models.pipeline import denoiser_of
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,16 @@ def draw(pipe: Any, wanted: Sequence[tuple[str, int]], recipe: Recipe) -> tuple[
     first step's differences.
 
     An image starts from the same noise as the scores, so it depends only on caption, seed and
-    recipe. The differences ε_c − ε_∅ (N, C, h, w) come from the pipeline's first forward, up to a
-    common factor.
+    recipe. The differences ε_c − ε_∅ (N, C, h, w), or v_c − v_∅ of flow-matching models, come from
+    the pipeline's first forward, up to a common factor.
     """
     first: list[Tensor] = []
 
-    def record_first(unet: Any, arguments: Any, output: Any) -> None:
+    def record_first(denoiser: Any, arguments: Any, output: Any) -> None:
         if not first:
             first.append(output[0].float().cpu())
 
-    handle = pipe.unet.register_forward_hook(record_first)
+    handle = denoiser_of(pipe).register_forward_hook(record_first)
     try:
         result = pipe(
             [caption for caption, _ in wanted],
@@ -77,7 +78,8 @@ def draw(pipe: Any, wanted: Sequence[tuple[str, int]], recipe: Recipe) -> tuple[
 
 def _noise(pipe: Any, seeds: list[int], recipe: Recipe) -> Tensor:
     """Draw each seed's initial noise in float32 on the CPU, for any dtype and device."""
-    size, channels = pipe.unet.config.sample_size, pipe.unet.config.in_channels
+    denoiser = denoiser_of(pipe)
+    size, channels = denoiser.config.sample_size, denoiser.config.in_channels
     default = (size, size) if isinstance(size, int) else tuple(size)
     height = recipe.height // pipe.vae_scale_factor if recipe.height else default[0]
     width = recipe.width // pipe.vae_scale_factor if recipe.width else default[1]
@@ -85,4 +87,4 @@ def _noise(pipe: Any, seeds: list[int], recipe: Recipe) -> Tensor:
         torch.randn((1, channels, height, width), generator=torch.Generator().manual_seed(seed))
         for seed in seeds
     ]
-    return torch.cat(noise).to(pipe.unet.dtype)
+    return torch.cat(noise).to(denoiser.dtype)

@@ -30,9 +30,10 @@ class Agreement:
     """Similarity of the seeds' images without a reference, averaged over pairs of seeds.
 
     ``images``, ``noise``: multi-scale SSIM (1: identical) of the images, and of the noise
-    differences ε_c − ε_∅ at the first step. ``tile_distance``: RMSE of the most different tile (the
-    tiled l2 of Carlini et al. 2023, as root mean square over pixels). ``cells``: (8, 8), which
-    cells agree across seeds; ``share``: share of textured cells that agree.
+    differences ε_c − ε_∅ (or v_c − v_∅) at the first step. ``tile_distance``: RMSE of the most
+    different tile (the tiled l2 of Carlini et al. 2023, as root mean square over pixels).
+    ``cells``: (8, 8), which cells agree across seeds; ``share``: share of textured cells that
+    agree.
     """
 
     images: float
