@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from scanner.mitigation.edit import ForwardEdit, edit_keys
-from scanner.probe.joint_attention import queries_keys_values
+from scanner.probe.joint_attention import queries_and_keys, values
 
 
 class Running(Protocol):
@@ -59,7 +59,8 @@ def attend(
 ) -> tuple[Tensor, Tensor]:
     """Return the attention's output for the image, with the edit, and for the text."""
     positions = image_RPC.shape[1]
-    q_RHSD, k_RHSD, v_RHSD = queries_keys_values(attn, image_RPC, text_RLC)
+    q_RHSD, k_RHSD = queries_and_keys(attn, image_RPC, text_RLC)
+    v_RHSD = values(attn, image_RPC, text_RLC)
     end = k_RHSD.shape[2] if edit.length is None else positions + edit.length
     image_keys, text_keys = k_RHSD[:, :, :positions], k_RHSD[:, :, positions:end]
     if edit.key:

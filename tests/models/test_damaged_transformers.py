@@ -140,6 +140,8 @@ def test_t5_is_left_out_if_the_index_says_so(
     ],
 )
 def test_distilled_models_of_the_hub_are_refused(name: str) -> None:
-    with pytest.raises(UserError, match="few-step distilled.*scan the model that it was distilled"):
+    with pytest.raises(
+        UserError, match=r"few-step distilled.*scan the model that it was distilled"
+    ):
         refuse_configuration(name, StableDiffusion3, {}, FLOW)
     refuse_configuration("stabilityai/stable-diffusion-3.5-large", StableDiffusion3, {}, FLOW)

@@ -1,5 +1,7 @@
 """Timesteps and steps of flow matching against the scheduler, as the pipeline runs it."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -77,7 +79,7 @@ def test_a_velocity_of_the_data_leads_to_the_data() -> None:
     times = [*process.timesteps(5), None]
     clean, noise = torch.randn(2, 1, 4, 3, 3, generator=torch.manual_seed(0))
     x = noise * process.initial_scale
-    for time, following in zip(times, times[1:], strict=False):
+    for time, following in pairwise(times):
         x = process.step(x, process.prediction(noise - clean, x, time), time, following)
         sigma = (following or 0) / process.levels
         assert torch.allclose(x, (1 - sigma) * clean + sigma * noise, atol=1e-5)

@@ -30,7 +30,7 @@ class JointAttentionConfig:
     seeds: tuple[int, ...] = SEEDS
     """Training seeds to train, scan and report."""
     trajectory: bool = False
-    """Also measure the packaged model's signals of the whole trajectory, 20 forwards per caption."""
+    """Also measure the packaged model's signals of the trajectory, at 20 forwards per caption."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
