@@ -12,7 +12,7 @@ from scanner.testbed import labels
 
 CAPTIONS = labels()["caption"].to_pylist()[::27]
 SIGNALS = (*PROFILES["standard"].signals, "noise_norm_first")
-FACTOR = 2.5
+FACTOR = 1.5
 """Of two root mean squares of rounding errors, which differ by the order of sums alone."""
 
 Scores = dict[str, Tensor]
