@@ -86,7 +86,9 @@ class LeanTransformer(nn.Module):
             hidden = _grid(self.proj_out(hidden), height)
         else:
             hidden = self.proj_out(_grid(hidden, height))
-        return (hidden + x_BCHW,)
+        # The sum takes the layout of its first operand. Channels-last activations with contiguous
+        # weights make later modules slower on a CPU, and their group norms less accurate.
+        return (x_BCHW + hidden,)
 
 
 class LastBlock(nn.Module):

@@ -71,7 +71,7 @@ class SliceScorer:
     environment: dict[str, str]
 
     def __post_init__(self) -> None:
-        self._is_size_saved = self.scorer.batch.is_settled
+        self._is_size_saved = self.scorer.batch.is_final
         self._reader = SliceReader(self.store)
 
     @torch.inference_mode()
@@ -108,7 +108,7 @@ class SliceScorer:
     def finish(self, computed: tuple[ReadCaptions, list[dict[str, Tensor]]]) -> Result:
         read, batches = computed
         scores, bad = self.scorer.table(read, batches)
-        if self.scorer.batch.is_settled and not self._is_size_saved:
+        if self.scorer.batch.is_final and not self._is_size_saved:
             # Other actors on the same kind of device start with this size.
             self._is_size_saved = True
             self.store.create(self.size_file, encode({"batch_size": self.scorer.batch_size}))

@@ -24,6 +24,18 @@ class BatchSize:
         self._failures: dict[int, int] = {}
         self.batches_at_size = 0
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the size is settled and no retry is due or unproven."""
+        is_proven = self.size not in self._failures or self.batches_at_size > 0
+        return self.is_settled and is_proven and self._to_retry is None
+
+    @property
+    def _to_retry(self) -> int | None:
+        """The next larger size, if it failed exactly once."""
+        larger = next((size for size in self._failures if size // 2 == self.size), None)
+        return larger if larger is not None and self._failures[larger] == 1 else None
+
     def record_batch(self, captions: int, seconds: float) -> None:
         """Record the time of a batch; ignore batches that are not full."""
         if captions != self.size:
@@ -55,6 +67,6 @@ class BatchSize:
         """Retry the size that failed once, after enough batches that fit."""
         if self.batches_at_size < RETRY_AFTER:
             return
-        larger = next((size for size in self._failures if size // 2 == self.size), None)
-        if larger is not None and self._failures[larger] == 1:
+        larger = self._to_retry
+        if larger is not None:
             self.size, self.batches_at_size = larger, 0

@@ -67,6 +67,16 @@ def test_a_lean_transformer_equals_the_stock_one(linear: bool) -> None:
     assert torch.allclose(lean[0](x, encoder_hidden_states=text)[0], expected, atol=1e-6)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_lean_transformer_keeps_the_layout(linear: bool, layout: torch.memory_format) -> None:
+    lean = LeanTransformer(_transformer(use_linear_projection=linear).to(memory_format=layout))
+    x = torch.randn(3, 8, 6, 5).contiguous(memory_format=layout)
+    (output,) = lean(x, encoder_hidden_states=torch.randn(3, 7, 12))
+    assert output.is_contiguous(memory_format=layout)
+
+
 @pytest.mark.parametrize(
     "stock",
     [

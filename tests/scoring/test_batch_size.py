@@ -58,3 +58,19 @@ def test_a_size_is_retried_after_one_failure_but_not_two() -> None:
     for _ in range(3 * RETRY_AFTER):
         batch.record_batch(16, 1.0)
     assert batch.size == 16
+
+
+def test_a_size_is_final_once_its_retry_is_decided() -> None:
+    batch = BatchSize()
+    assert not batch.is_final
+    batch.size, batch.is_settled = 32, True
+    assert batch.is_final
+    batch.halve()
+    for _ in range(RETRY_AFTER):
+        assert not batch.is_final
+        batch.record_batch(16, 1.0)
+    assert (batch.size, batch.is_final) == (32, False)
+    batch.record_batch(32, 1.0)
+    assert batch.is_final
+    batch.halve()
+    assert (batch.size, batch.is_final) == (16, True), "32 has failed twice"

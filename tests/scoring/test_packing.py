@@ -1,5 +1,9 @@
+import pytest
 import torch
 
+from scanner.models import load_model
+from scanner.scoring import Scorer, scorer
+from scanner.scoring.observing import observe
 from scanner.scoring.packing import pack
 
 
@@ -24,3 +28,17 @@ def test_a_batch_is_one_tensor() -> None:
 def test_half_precision_values_arrive_as_float32() -> None:
     values = {"scalar": torch.tensor([1.5, 2.5], dtype=torch.float16)}
     assert pack([values], rows=2).wait()["scalar"].dtype == torch.float32
+
+
+@torch.inference_mode()
+def test_every_batch_is_packed_and_equals_its_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = []
+    monkeypatch.setattr(scorer, "pack", lambda *given: packed.append(pack(*given)) or packed[-1])
+    one = Scorer(load_model("testbed", device="cpu"), seeds=2, batch_size=2)
+    read = one.read(["a red fox", "an old boat", "fog"])
+    batches = one.compute(read)
+    assert [batch.host_SBK.shape[:2] for batch in packed] == [(2, 2), (2, 1)]
+    observations = observe(one.forwards, one.schedule, read.tokens[:2], one.seeds)
+    for signal in one.signals:
+        plain = torch.stack([signal.compute(each) for each in observations])
+        assert torch.equal(batches[0][signal.name], plain), signal.name
