@@ -20,10 +20,13 @@ REPORTS = "reports"
 class WorkActor:
     """Makes its work once, when it is started at a place that suits the driver.
 
+    ``make_work``: its factory, pickled. It is loaded in :meth:`start`, with the libraries that it
+    imports, so that a failure or a hang of this is that of a start on a known node.
+
     Calls of :meth:`run` may overlap; only computing takes turns.
     """
 
-    def __init__(self, commits: Commits, make_work: Callable[[], Work]) -> None:
+    def __init__(self, commits: Commits, make_work: bytes) -> None:
         self.commits, self._make_work = commits, make_work
         self._device = ThreadPoolExecutor(1)
         self._heartbeat = Heartbeat()
@@ -40,7 +43,8 @@ class WorkActor:
 
     def start(self) -> dict[str, str]:
         """Make the work, and let it try the device; returns what it runs on."""
-        self.work = self._make_work()
+        make_work: Callable[[], Work] = ray.cloudpickle.loads(self._make_work)
+        self.work = make_work()
         if not isinstance(self.work, Proving):
             return {}
         self.work.prove()

@@ -80,7 +80,7 @@ class ActorPool(Generic[ItemT]):
         self.blame = blame or Blame(limits)
         self._parked: list[Actor[ItemT]] = []
         self._resources, self._limits, self._timing = resources, limits, timing
-        self._wanted = self._deaths = 0
+        self._wanted = self._deaths = self._unplaced = 0
         self._start_after = 0.0
         self._node_starts_after: dict[str, float] = {}
         self._outage_since: float | None = None
@@ -95,7 +95,8 @@ class ActorPool(Generic[ItemT]):
             max_task_retries=0,
             max_concurrency=in_flight,
         )
-        self._new = lambda: actor.remote(commits, make_work)
+        pickled = ray.cloudpickle.dumps(make_work)
+        self._new = lambda: actor.remote(commits, pickled)
 
     @property
     def places(self) -> set[Place]:
@@ -148,6 +149,7 @@ class ActorPool(Generic[ItemT]):
         self.blame.record_start(actor.location)
         self._node_starts_after.pop(actor.location.node, None)
         self._last_failure = self._outage_since = None
+        self._unplaced = 0
         actor.pulse_at = self._timing.now()
         self.actors.append(actor)
 
@@ -221,13 +223,29 @@ class ActorPool(Generic[ItemT]):
     def _book_failed_start(self, actor: Actor[ItemT], reason: str, is_broken: bool) -> Notice:
         location, now = actor.location, self._timing.now()
         reason = f"an actor cannot start: {reason}"
+        if not location.node:
+            return self._book_unplaced(reason)
         count = self.blame.record_failed_start(location, reason, is_broken)
         self._node_starts_after[location.node] = now + self._limits.delay(count)
         self._last_failure = reason, count
         self.blame.take_out(location, self.places, reason)
         if self.blame.is_out(location):
             return Notice(f"out of service: {location.name}: {reason}")
-        return Notice(f"{reason} ({location.name})" if location.host else reason)
+        return Notice(f"{reason} ({location.name})")
+
+    def _book_unplaced(self, reason: str) -> Notice:
+        """Book a failure of an actor's process before it reported its node, which blames no node.
+
+        Failures within the delay after another count once; none counts while an actor is alive.
+        """
+        now = self._timing.now()
+        if self._is_alive:
+            self._unplaced, self._start_after = 0, now + self._limits.delay(3)
+        elif now >= self._start_after:
+            self._unplaced += 1
+            self._start_after = now + self._limits.delay(self._unplaced)
+        self._last_failure = reason, self._unplaced
+        return Notice(reason)
 
     def _stop_slow_starts(self) -> Iterator[Notice]:
         now, limit = self._timing.now(), self._limits.start_seconds
@@ -238,15 +256,27 @@ class ActorPool(Generic[ItemT]):
                 yield self._book_failed_start(actor, f"not ready after {limit:.0f} seconds", False)
 
     def _check_any_can_start(self) -> None:
-        """Raise UserError if no actor is alive and the nodes have room only where starts failed."""
-        is_alive = self.actors or self.held or any(a.began_at for a in self.starting.values())
-        if is_alive or not self._last_failure or not self.blame.out_of_service:
+        """Raise UserError if no actor is alive, and the nodes have room only where starts failed or
+        ``attempts`` starts in a row failed on unknown nodes."""
+        if self._is_alive or not self._last_failure:
             return
-        nodes_out = {node for node, device in self.blame.out_of_service if not device}
-        parked = sum(actor.location.node not in nodes_out for actor in self._parked)
-        if self._resources.fit(without=nodes_out) <= parked:
+        if self._unplaced >= self._limits.attempts or not self._has_room():
             reason, count = self._last_failure
             raise UserError(f"{reason} (tried {count} times); {RERUN}")
+
+    def _has_room(self) -> bool:
+        """Return whether an actor fits on what is in service."""
+        if not self.blame.out_of_service:
+            return True
+        nodes_out = {node for node, device in self.blame.out_of_service if not device}
+        parked = sum(actor.location.node not in nodes_out for actor in self._parked)
+        return self._resources.fit(without=nodes_out) > parked
+
+    @property
+    def _is_alive(self) -> bool:
+        """Return whether an actor is ready, or has a node and can become ready."""
+        starts = any(actor.began_at is not None for actor in self.starting.values())
+        return bool(self.actors or self.held or starts)
 
     def _share(self) -> str:
         return f"{self._resources.cpus:g} CPUs and {self._resources.gpus:g} GPUs per actor"

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 class RetryLimits:
     """Limits on failures.
 
-    attempts: tries per item before it is quarantined, and starts per node before it is taken out
-    of service. delays: seconds before the next try, by the number of failures. outage_seconds: how
-    long a store or hub that does not answer is waited for. node_loss_seconds: how long after a
-    process's death Ray may still report that its node was lost. restarts: deaths per actor without
-    a commit in between. consecutive_failures: failures of one actor in a row after which a new
-    process replaces it. device_items: items that fail on a device only, after which it is taken
-    out of service. start_seconds: how long an actor may take to start. hang_seconds, hang_factor:
-    an actor that is silent for so long, or for this multiple of the slowest batch if that is more,
-    is replaced; twice as long for an item that was taken for hanging before. queue_seconds: the
-    work that an actor has queued, which saves it waiting for the driver.
+    attempts: tries per item before it is quarantined, starts per node before it is taken out of
+    service, and starts on unknown nodes before the execution ends if no actor is alive. delays:
+    seconds before the next try, by the number of failures. outage_seconds: how long a store or hub
+    that does not answer is waited for. node_loss_seconds: how long after a process's death Ray may
+    still report that its node was lost. restarts: deaths per actor without a commit in between.
+    consecutive_failures: failures of one actor in a row after which a new process replaces it.
+    device_items: items that fail on a device only, after which it is taken out of service.
+    start_seconds: how long an actor may take to start. hang_seconds, hang_factor: an actor that is
+    silent for so long, or for this multiple of the slowest batch if that is more, is replaced;
+    twice as long for an item that was taken for hanging before. queue_seconds: the work that an
+    actor has queued, which saves it waiting for the driver.
     """
 
     attempts: int = 3

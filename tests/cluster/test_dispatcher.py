@@ -137,6 +137,24 @@ def test_work_that_cannot_be_made_ends_with_its_reason(tmp_path: Path) -> None:
         _drive(tmp_path, make=Broken)
 
 
+def test_work_that_cannot_be_imported_ends_with_its_reason(tmp_path: Path) -> None:
+    class Unknown:
+        """As where a node lacks a library: it cannot be unpickled outside this process."""
+
+        def __call__(self, *arguments) -> None: ...
+
+        def __reduce__(self) -> tuple:
+            return _refuse_elsewhere, (os.getpid(),)
+
+    with pytest.raises(UserError, match=r"No module named 'unknown'.*tried 3 times"):
+        _drive(tmp_path, actors=1, make=Unknown())
+
+
+def _refuse_elsewhere(process: int) -> None:
+    if os.getpid() != process:
+        raise ModuleNotFoundError("No module named 'unknown'")
+
+
 def test_an_item_that_kills_its_process_costs_no_other_item(
     tmp_path: Path,
 ) -> None:
@@ -169,7 +187,9 @@ def test_a_broken_device_means_a_new_process(tmp_path: Path) -> None:
 
     run, _ = _drive(tmp_path, actors=1, make=Breaks)
     assert len(run.commits.done()) == len(SLICES)
-    assert len({note.read_text() for note in (tmp_path / "notes").iterdir()}) == 2
+    # A note is empty if its process ended between creating and writing it.
+    processes = {note.read_text() for note in (tmp_path / "notes").iterdir()} - {""}
+    assert len(processes) == 2
 
 
 def test_an_outage_of_the_store_is_waited_for_uncounted(tmp_path: Path) -> None:

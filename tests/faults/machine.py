@@ -39,6 +39,7 @@ class Machine:
         self.address = self._answer()
         assert self.address, "no Ray cluster has started"
         self.alive = 0
+        self._is_server_away = False
         self._talking = threading.Lock()
         self.drivers: list[subprocess.Popen[str]] = []
         self.late: list[threading.Thread] = []
@@ -110,10 +111,11 @@ class Machine:
 
     def kill_server(self, choose: random.Random) -> bool:
         """Kill the S3 server, which is back some seconds later."""
-        if self.server.process.poll() is not None:
+        if self._is_server_away:
             return False
+        self._is_server_away = True
         self.server.kill()
-        self._later(choose.uniform(0.5, BACK_SECONDS), self.server.start)
+        self._later(choose.uniform(0.5, BACK_SECONDS), self._restart_server)
         return True
 
     # -- what goes bad for a while -------------------------------------------------------------
@@ -153,6 +155,10 @@ class Machine:
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
                 pass  # it ended while we looked
         return sorted(found, key=lambda process: process.pid)
+
+    def _restart_server(self) -> None:
+        self.server.start()
+        self._is_server_away = False
 
     def _add_node(self) -> None:
         self._tell("add")

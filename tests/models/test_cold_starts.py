@@ -2,23 +2,25 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from scanner.models import ModelSpec, find_model
+from scanner.models import find_model
 from scanner.models.hash_cache import remembered_hash
-from scanner.models.hashing import ModelHash
-from scanner.storage import Store, inputs
+from scanner.storage import Store
 from tests.hub import REVISION, Hub, serving
+from tests.models.cold_start import PROCESSES
 
 MODEL = "someone/small"
-PROCESSES = 3
+# Far longer than it takes on a busy machine: only what never ends takes this.
+LIMIT_SECONDS = 600.0
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -30,37 +32,24 @@ def hub(
         yield hub
 
 
-def _start(name: str, barrier: Any, results: Any) -> None:
-    """Find and hash a model as an actor does; report the hash, and whether this process read the
-    weights and downloaded from a store."""
-    done = set()
-
-    def noted(owner: Any, method: str) -> None:
-        own = getattr(owner, method)
-
-        def wrapped(*arguments: Any) -> Any:
-            done.add(method)
-            return own(*arguments)
-
-        setattr(owner, method, wrapped)
-
-    noted(ModelHash, "add_tensors")
-    noted(inputs, "download")
-    barrier.wait()
-    found = find_model(ModelSpec(name, REVISION if name == MODEL else None))
-    weights = found.weights_hash(marker_bytes=0)
-    results.put((weights, "add_tensors" in done, "download" in done))
-
-
-def _start_together(name: str) -> list[tuple[str, bool, bool]]:
-    fork = multiprocessing.get_context("fork")
-    barrier, results = fork.Barrier(PROCESSES), fork.Queue()
-    starts = [fork.Process(target=_start, args=(name, barrier, results)) for _ in range(PROCESSES)]
-    for start in starts:
-        start.start()
-    found = [results.get(timeout=120) for _ in starts]
-    for start in starts:
-        start.join()
+def _start_together(*model: str) -> list[tuple[str, bool, bool]]:
+    """Return what each process of :mod:`tests.models.cold_start` returns."""
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "0",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    script = ROOT / "tests" / "models" / "cold_start.py"
+    done = subprocess.run(
+        [sys.executable, str(script), *model],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=True,
+    )
+    found = [tuple(each) for each in json.loads(done.stdout)]
+    assert len(found) == PROCESSES
     return found
 
 
@@ -68,7 +57,7 @@ def _start_together(name: str) -> list[tuple[str, bool, bool]]:
 def test_processes_that_start_together_download_and_hash_once(
     hub: Hub, random_models: dict[str, Path]
 ) -> None:
-    found = _start_together(MODEL)
+    found = _start_together(MODEL, REVISION)
     assert {weights for weights, _, _ in found} == {
         find_model(str(random_models["sd1"])).weights_hash()
     }
