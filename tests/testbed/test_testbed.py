@@ -1,11 +1,12 @@
 """The packaged model, data set and labels are consistent."""
 
 from collections import Counter
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
 
 from scanner.models import find_model, load_model
 from scanner.testbed import FOLDER, files, labels
@@ -58,12 +59,50 @@ def test_the_model_is_a_pipeline_with_16_cross_attentions() -> None:
     assert pipe("a cat", num_inference_steps=1, output_type="pt").images.shape == (1, 3, 32, 32)
 
 
+def test_both_testbeds_label_the_same_captions(rows: list[dict]) -> None:
+    described = [{key: row[key] for key in ("caption", "group", "family", "rows")} for row in rows]
+    of_transformer = labels("testbed-dit").select(["caption", "group", "family", "rows"])
+    assert of_transformer.to_pylist() == described
+
+
+def test_the_transformer_memorized_what_was_repeated() -> None:
+    shares: dict[str, list[bool]] = {}
+    for row in labels("testbed-dit").to_pylist():
+        shares.setdefault(row["group"], []).append(row["memorized"])
+    assert all(shares["memorized"])
+    assert sum(shares["template"]) > 0.9 * len(shares["template"])
+    assert sum(shares["once"]) < 0.01 * len(shares["once"])
+    assert not any(shares["repeated"] + shares["heldout"])
+
+
+def test_the_transformer_shares_vae_and_tokenizer_with_the_unet() -> None:
+    model, own = files.MODEL, files.TESTBEDS["testbed-dit"].model
+    for name in ("tokenizer", "tokenizer_2"):
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            assert (own / name / file).read_bytes() == (model / "tokenizer" / file).read_bytes()
+    weights = Path("vae", "diffusion_pytorch_model.safetensors")
+    assert (own / weights).read_bytes() == (model / weights).read_bytes()
+
+
+@pytest.mark.slow
+def test_the_transformer_is_a_pipeline_of_stable_diffusion_3() -> None:
+    model = load_model("testbed-dit")
+    assert model.family == "stable-diffusion-3"
+    assert len(model.layers) == 6
+    pipe = StableDiffusion3Pipeline.from_pretrained(
+        files.TESTBEDS["testbed-dit"].model, text_encoder_3=None, tokenizer_3=None
+    )
+    pipe.to(dtype=torch.float32)
+    assert pipe("a cat", num_inference_steps=1, output_type="pt").images.shape == (1, 3, 32, 32)
+
+
 def test_the_packaged_files_are_small() -> None:
     sizes = {
         name: sum(path.stat().st_size for path in (FOLDER / name).rglob("*") if path.is_file())
-        for name in ("model", "data")
+        for name in ("model", "model_dit", "data")
     }
     assert sizes["model"] < 12e6
+    assert sizes["model_dit"] < 12e6  # of which 2.2 MB are links
     assert sizes["data"] < 8e6
 
 
