@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -37,6 +38,8 @@ class ForwardCosts:
         self._layers, self._run = model.layers, model.run
         on_cpu = model.device.type == "cpu"
         self._equal_tail = model.equal_tail if on_cpu else 0
+        # The attention of the image on the text is computed twice, see probe/joint_attention.py.
+        self._records_more = model.has_joint_attention
         with torch.device("meta"):
             self._denoiser = type(model.denoiser).from_config(model.denoiser.config)
             self._latents = torch.empty((1, *latent_shape))
@@ -57,6 +60,18 @@ class ForwardCosts:
             self._own[depth] = _gflop(lambda: recording(self._text, self._added))
         return self._own[depth]
 
+    @cached_property
+    def prefix(self) -> float:
+        """What all captions share in a forward."""
+        whole = self.whole
+        if self._records_more:
+            recording = recording_denoiser(
+                self._denoiser, self._layers, equal_tail=self._equal_tail
+            )
+            recording.load(self._latents, 0, {})
+            whole = _gflop(lambda: recording(self._text, self._added))
+        return whole - self.own(None)
+
     def _forward(self) -> None:
         time = torch.zeros(1, device="meta")
         self._run(self._denoiser, self._latents, time, self._text, self._added)
@@ -75,7 +90,7 @@ def cost(scorer: Scorer, forwards: ForwardCosts | None = None) -> Cost:
     gradient = 3 * forwards.whole if plan.gradient else 0.0
     return Cost(
         per_caption=scorer.seeds * (on_noise + later + gradient),
-        shared=scorer.seeds * _shared(plan, forwards.whole, forwards.whole - forwards.own(None)),
+        shared=scorer.seeds * _shared(plan, forwards.whole, forwards.prefix),
         forward=forwards.whole,
         text_encoder=_text_gflop(scorer),
     )
