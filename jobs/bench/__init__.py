@@ -284,6 +284,8 @@ def _print_model(figures: dict[str, Any]) -> None:
     _print_sizes(figures["model"], {k: v["gflop_by_size"] for k, v in figures["profiles"].items()})
     if "gflop_by_size_sdxl" in figures:
         _print_sizes("Stable Diffusion XL", figures["gflop_by_size_sdxl"])
+    if "gflop_by_size_sd3" in figures:
+        _print_sizes("Stable Diffusion 3", figures["gflop_by_size_sd3"])
 
 
 def _print_sizes(model: str, gflop: dict[str, dict[str, float]]) -> None:

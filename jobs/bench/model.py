@@ -13,7 +13,11 @@ from jobs.bench.device_memory import peak_memory, reset_peak_memory, synchronize
 from jobs.bench.flops import gflop_by_size
 from jobs.bench.launches import count_launches
 from scanner.models import Conditioning, DiffusionModel, load_model
-from scanner.models.random_weights import stable_diffusion_14, stable_diffusion_xl
+from scanner.models.random_weights import (
+    stable_diffusion_3,
+    stable_diffusion_14,
+    stable_diffusion_xl,
+)
 from scanner.probe import watch_attention
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
@@ -91,6 +95,7 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
     }
     if name == "sd14-random":
         record["gflop_by_size_sdxl"] = gflop_by_size(stable_diffusion_xl())
+        record["gflop_by_size_sd3"] = gflop_by_size(stable_diffusion_3())
     return record
 
 

@@ -1,18 +1,26 @@
 """Full-size models without trained weights, to measure speed and FLOPs without downloads."""
 
 import torch
-from diffusers import UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from diffusers import SD3Transformer2DModel, UNet2DConditionModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+)
 
 from scanner.models.finding import find_model
 from scanner.models.loading import DTYPES, choose_device, choose_dtype, load_tokenizer
-from scanner.models.noise_process import Ddpm
+from scanner.models.noise_process import Ddpm, FlowMatching
 from scanner.models.sdxl import StableDiffusionXL
 from scanner.models.stable_diffusion import StableDiffusion
+from scanner.models.stable_diffusion_3 import StableDiffusion3
 
 TEXT_ENCODER = CLIPTextConfig(
     vocab_size=49408,
     hidden_size=768,
+    projection_dim=768,
     intermediate_size=3072,
     num_hidden_layers=12,
     num_attention_heads=12,
@@ -27,6 +35,15 @@ SECOND_TEXT_ENCODER = CLIPTextConfig(
     max_position_embeddings=77,
     projection_dim=1280,
     hidden_act="gelu",
+)
+THIRD_TEXT_ENCODER = T5Config(
+    vocab_size=32128,
+    d_model=4096,
+    d_kv=64,
+    d_ff=10240,
+    num_layers=24,
+    num_heads=64,
+    feed_forward_proj="gated-gelu",
 )
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
@@ -87,5 +104,44 @@ def stable_diffusion_xl() -> StableDiffusionXL:
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         noise_process=Ddpm({**BETAS, "prediction_type": "epsilon"}),
+        weights="none",
+    )
+
+
+def transformer_3() -> SD3Transformer2DModel:
+    """Return Stable Diffusion 3 medium's transformer (2.1 billion parameters)."""
+    return SD3Transformer2DModel(
+        sample_size=128,
+        patch_size=2,
+        in_channels=16,
+        out_channels=16,
+        num_layers=24,
+        attention_head_dim=64,
+        num_attention_heads=24,
+        joint_attention_dim=4096,
+        caption_projection_dim=1536,
+        pooled_projection_dim=2048,
+        pos_embed_max_size=192,
+    )
+
+
+def stable_diffusion_3() -> StableDiffusion3:
+    """Return Stable Diffusion 3 medium's architecture at 1024 px, with T5, on the meta device: to
+    count FLOPs, not to run."""
+    with torch.device("meta"):
+        transformer = transformer_3()
+        text = CLIPTextModelWithProjection(TEXT_ENCODER)
+        second = CLIPTextModelWithProjection(SECOND_TEXT_ENCODER)
+        third = T5EncoderModel(THIRD_TEXT_ENCODER)
+    tokenizer = load_tokenizer(find_model("testbed"))
+    return StableDiffusion3(
+        transformer=transformer,
+        text_encoder=text,
+        text_encoder_2=second,
+        text_encoder_3=third,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        tokenizer_3=tokenizer,
+        noise_process=FlowMatching({"shift": 3.0}),
         weights="none",
     )

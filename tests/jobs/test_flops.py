@@ -7,7 +7,7 @@ import torch
 
 from jobs.bench.flops import gflop_by_size
 from scanner.models import load_model
-from scanner.models.random_weights import unet_xl
+from scanner.models.random_weights import stable_diffusion_3, transformer_3, unet_xl
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
 from scanner.scoring.profiles import PROFILES
@@ -31,3 +31,19 @@ def test_sdxl_s_configuration_has_its_published_size() -> None:
     with torch.device("meta"):
         unet = unet_xl()
     assert sum(weight.numel() for weight in unet.parameters()) == 2_567_463_684
+
+
+@pytest.mark.slow
+def test_sd3_s_configuration_has_its_published_size() -> None:
+    with torch.device("meta"):
+        transformer = transformer_3()
+    assert sum(weight.numel() for weight in transformer.parameters()) == 2_028_328_000
+
+
+@pytest.mark.slow
+def test_sd3_is_counted_with_t5() -> None:
+    gflop = gflop_by_size(stable_diffusion_3())
+    assert gflop["triage"]["1024"] < gflop["late-half"]["512"] < gflop["late"]["1024"]
+    counted = cost(Scorer(stable_diffusion_3(), "standard"))
+    t5 = 2 * 256 * 4.63  # tokens, and billion weights without the vocabulary
+    assert t5 < counted.text_encoder < 1.1 * t5
