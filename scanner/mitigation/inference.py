@@ -67,11 +67,7 @@ def mitigate(
     """
     if not bos_scale > 0:
         raise UsageError(f"bos_scale {bos_scale}: must be positive; 1 changes nothing")
-    if threshold is not None and calibration is not None:
-        raise UsageError("mitigation: give a threshold or a calibration, not both")
-    norm_threshold = None if threshold is None else NoiseNormThreshold(threshold)
-    if calibration is not None:
-        norm_threshold = calibrated_threshold(calibration)
+    norm_threshold = _norm_threshold(threshold, calibration)
     if bos_scale == 1 and not mask_padding:
         yield Intervention(None, norm_threshold)
         return
@@ -80,13 +76,24 @@ def mitigate(
     def build(rows: PromptRows) -> AttentionEdit:
         bias_NL = None
         if mask_padding:
-            bias_NL = padding_bias(_count_tokens(rows, token_counts), rows.length)
-            if rows.has_t5:
-                bias_NL = bias_NL.masked_fill(_read_by_t5(rows), 0.0)
+            bias_NL = _hide_padding(rows, token_counts)
         return AttentionEdit(rows.count, bias_NL, bias_NL, key)
 
     with intervene(pipe, build, steps=steps, layers=layers, threshold=norm_threshold) as record:
         yield record
+
+
+def _norm_threshold(value: float | None, calibration: str | None) -> NoiseNormThreshold | None:
+    if value is not None and calibration is not None:
+        raise UsageError("mitigation: give a threshold or a calibration, not both")
+    if calibration is not None:
+        return calibrated_threshold(calibration)
+    return None if value is None else NoiseNormThreshold(value)
+
+
+def _hide_padding(rows: PromptRows, token_counts: Sequence[int] | None) -> torch.Tensor:
+    bias_NL = padding_bias(_count_tokens(rows, token_counts), rows.length)
+    return bias_NL.masked_fill(_read_by_t5(rows), 0.0) if rows.has_t5 else bias_NL
 
 
 def _read_by_t5(rows: PromptRows) -> torch.Tensor:

@@ -93,8 +93,9 @@ def calibrated_threshold(url: str) -> NoiseNormThreshold:
                 thresholds[signal], binding["steps"], tuple(binding["latent_shape"]), url, signal
             )
     raise UserError(
-        f"{url}: has no threshold for {' or '.join(SIGNALS)}, which mitigation needs; calibrate on "
-        "a scan with one of them (the standard profile has the first two)"
+        f"{url}: has no threshold for noise_norm_low or noise_norm_first (of flow-matching models "
+        "velocity_norm_mid), which mitigation needs; calibrate on a scan with one of them (the "
+        "standard profile has the first or the last)"
     )
 
 

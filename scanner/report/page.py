@@ -36,6 +36,13 @@ def render_report(
         charts=report_charts(content, THEMED),
         unscored="; ".join(content.scanned.unscored),
         extra_signals=extra,
+        joint=_has_joint_attention(content.record),
         shaded=tokenizer is not None,
         command=command,
     )
+
+
+def _has_joint_attention(record: dict[str, Any]) -> bool:
+    """Return whether the run's model has joint attention and is trained by flow matching."""
+    fingerprint = record.get("fingerprint") or {}
+    return bool(fingerprint.get("family") == "stable-diffusion-3")

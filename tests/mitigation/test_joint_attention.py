@@ -141,11 +141,13 @@ def test_captions_below_the_threshold_stay_bit_identical(pipe: Any) -> None:
         assert torch.equal(generate(pipe, CAPTIONS), stock)
     assert record.extra_forwards == 0
     assert torch.allclose(record.noise_norm_N, _norms(pipe), rtol=1e-4, atol=1e-4)
-    highest = int(record.noise_norm_N.argmax())
-    between = float(record.noise_norm_N.topk(2).values.mean())
+    norm_N = record.noise_norm_N
+    assert norm_N is not None
+    highest, between = int(norm_N.argmax()), float(norm_N.topk(2).values.mean())
     with mitigate(pipe, 2.0, threshold=between) as record:
         mixed = generate(pipe, CAPTIONS)
     assert record.extra_forwards == 1
+    assert record.flagged_N is not None
     assert record.flagged_N.tolist() == [n == highest for n in range(len(CAPTIONS))]
     for row in range(len(CAPTIONS)):
         target = whole if row == highest else stock

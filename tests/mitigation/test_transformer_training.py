@@ -16,6 +16,7 @@ from PIL import Image
 from scanner.errors import UsageError
 from scanner.mitigation import Guard
 from scanner.mitigation.finetune import encode_empty_caption, finetune
+from scanner.mitigation.guard import Signal
 from scanner.mitigation.training_images import TrainingImages
 from scanner.mitigation.training_noise import add_noise
 from scanner.mitigation.training_options import TrainingOptions
@@ -42,7 +43,7 @@ def _forward(model: Any) -> torch.Tensor:
     return model.transformer(noise, text.hidden_BLC, pooled, TIMES).sample
 
 
-def _signals(model: Any) -> dict[str, torch.Tensor]:
+def _signals(model: Any) -> dict[Signal, torch.Tensor]:
     """Compute each signal of layers 0 and 2 plainly."""
     plain = PlainJointAttention()
     with plain_joint_attention(model.transformer, plain), torch.no_grad():

@@ -117,12 +117,9 @@ def explain(
     spec = scoring or ScoringSpec()
     tokens = model.tokenize([caption])
     words = split_words(tokens)
-    names = score_names(model.traits)
-    scorer = _scorer(model, spec, (*names, "token_mass"))
-    log.info(
-        f"scoring the caption, {len(words)} variants without a word, and {len(held_out)} held-out "
-        "captions"
-    )
+    scorer = _scorer(model, spec, (*score_names(model.traits), "token_mass"))
+    variants = f"{len(words)} variants without a word"
+    log.info(f"scoring the caption, {variants}, and {len(held_out)} held-out captions")
     try:
         table = scorer.score([caption, *(ablate_word(caption, word) for word in words), *held_out])
         gradients = _scorer(model, spec, ("token_gradient",)).score([caption])
@@ -131,7 +128,7 @@ def explain(
     log.info(f"tracing the caption over {spec.steps} steps")
     own_trace = trace(scorer.forwards, tokens, seed, heat=True)
     others = trace_all(scorer.forwards, held_out, seed, scorer.batch_size)
-    ablated = table.slice(1, len(words))
+    ablated = table.slice(1, len(words)).select(score_names(model.traits))
     row, gradient = table.slice(0, 1).to_pylist()[0], gradients["token_gradient"][0].as_py()
     merge = _Merging(tokens, own_trace.is_prompt_BL[0])
     abar_SNL = own_trace.abar_SNBL[:, :, 0]
@@ -146,7 +143,7 @@ def explain(
         scores=make_scores(row, table.slice(1 + len(words)), directions),
         directions=directions_from,
         curves=make_curves(model, own_trace, others),
-        words=attribute_to_words(caption, words, row, gradient, ablated.select(names)),
+        words=attribute_to_words(caption, words, row, gradient, ablated),
         held_out=list(held_out),
         steps_ST=merge(abar_SNL[:, list(model.early_layers)].mean(1)),
         layers_NT=merge(abar_SNL[0]),
