@@ -14,6 +14,7 @@ from scanner.probe.joint_attention import (
     JointAttend,
     RecordingJointAttnProcessor,
     cpu_joint_attention,
+    cuda_joint_attention,
     plain_joint_attention,
 )
 
@@ -81,8 +82,8 @@ def is_joint(attn: Attention) -> bool:
 
 
 def default_joint_attention(attn: Attention) -> JointAttend:
-    on_cpu = attn.to_q.weight.device.type == "cpu"
-    return cpu_joint_attention if on_cpu else plain_joint_attention
+    kernels = {"cpu": cpu_joint_attention, "cuda": cuda_joint_attention}
+    return kernels.get(attn.to_q.weight.device.type, plain_joint_attention)
 
 
 def _check(name: str, attn: Attention) -> None:
