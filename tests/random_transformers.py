@@ -58,7 +58,7 @@ def make_t5_tokenizer() -> T5TokenizerFast:
 
 
 def _t5(tokenizer: T5TokenizerFast) -> T5EncoderModel:
-    return T5EncoderModel(
+    encoder = T5EncoderModel(
         T5Config(
             vocab_size=len(tokenizer) + 3,  # padded, as T5's own
             d_model=JOINT_WIDTH,
@@ -69,6 +69,7 @@ def _t5(tokenizer: T5TokenizerFast) -> T5EncoderModel:
             feed_forward_proj="gated-gelu",
         )
     )
+    return encoder.eval()  # a fresh one drops out at random
 
 
 def _transformer(kind: str) -> SD3Transformer2DModel:

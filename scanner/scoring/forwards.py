@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scanner.models import Conditioning, DiffusionModel
 from scanner.models.noise_process import Timestep
+from scanner.models.unet_model import UNetModel
 from scanner.probe import (
     AttentionRecord,
     CompiledDenoiser,
@@ -42,6 +43,14 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
+class AnisotropyTerms:
+    """What the anisotropy needs of a model: ᾱ at step 0, and the weights of norm and cosine."""
+
+    alpha: float
+    weights: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Step:
     """A step of a guided denoising of B captions: ε_c − ε_∅, or v_c − v_∅, and the latents after
     it."""
@@ -66,6 +75,10 @@ class Forwards:
         self.latent_shape = latent_shape
         self.guidance = guidance
         self.times = model.noise_process.timesteps(steps, latent_shape)
+        self.anisotropy_terms: AnisotropyTerms | None = None
+        if isinstance(model, UNetModel):
+            alpha = model.noise_process.alpha(self.first_time)
+            self.anisotropy_terms = AnisotropyTerms(alpha, model.anisotropy_weights)
         self._noise: dict[int, Tensor] = {}
         self._prefix: dict[tuple[int, Timestep], Prefix] = {}
         self._empty: dict[tuple[int, Timestep], Tensor] = {}

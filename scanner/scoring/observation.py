@@ -8,7 +8,7 @@ from typing import TypeVar
 import pyarrow as pa
 from torch import Tensor
 
-from scanner.scoring.forwards import Trajectory
+from scanner.scoring.forwards import AnisotropyTerms, Trajectory
 from scanner.scoring.schedule import Needs
 from scanner.signals.attention import attention_entropy
 from scanner.signals.noise import mean_cosine, noise_norm
@@ -57,14 +57,6 @@ class OnNoise:
     def cosine(self) -> Tensor:
         """Cosine term of the anisotropy, (B,)."""
         return mean_cosine(required(self.conditional), required(self.unconditional))
-
-
-@dataclass(frozen=True)
-class AnisotropyTerms:
-    """What the anisotropy needs of a model: ᾱ at step 0, and the weights of norm and cosine."""
-
-    alpha: float
-    weights: tuple[float, float]
 
 
 @dataclass(frozen=True)

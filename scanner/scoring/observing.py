@@ -7,9 +7,8 @@ from torch import Tensor
 
 from scanner.models import Conditioning, Tokens
 from scanner.models.noise_process import Timestep
-from scanner.models.unet_model import UNetModel
 from scanner.scoring.forwards import Forwards
-from scanner.scoring.observation import AnisotropyTerms, Observation, OnNoise, required
+from scanner.scoring.observation import Observation, OnNoise, required
 from scanner.scoring.schedule import Schedule
 from scanner.signals.attention import of_text, prompt_positions, text_share
 
@@ -37,14 +36,11 @@ def _at_seed(
         )
     if plan.gradient:
         parts["gradient_BL"] = run.gradient(text, seed)
-    model = run.model
-    if isinstance(model, UNetModel):
-        alpha = model.noise_process.alpha(run.first_time)
-        parts["anisotropy_terms"] = AnisotropyTerms(alpha, model.anisotropy_weights)
     return Observation(
         is_prompt_BL=_is_prompt(tokens, text.hidden_BLC.shape[1]),
         on_noise=on_noise,
         timesteps=plan.timesteps,
+        anisotropy_terms=run.anisotropy_terms,
         **parts,
     )
 

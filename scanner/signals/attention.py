@@ -3,8 +3,8 @@
 Shapes: B captions, L text positions. ``abar_BL`` is the attention averaged over heads and
 spatial positions: one distribution over text positions per caption (the entropy is taken after
 averaging). It may have leading dimensions, such as layers, which the result keeps.
-``is_prompt_BL``: which positions hold the caption's words. Position 0 is the BOS token; all others
-are summary tokens.
+``is_prompt_BL``: which positions hold the caption's words; the others are summary tokens, but for
+position 0, the BOS token, whose entry is ignored.
 """
 
 import torch
@@ -25,12 +25,11 @@ def bos_mass(abar_BL: Tensor) -> Tensor:
 
 
 def prompt_positions(n_B: Tensor, length: int) -> Tensor:
-    """Return which of ``length`` positions hold words, 1 … n−2: (B, L).
+    """Return which of ``length`` positions precede the EOS token: (B, L). These are BOS and words.
 
     ``n_B``: number of tokens per caption, including BOS and EOS.
     """
-    position_L = torch.arange(length, device=n_B.device)
-    return (position_L > 0) & (position_L < n_B[:, None] - 1)
+    return torch.arange(1, length + 1, device=n_B.device) < n_B[:, None]
 
 
 def prompt_mass(abar_BL: Tensor, is_prompt_BL: Tensor) -> Tensor:
@@ -40,19 +39,12 @@ def prompt_mass(abar_BL: Tensor, is_prompt_BL: Tensor) -> Tensor:
 
 def summary_mass(abar_BL: Tensor, is_prompt_BL: Tensor) -> Tensor:
     """Return Σ ā over the EOS token and the padding after it: (B,). Ren et al. 2024, finding 2."""
-    return (abar_BL * _is_summary(is_prompt_BL)).sum(-1)
+    return (abar_BL * ~is_prompt_BL)[..., 1:].sum(-1)
 
 
 def summary_entropy(abar_BL: Tensor, is_prompt_BL: Tensor) -> Tensor:
     """Return −Σ ā ln ā over the summary positions, without renormalizing: (B,)."""
-    return (torch.special.entr(abar_BL.float()) * _is_summary(is_prompt_BL)).sum(-1)
-
-
-def _is_summary(is_prompt_BL: Tensor) -> Tensor:
-    """Return which positions are summary tokens: (B, L)."""
-    is_summary_BL = ~is_prompt_BL
-    is_summary_BL[:, 0] = False
-    return is_summary_BL
+    return (torch.special.entr(abar_BL.float()) * ~is_prompt_BL)[..., 1:].sum(-1)
 
 
 def text_share(abar_BL: Tensor) -> Tensor:

@@ -48,7 +48,8 @@ def test_only_signals_and_their_layers_are_combined() -> None:
     assert len(names) == 3 * len(ATTENTION_SIGNALS)
     assert names == {each + level for each in ATTENTION_SIGNALS for level in ("", "_low", "_81")}
     assert all(map(is_attention_signal, names))
-    others = [one.name for one in SIGNALS.values() if one.needs != attention_needs(FIRST)]
+    of_attention = (attention_needs(FIRST), attention_needs(FIRST, "joint_attention"))
+    others = [one.name for one in SIGNALS.values() if one.needs not in of_attention]
     assert not any(map(is_attention_signal, [*others, "token_mass"]))
 
 

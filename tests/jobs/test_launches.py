@@ -10,7 +10,7 @@ from scanner.models import load_model
 from scanner.scoring import Scorer
 from scanner.scoring.profiles import PROFILES
 
-TRIAGE = PROFILES["triage"].signals
+TRIAGE = PROFILES["triage"].signals_of(frozenset({"ddpm"}))
 CAPTIONS = ["a red fox", "an old boat in fog"]
 
 

@@ -157,9 +157,9 @@ def test_captions_below_the_threshold_stay_bit_identical(pipe: Any) -> None:
 @torch.no_grad()
 def _norms(pipe: Any, time: float = 1000.0) -> Tensor:
     """Compute ‖v_c − v_∅‖ on the initial noise, one caption at a time."""
-    norms = []
+    norms, channels = [], pipe.transformer.config.in_channels
     for row, caption in enumerate(CAPTIONS):
-        x_1CHW = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(row))
+        x_1CHW = torch.randn((1, channels, 8, 8), generator=torch.manual_seed(row))
         velocities = []
         for text in (caption, ""):
             hidden, _, pooled, _ = pipe.encode_prompt(
@@ -171,9 +171,10 @@ def _norms(pipe: Any, time: float = 1000.0) -> Tensor:
 
 
 def _calibration(signal: str, path: Path) -> str:
-    record = json.loads(files.CALIBRATION.read_text())
+    record = json.loads(files.TESTBEDS["testbed"].calibration.read_text())
     norm = next(one for one in record["thresholds"] if one["signal"] == "noise_norm_low")
     record["thresholds"] = [{**norm, "signal": signal, "threshold": 0.0}]
+    record["binding"]["latent_shape"] = [16, 8, 8]
     path.write_text(json.dumps(record))
     return str(path)
 

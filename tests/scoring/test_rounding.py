@@ -11,7 +11,7 @@ from scanner.scoring.profiles import PROFILES
 from scanner.testbed import labels
 
 CAPTIONS = labels()["caption"].to_pylist()[::27]
-SIGNALS = (*PROFILES["standard"].signals, "noise_norm_first")
+SIGNALS = (*PROFILES["standard"].signals_of(frozenset({"ddpm"})), "noise_norm_first")
 FACTOR = 1.5
 """Of two root mean squares of rounding errors, which differ by the order of sums alone."""
 
@@ -46,7 +46,7 @@ def scored() -> Scores:
 @torch.no_grad()
 def _stock_scores(model: DiffusionModel) -> Scores:
     """Compute every signal by its definition from stock forwards, in the model's dtype."""
-    times, n_B = model.timesteps(50), model.tokenize(CAPTIONS).n_B
+    times, n_B = model.noise_process.timesteps(50), model.tokenize(CAPTIONS).n_B
     abar_NBL, norm_first_B = _stock_forward(model, int(times[0]))
     position_L = torch.arange(abar_NBL.shape[2])
     is_word_BL = (position_L >= 1) & (position_L <= n_B[:, None] - 2)
@@ -91,7 +91,7 @@ def _stock_forward(model: DiffusionModel, time: int) -> tuple[Tensor, Tensor]:
         hook.remove()
     # Δε = √ᾱ Δv, since both predictions have the same x.
     assert model.scheduler.config.prediction_type == "v_prediction"
-    scale = model.alpha(time) ** 0.5
+    scale = model.noise_process.alpha(time) ** 0.5
     return torch.stack(abar), scale * difference_BCHW.flatten(1).norm(dim=1)
 
 

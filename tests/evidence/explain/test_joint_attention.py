@@ -11,7 +11,7 @@ from scanner.evidence.explain import Explanation, explain, render_explanation
 from scanner.models import DiffusionModel, find_model, load_decoder, load_model
 from scanner.scoring import Scorer, ScoringSpec
 from tests.plain_joint_attention import PlainJointAttention, plain_joint_attention
-from tests.random_transformer import BLOCKS, TRANSFORMERS
+from tests.random_transformers import KINDS
 
 CAPTION = "the Great Wave, a red print"
 OTHERS = ["a red apple on a table", "x", "two dogs"]
@@ -19,7 +19,7 @@ STEPS = 3
 CLIP = 77
 
 
-@pytest.fixture(scope="module", params=TRANSFORMERS)
+@pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -92,11 +92,15 @@ def _merged(model: DiffusionModel, values_XL: Tensor, n: int) -> Tensor:
 
 
 def test_shares_of_all_tokens_sum_to_one(found: Explanation) -> None:
-    assert found.layers_NT.shape == found.layers_mean_NT.shape == (BLOCKS, len(found.tokens))
+    assert (
+        found.layers_NT.shape
+        == found.layers_mean_NT.shape
+        == (len(model.layers), len(found.tokens))
+    )
     for shares in (found.steps_ST, found.layers_NT, found.layers_mean_NT):
         assert torch.allclose(shares.sum(-1), torch.ones(len(shares)), atol=1e-4)
     mean = found.heat_THW.sum(0).mean()
-    assert float(mean) == pytest.approx(STEPS * BLOCKS, rel=1e-3)
+    assert float(mean) == pytest.approx(STEPS * len(found.layers_NT), rel=1e-3)
 
 
 def test_the_page_names_velocity_and_joint_attention(found: Explanation) -> None:

@@ -11,7 +11,7 @@ from scanner.models import find_model, load_decoder, load_model
 from scanner.models.pipeline import load_pipeline
 from scanner.scoring.forwards import Forwards
 from tests.evidence.verify.test_drawing import RECIPE
-from tests.random_transformer import TRANSFORMERS
+from tests.random_transformers import KINDS as TRANSFORMERS
 
 
 @pytest.mark.parametrize("kind", TRANSFORMERS)
