@@ -57,7 +57,7 @@ DAMAGED: dict[str, tuple[Change, str]] = {
         r"pooled_projection_dim 2048, but text_encoder and text_encoder_2 give 40 \(projection",
     ),
     "other latents": (
-        set_json(TRANSFORMER, in_channels=4),
+        set_json(TRANSFORMER, in_channels=4, out_channels=4),
         r"transformer/config\.json: in_channels 4, but the latents of vae/config\.json have 16",
     ),
     "other vae": (set_json(VAE_CONFIG, latent_channels=4), "in_channels 16, but .* 4"),

@@ -180,11 +180,11 @@ def test_the_cpu_kernel_is_chosen_if_it_matches(dtype: torch.dtype, recwarn) -> 
 
 
 def test_a_kernel_that_differs_is_not_used() -> None:
-    def other_base(q, k, v):
-        output, lse = plain_joint_attention(q, k, v)
+    def other_base(q, k, v, bias=None):
+        output, lse = plain_joint_attention(q, k, v, bias)
         return output, lse / torch.tensor(2.0).log()
 
-    def fail(q, k, v):
+    def fail(q, k, v, bias=None):
         raise RuntimeError("no kernel image")
 
     for attend, message in ((other_base, "log-sum-exp by"), (fail, "no kernel image")):
