@@ -10,8 +10,8 @@ import pytest
 # A test with one of these is slow, directly or through its fixtures.
 SLOW_MARKS = ("faults", "fuzz", "inductor", "pages")
 SLOW_FIXTURES = {"browser", "demo", "memscan", "s3", "testbed_run", "undisturbed"}
-# Of the families of random models, the fast tests run the first.
-SLOW_FAMILIES = {"sd2", "sdxl"}
+# Of the families of random models, the fast tests run one U-Net and one transformer.
+SLOW_FAMILIES = {"sd2", "sdxl", "sd3", "sd35-t5"}
 # Commands that start Ray, generate images or fit models, called by name or by their main.
 SLOW_COMMANDS = {"bench", "calibrate", "demo", "explain", "finetune", "scan", "verify"}
 # Modules that a fast test calls no function of.

@@ -170,11 +170,11 @@ def _norms(pipe: Any, time: float = 1000.0) -> Tensor:
     return torch.stack(norms)
 
 
-def _calibration(signal: str, path: Path) -> str:
+def _calibration(signal: str, path: Path, channels: int = 16) -> str:
     record = json.loads(files.TESTBEDS["testbed"].calibration.read_text())
     norm = next(one for one in record["thresholds"] if one["signal"] == "noise_norm_low")
     record["thresholds"] = [{**norm, "signal": signal, "threshold": 0.0}]
-    record["binding"]["latent_shape"] = [16, 8, 8]
+    record["binding"]["latent_shape"] = [channels, 8, 8]
     path.write_text(json.dumps(record))
     return str(path)
 
@@ -186,9 +186,10 @@ def test_a_calibrated_threshold_measures_half_of_the_noise(sd3: Any, tmp_path: P
     assert torch.allclose(record.noise_norm_N, _norms(sd3, 500.0), rtol=1e-4, atol=1e-4)
     assert record.extra_forwards == 2  # one to measure, one to repeat the first step
     low = _calibration("noise_norm_low", tmp_path / "low.json")
+    of_unet = _calibration("velocity_norm_mid", tmp_path / "unet.json", channels=4)
     for pipe, other, name in (
         (sd3, low, "noise_norm_low"),
-        (make_random_pipeline("sd1"), calibration, "velocity_norm_mid"),
+        (make_random_pipeline("sd1"), of_unet, "velocity_norm_mid"),
     ):
         with mitigate(pipe, calibration=other), pytest.raises(UserError, match=name):
             generate(pipe, CAPTIONS)

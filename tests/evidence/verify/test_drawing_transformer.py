@@ -38,4 +38,4 @@ def test_height_and_width_set_the_size(random_transformers: dict[str, Path]) -> 
     pipe = load_pipeline(find_model(str(random_transformers["sd3"])), "float32", "cpu")
     images, velocity = draw(pipe, [("a cat", 0)], replace(RECIPE, height=32, width=96))
     assert images.shape == (1, 3, 32, 96)
-    assert velocity.shape == (1, 4, 4, 12)
+    assert velocity.shape == (1, 16, 4, 12)
