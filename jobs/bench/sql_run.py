@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scanner.models.traits import UNET
 from scanner.run import Run
 from scanner.run.records import encode
 from scanner.run.schema import CAPTION_ID, CAPTIONS, column, samples_schema, write_part
@@ -32,7 +33,7 @@ TEMPLATES = 3_000
 LONGEST = 14
 REFERENCE_EVERY = 500
 STOP_WORDS = ("the", "a", "of", "in", "and", "with", "for", "on", "by", "to", "at", "from")
-FIELDS = [SIGNALS[name].documented_field for name in PROFILES["standard"].signals]
+FIELDS = [SIGNALS[name].documented_field for name in PROFILES["standard"].signals_of(UNET)]
 SCORES = pa.schema(
     [
         CAPTION_ID,

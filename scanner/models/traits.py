@@ -3,3 +3,5 @@
 from typing import Literal
 
 Trait = Literal["ddpm", "flow_matching", "joint_attention"]
+UNET: frozenset[Trait] = frozenset({"ddpm"})
+"""The traits of a model with a U-Net."""

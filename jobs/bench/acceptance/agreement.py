@@ -10,6 +10,7 @@ import torch
 from jobs.bench.acceptance.differences import differences
 from jobs.bench.acceptance.part import NotMeasured, Options, opened, scorer
 from scanner.models import DiffusionModel
+from scanner.models.traits import UNET
 from scanner.scoring.catalog import SIGNALS
 from scanner.scoring.profiles import PROFILES
 from scanner.scoring.spec import ScoringSpec
@@ -18,7 +19,10 @@ from scanner.testbed.files import labels
 TESTBED = "testbed"
 STEPS_CPU = 5
 """Steps of a trajectory on the CPU, where float16 and bfloat16 are slow."""
-UNPROFILED = [name for name in SIGNALS if name not in PROFILES["trajectory"].signals]
+PROFILED = PROFILES["trajectory"].signals_of(UNET)
+UNPROFILED = [
+    name for name, one in SIGNALS.items() if one.needs.traits <= UNET and name not in PROFILED
+]
 """Signals of no profile: one scorer each, so a failure affects only one of them."""
 
 
@@ -97,7 +101,7 @@ def out_of_memory(options: Options) -> dict[str, Any]:
 
 def groups() -> list[list[str]]:
     """Return the signals that one scorer computes together."""
-    return [list(PROFILES["trajectory"].signals), *([name] for name in UNPROFILED)]
+    return [list(PROFILED), *([name] for name in UNPROFILED)]
 
 
 def captions(count: int) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jobs.studies.late_step.measurements import (
+    CROSS_ATTENTION,
     FIRST,
     LOW,
     SCALES,
@@ -16,15 +17,15 @@ from jobs.studies.late_step.measurements import (
 )
 from scanner.calibration.calibrate import TEXT_ONLY
 from scanner.calibration.combination import cross_fit
-from scanner.calibration.features import ATTENTION_SIGNALS, feature_matrix
+from scanner.calibration.features import feature_matrix
 from scanner.calibration.separation import Bools, Floats, auc_gain, separation, threshold_at_fpr
 
 EARLY_LAYERS = 4
 FPR = 0.01
 SEED_COUNTS = (1, 2, 4)
 GROUPS = ("memorized", "template", "repeated", "once", "heldout")
-AT_FIRST = tuple(ATTENTION_SIGNALS)
-AT_LOW = tuple(f"{name}_low" for name in ATTENTION_SIGNALS)
+AT_FIRST = CROSS_ATTENTION
+AT_LOW = tuple(f"{name}_low" for name in CROSS_ATTENTION)
 # Signals of one list combined, at a latent side; the early layers only, as triage computes them.
 COMBINATIONS: dict[str, tuple[tuple[str, ...], float, bool]] = {
     "attention at step 0, early layers (triage)": (AT_FIRST, 1.0, True),

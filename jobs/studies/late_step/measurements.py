@@ -23,6 +23,7 @@ from scanner.query import open_run
 from scanner.scan.config import ScanConfig
 from scanner.scan.scan import scan
 from scanner.scoring import Scorer
+from scanner.scoring.catalog import find_signal
 from scanner.scoring.forwards import Forwards
 from scanner.scoring.observing import observe
 from scanner.signals.noise import noise_norm
@@ -37,7 +38,8 @@ SCALES = (0.0, 0.5, 2.0)
 IMAGE_SIDE = 32
 BATCH = 256
 NORMS = tuple(f"noise_norm@{timestep}" for timestep in TIMESTEPS)
-ATTENTION = tuple(f"{name}{at}" for name in ATTENTION_SIGNALS for at in ("", "@low"))
+CROSS_ATTENTION = tuple(n for n in ATTENTION_SIGNALS if not find_signal(n).needs.traits)
+ATTENTION = tuple(f"{name}{at}" for name in CROSS_ATTENTION for at in ("", "@low"))
 SEEDS_RUN = "seeds"
 
 
