@@ -31,10 +31,25 @@ def refuse_misfit(files: ModelFiles) -> None:
             f"{part}/config.json: in_channels {channels}, but the latents of vae/config.json have "
             f"{latents} (latent_channels); {ONE_MODEL}",
         )
-    assert files.noise_process  # raises for an invalid configuration
+    _ = files.noise_process  # raises for an invalid configuration
+    _refuse_tokenizers(files, texts)
+
+
+def _refuse_tokenizers(files: ModelFiles, texts: dict[str, CLIPTextConfig | T5Config]) -> None:
+    """Raise UserError for a tokenizer of another model than its encoder's, and for CLIP tokenizers
+    of different lengths, since their encoders' hidden states are concatenated."""
+    lengths = {}
     for name, encoder in files.tokenizers.items():
         tokenizer = open_tokenizer(files.title, files.folder / name, files.parts[encoder])
         refuse_other_tokenizer(files.title, tokenizer, name, encoder, texts[encoder])
+        if files.parts[encoder] is not T5EncoderModel:  # it reads a fixed number of positions
+            lengths[name] = tokenizer.model_max_length
+    if len(set(lengths.values())) > 1:
+        read = " and ".join(f"{name} {length}" for name, length in lengths.items())
+        raise model_error(
+            files.title,
+            f"model_max_length differs ({read}), but both texts are concatenated; {ONE_MODEL}",
+        )
 
 
 def _text_config(files: ModelFiles, part: str) -> CLIPTextConfig | T5Config:

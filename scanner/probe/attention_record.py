@@ -11,10 +11,9 @@ class AttentionRecord:
     """The attention that the recorded layers reported during the last forward.
 
     abar_NBL: ā on the text in float32, layers in run order; with joint attention its sum is less
-    than 1. maps: for the layers that keep one, by number, the
-    attention (B, P) on one text position per caption, averaged over the heads. whole: for every
-    layer the attention (B, P, L) averaged over the heads, only with ``keeps_whole``, since it is
-    large.
+    than 1. maps: for the layers that keep one, by number, the attention (B, P) on one text position
+    per caption, averaged over the heads. whole: for every layer the attention (B, P, L) averaged
+    over the heads, only with ``keeps_whole``, since it is large.
     """
 
     layers: int

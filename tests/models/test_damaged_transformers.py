@@ -60,6 +60,10 @@ DAMAGED: dict[str, tuple[Change, str]] = {
         set_json(TRANSFORMER, in_channels=4, out_channels=4),
         r"transformer/config\.json: in_channels 4, but the latents of vae/config\.json have 16",
     ),
+    "other text length": (
+        set_json("tokenizer_2/tokenizer_config.json", model_max_length=60),
+        r"model_max_length differs \(tokenizer 77 and tokenizer_2 60\)",
+    ),
     "other vae": (set_json(VAE_CONFIG, latent_channels=4), "in_channels 16, but .* 4"),
     "other output": (
         set_json(TRANSFORMER, out_channels=32),
