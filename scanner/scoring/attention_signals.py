@@ -15,6 +15,8 @@ from scanner.signals.noise_level import FIRST, LOW, MID, NoiseLevel
 FLOATS = pa.list_(pa.float32())
 TOKEN_MASS = "token_mass"
 
+# The low-noise step is of a DDPM's schedule; its counterpart is σ = 0.5 of flow matching.
+_KINDS: dict[NoiseLevel, tuple[Trait, ...]] = {LOW: ("ddpm",), MID: ("flow_matching",)}
 _REN = "Ren et al. 2024 (ECCV)"
 _FINDINGS = "scanner/signals/findings"
 
@@ -57,7 +59,7 @@ def _attention(
             described += "; its direction was published for step 0"
         return Signal(
             column(named, kind, described, unit, source),
-            attention_needs(level, *traits),
+            attention_needs(level, *traits, *_KINDS.get(level, ())),
             lambda observation: compute(observation.at(level), observation.is_prompt_BL),
             memorized=memorized,
             seeds_column=f"{named}_seeds" if has_seeds else None,
@@ -72,7 +74,7 @@ ATTENTION = {
     "entropy_e": _attention(
         "entropy_e",
         pa.float32(),
-        "entropy of the mean cross-attention {at} in layer 3",
+        "entropy of the mean attention on the text {at} in the last early layer (U-Nets: layer 3)",
         "nats",
         f"{_REN}, metric E",
         lambda forward, is_prompt_BL: forward.entropies[forward.entropy_layer],
@@ -82,7 +84,7 @@ ATTENTION = {
     "entropy_layers": _attention(
         "entropy_layers",
         FLOATS,
-        "entropy of the mean cross-attention {at}, each layer in run order",
+        "entropy of the mean attention on the text {at}, each layer in run order",
         "nats",
         _REN,
         lambda forward, is_prompt_BL: forward.entropies.T,

@@ -52,7 +52,7 @@ def find_signal(name: str) -> Signal:
 
 _WITHOUT: dict[Trait, str] = {
     "ddpm": "it is defined for the noise levels of a DDPM, and this is a flow-matching model",
-    "flow_matching": "it compares velocities, which a DDPM does not predict",
+    "flow_matching": "it is defined for flow matching (velocities, or σ = 0.5), and this is a DDPM",
     "joint_attention": "in cross-attention, all of the image's attention is on the text",
 }
 

@@ -14,7 +14,11 @@ _TRIAGE = tuple(
 )
 _STANDARD = (*_TRIAGE, "noise_norm_low", "velocity_norm_mid")
 _THOROUGH = (*_STANDARD, "noise_norm_first", "cosine_low_noise", "anisotropy")
-_LATE = (*(f"{name}@low" for name in _TRIAGE), "noise_norm_low", "velocity_norm_mid")
+# Of these, a U-Net gives those at the low-noise step, and a transformer those at σ = 0.5.
+_LATE = (
+    *(f"{name}{at}" for name in _TRIAGE for at in ("@low", "@mid")),
+    *("noise_norm_low", "velocity_norm_mid"),
+)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def test_a_fused_lora_predicts_as_diffusers_active_lora(
     plain = load_model(str(random_models[kind]))
     active = type(model)(
         **{name: getattr(pipe, name) for name in (*model.parts, *model.tokenizers)},
-        scheduler=model.scheduler,
+        noise_process=model.noise_process,
         weights="",
     )
     x = torch.randn(len(CAPTIONS), *model.latent_shape(), generator=torch.manual_seed(0))

@@ -199,7 +199,8 @@ def test_signals_of_a_ddpm_are_refused(model: DiffusionModel, signal: str, reaso
     [
         ("text_share", "in cross-attention, all of the image's attention is on the text"),
         ("text_share@low", "all of the image's attention"),
-        ("velocity_norm_mid", "it compares velocities, which a DDPM does not predict"),
+        ("velocity_norm_mid", "it is defined for flow matching"),
+        ("bos_mass@mid", "σ = 0.5"),
         ("velocity_norm@81", "velocities"),
     ],
 )
@@ -218,10 +219,12 @@ def test_profiles_leave_out_what_a_model_lacks(
     ddpm_only = {"anisotropy", "cosine_low_noise", "noise_norm_low"}
     flow_only = {"velocity_norm_mid", "text_share", "text_share_layers"}
     for profile in PROFILES:
-        ours = {signal.name.removesuffix("_low") for signal in Scorer(model, profile).signals}
+        scorer = Scorer(model, profile)
+        ours = {signal.name.removesuffix("_mid") for signal in scorer.signals}
+        assert len(scorer.schedule.on_noise) == 1 or not profile.startswith("late")
         theirs = {signal.name for signal in Scorer(unet, profile).signals}
         assert not ours & ddpm_only
-        assert not theirs & {f"{name}{end}" for name in flow_only for end in ("", "_low")}
+        assert not theirs & {f"{name}{end}" for name in flow_only for end in ("", "_low", "_mid")}
         assert {"text_share", "text_share_layers"} <= ours
     assert flow_only | {"noise_norm_first"} <= {s.name for s in Scorer(model, "thorough").signals}
     assert set(SIGNALS) >= ddpm_only | flow_only

@@ -11,7 +11,7 @@ from scanner.evidence.explain import Explanation, explain, render_explanation
 from scanner.models import DiffusionModel, find_model, load_decoder, load_model
 from scanner.scoring import Scorer, ScoringSpec
 from tests.plain_joint_attention import PlainJointAttention, plain_joint_attention
-from tests.random_transformers import KINDS
+from tests.random_transformers import KINDS, PATCH
 
 CAPTION = "the Great Wave, a red print"
 OTHERS = ["a red apple on a table", "x", "two dogs"]
@@ -61,15 +61,17 @@ def test_attention_is_that_of_a_plain_computation(
     tokens, plain = model.tokenize([CAPTION]), PlainJointAttention()
     with plain_joint_attention(model.denoiser, plain):
         model.predict(run.initial_noise(5), run.first_time, model.encode(tokens))
+    grid = (8 // PATCH[kind],) * 2
     n, shares, of_text, heat = int(tokens.n_B[0]), [], [], torch.zeros(CLIP + 256, 8, 8)
     for seen_BHPL in plain.seen:
         map_PL = seen_BHPL[0].mean(0)
         shares.append(map_PL.sum(-1).mean())
         of_text.append(map_PL.mean(0) / shares[-1])
-        square = (map_PL / shares[-1]).T.reshape(1, -1, 4, 4)
+        square = (map_PL / shares[-1]).T.unflatten(-1, grid)[None]
         heat += torch.nn.functional.interpolate(square, (8, 8), mode="bilinear")[0]
-    words = 1 if kind == "sd3-t5" else 0
-    assert found.tokens[n - 1 :] == [*["(words of T5)"] * words, "(EOS)", "(padding)"]
+    words = ["(words of T5)"] if model.tokenizer_3 else []  # type: ignore[attr-defined]
+    assert bool(words) == kind.endswith("t5")
+    assert found.tokens[n - 1 :] == [*words, "(EOS)", "(padding)"]
     assert torch.allclose(found.layers_NT, _merged(model, torch.stack(of_text), n), atol=1e-5)
     assert torch.allclose(
         found.heat_THW.movedim(0, -1), _merged(model, heat.movedim(0, -1), n), atol=1e-4
@@ -83,20 +85,16 @@ def _merged(model: DiffusionModel, values_XL: Tensor, n: int) -> Tensor:
     """Merge the positions after the caption's tokens, from the text's layout."""
     end = CLIP
     parts = [values_XL[..., : n - 1]]
-    if model.tokenizers["tokenizer_3"] in model.text_encoders:
-        count = len(model.tokenizer_3(CAPTION)["input_ids"]) - 1  # type: ignore[attr-defined]
-        end = CLIP + count
+    if model.tokenizer_3:  # type: ignore[attr-defined]
+        end += len(model.tokenizer_3(CAPTION)["input_ids"]) - 1  # type: ignore[attr-defined]
         parts.append(values_XL[..., CLIP:end].sum(-1, keepdim=True))
     padding = values_XL[..., n:CLIP].sum(-1) + values_XL[..., end:].sum(-1)
     return torch.cat([*parts, values_XL[..., n - 1 : n], padding[..., None]], -1)
 
 
-def test_shares_of_all_tokens_sum_to_one(found: Explanation) -> None:
-    assert (
-        found.layers_NT.shape
-        == found.layers_mean_NT.shape
-        == (len(model.layers), len(found.tokens))
-    )
+def test_shares_of_all_tokens_sum_to_one(model: DiffusionModel, found: Explanation) -> None:
+    shape = (len(model.layers), len(found.tokens))
+    assert found.layers_NT.shape == found.layers_mean_NT.shape == shape
     for shares in (found.steps_ST, found.layers_NT, found.layers_mean_NT):
         assert torch.allclose(shares.sum(-1), torch.ones(len(shares)), atol=1e-4)
     mean = found.heat_THW.sum(0).mean()
@@ -105,7 +103,7 @@ def test_shares_of_all_tokens_sum_to_one(found: Explanation) -> None:
 
 def test_the_page_names_velocity_and_joint_attention(found: Explanation) -> None:
     page = render_explanation(found, "sd3")
-    for text in ("text-conditional velocity", "joint-attention layers", "of Euler", "0 to 0"):
+    for text in ("text-conditional velocity", "joint-attention layers", "of Euler", "0 to 1 are"):
         assert text in page, text
     for text in ("cross-attention layers", "DDIM", "text-conditional noise is"):
         assert text not in page, text
