@@ -39,12 +39,12 @@ def make_random_transformer(kind: str) -> StableDiffusion3Pipeline:
     return StableDiffusion3Pipeline(
         transformer=_transformer(kind),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=_vae(),
+        vae=small_vae(16),
         text_encoder=encoders[0],
         tokenizer=tokenizer,
         text_encoder_2=encoders[1],
         tokenizer_2=second,
-        text_encoder_3=third and _t5(third),
+        text_encoder_3=third and small_t5(third),
         tokenizer_3=third,
     )
 
@@ -57,7 +57,7 @@ def make_t5_tokenizer() -> T5TokenizerFast:
     return T5TokenizerFast(vocab=pieces, extra_ids=4, model_max_length=512)
 
 
-def _t5(tokenizer: T5TokenizerFast) -> T5EncoderModel:
+def small_t5(tokenizer: T5TokenizerFast) -> T5EncoderModel:
     encoder = T5EncoderModel(
         T5Config(
             vocab_size=len(tokenizer) + 3,  # padded, as T5's own
@@ -90,16 +90,16 @@ def _transformer(kind: str) -> SD3Transformer2DModel:
         pos_embed_max_size=12,
         **options,
     )
-    return _sharpened(transformer)
+    return sharpened(transformer)
 
 
-def _vae() -> AutoencoderKL:
+def small_vae(channels: int) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         norm_num_groups=4,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=16,
+        latent_channels=channels,
         shift_factor=0.1,
         use_quant_conv=False,
         use_post_quant_conv=False,
@@ -107,7 +107,7 @@ def _vae() -> AutoencoderKL:
 
 
 @torch.no_grad()
-def _sharpened(transformer: SD3Transformer2DModel) -> SD3Transformer2DModel:
+def sharpened(transformer: Any) -> Any:
     """Random modulations and norms, which start as zeros and ones and would hide errors, and
     attention that differs by position."""
     for name, weight in transformer.named_parameters():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from scanner.mitigation.edit import ForwardEdit, edit_keys
-from scanner.probe.joint_attention import queries_and_keys, values
+from scanner.probe.joint_processors import queries_and_keys, values
 
 
 class Running(Protocol):

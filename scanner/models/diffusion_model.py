@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scanner.models.conditioning import Conditioning
 from scanner.models.noise_process import NoiseProcess, Timestep
-from scanner.models.tokens import Tokens, tokenize
+from scanner.models.tokens import Tokens, is_clip, tokenize
 from scanner.models.traits import Trait
 
 
@@ -30,6 +30,11 @@ class DiffusionModel(ABC):
     tokenizers: ClassVar[dict[str, str]] = {"tokenizer": "text_encoder"}
     """Names of the tokenizers, each with the text encoder that reads its tokens."""
     settings: ClassVar[dict[str, Any]] = {}
+    begins: ClassVar[int] = 1
+    """How many text positions precede the caption's words: 1 for a beginning token."""
+    packing: ClassVar[int] = 1
+    """Latent pixels along one side that are packed into the channels of an image token before the
+    denoiser, where that does not embed patches itself."""
     has_joint_attention: ClassVar[bool] = False
     """Whether image and text attend to each other and themselves in one attention, so that the
     text has only a share of the image's attention."""
@@ -40,6 +45,8 @@ class DiffusionModel(ABC):
     early_layers: tuple[int, ...]
     """Consecutive numbers of layers, the first of which is 0."""
     map_layers: tuple[int, ...] = (0, 1)
+    embedded_guidance: float | None = None
+    """The guidance scale that the denoiser takes as an input, for models without other guidance."""
 
     def __init__(
         self,
@@ -80,6 +87,11 @@ class DiffusionModel(ABC):
         return {n: part for n, part in self.components.items() if n != self.denoiser_part}
 
     @property
+    def canonical_tokenizer(self) -> Any | None:
+        """The tokenizer whose normalization makes captions alike, see :func:`canonical`."""
+        return self.tokenizer if is_clip(map(type, self.text_encoders.values())) else None
+
+    @property
     def equal_tail(self) -> int:
         """How many of the last text positions are the same for every caption, and stay equal to
         one another in every layer."""
@@ -88,8 +100,10 @@ class DiffusionModel(ABC):
     @property
     def traits(self) -> frozenset[Trait]:
         """What signals can require of a model."""
-        joint: set[Trait] = {"joint_attention"} if self.has_joint_attention else set()
-        return frozenset({self.noise_process.kind, *joint})
+        more: set[Trait] = {"joint_attention"} if self.has_joint_attention else set()
+        if self.begins:
+            more.add("beginning_token")
+        return frozenset({self.noise_process.kind, *more})
 
     @property
     def scheduler(self) -> Any:

@@ -3,7 +3,9 @@
 from typing import Any
 
 from scanner.models.diffusion_model import DiffusionModel
+from scanner.models.flux import Chroma, Flux
 from scanner.models.opening import model_error
+from scanner.models.pixart import PixArt, PixArtSigma
 from scanner.models.sdxl import StableDiffusionXL
 from scanner.models.stable_diffusion import StableDiffusion
 from scanner.models.stable_diffusion_3 import StableDiffusion3
@@ -13,6 +15,10 @@ FAMILIES: dict[str, type[DiffusionModel]] = {
     "StableDiffusionPipeline": StableDiffusion,
     "StableDiffusionXLPipeline": StableDiffusionXL,
     "StableDiffusion3Pipeline": StableDiffusion3,
+    "PixArtAlphaPipeline": PixArt,
+    "PixArtSigmaPipeline": PixArtSigma,
+    "FluxPipeline": Flux,
+    "ChromaPipeline": Chroma,
 }
 _LATER = "this kind of diffusion transformer is not supported yet"
 _REASONS = {
@@ -20,12 +26,10 @@ _REASONS = {
     "Pix2Pix": "an image-editing model also takes an image",
     "Upscale": "an upscaling model also takes an image",
     "LatentConsistency": "a model distilled to a few steps does not predict noise",
-    "Flux": _LATER,
+    "Flux2": _LATER,
     "AuraFlow": _LATER,
     "QwenImage": _LATER,
-    "PixArt": _LATER,
     "Sana": _LATER,
-    "Chroma": _LATER,
 }
 _LIBRARIES = ("diffusers", "transformers")
 _DISTILLED = (
@@ -104,8 +108,12 @@ def refuse_configuration(
         refuse_distilled(name, "it is published as one")
     if issubclass(family, UNetModel):
         _refuse_unet(name, denoiser, scheduler)
+    elif issubclass(family, PixArt):
+        _refuse_noise_levels(name, scheduler)
     else:
         _refuse_transformer(name, denoiser, scheduler)
+        if issubclass(family, Flux) and not scheduler.get("use_dynamic_shifting"):
+            refuse_distilled(name, "its scheduler has no dynamic shift, as that of FLUX.1-schnell")
 
 
 def _refuse_unet(name: str, unet: dict[str, Any], scheduler: dict[str, Any]) -> None:
@@ -130,6 +138,12 @@ def _refuse_unet(name: str, unet: dict[str, Any], scheduler: dict[str, Any]) -> 
     if kind in _DISTILLED_SCHEDULERS or ancestral:
         spacing = " with trailing timesteps" if ancestral else ""
         refuse_distilled(name, f"its scheduler is the {kind}{spacing} of such models")
+    _refuse_noise_levels(name, scheduler)
+
+
+def _refuse_noise_levels(name: str, scheduler: dict[str, Any]) -> None:
+    """Raise UserError unless the noise levels and the prediction are those of a DDPM."""
+    kind = str(scheduler.get("_class_name"))
     if "beta_start" not in scheduler and not scheduler.get("trained_betas"):
         raise model_error(
             name,

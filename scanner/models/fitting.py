@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from transformers import CLIPTextConfig, T5Config, T5EncoderModel
+from transformers import CLIPTextConfig, PretrainedConfig
 
 from scanner.models.fitting_transformer import ONE_MODEL, refuse_text
 from scanner.models.model_files import ModelFiles
 from scanner.models.opening import model_error, opening
 from scanner.models.parts import ATTENTION
 from scanner.models.tokenizers import open_tokenizer, refuse_other_tokenizer
+from scanner.models.tokens import is_clip
 from scanner.models.unet_model import UNetModel
 
 
@@ -23,26 +24,27 @@ def refuse_misfit(files: ModelFiles) -> None:
             _refuse_width(files.title, denoiser, widths)
             _refuse_pooled(files.title, denoiser, texts)
         else:
-            refuse_text(files.title, denoiser, texts)
-    channels, latents = denoiser.get("in_channels", 4), vae.get("latent_channels", 4)
-    if channels != latents:
+            refuse_text(files.title, files.family, denoiser, texts)
+    latents = vae.get("latent_channels", vae.get("z_dim", 4))
+    channels, packed = denoiser.get("in_channels", 4), files.family.packing**2
+    if channels != packed * latents:
         raise model_error(
             files.title,
             f"{part}/config.json: in_channels {channels}, but the latents of vae/config.json have "
-            f"{latents} (latent_channels); {ONE_MODEL}",
+            f"{latents} channels{f', times {packed} pixels per token' * (packed > 1)}; {ONE_MODEL}",
         )
     _ = files.noise_process  # raises for an invalid configuration
     _refuse_tokenizers(files, texts)
 
 
-def _refuse_tokenizers(files: ModelFiles, texts: dict[str, CLIPTextConfig | T5Config]) -> None:
+def _refuse_tokenizers(files: ModelFiles, texts: dict[str, PretrainedConfig]) -> None:
     """Raise UserError for a tokenizer of another model than its encoder's, and for CLIP tokenizers
     of different lengths, since their encoders' hidden states are concatenated."""
     lengths = {}
     for name, encoder in files.tokenizers.items():
         tokenizer = open_tokenizer(files.title, files.folder / name, files.parts[encoder])
         refuse_other_tokenizer(files.title, tokenizer, name, encoder, texts[encoder])
-        if files.parts[encoder] is not T5EncoderModel:  # it reads a fixed number of positions
+        if is_clip([files.parts[encoder]]):  # others read a fixed number of positions
             lengths[name] = tokenizer.model_max_length
     if len(set(lengths.values())) > 1:
         read = " and ".join(f"{name} {length}" for name, length in lengths.items())
@@ -52,7 +54,7 @@ def _refuse_tokenizers(files: ModelFiles, texts: dict[str, CLIPTextConfig | T5Co
         )
 
 
-def _text_config(files: ModelFiles, part: str) -> CLIPTextConfig | T5Config:
+def _text_config(files: ModelFiles, part: str) -> PretrainedConfig:
     file = f"{part}/config.json"
     if named := _named_attention(files.config(part)):
         raise model_error(
@@ -60,10 +62,11 @@ def _text_config(files: ModelFiles, part: str) -> CLIPTextConfig | T5Config:
             f"{file}: attention implementation {named}, which can be remote code; remove the entry",
         )
     with opening(files.title, file):
-        kind = T5Config if files.parts[part] is T5EncoderModel else CLIPTextConfig
-        return kind.from_pretrained(
+        kind = CLIPTextConfig if is_clip([files.parts[part]]) else files.parts[part].config_class
+        config: PretrainedConfig = kind.from_pretrained(
             files.folder / part, local_files_only=True, trust_remote_code=False
         )
+        return config.get_text_config()
 
 
 def _named_attention(value: Any) -> str:

@@ -4,33 +4,56 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.opening import model_error
+from scanner.models.stable_diffusion_3 import StableDiffusion3
+from scanner.models.tokens import is_clip
 
 ONE_MODEL = "use parts of the same model, or save it again"
-_T5 = "text_encoder_3"
+_WIDTHS = {"joint_attention_dim": 4096, "caption_channels": 4096}
+"""Entries with the width of the text that a transformer takes, with diffusers' defaults."""
 
 
-def refuse_text(name: str, transformer: dict[str, Any], texts: dict[str, PretrainedConfig]) -> None:
-    """Raise UserError if the text encoders are not those of Stable Diffusion 3's transformer.
+def refuse_text(
+    name: str,
+    family: type[DiffusionModel],
+    transformer: dict[str, Any],
+    texts: dict[str, PretrainedConfig],
+) -> None:
+    """Raise UserError if the text encoders are not those of a transformer.
 
-    Both CLIP encoders' hidden states are concatenated and padded with zeros to the transformer's
-    width, which is T5's; their projected texts are concatenated.
+    The text is the hidden states of the one encoder that is not CLIP's; in Stable Diffusion 3, both
+    CLIP encoders' hidden states, concatenated and padded with zeros to the same width, precede it.
+    CLIP's projected or pooled texts are concatenated to the pooled text.
     """
-    clip = {part: text for part, text in texts.items() if part != _T5}
-    width = transformer.get("joint_attention_dim", 4096)
-    given = sum(text.hidden_size for text in clip.values())
-    if given > width or (_T5 in texts and texts[_T5].hidden_size != width):
-        t5 = f" and {_T5} gives {texts[_T5].hidden_size}" if _T5 in texts else ""
+    clip = {part: text for part, text in texts.items() if is_clip([family.parts[part]])}
+    other = {part: text for part, text in texts.items() if part not in clip}
+    entry = next((one for one in _WIDTHS if one in transformer), "joint_attention_dim")
+    width = transformer.get(entry, _WIDTHS[entry])
+    joined = clip if issubclass(family, StableDiffusion3) else {}
+    given = sum(text.hidden_size for text in joined.values())
+    if given > width or any(text.hidden_size != width for text in other.values()):
+        said = [f"{' and '.join(joined)} give {given}"] if joined else []
+        said += [f"{part} gives {text.hidden_size}" for part, text in other.items()]
         raise model_error(
             name,
-            f"transformer/config.json: joint_attention_dim {width}, but {' and '.join(clip)} give "
-            f"{given}{t5} (hidden sizes); {ONE_MODEL}",
+            f"transformer/config.json: {entry} {width}, but {' and '.join(said)} (hidden sizes); "
+            f"{ONE_MODEL}",
         )
-    expected = transformer.get("pooled_projection_dim", 2048)
-    pooled = sum(text.projection_dim for text in clip.values())
+    if clip:
+        _refuse_pooled(name, transformer, clip, projected=bool(joined))
+
+
+def _refuse_pooled(
+    name: str, transformer: dict[str, Any], clip: dict[str, PretrainedConfig], projected: bool
+) -> None:
+    """``projected``: whether the pooled text is CLIP's projection, not its hidden state."""
+    entry = "projection_dim" if projected else "hidden_size"
+    expected = transformer.get("pooled_projection_dim", 2048 if projected else 768)
+    pooled = sum(getattr(text, entry) for text in clip.values())
     if expected != pooled:
         raise model_error(
             name,
             f"transformer/config.json: pooled_projection_dim {expected}, but {' and '.join(clip)} "
-            f"give {pooled} (projection_dim); {ONE_MODEL}",
+            f"give {pooled} ({entry}); {ONE_MODEL}",
         )

@@ -1,14 +1,34 @@
 """The layers of a denoiser in which the image attends to the text, whatever its family."""
 
 import torch
-from diffusers import SD3Transformer2DModel
+from diffusers import (
+    ChromaTransformer2DModel,
+    FluxTransformer2DModel,
+    PixArtTransformer2DModel,
+    QwenImageTransformer2DModel,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
+)
 
 from scanner.models.unet_model import cross_attention_layers
+
+_ATTENTION = {
+    SD3Transformer2DModel: ("transformer_blocks.{}.attn",),
+    PixArtTransformer2DModel: ("transformer_blocks.{}.attn2",),
+    SanaTransformer2DModel: ("transformer_blocks.{}.attn2",),
+    FluxTransformer2DModel: ("transformer_blocks.{}.attn", "single_transformer_blocks.{}.attn"),
+    ChromaTransformer2DModel: ("transformer_blocks.{}.attn", "single_transformer_blocks.{}.attn"),
+    QwenImageTransformer2DModel: ("transformer_blocks.{}.attn",),
+}
+"""The attention modules of a transformer's blocks, by their number, in run order."""
 
 
 def attention_layers(denoiser: torch.nn.Module) -> list[str]:
     """Return the names of the attention modules in execution order; [] for other denoisers."""
-    if isinstance(denoiser, SD3Transformer2DModel):
-        blocks = len(denoiser.transformer_blocks)
-        return [f"transformer_blocks.{number}.attn" for number in range(blocks)]
-    return cross_attention_layers(denoiser) if hasattr(denoiser, "down_blocks") else []
+    names = []
+    for pattern in next((_ATTENTION[k] for k in _ATTENTION if isinstance(denoiser, k)), ()):
+        blocks = denoiser.get_submodule(pattern.split(".")[0])
+        names += [pattern.format(number) for number in range(len(blocks))]
+    if not names and hasattr(denoiser, "down_blocks"):
+        return cross_attention_layers(denoiser)
+    return names

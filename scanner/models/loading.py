@@ -18,6 +18,7 @@ from scanner.models.single_file import load_single_file
 from scanner.models.spec import ModelSpec
 from scanner.models.threads import limit_threads
 from scanner.models.tokenizers import open_tokenizer
+from scanner.models.tokens import is_clip
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
@@ -27,6 +28,14 @@ def load_tokenizer(files: ModelFiles, name: str = "tokenizer") -> PreTrainedToke
     """Load one of a model's tokenizers; planning needs only the first."""
     encoder = files.parts[files.tokenizers[name]]
     return open_tokenizer(files.title, files.folder / name, encoder)
+
+
+def canonical_tokenizer(files: ModelFiles) -> PreTrainedTokenizerFast | None:
+    """Load the tokenizer whose normalization makes captions alike; None as in
+    :func:`~scanner.models.canonical`."""
+    encoders = files.parts
+    is_alike = is_clip(encoders[encoder] for encoder in files.tokenizers.values())
+    return load_tokenizer(files) if is_alike else None
 
 
 def local_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerFast:

@@ -88,8 +88,15 @@ class ModelFiles:
     @property
     def pixels_per_latent(self) -> int:
         """Image pixels per latent pixel along one side."""
+        config = self.config("vae")
         with opening(self.title, "vae/config.json"):
-            return 2 ** (len(self.config("vae")["block_out_channels"]) - 1)
+            if "temperal_downsample" in config:  # as diffusers spells it
+                return int(2 ** len(config["temperal_downsample"]))
+            names = ("block_out_channels", "encoder_block_out_channels")
+            widths = next((config[name] for name in names if name in config), None)
+            if widths is None:
+                raise KeyError("block_out_channels")
+            return int(2 ** (len(widths) - 1))
 
     def weight_files(self, part: str) -> list[Path]:
         """Return the files with a part's weights."""

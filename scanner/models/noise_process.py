@@ -8,13 +8,15 @@ Shapes: B captions, C channels, H x W latent pixels.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from scanner.models.traits import Trait
 
+Spacing = Literal["scheduler", "steps", "levels"]
 Timestep = int | float
 """An integer for DDPM models; 1000 σ for flow matching."""
 
@@ -142,8 +144,9 @@ class FlowMatching(NoiseProcess):
     """Flow matching: x = (1 − σ) x₀ + σ ε, and the model predicts the velocity v = ε − x₀.
 
     Signals compare velocities: at σ = 1 the ε of every caption is the latent itself, so their
-    difference is zero there. The timesteps are those of the model's own Euler scheduler, with its
-    shift.
+    difference is zero there. The timesteps are those of the model's own pipeline, with its shift.
+    ``spacing``: the σ before the shift, evenly spaced over those of the ``scheduler``; from 1 to
+    1/``steps``; or from 1 to the first training level (``levels``), which is left out.
     """
 
     kind = "flow_matching"
@@ -159,11 +162,14 @@ class FlowMatching(NoiseProcess):
         "time_shift_type",
     )
 
-    def __init__(self, config: dict[str, Any], patch_size: int = 1) -> None:
+    def __init__(
+        self, config: dict[str, Any], patch_size: int = 1, spacing: Spacing = "scheduler"
+    ) -> None:
         self.scheduler = FlowMatchEulerDiscreteScheduler(
             **{name: config[name] for name in self.entries if config.get(name) is not None}
         )
         self.patch_size = patch_size
+        self.spacing = spacing
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -174,8 +180,14 @@ class FlowMatching(NoiseProcess):
         if self.scheduler.config.use_dynamic_shifting:
             assert latent_shape is not None, "a shift that depends on the resolution"
             shift = {"mu": self._mu(latent_shape)}
-        self.scheduler.set_timesteps(steps, **shift)
-        return [float(time) for time in self.scheduler.timesteps]
+        count = max(steps, 2)  # diffusers' shift_terminal divides by zero for one step
+        ends = {"steps": (1 / count, count), "levels": (1 / self.levels, count + 1)}
+        if self.spacing in ends:
+            sigmas = np.linspace(1, *ends[self.spacing])[:count].tolist()
+            self.scheduler.set_timesteps(sigmas=sigmas, **shift)
+        else:
+            self.scheduler.set_timesteps(count, **shift)
+        return [float(time) for time in self.scheduler.timesteps][:steps]
 
     def _mu(self, latent_shape: Sequence[int]) -> float:
         """Return the shift for a resolution, linear in the number of image tokens, as pipelines

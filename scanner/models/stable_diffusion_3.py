@@ -1,6 +1,5 @@
 """Stable Diffusion 3 and 3.5: a transformer with joint attention, trained by flow matching."""
 
-import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -10,20 +9,16 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
-from scanner.errors import UserError
 from scanner.models.conditioning import Conditioning
-from scanner.models.diffusion_model import DiffusionModel
-from scanner.models.layers import attention_layers
 from scanner.models.noise_process import FlowMatching
 from scanner.models.tokens import Tokens, tokenize
+from scanner.models.transformer_model import TransformerModel
 
 T5_LENGTH = 256
 """Text positions of T5 by default in diffusers' StableDiffusion3Pipeline."""
-EARLY_SHARE = 4
-"""The early layers are the first quarter, as in Stable Diffusion 1: 4 of 16 there, 6 of 24 here."""
 
 
-class StableDiffusion3(DiffusionModel):
+class StableDiffusion3(TransformerModel):
     """Encode text as diffusers' StableDiffusion3Pipeline does.
 
     The text is 77 positions of both CLIP encoders' penultimate hidden states, concatenated, and 256
@@ -36,7 +31,6 @@ class StableDiffusion3(DiffusionModel):
     """
 
     family = "stable-diffusion-3"
-    denoiser_part = "transformer"
     parts: ClassVar[dict[str, Any]] = {
         "transformer": SD3Transformer2DModel,
         "text_encoder": CLIPTextModelWithProjection,
@@ -65,15 +59,10 @@ class StableDiffusion3(DiffusionModel):
         pixels_per_latent: int = 8,
     ) -> None:
         super().__init__(transformer, tokenizer, noise_process, weights, pixels_per_latent)
-        self.transformer = transformer
         self.text_encoder = text_encoder.eval().requires_grad_(False)
         self.text_encoder_2 = text_encoder_2.eval().requires_grad_(False)
         self.text_encoder_3 = text_encoder_3 and text_encoder_3.eval().requires_grad_(False)
         self.tokenizer_2, self.tokenizer_3 = tokenizer_2, tokenizer_3
-        self.layers = attention_layers(transformer)
-        self.early_layers = tuple(range(-(-len(self.layers) // EARLY_SHARE)))
-        self.entropy_layer = self.early_layers[-1]
-        self.map_layers = self.early_layers[:2]
 
     @classmethod
     def noise_process_of(
@@ -85,23 +74,6 @@ class StableDiffusion3(DiffusionModel):
     def equal_tail(self) -> int:
         """Without T5, the zeros in its place."""
         return 0 if self.text_encoder_3 else T5_LENGTH
-
-    def latent_shape(
-        self, height: int | None = None, width: int | None = None, side: float = 1
-    ) -> tuple[int, ...]:
-        """Return the latent shape, in whole patches. Raises UserError for other sizes, and for
-        those with more patches than the model has positions."""
-        config = self.transformer.config
-        pixels = config.patch_size * self.pixels_per_latent
-        most = (config.pos_embed_max_size or math.inf) * pixels
-        for name, size in (("height", height), ("width", width)):
-            if size and size % pixels:
-                raise UserError(f"{name} {size}: must be a multiple of {pixels} for this model")
-            if size and size > most:
-                raise UserError(f"{name} {size}: this model draws at most {most} px")
-        channels, *sides = super().latent_shape(height, width, side)
-        patch = config.patch_size
-        return channels, *(patch * max(1, round(one / patch)) for one in sides)
 
     def tokenize(self, captions: list[str]) -> Tokens:
         """Tokenize with all tokenizers; "truncated" means by the longest."""

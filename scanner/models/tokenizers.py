@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from transformers import (
+    CLIPTextConfig,
     CLIPTokenizer,
+    Gemma2Model,
+    GemmaTokenizer,
     PretrainedConfig,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
     T5EncoderModel,
     T5TokenizerFast,
 )
@@ -18,6 +23,12 @@ WHOLE = "tokenizer.json"
 VOCABULARY = ("vocab.json", "merges.txt")
 OPTIONS = "tokenizer_config.json"
 PROBES = ("The CAT's  toy, n° 7!", "e\u0301té 東京 🙂\t12.5", "<|endoftext|> snake_case-word")
+_KINDS: dict[type[Any], type[Any]] = {
+    T5EncoderModel: T5TokenizerFast,
+    Gemma2Model: GemmaTokenizer,
+    Qwen2_5_VLForConditionalGeneration: Qwen2Tokenizer,
+}
+"""Tokenizers by text encoder; CLIP's otherwise."""
 LETTERS = 256
 """Byte-level BPE has at least one token per byte."""
 
@@ -29,12 +40,13 @@ def open_tokenizer(
 
     ``encoder``: the class of the text encoder that reads its tokens, by default one of CLIP.
     """
-    part, of_t5 = folder.name, encoder is T5EncoderModel
+    part = folder.name
+    kind = _KINDS.get(encoder, CLIPTokenizer) if encoder else CLIPTokenizer
     if not folder.is_dir():
         raise model_error(name, f"{part}/: missing; {AGAIN}")
     _refuse_damage(name, folder)
     if not (folder / WHOLE).exists():
-        if of_t5:
+        if kind not in (CLIPTokenizer, Qwen2Tokenizer):
             raise model_error(
                 name, f"{part}/{WHOLE}: missing; copy it, or save the tokenizer again"
             )
@@ -44,7 +56,6 @@ def open_tokenizer(
                     name, f"{part}/{file}: missing, as is {part}/{WHOLE}; copy the tokenizer again"
                 )
     with opening(name, f"{part}/"):
-        kind = T5TokenizerFast if of_t5 else CLIPTokenizer
         tokenizer = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if len(tokenizer) < LETTERS:
         raise model_error(
@@ -66,7 +77,12 @@ def refuse_other_tokenizer(
     """
     length = tokenizer.model_max_length
     positions = getattr(config, "max_position_embeddings", None)  # T5's are relative
-    if positions is not None and not (isinstance(length, int) and 2 < length <= positions):
+    is_clip = isinstance(config, CLIPTextConfig)  # others are cut to a family's own length
+    if (
+        is_clip
+        and positions is not None
+        and not (isinstance(length, int) and 2 < length <= positions)
+    ):
         # transformers uses a huge number if the file has none.
         none = isinstance(length, int) and length > 10**9
         said = "no model_max_length" if none else f"model_max_length {length!r}"

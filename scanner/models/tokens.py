@@ -1,11 +1,12 @@
 """Tokenize captions for a CLIP text encoder, with each token's span in the original caption."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Tokens:
     original caption and the word number (None for special tokens). truncated: whether the caption
     exceeds the text length. more_ids: ids (B, …) of a family's further tokenizers. words_BL: which
     positions of the whole text hold the caption's words, for families whose text is more than one
-    caption of L positions.
+    caption of L positions. begins: how many positions precede the caption's words, 1 for a
+    beginning token.
     """
 
     ids_BL: Tensor
@@ -27,6 +29,7 @@ class Tokens:
     truncated: list[bool]
     more_ids: tuple[Tensor, ...] = ()
     words_BL: Tensor | None = None
+    begins: int = 1
 
     def __getitem__(self, part: slice) -> "Tokens":
         return Tokens(
@@ -37,6 +40,7 @@ class Tokens:
             self.truncated[part],
             tuple(ids[part] for ids in self.more_ids),
             None if self.words_BL is None else self.words_BL[part],
+            self.begins,
         )
 
     def padded(self, rows: int) -> "Tokens":
@@ -82,7 +86,18 @@ def tokenize(tokenizer: Any, captions: list[str]) -> Tokens:
     )
 
 
-def canonical(tokenizer: Any, caption: str) -> str:
-    """Return the canonical text: equal for captions that the tokenizer reads alike."""
+def is_clip(encoders: Iterable[type[Any]]) -> bool:
+    """Return whether all text encoders, by their classes, are CLIP's."""
+    return all(issubclass(kind, CLIPTextModel | CLIPTextModelWithProjection) for kind in encoders)
+
+
+def canonical(tokenizer: Any | None, caption: str) -> str:
+    """Return the canonical text: equal for captions that the tokenizer reads alike.
+
+    ``tokenizer``: None for models with several kinds of tokenizers, for which only equal captions
+    are alike (CLIP's lower-cases, T5's does not).
+    """
+    if tokenizer is None:
+        return caption
     normalizer = tokenizer.backend_tokenizer.normalizer
     return (normalizer.normalize_str(caption) if normalizer else caption).strip()

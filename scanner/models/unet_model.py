@@ -9,6 +9,7 @@ from torch import Tensor
 
 from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.noise_process import Ddpm
+from scanner.models.traits import Trait
 
 
 class UNetModel(DiffusionModel):
@@ -47,6 +48,10 @@ class UNetModel(DiffusionModel):
             x_BCHW, timestep, hidden_BLC, added_cond_kwargs=added or None, return_dict=False
         )[0]
         return output
+
+    @property
+    def traits(self) -> frozenset[Trait]:
+        return super().traits | {"unet"}
 
     @property
     @abstractmethod

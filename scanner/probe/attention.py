@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 from diffusers.models.attention_processor import Attention
+from diffusers.models.transformers.sana_transformer import SanaAttnProcessor2_0
 from torch import Tensor
 
 from scanner.probe.attention_record import AttentionRecord
@@ -81,8 +82,11 @@ class RecordingAttnProcessor:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        q_BPHD = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1))
-        k_BLHD = attn.to_k(encoder_hidden_states).unflatten(-1, (attn.heads, -1))
+        q_BPC, k_BLC = attn.to_q(hidden_states), attn.to_k(encoder_hidden_states)
+        if attn.norm_q is not None:  # Sana's, over all heads together
+            q_BPC, k_BLC = attn.norm_q(q_BPC), attn.norm_k(k_BLC)
+        q_BPHD = q_BPC.unflatten(-1, (attn.heads, -1))
+        k_BLHD = k_BLC.unflatten(-1, (attn.heads, -1))
         v_BLHD = None
         if not self.is_last:
             v_BLHD = attn.to_v(encoder_hidden_states).unflatten(-1, (attn.heads, -1))
@@ -110,11 +114,13 @@ class RecordingAttnProcessor:
 
 def extras(attn: Attention) -> list[str]:
     """Return what an attention module does beyond softmax(QKᵀ/√d)V."""
+    of_sana = isinstance(attn.processor, SanaAttnProcessor2_0 | RecordingAttnProcessor)
+    has_norms = attn.norm_q is not None or attn.norm_k is not None
     used = {
         "group norm": attn.group_norm is not None,
         "spatial norm": attn.spatial_norm is not None,
         "norm of the text": bool(attn.norm_cross),
-        "norm of queries or keys": attn.norm_q is not None or attn.norm_k is not None,
+        "norm of queries or keys": has_norms and not of_sana,
         "added keys": attn.added_kv_proj_dim is not None,
         "residual": bool(attn.residual_connection),
         "output factor": attn.rescale_output_factor != 1.0,

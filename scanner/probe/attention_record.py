@@ -13,7 +13,8 @@ class AttentionRecord:
     abar_NBL: ā on the text in float32, layers in run order; with joint attention its sum is less
     than 1. maps: for the layers that keep one, by number, the attention (B, P) on one text position
     per caption, averaged over the heads. whole: for every layer the attention (B, P, L) averaged
-    over the heads, only with ``keeps_whole``, since it is large.
+    over the heads, only with ``keeps_whole``, since it is large. length: text positions of the last
+    joint attention with two streams; one with a single stream has them as its first tokens.
     """
 
     layers: int
@@ -21,6 +22,7 @@ class AttentionRecord:
     position_B: Tensor | None = None
     whole: dict[int, Tensor] = field(default_factory=dict)
     keeps_whole: bool = False
+    length: int = 0
 
     def __post_init__(self) -> None:
         self._abar: list[Tensor | None] = [None] * self.layers

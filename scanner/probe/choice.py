@@ -1,5 +1,6 @@
 """Choose the attention for a device: a fused kernel if it matches the plain computation."""
 
+import math
 import warnings
 from collections.abc import Iterable
 
@@ -65,6 +66,13 @@ def _joint(weight: Tensor, modules: list[nn.Module]) -> JointAttend:
     )
 
 
+def _biases(tokens: int, device: torch.device) -> tuple[Tensor | None, Tensor]:
+    """No bias, and one per caption that masks some tokens."""
+    bias_BS = torch.zeros((2, tokens), device=device)
+    bias_BS[0, 5:40], bias_BS[1, 20:40] = -math.inf, -math.inf
+    return None, bias_BS
+
+
 def checked_joint(
     attend: JointAttend, heads: tuple[int, int], device: torch.device, dtype: torch.dtype
 ) -> JointAttend:
@@ -76,22 +84,23 @@ def checked_joint(
             torch.randn((2, heads[0], tokens, heads[1]), generator=generator).to(device, dtype)
             for _ in range(3)
         )
-        try:
-            actual = attend(q, k, v, None)
-        except Exception as error:  # a driver or the kernel: anything can fail
-            _warn(f"the kernel does not run ({type(error).__name__}: {error})")
-            return plain_joint_attention
-        for what, one, other, tolerance in zip(
-            ("output", "log-sum-exp"),
-            actual,
-            plain_joint_attention(q, k, v),
-            (OUTPUT_TOLERANCE[dtype], LSE_TOLERANCE[dtype]),
-            strict=True,
-        ):
-            worst = float((one.float() - other.float()).abs().max())
-            if not worst <= tolerance:
-                _warn(f"the kernel differs: {what} by {worst:.2g} for {tokens} tokens")
+        for bias in _biases(tokens, device):
+            try:
+                actual = attend(q, k, v, bias)
+            except Exception as error:  # a driver or the kernel: anything can fail
+                _warn(f"the kernel does not run ({type(error).__name__}: {error})")
                 return plain_joint_attention
+            for what, one, other, tolerance in zip(
+                ("output", "log-sum-exp"),
+                actual,
+                plain_joint_attention(q, k, v, bias),
+                (OUTPUT_TOLERANCE[dtype], LSE_TOLERANCE[dtype]),
+                strict=True,
+            ):
+                worst = float((one.float() - other.float()).abs().max())
+                if not worst <= tolerance:
+                    _warn(f"the kernel differs: {what} by {worst:.2g} for {tokens} tokens")
+                    return plain_joint_attention
     return attend
 
 

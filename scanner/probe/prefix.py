@@ -4,20 +4,39 @@ From the same latent at the same timestep, everything before the first cross-att
 for every caption: in Stable Diffusion 1 and 2 the first convolution, the first residual block, and
 the norm, projection, self-attention and queries of the first transformer; if the first down block
 has no attention (SDXL, whose pooled text enters the time embedding), only the first convolution;
-in Stable Diffusion 3, whose pooled text enters every block, only the patch embedding.
+in transformers the embedding of patches, of which pooled text leaves only that (Stable Diffusion 3,
+FLUX.1), and without pooled text also what the first block computes of the image alone.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from diffusers import SD3Transformer2DModel
+from diffusers import (
+    ChromaTransformer2DModel,
+    FluxTransformer2DModel,
+    PixArtTransformer2DModel,
+    QwenImageTransformer2DModel,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
+)
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from scanner.probe.lean import LeanResnet
 
 Prefix = dict[str, Tensor]
+
+_JOINT = tuple(f"transformer_blocks.0.attn.{part}" for part in ("to_q", "to_k", "to_v"))
+_CROSS = tuple(f"transformer_blocks.0.{part}" for part in ("norm1", "attn1", "attn2.to_q"))
+_OF_TRANSFORMERS: dict[type[nn.Module], tuple[str, ...]] = {
+    SD3Transformer2DModel: ("pos_embed",),
+    FluxTransformer2DModel: ("x_embedder",),
+    ChromaTransformer2DModel: ("x_embedder", "distilled_guidance_layer", *_JOINT),
+    QwenImageTransformer2DModel: ("img_in", *_JOINT),
+    PixArtTransformer2DModel: ("pos_embed", *_CROSS),
+    SanaTransformer2DModel: ("patch_embed", *_CROSS),
+}
 
 
 class _Replay(nn.Module):
@@ -41,8 +60,9 @@ class _Replay(nn.Module):
 
 def caption_free_modules(unet: nn.Module) -> list[str]:
     """Return the modules whose outputs no caption changes, at one latent and timestep."""
-    if isinstance(unet, SD3Transformer2DModel):
-        return ["pos_embed"]
+    for kind, modules in _OF_TRANSFORMERS.items():
+        if isinstance(unet, kind):
+            return list(modules)
     block = "down_blocks.0"
     names = ["conv_in"]
     if getattr(unet.get_submodule(block), "has_cross_attention", False) and not _pooled(unet):

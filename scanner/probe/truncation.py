@@ -1,10 +1,23 @@
-"""A U-Net that shares another's weights but ends after one of its cross-attentions."""
+"""A denoiser that shares another's weights but ends after one of its attentions to the text."""
 
 from collections.abc import Sequence
 
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.transformers.sana_transformer import SanaTransformerBlock
+from diffusers.models.transformers.transformer_chroma import ChromaSingleTransformerBlock
 from torch import Tensor, nn
 
 from scanner.probe.lean import LeanTransformer, end_with
+
+_BLOCKS = ("transformer_blocks", "single_transformer_blocks")
+"""A transformer's lists of blocks, in run order."""
+_AFTER_ATTENTION = (
+    *("norm2", "norm2_context", "img_norm2", "txt_norm2"),
+    *("attn2", "ff", "ff_context", "img_mlp", "txt_mlp"),
+)
+"""Parts of blocks that run after their attention to the text, or beside it on the image alone."""
+_IMAGE_ONLY = (BasicTransformerBlock, SanaTransformerBlock)
+"""Blocks that take the image's tokens first, and return only these."""
 
 
 class _PassThrough(nn.Module):
@@ -12,6 +25,33 @@ class _PassThrough(nn.Module):
 
     def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
         return x
+
+
+class _FirstChannels(nn.Module):
+    """Replaces a projection whose result is unused, for its shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., :1].expand(*x.shape[:-1], self.channels)
+
+
+class _SkippedJoint(nn.Module):
+    """Replaces a block of two streams that does not run."""
+
+    def forward(
+        self, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: object
+    ) -> tuple[Tensor, Tensor]:
+        return encoder_hidden_states, hidden_states
+
+
+class _SkippedStream(nn.Module):
+    """Replaces a block of one stream that does not run."""
+
+    def forward(self, hidden_states: Tensor, **_: object) -> Tensor:
+        return hidden_states
 
 
 def share_weights(module: nn.Module) -> nn.Module:
@@ -58,6 +98,37 @@ def truncate(unet: nn.Module, layer: str) -> None:
     unet.up_blocks = unet.up_blocks[: int(path[1]) + 1 if path[0] == "up_blocks" else 0]
     for name, stand_in in unused.items():
         setattr(unet, name, stand_in)
+
+
+def truncate_transformer(transformer: nn.Module, layer: str) -> None:
+    """Truncate a diffusion transformer in place after the attention ``layer`` (a module name).
+
+    Everything before it is unchanged; the output has its shape, and becomes meaningless.
+    """
+    name, number = layer.split(".")[:2]
+    last = transformer.get_submodule(f"{name}.{number}")
+    for part in _AFTER_ATTENTION:
+        unused = getattr(last, part, None)
+        if unused is not None and f"{name}.{number}.{part}" != layer:
+            setattr(last, part, _PassThrough())
+    if hasattr(last, "proj_mlp"):  # one projection of the attention's and the MLP's channels
+        last.proj_mlp = _FirstChannels(0)
+        last.proj_out = _PassThrough()
+    ran = True
+    for blocks in _BLOCKS:
+        for index, block in enumerate(getattr(transformer, blocks, ())):
+            if not ran:
+                getattr(transformer, blocks)[index] = _skipped(block)
+            ran = ran and block is not last
+    transformer.norm_out = _PassThrough()
+    transformer.proj_out = _FirstChannels(transformer.proj_out.out_features)
+
+
+def _skipped(block: nn.Module) -> nn.Module:
+    """Return what replaces a block that does not run: it returns the tokens that it is given."""
+    if isinstance(block, ChromaSingleTransformerBlock):
+        return _SkippedStream()
+    return _PassThrough() if isinstance(block, _IMAGE_ONLY) else _SkippedJoint()
 
 
 def _cut_block(block: nn.Module, attention: int, ends_in_resnet: bool) -> None:

@@ -2,23 +2,28 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import torch
-from diffusers.models.attention_processor import Attention
+from diffusers.models.transformers.transformer_flux import FluxAttention
 
 from scanner.errors import UserError
 from scanner.probe.attention import Attend, RecordingAttnProcessor, extras, plain_attention
 from scanner.probe.attention_record import AttentionRecord
 from scanner.probe.joint_attention import (
     JointAttend,
-    RecordingJointAttnProcessor,
     cpu_joint_attention,
     cuda_joint_attention,
     plain_joint_attention,
 )
+from scanner.probe.joint_processors import RecordingJointAttnProcessor, kind_of
 
-_REPLACED = ("JointAttnProcessor2_0", "FusedJointAttnProcessor2_0", "RecordingJointAttnProcessor")
+_REPLACED = (
+    "JointAttnProcessor2_0",
+    "FusedJointAttnProcessor2_0",
+    "FluxAttnProcessor",
+    "QwenDoubleStreamAttnProcessor2_0",
+)
 """Processors of joint attention that compute what recording computes."""
 
 
@@ -68,28 +73,30 @@ def record_attention(
         keeps_map, is_last = number in map_layers, number == last
         if is_joint(attn):
             joint = cast(JointAttend, attend or default_joint_attention(attn))
-            attn.set_processor(
-                RecordingJointAttnProcessor(record, number, joint, keeps_map, is_last, repeats)
-            )
+            processor = kind_of(attn)(record, number, joint, keeps_map, is_last, repeats)
+            attn.set_processor(processor)
         else:
             cross = cast(Attend, attend or plain_attention)
             attn.set_processor(RecordingAttnProcessor(record, number, cross, keeps_map, is_last))
 
 
-def is_joint(attn: Attention) -> bool:
+def is_joint(attn: Any) -> bool:
     """Return whether an attention module attends over image and text."""
+    if isinstance(attn, FluxAttention):
+        return True
     return attn.added_kv_proj_dim is not None and not attn.only_cross_attention
 
 
-def default_joint_attention(attn: Attention) -> JointAttend:
+def default_joint_attention(attn: Any) -> JointAttend:
     kernels = {"cpu": cpu_joint_attention, "cuda": cuda_joint_attention}
     return kernels.get(attn.to_q.weight.device.type, plain_joint_attention)
 
 
-def _check(name: str, attn: Attention) -> None:
+def _check(name: str, attn: Any) -> None:
     if is_joint(attn):
         other = type(attn.processor).__name__
-        if other not in _REPLACED:
+        is_ours = isinstance(attn.processor, RecordingJointAttnProcessor)
+        if other not in _REPLACED and not is_ours:
             raise UserError(
                 f"joint attention {name} has a {other}, which recording would replace: unload it, "
                 "or leave the context that installed it"

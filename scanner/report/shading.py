@@ -29,7 +29,9 @@ def shade_captions(rows: Sequence[dict[str, Any]], tokenizer: Any | None) -> lis
     shaded = []
     for number, row in enumerate(rows):
         mass = row.get("token_mass") or []
-        words = words_in(tokens.spans[number], tokens.words[number], int(tokens.n_B[number]))
+        words = words_in(
+            tokens.spans[number], tokens.words[number], int(tokens.n_B[number]), tokens.begins
+        )
         by_word = {
             (word.start, word.end): sum(mass[at] for at in word.positions if at < len(mass))
             for word in words

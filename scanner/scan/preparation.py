@@ -86,7 +86,7 @@ class PreparedScan:
 
         It carries the tokenizer: planning needs no file of the model where it runs.
         """
-        return partial(partial, canonical, self.scorer.model.tokenizer)
+        return partial(partial, canonical, self.scorer.model.canonical_tokenizer)
 
     def slice_rows(self, captions: int) -> int:
         """Return the captions per slice for a number of captions to score."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from scanner.models.traits import Trait
 from scanner.run.schema import column
-from scanner.scoring.observation import OnNoise, Signal, required
+from scanner.scoring.observation import Observation, OnNoise, Signal, required
 from scanner.scoring.schedule import Needs
 from scanner.signals.attention import bos_mass, prompt_mass, summary_mass
 from scanner.signals.noise_level import FIRST, LOW, MID, NoiseLevel
@@ -42,14 +42,14 @@ def _attention(
     description: str,
     unit: str,
     source: str,
-    compute: Callable[[OnNoise, Tensor], Tensor],
+    compute: Callable[[OnNoise, Observation], Tensor],
     memorized: int,
     has_seeds: bool = False,
     by_token: bool = False,
     traits: tuple[Trait, ...] = (),
 ) -> Callable[[NoiseLevel], Signal]:
     """Return what makes an attention signal for a noise level. ``description``: with {at};
-    ``compute``: from the forward and the positions of the caption's words; the published direction,
+    ``compute``: from the forward and the observation that it is of; the published direction,
     ``memorized``, is for the first step."""
 
     def at(level: NoiseLevel) -> Signal:
@@ -60,7 +60,7 @@ def _attention(
         return Signal(
             column(named, kind, described, unit, source),
             attention_needs(level, *traits, *_KINDS.get(level, ())),
-            lambda observation: compute(observation.at(level), observation.is_prompt_BL),
+            lambda observation: compute(observation.at(level), observation),
             memorized=memorized,
             seeds_column=f"{named}_seeds" if has_seeds else None,
             by_token=by_token,
@@ -77,7 +77,7 @@ ATTENTION = {
         "entropy of the mean attention on the text {at} in the last early layer (U-Nets: layer 3)",
         "nats",
         f"{_REN}, metric E",
-        lambda forward, is_prompt_BL: forward.entropies[forward.entropy_layer],
+        lambda forward, text: forward.entropies[forward.entropy_layer],
         memorized=1,
         has_seeds=True,
     ),
@@ -87,7 +87,7 @@ ATTENTION = {
         "entropy of the mean attention on the text {at}, each layer in run order",
         "nats",
         _REN,
-        lambda forward, is_prompt_BL: forward.entropies.T,
+        lambda forward, text: forward.entropies.T,
         memorized=1,
     ),
     "bos_mass": _attention(
@@ -96,8 +96,9 @@ ATTENTION = {
         "attention on the beginning token {at}, early layers",
         "share",
         f"{_REN}, finding 1",
-        lambda forward, is_prompt_BL: bos_mass(forward.early),
+        lambda forward, text: bos_mass(forward.early),
         memorized=-1,
+        traits=("beginning_token",),
     ),
     "prompt_mass": _attention(
         "prompt_mass",
@@ -105,7 +106,7 @@ ATTENTION = {
         "attention on the caption's words {at}, early layers",
         "share",
         f"{_REN}, finding 1",
-        lambda forward, is_prompt_BL: prompt_mass(forward.early, is_prompt_BL),
+        lambda forward, text: prompt_mass(forward.early, text.is_prompt_BL, text.begins),
         memorized=1,
     ),
     "summary_mass": _attention(
@@ -115,7 +116,7 @@ ATTENTION = {
         "lower for what the testbed model has memorized",
         "share",
         f"{_REN}, finding 2",
-        lambda forward, is_prompt_BL: summary_mass(forward.early, is_prompt_BL),
+        lambda forward, text: summary_mass(forward.early, text.is_prompt_BL, text.begins),
         memorized=1,
     ),
     "bos_mass_layers": _attention(
@@ -124,8 +125,9 @@ ATTENTION = {
         "attention on the beginning token {at}, each layer in run order",
         "share",
         _REN,
-        lambda forward, is_prompt_BL: bos_mass(forward.attention_NBL).T,
+        lambda forward, text: bos_mass(forward.attention_NBL).T,
         memorized=-1,
+        traits=("beginning_token",),
     ),
     "summary_mass_layers": _attention(
         "summary_mass_layers",
@@ -133,7 +135,7 @@ ATTENTION = {
         "attention on the end token and the padding {at}, each layer in run order",
         "share",
         _REN,
-        lambda forward, is_prompt_BL: summary_mass(forward.attention_NBL, is_prompt_BL).T,
+        lambda forward, text: summary_mass(forward.attention_NBL, text.is_prompt_BL, text.begins).T,
         memorized=1,
     ),
     "text_share": _attention(
@@ -142,7 +144,7 @@ ATTENTION = {
         "the text's share of the image's attention {at}, early layers",
         "share",
         _FINDINGS,
-        lambda forward, is_prompt_BL: forward.early_share,
+        lambda forward, text: forward.early_share,
         memorized=1,
         traits=("joint_attention",),
     ),
@@ -152,17 +154,17 @@ ATTENTION = {
         "the text's share of the image's attention {at}, each layer in run order",
         "share",
         _FINDINGS,
-        lambda forward, is_prompt_BL: required(forward.text_share_NB).T,
+        lambda forward, text: required(forward.text_share_NB).T,
         memorized=1,
         traits=("joint_attention",),
     ),
     TOKEN_MASS: _attention(
         TOKEN_MASS,
         FLOATS,
-        "attention on each token {at}, early layers, from the beginning token to the end",
+        "attention on each token {at}, early layers, from the first token to the end token",
         "share",
         "",
-        lambda forward, is_prompt_BL: forward.early,
+        lambda forward, text: forward.early,
         memorized=0,
         by_token=True,
     ),

@@ -54,15 +54,18 @@ _WITHOUT: dict[Trait, str] = {
     "ddpm": "it is defined for the noise levels of a DDPM, and this is a flow-matching model",
     "flow_matching": "it is defined for flow matching (velocities, or σ = 0.5), and this is a DDPM",
     "joint_attention": "in cross-attention, all of the image's attention is on the text",
+    "beginning_token": "its text has no beginning token",
+    "unet": "it is published for U-Nets only",
 }
 
 
 def check_traits(signal: Signal, traits: frozenset[Trait], family: str) -> None:
     """Raise UserError if a model lacks what a signal requires."""
-    for trait in signal.needs.traits - traits:
-        raise UserError(
-            f"signal {signal.name} cannot be measured on {family}: {_WITHOUT[trait]}; leave it out"
-        )
+    for trait, why in _WITHOUT.items():
+        if trait in signal.needs.traits - traits:
+            raise UserError(
+                f"signal {signal.name} cannot be measured on {family}: {why}; leave it out"
+            )
 
 
 def _noise_norm(level: NoiseLevel) -> Signal:
@@ -153,7 +156,7 @@ _ALL = (
             "weighted sum of the score's norm at step 0 and cosine_low_noise",
             source=_ASTHANA,
         ),
-        Needs(noise=frozenset({FIRST, LOW}), traits=frozenset({"ddpm"})),
+        Needs(noise=frozenset({FIRST, LOW}), traits=frozenset({"ddpm", "unet"})),
         _anisotropy,
         memorized=1,
     ),
@@ -171,6 +174,7 @@ _ALL = (
             required(observation.trajectory).late_KBL,
             observation.at(FIRST).attention_NBL.mean(0),
             observation.is_prompt_BL,
+            observation.begins,
         ),
         memorized=1,
     ),

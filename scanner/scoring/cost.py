@@ -54,7 +54,7 @@ class ForwardCosts:
         captions share."""
         if depth not in self._own:
             recording = recording_denoiser(
-                self._denoiser, self._layers, depth, equal_tail=self._equal_tail
+                self._denoiser, self._layers, self._run, depth, equal_tail=self._equal_tail
             )
             recording.load(self._latents, 0, self._prefix)
             self._own[depth] = _gflop(lambda: recording(self._text, self._added))
@@ -66,7 +66,7 @@ class ForwardCosts:
         whole = self.whole
         if self._records_more:
             recording = recording_denoiser(
-                self._denoiser, self._layers, equal_tail=self._equal_tail
+                self._denoiser, self._layers, self._run, equal_tail=self._equal_tail
             )
             recording.load(self._latents, 0, {})
             whole = _gflop(lambda: recording(self._text, self._added))

@@ -73,7 +73,8 @@ class Forwards:
     ) -> None:
         self.model = model
         self.latent_shape = latent_shape
-        self.guidance = guidance
+        # With an embedded guidance, the prediction is already guided.
+        self.guidance = guidance if model.embedded_guidance is None else 1.0
         self.times = model.noise_process.timesteps(steps, latent_shape)
         self.anisotropy_terms: AnisotropyTerms | None = None
         if isinstance(model, UNetModel):
@@ -122,6 +123,7 @@ class Forwards:
             self._recording[depth] = recording_denoiser(
                 self.model.denoiser,
                 self.model.layers,
+                self.model.run,
                 depth,
                 self._attend,
                 self.model.equal_tail,
@@ -141,7 +143,9 @@ class Forwards:
     def prefix(self, seed: int, time: Timestep) -> Prefix:
         """Return the shared part of a forward from the initial noise at a timestep."""
         if (seed, time) not in self._prefix:
-            first = recording_denoiser(self.model.denoiser, self.model.layers, depth=1)
+            first = recording_denoiser(
+                self.model.denoiser, self.model.layers, self.model.run, depth=1
+            )
             first.load(self.initial_noise(seed), time, {})
             nothing = self._no_caption()
             with record_prefix(first.copy) as prefix:

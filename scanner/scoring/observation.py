@@ -63,7 +63,8 @@ class OnNoise:
 class Observation:
     """Results of the forwards for one batch of B captions at one seed; None if not needed.
 
-    is_prompt_BL: which text positions hold the caption's words. on_noise: those on pure noise, by
+    is_prompt_BL: which text positions hold the caption's words. begins: how many positions precede
+    them. on_noise: those on pure noise, by
     timestep; timesteps: of each noise level. gradient_BL: norm of the gradient at each text
     position.
     """
@@ -74,6 +75,7 @@ class Observation:
     anisotropy_terms: AnisotropyTerms | None = None
     trajectory: Trajectory | None = None
     gradient_BL: Tensor | None = None
+    begins: int = 1
 
     def at(self, level: NoiseLevel) -> OnNoise:
         """Return the results on pure noise at a noise level."""

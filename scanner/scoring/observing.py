@@ -41,6 +41,7 @@ def _at_seed(
         on_noise=on_noise,
         timesteps=plan.timesteps,
         anisotropy_terms=run.anisotropy_terms,
+        begins=tokens.begins,
         **parts,
     )
 

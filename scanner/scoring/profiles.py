@@ -3,15 +3,10 @@
 from dataclasses import dataclass
 
 from scanner.models.traits import Trait
-from scanner.scoring.attention_signals import attention_needs
 from scanner.scoring.catalog import SIGNALS, find_signal
 from scanner.signals.noise_level import FIRST
 
-_TRIAGE = tuple(
-    one.name
-    for one in SIGNALS.values()
-    if one.needs in (attention_needs(FIRST), attention_needs(FIRST, "joint_attention"))
-)
+_TRIAGE = tuple(one.name for one in SIGNALS.values() if one.level == FIRST and one.needs.attention)
 _STANDARD = (*_TRIAGE, "noise_norm_low", "velocity_norm_mid")
 _THOROUGH = (*_STANDARD, "noise_norm_first", "cosine_low_noise", "anisotropy")
 # Of these, a U-Net gives those at the low-noise step, and a transformer those at σ = 0.5.

@@ -182,7 +182,10 @@ class Scorer:
             if is_over(caption):
                 raise ValueError(f"captions[{number}] is {OVER}: remove or shorten it")
         if ids is None:
-            ids = [caption_id(canonical(self.model.tokenizer, caption)) for caption in captions]
+            ids = [
+                caption_id(canonical(self.model.canonical_tokenizer, caption))
+                for caption in captions
+            ]
         return ReadCaptions(captions, ids, self.model.tokenize(captions) if captions else None)
 
     def compute(

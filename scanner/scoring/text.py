@@ -6,7 +6,11 @@ from scanner.models import Tokens
 from scanner.run.schema import column
 
 CONTROL_FIELDS = (
-    column("n_tokens", pa.int32(), "tokens with the beginning and end token, after truncation"),
+    column(
+        "n_tokens",
+        pa.int32(),
+        "tokens with any beginning token and the end token, after truncation",
+    ),
     column("title_case_fraction", pa.float32(), "share of words in title case", "share"),
     column("digit_fraction", pa.float32(), "share of characters that are digits", "share"),
 )

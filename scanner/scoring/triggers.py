@@ -41,7 +41,7 @@ def trigger_column(captions: Sequence[str], tokens: Tokens, mass_BL: np.ndarray)
     """
     n_B, length = tokens.n_B.numpy(), mass_BL.shape[1]
     index = np.arange(length)
-    prompt_BL = (index >= 1) & (index <= n_B[:, None] - 2)
+    prompt_BL = (index >= tokens.begins) & (index <= n_B[:, None] - 2)
     number_BL = np.array(tokens.words, dtype=np.float64)  # None becomes NaN
     row, position = np.nonzero(prompt_BL & ~np.isnan(number_BL))
     mass = mass_BL[row, position].astype(np.float64)

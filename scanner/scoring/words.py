@@ -15,14 +15,17 @@ class Word:
     positions: tuple[int, ...]
 
 
-def words_in(spans: list[tuple[int, int]], numbers: list[int | None], n: int) -> list[Word]:
+def words_in(
+    spans: list[tuple[int, int]], numbers: list[int | None], n: int, begins: int = 1
+) -> list[Word]:
     """Return the words that a model encodes, in order.
 
     ``spans``, ``numbers``: character span and word number (None for special tokens) of each text
     position, as in Tokens. ``n``: number of tokens including the beginning and end tokens.
+    ``begins``: how many positions precede the words.
     """
     positions: dict[int, list[int]] = {}
-    for position in range(1, n - 1):
+    for position in range(begins, n - 1):
         number = numbers[position]
         if number is not None:
             positions.setdefault(number, []).append(position)

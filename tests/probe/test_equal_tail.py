@@ -17,7 +17,9 @@ def test_one_position_for_equal_ones_changes_nothing(depth: int | None) -> None:
     x = torch.randn((1, *model.latent_shape()), generator=torch.Generator().manual_seed(0))
     results, tokens = [], []
     for equal_tail in (0, model.equal_tail):
-        recording = recording_denoiser(model.denoiser, model.layers, depth, equal_tail=equal_tail)
+        recording = recording_denoiser(
+            model.denoiser, model.layers, model.run, depth, equal_tail=equal_tail
+        )
         recording.copy.context_embedder.register_forward_hook(
             lambda _, inputs, __: tokens.append(inputs[0].shape[1])
         )

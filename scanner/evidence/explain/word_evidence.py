@@ -41,7 +41,7 @@ def ablate_word(caption: str, word: Word) -> str:
 
 def split_words(tokens: Tokens) -> list[Word]:
     """Return the words of the only caption in a batch."""
-    return words_in(tokens.spans[0], tokens.words[0], int(tokens.n_B[0]))
+    return words_in(tokens.spans[0], tokens.words[0], int(tokens.n_B[0]), tokens.begins)
 
 
 def attribute_to_words(

@@ -10,7 +10,8 @@ from scanner.errors import UserError
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.generation import Group
 from scanner.evidence.verify.image_path import names_of
-from scanner.models import ModelFiles, canonical, load_tokenizer
+from scanner.models import ModelFiles, canonical
+from scanner.models.loading import canonical_tokenizer
 from scanner.query import RunTables, rank
 
 # Images per group, about one batch: the work that is lost when a process dies.
@@ -52,7 +53,7 @@ def choose(config: VerifyConfig, tables: RunTables, files: ModelFiles) -> list[t
     if name == "caption_id":
         refuse_other_ids(values, f"--captions {config.captions}")
     if name != "caption_id":
-        tokenizer = load_tokenizer(files)
+        tokenizer = canonical_tokenizer(files)
         texts = [(canonical(tokenizer, text), text) for text in values]
         # Among equal captions, keep the first spelling.
         wanted = {caption_id(canon): text for canon, text in reversed(texts) if canon}
