@@ -23,8 +23,8 @@ _IMAGE_ONLY = (BasicTransformerBlock, SanaTransformerBlock)
 class _PassThrough(nn.Module):
     """Replaces a module whose result is unused."""
 
-    def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
-        return x
+    def forward(self, hidden_states: Tensor, *_: object, **__: object) -> Tensor:
+        return hidden_states
 
 
 class _FirstChannels(nn.Module):
