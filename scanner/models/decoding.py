@@ -1,9 +1,10 @@
 """Load a model's VAE, which decodes latents to images. Scoring does not need it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKLQwenImage
 from torch import Tensor
 
 from scanner.models.fetching import fetch_weights
@@ -16,7 +17,7 @@ from scanner.models.weights import expected_files, outline, refuse_missing
 Decode = Callable[[Tensor], Tensor]
 
 
-def load_vae(files: ModelFiles) -> AutoencoderKL:
+def load_vae(files: ModelFiles) -> Any:
     """Load a model's VAE in float32 on the CPU, from safetensors. Raises UserError without one."""
     if files.checkpoint:
         if not any(key.startswith(VAE) for key in outline(files.name, files.checkpoint)):
@@ -26,10 +27,10 @@ def load_vae(files: ModelFiles) -> AutoencoderKL:
                 "the model with its VAE as a diffusers directory",
             )
         return load_vae_of_single_file(files.name, files.checkpoint, files.folder)
-    folder = files.folder / "vae"
-    fetch_weights(files.name, files.folder, files.spec.revision, {"vae": AutoencoderKL})
-    refuse_missing(files.name, folder, expected_files(files.name, folder, AutoencoderKL))
-    return load_part(files.name, folder, AutoencoderKL, torch.float32)
+    folder, kind = files.folder / "vae", files.family.vae
+    fetch_weights(files.name, files.folder, files.spec.revision, {"vae": kind})
+    refuse_missing(files.name, folder, expected_files(files.name, folder, kind))
+    return load_part(files.name, folder, kind, torch.float32)
 
 
 def load_decoder(files: ModelFiles, device: str) -> Decode:
@@ -43,9 +44,16 @@ def load_decoder(files: ModelFiles, device: str) -> Decode:
 
     @torch.inference_mode()
     def decode(x_BCHW: Tensor) -> Tensor:
-        latents = x_BCHW.to(device, torch.float32) / vae.config.scaling_factor
-        if vae.config.shift_factor:
-            latents = latents + vae.config.shift_factor
-        return (vae.decode(latents, return_dict=False)[0] / 2 + 0.5).clamp(0, 1)
+        latents = x_BCHW.to(device, torch.float32)
+        if isinstance(vae, AutoencoderKLQwenImage):  # of videos, here of one frame
+            std, mean = (
+                torch.tensor(values, device=device)[:, None, None]
+                for values in (vae.config.latents_std, vae.config.latents_mean)
+            )
+            image = vae.decode((latents * std + mean)[:, :, None], return_dict=False)[0][:, :, 0]
+        else:
+            shift = getattr(vae.config, "shift_factor", None) or 0
+            image = vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
+        return (image / 2 + 0.5).clamp(0, 1)
 
     return decode

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor
 
 from scanner.models.conditioning import Conditioning
@@ -29,6 +30,7 @@ class DiffusionModel(ABC):
     optional: ClassVar[tuple[str, ...]] = ()
     tokenizers: ClassVar[dict[str, str]] = {"tokenizer": "text_encoder"}
     """Names of the tokenizers, each with the text encoder that reads its tokens."""
+    vae: ClassVar[type[Any]] = AutoencoderKL
     settings: ClassVar[dict[str, Any]] = {}
     begins: ClassVar[int] = 1
     """How many text positions precede the caption's words: 1 for a beginning token."""
@@ -100,7 +102,9 @@ class DiffusionModel(ABC):
     @property
     def traits(self) -> frozenset[Trait]:
         """What signals can require of a model."""
-        more: set[Trait] = {"joint_attention"} if self.has_joint_attention else set()
+        more: set[Trait] = {"end_token"}
+        if self.has_joint_attention:
+            more.add("joint_attention")
         if self.begins:
             more.add("beginning_token")
         return frozenset({self.noise_process.kind, *more})
@@ -155,6 +159,10 @@ class DiffusionModel(ABC):
 
     def tokenize(self, captions: list[str]) -> Tokens:
         return tokenize(self.tokenizer, captions)
+
+    def trim(self, tokens: Tokens) -> Tokens:
+        """Return a batch without padding that the model masks, and that changes no score."""
+        return tokens
 
     def predict(self, x_BCHW: Tensor, timestep: Timestep, text: Conditioning) -> Tensor:
         """Return the prediction (B, C, H, W) in float32 for float32 latents: ε of DDPM models,

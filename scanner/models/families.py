@@ -6,6 +6,8 @@ from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.flux import Chroma, Flux
 from scanner.models.opening import model_error
 from scanner.models.pixart import PixArt, PixArtSigma
+from scanner.models.qwen_image import QwenImage
+from scanner.models.sana import Sana
 from scanner.models.sdxl import StableDiffusionXL
 from scanner.models.stable_diffusion import StableDiffusion
 from scanner.models.stable_diffusion_3 import StableDiffusion3
@@ -19,6 +21,8 @@ FAMILIES: dict[str, type[DiffusionModel]] = {
     "PixArtSigmaPipeline": PixArtSigma,
     "FluxPipeline": Flux,
     "ChromaPipeline": Chroma,
+    "SanaPipeline": Sana,
+    "QwenImagePipeline": QwenImage,
 }
 _LATER = "this kind of diffusion transformer is not supported yet"
 _REASONS = {
@@ -28,8 +32,6 @@ _REASONS = {
     "LatentConsistency": "a model distilled to a few steps does not predict noise",
     "Flux2": _LATER,
     "AuraFlow": _LATER,
-    "QwenImage": _LATER,
-    "Sana": _LATER,
 }
 _LIBRARIES = ("diffusers", "transformers")
 _DISTILLED = (
@@ -111,7 +113,7 @@ def refuse_configuration(
     elif issubclass(family, PixArt):
         _refuse_noise_levels(name, scheduler)
     else:
-        _refuse_transformer(name, denoiser, scheduler)
+        _refuse_transformer(name, family, denoiser, scheduler)
         if issubclass(family, Flux) and not scheduler.get("use_dynamic_shifting"):
             refuse_distilled(name, "its scheduler has no dynamic shift, as that of FLUX.1-schnell")
 
@@ -158,19 +160,29 @@ def _refuse_noise_levels(name: str, scheduler: dict[str, Any]) -> None:
         )
 
 
-def _refuse_transformer(name: str, transformer: dict[str, Any], scheduler: dict[str, Any]) -> None:
+def _refuse_transformer(
+    name: str,
+    family: type[DiffusionModel],
+    transformer: dict[str, Any],
+    scheduler: dict[str, Any],
+) -> None:
     """Raise UserError unless the scheduler is of flow matching, with a schedule that is known, and
     the transformer predicts a velocity of the latents."""
     taken = transformer.get("in_channels", 16)
     given = transformer.get("out_channels") or taken
+    if family is QwenImage:  # of a patch
+        given *= transformer.get("patch_size", 2) ** 2
     if taken != given:
         raise model_error(
             name,
             f"transformer/config.json: out_channels {given}, but in_channels {taken}: it predicts "
             "no velocity of its latents; use a text-to-image model",
         )
+    if family is Sana and transformer.get("guidance_embeds"):
+        refuse_distilled(name, "its transformer takes the guidance scale as an input")
     kind = str(scheduler.get("_class_name"))
-    if kind != "FlowMatchEulerDiscreteScheduler":
+    of_solver = kind == "DPMSolverMultistepScheduler" and scheduler.get("use_flow_sigmas")
+    if kind != "FlowMatchEulerDiscreteScheduler" and not (of_solver and family is Sana):
         raise model_error(
             name,
             f"a transformer with the {kind} cannot be scanned: its noise levels are taken from a "

@@ -1,5 +1,6 @@
 """Check that a transformer's configuration matches its text encoders'."""
 
+from inspect import signature
 from typing import Any
 
 from transformers import PretrainedConfig
@@ -10,8 +11,8 @@ from scanner.models.stable_diffusion_3 import StableDiffusion3
 from scanner.models.tokens import is_clip
 
 ONE_MODEL = "use parts of the same model, or save it again"
-_WIDTHS = {"joint_attention_dim": 4096, "caption_channels": 4096}
-"""Entries with the width of the text that a transformer takes, with diffusers' defaults."""
+_WIDTHS = ("joint_attention_dim", "caption_channels")
+"""Entries with the width of the text that a transformer takes."""
 
 
 def refuse_text(
@@ -28,8 +29,9 @@ def refuse_text(
     """
     clip = {part: text for part, text in texts.items() if is_clip([family.parts[part]])}
     other = {part: text for part, text in texts.items() if part not in clip}
-    entry = next((one for one in _WIDTHS if one in transformer), "joint_attention_dim")
-    width = transformer.get(entry, _WIDTHS[entry])
+    defaults = signature(family.parts[family.denoiser_part]).parameters
+    entry = next(one for one in _WIDTHS if one in defaults)
+    width = transformer.get(entry, defaults[entry].default)
     joined = clip if issubclass(family, StableDiffusion3) else {}
     given = sum(text.hidden_size for text in joined.values())
     if given > width or any(text.hidden_size != width for text in other.values()):

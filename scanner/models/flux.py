@@ -132,6 +132,9 @@ class Chroma(TransformerModel):
     def tokenize(self, captions: list[str]) -> Tokens:
         return tokenize_t5(self.tokenizer, captions, T5_LENGTH)
 
+    def trim(self, tokens: Tokens) -> Tokens:
+        return tokens.trimmed(int(tokens.n_B.max()) + 1)
+
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
         n_B1 = tokens.n_B.to(self.device)[:, None]
         position_L = torch.arange(tokens.ids_BL.shape[1], device=self.device)

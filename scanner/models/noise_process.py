@@ -146,7 +146,7 @@ class FlowMatching(NoiseProcess):
     Signals compare velocities: at σ = 1 the ε of every caption is the latent itself, so their
     difference is zero there. The timesteps are those of the model's own pipeline, with its shift.
     ``spacing``: the σ before the shift, evenly spaced over those of the ``scheduler``; from 1 to
-    1/``steps``; or from 1 to the first training level (``levels``), which is left out.
+    1/``steps``; or over the training ``levels``, as whole timesteps.
     """
 
     kind = "flow_matching"
@@ -181,13 +181,15 @@ class FlowMatching(NoiseProcess):
             assert latent_shape is not None, "a shift that depends on the resolution"
             shift = {"mu": self._mu(latent_shape)}
         count = max(steps, 2)  # diffusers' shift_terminal divides by zero for one step
-        ends = {"steps": (1 / count, count), "levels": (1 / self.levels, count + 1)}
-        if self.spacing in ends:
-            sigmas = np.linspace(1, *ends[self.spacing])[:count].tolist()
-            self.scheduler.set_timesteps(sigmas=sigmas, **shift)
-        else:
+        if self.spacing == "scheduler":
             self.scheduler.set_timesteps(count, **shift)
-        return [float(time) for time in self.scheduler.timesteps][:steps]
+        elif self.spacing == "steps":
+            self.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / count, count), **shift)
+        else:
+            sigmas = np.linspace(1 - 1 / self.levels, 0, count + 1)[:-1]
+            self.scheduler.set_timesteps(sigmas=sigmas, **shift)
+        whole = self.spacing == "levels"
+        return [int(t) if whole else float(t) for t in self.scheduler.timesteps][:steps]
 
     def _mu(self, latent_shape: Sequence[int]) -> float:
         """Return the shift for a resolution, linear in the number of image tokens, as pipelines

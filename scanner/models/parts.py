@@ -66,7 +66,9 @@ def _own_code(kind: type[Any]) -> dict[str, Any]:
     """
     if not issubclass(kind, PreTrainedModel):
         return {}
-    return {"attn_implementation": ATTENTION, "trust_remote_code": False}
+    # Gemma's attention limits its logits, which only the eager implementation does.
+    attention = ATTENTION if kind._supports_sdpa else "eager"
+    return {"attn_implementation": attention, "trust_remote_code": False}
 
 
 def refuse_incomplete(

@@ -62,6 +62,9 @@ class PixArt(TransformerModel):
                 tokens.spans[number] = [(start + first, start + end) for first, end in spans]
         return tokens
 
+    def trim(self, tokens: Tokens) -> Tokens:
+        return tokens.trimmed(int(tokens.n_B.max()))
+
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
         n_B1 = tokens.n_B.to(self.device)[:, None]
         mask_BL = (torch.arange(tokens.ids_BL.shape[1], device=self.device) < n_B1).long()

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+TRIMMED = 64
+"""Texts are trimmed to whole multiples of this: every length compiles anew."""
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -42,6 +45,14 @@ class Tokens:
             None if self.words_BL is None else self.words_BL[part],
             self.begins,
         )
+
+    def trimmed(self, length: int) -> "Tokens":
+        """The batch without the padding after ``length`` positions, rounded up to whole TRIMMED."""
+        whole = self.ids_BL.shape[1]
+        drop = whole - min(whole, -(-length // TRIMMED) * TRIMMED)
+        if not drop:
+            return self
+        return self._converted(lambda v: v[:, :-drop] if v.ndim == 2 else v)
 
     def padded(self, rows: int) -> "Tokens":
         """The batch with its last caption repeated, as far as a model reads it."""

@@ -2,6 +2,6 @@
 
 from typing import Literal
 
-Trait = Literal["ddpm", "flow_matching", "joint_attention", "beginning_token", "unet"]
-UNET: frozenset[Trait] = frozenset({"ddpm", "beginning_token", "unet"})
+Trait = Literal["ddpm", "flow_matching", "joint_attention", "beginning_token", "end_token", "unet"]
+UNET: frozenset[Trait] = frozenset({"ddpm", "beginning_token", "end_token", "unet"})
 """The traits of a model with a U-Net."""

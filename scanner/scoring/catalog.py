@@ -55,6 +55,7 @@ _WITHOUT: dict[Trait, str] = {
     "flow_matching": "it is defined for flow matching (velocities, or σ = 0.5), and this is a DDPM",
     "joint_attention": "in cross-attention, all of the image's attention is on the text",
     "beginning_token": "its text has no beginning token",
+    "end_token": "its text has no end token",
     "unet": "it is published for U-Nets only",
 }
 
@@ -198,7 +199,7 @@ _ALL = (
             "latent units",
             "Chen et al. 2025 (ICLR)",
         ),
-        Needs(trajectory=True),
+        Needs(trajectory=True, traits=frozenset({"end_token"})),
         lambda observation: bright_ending(
             required(observation.trajectory).differences_SBCHW,
             required(observation.trajectory).ending_BHW,

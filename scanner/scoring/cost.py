@@ -44,7 +44,9 @@ class ForwardCosts:
             self._denoiser = type(model.denoiser).from_config(model.denoiser.config)
             self._latents = torch.empty((1, *latent_shape))
             self._text = torch.empty(empty.hidden_BLC.shape)
-            self._added = {name: torch.empty(value.shape) for name, value in empty.added.items()}
+            self._added = {
+                name: torch.empty_like(v, device="meta") for name, v in empty.added.items()
+            }
         with record_prefix(self._denoiser) as self._prefix:
             self.whole = _gflop(self._forward)
         self._own: dict[int | None, float] = {}

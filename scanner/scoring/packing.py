@@ -48,3 +48,11 @@ def pack(values: list[dict[str, Tensor]], rows: int) -> PackedBatch:
     copied = torch.cuda.Event()
     copied.record()
     return PackedBatch(host_SBK, widths, copied)
+
+
+def join(batches: list[Tensor]) -> Tensor:
+    """Return a signal's values (S, B, …) of all batches; lists of trimmed texts end with zeros."""
+    width = max(batch.shape[-1] for batch in batches)
+    if batches[0].ndim == 3:
+        batches = [torch.nn.functional.pad(one, (0, width - one.shape[-1])) for one in batches]
+    return torch.cat(batches, 1)

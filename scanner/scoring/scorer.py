@@ -24,7 +24,7 @@ from scanner.scoring.columns import column_of, not_finite
 from scanner.scoring.forwards import Forwards
 from scanner.scoring.observation import Signal
 from scanner.scoring.observing import observe
-from scanner.scoring.packing import PackedBatch, pack
+from scanner.scoring.packing import PackedBatch, join, pack
 from scanner.scoring.precision import fix_precision
 from scanner.scoring.profiles import PROFILES
 from scanner.scoring.schedule import Needs, Schedule, check_timesteps
@@ -245,7 +245,7 @@ class Scorer:
         """Return the rows with finite scores, and the reason by number for every other caption."""
         if not batches:
             return self.schema.empty_table(), {}
-        values = {name: torch.cat([b[name] for b in batches], 1) for name in batches[0]}
+        values = {name: join([b[name] for b in batches]) for name in batches[0]}
         table, bad = self._table(read, values), {}
         finite = np.ones(len(table), bool)
         for signal in self.signals:
@@ -265,7 +265,7 @@ class Scorer:
 
     def _launch(self, tokens: Tokens) -> PackedBatch:
         """Queue the forwards of a batch and the copy of its signals to the host."""
-        rows = len(tokens.n_B)
+        rows, tokens = len(tokens.n_B), self.model.trim(tokens)
         self.forwards.compiles = self._compiles
         if self.forwards.compiles:
             tokens = tokens.padded(self.batch_size)
@@ -291,8 +291,9 @@ class Scorer:
                 columns[signal.seeds_column] = column_of(stacked.T)
         if self._token_mass:
             length = tokens.ids_BL.shape[1]  # of the tokenizer that gives the words
-            mass_BL = values[self._token_mass].mean(0)[:, :length].numpy()
-            columns["triggers"] = trigger_column(captions, tokens, mass_BL)
+            mass_BL = values[self._token_mass].mean(0)[:, :length]
+            mass_BL = torch.nn.functional.pad(mass_BL, (0, length - mass_BL.shape[1]))
+            columns["triggers"] = trigger_column(captions, tokens, mass_BL.numpy())
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
 
 
