@@ -77,6 +77,7 @@ def _explain(config: ExplainConfig) -> int:
         _make_folder(config.png)
     held_out = _held_out(config)
     files = find_model(config.model_spec)
+    files.refuse_only_scanned("explain")
     model = load_model(files, device=config.device)
     directions, directions_from = _directions(config, model.weights)
     explanation = explain(

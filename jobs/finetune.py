@@ -90,6 +90,7 @@ def _finetune(config: FinetuneConfig) -> int:
         raise UsageError(f"--out {config.out}: is not empty; choose another directory")
     quiet_libraries()
     files = find_model(config.model)
+    files.refuse_only_scanned("finetune")
     if files.checkpoint:
         raise UsageError(
             f"--model {config.model}: a single-file checkpoint cannot be fine-tuned; give a "

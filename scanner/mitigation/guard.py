@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from scanner.errors import UsageError, UserError
 from scanner.mitigation.exclusion_log import ExclusionLog
 from scanner.mitigation.threshold import RunningQuantile, Threshold
-from scanner.models.layers import attention_layers
+from scanner.models.layers import attention_layers, refuse_only_scanned
 from scanner.probe import AttentionRecord, watch_attention
 from scanner.probe.watching import is_joint
 from scanner.signals.attention import attention_entropy, bos_mass, of_text
@@ -86,6 +86,7 @@ class Guard:
             raise UsageError(f"guard: softness {softness}: must not be negative")
         self.unet, self.signal, self.empty, self.softness = unet, signal, empty, softness
         self.sign = -1.0 if signal == "bos_mass" else 1.0
+        refuse_only_scanned(type(unet), "guard")
         names = attention_layers(unet)
         if not all(0 <= number < len(names) for number in layers) or not layers:
             raise UsageError(f"guard: layers {layers}: this model has layers 0 to {len(names) - 1}")

@@ -12,7 +12,7 @@ from scanner.mitigation.edit import AttentionEdit, ForwardEdit, edit_keys, prepa
 from scanner.mitigation.joint_attention import install
 from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold, guided_noise_norm
 from scanner.mitigation.prompt_hook import PromptRows, hook_prompts
-from scanner.models.layers import attention_layers
+from scanner.models.layers import attention_layers, refuse_only_scanned
 from scanner.models.pipeline import denoiser_of
 from scanner.probe.watching import is_joint
 
@@ -205,12 +205,8 @@ def _hook_attention(attn: nn.Module, running: Intervention) -> list[Any]:
 
 
 def _layer_names(denoiser: nn.Module, layers: Collection[int] | None) -> list[str]:
+    refuse_only_scanned(type(denoiser), "mitigation")
     names = attention_layers(denoiser)
-    if not names:
-        raise UserError(
-            f"mitigation: {type(denoiser).__name__} has no attention that can be edited; use a "
-            "pipeline of Stable Diffusion 1, 2, 3 or XL"
-        )
     wrong = [number for number in layers or () if not 0 <= number < len(names)]
     if wrong:
         raise UserError(

@@ -16,7 +16,7 @@ from scanner.storage import fetch, is_transient, local_path, mark_transient, ret
 from scanner.storage.node_lock import node_lock
 from scanner.storage.outages import RETRY_SECONDS
 
-CONFIGURATION = ("*/*.json", "*/*.txt", "model_index.json")
+CONFIGURATION = ("*/*.json", "*/*.txt", "tokenizer*/*.model", "model_index.json")
 _HUB_ID = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 OTHER_WEIGHTS = ("*non_ema*",)
 OTHER_FORMATS = ("*.bin", "*.msgpack", "*.onnx*", "*.ckpt", "*.pt")

@@ -8,8 +8,10 @@ from diffusers import (
     QwenImageTransformer2DModel,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
+    UNet2DConditionModel,
 )
 
+from scanner.errors import UserError
 from scanner.models.unet_model import cross_attention_layers
 
 _ATTENTION = {
@@ -21,6 +23,15 @@ _ATTENTION = {
     QwenImageTransformer2DModel: ("transformer_blocks.{}.attn",),
 }
 """The attention modules of a transformer's blocks, by their number, in run order."""
+
+
+def refuse_only_scanned(denoiser: type[torch.nn.Module], what: str) -> None:
+    """Raise UserError for denoisers that are scored, but that ``what`` does not support yet."""
+    if not issubclass(denoiser, UNet2DConditionModel | SD3Transformer2DModel):
+        raise UserError(
+            f"{what}: a {denoiser.__name__} is not supported; use Stable Diffusion 1, 2, 3 or XL "
+            "(other models can be scanned, and their runs ranked, queried, curated and reported)"
+        )
 
 
 def attention_layers(denoiser: torch.nn.Module) -> list[str]:

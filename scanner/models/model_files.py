@@ -9,6 +9,7 @@ from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.families import FAMILIES, is_named
 from scanner.models.hash_cache import MARKER_BYTES, remembered_hash
 from scanner.models.hashing import ModelHash
+from scanner.models.layers import refuse_only_scanned
 from scanner.models.noise_process import NoiseProcess
 from scanner.models.opening import model_error, opening, read_json
 from scanner.models.single_file import is_scored
@@ -46,6 +47,10 @@ class ModelFiles:
     def title(self) -> str:
         """The model's name, with the location of its configuration if that is elsewhere."""
         return f"{self.name} with the configuration {self.folder}" if self.checkpoint else self.name
+
+    def refuse_only_scanned(self, what: str) -> None:
+        """Raise UserError for a family that is scored, but that ``what`` does not support yet."""
+        refuse_only_scanned(self.family.parts[self.family.denoiser_part], what)
 
     def config(self, part: str) -> dict[str, Any]:
         """Return the configuration of a part of the pipeline. Raises UserError without one."""

@@ -21,6 +21,8 @@ from scanner.models.opening import AGAIN, model_error, opening, read_json, refus
 
 WHOLE = "tokenizer.json"
 VOCABULARY = ("vocab.json", "merges.txt")
+SENTENCEPIECE = {T5TokenizerFast: "spiece.model", GemmaTokenizer: "tokenizer.model"}
+"""Vocabularies from which a tokenizer is built if WHOLE is missing."""
 OPTIONS = "tokenizer_config.json"
 PROBES = ("The CAT's  toy, n° 7!", "e\u0301té 東京 🙂\t12.5", "<|endoftext|> snake_case-word")
 _KINDS: dict[type[Any], type[Any]] = {
@@ -46,11 +48,8 @@ def open_tokenizer(
         raise model_error(name, f"{part}/: missing; {AGAIN}")
     _refuse_damage(name, folder)
     if not (folder / WHOLE).exists():
-        if kind not in (CLIPTokenizer, Qwen2Tokenizer):
-            raise model_error(
-                name, f"{part}/{WHOLE}: missing; copy it, or save the tokenizer again"
-            )
-        for file in VOCABULARY:
+        pieces = SENTENCEPIECE.get(kind)
+        for file in (pieces,) if pieces else VOCABULARY:
             if not (folder / file).exists():
                 raise model_error(
                     name, f"{part}/{file}: missing, as is {part}/{WHOLE}; copy the tokenizer again"
@@ -121,7 +120,7 @@ def tokenization_rules(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
 
 
 def _refuse_damage(name: str, folder: Path) -> None:
-    for file in (WHOLE, OPTIONS, *VOCABULARY):
+    for file in (WHOLE, OPTIONS, *VOCABULARY, *SENTENCEPIECE.values()):
         path, place = folder / file, f"{folder.name}/{file}"
         if path.suffix == ".json" and path.exists():
             read_json(name, path, place)

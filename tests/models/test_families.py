@@ -8,9 +8,13 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
+from scanner.errors import UserError
+from scanner.mitigation.guard import Guard
+from scanner.mitigation.inference import mitigate
 from scanner.models import DiffusionModel, find_model, load_decoder, load_model
 from scanner.models.transformer_model import pack, unpack
 from scanner.scoring.words import words_in
+from tests.memscan import called
 from tests.random_families import FAMILIES, LAYERS
 
 CAPTION = " A red  apple on the Table, 7 "
@@ -155,3 +159,21 @@ def test_latents_are_decoded_as_the_pipeline_does(
     decode = load_decoder(find_model(str(random_families[kind])), "cpu")
     found = decode(_latents(model, latents))
     assert torch.allclose(found, images, atol=1e-4), (found - images).abs().max()
+
+
+def test_what_is_not_supported_is_refused(
+    kind: str, model: DiffusionModel, random_families: dict[str, Path], tmp_path: Path
+) -> None:
+    folder, named = str(random_families[kind]), type(model.denoiser).__name__
+    pipe = DiffusionPipeline.from_pretrained(folder)
+    with pytest.raises(UserError, match=f"mitigation: a {named} is not supported"), mitigate(pipe):
+        pass
+    with pytest.raises(UserError, match=f"guard: a {named} is not supported"):
+        Guard(model.denoiser, "bos_mass")
+    files = find_model(folder)
+    with pytest.raises(UserError, match=f"verify: a {named} is not supported"):
+        files.refuse_only_scanned("verify")
+    if kind == "flux":
+        done = called("explain", "a", "--model", folder, "--out", f"{tmp_path}/p.html", check=False)
+        assert done.returncode != 0
+        assert f"explain: a {named} is not supported; use Stable Diffusion" in done.stderr

@@ -125,10 +125,12 @@ def _models(config: VerifyConfig, record: dict[str, Any]) -> tuple[ModelFiles, s
     is_confirmed = config.model == name and "://" in name
     if config.model and not is_confirmed:
         files = find_model(ModelSpec(config.model, config.revision).resolved())
+        files.refuse_only_scanned("verify")
         is_remote = any("://" in (url or "") for url in (own.name, own.config, own.lora))
         return files, files.weights_hash(), files if is_remote else find_model(own)
     own.refuse_urls(config.run, confirmed=config.model)
     files = find_model(own)
+    files.refuse_only_scanned("verify")
     if files.weights_hash() != weights:
         raise UserError(
             f"{name}: its weights are no longer those that the run was made with (or an "
