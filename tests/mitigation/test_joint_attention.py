@@ -205,7 +205,7 @@ def test_the_probe_and_the_edit_refuse_each_other(sd3: Any) -> None:
         pass
     with (
         watch_attention(sd3.transformer, layers),
-        pytest.raises(UserError, match="RecordingJointAttnProcessor"),
+        pytest.raises(UserError, match="RecordingSD3AttnProcessor"),
         mitigate(sd3),
     ):
         pass

@@ -73,9 +73,9 @@ DAMAGED: dict[str, tuple[Change, str]] = {
     "no second text encoder": (remove("text_encoder_2"), "text_encoder_2/: missing"),
     "no t5": (remove("text_encoder_3"), "text_encoder_3/: missing; download or save the model"),
     "no t5 tokenizer": (remove("tokenizer_3"), "tokenizer_3/: missing"),
-    "t5 tokenizer of sentencepiece": (
+    "t5 tokenizer without its vocabulary": (
         remove("tokenizer_3/tokenizer.json"),
-        r"tokenizer_3/tokenizer\.json: missing; copy it, or save the tokenizer again",
+        r"tokenizer_3/spiece\.model: missing, as is tokenizer_3/tokenizer\.json; copy the",
     ),
     "small t5": (
         set_json(T5_CONFIG, vocab_size=100),
