@@ -24,15 +24,31 @@ FAMILIES: dict[str, type[DiffusionModel]] = {
     "SanaPipeline": Sana,
     "QwenImagePipeline": QwenImage,
 }
-_LATER = "this kind of diffusion transformer is not supported yet"
+_IMAGE = "it also takes an image"
+_ONE_SEQUENCE = "it predicts −v, from one sequence of the image and a refined text"
 _REASONS = {
     "Inpaint": "an inpainting model also takes a masked image",
+    "Fill": "an inpainting model also takes a masked image",
     "Pix2Pix": "an image-editing model also takes an image",
+    "Edit": "an image-editing model also takes an image",
+    "Kontext": "an image-editing model also takes an image",
+    "Layered": "an image-editing model also takes an image",
+    "Img2Img": _IMAGE,
+    "Control": _IMAGE,
     "Upscale": "an upscaling model also takes an image",
     "LatentConsistency": "a model distilled to a few steps does not predict noise",
-    "Flux2": _LATER,
-    "AuraFlow": _LATER,
+    "SanaSprint": "a model distilled to a few steps does not predict noise",
+    "Flux2": "its blocks compute attention and MLP in one projection",
+    "AuraFlow": "register tokens precede its text",
+    "Lumina": _ONE_SEQUENCE,
+    "ZImage": _ONE_SEQUENCE,
+    "HiDream": "its blocks each take another text, of four text encoders",
+    "CogView": "it normalizes queries and keys in ways that are not checked against recording yet",
+    "Hunyuan": "it attends to two texts, of which one is pooled by attention",
+    "Kandinsky": "its blocks are not checked against recording yet",
+    "Kolors": "its U-Net takes the text of a chat model, which is not checked yet",
 }
+"""Why pipelines whose name has a part are not scanned; the first part counts."""
 _LIBRARIES = ("diffusers", "transformers")
 _DISTILLED = (
     "stabilityai/stable-diffusion-3.5-large-turbo",
@@ -96,8 +112,8 @@ def _named(index: dict[str, Any], part: str) -> str:
 def supported() -> str:
     """Return the list of supported models, for an error."""
     return (
-        f"supported are {', '.join(FAMILIES)} (Stable Diffusion 1, 2, "
-        "XL and 3) as diffusers directories, and of 1, 2 and XL also single .safetensors files"
+        f"supported are {', '.join(FAMILIES)} as diffusers directories, and of Stable Diffusion 1, "
+        "2 and XL also single .safetensors files"
     )
 
 

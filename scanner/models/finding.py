@@ -46,7 +46,10 @@ def find_model(model: str | ModelSpec) -> ModelFiles:
         with opening(name, str(folder)):
             files = ModelFiles(replace(spec, revision=pinned), folder, _pipeline(name, folder))
             _refuse_damage(files)
-    return replace(files, lora=find_lora(spec.lora)) if spec.lora else files
+    if not spec.lora:
+        return files
+    files.refuse_only_scanned("--lora")
+    return replace(files, lora=find_lora(spec.lora))
 
 
 def find_same_model(spec: ModelSpec, weights: str) -> ModelFiles:
