@@ -9,10 +9,12 @@ from transformers import PreTrainedTokenizerFast
 
 from scanner.errors import UserError
 from scanner.models.diffusion_model import DiffusionModel
+from scanner.models.families import FAMILIES
 from scanner.models.fetching import configuration_here
 from scanner.models.finding import find_model
+from scanner.models.layers import refuse_only_scanned
 from scanner.models.lora import fuse_lora
-from scanner.models.model_files import ModelFiles
+from scanner.models.model_files import ModelFiles, read_index
 from scanner.models.parts import load_part
 from scanner.models.single_file import load_single_file
 from scanner.models.spec import ModelSpec
@@ -41,10 +43,14 @@ def canonical_tokenizer(files: ModelFiles) -> PreTrainedTokenizerFast | None:
 def local_tokenizer(spec: ModelSpec) -> PreTrainedTokenizerFast:
     """Load a model's first tokenizer without fetching anything.
 
-    Raises UserError if it is not on this machine.
+    Raises UserError if it is not on this machine, or if its positions are not those of the text
+    that the image attends to.
     """
     name = spec.config or spec.name
     folder = configuration_here(name, None if spec.config else spec.revision)
+    family = FAMILIES.get(str(read_index(name, folder).get("_class_name")))
+    if family:
+        refuse_only_scanned(family.parts[family.denoiser_part], "words")
     return open_tokenizer(name, folder / "tokenizer")
 
 

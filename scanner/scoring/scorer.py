@@ -127,7 +127,7 @@ class Scorer:
         """The columns of the table, each with its description, unit and source."""
         fields = [CAPTION_ID]
         for signal in self.signals:
-            fields.append(signal.field_at(self.schedule.timesteps))
+            fields.append(self._field(signal))
             if signal.seeds_column:
                 fields.append(_seeds_field(signal))
         if self._token_mass:
@@ -136,6 +136,16 @@ class Scorer:
         fields.append(column("seeds", pa.int32(), "how many initial noises were averaged"))
         fields.append(column("truncated", pa.bool_(), "the caption is longer than the model reads"))
         return pa.schema(fields)
+
+    def _field(self, signal: Signal) -> pa.Field:
+        """Return a signal's field; of models with an embedded guidance, the metadata says what its
+        difference of predictions is from."""
+        found = signal.field_at(self.schedule.timesteps)
+        guidance = self.model.embedded_guidance
+        if guidance is None or not (signal.needs.noise or signal.needs.trajectory):
+            return found
+        said = f"the empty caption at the model's own guidance scale, {guidance:g}"
+        return found.with_metadata({**(found.metadata or {}), "unconditional": said})
 
     @property
     def batch_size(self) -> int:

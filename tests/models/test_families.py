@@ -12,6 +12,8 @@ from scanner.errors import UserError
 from scanner.mitigation.guard import Guard
 from scanner.mitigation.inference import mitigate
 from scanner.models import DiffusionModel, find_model, load_decoder, load_model
+from scanner.models.loading import local_tokenizer
+from scanner.models.spec import ModelSpec
 from scanner.models.transformer_model import pack, unpack
 from scanner.scoring.words import words_in
 from tests.memscan import called
@@ -170,6 +172,8 @@ def test_what_is_not_supported_is_refused(
         pass
     with pytest.raises(UserError, match=f"guard: a {named} is not supported"):
         Guard(model.denoiser, "bos_mass")
+    with pytest.raises(UserError, match=f"words: a {named} is not supported"):
+        local_tokenizer(ModelSpec(folder))
     files = find_model(folder)
     with pytest.raises(UserError, match=f"verify: a {named} is not supported"):
         files.refuse_only_scanned("verify")

@@ -138,6 +138,15 @@ def test_scores_are_independent_of_the_batch(model: DiffusionModel) -> None:
     assert len({row["entropy_e"] for row in together}) == len(together)
 
 
+def test_the_table_names_an_embedded_guidance(model: DiffusionModel) -> None:
+    schema = Scorer(model, "standard", height=SIZE, width=SIZE).schema
+    name = "noise_norm_low" if "noise_norm_low" in schema.names else "velocity_norm_mid"
+    said = schema.field(name).metadata.get(b"unconditional")
+    expected = b"the empty caption at the model's own guidance scale, 3.5"
+    assert said == (expected if model.family == "flux" else None)
+    assert b"unconditional" not in schema.field("entropy_e").metadata
+
+
 def test_a_trajectory_scores_what_the_text_allows(model: DiffusionModel) -> None:
     scorer = Scorer(model, "trajectory", height=SIZE, width=SIZE, steps=3)
     (row,) = scorer.score([CAPTIONS[0]]).to_pylist()
