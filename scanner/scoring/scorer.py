@@ -16,21 +16,20 @@ from scanner.captions.limits import OVER, is_over
 from scanner.errors import UserError
 from scanner.memory import is_out_of_memory
 from scanner.models import DiffusionModel, Tokens, canonical
-from scanner.run.schema import CAPTION_ID, column
 from scanner.scoring.attention_signals import TOKEN_MASS
 from scanner.scoring.batch_size import BatchSize
 from scanner.scoring.catalog import VERSION, check_traits, find_signal
 from scanner.scoring.columns import column_of, not_finite
 from scanner.scoring.forwards import Forwards
-from scanner.scoring.observation import Signal
 from scanner.scoring.observing import observe
 from scanner.scoring.packing import PackedBatch, join, pack
 from scanner.scoring.precision import fix_precision
 from scanner.scoring.profiles import PROFILES
 from scanner.scoring.schedule import Needs, Schedule, check_timesteps
 from scanner.scoring.spec import ScoringSpec
-from scanner.scoring.text import CONTROL_FIELDS, text_columns
-from scanner.scoring.triggers import TRIGGER_FIELD, trigger_column
+from scanner.scoring.table_schema import score_schema
+from scanner.scoring.text import text_columns
+from scanner.scoring.triggers import trigger_column
 
 COMPILE_AFTER = 16
 """Full batches after which compiling, which takes a minute or two, is likely to pay off."""
@@ -125,27 +124,12 @@ class Scorer:
     @property
     def schema(self) -> pa.Schema:
         """The columns of the table, each with its description, unit and source."""
-        fields = [CAPTION_ID]
-        for signal in self.signals:
-            fields.append(self._field(signal))
-            if signal.seeds_column:
-                fields.append(_seeds_field(signal))
-        if self._token_mass:
-            fields.append(TRIGGER_FIELD)
-        fields += CONTROL_FIELDS
-        fields.append(column("seeds", pa.int32(), "how many initial noises were averaged"))
-        fields.append(column("truncated", pa.bool_(), "the caption is longer than the model reads"))
-        return pa.schema(fields)
-
-    def _field(self, signal: Signal) -> pa.Field:
-        """Return a signal's field; of models with an embedded guidance, the metadata says what its
-        difference of predictions is from."""
-        found = signal.field_at(self.schedule.timesteps)
-        guidance = self.model.embedded_guidance
-        if guidance is None or not (signal.needs.noise or signal.needs.trajectory):
-            return found
-        said = f"the empty caption at the model's own guidance scale, {guidance:g}"
-        return found.with_metadata({**(found.metadata or {}), "unconditional": said})
+        return score_schema(
+            self.signals,
+            self.schedule.timesteps,
+            has_triggers=self._token_mass is not None,
+            embedded_guidance=self.model.embedded_guidance,
+        )
 
     @property
     def batch_size(self) -> int:
@@ -305,7 +289,3 @@ class Scorer:
             mass_BL = torch.nn.functional.pad(mass_BL, (0, length - mass_BL.shape[1]))
             columns["triggers"] = trigger_column(captions, tokens, mass_BL.numpy())
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
-
-
-def _seeds_field(signal: Signal) -> pa.Field:
-    return column(str(signal.seeds_column), pa.list_(pa.float32()), f"{signal.name} of each seed")
