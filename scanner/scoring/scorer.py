@@ -19,14 +19,14 @@ from scanner.models import DiffusionModel, Tokens, canonical
 from scanner.run.schema import CAPTION_ID, column
 from scanner.scoring.attention_signals import TOKEN_MASS
 from scanner.scoring.batch_size import BatchSize
-from scanner.scoring.catalog import VERSION, check_traits, find_signal
+from scanner.scoring.catalog import VERSION, find_signal
 from scanner.scoring.columns import column_of, not_finite
 from scanner.scoring.forwards import Forwards
-from scanner.scoring.observation import Signal
 from scanner.scoring.observing import observe
 from scanner.scoring.packing import PackedBatch, pack
 from scanner.scoring.precision import fix_precision
 from scanner.scoring.profiles import PROFILES
+from scanner.scoring.requirements import check_traits, option_traits
 from scanner.scoring.schedule import Needs, Schedule, check_timesteps
 from scanner.scoring.spec import ScoringSpec
 from scanner.scoring.text import CONTROL_FIELDS, text_columns
@@ -81,17 +81,16 @@ class Scorer:
             raise UserError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
         self.model = model
         chosen = PROFILES[profile]
-        names = signals or chosen.signals_of(model.traits)
+        self.seeds, self.steps, self.guidance = seeds or chosen.seeds, steps, guidance
+        self.latent_shape = model.latent_shape(height, width, 1 if signals else chosen.side)
+        traits = model.traits | option_traits(self.seeds, steps, self.latent_shape)
+        names = signals or chosen.signals_of(traits)
         self.signals = list({one.name: one for one in map(find_signal, names)}.values())
         for signal in self.signals:
-            check_traits(signal, model.traits, model.family)
+            check_traits(signal, traits, model.family)
         needs = reduce(Needs.__or__, (signal.needs for signal in self.signals))
         check_timesteps(needs, model.noise_process.levels)
-        self.seeds = seeds or chosen.seeds
-        self.steps = steps
         self.batch = BatchSize(batch_size)
-        self.guidance = guidance
-        self.latent_shape = model.latent_shape(height, width, 1 if signals else chosen.side)
         self.compile = compile
         fix_precision(model.device)
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
@@ -127,9 +126,7 @@ class Scorer:
         """The columns of the table, each with its description, unit and source."""
         fields = [CAPTION_ID]
         for signal in self.signals:
-            fields.append(signal.field_at(self.schedule.timesteps))
-            if signal.seeds_column:
-                fields.append(_seeds_field(signal))
+            fields += signal.fields_at(self.schedule.timesteps)
         if self._token_mass:
             fields.append(TRIGGER_FIELD)
         fields += CONTROL_FIELDS
@@ -272,10 +269,9 @@ class Scorer:
         observations = observe(
             self.forwards, self.schedule, tokens.to(self.model.device), self.seeds
         )
-        return pack(
-            [{signal.name: signal.compute(one) for signal in self.signals} for one in observations],
-            rows,
-        )
+        values = {signal.name: signal.values(observations) for signal in self.signals}
+        of_seeds = [{name: one[seed] for name, one in values.items()} for seed in range(self.seeds)]
+        return pack(of_seeds, rows)
 
     def _table(self, read: "ReadCaptions", values: dict[str, Tensor]) -> pa.Table:
         captions, tokens = read.captions, read.tokens
@@ -294,7 +290,3 @@ class Scorer:
             mass_BL = values[self._token_mass].mean(0)[:, :length].numpy()
             columns["triggers"] = trigger_column(captions, tokens, mass_BL)
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
-
-
-def _seeds_field(signal: Signal) -> pa.Field:
-    return column(str(signal.seeds_column), pa.list_(pa.float32()), f"{signal.name} of each seed")

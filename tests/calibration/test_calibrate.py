@@ -23,7 +23,6 @@ from scanner.calibration.features import (
 )
 from scanner.errors import UserError
 from scanner.query import open_run
-from scanner.scoring.attention_signals import attention_needs
 from scanner.scoring.catalog import AT_ANY_LEVEL, SIGNALS
 from scanner.signals.noise_level import FIRST, LOW
 from tests.calibration.runs import FINGERPRINT, SCORES, synthetic_labels, synthetic_run
@@ -44,12 +43,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict:
 def test_only_signals_and_their_layers_are_combined() -> None:
     assert combination_inputs(SCORES) == ["noise_norm_first", "bos_mass", "entropy_layers"]
     attention = [make(level) for make in AT_ANY_LEVEL.values() for level in (FIRST, LOW, 81)]
-    names = {one.name for one in attention if not one.needs.noise and one.memorized}
+    names = {one.name for one in attention if one.needs.attention and one.memorized}
     assert len(names) == 3 * len(ATTENTION_SIGNALS)
     assert names == {each + level for each in ATTENTION_SIGNALS for level in ("", "_low", "_81")}
     assert all(map(is_attention_signal, names))
-    of_attention = (attention_needs(FIRST), attention_needs(FIRST, "joint_attention"))
-    others = [one.name for one in SIGNALS.values() if one.needs not in of_attention]
+    others = [one.name for one in SIGNALS.values() if not one.needs.attention]
     assert not any(map(is_attention_signal, [*others, "token_mass"]))
 
 

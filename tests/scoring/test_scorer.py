@@ -8,8 +8,8 @@ import torch
 
 from scanner.errors import UserError
 from scanner.models import load_model
+from scanner.models.traits import UNET
 from scanner.scoring import ScoreError, Scorer
-from scanner.scoring.attention_signals import attention_needs
 from scanner.scoring.catalog import SIGNALS
 from scanner.signals.attention import attention_entropy
 from scanner.signals.noise_level import FIRST
@@ -26,7 +26,11 @@ CAPTIONS = [
     "word " * 300,
     "",
 ]
-ATTENTION = [name for name, one in SIGNALS.items() if one.needs == attention_needs(FIRST)]
+ATTENTION = [
+    name
+    for name, one in SIGNALS.items()
+    if one.needs.attention == {FIRST} and one.needs.traits <= UNET
+]
 
 
 @pytest.fixture(scope="module", params=KINDS)
