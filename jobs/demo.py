@@ -37,8 +37,8 @@ class DemoConfig:
     """testbed: the small Stable Diffusion with a U-Net. testbed-dit: the small Stable Diffusion 3,
     a transformer trained on the same data."""
     profile: ProfileName = "standard"
-    """Signals to compute; trajectory computes every published caption-level signal and takes
-    about ten minutes."""
+    """Signals to compute; trajectory adds those of a whole denoising and takes about ten minutes;
+    all computes every signal with two seeds, and takes more than twice as long."""
     seeds: int | None = None
     """Number of initial noises to average over; by default set by the profile."""
     json: bool = False

@@ -281,7 +281,8 @@ def _print_model(figures: dict[str, Any]) -> None:
     print_table(rows, list(rows[0]))
     for note in figures["notes"]:
         show(note)
-    _print_sizes(figures["model"], {k: v["gflop_by_size"] for k, v in figures["profiles"].items()})
+    sizes = {k: v["gflop_by_size"] for k, v in figures["profiles"].items()}
+    _print_sizes(figures["model"], {**sizes, "all": figures["gflop_by_size_all"]})
     if "gflop_by_size_sdxl" in figures:
         _print_sizes("Stable Diffusion XL", figures["gflop_by_size_sdxl"])
     if "gflop_by_size_sd3" in figures:

@@ -7,6 +7,9 @@ from scanner.scoring.profiles import PROFILES
 
 SHARES = (1.0, 0.75, 0.5)
 """Sides to count, as shares of the model's own."""
+TIMED = tuple(name for name in PROFILES if name != "all")
+"""Profiles to time. ``all`` is for comparing signals, and takes more than twice the time of
+``trajectory``."""
 
 
 def gflop_by_size(model: DiffusionModel) -> dict[str, dict[str, float]]:

@@ -10,7 +10,7 @@ import torch
 
 from jobs.bench.captions import caption
 from jobs.bench.device_memory import peak_memory, reset_peak_memory, synchronize
-from jobs.bench.flops import gflop_by_size
+from jobs.bench.flops import TIMED, gflop_by_size
 from jobs.bench.launches import count_launches
 from scanner.models import Conditioning, DiffusionModel, load_model
 from scanner.models.random_weights import (
@@ -67,7 +67,7 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
     ]
     overhead = _ratio(seconds["recording"], seconds["bare"]) - 1
     profiles, sizes = {}, gflop_by_size(model)
-    for profile in PROFILES:
+    for profile in TIMED:
         counted = cost(Scorer(model, profile))
         launches, copies = _launches(model, profile, captions)
         profiles[profile] = {
@@ -91,6 +91,7 @@ def measure(name: str, batch: int, rounds: int) -> dict[str, Any]:
         "gflop_text_encoder": counted.text_encoder,
         "bare_forward_captions_per_second": batch / statistics.median(seconds["bare"]),
         "profiles": profiles,
+        "gflop_by_size_all": sizes["all"],
         "notes": NOTES,
     }
     if name == "sd14-random":
@@ -140,7 +141,7 @@ def _variants(model: DiffusionModel, captions: list[str]) -> dict[str, Callable[
         "bare": bare,
         "recording": recording,
         "pair": lambda: pair(captions, x_BCHW, 1),
-        **{name: score(name) for name in PROFILES if name not in ("thorough", "trajectory")},
+        **{name: score(name) for name in TIMED if name not in ("thorough", "trajectory")},
         "thorough": score("thorough", seeds=1),
         "trajectory": score("trajectory", seeds=1, steps=TRIED_TRAJECTORY),
         "ren": lambda: pair(captions[:1], x_BCHW[:1], TRIED_STEPS),

@@ -107,7 +107,7 @@ class DiffusionModel(ABC):
             more.add("joint_attention")
         if self.begins:
             more.add("beginning_token")
-        return frozenset({self.noise_process.kind, *more})
+        return self.noise_process.traits | more
 
     @property
     def scheduler(self) -> Any:
@@ -164,12 +164,22 @@ class DiffusionModel(ABC):
         """Return a batch without padding that the model masks, and that changes no score."""
         return tokens
 
-    def predict(self, x_BCHW: Tensor, timestep: Timestep, text: Conditioning) -> Tensor:
+    def predict(
+        self,
+        x_BCHW: Tensor,
+        timestep: Timestep,
+        text: Conditioning,
+        denoiser: Any = None,
+    ) -> Tensor:
         """Return the prediction (B, C, H, W) in float32 for float32 latents: ε of DDPM models,
-        whatever their prediction type, and v of flow-matching models."""
+        whatever their prediction type, and v of flow-matching models.
+
+        ``denoiser``: a copy of the model's in another dtype, in place of it.
+        """
+        denoiser = denoiser or self.denoiser
         output_BCHW = self.run(
-            self.denoiser,
-            x_BCHW.to(self.device, self.dtype),
+            denoiser,
+            x_BCHW.to(self.device, denoiser.dtype),
             torch.full((1,), timestep, device=self.device),  # an int would be copied to the device
             text.hidden_BLC,
             text.added,

@@ -32,6 +32,11 @@ class NoiseProcess(ABC):
     scheduler: Any
 
     @property
+    def traits(self) -> frozenset[Trait]:
+        """What signals can require of a noise process."""
+        return frozenset({self.kind})
+
+    @property
     def levels(self) -> int:
         """The number of training timesteps."""
         return int(self.scheduler.config.num_train_timesteps)
@@ -107,6 +112,16 @@ class Ddpm(NoiseProcess):
         return kept
 
     @property
+    def traits(self) -> frozenset[Trait]:
+        of_v: set[Trait] = {"v_prediction"} if self.predicts_v else set()
+        return super().traits | of_v
+
+    @property
+    def predicts_v(self) -> bool:
+        """Whether the denoiser's output is v = √ᾱ ε − √(1−ᾱ) x₀."""
+        return bool(self.scheduler.config.prediction_type == "v_prediction")
+
+    @property
     def initial_scale(self) -> float:
         return float(self.scheduler.init_noise_sigma)
 
@@ -120,7 +135,7 @@ class Ddpm(NoiseProcess):
 
     def prediction(self, output_BCHW: Tensor, x_BCHW: Tensor, timestep: Timestep) -> Tensor:
         output = output_BCHW.float()
-        if self.scheduler.config.prediction_type == "epsilon":
+        if not self.predicts_v:
             return output
         alpha = self.scheduler.alphas_cumprod[int(timestep)]
         return alpha.sqrt() * output + (1 - alpha).sqrt() * x_BCHW.to(output.device)

@@ -38,7 +38,18 @@ class StableDiffusion(UNetModel):
     @property
     def anisotropy_weights(self) -> tuple[float, float]:
         """Weights (norm, cosine) published for Stable Diffusion 1 and 2."""
-        return (1.0, 0.1) if self.unet.config.cross_attention_dim == 1024 else (1.0, 2.0)
+        return (1.0, 0.1) if self.is_version_2 else (1.0, 2.0)
+
+    @property
+    def anisotropy_of_velocity(self) -> bool:
+        """As in the released code, which converts the predictions of Stable Diffusion 2 to ε for
+        the norm only."""
+        return self.is_version_2 and self.noise_process.predicts_v
+
+    @property
+    def is_version_2(self) -> bool:
+        """Whether the U-Net reads the text encoder of Stable Diffusion 2."""
+        return bool(self.unet.config.cross_attention_dim == 1024)
 
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
         return Conditioning(self.text_encoder(tokens.ids_BL.to(self.device))[0].to(self.dtype))

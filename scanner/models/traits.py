@@ -1,7 +1,20 @@
-"""What signals can require of a model, importable without torch."""
+"""What signals can require of a model and of a scorer's options, importable without torch."""
 
 from typing import Literal
 
-Trait = Literal["ddpm", "flow_matching", "joint_attention", "beginning_token", "end_token", "unet"]
+Trait = Literal[
+    "ddpm",
+    "flow_matching",
+    "v_prediction",
+    "joint_attention",
+    "beginning_token",
+    "end_token",
+    "unet",
+    "two_seeds",
+    "two_steps",
+    "side_7",
+    "side_44",
+]
+"""Of options: at least two seeds, two steps, or a latent side of 7 or 44."""
 UNET: frozenset[Trait] = frozenset({"ddpm", "beginning_token", "end_token", "unet"})
 """The traits of a model with a U-Net."""

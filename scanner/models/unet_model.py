@@ -58,6 +58,11 @@ class UNetModel(DiffusionModel):
     def anisotropy_weights(self) -> tuple[float, float]:
         """Weights (norm, cosine) of the sum in :func:`scanner.signals.noise.anisotropy`."""
 
+    @property
+    def anisotropy_of_velocity(self) -> bool:
+        """Whether the weights are for the cosine of v-predictions rather than of ε."""
+        return False
+
 
 def cross_attention_layers(unet: torch.nn.Module) -> list[str]:
     """Return the names of the cross-attention modules in execution order.

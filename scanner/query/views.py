@@ -51,11 +51,14 @@ EXTENDED = f"""{REFERENCES} AND caption_id NOT IN (
 )"""
 SAMPLED = 100_000
 # Ranking without a calibration uses the first of these signals that a run has. They are ordered by
-# how well they separate on the testbed in their published direction (scanner/signals/README.md).
+# how well they separate on the testbed in their published direction (scanner/signals/README.md);
+# from curvature on, they have not been evaluated.
 PREFERRED = (
     *("noise_norm_low", "velocity_norm_mid", "noise_norm_first", "noise_norm_mean"),
     *("bright_ending", "anisotropy", "text_share", "bos_mass", "prompt_mass"),
     *("cosine_low_noise", "entropy_d", "entropy_e"),
+    *("curvature", "gradient_gap", "score_change", "condition_jacobian"),
+    *("seed_agreement", "seed_agreement_small", "cosine_v_low_noise"),
 )
 # Columns that the ranking always has; null in runs that have not computed them.
 RANK_COLUMNS = {

@@ -59,15 +59,16 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     standard: those, and noise_norm_low from one whole forward at the low-noise step. late:
     attention of all layers and noise_norm_low, both from that one forward. late-half: the same at
     half the latent side, a quarter of the cost. thorough: both noise norms, anisotropy and
-    attention of all layers, two forwards for each of four seeds. trajectory: every published
-    signal, a hundred forwards."""
+    attention of all layers, two forwards for each of four seeds. trajectory: those, and the signals
+    of a whole denoising, a hundred forwards. all: every signal, two seeds, over twice the
+    cost of trajectory."""
     signals: tuple[str, ...] | None = None
     """Signals to compute instead of a profile's, for example bos_mass noise_norm@low. NAME@low and
     NAME@T compute a signal of one forward at the low-noise step or at timestep T, in the columns
     NAME_low and NAME_T. Runs only the forwards that they need."""
     seeds: int | None = None
-    """Number of initial noises to average over; the profile's by default (thorough: 4, others: 1).
-    """
+    """Number of initial noises to average over; the profile's by default (thorough: 4, all: 2,
+    others: 1)."""
     batch_size: int | None = None
     """Captions per forward; by default tuned automatically and stored in the run. Halved when the
     device runs out of memory. Changes speed, not scores."""

@@ -16,7 +16,7 @@ FLOATS = pa.list_(pa.float32())
 TOKEN_MASS = "token_mass"
 
 # The low-noise step is of a DDPM's schedule; its counterpart is σ = 0.5 of flow matching.
-_KINDS: dict[NoiseLevel, tuple[Trait, ...]] = {LOW: ("ddpm",), MID: ("flow_matching",)}
+LEVEL_TRAITS: dict[NoiseLevel, tuple[Trait, ...]] = {LOW: ("ddpm",), MID: ("flow_matching",)}
 _REN = "Ren et al. 2024 (ECCV)"
 _FINDINGS = "scanner/signals/findings"
 
@@ -59,7 +59,7 @@ def _attention(
             described += "; its direction was published for step 0"
         return Signal(
             column(named, kind, described, unit, source),
-            attention_needs(level, *traits, *_KINDS.get(level, ())),
+            attention_needs(level, *traits, *LEVEL_TRAITS.get(level, ())),
             lambda observation: compute(observation.at(level), observation),
             memorized=memorized,
             seeds_column=f"{named}_seeds" if has_seeds else None,

@@ -14,13 +14,14 @@ import pyarrow as pa
 from torch import Tensor
 
 from scanner.errors import UserError
-from scanner.models.traits import Trait
 from scanner.run.schema import column
 from scanner.scoring.attention_signals import ATTENTION, FLOATS, where
+from scanner.scoring.derivative_signals import DERIVATIVES
 from scanner.scoring.observation import Observation, Signal, required
 from scanner.scoring.schedule import Needs
+from scanner.scoring.seed_signals import SEEDS
 from scanner.signals.attention import entropy_d
-from scanner.signals.noise import anisotropy, bright_ending, noise_norm_mean
+from scanner.signals.noise import anisotropy, bright_ending, noise_norm_mean, score_change
 from scanner.signals.noise_level import FIRST, LOW, MID, NoiseLevel
 
 VERSION = 1
@@ -48,25 +49,6 @@ def find_signal(name: str) -> Signal:
         "training steps or a timestep T, NAME@low, NAME@mid or NAME@T with NAME one of "
         f"{', '.join(AT_ANY_LEVEL)}"
     )
-
-
-_WITHOUT: dict[Trait, str] = {
-    "ddpm": "it is defined for the noise levels of a DDPM, and this is a flow-matching model",
-    "flow_matching": "it is defined for flow matching (velocities, or σ = 0.5), and this is a DDPM",
-    "joint_attention": "in cross-attention, all of the image's attention is on the text",
-    "beginning_token": "its text has no beginning token",
-    "end_token": "its text has no end token",
-    "unet": "it is published for U-Nets only",
-}
-
-
-def check_traits(signal: Signal, traits: frozenset[Trait], family: str) -> None:
-    """Raise UserError if a model lacks what a signal requires."""
-    for trait, why in _WITHOUT.items():
-        if trait in signal.needs.traits - traits:
-            raise UserError(
-                f"signal {signal.name} cannot be measured on {family}: {why}; leave it out"
-            )
 
 
 def _noise_norm(level: NoiseLevel) -> Signal:
@@ -110,6 +92,22 @@ def _velocity_norm(level: NoiseLevel) -> Signal:
     )
 
 
+def _velocity_cosine(level: NoiseLevel) -> Signal:
+    return Signal(
+        column(
+            "cosine_v_low_noise" if level == LOW else f"cosine_v_{level}",
+            pa.float32(),
+            f"cosine of the text-conditional and the unconditional v-prediction {where(level)}, "
+            "mean over the pixels",
+            source=f"{_ASTHANA}, as their code computes it for Stable Diffusion 2",
+        ),
+        Needs(noise=frozenset({level}), traits=frozenset({"ddpm", "v_prediction"})),
+        lambda observation: observation.at(level).velocity_cosine,
+        memorized=1,
+        level=level,
+    )
+
+
 def _cosine(level: NoiseLevel) -> Signal:
     return Signal(
         column(
@@ -131,17 +129,24 @@ AT_ANY_LEVEL: dict[str, Callable[[NoiseLevel], Signal]] = {
     "noise_norm": _noise_norm,
     "velocity_norm": _velocity_norm,
     "cosine": _cosine,
+    "cosine_v": _velocity_cosine,
+    **SEEDS,
 }
 
 
 def _anisotropy(observation: Observation) -> Tensor:
-    terms = required(observation.anisotropy_terms)
+    terms, low = required(observation.anisotropy_terms), observation.at(LOW)
     return anisotropy(
         observation.at(FIRST).noise_norm,
-        observation.at(LOW).cosine,
+        low.velocity_cosine if terms.of_velocity else low.cosine,
         terms.alpha,
         terms.weights,
     )
+
+
+def _score_change(observation: Observation) -> Tensor:
+    first = required(observation.at(FIRST).conditional)
+    return score_change(first, required(observation.second_BCHW))
 
 
 _ALL = (
@@ -150,11 +155,13 @@ _ALL = (
     _noise_norm(LOW),
     _velocity_norm(MID),
     _cosine(LOW),
+    _velocity_cosine(LOW),
     Signal(
         column(
             "anisotropy",
             pa.float32(),
-            "weighted sum of the score's norm at step 0 and cosine_low_noise",
+            "weighted sum of the score's norm at step 0 and cosine_low_noise, or of Stable "
+            "Diffusion 2 models with v-prediction, cosine_v_low_noise",
             source=_ASTHANA,
         ),
         Needs(noise=frozenset({FIRST, LOW}), traits=frozenset({"ddpm", "unet"})),
@@ -218,6 +225,21 @@ _ALL = (
         memorized=0,
         by_token=True,
     ),
+    Signal(
+        column(
+            "score_change",
+            pa.float32(),
+            "L2 norm of the change of the noise predicted with the caption from step 0 to step 1 "
+            "of the guided trajectory; of flow-matching models, of the velocity",
+            "latent units",
+            "github.com/randomnameforicml/icml-2026 (unrefereed)",
+        ),
+        Needs(second_step=True, traits=frozenset({"two_steps"})),
+        _score_change,
+        memorized=1,
+    ),
+    *(make(FIRST) for make in SEEDS.values()),
+    *DERIVATIVES,
 )
 
 SIGNALS = {signal.name: signal for signal in _ALL}

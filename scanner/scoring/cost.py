@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scanner.models import DiffusionModel
 from scanner.probe import record_prefix, recording_denoiser
-from scanner.scoring.schedule import Schedule
+from scanner.scoring.schedule import FORWARDS_OF, Schedule
 from scanner.scoring.scorer import Scorer
 
 
@@ -80,7 +80,8 @@ class ForwardCosts:
 
 
 def cost(scorer: Scorer, forwards: ForwardCosts | None = None) -> Cost:
-    """Count the schedule's forwards. A backward counts as two forwards.
+    """Count the schedule's forwards. A backward counts as two forwards, a Jacobian-vector product
+    as two (its value and its derivative; see FORWARDS_OF).
 
     ``forwards``: those of the scorer's model and latent shape, to count them once for several
     scorers.
@@ -88,10 +89,8 @@ def cost(scorer: Scorer, forwards: ForwardCosts | None = None) -> Cost:
     plan = scorer.schedule
     forwards = forwards or ForwardCosts(scorer.model, scorer.latent_shape)
     on_noise = sum(forwards.own(depth) for depth in plan.on_noise.values())
-    later = 2 * forwards.whole * plan.later_steps
-    gradient = 3 * forwards.whole if plan.gradient else 0.0
     return Cost(
-        per_caption=scorer.seeds * (on_noise + later + gradient),
+        per_caption=scorer.seeds * (on_noise + plan.whole_forwards * forwards.whole),
         shared=scorer.seeds * _shared(plan, forwards.whole, forwards.prefix),
         forward=forwards.whole,
         text_encoder=_text_gflop(scorer),
@@ -99,8 +98,11 @@ def cost(scorer: Scorer, forwards: ForwardCosts | None = None) -> Cost:
 
 
 def _shared(plan: Schedule, whole: float, prefix: float) -> float:
-    """Return GFLOP of ε_∅ where the schedule needs a difference, else of the prefix only."""
-    return sum(whole if depth is None else prefix for depth in plan.on_noise.values())
+    """Return GFLOP of ε_∅ where the schedule needs a difference, else of the prefix only; and of
+    ∇ₓ ½‖ε_∅‖²."""
+    gradient = FORWARDS_OF["gradients"] * whole if "gradients" in plan.derivatives else 0.0
+    pairs = plan.unconditional
+    return gradient + sum(whole if time in pairs else prefix for time in plan.on_noise)
 
 
 def _gflop(run: Callable[[], None]) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scanner.models import Conditioning, DiffusionModel
-from scanner.models.noise_process import Timestep
+from scanner.models.noise_process import Ddpm, Timestep
 from scanner.models.unet_model import UNetModel
 from scanner.probe import (
     AttentionRecord,
@@ -22,6 +22,7 @@ from scanner.probe import (
     watch_attention,
 )
 from scanner.probe.compiled import BACKEND
+from scanner.scoring.derivatives import Derivatives
 from scanner.signals.attention import of_text
 from scanner.signals.noise import noise_norm
 
@@ -34,28 +35,32 @@ class Trajectory:
 
     differences_SBCHW: ε_c − ε_∅, or v_c − v_∅, of every step. late_KBL: ā over all layers of the
     last fifth of the steps. ending_BHW: the end token's attention at the last step, at the latent's
-    size.
+    size. second_BCHW: ε_c, or v_c, of step 1; None of a single step.
     """
 
     differences_SBCHW: Tensor
     late_KBL: Tensor
     ending_BHW: Tensor
+    second_BCHW: Tensor | None
 
 
 @dataclass(frozen=True)
 class AnisotropyTerms:
-    """What the anisotropy needs of a model: ᾱ at step 0, and the weights of norm and cosine."""
+    """What the anisotropy needs of a model: ᾱ at step 0, the weights of norm and cosine, and
+    whether the cosine is of v-predictions."""
 
     alpha: float
     weights: tuple[float, float]
+    of_velocity: bool
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a guided denoising of B captions: ε_c − ε_∅, or v_c − v_∅, and the latents after
-    it."""
+    """A step of a guided denoising of B captions: ε_c and ε_c − ε_∅, or v_c and v_c − v_∅, and the
+    latents after it."""
 
     number: int
+    conditional_BCHW: Tensor
     difference_BCHW: Tensor
     x_BCHW: Tensor
 
@@ -78,11 +83,16 @@ class Forwards:
         self.times = model.noise_process.timesteps(steps, latent_shape)
         self.anisotropy_terms: AnisotropyTerms | None = None
         if isinstance(model, UNetModel):
-            alpha = model.noise_process.alpha(self.first_time)
-            self.anisotropy_terms = AnisotropyTerms(alpha, model.anisotropy_weights)
+            self.anisotropy_terms = AnisotropyTerms(
+                model.noise_process.alpha(self.first_time),
+                model.anisotropy_weights,
+                model.anisotropy_of_velocity,
+            )
+        self.derivatives = Derivatives(model, self.first_time)
         self._noise: dict[int, Tensor] = {}
         self._prefix: dict[tuple[int, Timestep], Prefix] = {}
         self._empty: dict[tuple[int, Timestep], Tensor] = {}
+        self._empty_gradient: dict[int, Tensor] = {}
         self._nothing: Conditioning | None = None
         self._recording: dict[int | None, RecordingDenoiser] = {}
         self._loaded: dict[int | None, tuple[int, Timestep]] = {}
@@ -94,6 +104,11 @@ class Forwards:
     def first_time(self) -> Timestep:
         """Timestep of step 0, the noisiest."""
         return self.times[0]
+
+    def alpha(self, time: Timestep) -> float | None:
+        """Return ᾱ at a timestep, None for flow matching."""
+        process = self.model.noise_process
+        return process.alpha(time) if isinstance(process, Ddpm) else None
 
     def initial_noise(self, seed: int) -> Tensor:
         """Return x_s (1, C, h, w), which depends only on the seed, not on device or batch."""
@@ -160,7 +175,7 @@ class Forwards:
         model, steps = self.model, len(self.times)
         kept = max(1, steps // LAST_SHARE)
         given = (first, first_empty.expand(len(text), -1, -1, -1)) if steps > 1 else None
-        differences, late = [], []
+        differences, late, second = [], [], None
         with watch_attention(
             model.denoiser, model.layers, model.map_layers, self._attend
         ) as record:
@@ -172,8 +187,21 @@ class Forwards:
                         abar_NBL = of_text(abar_NBL)
                     late.append(abar_NBL.mean(0))
                 differences.append(step.difference_BCHW)
-        ending = [at_latent_size(m, self.latent_shape[1:]) for m in record.maps.values()]
-        return Trajectory(torch.stack(differences), torch.stack(late), torch.stack(ending).mean(0))
+                if step.number == 1:
+                    second = step.conditional_BCHW
+        maps = [at_latent_size(m, self.latent_shape[1:]) for m in record.maps.values()]
+        ending_BHW = torch.stack(maps).mean(0)
+        return Trajectory(torch.stack(differences), torch.stack(late), ending_BHW, second)
+
+    def second_step(
+        self, text: Conditioning, seed: int, first: Tensor, first_empty: Tensor
+    ) -> Tensor:
+        """Return ε_c, or v_c, (B, C, h, w) of step 1 of a guided denoising, given those of step 0
+        as :meth:`trajectory` takes them."""
+        x_BCHW = self.initial_noise(seed).expand(len(text), -1, -1, -1)
+        guided = first_empty + self.guidance * (first - first_empty)
+        x_BCHW = self.model.noise_process.step(x_BCHW, guided, self.times[0], self.times[1])
+        return self.model.predict(x_BCHW, self.times[1], text)
 
     def denoise(
         self,
@@ -200,7 +228,7 @@ class Forwards:
             guided = without + self.guidance * difference
             following = self.times[number + 1] if number + 1 < steps else None
             x_BCHW = model.noise_process.step(x_BCHW, guided, time, following)
-            yield Step(number, difference, x_BCHW)
+            yield Step(number, with_caption, difference, x_BCHW)
 
     @torch.inference_mode(False)
     def gradient(self, text: Conditioning, seed: int) -> Tensor:
@@ -215,6 +243,33 @@ class Forwards:
             noise_norm(prediction, empty.clone()).sum().backward()
         assert hidden.grad is not None
         return hidden.grad.float().norm(dim=2)
+
+    def along_difference(
+        self, text: Conditioning, seed: int, difference_BCHW: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return J_c (ε_c − ε_∅) and J_∅ (ε_c − ε_∅) at step 0, with J = ∂ε/∂x; see
+        :class:`~scanner.scoring.derivatives.StepDerivatives`."""
+        x_BCHW = self.initial_noise(seed).expand(len(text), -1, -1, -1)
+        nothing = self._no_caption().expand(len(text))
+        with_caption, without = (
+            self.derivatives.along_latent(x_BCHW, one, difference_BCHW) for one in (text, nothing)
+        )
+        return with_caption, without
+
+    def along_text(self, text: Conditioning, seed: int) -> Tensor:
+        """Return the derivative of ε_c, or v_c, at step 0 along c − c_∅."""
+        x_BCHW = self.initial_noise(seed).expand(len(text), -1, -1, -1)
+        return self.derivatives.along_text(x_BCHW, text, self._no_caption())
+
+    def gradients(self, text: Conditioning, seed: int) -> tuple[Tensor, Tensor]:
+        """Return ∇ₓ ½‖ε_c‖² at step 0 and, computed once per seed, ∇ₓ ½‖ε_∅‖²."""
+        x_1CHW = self.initial_noise(seed)
+        if seed not in self._empty_gradient:
+            self._empty_gradient[seed] = self.derivatives.half_square_gradient(
+                x_1CHW, self._no_caption()
+            )
+        x_BCHW = x_1CHW.expand(len(text), -1, -1, -1)
+        return self.derivatives.half_square_gradient(x_BCHW, text), self._empty_gradient[seed]
 
     def release_memory(self) -> None:
         """Release the device memory held by compiled forwards and by the allocator."""

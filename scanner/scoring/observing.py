@@ -1,5 +1,6 @@
 """Run a schedule's forwards for one batch of captions."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from scanner.models import Conditioning, Tokens
 from scanner.models.noise_process import Timestep
+from scanner.scoring.derivatives import StepDerivatives
 from scanner.scoring.forwards import Forwards
 from scanner.scoring.observation import Observation, OnNoise, required
 from scanner.scoring.schedule import Schedule
@@ -26,16 +28,21 @@ def _at_seed(
     run: Forwards, plan: Schedule, tokens: Tokens, text: Conditioning, seed: int
 ) -> Observation:
     on_noise = {
-        time: _on_noise(run, text, seed, time, depth) for time, depth in plan.on_noise.items()
+        time: _on_noise(run, plan, text, seed, time, depth) for time, depth in plan.on_noise.items()
     }
     parts: dict[str, Any] = {}
-    if plan.later_steps:
+    if plan.later_steps or plan.second_step:
         first = on_noise[run.first_time]
-        parts["trajectory"] = run.trajectory(
-            text, tokens.n_B, seed, required(first.conditional), required(first.unconditional)
-        )
+        pair = required(first.conditional), required(first.unconditional)
+        if plan.later_steps:
+            parts["trajectory"] = run.trajectory(text, tokens.n_B, seed, *pair)
+            parts["second_BCHW"] = parts["trajectory"].second_BCHW
+        else:
+            parts["second_BCHW"] = run.second_step(text, seed, *pair)
     if plan.gradient:
         parts["gradient_BL"] = run.gradient(text, seed)
+    if plan.derivatives:
+        parts["derivatives"] = _derivatives(run, plan, text, seed, on_noise)
     return Observation(
         is_prompt_BL=_is_prompt(tokens, text.hidden_BLC.shape[1]),
         on_noise=on_noise,
@@ -46,10 +53,29 @@ def _at_seed(
     )
 
 
+def _derivatives(
+    run: Forwards,
+    plan: Schedule,
+    text: Conditioning,
+    seed: int,
+    on_noise: Mapping[float, OnNoise],
+) -> StepDerivatives:
+    parts: dict[str, Any] = {}
+    if "along_difference" in plan.derivatives:
+        first = on_noise[run.first_time]
+        difference_BCHW = required(first.conditional) - required(first.unconditional)
+        parts["along_difference"] = run.along_difference(text, seed, difference_BCHW)
+    if "along_text" in plan.derivatives:
+        parts["along_text"] = run.along_text(text, seed)
+    if "gradients" in plan.derivatives:
+        parts["gradients"] = run.gradients(text, seed)
+    return StepDerivatives(**parts)
+
+
 def _on_noise(
-    run: Forwards, text: Conditioning, seed: int, time: Timestep, depth: int | None
+    run: Forwards, plan: Schedule, text: Conditioning, seed: int, time: Timestep, depth: int | None
 ) -> OnNoise:
-    unconditional = run.empty(seed, time) if depth is None else None
+    unconditional = run.empty(seed, time) if time in plan.unconditional else None
     attention_NBL, conditional = run.on_noise(text, seed, time, depth)
     share_NB = text_share(attention_NBL) if run.model.has_joint_attention else None
     if share_NB is not None:
@@ -57,6 +83,8 @@ def _on_noise(
     return OnNoise(
         run.model.early_layers,
         run.model.entropy_layer,
+        run.initial_noise(seed),
+        run.alpha(time),
         attention_NBL,
         conditional,
         unconditional,

@@ -19,14 +19,15 @@ _LATE = (
 @dataclass(frozen=True)
 class Profile:
     """A set of signals, its default number of seeds, and the side of its latents as a share of the
-    model's own. Signals that a model cannot give are left out."""
+    model's own. Signals that a model, its resolution or the number of seeds cannot give are left
+    out."""
 
     signals: tuple[str, ...]
     seeds: int = 1
     side: float = 1
 
     def signals_of(self, traits: frozenset[Trait]) -> tuple[str, ...]:
-        """Return the signals of a model with these traits."""
+        """Return the signals of a model and options with these traits."""
         return tuple(name for name in self.signals if find_signal(name).needs.traits <= traits)
 
 
@@ -37,4 +38,5 @@ PROFILES = {
     "standard": Profile(_STANDARD),
     "thorough": Profile(_THOROUGH, seeds=4),
     "trajectory": Profile((*_THOROUGH, "entropy_d", "noise_norm_mean", "bright_ending")),
+    "all": Profile(tuple(SIGNALS), seeds=2),  # seed_agreement compares seeds
 }

@@ -18,13 +18,14 @@ from scanner.memory import is_out_of_memory
 from scanner.models import DiffusionModel, Tokens, canonical
 from scanner.scoring.attention_signals import TOKEN_MASS
 from scanner.scoring.batch_size import BatchSize
-from scanner.scoring.catalog import VERSION, check_traits, find_signal
+from scanner.scoring.catalog import VERSION, find_signal
 from scanner.scoring.columns import column_of, not_finite
 from scanner.scoring.forwards import Forwards
 from scanner.scoring.observing import observe
 from scanner.scoring.packing import PackedBatch, join, pack
 from scanner.scoring.precision import fix_precision
 from scanner.scoring.profiles import PROFILES
+from scanner.scoring.requirements import check_traits, option_traits
 from scanner.scoring.schedule import Needs, Schedule, check_timesteps
 from scanner.scoring.spec import ScoringSpec
 from scanner.scoring.table_schema import score_schema
@@ -80,17 +81,16 @@ class Scorer:
             raise UserError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
         self.model = model
         chosen = PROFILES[profile]
-        names = signals or chosen.signals_of(model.traits)
+        self.seeds, self.steps, self.guidance = seeds or chosen.seeds, steps, guidance
+        self.latent_shape = model.latent_shape(height, width, 1 if signals else chosen.side)
+        traits = model.traits | option_traits(self.seeds, steps, self.latent_shape)
+        names = signals or chosen.signals_of(traits)
         self.signals = list({one.name: one for one in map(find_signal, names)}.values())
         for signal in self.signals:
-            check_traits(signal, model.traits, model.family)
+            check_traits(signal, traits, model.family)
         needs = reduce(Needs.__or__, (signal.needs for signal in self.signals))
         check_timesteps(needs, model.noise_process.levels)
-        self.seeds = seeds or chosen.seeds
-        self.steps = steps
         self.batch = BatchSize(batch_size)
-        self.guidance = guidance
-        self.latent_shape = model.latent_shape(height, width, 1 if signals else chosen.side)
         self.compile = compile
         fix_precision(model.device)
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
@@ -266,10 +266,9 @@ class Scorer:
         observations = observe(
             self.forwards, self.schedule, tokens.to(self.model.device), self.seeds
         )
-        return pack(
-            [{signal.name: signal.compute(one) for signal in self.signals} for one in observations],
-            rows,
-        )
+        values = {signal.name: signal.values(observations) for signal in self.signals}
+        of_seeds = [{name: one[seed] for name, one in values.items()} for seed in range(self.seeds)]
+        return pack(of_seeds, rows)
 
     def _table(self, read: "ReadCaptions", values: dict[str, Tensor]) -> pa.Table:
         captions, tokens = read.captions, read.tokens

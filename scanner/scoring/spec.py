@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-ProfileName = Literal["triage", "late-half", "late", "standard", "thorough", "trajectory"]
+ProfileName = Literal["triage", "late-half", "late", "standard", "thorough", "trajectory", "all"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class DenoisingOptions:
     steps: int = ScoringSpec.steps
     """Steps of the schedule (DDIM; Euler for flow matching). Most signals use its first step, those
     at low noise (such as cosine_low_noise and noise_norm_low) the third from last, anisotropy both,
-    and the trajectory signals (entropy_d, noise_norm_mean, bright_ending) run all steps."""
+    score_change the first two, and the trajectory signals (entropy_d, noise_norm_mean,
+    bright_ending) run all steps."""
     guidance: float = ScoringSpec.guidance
     """Guidance scale of a trajectory."""
     height: int | None = None

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from scanner.run.schema import CAPTION_ID, column
 from scanner.scoring.observation import Signal
+from scanner.scoring.schedule import Needs
 from scanner.scoring.text import CONTROL_FIELDS
 from scanner.scoring.triggers import TRIGGER_FIELD
 from scanner.signals.noise_level import NoiseLevel
@@ -25,17 +26,22 @@ def score_schema(
     """
     fields = [CAPTION_ID]
     for signal in signals:
-        field = signal.field_at(timesteps)
-        if embedded_guidance is not None and (signal.needs.noise or signal.needs.trajectory):
+        of_signal = signal.fields_at(timesteps)
+        if embedded_guidance is not None and without_caption(signal.needs):
             said = f"the empty caption at the model's own guidance scale, {embedded_guidance:g}"
-            field = field.with_metadata({**(field.metadata or {}), "unconditional": said})
-        fields.append(field)
-        if signal.seeds_column:
-            kind = pa.list_(pa.float32())
-            fields.append(column(signal.seeds_column, kind, f"{signal.name} of each seed"))
+            of_signal = [
+                field.with_metadata({**(field.metadata or {}), "unconditional": said})
+                for field in of_signal
+            ]
+        fields += of_signal
     if has_triggers:
         fields.append(TRIGGER_FIELD)
     fields += CONTROL_FIELDS
     fields.append(column("seeds", pa.int32(), "how many initial noises were averaged"))
     fields.append(column("truncated", pa.bool_(), "the caption is longer than the model reads"))
     return pa.schema(fields)
+
+
+def without_caption(needs: Needs) -> bool:
+    """Return whether a signal also runs the model on the empty caption."""
+    return bool(needs.pairs or needs.gradient or needs.derivatives)

@@ -34,6 +34,27 @@ def mean_cosine(conditional_BCHW: Tensor, unconditional_BCHW: Tensor) -> Tensor:
     return torch.cosine_similarity(difference, unconditional, dim=1).flatten(1).mean(1)
 
 
+def velocity_cosine(
+    conditional_BCHW: Tensor, unconditional_BCHW: Tensor, x_BCHW: Tensor, alpha: float
+) -> Tensor:
+    """Return the mean over pixels of cos(v_c − v_∅, v_∅), taken over the channels: (B,).
+
+    The second term of the anisotropy in the released code of Asthana et al. for Stable Diffusion 2,
+    which uses the raw v-predictions. v = (ε − √(1−ᾱ) x)/√ᾱ; the cosine does not see the factor.
+    ``alpha``: ᾱ; ``x_BCHW``: the latents that the predictions are of.
+    """
+    of_x_BCHW = (1 - alpha) ** 0.5 * x_BCHW.float()
+    return mean_cosine(conditional_BCHW - of_x_BCHW, unconditional_BCHW - of_x_BCHW)
+
+
+def score_change(first_BCHW: Tensor, second_BCHW: Tensor) -> Tensor:
+    """Return ‖ε_c(x₁, t₁) − ε_c(x₀, t₀)‖₂: (B,), where x₁ is one guided step after x₀.
+
+    The code that introduces it gives the square, which ranks the captions of one seed alike.
+    """
+    return difference_norm(second_BCHW.float() - first_BCHW.float())
+
+
 def anisotropy(
     noise_norm_B: Tensor, cosine_B: Tensor, alpha: float, weights: tuple[float, float]
 ) -> Tensor:

@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict:
 def test_only_signals_and_their_layers_are_combined() -> None:
     assert combination_inputs(SCORES) == ["noise_norm_first", "bos_mass", "entropy_layers"]
     attention = [make(level) for make in AT_ANY_LEVEL.values() for level in (FIRST, LOW, 81)]
-    names = {one.name for one in attention if not one.needs.noise and one.memorized}
+    names = {one.name for one in attention if one.needs.attention and one.memorized}
     assert len(names) == 3 * len(ATTENTION_SIGNALS)
     assert names == {each + level for each in ATTENTION_SIGNALS for level in ("", "_low", "_81")}
     assert all(map(is_attention_signal, names))

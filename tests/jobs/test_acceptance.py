@@ -18,10 +18,9 @@ from jobs.bench.acceptance.run import accept, chosen
 from jobs.bench.acceptance.sampling import mitigation
 from jobs.bench.acceptance.tables import lines
 from jobs.bench.acceptance.worker import Outcome, Worker
+from jobs.bench.flops import TIMED
 from scanner.errors import UsageError
-from scanner.models.traits import UNET
 from scanner.scoring.catalog import SIGNALS
-from scanner.scoring.profiles import PROFILES
 
 SMALL = Options("testbed", "cpu", ("float32",), captions=8, batch=4, deadline=0.0)
 """The deadline has passed, so each measurement takes a single round."""
@@ -30,7 +29,7 @@ SMALL = Options("testbed", "cpu", ("float32",), captions=8, batch=4, deadline=0.
 @pytest.mark.slow
 def test_half_precision_is_close_to_float32_in_every_signal() -> None:
     figures = agreement.precision(SMALL)
-    of_unets = {name for name, one in SIGNALS.items() if one.needs.traits <= UNET}
+    of_unets = {name for name, one in SIGNALS.items() if one.needs.traits <= agreement.OFFERED}
     assert set(figures["signals"]) == of_unets
     assert not figures["errors"]
     for name, dtypes in figures["signals"].items():
@@ -59,14 +58,14 @@ def test_captions_missing_from_one_table_are_not_compared() -> None:
 def test_rates_follow_from_counted_flops_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "measured", lambda dtype, options: 0.5)
     figures = scoring.throughput(SMALL)
-    assert set(figures["profiles"]) == set(PROFILES) == set(figures["schedule"])
-    for profile in PROFILES:
+    assert set(figures["profiles"]) == set(TIMED) == set(figures["schedule"])
+    for profile in TIMED:
         each = figures["profiles"][profile]["float32"]
         rate = each["captions_per_second"] * each["gflop_per_caption"] / 1e3
         assert rate == pytest.approx(each["tflops"])
         assert each["percent_of_published"] is None
         assert each["percent_of_measured_matmul"] == pytest.approx(100 * each["tflops"] / 0.5)
-    gflop = [figures["profiles"][name]["float32"]["gflop_per_caption"] for name in PROFILES]
+    gflop = [figures["profiles"][name]["float32"]["gflop_per_caption"] for name in TIMED]
     assert gflop == sorted(gflop)
 
 

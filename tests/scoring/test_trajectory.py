@@ -9,6 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from scanner.models import Conditioning, DiffusionModel, load_model
+from scanner.models.stable_diffusion import StableDiffusion
 from scanner.scoring import Scorer
 from scanner.testbed import labels
 from tests.random_pipelines import KINDS
@@ -218,3 +219,31 @@ def test_the_text_is_encoded_once_for_all_seeds(random_models) -> None:
     scorer.score(CAPTIONS)
     hook.remove()
     assert sorted(batches) == [1, len(CAPTIONS)]  # the empty caption, and the captions
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("is_version_2", [False, True])
+def test_anisotropy_of_version_2_takes_the_raw_predictions(
+    random_models, monkeypatch: pytest.MonkeyPatch, is_version_2: bool
+) -> None:
+    """As the released code does, with its weights; other models take ε."""
+    monkeypatch.setattr(StableDiffusion, "is_version_2", is_version_2)
+    model = load_model(str(random_models["sd2"]))
+    names = (
+        "anisotropy",
+        "cosine_v_low_noise",
+        "cosine_low_noise",
+        "noise_norm_first",
+        "cosine_v@81",
+    )
+    row = Scorer(model, signals=names).score(CAPTIONS[:1]).to_pylist()[0]
+    x = torch.randn((1, *model.latent_shape()), generator=torch.manual_seed(0))
+    text, nothing = model.encode(model.tokenize(CAPTIONS[:1])), model.encode_empty()
+    for time, column in ((41, "cosine_v_low_noise"), (81, "cosine_v_81")):
+        raw, raw_empty = _raw(model, x, time, text), _raw(model, x, time, nothing)
+        expected = torch.cosine_similarity(raw - raw_empty, raw_empty, dim=1).mean().item()
+        assert row[column] == pytest.approx(expected, abs=1e-4)
+    assert abs(row["cosine_v_low_noise"] - row["cosine_low_noise"]) > 1e-3
+    cosine = 0.1 * row["cosine_v_low_noise"] if is_version_2 else 2 * row["cosine_low_noise"]
+    norm = row["noise_norm_first"] / (1 - model.noise_process.alpha(981)) ** 0.5
+    assert row["anisotropy"] == pytest.approx(norm + cosine, rel=1e-4)

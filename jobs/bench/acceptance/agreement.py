@@ -10,7 +10,7 @@ import torch
 from jobs.bench.acceptance.differences import differences
 from jobs.bench.acceptance.part import NotMeasured, Options, opened, scorer
 from scanner.models import DiffusionModel
-from scanner.models.traits import UNET
+from scanner.models.traits import UNET, Trait
 from scanner.scoring.catalog import SIGNALS
 from scanner.scoring.profiles import PROFILES
 from scanner.scoring.spec import ScoringSpec
@@ -19,11 +19,13 @@ from scanner.testbed.files import labels
 TESTBED = "testbed"
 STEPS_CPU = 5
 """Steps of a trajectory on the CPU, where float16 and bfloat16 are slow."""
-PROFILED = PROFILES["trajectory"].signals_of(UNET)
-UNPROFILED = [
-    name for name, one in SIGNALS.items() if one.needs.traits <= UNET and name not in PROFILED
+OFFERED: frozenset[Trait] = UNET | {"two_steps"}
+"""What the comparison's model and options offer to signals: one seed, small latents."""
+PROFILED = PROFILES["trajectory"].signals_of(OFFERED)
+OTHERS = [
+    name for name, one in SIGNALS.items() if one.needs.traits <= OFFERED and name not in PROFILED
 ]
-"""Signals of no profile: one scorer each, so a failure affects only one of them."""
+"""Signals outside the profile: one scorer each, so a failure affects only one of them."""
 
 
 def parity(options: Options) -> dict[str, Any]:
@@ -101,7 +103,7 @@ def out_of_memory(options: Options) -> dict[str, Any]:
 
 def groups() -> list[list[str]]:
     """Return the signals that one scorer computes together."""
-    return [list(PROFILED), *([name] for name in UNPROFILED)]
+    return [list(PROFILED), *([name] for name in OTHERS)]
 
 
 def captions(count: int) -> list[str]:

@@ -13,9 +13,9 @@ from jobs.bench.acceptance.part import NotMeasured, Options, scorer, seconds
 from jobs.bench.acceptance.peaks import device_name, measured, published
 from jobs.bench.captions import caption
 from jobs.bench.device_memory import peak_memory, reset_peak_memory, synchronize
+from jobs.bench.flops import TIMED
 from scanner.models import DiffusionModel
 from scanner.scoring import Scorer
-from scanner.scoring.profiles import PROFILES
 from scanner.scoring.spec import ScoringSpec
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -23,13 +23,13 @@ TRIED_STEPS = 4
 
 
 def throughput(options: Options) -> dict[str, Any]:
-    """Time every profile in each dtype: the work of the device, and separately tokenizing and
+    """Time the profiles in each dtype: the work of the device, and separately tokenizing and
     building the table, which an actor overlaps with it."""
     ceiling = published(device_name(options.device))
     figures: dict[str, Any] = {"batch_size": options.batch, "profiles": {}, "schedule": {}}
     for dtype in options.dtypes:
         model, by_product = options.open(dtype), measured(dtype, options)
-        for profile in PROFILES:
+        for profile in TIMED:
             rate = _rate(model, profile, options)
             each: dict[str, float | None] = {**rate}
             each["percent_of_published"] = 100 * rate["tflops"] / ceiling if ceiling else None
