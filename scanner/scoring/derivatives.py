@@ -68,7 +68,8 @@ class Derivatives:
         fixed = {name: v for name, v in text.added.items() if not v.is_floating_point()}
         moving = [name for name in text.added if name not in fixed]
         values = (text.hidden_BLC, *(text.added[name] for name in moving))
-        origins = (origin.hidden_BLC, *(origin.added[name] for name in moving))
+        length = text.hidden_BLC.shape[1]  # trimmed, where the rest is masked
+        origins = (origin.hidden_BLC[:, :length], *(origin.added[name] for name in moving))
         x_BCHW = x_BCHW.clone()
 
         def predicted(hidden_BLC: Tensor, *added: Tensor) -> Tensor:
