@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from scanner.models.traits import JOINT_FAMILIES
 from scanner.pages import THEMED, render
 from scanner.report.charts import report_charts
 from scanner.report.content import ReportContent
@@ -45,4 +46,4 @@ def render_report(
 def _has_joint_attention(record: dict[str, Any]) -> bool:
     """Return whether the run's model has joint attention and is trained by flow matching."""
     fingerprint = record.get("fingerprint") or {}
-    return bool(fingerprint.get("family") == "stable-diffusion-3")
+    return fingerprint.get("family") in JOINT_FAMILIES

@@ -108,7 +108,12 @@ class Scorer:
     @property
     def fingerprint(self) -> dict[str, Any]:
         """All settings that a score depends on."""
+        # Before, the anisotropy of such models took the cosine of ε: a run does not mix the two.
+        terms = self.forwards.anisotropy_terms
+        of_v = terms is not None and terms.of_velocity
+        more = {"anisotropy": "v"} if of_v and self._has("anisotropy") else {}
         return {
+            **more,
             "weights": self.model.weights,
             "family": self.model.family,
             "signals": [signal.name for signal in self.signals],
@@ -135,6 +140,9 @@ class Scorer:
     def batch_size(self) -> int:
         """Captions in the next forward."""
         return self.batch.size
+
+    def _has(self, name: str) -> bool:
+        return any(signal.name == name for signal in self.signals)
 
     @property
     def _token_mass(self) -> str | None:

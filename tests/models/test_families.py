@@ -12,8 +12,10 @@ from scanner.errors import UserError
 from scanner.mitigation.guard import Guard
 from scanner.mitigation.inference import mitigate
 from scanner.models import DiffusionModel, find_model, load_decoder, load_model
+from scanner.models.families import FAMILIES as ALL_FAMILIES
 from scanner.models.loading import local_tokenizer
 from scanner.models.spec import ModelSpec
+from scanner.models.traits import JOINT_FAMILIES
 from scanner.models.transformer_model import pack, unpack
 from scanner.scoring.words import words_in
 from tests.memscan import called
@@ -181,3 +183,8 @@ def test_what_is_not_supported_is_refused(
         done = called("explain", "a", "--model", folder, "--out", f"{tmp_path}/p.html", check=False)
         assert done.returncode != 0
         assert f"explain: a {named} is not supported; use Stable Diffusion" in done.stderr
+
+
+def test_families_with_joint_attention_are_known_without_torch() -> None:
+    joint = {family.family for family in ALL_FAMILIES.values() if family.has_joint_attention}
+    assert joint == JOINT_FAMILIES

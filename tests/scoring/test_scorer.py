@@ -287,3 +287,11 @@ def test_the_empty_caption_costs_one_forward_per_seed(
     scorer.score(CAPTIONS[:4])
     # Per seed: three batches at two noise levels, ε_∅ at the low one and the prefix of step 0.
     assert len(calls) == 2 * (2 * (2 + 1) + 1 + 1)
+
+
+def test_the_fingerprint_tells_an_anisotropy_of_v_predictions(random_models) -> None:
+    """Earlier releases took the cosine of ε there: one run must not mix both."""
+    for kind, told in (("sd1", None), ("sd2", "v")):
+        model = load_model(str(random_models[kind]))
+        assert Scorer(model, "thorough").fingerprint.get("anisotropy") == told
+        assert "anisotropy" not in Scorer(model, "standard").fingerprint
