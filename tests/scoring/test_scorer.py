@@ -8,6 +8,7 @@ import torch
 
 from scanner.errors import UserError
 from scanner.models import load_model
+from scanner.models.stable_diffusion import StableDiffusion
 from scanner.models.traits import UNET
 from scanner.scoring import ScoreError, Scorer
 from scanner.scoring.catalog import SIGNALS
@@ -289,8 +290,11 @@ def test_the_empty_caption_costs_one_forward_per_seed(
     assert len(calls) == 2 * (2 * (2 + 1) + 1 + 1)
 
 
-def test_the_fingerprint_tells_an_anisotropy_of_v_predictions(random_models) -> None:
+def test_the_fingerprint_tells_an_anisotropy_of_v_predictions(
+    random_models, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Earlier releases took the cosine of ε there: one run must not mix both."""
+    monkeypatch.setattr(StableDiffusion, "is_version_2", True)
     for kind, told in (("sd1", None), ("sd2", "v")):
         model = load_model(str(random_models[kind]))
         assert Scorer(model, "thorough").fingerprint.get("anisotropy") == told
