@@ -63,6 +63,27 @@ def random_transformers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 
 @pytest.fixture(scope="session")
+def random_families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Directories of saved random pipelines of further transformer families, by kind."""
+    from tests.random_families import FAMILIES, make_random_family
+
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in FAMILIES}
+    for kind, folder in folders.items():
+        make_random_family(kind).save_pretrained(folder)
+    return folders
+
+
+@pytest.fixture(scope="session")
+def random_folders(
+    random_models: dict[str, Path],
+    random_transformers: dict[str, Path],
+    random_families: dict[str, Path],
+) -> dict[str, Path]:
+    """Directories of all saved random pipelines, by kind."""
+    return {**random_models, **random_transformers, **random_families}
+
+
+@pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """A folder of a name, which the first of pytest's processes to want it makes for all."""
     here = tmp_path_factory.getbasetemp()

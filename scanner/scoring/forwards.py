@@ -66,11 +66,18 @@ class Forwards:
     The shared prefix and ε_∅ do not depend on the caption: they are computed once per (seed, step)
     and cached (see scanner/signals/README.md). ``compiles``: whether to compile conditional
     forwards from the initial noise, for the batch size of the next call; ``backend``: the compiler.
+    ``device``: the kind of device that a model on the meta device stands for.
     """
 
     def __init__(
-        self, model: DiffusionModel, latent_shape: tuple[int, ...], steps: int, guidance: float
+        self,
+        model: DiffusionModel,
+        latent_shape: tuple[int, ...],
+        steps: int,
+        guidance: float,
+        device: str | None = None,
     ) -> None:
+        self._device = device or model.device.type
         self.model = model
         self.latent_shape = latent_shape
         # With an embedded guidance, the prediction is already guided.
@@ -125,8 +132,8 @@ class Forwards:
                 self.model.layers,
                 self.model.run,
                 depth,
-                self._attend,
-                self.model.equal_tail,
+                self.attend,
+                0 if self._device == "cuda" else self.model.equal_tail,
             )
         recording = self._recording[depth]
         if self._loaded.get(depth) != (seed, time):
@@ -161,9 +168,7 @@ class Forwards:
         kept = max(1, steps // LAST_SHARE)
         given = (first, first_empty.expand(len(text), -1, -1, -1)) if steps > 1 else None
         differences, late = [], []
-        with watch_attention(
-            model.denoiser, model.layers, model.map_layers, self._attend
-        ) as record:
+        with watch_attention(model.denoiser, model.layers, model.map_layers, self.attend) as record:
             record.position_B = n_B - 1
             for step in self.denoise(text, seed, record, given):
                 if step.number >= steps - kept:
@@ -225,8 +230,8 @@ class Forwards:
             torch.cuda.empty_cache()
 
     @cached_property
-    def _attend(self) -> Any:
-        return choose_attend(self.model.denoiser, self.model.layers)
+    def attend(self) -> Any:
+        return choose_attend(self.model.denoiser, self.model.layers, self._device)
 
     def _no_caption(self) -> Conditioning:
         if self._nothing is None:
