@@ -31,6 +31,11 @@ ATTENTION = "sdpa"
 def load_part(name: str, folder: Path, kind: type[Any], dtype: torch.dtype) -> Any:
     """Load a part of a model from the safetensors in its folder that its hash is of.
 
+    Loading is lazy, also from shards: both libraries map the files, and convert one tensor at a
+    time if the dtype differs. For PixArt's transformer in 7 shards of float16, anonymous memory did
+    not grow in float16 (the weights are the mapped pages, which processes of a node share), and in
+    float32 peaked 28 MiB above the 2.3 GiB of weights; for a T5 in 9 shards, 4 MiB above 3.1 GiB.
+
     Raises UserError if weights are missing, misnamed or of other shapes than in its configuration.
     """
     place = f"{folder.name}/"

@@ -28,11 +28,11 @@ def _result(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> dict:
 
 
 def test_memory_is_shown_by_part(scan: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    result = _result(capsys, [*scan, "--model", "testbed", "--batch-size", "2"])
+    result = _result(capsys, [*scan, "--model", "testbed"])
     memory = result["memory"]
     assert memory["weights"] == weight_bytes(load_model("testbed", "float32", "cpu"))
     assert memory["needed"] == sum(memory["weights"].values()) + memory["activations"]
-    assert (memory["device"], memory["batch_size"], memory["refusal"]) == ("cpu", 2, "")
+    assert (memory["device"], memory["batch_size"], memory["refusal"]) == ("cpu", 1, "")
     assert 0 < memory["free"] <= memory["total"]
     assert result["captions_per_second"] > 0
     share = result["gflop_text_encoder"] / (
