@@ -103,8 +103,8 @@ def _print_dry_run(result: dict, as_json: bool) -> None:
         f"({result['text_encoder_share']:.0%}); "
         f"{result['gflop_shared']:,.4g} once, shared by all captions"
     )
-    refusal = result["memory"]["refusal"]
-    for number, line in enumerate([*result["memory_lines"], *([refusal] if refusal else [])]):
+    memory = result["memory"]
+    for number, line in enumerate(filter(None, [*memory["lines"], memory["refusal"]])):
         show(f"{'' if number else 'memory':21}{line}")
     _print_speed(result, counts["captions"])
     if result["gpu_estimate"]:

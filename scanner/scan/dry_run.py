@@ -93,7 +93,6 @@ def dry_run(opened: OpenScan) -> dict[str, Any]:
         "gflop_text_encoder": costs.text_encoder,
         "text_encoder_share": costs.text_share,
         "memory": fitted.to_json(batch_size),
-        "memory_lines": fitted.lines(batch_size),
         **_speed(trial, actors, plan.counts["captions"]),
         "batch_size": batch_size,
         "not_measured": not_measured,

@@ -57,8 +57,7 @@ class ScanWork:
         """Load the model and return the work. Raises UserError if it does not fit the device."""
         keep_to_share(self.device, self.gpu_share)
         files = find_same_model(self.model, self.weights)
-        with raise_broken_devices():
-            fitted = self._fit(load_model(files, device="meta"))
+        fitted = self._fit(load_model(files, device="meta"))
         to = "cpu" if fitted and fitted.offloads else self.device
         return self._placed(load_model(files, device=to, weights=self.weights), fitted)
 
@@ -72,7 +71,8 @@ class ScanWork:
         Raises UserError if not even one caption fits.
         """
         share = self.threads / usable_cores() if self.device == "cpu" else self.gpu_share
-        memory = device_memory(self.device, share)
+        with raise_broken_devices():
+            memory = device_memory(self.device, share)
         weights = sum(weight_bytes(model).values())
         if self.text_encoders != "offload" and weights < SMALL * memory.free:
             return None

@@ -58,7 +58,7 @@ class Fit:
         ]
 
     def to_json(self, captions: int) -> dict[str, Any]:
-        """Return all bytes, for a batch of so many captions."""
+        """Return all bytes for a batch of so many captions, and the lines that describe them."""
         estimate, memory = self.estimate, self.memory
         return {
             "dtype": estimate.dtype,
@@ -74,6 +74,7 @@ class Fit:
             "offloads_text_encoders": self.offloads,
             "largest_batch": self.largest_batch,
             "refusal": self.refusal,
+            "lines": self.lines(captions),
         }
 
     def _verdict(self) -> str:

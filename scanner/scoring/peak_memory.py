@@ -63,7 +63,7 @@ class _LiveTensors(TorchDispatchMode):
         size = counts * storage.nbytes()
         self.live += size
         self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._forget, key, size).atexit = False
+        weakref.finalize(storage, self._forget, key, size)
 
     def _forget(self, key: int, size: int) -> None:
         self._known.discard(key)
