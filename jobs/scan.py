@@ -99,18 +99,29 @@ def _print_dry_run(result: dict, as_json: bool) -> None:
         show(f"                     {line}")
     show(
         f"cost per caption     {result['gflop_per_caption']:,.4g} GFLOP in the denoiser, "
-        f"{result['gflop_text_encoder']:,.3g} in the text encoder; "
+        f"{result['gflop_text_encoder']:,.3g} in the text encoders "
+        f"({result['text_encoder_share']:.0%}); "
         f"{result['gflop_shared']:,.4g} once, shared by all captions"
     )
+    memory = result["memory"]
+    for number, line in enumerate(filter(None, [*memory["lines"], memory["refusal"]])):
+        show(f"{'' if number else 'memory':21}{line}")
+    _print_speed(result, counts["captions"])
+    if result["gpu_estimate"]:
+        _print_gpu_estimate(result["gpu_estimate"])
+
+
+def _print_speed(result: dict, captions: int) -> None:
+    if result["not_measured"]:
+        show(f"speed                not measured: {result['not_measured']}")
+        return
     low, high = (result[f"captions_per_second_{end}"] for end in ("low", "high"))
     tried = (
         "extrapolated from a cheaper profile" if result["guessed"] else "measured for seconds"
     ) + f", batches of {result['batch_size']:,}"
     show(f"speed                {_rough(low)} to {_rough(high)} captions per second ({tried})")
-    quick, slow = (duration(counts["captions"] / rate) for rate in (high, low))
+    quick, slow = (duration(captions / rate) for rate in (high, low))
     show(f"time                 {quick} to {slow}, plus the time to start Ray and load the model")
-    if result["gpu_estimate"]:
-        _print_gpu_estimate(result["gpu_estimate"])
 
 
 def _print_gpu_estimate(one: dict) -> None:

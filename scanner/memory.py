@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
 MEMBERSHIP = Path("/proc/self/cgroup")
 # Lower-case parts of messages: of torch for CPU and CUDA (also as "CUDA error", which says nothing
 # about the device's health), of the CUDA runtime, Triton, cuBLAS and cuDNN. A cuBLAS handle that
@@ -28,6 +29,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(mark in str(error).lower() for mark in MARKS)
+
+
+def available_memory(meminfo: Path = MEMINFO) -> int:
+    """Return the bytes of memory that processes can still allocate without swapping, at most
+    :func:`usable_memory`."""
+    total = usable_memory()
+    try:
+        lines = meminfo.read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return total
+    values = dict(line.split(":", 1) for line in lines if ":" in line)
+    free = values.get("MemAvailable", "").split()
+    return min(total, int(free[0]) << 10) if free else total
+
+
+def readable_bytes(count: float) -> str:
+    """Return a number of bytes for people, such as 1.5 GiB."""
+    if count >= 1 << 30:
+        return f"{count / (1 << 30):,.1f} GiB"
+    return f"{count / (1 << 20):,.1f} MiB"
 
 
 def usable_memory(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:

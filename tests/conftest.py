@@ -74,6 +74,16 @@ def random_families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
 
 
 @pytest.fixture(scope="session")
+def random_folders(
+    random_models: dict[str, Path],
+    random_transformers: dict[str, Path],
+    random_families: dict[str, Path],
+) -> dict[str, Path]:
+    """Directories of all saved random pipelines, by kind."""
+    return {**random_models, **random_transformers, **random_families}
+
+
+@pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """A folder of a name, which the first of pytest's processes to want it makes for all."""
     here = tmp_path_factory.getbasetemp()

@@ -8,7 +8,12 @@ import torch
 
 from scanner.cluster import BrokenDevice
 from scanner.cluster.broken_devices import raise_broken_devices
-from scanner.memory import is_out_of_memory, usable_memory
+from scanner.memory import (
+    available_memory,
+    is_out_of_memory,
+    readable_bytes,
+    usable_memory,
+)
 
 TOTAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 GIB = 1 << 30
@@ -85,3 +90,16 @@ def test_other_errors_of_cuda_are_broken_devices(error: Exception) -> None:
 
 def test_other_errors_are_not_out_of_memory() -> None:
     assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_available_memory_is_what_the_kernel_reports(tmp_path: Path) -> None:
+    info = tmp_path / "meminfo"
+    info.write_text("MemTotal: 99 kB\nMemFree: 1 kB\nMemAvailable: 2048 kB\n")
+    assert available_memory(info) == 2 << 20
+    assert 0 < available_memory() <= usable_memory()
+    assert available_memory(tmp_path / "none") == usable_memory()
+
+
+def test_bytes_are_shown_in_mib_and_gib() -> None:
+    shown = [readable_bytes(count) for count in (1 << 19, 200 << 20, 3 << 29, 2000 << 30)]
+    assert shown == ["0.5 MiB", "200.0 MiB", "1.5 GiB", "2,000.0 GiB"]

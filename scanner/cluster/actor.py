@@ -10,7 +10,7 @@ from ray.util.metrics import Counter
 
 from scanner.cluster.events import Location
 from scanner.cluster.heartbeat import Heartbeat, Pulse
-from scanner.cluster.work import Item, Proving, Work
+from scanner.cluster.work import Item, Proving, Work, notice_of
 from scanner.cluster.worker import Computed, commit_item, compute
 from scanner.run import Commit, Commits
 
@@ -41,14 +41,14 @@ class WorkActor:
         device = f"GPU {','.join(gpus)}" if gpus else "cpu"
         return Location(context.get_node_id(), os.uname().nodename, device)
 
-    def start(self) -> dict[str, str]:
-        """Make the work, and let it try the device; returns what it runs on."""
+    def start(self) -> tuple[dict[str, str], str]:
+        """Make the work, and let it try the device; returns what it runs on, and its notice."""
         make_work: Callable[[], Work] = ray.cloudpickle.loads(self._make_work)
         self.work = make_work()
         if not isinstance(self.work, Proving):
-            return {}
+            return {}, ""
         self.work.prove()
-        return self.work.environment
+        return self.work.environment, notice_of(self.work)
 
     @ray.method(concurrency_group=REPORTS)
     def pulse(self) -> Pulse:

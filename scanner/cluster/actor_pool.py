@@ -145,7 +145,10 @@ class ActorPool(Generic[ItemT]):
             actor.location = result
             yield from self._admit(actor)
             return
-        actor.location = replace(actor.location, environment=result)
+        environment, notice = result
+        actor.location = replace(actor.location, environment=environment)
+        if notice:
+            yield Notice(f"{notice} ({actor.location.name})")
         self.blame.record_start(actor.location)
         self._node_starts_after.pop(actor.location.node, None)
         self._last_failure = self._outage_since = None

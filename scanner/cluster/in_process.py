@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic
 
-from scanner.cluster.events import Committed, Event, ItemT, Location, Task, Tick
+from scanner.cluster.events import Committed, Event, ItemT, Location, Notice, Task, Tick
 from scanner.cluster.failures import brief, is_broken_device, is_outage, traceback_of
 from scanner.cluster.limits import DEFAULT_LIMITS, DEFAULT_TIMING, RetryLimits, Timing
 from scanner.cluster.retry_policy import RetryPolicy
-from scanner.cluster.work import Proving, Work
+from scanner.cluster.work import Proving, Work, notice_of
 from scanner.cluster.worker import commit_item, compute
 from scanner.errors import UserError
 from scanner.run import Commit, Commits
@@ -38,6 +38,8 @@ def run_in_process(
     time; the Ticks while an item is computed come from another one than the rest.
     """
     work = make_work()
+    if notice := notice_of(work):
+        on_event(Notice(notice))
     policy: RetryPolicy[ItemT] = RetryPolicy(limits, timing)
     waiting = deque(tasks)
     location = Location(

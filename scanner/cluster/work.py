@@ -60,6 +60,12 @@ class Proving(Protocol):
         """Compute a small batch. Raises what is wrong with the device."""
 
 
+def notice_of(work: Work) -> str:
+    """Return what people should know about the start of a work, its attribute ``notice``; "" if it
+    has none."""
+    return str(getattr(work, "notice", ""))
+
+
 _report: ContextVar[Callable[[int], None] | None] = ContextVar("report", default=None)
 
 

@@ -15,6 +15,11 @@ class Conditioning:
     def __len__(self) -> int:
         return len(self.hidden_BLC)
 
+    def copy(self) -> "Conditioning":
+        """Return a copy that shares no memory."""
+        added = {name: value.clone() for name, value in self.added.items()}
+        return Conditioning(self.hidden_BLC.clone(), added)
+
     def expand(self, batch: int) -> "Conditioning":
         """Return a batch of one repeated ``batch`` times, without copying."""
         return Conditioning(

@@ -22,12 +22,13 @@ from scanner.models.weights import ENDING, refuse_missing
 LORA = "pytorch_lora_weights.safetensors"
 
 
-def find_model(model: str | ModelSpec) -> ModelFiles:
+def find_model(model: str | ModelSpec, downloads_weights: bool = True) -> ModelFiles:
     """Bring a model's files to this machine and check them.
 
-    ``model``: a spec, or the name in one. The spec of the result pins the revision. Raises
-    UserError if a file cannot be fetched, is damaged or incomplete, or is of a class that is not
-    supported; the message names the file or part and the remedy.
+    ``model``: a spec, or the name in one. ``downloads_weights``: whether to download the weights of
+    a model on the hub; if not, those that are absent are not checked. The spec of the result pins
+    the revision. Raises UserError if a file cannot be fetched, is damaged or incomplete, or is of a
+    class that is not supported; the message names the file or part and the remedy.
     """
     spec = ModelSpec(model) if isinstance(model, str) else model
     name = spec.name
@@ -36,7 +37,7 @@ def find_model(model: str | ModelSpec) -> ModelFiles:
         with opening(name, str(folder)):
             pipeline = _pipeline(spec.config or name, folder)
             files = ModelFiles(replace(spec, revision=None), folder, pipeline, checkpoint)
-            _refuse_damage(files)
+            _refuse_damage(files, downloads_weights)
     else:
         if spec.config:
             raise UserError(f"--model-config is for single files; {name} has its own configuration")
@@ -45,7 +46,7 @@ def find_model(model: str | ModelSpec) -> ModelFiles:
             raise UserError(f"--revision is for models on the hub; {name} is not one")
         with opening(name, str(folder)):
             files = ModelFiles(replace(spec, revision=pinned), folder, _pipeline(name, folder))
-            _refuse_damage(files)
+            _refuse_damage(files, downloads_weights)
     if not spec.lora:
         return files
     files.refuse_only_scanned("--lora")
@@ -63,7 +64,7 @@ def find_same_model(spec: ModelSpec, weights: str) -> ModelFiles:
     return files
 
 
-def _refuse_damage(files: ModelFiles) -> None:
+def _refuse_damage(files: ModelFiles, downloads_weights: bool) -> None:
     """Raise UserError for a model that cannot be scored, whose parts do not fit each other, or
     whose weights are missing."""
     scheduler = files.config("scheduler")
@@ -73,6 +74,8 @@ def _refuse_damage(files: ModelFiles) -> None:
     if files.checkpoint:
         kind = scheduler.get("prediction_type", "epsilon")
         refuse_other_prediction(files.name, files.checkpoint, kind)
+        return
+    if files.spec.revision and not downloads_weights and not files.has_weights:
         return
     # Last: the weights of a model that is refused can be large.
     fetch_weights(files.name, files.folder, files.spec.revision, files.parts)

@@ -15,7 +15,7 @@ from scanner.models.finding import find_model
 from scanner.models.layers import refuse_only_scanned
 from scanner.models.lora import fuse_lora
 from scanner.models.model_files import ModelFiles, read_index
-from scanner.models.parts import load_part
+from scanner.models.parts import load_on_meta, load_part
 from scanner.models.single_file import load_single_file
 from scanner.models.spec import ModelSpec
 from scanner.models.threads import limit_threads
@@ -23,6 +23,8 @@ from scanner.models.tokenizers import open_tokenizer
 from scanner.models.tokens import is_clip
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+META = "meta"
+"""The device on which tensors have shapes but no data."""
 NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 
@@ -64,7 +66,8 @@ def load_model(
 
     ``model``: a name, a spec, or the files of :func:`find_model`. ``dtype``: replaces the spec's;
     ``auto`` is float16 on cuda and float32 on the cpu. ``device``: ``cuda`` if available by
-    default. ``weights``: the hash of the files, if known.
+    default; ``meta`` reads no weights: such a model tokenizes, and its forwards compute only
+    shapes. ``weights``: the hash of the files, if known.
 
     >>> from scanner import load_model
     >>> model = load_model("testbed", device="cpu")
@@ -73,6 +76,8 @@ def load_model(
     """
     files = model if isinstance(model, ModelFiles) else find_model(model)
     device = choose_device(device)
+    if device == META:
+        weights = weights or "none"
     return files.family(
         **components_of(files, choose_dtype(dtype or files.spec.dtype, device), device),
         noise_process=files.noise_process,
@@ -86,10 +91,10 @@ def components_of(files: ModelFiles, dtype: str, device: str) -> dict[str, Any]:
     """What scoring needs of a pipeline, by name: parts (the LoRA fused) and tokenizers."""
     limit_threads()
     components = {
-        **{name: part.to(device) for name, part in _load_parts(files, DTYPES[dtype]).items()},
+        **_load_parts(files, DTYPES[dtype], device),
         **{name: load_tokenizer(files, name) for name in files.tokenizers},
     }
-    if files.lora:
+    if files.lora and device != META:  # a fused LoRA changes no shape
         absent = dict.fromkeys((*files.family.optional, "vae"))
         parts = {**absent, **components, "scheduler": files.noise_process.scheduler}
         pipe = build_pipeline(files.pipeline, parts)
@@ -105,15 +110,17 @@ def build_pipeline(name: str, components: dict[str, Any]) -> Any:
     return kind(**components, **absent)
 
 
-def _load_parts(files: ModelFiles, dtype: torch.dtype) -> dict[str, Any]:
-    """The parts of a pipeline that scoring needs, on the CPU."""
+def _load_parts(files: ModelFiles, dtype: torch.dtype, device: str) -> dict[str, Any]:
+    """The parts of a pipeline that scoring needs, each moved to the device once it is loaded."""
     parts = files.parts
-    if files.checkpoint:
-        return load_single_file(
+    if files.checkpoint and device != META:
+        loaded = load_single_file(
             files.name, files.checkpoint, files.folder, files.pipeline, tuple(parts), dtype
         )
+        return {name: part.to(device) for name, part in loaded.items()}
+    load = load_on_meta if device == META else load_part
     return {
-        name: load_part(files.name, files.folder / name, kind, dtype)
+        name: load(files.title, files.folder / name, kind, dtype).to(device)
         for name, kind in parts.items()
     }
 

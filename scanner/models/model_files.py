@@ -107,6 +107,11 @@ class ModelFiles:
         """Return the files with a part's weights."""
         return expected_files(self.name, self.folder / part, self.parts[part])
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the weights are on this machine."""
+        return all(path.exists() for _, files in self._weights() for path in files)
+
     def weights_hash(self, marker_bytes: int = MARKER_BYTES) -> str:
         """Return the SHA-256 of everything that affects scores, independent of how it is stored.
 

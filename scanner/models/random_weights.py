@@ -1,7 +1,15 @@
 """Full-size models without trained weights, to measure speed and FLOPs without downloads."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
-from diffusers import SD3Transformer2DModel, UNet2DConditionModel
+from diffusers import (
+    FluxTransformer2DModel,
+    PixArtTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+)
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -11,8 +19,11 @@ from transformers import (
 )
 
 from scanner.models.finding import find_model
+from scanner.models.flux import Flux
 from scanner.models.loading import DTYPES, choose_device, choose_dtype, load_tokenizer
 from scanner.models.noise_process import Ddpm, FlowMatching
+from scanner.models.parts import build_on_meta, quiet
+from scanner.models.pixart import PixArtSigma
 from scanner.models.sdxl import StableDiffusionXL
 from scanner.models.stable_diffusion import StableDiffusion
 from scanner.models.stable_diffusion_3 import StableDiffusion3
@@ -36,7 +47,7 @@ SECOND_TEXT_ENCODER = CLIPTextConfig(
     projection_dim=1280,
     hidden_act="gelu",
 )
-THIRD_TEXT_ENCODER = T5Config(
+T5_XXL = T5Config(
     vocab_size=32128,
     d_model=4096,
     d_kv=64,
@@ -45,6 +56,8 @@ THIRD_TEXT_ENCODER = T5Config(
     num_heads=64,
     feed_forward_proj="gated-gelu",
 )
+Denoiser = TypeVar("Denoiser", bound=torch.nn.Module)
+PIXART_BETAS = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
@@ -91,16 +104,19 @@ def unet_xl() -> UNet2DConditionModel:
     )
 
 
-def stable_diffusion_xl() -> StableDiffusionXL:
-    """Return SDXL's architecture at 1024 px on the meta device: to count FLOPs, not to run."""
-    with torch.device("meta"):
-        unet, text = unet_xl(), CLIPTextModel(TEXT_ENCODER)
-        second = CLIPTextModelWithProjection(SECOND_TEXT_ENCODER)
+def _on_meta(make: Callable[[], Denoiser], dtype: str) -> Denoiser:
+    with torch.device("meta"), quiet():
+        return make().to("meta", DTYPES[dtype])
+
+
+def stable_diffusion_xl(dtype: str = "float16") -> StableDiffusionXL:
+    """Return SDXL's architecture at 1024 px on the meta device: to count, not to run."""
+    precision = DTYPES[dtype]
     tokenizer = load_tokenizer(find_model("testbed"))
     return StableDiffusionXL(
-        unet=unet,
-        text_encoder=text,
-        text_encoder_2=second,
+        unet=_on_meta(unet_xl, dtype),
+        text_encoder=build_on_meta(CLIPTextModel, TEXT_ENCODER, precision),
+        text_encoder_2=build_on_meta(CLIPTextModelWithProjection, SECOND_TEXT_ENCODER, precision),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         noise_process=Ddpm({**BETAS, "prediction_type": "epsilon"}),
@@ -125,23 +141,78 @@ def transformer_3() -> SD3Transformer2DModel:
     )
 
 
-def stable_diffusion_3() -> StableDiffusion3:
+def stable_diffusion_3(dtype: str = "float16") -> StableDiffusion3:
     """Return Stable Diffusion 3 medium's architecture at 1024 px, with T5, on the meta device: to
-    count FLOPs, not to run."""
-    with torch.device("meta"):
-        transformer = transformer_3()
-        text = CLIPTextModelWithProjection(TEXT_ENCODER)
-        second = CLIPTextModelWithProjection(SECOND_TEXT_ENCODER)
-        third = T5EncoderModel(THIRD_TEXT_ENCODER)
+    count, not to run."""
+    precision = DTYPES[dtype]
     tokenizer = load_tokenizer(find_model("testbed"))
     return StableDiffusion3(
-        transformer=transformer,
-        text_encoder=text,
-        text_encoder_2=second,
-        text_encoder_3=third,
+        transformer=_on_meta(transformer_3, dtype),
+        text_encoder=build_on_meta(CLIPTextModelWithProjection, TEXT_ENCODER, precision),
+        text_encoder_2=build_on_meta(CLIPTextModelWithProjection, SECOND_TEXT_ENCODER, precision),
+        text_encoder_3=build_on_meta(T5EncoderModel, T5_XXL, precision),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         tokenizer_3=tokenizer,
         noise_process=FlowMatching({"shift": 3.0}),
+        weights="none",
+    )
+
+
+def flux_transformer() -> FluxTransformer2DModel:
+    """Return FLUX.1-dev's transformer (11.9 billion parameters)."""
+    return FluxTransformer2DModel(
+        in_channels=64,
+        num_layers=19,
+        num_single_layers=38,
+        attention_head_dim=128,
+        num_attention_heads=24,
+        joint_attention_dim=4096,
+        pooled_projection_dim=768,
+        guidance_embeds=True,
+    )
+
+
+def flux_dev(dtype: str = "bfloat16") -> Flux:
+    """Return FLUX.1-dev's architecture at 1024 px on the meta device: to count, not to run."""
+    tokenizer = load_tokenizer(find_model("testbed"))
+    return Flux(
+        transformer=_on_meta(flux_transformer, dtype),
+        text_encoder=build_on_meta(CLIPTextModel, TEXT_ENCODER, DTYPES[dtype]),
+        text_encoder_2=build_on_meta(T5EncoderModel, T5_XXL, DTYPES[dtype]),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        noise_process=FlowMatching(
+            {"shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15},
+            Flux.packing,
+            spacing="steps",
+        ),
+        weights="none",
+    )
+
+
+def pixart_transformer() -> PixArtTransformer2DModel:
+    """Return PixArt-Σ's transformer for 1024 px (0.6 billion parameters)."""
+    return PixArtTransformer2DModel(
+        sample_size=128,
+        num_layers=28,
+        num_attention_heads=16,
+        attention_head_dim=72,
+        in_channels=4,
+        out_channels=8,
+        cross_attention_dim=1152,
+        caption_channels=4096,
+        interpolation_scale=2,
+        use_additional_conditions=False,
+    )
+
+
+def pixart_sigma(dtype: str = "float16") -> PixArtSigma:
+    """Return PixArt-Σ's architecture at 1024 px on the meta device: to count, not to run."""
+    return PixArtSigma(
+        transformer=_on_meta(pixart_transformer, dtype),
+        text_encoder=build_on_meta(T5EncoderModel, T5_XXL, DTYPES[dtype]),
+        tokenizer=load_tokenizer(find_model("testbed")),
+        noise_process=Ddpm({**PIXART_BETAS, "prediction_type": "epsilon"}),
         weights="none",
     )

@@ -74,7 +74,9 @@ class Tokens:
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+    if device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def tokenize(tokenizer: Any, captions: list[str]) -> Tokens:

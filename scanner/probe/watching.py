@@ -88,7 +88,13 @@ def is_joint(attn: Any) -> bool:
 
 
 def default_joint_attention(attn: Any) -> JointAttend:
-    kernels = {"cpu": cpu_joint_attention, "cuda": cuda_joint_attention}
+    """Return the fused attention of a module's device, unchecked; on the meta device CUDA's, of
+    which FLOPs are counted."""
+    kernels = {
+        "cpu": cpu_joint_attention,
+        "cuda": cuda_joint_attention,
+        "meta": cuda_joint_attention,
+    }
     return kernels.get(attn.to_q.weight.device.type, plain_joint_attention)
 
 

@@ -11,7 +11,7 @@ from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
 from scanner.models.spec import ModelOptions
 from scanner.scan.gpu_estimate import check_estimate
-from scanner.scoring.spec import DenoisingOptions, ProfileName, ScoringSpec
+from scanner.scoring.spec import DenoisingOptions, ProfileName, ScoringSpec, TextEncoders
 
 _OR_A_RUN = tyro.conf.arg(help_behavior_hint="(required, or --captions-from)")
 _BUT_DRY = tyro.conf.arg(help_behavior_hint="(required, except for --dry-run)")
@@ -72,6 +72,10 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     batch_size: int | None = None
     """Captions per forward; by default tuned automatically and stored in the run. Halved when the
     device runs out of memory. Changes speed, not scores."""
+    text_encoders: TextEncoders = "auto"
+    """Where text encoders are kept on cuda: device; offload (in host memory; their layers are
+    copied to the device one by one while captions are encoded, which is slower); or auto: on the
+    device, if one caption then fits into its free memory. Changes no score."""
     slice_captions: int | None = None
     """Captions per slice, the unit that is scored and committed together; by default 4096 on cuda
     and 512 on the cpu, or fewer, so that each actor gets about four slices."""

@@ -12,11 +12,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from scanner.models.loading import choose_device
+from scanner.models.loading import META, choose_device, load_model
 from scanner.run.rejects import count_reasons
+from scanner.scan.device_fit import fit_here, why_not_measured
 from scanner.scan.gpu_estimate import gpu_estimate
 from scanner.scan.opening import OpenScan, refuse_other_weights
-from scanner.scan.preparation import prepare
+from scanner.scan.preparation import PreparedScan, prepare
 from scanner.scan.scan import plan_scan
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
@@ -49,12 +50,14 @@ class Trial:
 def dry_run(opened: OpenScan) -> dict[str, Any]:
     """Return what a scan would do; leaves nothing in the store.
 
-    Reads and groups the inputs in a temporary directory, for exact counts, and measures the speed
-    on their captions.
+    Reads and groups the inputs in a temporary directory, for exact counts. FLOPs and memory are
+    counted on the meta device, without weights. Where these are on this machine and fit its device,
+    they are loaded to measure the speed on the captions.
     """
     config, inputs = opened.config, opened.inputs
-    prepared = prepare(config, opened.model, on=choose_device(config.device))
-    refuse_other_weights(config, prepared.scorer.model.weights)
+    prepared = prepare(config, opened.model, on=META)
+    if prepared.files.has_weights:
+        refuse_other_weights(config, prepared.files.weights_hash())
     actors = prepared.resources.count()
     writers = _preflight(opened.run.store) if opened.run else 0
     with tempfile.TemporaryDirectory() as folder:
@@ -64,12 +67,13 @@ def dry_run(opened: OpenScan) -> dict[str, Any]:
         with store.open(plan.captions[0]) as file:
             captions = pq.read_table(file, columns=["caption"])["caption"].to_pylist()
     scorer = prepared.scorer
-    costs = cost(scorer)
-    if prepared.device == "cpu":
-        torch.set_num_threads(prepared.resources.threads)  # as in an actor
+    costs = cost(scorer, device=prepared.device)
     gflop = costs.per_caption + costs.text_encoder
+    fitted = fit_here(prepared)
     rows = max(item.rows for item in plan.slices)
-    trial = try_speed(scorer, gflop, captions[:rows], rows)
+    not_measured = why_not_measured(prepared, fitted)
+    trial = None if not_measured else _measured_speed(prepared, gflop, captions[:rows], rows)
+    batch_size = trial.batch_size if trial else config.batch_size or min(rows, fitted.first_batch)
     return {
         "inputs": list(plan.inputs),
         "skipped": plan.skipped,
@@ -87,12 +91,11 @@ def dry_run(opened: OpenScan) -> dict[str, Any]:
         "gflop_per_caption": costs.per_caption,
         "gflop_shared": costs.shared,
         "gflop_text_encoder": costs.text_encoder,
-        "captions_per_second": trial.rate * actors,
-        "captions_per_second_low": trial.low * actors,
-        "captions_per_second_high": trial.high * actors,
-        "batch_size": trial.batch_size,
-        "guessed": trial.guessed,
-        "hours": plan.counts["captions"] / (trial.rate * actors) / 3600,
+        "text_encoder_share": costs.text_share,
+        "memory": fitted.to_json(batch_size),
+        **_speed(trial, actors, plan.counts["captions"]),
+        "batch_size": batch_size,
+        "not_measured": not_measured,
         "gpu_estimate": config.gpu
         and asdict(
             gpu_estimate(
@@ -104,6 +107,33 @@ def dry_run(opened: OpenScan) -> dict[str, Any]:
             )
         ),
     }
+
+
+def _speed(trial: Trial | None, actors: int, captions: int) -> dict[str, Any]:
+    """Return the speed and hours of so many actors; None for what was not measured."""
+    if trial is None:
+        names = ("", "_low", "_high")
+        unknown = {f"captions_per_second{name}": None for name in names}
+        return {**unknown, "guessed": False, "hours": None}
+    return {
+        "captions_per_second": trial.rate * actors,
+        "captions_per_second_low": trial.low * actors,
+        "captions_per_second_high": trial.high * actors,
+        "guessed": trial.guessed,
+        "hours": captions / (trial.rate * actors) / 3600,
+    }
+
+
+def _measured_speed(
+    prepared: PreparedScan, gflop: float, captions: list[str], slice_rows: int
+) -> Trial:
+    """Load the model on this machine's device, and time it; see :func:`try_speed`."""
+    config = prepared.config
+    if prepared.device == "cpu":
+        torch.set_num_threads(prepared.resources.threads)  # as in an actor
+    model = load_model(prepared.files, device=choose_device(config.device), weights="unused")
+    scorer = Scorer.from_spec(model, config.scoring_spec, batch_size=config.batch_size)
+    return try_speed(scorer, gflop, captions, slice_rows)
 
 
 def _preflight(store: Store) -> int:

@@ -15,7 +15,7 @@ from scanner.models import (
     find_model,
     load_model,
 )
-from scanner.models.loading import choose_dtype
+from scanner.models.loading import META, choose_dtype
 from scanner.run import Slice
 from scanner.scan.config import ScanConfig
 from scanner.scan.work import ScanWork
@@ -61,7 +61,13 @@ class PreparedScan:
             scoring=self.config.scoring_spec,
             batch_size=self.config.batch_size,
             gpu_share=self.resources.gpus,
+            text_encoders=self.config.text_encoders,
         )
+
+    @property
+    def memory_share(self) -> float:
+        """The share of a device's memory, or of this machine's, that each actor has."""
+        return self.resources.gpus or self.resources.threads / usable_cores()
 
     def in_process(self, store: Store, most: int = IN_PROCESS_FORWARDS) -> InProcess[Slice] | None:
         """Return how slices are scored in this process, with the model that it has loaded.
@@ -96,7 +102,7 @@ class PreparedScan:
         rows = max(1, min(SLICE_CAPTIONS[self.device], share))
         if rows <= FEW_CAPTIONS:
             return rows
-        counted = cost(self.scorer)
+        counted = cost(self.scorer, device=self.device)
         gflop = counted.per_caption + counted.text_encoder
         return max(1, min(rows, int(SLICE_GFLOP[self.device] / gflop)))
 
@@ -104,14 +110,16 @@ class PreparedScan:
 def prepare(config: ScanConfig, model: ModelSpec | None = None, on: str = "cpu") -> PreparedScan:
     """Find the model and load it, and choose device, precision and actors.
 
-    ``model``: instead of that of the options; ``on``: the device that this process loads it on.
+    ``model``: instead of that of the options; ``on``: the device that this process loads it on. On
+    ``meta`` it needs no weights, and downloads none from the hub.
     """
     spec = (model or config.model_spec).resolved()
-    files = find_model(spec)
+    files = find_model(spec, downloads_weights=on != META)
     device, resources = choose_resources(config, config.device)
     files = replace(files, spec=replace(files.spec, dtype=choose_dtype(spec.dtype, device)))
     # The driver only describes the model; the devices are for the actors.
-    scorer = Scorer.from_spec(load_model(files, device=on), config.scoring_spec, config.batch_size)
+    model_here = load_model(files, device=on)
+    scorer = Scorer.from_spec(model_here, config.scoring_spec, batch_size=config.batch_size)
     _log(config, files, scorer, device, resources.count())
     return PreparedScan(config, files, scorer, device, resources)
 

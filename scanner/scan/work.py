@@ -10,9 +10,13 @@ from torch import Tensor
 from scanner.cluster import Result, report
 from scanner.cluster.broken_devices import raise_broken_devices
 from scanner.cluster.environment import environment
+from scanner.cores import usable_cores
+from scanner.errors import UserError
 from scanner.models import DiffusionModel, ModelSpec, load_model
+from scanner.models.device_memory import device_memory, weight_bytes
 from scanner.models.finding import find_same_model
 from scanner.models.gpu_share import keep_to_share
+from scanner.models.offloading import offload_text_encoders
 from scanner.run import Output, Slice
 from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json
@@ -20,9 +24,15 @@ from scanner.run.rejects import reasons_in
 from scanner.run.schema import rejects_table
 from scanner.scan.slice_captions import SliceReader
 from scanner.scoring import Scorer, ScoringSpec
+from scanner.scoring.fit import Fit, fit
+from scanner.scoring.memory import estimate_memory
 from scanner.scoring.scorer import ReadCaptions, ScoreError
+from scanner.scoring.spec import TextEncoders
 from scanner.storage import Store
 
+SMALL = 0.02
+"""Share of a device's free memory below which a model's memory is not counted, which takes
+seconds."""
 CANARY = "a photo of a cat on a sofa"
 
 
@@ -30,7 +40,7 @@ CANARY = "a photo of a cat on a sofa"
 class ScanWork:
     """Makes the work in an actor; picklable, and loads the model when called.
 
-    ``gpu_share``: of one GPU's memory, for each actor.
+    ``gpu_share``: of one GPU's memory, for each actor. ``text_encoders``: where they are kept.
     """
 
     store: Store
@@ -41,24 +51,53 @@ class ScanWork:
     scoring: ScoringSpec
     batch_size: int | None
     gpu_share: float = 1.0
+    text_encoders: TextEncoders = "auto"
 
     def __call__(self) -> "SliceScorer":
+        """Load the model and return the work. Raises UserError if it does not fit the device."""
         keep_to_share(self.device, self.gpu_share)
         files = find_same_model(self.model, self.weights)
-        return self.with_model(load_model(files, device=self.device, weights=self.weights))
+        fitted = self._fit(load_model(files, device="meta"))
+        to = "cpu" if fitted and fitted.offloads else self.device
+        return self._placed(load_model(files, device=to, weights=self.weights), fitted)
 
     def with_model(self, model: DiffusionModel) -> "SliceScorer":
         """Return the work with a loaded model, moved to the device."""
+        return self._placed(model, self._fit(model))
+
+    def _fit(self, model: DiffusionModel) -> Fit | None:
+        """Return how scoring fits the device; None for models so small that this does not matter.
+
+        Raises UserError if not even one caption fits.
+        """
+        share = self.threads / usable_cores() if self.device == "cpu" else self.gpu_share
         with raise_broken_devices():
-            model.to(self.device)
+            memory = device_memory(self.device, share)
+        weights = sum(weight_bytes(model).values())
+        if self.text_encoders != "offload" and weights < SMALL * memory.free:
+            return None
+        estimate = estimate_memory(Scorer.from_spec(model, self.scoring), self.device)
+        fitted = fit(estimate, memory, self.text_encoders)
+        if fitted.refusal:
+            raise UserError(f"{self.model.name}: {fitted.refusal}")
+        return fitted
+
+    def _placed(self, model: DiffusionModel, fitted: Fit | None) -> "SliceScorer":
+        with raise_broken_devices():
+            if fitted and fitted.offloads:
+                offload_text_encoders(model, self.device)
+            else:
+                model.to(self.device)
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
         size_file = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
-        batch_size = self.batch_size
+        batch_size, largest = self.batch_size, max(1, fitted.largest_batch) if fitted else None
         if batch_size is None and self.store.exists(size_file):
-            batch_size = read_json(self.store, size_file, BatchSizeRecord)["batch_size"]
-        scorer = Scorer.from_spec(model, self.scoring, batch_size)
-        return SliceScorer(self.store, scorer, size_file, environment(self.device))
+            saved = read_json(self.store, size_file, BatchSizeRecord)["batch_size"]
+            batch_size = min(saved, largest or saved)
+        scorer = Scorer.from_spec(model, self.scoring, batch_size=batch_size, largest_batch=largest)
+        notice = f"memory: {'; '.join(fitted.lines(scorer.batch_size))}" if fitted else ""
+        return SliceScorer(self.store, scorer, size_file, environment(self.device), notice)
 
 
 @dataclass
@@ -69,6 +108,7 @@ class SliceScorer:
     scorer: Scorer
     size_file: str
     environment: dict[str, str]
+    notice: str = ""
 
     def __post_init__(self) -> None:
         self._is_size_saved = self.scorer.batch.is_final

@@ -13,11 +13,13 @@ class BatchSize:
     Tuning runs no extra batches: it times the batches that are scored anyway, and takes the better
     of two times per size. ``fixed``: disables tuning. The size is halved when memory runs out. The
     larger size is retried once after RETRY_AFTER full batches, since another process may have
-    freed its memory. ``batches_at_size``: full batches since the size was chosen.
+    freed its memory. ``most``: captions per batch that tuning tries at most, MOST by default.
+    ``batches_at_size``: full batches since the size was chosen.
     """
 
-    def __init__(self, fixed: int | None = None) -> None:
-        self.size = fixed or FIRST
+    def __init__(self, fixed: int | None = None, most: int | None = None) -> None:
+        self._most = most or MOST
+        self.size = fixed or min(FIRST, self._most)
         self.is_settled = fixed is not None
         self._best, self._best_rate = self.size, 0.0
         self._seconds: list[float] = []
@@ -49,8 +51,10 @@ class BatchSize:
             return
         rate = self.size / min(self._seconds)
         self._seconds = []
-        if rate > GAIN * self._best_rate and self.size < MOST:
+        is_better = rate > GAIN * self._best_rate
+        if is_better:
             self._best, self._best_rate = self.size, rate
+        if is_better and 2 * self.size <= self._most:
             self.size *= 2
         else:
             self.size, self.is_settled = max(self._best, 1), True

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scanner.models import DiffusionModel
+from scanner.models.meta import on_meta
 from scanner.probe import record_prefix, recording_denoiser
 from scanner.scoring.schedule import FORWARDS_OF, Schedule
 from scanner.scoring.scorer import Scorer
@@ -15,10 +16,11 @@ from scanner.scoring.scorer import Scorer
 
 @dataclass(frozen=True)
 class Cost:
-    """GFLOP of the denoiser.
+    """GFLOP of the denoiser and the text encoders.
 
     per_caption: over all seeds. shared: once for all captions. forward: one plain forward of the
-    whole denoiser, for comparison. text_encoder: per caption, not included in ``per_caption``.
+    whole denoiser, for comparison. text_encoder: per caption, of all text encoders, not included in
+    ``per_caption``.
     """
 
     per_caption: float
@@ -26,27 +28,33 @@ class Cost:
     forward: float
     text_encoder: float
 
+    @property
+    def text_share(self) -> float:
+        """The text encoders' share of a caption's FLOPs."""
+        return self.text_encoder / (self.per_caption + self.text_encoder)
+
 
 class ForwardCosts:
     """GFLOP of forwards of one caption, counted on the meta device, where nothing is computed.
 
-    (On a CPU the counter misses fused attention.) whole: a plain forward of the whole denoiser.
+    (On a CPU the counter misses fused attention.) ``device``: the kind of device that is to run
+    them, the model's by default. whole: a plain forward of the whole denoiser. encoding: of the
+    text encoders.
     """
 
-    def __init__(self, model: DiffusionModel, latent_shape: tuple[int, ...]) -> None:
-        empty = model.encode_empty()
-        self._layers, self._run = model.layers, model.run
-        on_cpu = model.device.type == "cpu"
+    def __init__(
+        self, model: DiffusionModel, latent_shape: tuple[int, ...], device: str | None = None
+    ) -> None:
+        copy = on_meta(model)
+        self._layers, self._run, self._denoiser = model.layers, model.run, copy.denoiser
+        on_cpu = (device or model.device.type) == "cpu"
         self._equal_tail = model.equal_tail if on_cpu else 0
         # The attention of the image on the text is computed twice, see probe/joint_attention.py.
         self._records_more = model.has_joint_attention
-        with torch.device("meta"):
-            self._denoiser = type(model.denoiser).from_config(model.denoiser.config)
-            self._latents = torch.empty((1, *latent_shape))
-            self._text = torch.empty(empty.hidden_BLC.shape)
-            self._added = {
-                name: torch.empty_like(v, device="meta") for name, v in empty.added.items()
-            }
+        self._latents = torch.empty((1, *latent_shape), device="meta", dtype=copy.dtype)
+        tokens = copy.tokenize([""])
+        self.encoding = _gflop(lambda: copy.encode(tokens, latent_shape))
+        self._text = copy.encode(tokens, latent_shape)
         with record_prefix(self._denoiser) as self._prefix:
             self.whole = _gflop(self._forward)
         self._own: dict[int | None, float] = {}
@@ -59,7 +67,7 @@ class ForwardCosts:
                 self._denoiser, self._layers, self._run, depth, equal_tail=self._equal_tail
             )
             recording.load(self._latents, 0, self._prefix)
-            self._own[depth] = _gflop(lambda: recording(self._text, self._added))
+            self._own[depth] = _gflop(lambda: recording(self._text.hidden_BLC, self._text.added))
         return self._own[depth]
 
     @cached_property
@@ -71,29 +79,30 @@ class ForwardCosts:
                 self._denoiser, self._layers, self._run, equal_tail=self._equal_tail
             )
             recording.load(self._latents, 0, {})
-            whole = _gflop(lambda: recording(self._text, self._added))
+            whole = _gflop(lambda: recording(self._text.hidden_BLC, self._text.added))
         return whole - self.own(None)
 
     def _forward(self) -> None:
         time = torch.zeros(1, device="meta")
-        self._run(self._denoiser, self._latents, time, self._text, self._added)
+        text = self._text
+        self._run(self._denoiser, self._latents, time, text.hidden_BLC, text.added)
 
 
-def cost(scorer: Scorer, forwards: ForwardCosts | None = None) -> Cost:
+def cost(scorer: Scorer, forwards: ForwardCosts | None = None, device: str | None = None) -> Cost:
     """Count the schedule's forwards. A backward counts as two forwards, a Jacobian-vector product
     as two (its value and its derivative; see FORWARDS_OF).
 
     ``forwards``: those of the scorer's model and latent shape, to count them once for several
-    scorers.
+    scorers. ``device``: the kind of device that is to run them, the model's by default.
     """
     plan = scorer.schedule
-    forwards = forwards or ForwardCosts(scorer.model, scorer.latent_shape)
+    forwards = forwards or ForwardCosts(scorer.model, scorer.latent_shape, device)
     on_noise = sum(forwards.own(depth) for depth in plan.on_noise.values())
     return Cost(
         per_caption=scorer.seeds * (on_noise + plan.whole_forwards * forwards.whole),
         shared=scorer.seeds * _shared(plan, forwards.whole, forwards.prefix),
         forward=forwards.whole,
-        text_encoder=_text_gflop(scorer),
+        text_encoder=forwards.encoding,
     )
 
 
@@ -105,21 +114,7 @@ def _shared(plan: Schedule, whole: float, prefix: float) -> float:
     return gradient + sum(whole if time in pairs else prefix for time in plan.on_noise)
 
 
-def _gflop(run: Callable[[], None]) -> float:
+def _gflop(run: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops() / 1e9
-
-
-def _text_gflop(scorer: Scorer) -> float:
-    tokens = scorer.model.tokenize([""])
-    ids = (tokens.ids_BL, *tokens.more_ids)
-    encoders = scorer.model.text_encoders.values()
-    return sum(_encoder_gflop(one, of.shape[1]) for one, of in zip(encoders, ids, strict=True))
-
-
-def _encoder_gflop(encoder: torch.nn.Module, length: int) -> float:
-    with torch.device("meta"):
-        copy = type(encoder)(encoder.config)
-        ids = torch.zeros((1, length), dtype=torch.long)
-    return _gflop(lambda: copy(ids))

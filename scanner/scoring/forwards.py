@@ -71,11 +71,18 @@ class Forwards:
     The shared prefix and ε_∅ do not depend on the caption: they are computed once per (seed, step)
     and cached (see scanner/signals/README.md). ``compiles``: whether to compile conditional
     forwards from the initial noise, for the batch size of the next call; ``backend``: the compiler.
+    ``device``: the kind of device that a model on the meta device stands for.
     """
 
     def __init__(
-        self, model: DiffusionModel, latent_shape: tuple[int, ...], steps: int, guidance: float
+        self,
+        model: DiffusionModel,
+        latent_shape: tuple[int, ...],
+        steps: int,
+        guidance: float,
+        device: str | None = None,
     ) -> None:
+        self._device = device or model.device.type
         self.model = model
         self.latent_shape = latent_shape
         # With an embedded guidance, the prediction is already guided.
@@ -140,8 +147,8 @@ class Forwards:
                 self.model.layers,
                 self.model.run,
                 depth,
-                self._attend,
-                self.model.equal_tail,
+                self.attend,
+                0 if self._device == "cuda" else self.model.equal_tail,
             )
         recording = self._recording[depth]
         if self._loaded.get(depth) != (seed, time):
@@ -176,9 +183,7 @@ class Forwards:
         kept = max(1, steps // LAST_SHARE)
         given = (first, first_empty.expand(len(text), -1, -1, -1)) if steps > 1 else None
         differences, late, second = [], [], None
-        with watch_attention(
-            model.denoiser, model.layers, model.map_layers, self._attend
-        ) as record:
+        with watch_attention(model.denoiser, model.layers, model.map_layers, self.attend) as record:
             record.position_B = n_B - 1
             for step in self.denoise(text, seed, record, given):
                 if step.number >= steps - kept:
@@ -251,10 +256,8 @@ class Forwards:
         :class:`~scanner.scoring.derivatives.StepDerivatives`."""
         x_BCHW = self.initial_noise(seed).expand(len(text), -1, -1, -1)
         nothing = self._no_caption().expand(len(text))
-        with_caption, without = (
-            self.derivatives.along_latent(x_BCHW, one, difference_BCHW) for one in (text, nothing)
-        )
-        return with_caption, without
+        along = self.derivatives.along_latent
+        return along(x_BCHW, text, difference_BCHW), along(x_BCHW, nothing, difference_BCHW)
 
     def along_text(self, text: Conditioning, seed: int) -> Tensor:
         """Return the derivative of ε_c, or v_c, at step 0 along c − c_∅."""
@@ -280,8 +283,8 @@ class Forwards:
             torch.cuda.empty_cache()
 
     @cached_property
-    def _attend(self) -> Any:
-        return choose_attend(self.model.denoiser, self.model.layers)
+    def attend(self) -> Any:
+        return choose_attend(self.model.denoiser, self.model.layers, self._device)
 
     def _no_caption(self) -> Conditioning:
         if self._nothing is None:

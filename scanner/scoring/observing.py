@@ -17,10 +17,15 @@ from scanner.signals.attention import of_text, prompt_positions, text_share
 
 @torch.inference_mode()
 def observe(
-    forwards: Forwards, schedule: Schedule, tokens: Tokens, seeds: int
+    forwards: Forwards,
+    schedule: Schedule,
+    tokens: Tokens,
+    seeds: int,
+    text: Conditioning | None = None,
 ) -> list[Observation]:
-    """Return one observation per seed; the text is encoded once for all of them."""
-    text = forwards.model.encode(tokens, forwards.latent_shape)
+    """Return one observation per seed. ``text``: the encoded tokens, encoded here if None, once for
+    all seeds."""
+    text = text or forwards.model.encode(tokens, forwards.latent_shape)
     return [_at_seed(forwards, schedule, tokens, text, seed) for seed in range(seeds)]
 
 

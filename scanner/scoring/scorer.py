@@ -53,11 +53,11 @@ class Scorer:
     """Scores captions with one model; the same caption always gets the same score.
 
     What to compute: see :class:`~scanner.scoring.spec.ScoringSpec`. ``batch_size``: captions per
-    forward, tuned by default, halved when the device runs out of memory; it changes speed, never
-    scores (beyond rounding). ``compile``: compile the denoiser, on CUDA as a CUDA graph, once the
-    batch size is settled; smaller batches are then padded. By default on CUDA after COMPILE_AFTER
-    full batches, since eager kernels leave much of the device idle but compiling takes minutes;
-    never on the CPU, where compiling costs more than it saves.
+    forward, tuned by default up to ``largest_batch``, halved when the device runs out of memory; it
+    changes speed, never scores (beyond rounding). ``compile``: compile the denoiser, on CUDA as a
+    CUDA graph, once the batch size is settled; smaller batches are then padded. By default on CUDA
+    after COMPILE_AFTER full batches, since eager kernels leave much of the device idle but
+    compiling takes minutes; never on the CPU, where compiling costs more than it saves.
 
     >>> from scanner import Scorer, load_model
     >>> Scorer(load_model("testbed")).score(["a red fox", "an old boat"]).num_rows
@@ -76,6 +76,7 @@ class Scorer:
         width: int | None = None,
         batch_size: int | None = None,
         compile: bool | None = None,
+        largest_batch: int | None = None,
     ) -> None:
         if profile not in PROFILES:
             raise UserError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
@@ -90,7 +91,7 @@ class Scorer:
             check_traits(signal, traits, model.family)
         needs = reduce(Needs.__or__, (signal.needs for signal in self.signals))
         check_timesteps(needs, model.noise_process.levels)
-        self.batch = BatchSize(batch_size)
+        self.batch = BatchSize(batch_size, largest_batch)
         self.compile = compile
         fix_precision(model.device)
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
@@ -99,11 +100,9 @@ class Scorer:
         self.schedule = Schedule.of(needs, early, self.forwards.times, levels)
 
     @classmethod
-    def from_spec(
-        cls, model: DiffusionModel, spec: ScoringSpec, batch_size: int | None = None
-    ) -> Self:
-        """Return the scorer that a spec describes."""
-        return cls(model, **vars(spec), batch_size=batch_size)
+    def from_spec(cls, model: DiffusionModel, spec: ScoringSpec, **options: Any) -> Self:
+        """Return the scorer that a spec describes. ``options``: batch_size, largest_batch."""
+        return cls(model, **vars(spec), **options)
 
     @property
     def fingerprint(self) -> dict[str, Any]:

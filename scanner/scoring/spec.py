@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 ProfileName = Literal["triage", "late-half", "late", "standard", "thorough", "trajectory", "all"]
 
+TextEncoders = Literal["auto", "device", "offload"]
+"""Where text encoders are kept; changes no score."""
+
 
 @dataclass(frozen=True)
 class ScoringSpec:

@@ -210,3 +210,18 @@ def test_a_device_is_tried_before_it_gets_an_item(tmp_path: Path) -> None:
     events = _events(tmp_path, Proven, 12)
     assert len(_of(Committed, events)) == 12
     assert not _of(Requeued, events), "no item was given to the bad device"
+
+
+def test_the_notice_of_an_actor_s_work_is_reported_as_it_starts(tmp_path: Path) -> None:
+    class Announced(Work):
+        environment: ClassVar = {"driver": "580.1"}
+        notice = "memory: 8 of 16 GiB free"
+
+        def prove(self) -> None:
+            pass
+
+    events = _events(tmp_path, Announced, 4)
+    messages = [event.message for event in _of(Notice, events)]
+    assert any(message.startswith("memory: 8 of 16 GiB free (") for message in messages)
+    commits = [event.commit for event in _of(Committed, events)]
+    assert all("notice" not in commit.notes for commit in commits)

@@ -18,6 +18,7 @@ from scanner.cluster import (
     Event,
     Execution,
     InProcess,
+    Notice,
     Outcome,
     Quarantined,
     Requeued,
@@ -81,6 +82,17 @@ def test_every_item_is_committed_and_reported(tmp_path: Path) -> None:
     committed = [event.item for event in events if isinstance(event, Committed)]
     assert committed == SLICES
     assert run(tmp_path) == (Outcome(0, {}), [Started((), False)])
+
+
+def test_the_notice_of_the_work_is_reported_first(tmp_path: Path) -> None:
+    class Announced(Work):
+        notice = "memory: 8 of 16 GiB free"
+
+    events: list[Event[Slice]] = []
+    commits = Commits(Store(str(tmp_path)))
+    run_in_process(commits, [Task(SLICES[0])], lambda: Announced({}), events.append)
+    assert events[0] == Notice(Announced.notice)
+    assert isinstance(events[-1], Committed)
 
 
 def test_ticks_say_how_much_of_an_item_is_computed(tmp_path: Path) -> None:

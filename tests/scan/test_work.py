@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from scanner.models import DiffusionModel, ModelSpec, load_model
+from scanner.errors import UserError
+from scanner.models import DiffusionModel, ModelSpec, find_model, load_model
+from scanner.models.device_memory import DeviceMemory
+from scanner.scan import work as work_module
 from scanner.scan.work import ScanWork, SliceScorer
 from scanner.scoring import ScoringSpec
 from scanner.scoring.batch_size import BatchSize
@@ -69,3 +72,75 @@ def test_a_size_halved_by_one_failure_is_not_stored(tmp_path: Path, model: Diffu
     batch.halve()
     _score(actor)
     assert _actor(tmp_path, model).scorer.batch.size == 2
+
+
+def _work(run: Path, **options: str) -> ScanWork:
+    spec = ModelSpec("testbed", dtype="float32")
+    weights, threads = find_model(spec).weights_hash(), torch.get_num_threads()
+    return ScanWork(
+        Store(str(run)), spec, weights, "cpu", threads, ScoringSpec("triage"), None, **options
+    )
+
+
+def _only(monkeypatch: pytest.MonkeyPatch, free: int, total: int | None = None) -> None:
+    """Let the machine have so many MiB."""
+    memory = DeviceMemory("cpu", free << 20, (total or free) << 20, "cpu")
+    monkeypatch.setattr(work_module, "device_memory", lambda device, share: memory)
+
+
+def test_a_small_model_is_not_counted(tmp_path: Path) -> None:
+    actor = _work(tmp_path)()
+    assert actor.notice == ""
+    assert actor.scorer.batch_size == 8
+
+
+def test_the_first_batch_is_one_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _only(monkeypatch, free=17)
+    actor = _work(tmp_path)()
+    assert 1 <= actor.scorer.batch_size < 8
+    assert f"batches of up to {actor.scorer.batch_size} fit" in actor.notice
+    assert "weights in float32: 15.3 MiB (unet 10.6 MiB, text_encoder 4.7 MiB)" in actor.notice
+    assert "the cpu has 17.0 MiB" in actor.notice
+
+
+def test_a_stored_size_that_does_not_fit_is_reduced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _work(tmp_path)()
+    first.scorer.batch.size, first.scorer.batch.is_settled = 64, True
+    _score(first)
+    _only(monkeypatch, free=17)
+    assert _work(tmp_path)().scorer.batch_size < 8
+
+
+def test_a_model_that_never_fits_is_refused_before_it_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _only(monkeypatch, free=12)
+    loaded: list[str] = []
+    load = work_module.load_model
+    monkeypatch.setattr(
+        work_module,
+        "load_model",
+        lambda files, device, **options: (
+            loaded.append(device) or load(files, device=device, **options)
+        ),
+    )
+    with pytest.raises(UserError, match=r"testbed: the model does not fit the cpu.*--dtype"):
+        _work(tmp_path)()
+    assert loaded == ["meta"]
+
+
+def test_memory_in_use_delays_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _only(monkeypatch, free=5, total=100)
+    assert _work(tmp_path)().scorer.batch_size == 1
+
+
+def test_text_encoders_are_offloaded_by_option(tmp_path: Path, model: DiffusionModel) -> None:
+    offloading, plain = _work(tmp_path, text_encoders="offload")(), _work(tmp_path)()
+    encoder = offloading.scorer.model.text_encoders["text_encoder"]
+    assert all(weight.is_meta for weight in encoder.parameters())
+    assert "offloaded" in offloading.notice
+    captions = ["a red fox", "an old boat"]
+    assert offloading.scorer.score(captions) == plain.scorer.score(captions)
+    assert offloading.scorer.fingerprint == plain.scorer.fingerprint

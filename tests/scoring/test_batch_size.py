@@ -74,3 +74,10 @@ def test_a_size_is_final_once_its_retry_is_decided() -> None:
     assert batch.is_final
     batch.halve()
     assert (batch.size, batch.is_final) == (16, True), "32 has failed twice"
+
+
+def test_no_size_is_tried_that_does_not_fit() -> None:
+    assert BatchSize(most=3).size == 3
+    batch = BatchSize(most=4 * FIRST - 1)
+    _try(batch, {FIRST: 1.0, 2 * FIRST: 1.0})
+    assert batch.size == 2 * FIRST, "the last one tried was the fastest"

@@ -1,0 +1,77 @@
+"""Count FLOPs and memory of full-size models on the meta device, and print them as a table.
+
+Example: python -m jobs.development.full_size
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jobs.terminal import command, show
+from scanner.memory import readable_bytes
+from scanner.models import DiffusionModel
+from scanner.models.device_memory import DeviceMemory
+from scanner.models.random_weights import flux_dev, pixart_sigma, stable_diffusion_3
+from scanner.scan.gpu_estimate import CARDS
+from scanner.scoring import Scorer
+from scanner.scoring.cost import cost
+from scanner.scoring.fit import Fit, fit
+from scanner.scoring.memory import estimate_memory
+
+MODELS = {"PixArt-Σ": pixart_sigma, "SD3 medium": stable_diffusion_3, "FLUX.1-dev": flux_dev}
+SHOWN = ("t4", "l4", "v100", "a100")
+COLUMNS = (
+    *("model", "profile", "TFLOP per caption", "of text encoders", "denoiser", "text encoders"),
+    *("activations per caption", *(f"{card} {CARDS[card].memory_gib} GiB" for card in SHOWN)),
+)
+
+
+@dataclass(frozen=True)
+class FullSizeConfig:
+    """What to count, at 1024 px."""
+
+    profiles: tuple[str, ...] = ("triage", "standard")
+    """Profiles, a row each per model."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command(FullSizeConfig, "jobs.development.full_size", __doc__, _full_size, arguments)
+
+
+def _full_size(config: FullSizeConfig) -> int:
+    show(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    for name, make in MODELS.items():
+        model = make("bfloat16")
+        for profile in config.profiles:
+            show(f"| {' | '.join([name, profile, *_cells(model, profile)])} |")
+    return 0
+
+
+def _cells(model: DiffusionModel, profile: str) -> list[str]:
+    scorer = Scorer(model, profile)
+    counted = cost(scorer, device="cuda")
+    estimate = estimate_memory(scorer, "cuda")
+    text = sum(estimate.weights[part] for part in estimate.text_encoders)
+    return [
+        f"{(counted.per_caption + counted.text_encoder) / 1e3:.1f}",
+        f"{counted.text_share:.0%}",
+        readable_bytes(sum(estimate.weights.values()) - text),
+        readable_bytes(text),
+        readable_bytes(estimate.denoising.per_caption),
+        *(_batch(fit(estimate, _memory(card))) for card in SHOWN),
+    ]
+
+
+def _memory(card: str) -> DeviceMemory:
+    size = CARDS[card].memory_gib << 30
+    return DeviceMemory(card, size, size, "cuda")
+
+
+def _batch(fitted: Fit) -> str:
+    if fitted.refusal:
+        return "–"
+    return f"{fitted.largest_batch}{' (offloaded)' * fitted.offloads}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

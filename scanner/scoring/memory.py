@@ -1,0 +1,125 @@
+"""Estimate the memory that scoring takes on a device."""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scanner.models import DiffusionModel
+from scanner.models.device_memory import largest_layer_bytes, weight_bytes
+from scanner.models.meta import on_meta
+from scanner.scoring.batch_size import FIRST, MOST
+from scanner.scoring.forwards import Forwards
+from scanner.scoring.observing import observe
+from scanner.scoring.peak_memory import peak_bytes
+from scanner.scoring.scorer import Scorer
+
+MEASURED_AT = (1, 2, 4, FIRST, 4 * FIRST)
+"""Batch sizes whose activations are counted, see :class:`Activations`."""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Peak bytes of tensors in a batch, besides weights, at some batch sizes, ascending.
+
+    Between sizes, and beyond the last, they lie on lines: some operations work through a large
+    batch in parts, and others need memory that does not depend on the batch.
+    """
+
+    measured: tuple[tuple[int, int], ...]
+
+    @property
+    def per_caption(self) -> int:
+        """Bytes that one more caption in a batch takes."""
+        (few, least), (many, most) = self.measured[-2:]
+        return -(-(most - least) // (many - few))
+
+    def of(self, captions: int) -> int:
+        """Return the bytes of a batch."""
+        sizes, values = zip(*self.measured, strict=True)
+        if captions > sizes[-1]:
+            return int(values[-1] + (captions - sizes[-1]) * self.per_caption)
+        return int(np.interp(captions, sizes, values))
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """What scoring needs: bytes of weights by part, and activations of both stages.
+
+    dtype: of the denoiser. text_encoders: names of their parts. largest_layer: bytes of the largest
+    layer among them. encoding: of the text encoders. denoising: of the denoiser, with the encoded
+    text. Neither includes what kernels allocate inside (workspaces of cuDNN).
+    """
+
+    dtype: str
+    weights: dict[str, int]
+    text_encoders: tuple[str, ...]
+    largest_layer: int
+    encoding: Activations
+    denoising: Activations
+
+    def activations(self, captions: int, offloads: bool = False) -> int:
+        """Return the peak bytes of activations in a batch. ``offloads``: the text encoders are in
+        host memory; their largest layer counts here."""
+        layer = self.largest_layer if offloads else 0
+        return max(layer + self.encoding.of(captions), self.denoising.of(captions))
+
+    def needed(self, captions: int, offloads: bool = False) -> int:
+        """Return the bytes on the device for a batch, weights included."""
+        held = [
+            size
+            for part, size in self.weights.items()
+            if not (offloads and part in self.text_encoders)
+        ]
+        return sum(held) + self.activations(captions, offloads)
+
+    def largest_batch(self, free: int, offloads: bool = False) -> int:
+        """Return how many captions per batch fit into so many free bytes, weights included."""
+        sizes = range(1, MOST + 1)
+        return bisect_right(sizes, free, key=lambda captions: self.needed(captions, offloads))
+
+
+def estimate_memory(scorer: Scorer, device: str) -> MemoryEstimate:
+    """Count the memory of a scorer on a kind of device by running its schedule on the meta device.
+
+    The forwards are those of uncompiled scoring. CUDA graphs keep a second set of activations.
+    """
+    model = on_meta(scorer.model)
+    encoding = _measured(lambda captions: _encoding_bytes(scorer, model, captions))
+    denoising = _measured(lambda captions: scoring_bytes(scorer, model, captions, device, True))
+    encoders = model.text_encoders
+    layer = max(map(largest_layer_bytes, encoders.values()))
+    dtype = str(model.dtype).removeprefix("torch.")
+    return MemoryEstimate(dtype, weight_bytes(model), tuple(encoders), layer, encoding, denoising)
+
+
+def scoring_bytes(
+    scorer: Scorer, model: DiffusionModel, captions: int, device: str, is_encoded: bool = False
+) -> int:
+    """Return the peak of live tensors in the first batch of a scorer's schedule.
+
+    ``model``: the scorer's, or its copy on the meta device. ``device``: the kind that this stands
+    for. ``is_encoded``: do not run the text encoders, only hold their output.
+    """
+    forwards = Forwards(model, scorer.latent_shape, scorer.steps, scorer.guidance, device)
+    _ = forwards.attend  # compares kernels once, which takes memory of its own
+    tokens = model.tokenize([""] * captions).to(model.device)
+    text = model.encode(tokens, scorer.latent_shape) if is_encoded else None
+
+    def run() -> Any:
+        held = text and text.copy()
+        observations = observe(forwards, scorer.schedule, tokens, scorer.seeds, held)
+        return [[signal.compute(one) for signal in scorer.signals] for one in observations]
+
+    return peak_bytes(run, model.device.type)
+
+
+def _encoding_bytes(scorer: Scorer, model: DiffusionModel, captions: int) -> int:
+    tokens = model.tokenize([""] * captions)
+    return peak_bytes(lambda: model.encode(tokens, scorer.latent_shape), "meta")
+
+
+def _measured(measure: Callable[[int], int]) -> Activations:
+    return Activations(tuple((captions, measure(captions)) for captions in MEASURED_AT))
