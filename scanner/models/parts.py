@@ -83,7 +83,7 @@ def build_on_meta(kind: type[Any], config: Any, dtype: torch.dtype) -> Any:
     is_encoder = issubclass(kind, PreTrainedModel)
     with torch.device("meta"):
         if is_encoder:
-            part = kind._from_config(config, attn_implementation=ATTENTION)
+            part = kind._from_config(config, attn_implementation=_attention_of(kind), dtype=dtype)
         else:
             part = kind.from_config(config)
     part.to("meta")  # some buffers are on the CPU whatever the default device
@@ -130,9 +130,13 @@ def _own_code(kind: type[Any]) -> dict[str, Any]:
     """
     if not issubclass(kind, PreTrainedModel):
         return {}
-    # Gemma's attention limits its logits, which only the eager implementation does.
-    attention = ATTENTION if kind._supports_sdpa else "eager"
-    return {"attn_implementation": attention, "trust_remote_code": False}
+    return {"attn_implementation": _attention_of(kind), "trust_remote_code": False}
+
+
+def _attention_of(kind: type[Any]) -> str:
+    """Return the attention implementation of a text encoder: Gemma's limits its logits, which only
+    the eager one does."""
+    return ATTENTION if kind._supports_sdpa else "eager"
 
 
 def refuse_incomplete(

@@ -76,7 +76,9 @@ class QwenImage(TransformerModel):
 
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
         ids_BF, mask_BF = (of_all.to(self.device) for of_all in tokens.more_ids)
-        hidden_BFC = self.text_encoder.model(ids_BF, attention_mask=mask_BF).last_hidden_state
+        hidden_BFC = self.text_encoder(
+            ids_BF, attention_mask=mask_BF, output_hidden_states=True, logits_to_keep=1
+        ).hidden_states[-1]
         is_read_BL = mask_BF[:, DROPPED:].bool()
         # The pipeline has zeros in place of padding.
         hidden_BLC = hidden_BFC[:, DROPPED:].to(self.dtype) * is_read_BL[..., None]

@@ -293,7 +293,6 @@ def test_the_empty_caption_costs_one_forward_per_seed(
 def test_the_fingerprint_tells_an_anisotropy_of_v_predictions(
     random_models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Earlier releases took the cosine of ε there: one run must not mix both."""
     monkeypatch.setattr(StableDiffusion, "is_version_2", True)
     for kind, told in (("sd1", None), ("sd2", "v")):
         model = load_model(str(random_models[kind]))
