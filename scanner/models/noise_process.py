@@ -104,6 +104,7 @@ class Ddpm(NoiseProcess):
             steps_offset=1,
             timestep_spacing="leading",
         )
+        self._alphas: list[float] = self.scheduler.alphas_cumprod.tolist()
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -131,7 +132,7 @@ class Ddpm(NoiseProcess):
 
     def alpha(self, timestep: Timestep) -> float:
         """Return ᾱ_t, the share of signal variance left at a timestep."""
-        return float(self.scheduler.alphas_cumprod[int(timestep)])
+        return self._alphas[int(timestep)]
 
     def prediction(self, output_BCHW: Tensor, x_BCHW: Tensor, timestep: Timestep) -> Tensor:
         output = output_BCHW.float()

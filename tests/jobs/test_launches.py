@@ -7,10 +7,11 @@ import torch
 
 from jobs.bench.launches import HostReadCount, LaunchCount, count_launches
 from scanner.models import load_model
+from scanner.models.traits import UNET
 from scanner.scoring import Scorer
 from scanner.scoring.profiles import PROFILES
 
-TRIAGE = PROFILES["triage"].signals_of(frozenset({"ddpm"}))
+TRIAGE = PROFILES["triage"].signals_of(UNET)
 CAPTIONS = ["a red fox", "an old boat in fog"]
 
 

@@ -6,12 +6,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from scanner.models import DiffusionModel, load_model
+from scanner.models.traits import UNET
 from scanner.scoring import Scorer
 from scanner.scoring.profiles import PROFILES
 from scanner.testbed import labels
 
 CAPTIONS = labels()["caption"].to_pylist()[::27]
-SIGNALS = (*PROFILES["standard"].signals_of(frozenset({"ddpm"})), "noise_norm_first")
+SIGNALS = (*PROFILES["standard"].signals_of(UNET), "noise_norm_first")
 FACTOR = 1.5
 """Of two root mean squares of rounding errors, which differ by the order of sums alone."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from scanner.evidence.explain.curves import HIGH, LOW
-from scanner.models.traits import Trait
+from scanner.models.traits import UNET, Trait
 from scanner.scoring.catalog import SIGNALS
 
 _ALL = (
@@ -22,7 +22,7 @@ def score_names(traits: Collection[Trait]) -> tuple[str, ...]:
     return tuple(name for name in _ALL if SIGNALS[name].needs.traits <= set(traits))
 
 
-SCORES = score_names({"ddpm"})
+SCORES = score_names(UNET)
 """The scores of models with cross-attention that are trained as DDPM."""
 
 
