@@ -35,6 +35,7 @@ def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
     print_separations("signals", evaluation.signals)
     print_separations("combined, cross-validated by near-duplicate cluster", evaluation.combined)
     print_separations("baselines without the model", evaluation.text_only)
+    print_classes(evaluation)
     show("AUC gained by the combination over")
     for name, gain in evaluation.gains.items():
         show(f"  {name:24}{gain.auc:+6.3f}  {gain.low:+.3f} – {gain.high:+.3f}")
@@ -46,6 +47,24 @@ def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
         show(f"  {edges:14}{row.captions:9,}{row.predicted:11.3f}{row.observed:11.3f}")
     for name, checks in evaluation.fdr_checks.items():
         _print_fdr_checks(name, evaluation.references, checks)
+
+
+def print_classes(evaluation: "LabelEvaluation") -> None:
+    """Print the separation of verbatim and of template copies, if the labels say which."""
+    if not evaluation.classes:
+        return
+    show(
+        "by class, against the captions that are not memorized\n"
+        f"{'':26}{'AUC':>6}  {'95 % interval':>14}  {'TPR at 1 % FPR':>15}  {'95 % interval':>14}"
+    )
+    for kind, each in evaluation.classes.items():
+        count = f"{kind}: {each.captions:,} captions in {each.clusters:,} clusters"
+        show(count if each.separations else f"{count}, too few to measure apart")
+        for name, result in each.separations.items():
+            point = result.at_fpr[0.01]
+            interval = f"{result.auc_low:.3f} – {result.auc_high:.3f}"
+            rates = f"{point.tpr_low:.3f} – {point.tpr_high:.3f}"
+            show(f"  {name:24}{result.auc:6.3f}  {interval:>14}  {point.tpr:15.3f}  {rates:>14}")
 
 
 def _print_fdr_checks(name: str, references: int, checks: "list[FdrCheck]") -> None:

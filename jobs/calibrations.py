@@ -47,10 +47,11 @@ def warn_of_style(evaluation: dict[str, Any] | None, prefix: str = "") -> None:
     from scanner.calibration import labels_differ_in_style
 
     if evaluation and labels_differ_in_style(evaluation):
+        auc = evaluation["text_only"]["text_combination"]["auc"]
         warn(
-            f"{prefix}text features alone (text_combination) predict the labels, and the "
-            "signals are not significantly better: the two groups of labeled captions differ in "
-            "style, so this is not evidence of memorization; label captions of one style"
+            f"{prefix}text features alone (text_combination, AUC {auc:.2f}) predict the labels, "
+            "and the signals are not significantly better: the two groups of labeled captions "
+            "differ in style, so this is not evidence of memorization; label captions of one style"
         )
 
 

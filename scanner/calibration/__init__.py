@@ -1,5 +1,6 @@
 """Turn labels and reference captions into thresholds, probabilities and error rates."""
 
+from scanner.calibration.by_class import ClassEvaluation
 from scanner.calibration.calibrate import LabelEvaluation, calibrate
 from scanner.calibration.discovery import (
     Discovery,
@@ -25,6 +26,7 @@ from scanner.calibration.separation import FPRS, Separation
 
 __all__ = [
     "FPRS",
+    "ClassEvaluation",
     "Discovery",
     "FdrCheck",
     "FdrOutcome",

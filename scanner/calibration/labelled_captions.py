@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from scanner.calibration.bootstrap import Bools
 from scanner.calibration.labels import Labels
-from scanner.calibration.separation import Bools
 from scanner.captions.identity import caption_ids
 from scanner.errors import UserError
 from scanner.query import RunTables, near_duplicate_clusters
@@ -27,7 +27,8 @@ _BY_KEY = """
 @dataclass(frozen=True)
 class LabelledCaptions:
     """N labeled captions sorted by caption_id: scores with caption, n_samples and is_reference;
-    whether each is memorized; its cluster number.
+    whether each is memorized; its cluster number; its class (verbatim or template), "" if it is not
+    memorized or its labels do not agree on one.
 
     ``unknown``: labels for captions that the run has not scored; ``contradicted``: captions
     excluded because their labels contradict each other.
@@ -36,6 +37,7 @@ class LabelledCaptions:
     table: pa.Table
     memorized: Bools
     clusters: NDArray[np.int64]
+    classes: NDArray[np.str_]
     unknown: int
     contradicted: int
 
@@ -54,14 +56,20 @@ def match_labels(tables: RunTables, labels: Labels) -> LabelledCaptions:
     ids = _ids(tables, labels)
     verdict: dict[str, bool] = {}
     group: dict[str, str | None] = {}
+    stated: dict[str, set[str]] = {}
     contradicted = set()
-    for name, memorized, label_group in zip(
-        labels.names, labels.memorized, labels.groups, strict=True
+    for name, memorized, label_group, kind in zip(
+        labels.names,
+        labels.memorized,
+        labels.groups,
+        labels.classes or [None] * len(labels.names),
+        strict=True,
     ):
         for caption_id in ids.get(name, ()):
             if verdict.setdefault(caption_id, memorized) != memorized:
                 contradicted.add(caption_id)
             group[caption_id] = group.get(caption_id) or label_group
+            stated.setdefault(caption_id, set()).update([kind] if kind else [])
     table = tables.query(
         "SELECT scores.*, captions.caption, captions.n_samples, captions.is_reference "
         "FROM scores JOIN captions USING (caption_id) "
@@ -78,7 +86,13 @@ def match_labels(tables: RunTables, labels: Labels) -> LabelledCaptions:
         near_duplicate_clusters(table.select(["caption_id", "caption"])).to_pylist(),
         [group[caption_id] for caption_id in matched],
     )
-    return LabelledCaptions(table, known, clusters, unknown, len(contradicted))
+    classes = [
+        "".join(stated[caption_id]) if len(stated[caption_id]) == 1 else ""
+        for caption_id in matched
+    ]
+    return LabelledCaptions(
+        table, known, clusters, np.array(classes, np.str_), unknown, len(contradicted)
+    )
 
 
 def _unusable(labels: Labels, known: Bools, contradicted: int) -> str:

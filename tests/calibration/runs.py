@@ -83,11 +83,17 @@ def synthetic_run(folder: Path, captions: int = 300, seed: int = 0, **changed: A
     return write_run(folder, texts, scores, reference, FINGERPRINT | changed)
 
 
-def synthetic_labels(path: Path, captions: int = 300) -> str:
-    """Write the labels of a synthetic run as a csv of captions in another spelling."""
-    lines = [
-        f"WORD{'ABCDEFGHIJ'[k % 10]}   {k:04d},{str(k < captions // 5).lower()}"
-        for k in range(captions)
-    ]
-    path.write_text("\n".join(["caption,memorized", *lines]) + "\n")
+def synthetic_labels(path: Path, captions: int = 300, classes: bool = False) -> str:
+    """Write the labels of a synthetic run as a csv of captions in another spelling.
+
+    ``classes``: every third memorized caption is a template copy, the others are verbatim ones.
+    """
+    lines = []
+    for k in range(captions):
+        memorized = k < captions // 5
+        label = str(memorized).lower()
+        if classes:
+            label = ("verbatim" if k % 3 else "template") if memorized else "none"
+        lines.append(f"WORD{'ABCDEFGHIJ'[k % 10]}   {k:04d},{label}")
+    path.write_text("\n".join([f"caption,{'verdict' if classes else 'memorized'}", *lines]) + "\n")
     return str(path)

@@ -27,11 +27,26 @@ def test_all_formats_columns_and_label_values_are_read(tmp_path: Path) -> None:
         "caption", ["a, b", "c", "e"], [True, False, False], [None] * 3, unlabelled=1
     )
     jsonl.write_text('{"key": 7, "verdict": "template"}\n{"key": 8, "verdict": "none"}\n')
-    assert read_labels(str(jsonl)) == Labels("key", ["7", "8"], [True, False], [None, None])
+    assert read_labels(str(jsonl)) == Labels(
+        "key", ["7", "8"], [True, False], [None, None], classes=["template", None]
+    )
     table = pa.table({"caption_id": ["x", "y"], "memorized": [True, False], "family": [3, None]})
     pq.write_table(table, parquet)
     found = read_labels(str(parquet))
     assert (found.by, found.groups) == ("caption_id", ["3", None])
+
+
+def test_a_verdict_beside_the_label_adds_the_class(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "caption,memorized,verdict\na,1,Verbatim\nb,1,template\nc,1,\nd,0,none\ne,0,verbatim\n"
+    )
+    found = read_labels(str(path))
+    assert found.memorized == [True, True, True, False, False]
+    assert found.classes == ["verbatim", "template", None, None, None]
+    path.write_text("caption,memorized,verdict\na,1,copy\n")
+    with pytest.raises(UserError, match=r"row 0 .*, verdict: 'copy' is not a label"):
+        read_labels(str(path))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +116,16 @@ def test_a_caption_with_contradictory_labels_is_excluded(tables: RunTables) -> N
     found = match_labels(tables, Labels("caption", names, [True, False, True, False], [None] * 4))
     assert set(found.table["caption"].to_pylist()) == {"Wordb 0001", "Wordc 0002"}
     assert (found.contradicted, found.unknown) == (1, 0)
+
+
+def test_a_caption_of_two_classes_is_memorized_but_of_no_class(tables: RunTables) -> None:
+    names = ["Worda 0000", "WORDA 0000", "Wordb 0001", "Wordc 0002"]
+    memorized, groups = [True, True, True, False], [None] * 4
+    classes = ["verbatim", "template", "template", None]
+    found = match_labels(tables, Labels("caption", names, memorized, groups, classes=classes))
+    kinds = dict(zip(found.table["caption"].to_pylist(), found.classes.tolist(), strict=True))
+    assert kinds == {"Worda 0000": "", "Wordb 0001": "template", "Wordc 0002": ""}
+    assert (found.memorized.sum(), found.contradicted) == (2, 0)
 
 
 @pytest.mark.parametrize(
@@ -178,3 +203,4 @@ def test_old_verdicts_without_a_training_image_are_not_labels(tmp_path: Path) ->
     commit([rows[0] | {"n_references": 1}, *rows[1:]], 1)
     found = verdict_labels(open_run(run))
     assert (found.names, found.memorized, found.seed_consistent) == ([ids[0]], [True], 2)
+    assert found.classes == ["verbatim"]

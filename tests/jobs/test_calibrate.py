@@ -76,6 +76,22 @@ def test_the_text_output_has_the_same_figures(memscan: Memscan, run: str, tmp_pa
     assert "1 labels match no caption" in done.stderr
 
 
+def test_copies_of_each_class_are_reported_apart(
+    memscan: Memscan, run: str, tmp_path: Path
+) -> None:
+    labels = synthetic_labels(tmp_path / "labels.csv", classes=True)
+    shown = memscan("calibrate", run, "--labels", labels).stdout
+    table = shown.partition("by class, against the captions that are not memorized\n")[2]
+    verbatim, _, template = table.partition("template: 20 captions in 20 clusters\n")
+    assert "verbatim: 40 captions in 40 clusters\n" in verbatim
+    record = json.loads(memscan("calibrate", run, "--labels", labels, "--json").stdout)
+    for kind, part in (("verbatim", verbatim), ("template", template)):
+        for one in (record["signals"]["bos_mass"], record["text_only"]["text_combination"]):
+            assert f"{one[kind]['auc']:.3f}   {one[kind]['auc_low']:.3f} – " in part
+    plain = synthetic_labels(tmp_path / "plain.csv")
+    assert "by class" not in memscan("calibrate", run, "--labels", plain).stdout
+
+
 def test_without_labels_captions_are_selected_at_an_fdr(
     memscan: Memscan, run: str, tmp_path: Path
 ) -> None:
