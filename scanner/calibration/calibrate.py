@@ -26,6 +26,7 @@ from scanner.calibration.separation import (
     separation,
     threshold_at_fpr,
 )
+from scanner.calibration.similarity import SimilarityEvaluation, evaluate_similarity
 from scanner.errors import UserError
 from scanner.query import COMBINATION, Calibration, RunTables, SignalThreshold, binding_of
 
@@ -42,7 +43,8 @@ class LabelEvaluation:
     of the combination minus that of the best signal and of each baseline without a model.
     ``prior``: the share of memorized captions that probabilities assume. ``fdr_checks``: per
     signal, the empirical check of Benjamini–Hochberg selection; empty without labeled reference
-    captions. ``classes``: the same scores on verbatim and on template copies, if labels say which.
+    captions. ``classes``: the same scores on verbatim and on template copies, if labels say which;
+    ``similarity``: the same compared with similarities, None if labels have none.
     """
 
     captions: int
@@ -59,6 +61,7 @@ class LabelEvaluation:
     reliability: list[Bin]
     fdr_checks: dict[str, list[FdrCheck]]
     classes: dict[str, ClassEvaluation]
+    similarity: SimilarityEvaluation | None
 
     @property
     def combined(self) -> dict[str, Separation]:
@@ -136,6 +139,7 @@ def _evaluate(
         combined["attention_only"] = _cross_fitted(labelled, attention)
     baselines = {name: _column(labelled, name) for name in (*TEXT_ONLY, "n_samples")}
     baselines[TEXT_COMBINATION] = _cross_fitted(labelled, list(TEXT_ONLY))
+    every_score = {**scores, **combined, **baselines}
     signals = {
         name: separation(values, known, clusters, directions[name])
         for name, values in scores.items()
@@ -164,7 +168,8 @@ def _evaluate(
         prior=prior,
         reliability=reliability(1 / (1 + np.exp(-logits)), known, prior),
         fdr_checks={name: checks for name, checks in fdr_checks.items() if checks},
-        classes=evaluate_classes(labelled, {**scores, **combined, **baselines}, directions),
+        classes=evaluate_classes(labelled, every_score, directions),
+        similarity=evaluate_similarity(labelled, every_score, directions),
     )
 
 

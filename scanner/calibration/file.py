@@ -8,6 +8,7 @@ from scanner.calibration.calibrate import TEXT_COMBINATION, LabelEvaluation
 from scanner.calibration.discovery import Discovery
 from scanner.calibration.json_file import CalibrationRecord, VersionRecord
 from scanner.calibration.separation import FPRS, Separation
+from scanner.calibration.similarity import SimilarityEvaluation
 from scanner.errors import UserError
 from scanner.query import COMBINATION, Calibration, SignalThreshold
 from scanner.run.records import LARGEST_BYTES, decode, named_fields
@@ -104,6 +105,7 @@ def evaluation_record(evaluation: LabelEvaluation) -> dict[str, Any]:
             kind: {"captions": each.captions, "clusters": each.clusters}
             for kind, each in evaluation.classes.items()
         },
+        "similarity": evaluation.similarity and _similarity(evaluation.similarity),
         "signals": records["signals"],
         "combination": records["combined"][COMBINATION],
         "attention_only": records["combined"].get("attention_only"),
@@ -157,6 +159,27 @@ def discovery_record(discovery: Discovery) -> dict[str, Any]:
         "null_captions": discovery.null_captions,
         "assumption": assumption[discovery.kind],
         **asdict(discovery.selection),
+    }
+
+
+def _similarity(evaluation: SimilarityEvaluation) -> dict[str, Any]:
+    """Correlations of constant scores are null."""
+    return {
+        "captions": evaluation.captions,
+        "clusters": evaluation.clusters,
+        "class_threshold": evaluation.class_threshold,
+        "correlations": {
+            name: result and asdict(result) for name, result in evaluation.correlations.items()
+        },
+        "thresholds": [
+            {
+                "threshold": each.threshold,
+                "captions": each.captions,
+                "clusters": each.clusters,
+                "scores": {name: _separation(one) for name, one in each.separations.items()},
+            }
+            for each in evaluation.thresholds
+        ],
     }
 
 

@@ -32,6 +32,29 @@ class ClassRecord(TypedDict):
     clusters: int
 
 
+class CorrelationRecord(TypedDict):
+    rho: float
+    low: float
+    high: float
+
+
+class SimilarityThresholdRecord(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    threshold: float
+    captions: int
+    clusters: int
+    scores: dict[str, SeparationRecord]
+
+
+class SimilarityRecord(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    captions: int
+    clusters: int
+    class_threshold: float | None
+    correlations: dict[str, CorrelationRecord | None]
+    thresholds: list[SimilarityThresholdRecord]
+
+
 class GainRecord(TypedDict):
     auc: float
     low: float
@@ -59,6 +82,7 @@ class EvaluationRecord(TypedDict, total=False):
     clusters: int
     references: int
     classes: dict[str, ClassRecord]
+    similarity: SimilarityRecord | None
     signals: dict[str, ScoreRecord]
     combination: ScoreRecord
     attention_only: ScoreRecord | None

@@ -1,5 +1,6 @@
 """What the values of labels mean."""
 
+import math
 from dataclasses import dataclass
 
 from scanner.errors import UserError
@@ -18,6 +19,26 @@ MEANINGS = {
     "no": False,
     "none": False,
 }
+
+
+@dataclass(frozen=True)
+class SimilarityOptions:
+    """Which column holds each caption's similarity to its nearest copy, and which similarities mean
+    memorized.
+
+    ``column``: by default similarity, sscd or max_sscd of a file without labels. ``threshold``: the
+    least similarity that means memorized; by default the labels beside it decide, or 0.7 without
+    labels.
+    """
+
+    column: str | None = None
+    threshold: float | None = None
+
+
+BY_DEFAULT = SimilarityOptions()
+NAME_THE_COLUMN = (
+    "--similarity-threshold needs similarities: name their column with --similarity-column"
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,25 @@ def parse_label(value: Value, count_seed_consistent: bool) -> bool | None:
             f"{value.where}: {value.text!r} is not a label; use one of {', '.join(MEANINGS)}"
         )
     return MEANINGS[text]
+
+
+def parse_similarity(value: Value) -> float | None:
+    """Return a similarity in [0, 1], None if it is blank. A negative cosine, as SSCD gives for
+    unrelated images, counts as 0. Raises UserError for any other value."""
+    if is_blank(value.text):
+        return None
+    try:
+        similarity = float(str(value.text))
+    except ValueError:
+        similarity = math.nan
+    if math.isnan(similarity):
+        raise UserError(f"{value.where}: {value.text!r} is not a number; give one from 0 to 1")
+    if not -1 <= similarity <= 1:
+        raise UserError(
+            f"{value.where}: a similarity of {similarity:g} is outside [0, 1]; divide percentages "
+            "by 100, and turn distances into similarities"
+        )
+    return max(similarity, 0.0)
 
 
 def class_of(label: str | None) -> str | None:

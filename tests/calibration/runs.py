@@ -97,3 +97,14 @@ def synthetic_labels(path: Path, captions: int = 300, classes: bool = False) -> 
         lines.append(f"WORD{'ABCDEFGHIJ'[k % 10]}   {k:04d},{label}")
     path.write_text("\n".join([f"caption,{'verdict' if classes else 'memorized'}", *lines]) + "\n")
     return str(path)
+
+
+def synthetic_similarities(path: Path, captions: int = 300, column: str = "similarity") -> str:
+    """Write similarities of a synthetic run's captions by key: 0.5 to 1 for memorized captions, 0
+    to 0.39 for others, some of them equal."""
+    lines = [
+        f"k{k},{0.5 + k / (2 * (captions // 5)) if k < captions // 5 else k % 40 / 100:.4f}"
+        for k in range(captions)
+    ]
+    path.write_text("\n".join([f"key,{column}", *lines]) + "\n")
+    return str(path)
