@@ -41,8 +41,8 @@ class CalibrateConfig:
     image, from 0 to 1."""
     similarity_column: str | None = None
     """With --labels: column of similarities from 0 to 1, for example mean_sscd; needed if it has
-    another name than those above, or if the file also has labels. With --labels verdicts: a measure
-    of the verdicts, for example likeness_embedding."""
+    another name than those above, or if the file also has labels. With --labels verdicts: a
+    similarity that verify measured, for example likeness_embedding."""
     similarity_threshold: float | None = None
     """With similarities: the least similarity that counts as memorized, for fitting and thresholds
     (for example 0.5). By default the labels decide; without labels, 0.7."""

@@ -1,11 +1,12 @@
 """Take labels from the verdicts of a run's verification."""
 
-import pyarrow as pa
-
 from scanner.calibration.label_values import BY_DEFAULT, NAME_THE_COLUMN, SimilarityOptions, Value
 from scanner.calibration.labels import Labels, Row, all_seed_consistent, parse_rows
 from scanner.errors import UserError
-from scanner.query import RunTables
+from scanner.query import RunTables, identifier
+from scanner.run.verdicts import VERDICTS
+
+SIMILARITIES = [name for name in VERDICTS.names if name.startswith("likeness")]
 
 
 def verdict_labels(
@@ -16,25 +17,26 @@ def verdict_labels(
     """Turn a run's verdicts into labels: verbatim and template copies are memorized.
 
     Seed-consistent captions are skipped unless ``count_seed_consistent`` counts them as memorized.
-    A similarity is a measured column of the view. Raises UserError if the run has no verdicts or no
-    such column, or no label is left.
+    A similarity is one of the view's columns ``likeness…``. Raises UserError for any other, or if
+    the run has no verdicts, or no label is left.
     """
-    verdicts = tables.query("SELECT * FROM verdicts ORDER BY caption_id")
-    if not len(verdicts):
-        raise UserError("--labels verdicts: this run has no verdicts; run memscan verify first")
     where, blank = "the view verdicts", Value(None, "")
-    strengths = [blank] * len(verdicts)
+    measure = "NULL"
     if similarity.column is not None:
-        values = _measured(verdicts, similarity.column)
-        strengths = [Value(value, f"{where}, {similarity.column}") for value in values]
+        measure = identifier(_checked(similarity.column))
     elif similarity.threshold is not None:
         raise UserError(f"--labels verdicts: {NAME_THE_COLUMN}, such as likeness_embedding")
+    verdicts = tables.query(
+        f"SELECT caption_id, verdict, {measure} AS measure FROM verdicts ORDER BY caption_id"
+    )
+    if not len(verdicts):
+        raise UserError("--labels verdicts: this run has no verdicts; run memscan verify first")
     rows = (
-        Row(caption_id, Value(verdict, where), blank, strength)
-        for caption_id, verdict, strength in zip(
+        Row(caption_id, Value(verdict, where), blank, Value(measured, where))
+        for caption_id, verdict, measured in zip(
             verdicts["caption_id"].to_pylist(),
             verdicts["verdict"].to_pylist(),
-            strengths,
+            map(_text, verdicts["measure"].to_pylist()),
             strict=True,
         )
     )
@@ -49,14 +51,16 @@ def verdict_labels(
     )
 
 
-def _measured(verdicts: pa.Table, column: str) -> list[str | None]:
-    """Return a measured column of the verdicts as text; rounding may exceed a similarity of 1."""
-    measured = [field.name for field in verdicts.schema if pa.types.is_floating(field.type)]
-    if column not in measured:
+def _checked(column: str) -> str:
+    """Return the column if it is a similarity to training images. Raises UserError otherwise."""
+    if column not in SIMILARITIES:
         raise UserError(
-            f"--similarity-column {column}: not a measure of the view verdicts, which has "
-            f"{', '.join(measured)}"
+            f"--similarity-column {column}: not a similarity to training images; the view verdicts "
+            f"has {', '.join(SIMILARITIES)}"
         )
-    return [
-        None if value is None else repr(min(value, 1.0)) for value in verdicts[column].to_pylist()
-    ]
+    return column
+
+
+def _text(measured: float | None) -> str | None:
+    """Return a measure as text; one that exceeds 1 by rounding is 1."""
+    return None if measured is None else repr(min(measured, 1.0))

@@ -216,12 +216,12 @@ def test_a_measure_of_verify_is_a_similarity(tmp_path: Path) -> None:
     assert dict(zip(found.names, found.memorized, strict=True)) == dict(
         zip(ids[:3], (True, False, False), strict=True)
     )
-    with pytest.raises(UserError, match="--similarity-column sscd: not a measure of the view"):
-        verdict_labels(tables, similarity=SimilarityOptions("sscd"))
+    with pytest.raises(UserError, match="agreement: not a similarity to training"):
+        verdict_labels(tables, similarity=SimilarityOptions("agreement"))
     with pytest.raises(UserError, match=r"name their column .*, such as likeness_embedding"):
         verdict_labels(tables, similarity=SimilarityOptions(threshold=0.7))
-    with pytest.raises(UserError, match="agreement is null in all verdicts"):
-        verdict_labels(tables, similarity=SimilarityOptions("agreement", 0.7))
+    with pytest.raises(UserError, match="likeness_hash is null in all verdicts"):
+        verdict_labels(tables, similarity=SimilarityOptions("likeness_hash", 0.7))
 
 
 def test_old_verdicts_without_a_training_image_are_not_labels(tmp_path: Path) -> None:
