@@ -230,10 +230,14 @@ def test_labels_that_differ_in_style_cause_a_warning(
     run = make_run(tmp_path / "run", rows, fingerprint=FINGERPRINT, record=RECORD)
     labels, out = tmp_path / "labels.csv", str(tmp_path / "calibration.json")
     labels.write_text(
-        "caption,verdict\n"
-        + "".join(f"{caption},{VERDICTS[number % 4]}\n" for number, caption in enumerate(captions))
+        "caption,verdict,sscd\n"
+        + "".join(
+            f"{caption},{VERDICTS[number % 4]},{number % 8 / 10}\n"
+            for number, caption in enumerate(captions)
+        )
     )
-    assert calibrate([run, "--labels", str(labels), "--fpr", "0.1", "--out", out]) == 0
+    options = ["--labels", str(labels), "--similarity-column", "sscd", "--fpr", "0.1"]
+    assert calibrate([run, *options, "--out", out]) == 0
     page_file = tmp_path / "report.html"
     write_report(ReportConfig(run, str(page_file), calibration=out), "memscan report")
     with opened(browser, page_file) as page:
@@ -241,6 +245,7 @@ def test_labels_that_differ_in_style_cause_a_warning(
         headline = page.locator(".big").inner_text()
     assert ("cannot be trusted" in text) == style
     assert all(f"AUC, {kind} (50 captions)" in text for kind in ("verbatim", "template"))
+    assert "rank correlation with similarity (200 captions)" in text
     if style:
         assert "Text features alone (text_combination, AUC 1.00) predict" in text
     # The headline gives no number that the warning would contradict.
