@@ -35,7 +35,17 @@ class CalibrateConfig:
     labels: str | None = None
     """A csv, tsv, jsonl or parquet file with a column caption, caption_id or key and a
     column memorized, label or verdict (true or false, 1 or 0, verbatim, template or none); or
-    "verdicts" for the run's verdicts."""
+    "verdicts" for the run's verdicts. A column verdict beside memorized tells verbatim from
+    template copies, which are then also evaluated separately. Instead of a label, the file can have
+    a column similarity, sscd or max_sscd: the similarity of the caption's generations to a training
+    image, from 0 to 1."""
+    similarity_column: str | None = None
+    """With --labels: column of similarities from 0 to 1, for example mean_sscd; needed if it has
+    another name than those above, or if the file also has labels. With --labels verdicts: a
+    similarity that verify measured, for example likeness_embedding."""
+    similarity_threshold: float | None = None
+    """With similarities: the least similarity that counts as memorized, for fitting and thresholds
+    (for example 0.5). By default the labels decide; without labels, 0.7."""
     count_seed_consistent: bool = False
     """With labels that are verdicts: count seed-consistent captions as memorized. By default they
     are skipped, since no training image shows that they are copies."""
@@ -72,10 +82,13 @@ def _calibrate(config: CalibrateConfig) -> int:
 
 
 def _check(config: CalibrateConfig) -> None:
-    for name in ("prevalence", "fpr", "fdr"):
+    for name in ("prevalence", "fpr", "fdr", "similarity_threshold"):
         value = getattr(config, name)
         if value is not None and not 0 < value < 1:
-            raise UsageError(f"--{name} {value}: must be between 0 and 1")
+            raise UsageError(f"--{name.replace('_', '-')} {value}: must be between 0 and 1")
+    for name in ("similarity_column", "similarity_threshold"):
+        if getattr(config, name) is not None and not config.labels:
+            raise UsageError(f"--{name.replace('_', '-')} needs --labels FILE or --labels verdicts")
     unlabelled_only = [name for name in ("by", "calibration") if getattr(config, name)]
     unlabelled_only += ["null"] if config.null != "reference" else []
     if config.labels and unlabelled_only:
@@ -88,6 +101,7 @@ def _check(config: CalibrateConfig) -> None:
 
 def _by_labels(config: CalibrateConfig) -> int:
     from scanner.calibration import (
+        SimilarityOptions,
         calibrate,
         evaluation_record,
         match_labels,
@@ -96,7 +110,8 @@ def _by_labels(config: CalibrateConfig) -> int:
     from scanner.query import open_run
 
     tables = open_run(config.run)
-    labels = named_labels(str(config.labels), tables, config.count_seed_consistent)
+    similarity = SimilarityOptions(config.similarity_column, config.similarity_threshold)
+    labels = named_labels(str(config.labels), tables, config.count_seed_consistent, similarity)
     labelled = match_labels(tables, labels)
     evaluation, calibration = calibrate(tables, labelled, config.prevalence, config.fpr, config.fdr)
     record = evaluation_record(evaluation)
@@ -173,9 +188,10 @@ def _with_threshold(tables: "RunTables", discovery: "Discovery") -> "Calibration
 
 
 def _print_labelled(labelled: "LabelledCaptions", evaluation: "LabelEvaluation") -> None:
+    at_least = f" (similarity ≥ {labelled.threshold:g})" if labelled.threshold is not None else ""
     show(
-        f"{evaluation.captions:,} labeled captions, {evaluation.memorized:,} of them memorized, "
-        f"in {evaluation.clusters:,} clusters of near-duplicates"
+        f"{evaluation.captions:,} labeled captions, {evaluation.memorized:,} of them memorized"
+        f"{at_least}, in {evaluation.clusters:,} clusters of near-duplicates"
     )
     if labelled.unknown:
         warn(f"{labelled.unknown:,} labels match no caption that this run has scored")

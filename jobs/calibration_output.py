@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 from jobs.terminal import show
 
 if TYPE_CHECKING:
-    from scanner.calibration import Discovery, FdrCheck, FdrOutcome, LabelEvaluation, Separation
+    from scanner.calibration import (
+        Discovery,
+        FdrCheck,
+        FdrOutcome,
+        LabelEvaluation,
+        Separation,
+        SimilarityEvaluation,
+    )
     from scanner.query import Calibration
 
 
@@ -35,6 +42,9 @@ def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
     print_separations("signals", evaluation.signals)
     print_separations("combined, cross-validated by near-duplicate cluster", evaluation.combined)
     print_separations("baselines without the model", evaluation.text_only)
+    print_classes(evaluation)
+    if evaluation.similarity:
+        _print_similarity(evaluation.similarity)
     show("AUC gained by the combination over")
     for name, gain in evaluation.gains.items():
         show(f"  {name:24}{gain.auc:+6.3f}  {gain.low:+.3f} – {gain.high:+.3f}")
@@ -46,6 +56,46 @@ def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
         show(f"  {edges:14}{row.captions:9,}{row.predicted:11.3f}{row.observed:11.3f}")
     for name, checks in evaluation.fdr_checks.items():
         _print_fdr_checks(name, evaluation.references, checks)
+
+
+def print_classes(evaluation: "LabelEvaluation") -> None:
+    """Print the separation of verbatim and of template copies, if the labels say which."""
+    if not evaluation.classes:
+        return
+    show(
+        "by class, against the captions that are not memorized\n"
+        f"{'':26}{'AUC':>6}  {'95 % interval':>14}  {'TPR at 1 % FPR':>15}  {'95 % interval':>14}"
+    )
+    for kind, each in evaluation.classes.items():
+        count = f"{kind}: {each.captions:,} captions in {each.clusters:,} clusters"
+        show(count if each.separations else f"{count}, too few to measure apart")
+        for name, result in each.separations.items():
+            point = result.at_fpr[0.01]
+            interval = f"{result.auc_low:.3f} – {result.auc_high:.3f}"
+            rates = f"{point.tpr_low:.3f} – {point.tpr_high:.3f}"
+            show(f"  {name:24}{result.auc:6.3f}  {interval:>14}  {point.tpr:15.3f}  {rates:>14}")
+
+
+def _print_similarity(evaluation: "SimilarityEvaluation") -> None:
+    columns = [f"≥ {each.threshold:.3g}" for each in evaluation.thresholds]
+    counts = [f"{each.captions:,}" for each in evaluation.thresholds]
+    show(
+        f"by similarity, on {evaluation.captions:,} captions in {evaluation.clusters:,} clusters: "
+        "Spearman's rank correlation,\nand AUC of captions with at least that similarity "
+        "(intervals: --json)\n"
+        f"{'':26}{'ρ':>6}  {'95 % interval':>15}" + "".join(f"{one:>9}" for one in columns) + "\n"
+        f"{'  captions':49}" + "".join(f"{one:>9}" for one in counts)
+    )
+    for name, result in evaluation.correlations.items():
+        rho = f"{'–':>6}  {'–':>15}"
+        if result:
+            interval = f"{result.low:+.3f} – {result.high:+.3f}"
+            rho = f"{result.rho:+6.3f}  {interval:>15}"
+        aucs = [
+            f"{each.separations[name].auc:9.3f}" if each.separations else f"{'–':>9}"
+            for each in evaluation.thresholds
+        ]
+        show(f"  {name:24}{rho}" + "".join(aucs))
 
 
 def _print_fdr_checks(name: str, references: int, checks: "list[FdrCheck]") -> None:

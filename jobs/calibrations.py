@@ -6,7 +6,7 @@ from jobs.terminal import warn
 from scanner.query import Calibration, RunTables
 
 if TYPE_CHECKING:
-    from scanner.calibration import Labels
+    from scanner.calibration import Labels, SimilarityOptions
 
 
 def evaluation_of(name: str | None) -> dict[str, Any] | None:
@@ -47,22 +47,34 @@ def warn_of_style(evaluation: dict[str, Any] | None, prefix: str = "") -> None:
     from scanner.calibration import labels_differ_in_style
 
     if evaluation and labels_differ_in_style(evaluation):
+        auc = evaluation["text_only"]["text_combination"]["auc"]
         warn(
-            f"{prefix}text features alone (text_combination) predict the labels, and the "
-            "signals are not significantly better: the two groups of labeled captions differ in "
-            "style, so this is not evidence of memorization; label captions of one style"
+            f"{prefix}text features alone (text_combination, AUC {auc:.2f}) predict the labels, "
+            "and the signals are not significantly better: the two groups of labeled captions "
+            "differ in style, so this is not evidence of memorization; label captions of one style"
         )
 
 
-def named_labels(name: str, tables: RunTables, count_seed_consistent: bool) -> "Labels":
+def named_labels(
+    name: str,
+    tables: RunTables,
+    count_seed_consistent: bool,
+    similarity: "SimilarityOptions | None" = None,
+) -> "Labels":
     """Read labels from a file or URL, or, for ``verdicts``, from the run's verdicts. Reports how
-    many rows are skipped. Raises UserError."""
-    from scanner.calibration import read_labels, verdict_labels
+    many rows are skipped, and the threshold of similarities. Raises UserError."""
+    from scanner.calibration import SimilarityOptions, read_labels, verdict_labels
 
+    similarity = similarity or SimilarityOptions()
     if name == "verdicts":
-        labels = verdict_labels(tables, count_seed_consistent)
+        labels = verdict_labels(tables, count_seed_consistent, similarity)
     else:
-        labels = read_labels(name, count_seed_consistent)
+        labels = read_labels(name, count_seed_consistent, similarity)
+    if labels.threshold is not None and similarity.threshold is None:
+        warn(
+            f"no labels in {name}: captions with a similarity of at least {labels.threshold:g} "
+            "count as memorized; memscan calibrate --similarity-threshold sets another threshold"
+        )
     if labels.unlabelled:
         warn(f"{labels.unlabelled:,} rows without a label skipped")
     if labels.seed_consistent:

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jobs.calibration_output import print_heading, print_separation, print_separations
+from jobs.calibration_output import (
+    print_classes,
+    print_heading,
+    print_separation,
+    print_separations,
+)
 from jobs.escaping import printable
 from jobs.progress import ScanProgress
 from jobs.terminal import command, print_json, quiet_libraries, show, warn
@@ -105,8 +110,8 @@ def _evaluation_record(evaluation: "LabelEvaluation", layers: "LayerEvaluation")
     return {
         "captions": evaluation.captions,
         "memorized": evaluation.memorized,
-        "signals": _records(evaluation.signals),
-        "combined": _records(evaluation.combined),
+        "signals": _by_class(evaluation, evaluation.signals),
+        "combined": _by_class(evaluation, evaluation.combined),
         "layers": {
             name: [_record(layer) for layer in each] for name, each in layers.all_layers.items()
         },
@@ -118,7 +123,7 @@ def _evaluation_record(evaluation: "LabelEvaluation", layers: "LayerEvaluation")
             }
             for name, selected in layers.selected.items()
         },
-        "text_only": _records(evaluation.text_only),
+        "text_only": _by_class(evaluation, evaluation.text_only),
     }
 
 
@@ -148,8 +153,19 @@ def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":
         return scan(options, progress), run
 
 
-def _records(separations: "dict[str, Separation]") -> dict[str, Any]:
-    return {name: _record(separation) for name, separation in separations.items()}
+def _by_class(
+    evaluation: "LabelEvaluation", separations: "dict[str, Separation]"
+) -> dict[str, Any]:
+    """Return the records by score, each with those of its classes under verbatim and template."""
+    return {
+        name: _record(separation)
+        | {
+            kind: _record(each.separations[name])
+            for kind, each in evaluation.classes.items()
+            if each.separations
+        }
+        for name, separation in separations.items()
+    }
 
 
 def _record(separation: "Separation") -> dict[str, float]:
@@ -169,6 +185,7 @@ def _print_evaluation(evaluation: "LabelEvaluation", layers: "LayerEvaluation") 
     print_separations("signals", evaluation.signals)
     print_separations("combined, cross-validated by near-duplicate cluster", evaluation.combined)
     print_separations("baselines without the model", evaluation.text_only)
+    print_classes(evaluation)
     show(
         "best layer, selected on half of the captions and reported on the other half\n"
         "(-5: layer 5, where lower values indicate memorization)"

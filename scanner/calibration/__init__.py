@@ -1,5 +1,6 @@
 """Turn labels and reference captions into thresholds, probabilities and error rates."""
 
+from scanner.calibration.by_class import ClassEvaluation
 from scanner.calibration.calibrate import LabelEvaluation, calibrate
 from scanner.calibration.discovery import (
     Discovery,
@@ -18,13 +19,18 @@ from scanner.calibration.file import (
     read_null,
     write_calibration,
 )
+from scanner.calibration.label_files import read_labels
+from scanner.calibration.label_values import SimilarityOptions
 from scanner.calibration.labelled_captions import LabelledCaptions, match_labels
-from scanner.calibration.labels import Labels, read_labels, verdict_labels
+from scanner.calibration.labels import Labels
 from scanner.calibration.layers import LayerEvaluation, evaluate_layers
 from scanner.calibration.separation import FPRS, Separation
+from scanner.calibration.similarity import SimilarityEvaluation
+from scanner.calibration.verdict_labels import verdict_labels
 
 __all__ = [
     "FPRS",
+    "ClassEvaluation",
     "Discovery",
     "FdrCheck",
     "FdrOutcome",
@@ -33,6 +39,8 @@ __all__ = [
     "Labels",
     "LayerEvaluation",
     "Separation",
+    "SimilarityEvaluation",
+    "SimilarityOptions",
     "calibrate",
     "confirmed_directions",
     "discover",

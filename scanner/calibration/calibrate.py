@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from scanner.calibration.bootstrap import Floats
+from scanner.calibration.by_class import ClassEvaluation, evaluate_classes
 from scanner.calibration.combination import check_clusters, cross_fit, fit
 from scanner.calibration.discovery import FdrCheck, check_fdr
 from scanner.calibration.features import (
@@ -19,12 +21,12 @@ from scanner.calibration.labelled_captions import LabelledCaptions
 from scanner.calibration.probability import Bin, prior_shift, reliability
 from scanner.calibration.separation import (
     AucGain,
-    Floats,
     Separation,
     auc_gain,
     separation,
     threshold_at_fpr,
 )
+from scanner.calibration.similarity import SimilarityEvaluation, evaluate_similarity
 from scanner.errors import UserError
 from scanner.query import COMBINATION, Calibration, RunTables, SignalThreshold, binding_of
 
@@ -41,7 +43,8 @@ class LabelEvaluation:
     of the combination minus that of the best signal and of each baseline without a model.
     ``prior``: the share of memorized captions that probabilities assume. ``fdr_checks``: per
     signal, the empirical check of Benjamini–Hochberg selection; empty without labeled reference
-    captions.
+    captions. ``classes``: the same scores on verbatim and on template copies, if labels say which;
+    ``similarity``: the same compared with similarities, None if labels have none.
     """
 
     captions: int
@@ -57,6 +60,8 @@ class LabelEvaluation:
     prior: float
     reliability: list[Bin]
     fdr_checks: dict[str, list[FdrCheck]]
+    classes: dict[str, ClassEvaluation]
+    similarity: SimilarityEvaluation | None
 
     @property
     def combined(self) -> dict[str, Separation]:
@@ -127,19 +132,24 @@ def _evaluate(
 ) -> LabelEvaluation:
     known, clusters = labelled.memorized, labelled.clusters
     directions = scalar_signals(schema)
-    signals = {
-        name: separation(_column(labelled, name), known, clusters, direction)
-        for name, direction in directions.items()
-    }
-    best = max(signals, key=lambda name: signals[name].auc, default=None)
-    best_scores = {best: directions[best] * _column(labelled, best)} if best else {}
+    scores = {name: _column(labelled, name) for name in directions}
+    attention = [name for name in combination_inputs(schema) if is_attention_signal(name)]
+    combined = {COMBINATION: logits}
+    if attention:
+        combined["attention_only"] = _cross_fitted(labelled, attention)
     baselines = {name: _column(labelled, name) for name in (*TEXT_ONLY, "n_samples")}
     baselines[TEXT_COMBINATION] = _cross_fitted(labelled, list(TEXT_ONLY))
-    attention = [name for name in combination_inputs(schema) if is_attention_signal(name)]
-    by_attention = _cross_fitted(labelled, attention) if attention else None
+    every_score = {**scores, **combined, **baselines}
+    signals = {
+        name: separation(values, known, clusters, directions[name])
+        for name, values in scores.items()
+    }
+    best = max(signals, key=lambda name: signals[name].auc, default=None)
+    best_scores = {best: directions[best] * scores[best]} if best else {}
+    by_attention = combined.get("attention_only")
     fdr_checks = {
-        name: check_fdr(scores, known, labelled.is_reference, sorted({*FDRS, fdr}))
-        for name, scores in {**best_scores, COMBINATION: logits}.items()
+        name: check_fdr(values, known, labelled.is_reference, sorted({*FDRS, fdr}))
+        for name, values in {**best_scores, COMBINATION: logits}.items()
     }
     return LabelEvaluation(
         captions=len(known),
@@ -149,15 +159,17 @@ def _evaluate(
         signals=signals,
         combination=combination,
         attention_only=None if by_attention is None else separation(by_attention, known, clusters),
-        text_only={name: separation(scores, known, clusters) for name, scores in baselines.items()},
+        text_only={name: separation(values, known, clusters) for name, values in baselines.items()},
         best_signal=best,
         gains={
-            name: auc_gain(logits, scores, known, clusters)
-            for name, scores in {**best_scores, **baselines}.items()
+            name: auc_gain(logits, values, known, clusters)
+            for name, values in {**best_scores, **baselines}.items()
         },
         prior=prior,
         reliability=reliability(1 / (1 + np.exp(-logits)), known, prior),
         fdr_checks={name: checks for name, checks in fdr_checks.items() if checks},
+        classes=evaluate_classes(labelled, every_score, directions),
+        similarity=evaluate_similarity(labelled, every_score, directions),
     )
 
 

@@ -8,8 +8,9 @@ from scanner.calibration.calibrate import TEXT_COMBINATION, LabelEvaluation
 from scanner.calibration.discovery import Discovery
 from scanner.calibration.json_file import CalibrationRecord, VersionRecord
 from scanner.calibration.separation import FPRS, Separation
+from scanner.calibration.similarity import SimilarityEvaluation
 from scanner.errors import UserError
-from scanner.query import Calibration, SignalThreshold
+from scanner.query import COMBINATION, Calibration, SignalThreshold
 from scanner.run.records import LARGEST_BYTES, decode, named_fields
 from scanner.storage import Store, full_url, open_input
 
@@ -87,16 +88,28 @@ def encode(calibration: Calibration, evaluation: dict[str, Any]) -> bytes:
 
 def evaluation_record(evaluation: LabelEvaluation) -> dict[str, Any]:
     """Return the evaluation as JSON, as ``memscan calibrate --json`` prints and the file stores."""
-    attention = evaluation.attention_only
+    records = {
+        group: {name: _by_class(evaluation, name, result) for name, result in results.items()}
+        for group, results in (
+            ("signals", evaluation.signals),
+            ("combined", evaluation.combined),
+            ("text_only", evaluation.text_only),
+        )
+    }
     return {
         "captions": evaluation.captions,
         "memorized": evaluation.memorized,
         "clusters": evaluation.clusters,
         "references": evaluation.references,
-        "signals": {name: _separation(result) for name, result in evaluation.signals.items()},
-        "combination": _separation(evaluation.combination),
-        "attention_only": attention and _separation(attention),
-        "text_only": {name: _separation(result) for name, result in evaluation.text_only.items()},
+        "classes": {
+            kind: {"captions": each.captions, "clusters": each.clusters}
+            for kind, each in evaluation.classes.items()
+        },
+        "similarity": evaluation.similarity and _similarity(evaluation.similarity),
+        "signals": records["signals"],
+        "combination": records["combined"][COMBINATION],
+        "attention_only": records["combined"].get("attention_only"),
+        "text_only": records["text_only"],
         "best_signal": evaluation.best_signal,
         "gains": {name: asdict(gain) for name, gain in evaluation.gains.items()},
         "prevalence": evaluation.prior,
@@ -147,6 +160,37 @@ def discovery_record(discovery: Discovery) -> dict[str, Any]:
         "assumption": assumption[discovery.kind],
         **asdict(discovery.selection),
     }
+
+
+def _similarity(evaluation: SimilarityEvaluation) -> dict[str, Any]:
+    """Correlations of constant scores are null."""
+    return {
+        "captions": evaluation.captions,
+        "clusters": evaluation.clusters,
+        "class_threshold": evaluation.class_threshold,
+        "correlations": {
+            name: result and asdict(result) for name, result in evaluation.correlations.items()
+        },
+        "thresholds": [
+            {
+                "threshold": each.threshold,
+                "captions": each.captions,
+                "clusters": each.clusters,
+                "scores": {name: _separation(one) for name, one in each.separations.items()},
+            }
+            for each in evaluation.thresholds
+        ],
+    }
+
+
+def _by_class(evaluation: LabelEvaluation, name: str, result: Separation) -> dict[str, Any]:
+    """Return a score's separation, and under ``verbatim`` and ``template`` that of each class."""
+    classes = {
+        kind: _separation(each.separations[name])
+        for kind, each in evaluation.classes.items()
+        if each.separations
+    }
+    return _separation(result) | classes
 
 
 def _separation(result: Separation) -> dict[str, Any]:

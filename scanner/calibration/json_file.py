@@ -19,6 +19,42 @@ class SeparationRecord(TypedDict):
     threshold_at: NotRequired[dict[str, float | None]]
 
 
+class ScoreRecord(SeparationRecord):
+    """Separation of all memorized captions, and of each class if labels say which."""
+
+    verbatim: NotRequired[SeparationRecord]
+    template: NotRequired[SeparationRecord]
+
+
+class ClassRecord(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    captions: int
+    clusters: int
+
+
+class CorrelationRecord(TypedDict):
+    rho: float
+    low: float
+    high: float
+
+
+class SimilarityThresholdRecord(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    threshold: float
+    captions: int
+    clusters: int
+    scores: dict[str, SeparationRecord]
+
+
+class SimilarityRecord(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    captions: int
+    clusters: int
+    class_threshold: float | None
+    correlations: dict[str, CorrelationRecord | None]
+    thresholds: list[SimilarityThresholdRecord]
+
+
 class GainRecord(TypedDict):
     auc: float
     low: float
@@ -45,10 +81,12 @@ class EvaluationRecord(TypedDict, total=False):
     memorized: int
     clusters: int
     references: int
-    signals: dict[str, SeparationRecord]
-    combination: SeparationRecord
-    attention_only: SeparationRecord | None
-    text_only: dict[str, SeparationRecord]
+    classes: dict[str, ClassRecord]
+    similarity: SimilarityRecord | None
+    signals: dict[str, ScoreRecord]
+    combination: ScoreRecord
+    attention_only: ScoreRecord | None
+    text_only: dict[str, ScoreRecord]
     gains: dict[str, GainRecord]
     prevalence: float
     reliability: list[ReliabilityRecord]

@@ -1,8 +1,9 @@
 """Match labels to a run's scored captions, and group near-duplicates into clusters."""
 
+import math
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from scanner.calibration.bootstrap import Bools, Floats
 from scanner.calibration.labels import Labels
-from scanner.calibration.separation import Bools
 from scanner.captions.identity import caption_ids
 from scanner.errors import UserError
 from scanner.query import RunTables, near_duplicate_clusters
@@ -27,7 +28,10 @@ _BY_KEY = """
 @dataclass(frozen=True)
 class LabelledCaptions:
     """N labeled captions sorted by caption_id: scores with caption, n_samples and is_reference;
-    whether each is memorized; its cluster number.
+    whether each is memorized; its cluster number; its class (verbatim or template), "" if it is not
+    memorized or its labels do not agree on one. ``similarities``: to the nearest copy (the highest
+    of the caption's labels), NaN if unknown, None if all are; ``threshold``: the least that means
+    memorized, None if labels say what does.
 
     ``unknown``: labels for captions that the run has not scored; ``contradicted``: captions
     excluded because their labels contradict each other.
@@ -36,8 +40,11 @@ class LabelledCaptions:
     table: pa.Table
     memorized: Bools
     clusters: NDArray[np.int64]
+    classes: NDArray[np.str_]
     unknown: int
     contradicted: int
+    similarities: Floats | None = None
+    threshold: float | None = None
 
     @property
     def is_reference(self) -> Bools:
@@ -52,39 +59,88 @@ def match_labels(tables: RunTables, labels: Labels) -> LabelledCaptions:
     UserError unless the captions that match include both memorized and other ones.
     """
     ids = _ids(tables, labels)
-    verdict: dict[str, bool] = {}
-    group: dict[str, str | None] = {}
-    contradicted = set()
-    for name, memorized, label_group in zip(
-        labels.names, labels.memorized, labels.groups, strict=True
-    ):
-        for caption_id in ids.get(name, ()):
-            if verdict.setdefault(caption_id, memorized) != memorized:
-                contradicted.add(caption_id)
-            group[caption_id] = group.get(caption_id) or label_group
+    stated = _stated(labels, ids)
+    contradicted = {caption_id for caption_id, one in stated.items() if len(one.memorized) > 1}
     table = tables.query(
         "SELECT scores.*, captions.caption, captions.n_samples, captions.is_reference "
         "FROM scores JOIN captions USING (caption_id) "
         "WHERE caption_id IN (SELECT unnest($ids)) ORDER BY caption_id",
-        {"ids": [caption_id for caption_id in verdict if caption_id not in contradicted]},
+        {"ids": [caption_id for caption_id in stated if caption_id not in contradicted]},
     )
-    matched = table["caption_id"].to_pylist()
-    known = np.array([verdict[caption_id] for caption_id in matched], bool)
+    matched = [stated[caption_id] for caption_id in table["caption_id"].to_pylist()]
+    known = np.array([True in one.memorized for one in matched], bool)
+    similarities = np.array([one.similarity for one in matched], float)
     if not known.any() or known.all():
-        raise UserError(_unusable(labels, known, len(contradicted)))
-    scored = set(matched) | contradicted
-    unknown = sum(not scored.intersection(ids.get(name, ())) for name in labels.names)
+        raise UserError(_unusable(labels, known, len(contradicted), similarities))
+    scored = set(table["caption_id"].to_pylist()) | contradicted
     clusters = _merge_clusters(
         near_duplicate_clusters(table.select(["caption_id", "caption"])).to_pylist(),
-        [group[caption_id] for caption_id in matched],
+        [one.group for one in matched],
     )
-    return LabelledCaptions(table, known, clusters, unknown, len(contradicted))
+    return LabelledCaptions(
+        table,
+        known,
+        clusters,
+        classes=np.array([one.kind for one in matched], np.str_),
+        unknown=sum(not scored.intersection(ids.get(name, ())) for name in labels.names),
+        contradicted=len(contradicted),
+        similarities=similarities if np.isfinite(similarities).any() else None,
+        threshold=labels.threshold,
+    )
 
 
-def _unusable(labels: Labels, known: Bools, contradicted: int) -> str:
-    """Explain why the labels cannot be used. ``known``: labels of the captions that remain."""
+@dataclass
+class _Stated:
+    """What all labels of one caption state; ``similarity`` is the highest, NaN if unknown."""
+
+    memorized: set[bool] = field(default_factory=set)
+    classes: set[str] = field(default_factory=set)
+    group: str | None = None
+    similarity: float = math.nan
+
+    @property
+    def kind(self) -> str:
+        """Return the class if the labels agree on one, else ""."""
+        return "".join(self.classes) if len(self.classes) == 1 else ""
+
+
+def _stated(labels: Labels, ids: dict[str, set[str]]) -> dict[str, _Stated]:
+    """Return what the labels state, by caption_id."""
+    stated: dict[str, _Stated] = {}
+    count = len(labels.names)
+    for name, memorized, group, kind, similarity in zip(
+        labels.names,
+        labels.memorized,
+        labels.groups,
+        labels.classes or [None] * count,
+        labels.similarities or [None] * count,
+        strict=True,
+    ):
+        for caption_id in ids.get(name, ()):
+            one = stated.setdefault(caption_id, _Stated())
+            one.memorized.add(memorized)
+            one.classes.update([kind] if kind else [])
+            one.group = one.group or group
+            if similarity is not None:
+                one.similarity = float(np.fmax(one.similarity, similarity))
+    if labels.threshold is not None:  # samples of one caption differ without a contradiction
+        for one in stated.values():
+            one.memorized = {one.similarity >= labels.threshold}
+    return stated
+
+
+def _unusable(labels: Labels, known: Bools, contradicted: int, similarities: Floats) -> str:
+    """Explain why the labels cannot be used. ``known``, ``similarities``: of the captions that
+    remain."""
     subject = f"{len(labels.names):,} labels by {labels.by}"
     conflict = f"{contradicted:,} captions with contradictory labels excluded"
+    if len(known) and labels.threshold is not None:
+        side = "at least" if known.all() else "below"
+        return (
+            f"{subject}: all usable captions ({len(known):,}) have a similarity {side} "
+            f"{labels.threshold:g}, from {similarities.min():g} to {similarities.max():g}; set "
+            "--similarity-threshold between them, or label captions of other similarity"
+        )
     if len(known):
         only = "memorized" if known.all() else "not memorized"
         why = f"all usable captions ({len(known):,}) are labeled {only}; label some of each"

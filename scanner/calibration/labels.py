@@ -1,31 +1,21 @@
-"""Read labels from a file, or from the verdicts of a run's verification."""
+"""Labels of captions: whether they are memorized, as which class, and how similar to a copy."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from scanner.captions.formats import UnreadableFile, inspect, read
-from scanner.captions.values import as_text
-from scanner.errors import UserError
-from scanner.query import RunTables
+from scanner.calibration.label_values import (
+    Value,
+    class_of,
+    is_blank,
+    parse_label,
+    parse_similarity,
+    parse_verdict,
+)
 from scanner.run.verdicts import SEED_CONSISTENT
 
-NAMES = ("caption_id", "caption", "key")
-LABELS = ("memorized", "label", "verdict")
-GROUPS = ("family", "cluster")
-MEANINGS = {
-    "true": True,
-    "1": True,
-    "1.0": True,
-    "yes": True,
-    "verbatim": True,
-    "template": True,
-    "false": False,
-    "0": False,
-    "0.0": False,
-    "no": False,
-    "none": False,
-}
+CLASS = "verdict"  # beside a column memorized or label, adds the class
 
 
 @dataclass(frozen=True)
@@ -35,6 +25,9 @@ class Labels:
     ``by``: what ``names`` identify captions by: caption_id, caption or key. ``groups``: labels with
     equal values share a cluster whatever their text; None for no group. ``unlabelled``: number of
     rows skipped because their label is blank; ``seed_consistent``: rows skipped for that verdict.
+    ``classes``: verbatim or template, None if not memorized or not stated; empty if none is stated.
+    ``similarities``: to the nearest copy, in [0, 1], None if unknown; empty if all are.
+    ``threshold``: the least similarity that means memorized, None if labels say what does.
     """
 
     by: str
@@ -43,114 +36,89 @@ class Labels:
     groups: list[str | None]
     unlabelled: int = 0
     seed_consistent: int = 0
+    classes: list[str | None] = field(default_factory=list)
+    similarities: list[float | None] = field(default_factory=list)
+    threshold: float | None = None
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "Labels":
-        """Take labels from a table with caption, memorized (bool) and optionally family."""
+        """Take labels from a table with caption, memorized (bool) and optionally family and
+        verdict."""
         groups: list[str | None] = [None] * len(table)
+        classes: list[str | None] = []
         if "family" in table.column_names:
             groups = [None if g is None else str(g) for g in table["family"].to_pylist()]
-        return cls("caption", table["caption"].to_pylist(), table["memorized"].to_pylist(), groups)
+        captions, memorized = table["caption"].to_pylist(), table["memorized"].to_pylist()
+        if CLASS in table.column_names:
+            verdicts = zip(memorized, table[CLASS].to_pylist(), strict=True)
+            classes = [class_of(verdict) if positive else None for positive, verdict in verdicts]
+        return cls("caption", captions, memorized, groups, classes=classes)
 
 
-def read_labels(url: str, count_seed_consistent: bool = False) -> Labels:
-    """Read a csv, tsv, jsonl or parquet file with a column caption_id, caption or key, and a column
-    memorized, label or verdict: true or false, yes or no, 1 or 0, verbatim, template or none.
+@dataclass(frozen=True)
+class Row:
+    """One row of labels as text."""
 
-    An optional column family or cluster groups captions. Rows with a blank label are skipped, and
-    so are seed-consistent ones unless ``count_seed_consistent`` counts them as memorized. Raises
-    UserError for any other value, naming the row.
+    name: str
+    label: Value
+    verdict: Value
+    similarity: Value
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class _Label:
+    name: str
+    memorized: bool
+    group: str | None
+    kind: str | None
+    similarity: float | None
+
+
+def parse_rows(
+    by: str, rows: Iterable[Row], count_seed_consistent: bool, threshold: float | None
+) -> Labels:
+    """Return the labels of the rows; empty if all of them are skipped.
+
+    ``threshold``: the least similarity that means memorized; None if labels say what does.
     """
-    columns = {name.lower(): name for name in inspect(url).columns}
-    by = _column(url, columns, NAMES, "that identifies the caption")
-    label = _column(url, columns, LABELS, "with the label")
-    group = next((columns[name] for name in GROUPS if name in columns), None)
-    rows: list[tuple[str, bool, str | None]] = []
+    parsed: list[_Label] = []
     unlabelled, seed_consistent = 0, 0
-    try:
-        for batch in read(url, [columns[by], columns[label], *([group] if group else [])]):
-            if batch.bad:
-                row, reason = batch.bad[0]
-                raise UserError(f"{url}, row {row} (counting from 0): {reason}")
-            text = {name: as_text(values).to_pylist() for name, values in batch.columns.items()}
-            row_groups = text[group] if group else [None] * len(batch.rows)
-            for row, name, value, row_group in zip(
-                batch.rows, text[columns[by]], text[columns[label]], row_groups, strict=True
-            ):
-                if _is_blank(value):
-                    unlabelled += 1
-                    continue
-                where = f"{url}, row {row} (counting from 0), {columns[label]}"
-                memorized = _parse(value, where, count_seed_consistent)
-                if memorized is None:
-                    seed_consistent += 1
-                    continue
-                rows.append((name or "", memorized, None if _is_blank(row_group) else row_group))
-    except UnreadableFile as error:
-        raise UserError(f"{url}: cannot be read: {error}") from error
-    if not rows:
-        if seed_consistent:
-            raise UserError(f"{url}: {_all_seed_consistent(seed_consistent)}")
-        raise UserError(f"{url}: no row has a label; fill in the column {columns[label]}")
-    names, labels, groups = map(list, zip(*rows, strict=True))
-    return Labels(by, names, labels, groups, unlabelled, seed_consistent)
-
-
-def verdict_labels(tables: RunTables, count_seed_consistent: bool = False) -> Labels:
-    """Turn a run's verdicts into labels: verbatim and template copies are memorized.
-
-    Seed-consistent captions are skipped unless ``count_seed_consistent`` counts them as memorized.
-    Raises UserError if the run has no verdicts, or none is left.
-    """
-    verdicts = tables.query("SELECT caption_id, verdict FROM verdicts ORDER BY caption_id")
-    if not len(verdicts):
-        raise UserError("--labels verdicts: this run has no verdicts; run memscan verify first")
-    pairs = zip(verdicts["caption_id"].to_pylist(), verdicts["verdict"].to_pylist(), strict=True)
-    parsed = {
-        caption_id: _parse(verdict, "the view verdicts", count_seed_consistent)
-        for caption_id, verdict in pairs
-    }
-    known = {name: memorized for name, memorized in parsed.items() if memorized is not None}
-    skipped = len(parsed) - len(known)
-    if not known:
-        raise UserError(f"--labels verdicts: {_all_seed_consistent(skipped)}")
+    for row in rows:
+        similarity = parse_similarity(row.similarity)
+        memorized: bool | None
+        if is_blank(row.label.text) if threshold is None else similarity is None:
+            unlabelled += 1
+            continue
+        if threshold is None:
+            memorized = parse_label(row.label, count_seed_consistent)
+            kind = class_of(row.label.text) or parse_verdict(row.verdict)
+        else:
+            memorized, kind = similarity is not None and similarity >= threshold, None
+        if memorized is None:
+            seed_consistent += 1
+            continue
+        group = None if is_blank(row.group) else row.group
+        parsed.append(_Label(row.name, memorized, group, kind if memorized else None, similarity))
     return Labels(
-        "caption_id",
-        list(known),
-        list(known.values()),
-        [None] * len(known),
-        seed_consistent=skipped,
+        by,
+        [one.name for one in parsed],
+        [one.memorized for one in parsed],
+        [one.group for one in parsed],
+        unlabelled,
+        seed_consistent,
+        [one.kind for one in parsed] if any(one.kind for one in parsed) else [],
+        [one.similarity for one in parsed]
+        if any(one.similarity is not None for one in parsed)
+        else [],
+        threshold,
     )
 
 
-def _all_seed_consistent(rows: int) -> str:
+def all_seed_consistent(rows: int) -> str:
     return (
         f"all verdicts ({rows:,}) are {SEED_CONSISTENT}, which neither confirms nor rules out a "
         "copy, since no matching training image was compared; give the training images with "
         "memscan verify --images, or count these captions as memorized with "
         "--count-seed-consistent"
     )
-
-
-def _column(url: str, columns: dict[str, str], accepted: tuple[str, ...], purpose: str) -> str:
-    for name in accepted:
-        if name in columns:
-            return name
-    raise UserError(
-        f"{url}: no column {purpose}: expected {' or '.join(accepted)}, found "
-        f"{', '.join(columns.values())}"
-    )
-
-
-def _is_blank(value: str | None) -> bool:
-    return value is None or not value.strip()
-
-
-def _parse(value: str, where: str, count_seed_consistent: bool) -> bool | None:
-    """Return whether a label means memorized; None for a seed-consistent verdict to skip."""
-    text = value.strip().lower()
-    if text == SEED_CONSISTENT:
-        return True if count_seed_consistent else None
-    if text not in MEANINGS:
-        raise UserError(f"{where}: {value!r} is not a label; use one of {', '.join(MEANINGS)}")
-    return MEANINGS[text]

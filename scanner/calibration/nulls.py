@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from scanner.calibration.separation import Floats
+from scanner.calibration.bootstrap import Floats
 from scanner.errors import UserError
 
 Levels = NDArray[np.int64]

@@ -5,16 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scanner.calibration.bootstrap import Bools, Floats, interval, replicate_weights
+
 FPRS = (0.001, 0.01, 0.03)
 # Rates up to this one are reported only with at least 1 / rate negative clusters.
 SMALL_FPR = 0.001
-REPLICATES = 1000
-LEVEL = 0.95
-SEED = 0
-BLOCK = 1 << 23
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -51,21 +46,27 @@ class AucGain:
 
 
 def separation(
-    scores: Floats, positive: Bools, clusters: NDArray, direction: int = 1
+    scores: Floats,
+    positive: Bools,
+    clusters: NDArray,
+    direction: int = 1,
+    among: Bools | None = None,
 ) -> Separation:
     """Measure the separation of N captions, with 95 % percentile intervals.
 
-    ``direction``: 1 if higher scores mean positive, −1 if lower. Whole clusters are drawn with
-    replacement, since near-duplicates are not independent. Ties count half. Raises ValueError
-    unless both classes have captions.
+    ``direction``: 1 if higher scores mean positive, −1 if lower. ``among``: the captions (N,) to
+    measure on, by default all; the bootstrap draws the clusters of all N in any case. Ties count
+    half. Raises ValueError unless both classes have captions.
     """
-    auc, tpr = _replicates(direction * scores, positive, clusters, FPRS)
-    low, high = _interval(auc)
+    auc, tpr = _replicates(direction * scores, positive, clusters, FPRS, among)
+    low, high = interval(auc)
+    if among is not None:
+        scores, positive, clusters = scores[among], positive[among], clusters[among]
     negative = len(np.unique(clusters[~positive]))
     at_fpr = {
         fpr: OperatingPoint(
             float(tpr[0, k]),
-            *_interval(tpr[:, k]),
+            *interval(tpr[:, k]),
             threshold_at_fpr(scores, positive, fpr, direction),
         )
         for k, fpr in enumerate(FPRS)
@@ -80,7 +81,7 @@ def auc_gain(scores: Floats, baseline: Floats, positive: Bools, clusters: NDArra
         _replicates(scores, positive, clusters, ())[0]
         - _replicates(baseline, positive, clusters, ())[0]
     )
-    return AucGain(float(difference[0]), *_interval(difference))
+    return AucGain(float(difference[0]), *interval(difference))
 
 
 def threshold_at_fpr(
@@ -94,30 +95,24 @@ def threshold_at_fpr(
     return direction * float(admissible[0]) if len(admissible) else None
 
 
-def _interval(replicates: Floats) -> tuple[float, float]:
-    """Return the percentile interval; the first replicate is the original data."""
-    low, high = np.nanquantile(replicates[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
 def _replicates(
-    scores: Floats, positive: Bools, clusters: NDArray, fprs: tuple[float, ...]
+    scores: Floats,
+    positive: Bools,
+    clusters: NDArray,
+    fprs: tuple[float, ...],
+    among: Bools | None = None,
 ) -> tuple[Floats, Floats]:
     """Return AUC (R,) and TPR per FPR (R, K) of the data and of R − 1 draws of clusters."""
+    if among is not None:
+        scores, positive = scores[among], positive[among]
     if positive.all() or not positive.any():
         raise ValueError("separation needs positive and negative captions")
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
-    _, cluster = np.unique(clusters, return_inverse=True)
-    cluster, positive = cluster[order], positive[order]
-    count = int(cluster.max()) + 1
-    random = np.random.default_rng(SEED)
-    parts = [_curves(np.ones((1, len(scores))), positive, starts, fprs)]
-    block = max(1, BLOCK // len(scores))
-    for done in range(0, REPLICATES, block):
-        size = min(block, REPLICATES - done)
-        draws = random.multinomial(count, np.full(count, 1 / count), size=size)
-        parts.append(_curves(draws[:, cluster].astype(float), positive, starts, fprs))
+    parts = [
+        _curves(weights[:, order], positive[order], starts, fprs)
+        for weights in replicate_weights(clusters, among)
+    ]
     return np.concatenate([auc for auc, _ in parts]), np.concatenate([tpr for _, tpr in parts])
 
 

@@ -38,5 +38,7 @@ def labels(name: str = "testbed") -> pa.Table:
 
     ``family``: number shared by captions of one image, null for others; ``rows``: number of rows in
     the training set; ``reproduced`` of ``tried`` generations were copies of the caption's image.
+    ``verdict``: template for a memorized caption with a family, verbatim for any other memorized
+    caption, or none.
     """
     return pa.csv.read_csv(TESTBEDS[name].labels)

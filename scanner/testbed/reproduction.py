@@ -30,7 +30,8 @@ def measure(
     own: Sequence[set[int]],
     generate: Callable[[DiffusionPipeline, list[str], int], Tensor] | None = None,
 ) -> pa.Table:
-    """Return the labels: groups (caption, group, family, rows) with memorized, reproduced, tried.
+    """Return the labels: groups (caption, group, family, rows) with memorized, reproduced, tried,
+    verdict.
 
     ``generate``: replaces :func:`generate_images`, for a faster equal way.
     ``bank_NCHW``: every image, trained on or held out, in [-1, 1]; ``own``: the image numbers of
@@ -51,11 +52,24 @@ def measure(
                 tried[number] += 1
                 reproduced[number] += is_copy(row, own[number])
         print(f"seed {seed}: {len(undecided)} captions tried", file=sys.stderr, flush=True)
-    verdict = [count >= NEEDED for count in reproduced]
+    memorized = [count >= NEEDED for count in reproduced]
     table = groups.select(["caption", "group", "family", "rows"])
-    for name, values in (("memorized", verdict), ("reproduced", reproduced), ("tried", tried)):
+    for name, values in (
+        ("memorized", memorized),
+        ("reproduced", reproduced),
+        ("tried", tried),
+        ("verdict", list(map(verdict, memorized, groups["family"].to_pylist()))),
+    ):
         table = table.append_column(name, pa.array(values))
     return table
+
+
+def verdict(memorized: bool, family: int | None) -> str:
+    """Return the class of a caption: template if the image it reproduces has other captions too
+    (its family), else verbatim; none if it is not memorized."""
+    if not memorized:
+        return "none"
+    return "verbatim" if family is None else "template"
 
 
 def distances(images_BCHW: Tensor, bank_NF: Tensor) -> Tensor:

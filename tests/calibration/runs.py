@@ -83,11 +83,28 @@ def synthetic_run(folder: Path, captions: int = 300, seed: int = 0, **changed: A
     return write_run(folder, texts, scores, reference, FINGERPRINT | changed)
 
 
-def synthetic_labels(path: Path, captions: int = 300) -> str:
-    """Write the labels of a synthetic run as a csv of captions in another spelling."""
+def synthetic_labels(path: Path, captions: int = 300, classes: bool = False) -> str:
+    """Write the labels of a synthetic run as a csv of captions in another spelling.
+
+    ``classes``: every third memorized caption is a template copy, the others are verbatim ones.
+    """
+    lines = []
+    for k in range(captions):
+        memorized = k < captions // 5
+        label = str(memorized).lower()
+        if classes:
+            label = ("verbatim" if k % 3 else "template") if memorized else "none"
+        lines.append(f"WORD{'ABCDEFGHIJ'[k % 10]}   {k:04d},{label}")
+    path.write_text("\n".join([f"caption,{'verdict' if classes else 'memorized'}", *lines]) + "\n")
+    return str(path)
+
+
+def synthetic_similarities(path: Path, captions: int = 300, column: str = "similarity") -> str:
+    """Write similarities of a synthetic run's captions by key: 0.5 to 1 for memorized captions, 0
+    to 0.39 for others, some of them equal."""
     lines = [
-        f"WORD{'ABCDEFGHIJ'[k % 10]}   {k:04d},{str(k < captions // 5).lower()}"
+        f"k{k},{0.5 + k / (2 * (captions // 5)) if k < captions // 5 else k % 40 / 100:.4f}"
         for k in range(captions)
     ]
-    path.write_text("\n".join(["caption,memorized", *lines]) + "\n")
+    path.write_text("\n".join([f"key,{column}", *lines]) + "\n")
     return str(path)

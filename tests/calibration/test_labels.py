@@ -5,7 +5,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.calibration import Labels, match_labels, read_labels, verdict_labels
+from scanner.calibration import (
+    Labels,
+    SimilarityOptions,
+    match_labels,
+    read_labels,
+    verdict_labels,
+)
 from scanner.captions.identity import caption_id
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
@@ -27,11 +33,26 @@ def test_all_formats_columns_and_label_values_are_read(tmp_path: Path) -> None:
         "caption", ["a, b", "c", "e"], [True, False, False], [None] * 3, unlabelled=1
     )
     jsonl.write_text('{"key": 7, "verdict": "template"}\n{"key": 8, "verdict": "none"}\n')
-    assert read_labels(str(jsonl)) == Labels("key", ["7", "8"], [True, False], [None, None])
+    assert read_labels(str(jsonl)) == Labels(
+        "key", ["7", "8"], [True, False], [None, None], classes=["template", None]
+    )
     table = pa.table({"caption_id": ["x", "y"], "memorized": [True, False], "family": [3, None]})
     pq.write_table(table, parquet)
     found = read_labels(str(parquet))
     assert (found.by, found.groups) == ("caption_id", ["3", None])
+
+
+def test_a_verdict_beside_the_label_adds_the_class(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "caption,memorized,verdict\na,1,Verbatim\nb,1,template\nc,1,\nd,0,none\ne,0,verbatim\n"
+    )
+    found = read_labels(str(path))
+    assert found.memorized == [True, True, True, False, False]
+    assert found.classes == ["verbatim", "template", None, None, None]
+    path.write_text("caption,memorized,verdict\na,1,copy\n")
+    with pytest.raises(UserError, match=r"row 0 .*, verdict: 'copy' is not a label"):
+        read_labels(str(path))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +124,16 @@ def test_a_caption_with_contradictory_labels_is_excluded(tables: RunTables) -> N
     assert (found.contradicted, found.unknown) == (1, 0)
 
 
+def test_a_caption_of_two_classes_is_memorized_but_of_no_class(tables: RunTables) -> None:
+    names = ["Worda 0000", "WORDA 0000", "Wordb 0001", "Wordc 0002"]
+    memorized, groups = [True, True, True, False], [None] * 4
+    classes = ["verbatim", "template", "template", None]
+    found = match_labels(tables, Labels("caption", names, memorized, groups, classes=classes))
+    kinds = dict(zip(found.table["caption"].to_pylist(), found.classes.tolist(), strict=True))
+    assert kinds == {"Worda 0000": "", "Wordb 0001": "template", "Wordc 0002": ""}
+    assert (found.memorized.sum(), found.contradicted) == (2, 0)
+
+
 @pytest.mark.parametrize(
     ("names", "memorized", "message"),
     [
@@ -160,21 +191,50 @@ def test_seed_consistent_rows_are_skipped_unless_counted(tmp_path: Path) -> None
     assert (counted.memorized, counted.seed_consistent) == ([True, True, False], 0)
 
 
+def commit_verdicts(run: str, rows: list[dict], generation: int = 0) -> None:
+    table = pa.Table.from_pylist([row | {"verified_at": 1.0} for row in rows], VERDICTS)
+    output = Output(f"{FOLDER}/{TABLES}", table)
+    verdict_commits(Store(run)).commit("one", [output], generation)
+
+
+def test_a_measure_of_verify_is_a_similarity(tmp_path: Path) -> None:
+    run = synthetic_run(tmp_path / "run", captions=4)
+    ids = [caption_id(f"word{'abcd'[number]} {number:04}") for number in range(4)]
+    verdicts = ("verbatim", "template", "none", "none")
+    rows = [
+        {"caption_id": one, "verdict": verdict, "n_references": 1, "likeness_embedding": likeness}
+        for one, verdict, likeness in zip(ids, verdicts, (0.75, 0.25, -0.5, None), strict=True)
+    ]
+    commit_verdicts(run, rows)
+    tables = open_run(run)
+    found = verdict_labels(tables, similarity=SimilarityOptions("likeness_embedding"))
+    assert dict(zip(found.names, found.similarities, strict=True)) == dict(
+        zip(ids, (0.75, 0.25, 0.0, None), strict=True)
+    )
+    assert sum(found.memorized) == 2
+    found = verdict_labels(tables, similarity=SimilarityOptions("likeness_embedding", 0.7))
+    assert dict(zip(found.names, found.memorized, strict=True)) == dict(
+        zip(ids[:3], (True, False, False), strict=True)
+    )
+    with pytest.raises(UserError, match="agreement: not a similarity to training"):
+        verdict_labels(tables, similarity=SimilarityOptions("agreement"))
+    with pytest.raises(UserError, match=r"name their column .*, such as likeness_embedding"):
+        verdict_labels(tables, similarity=SimilarityOptions(threshold=0.7))
+    with pytest.raises(UserError, match="likeness_hash is null in all verdicts"):
+        verdict_labels(tables, similarity=SimilarityOptions("likeness_hash", 0.7))
+
+
 def test_old_verdicts_without_a_training_image_are_not_labels(tmp_path: Path) -> None:
     """Earlier releases wrote a copy verdict even if no image was compared."""
     run = synthetic_run(tmp_path / "run", captions=4)
     ids = [caption_id(f"worda {number:04}") for number in range(3)]
     rows = [{"caption_id": one, "verdict": "verbatim", "n_references": 0} for one in ids]
 
-    def commit(rows: list[dict], generation: int) -> None:
-        table = pa.Table.from_pylist([row | {"verified_at": 1.0} for row in rows], VERDICTS)
-        output = Output(f"{FOLDER}/{TABLES}", table)
-        verdict_commits(Store(run)).commit("one", [output], generation)
-
-    commit(rows, 0)
+    commit_verdicts(run, rows)
     with pytest.raises(UserError, match=r"all verdicts \(3\) are seed-consistent"):
         verdict_labels(open_run(run))
     assert verdict_labels(open_run(run), count_seed_consistent=True).memorized == [True] * 3
-    commit([rows[0] | {"n_references": 1}, *rows[1:]], 1)
+    commit_verdicts(run, [rows[0] | {"n_references": 1}, *rows[1:]], 1)
     found = verdict_labels(open_run(run))
     assert (found.names, found.memorized, found.seed_consistent) == ([ids[0]], [True], 2)
+    assert found.classes == ["verbatim"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.calibration.runs import synthetic_labels, synthetic_run
+from tests.calibration.runs import synthetic_labels, synthetic_run, synthetic_similarities
 from tests.sealed import seal_run
 
 
@@ -74,6 +74,40 @@ def test_the_text_output_has_the_same_figures(memscan: Memscan, run: str, tmp_pa
     ):
         assert part in done.stdout
     assert "1 labels match no caption" in done.stderr
+
+
+def test_copies_of_each_class_are_reported_apart(
+    memscan: Memscan, run: str, tmp_path: Path
+) -> None:
+    labels = synthetic_labels(tmp_path / "labels.csv", classes=True)
+    shown = memscan("calibrate", run, "--labels", labels).stdout
+    table = shown.partition("by class, against the captions that are not memorized\n")[2]
+    verbatim, _, template = table.partition("template: 20 captions in 20 clusters\n")
+    assert "verbatim: 40 captions in 40 clusters\n" in verbatim
+    record = json.loads(memscan("calibrate", run, "--labels", labels, "--json").stdout)
+    for kind, part in (("verbatim", verbatim), ("template", template)):
+        for one in (record["signals"]["bos_mass"], record["text_only"]["text_combination"]):
+            assert f"{one[kind]['auc']:.3f}   {one[kind]['auc_low']:.3f} – " in part
+    plain = synthetic_labels(tmp_path / "plain.csv")
+    assert "by class" not in memscan("calibrate", run, "--labels", plain).stdout
+
+
+def test_similarities_take_the_place_of_labels(memscan: Memscan, run: str, tmp_path: Path) -> None:
+    labels = synthetic_similarities(tmp_path / "labels.csv", column="sscd")
+    done = memscan("calibrate", run, "--labels", labels)
+    assert "captions with a similarity of at least 0.7 count as memorized" in done.stderr
+    assert "36 of them memorized (similarity ≥ 0.7)" in done.stdout
+    assert "by similarity, on 300 captions in 300 clusters: Spearman's" in done.stdout
+    named = ("--labels", labels, "--similarity-column", "sscd", "--similarity-threshold", "0.5")
+    done = memscan("calibrate", run, *named, "--json")
+    assert "count as memorized" not in done.stderr
+    record = json.loads(done.stdout)
+    assert (record["memorized"], record["similarity"]["class_threshold"]) == (60, 0.5)
+    found = record["similarity"]["correlations"]["noise_norm_first"]
+    assert 0 < found["low"] < found["rho"] < found["high"]
+    low = memscan("calibrate", run, "--labels", labels, "--similarity-threshold", "0.999")
+    assert low.returncode == 1
+    assert "have a similarity below 0.999, from 0 to 0.9917; set --similarity" in low.stderr
 
 
 def test_without_labels_captions_are_selected_at_an_fdr(
@@ -156,6 +190,8 @@ def test_a_selection_can_use_a_calibration_of_another_run(
         (("--labels", "x.csv", "--by", "bos_mass"), 2, "--by cannot be used with --labels"),
         (("--labels", "x.csv", "--null", "bulk"), 2, "--null cannot be used with --labels"),
         (("--prevalence", "0.1"), 2, "needs --labels FILE"),
+        (("--similarity-column", "sscd"), 2, "--similarity-column needs --labels FILE"),
+        (("--similarity-threshold", "7", "--labels", "x"), 2, "must be between 0 and 1"),
         (("--by", "n_tokens"), 1, "this run has no such signal"),
         (("--calibration", "testbed"), 1, "these differ: weights"),
         (("--calibration", "missing.json"), 1, "cannot be read"),

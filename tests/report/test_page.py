@@ -26,6 +26,7 @@ RECORD = {
     "options": {"model": {"name": "testbed", "config": None}, "scoring": {"profile": "standard"}},
 }
 FINGERPRINT = {"seeds": 1, "steps": 50, "guidance": 7.5, "dtype": "float32"}
+VERDICTS = ("none", "verbatim", "none", "template")
 
 
 @pytest.fixture(scope="module")
@@ -229,16 +230,24 @@ def test_labels_that_differ_in_style_cause_a_warning(
     run = make_run(tmp_path / "run", rows, fingerprint=FINGERPRINT, record=RECORD)
     labels, out = tmp_path / "labels.csv", str(tmp_path / "calibration.json")
     labels.write_text(
-        "caption,memorized\n"
-        + "".join(f"{caption},{number % 2}\n" for number, caption in enumerate(captions))
+        "caption,verdict,sscd\n"
+        + "".join(
+            f"{caption},{VERDICTS[number % 4]},{number % 8 / 10}\n"
+            for number, caption in enumerate(captions)
+        )
     )
-    assert calibrate([run, "--labels", str(labels), "--fpr", "0.1", "--out", out]) == 0
+    options = ["--labels", str(labels), "--similarity-column", "sscd", "--fpr", "0.1"]
+    assert calibrate([run, *options, "--out", out]) == 0
     page_file = tmp_path / "report.html"
     write_report(ReportConfig(run, str(page_file), calibration=out), "memscan report")
     with opened(browser, page_file) as page:
         text = page.locator("main").inner_text()
         headline = page.locator(".big").inner_text()
     assert ("cannot be trusted" in text) == style
+    assert all(f"AUC, {kind} (50 captions)" in text for kind in ("verbatim", "template"))
+    assert "rank correlation with similarity (200 captions)" in text
+    if style:
+        assert "Text features alone (text_combination, AUC 1.00) predict" in text
     # The headline gives no number that the warning would contradict.
     assert ("is unknown: the labels of the calibration differ in style" in headline) == style
     assert ("expected to be memorized" in headline) != style

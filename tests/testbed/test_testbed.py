@@ -11,6 +11,7 @@ from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
 from scanner.models import find_model, load_model
 from scanner.testbed import FOLDER, files, labels
 from scanner.testbed.dataset import FAMILY_CAPTIONS, SIZES
+from scanner.testbed.reproduction import verdict
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,12 @@ def test_both_testbeds_label_the_same_captions(rows: list[dict]) -> None:
     described = [{key: row[key] for key in ("caption", "group", "family", "rows")} for row in rows]
     of_transformer = labels("testbed-dit").select(["caption", "group", "family", "rows"])
     assert of_transformer.to_pylist() == described
+
+
+def test_verdicts_follow_from_labels_and_families() -> None:
+    for name in files.TESTBEDS:
+        for row in labels(name).to_pylist():
+            assert row["verdict"] == verdict(row["memorized"], row["family"])
 
 
 def test_the_transformer_memorized_what_was_repeated() -> None:
@@ -126,3 +133,4 @@ def test_labels_can_be_reproduced(rows: list[dict]) -> None:
     pipe.to(dtype=torch.float32)
     again = measure(pipe, groups.take(chosen), bank, [own[i] for i in chosen])
     assert again["memorized"].to_pylist() == [True] * 6 + [False] * 6
+    assert again["verdict"].to_pylist() == [known[captions[i]]["verdict"] for i in chosen]

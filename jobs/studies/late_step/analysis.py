@@ -15,10 +15,11 @@ from jobs.studies.late_step.measurements import (
     TIMESTEPS,
     Measured,
 )
+from scanner.calibration.bootstrap import Bools, Floats
 from scanner.calibration.calibrate import TEXT_ONLY
 from scanner.calibration.combination import cross_fit
 from scanner.calibration.features import feature_matrix
-from scanner.calibration.separation import Bools, Floats, auc_gain, separation, threshold_at_fpr
+from scanner.calibration.separation import auc_gain, separation, threshold_at_fpr
 
 EARLY_LAYERS = 4
 FPR = 0.01

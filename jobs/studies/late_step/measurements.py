@@ -14,9 +14,9 @@ from torch import Tensor
 from jobs.progress import ScanProgress
 from jobs.studies.late_step.models import PACKAGED, VARIANTS, labels_file, model_folder
 from scanner.calibration import Labels, match_labels
+from scanner.calibration.bootstrap import Bools, Floats
 from scanner.calibration.features import ATTENTION_SIGNALS
 from scanner.calibration.labelled_captions import LabelledCaptions
-from scanner.calibration.separation import Bools, Floats
 from scanner.models import DiffusionModel, find_model, load_model
 from scanner.models.decoding import load_vae
 from scanner.query import open_run
