@@ -72,7 +72,9 @@ def load_on_meta(name: str, folder: Path, kind: type[Any], dtype: torch.dtype) -
     """
     with opening(name, f"{folder.name}/"), quiet():
         if issubclass(kind, PreTrainedModel):
-            config = kind.config_class.from_pretrained(folder, local_files_only=True)
+            config = kind.config_class.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         else:
             config = kind.load_config(folder, local_files_only=True)
         return build_on_meta(kind, config, dtype)

@@ -120,7 +120,7 @@ def truncate_transformer(transformer: nn.Module, layer: str) -> None:
             if not ran:
                 getattr(transformer, blocks)[index] = _skipped(block)
             ran = ran and block is not last
-    transformer.norm_out = _PassThrough()
+    transformer.set_submodule("norm_out", _PassThrough())
     transformer.proj_out = _FirstChannels(transformer.proj_out.out_features)
 
 
