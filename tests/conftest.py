@@ -2,9 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
@@ -40,15 +40,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_slow(items)
 
 
+def _saved(
+    factory: pytest.TempPathFactory, kinds: Iterable[str], make: Callable[[str], Any]
+) -> dict[str, Path]:
+    folders = {kind: factory.mktemp(kind) for kind in kinds}
+    for kind, folder in folders.items():
+        make(kind).save_pretrained(folder)
+    return folders
+
+
 @pytest.fixture(scope="session")
 def random_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Directories of saved random pipelines, by kind."""
     from tests.random_pipelines import KINDS, make_random_pipeline
 
-    folders = {kind: tmp_path_factory.mktemp(kind) for kind in KINDS}
-    for kind, folder in folders.items():
-        make_random_pipeline(kind).save_pretrained(folder)
-    return folders
+    return _saved(tmp_path_factory, KINDS, make_random_pipeline)
 
 
 @pytest.fixture(scope="session")
@@ -56,10 +62,7 @@ def random_transformers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     """Directories of saved random pipelines with a transformer, by kind."""
     from tests.random_transformers import KINDS, make_random_transformer
 
-    folders = {kind: tmp_path_factory.mktemp(kind) for kind in KINDS}
-    for kind, folder in folders.items():
-        make_random_transformer(kind).save_pretrained(folder)
-    return folders
+    return _saved(tmp_path_factory, KINDS, make_random_transformer)
 
 
 @pytest.fixture(scope="session")
@@ -67,10 +70,7 @@ def random_families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
     """Directories of saved random pipelines of further families, by kind."""
     from tests.random_families import FAMILIES, make_random_family
 
-    folders = {kind: tmp_path_factory.mktemp(kind) for kind in FAMILIES}
-    for kind, folder in folders.items():
-        make_random_family(kind).save_pretrained(folder)
-    return folders
+    return _saved(tmp_path_factory, FAMILIES, make_random_family)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from scanner.models.conditioning import Conditioning
 from scanner.models.noise_process import FlowMatching
 from scanner.models.t5 import tokenize_t5
 from scanner.models.tokens import Tokens, tokenize
-from scanner.models.transformer_model import TransformerModel, pack, unpack
+from scanner.models.transformer_model import OneEncoderModel, TransformerModel, pack, unpack
 
 T5_LENGTH = 512
 """Text positions by default in diffusers' FluxPipeline and ChromaPipeline."""
@@ -60,12 +60,6 @@ class Flux(TransformerModel):
         self.tokenizer_2 = tokenizer_2
         self.embedded_guidance = GUIDANCE if transformer.config.guidance_embeds else None
 
-    @classmethod
-    def noise_process_of(
-        cls, scheduler: dict[str, Any], denoiser: dict[str, Any] | None = None
-    ) -> FlowMatching:
-        return FlowMatching(scheduler, cls.packing, spacing="steps")
-
     def tokenize(self, captions: list[str]) -> Tokens:
         pooled = tokenize(self.tokenizer, captions)
         return replace(
@@ -94,7 +88,7 @@ class Flux(TransformerModel):
         return _run(denoiser, x_BCHW, timestep, hidden_BLC, guidance=guidance, **added)
 
 
-class Chroma(TransformerModel):
+class Chroma(OneEncoderModel):
     """Encode text as diffusers' ChromaPipeline does.
 
     The text is 512 positions of T5. The transformer sees the words, the end token and one padding
@@ -110,24 +104,6 @@ class Chroma(TransformerModel):
     begins = 0
     has_joint_attention = True
     packing = 2
-
-    def __init__(
-        self,
-        transformer: ChromaTransformer2DModel,
-        text_encoder: torch.nn.Module,
-        tokenizer: Any,
-        noise_process: FlowMatching,
-        weights: str,
-        pixels_per_latent: int = 8,
-    ) -> None:
-        super().__init__(transformer, tokenizer, noise_process, weights, pixels_per_latent)
-        self.text_encoder = text_encoder.eval().requires_grad_(False)
-
-    @classmethod
-    def noise_process_of(
-        cls, scheduler: dict[str, Any], denoiser: dict[str, Any] | None = None
-    ) -> FlowMatching:
-        return FlowMatching(scheduler, cls.packing, spacing="steps")
 
     def tokenize(self, captions: list[str]) -> Tokens:
         return tokenize_t5(self.tokenizer, captions, T5_LENGTH)

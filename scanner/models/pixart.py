@@ -11,12 +11,12 @@ from scanner.models.conditioning import Conditioning
 from scanner.models.noise_process import Ddpm
 from scanner.models.t5 import tokenize_t5
 from scanner.models.tokens import Tokens
-from scanner.models.transformer_model import TransformerModel
+from scanner.models.transformer_model import OneEncoderModel
 
 MICRO_CONDITIONS = ("resolution", "aspect_ratio")
 
 
-class PixArt(TransformerModel):
+class PixArt(OneEncoderModel):
     """Encode text as diffusers' PixArt pipelines do: T5's hidden states, with padding masked.
 
     Captions are not cleaned (the pipelines' ``clean_caption=False``) but, as there, lower-cased and
@@ -31,18 +31,6 @@ class PixArt(TransformerModel):
     begins = 0
     text_length: ClassVar[int] = 120
     noise_process: Ddpm
-
-    def __init__(
-        self,
-        transformer: PixArtTransformer2DModel,
-        text_encoder: torch.nn.Module,
-        tokenizer: Any,
-        noise_process: Ddpm,
-        weights: str,
-        pixels_per_latent: int = 8,
-    ) -> None:
-        super().__init__(transformer, tokenizer, noise_process, weights, pixels_per_latent)
-        self.text_encoder = text_encoder.eval().requires_grad_(False)
 
     @classmethod
     def noise_process_of(

@@ -8,10 +8,9 @@ from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from scanner.models.conditioning import Conditioning
-from scanner.models.noise_process import FlowMatching
 from scanner.models.templates import tokenize_in_template
 from scanner.models.tokens import Tokens
-from scanner.models.transformer_model import TransformerModel, pack, unpack
+from scanner.models.transformer_model import OneEncoderModel, pack, unpack
 
 TEXT_LENGTH = 512
 """Text positions by default in diffusers' QwenImagePipeline."""
@@ -28,7 +27,7 @@ TEMPLATE = (
 """What the model was trained to read before and after a caption."""
 
 
-class QwenImage(TransformerModel):
+class QwenImage(OneEncoderModel):
     """Encode text as diffusers' QwenImagePipeline does.
 
     The text is the language model's hidden states after the template's beginning; padding is
@@ -45,24 +44,6 @@ class QwenImage(TransformerModel):
     begins = 0
     has_joint_attention = True
     packing = 2
-
-    def __init__(
-        self,
-        transformer: QwenImageTransformer2DModel,
-        text_encoder: torch.nn.Module,
-        tokenizer: Any,
-        noise_process: FlowMatching,
-        weights: str,
-        pixels_per_latent: int = 8,
-    ) -> None:
-        super().__init__(transformer, tokenizer, noise_process, weights, pixels_per_latent)
-        self.text_encoder = text_encoder.eval().requires_grad_(False)
-
-    @classmethod
-    def noise_process_of(
-        cls, scheduler: dict[str, Any], denoiser: dict[str, Any] | None = None
-    ) -> FlowMatching:
-        return FlowMatching(scheduler, cls.packing, spacing="steps")
 
     def tokenize(self, captions: list[str]) -> Tokens:
         length = DROPPED + TEXT_LENGTH

@@ -12,13 +12,13 @@ from scanner.models.noise_process import FlowMatching
 from scanner.models.templates import instruction_of, tokenize_in_template
 from scanner.models.tokens import Tokens
 from scanner.models.traits import Trait
-from scanner.models.transformer_model import TransformerModel
+from scanner.models.transformer_model import OneEncoderModel
 
 TEXT_LENGTH = 300
 """Text positions by default in diffusers' SanaPipeline."""
 
 
-class Sana(TransformerModel):
+class Sana(OneEncoderModel):
     """Encode text as diffusers' SanaPipeline does.
 
     The language model reads an instruction and then the caption, lower-cased and stripped. The
@@ -33,18 +33,6 @@ class Sana(TransformerModel):
         "text_encoder": Gemma2Model,
     }
     vae: ClassVar[type[Any]] = AutoencoderDC
-
-    def __init__(
-        self,
-        transformer: SanaTransformer2DModel,
-        text_encoder: torch.nn.Module,
-        tokenizer: Any,
-        noise_process: FlowMatching,
-        weights: str,
-        pixels_per_latent: int = 32,
-    ) -> None:
-        super().__init__(transformer, tokenizer, noise_process, weights, pixels_per_latent)
-        self.text_encoder = text_encoder.eval().requires_grad_(False)
 
     @classmethod
     def noise_process_of(

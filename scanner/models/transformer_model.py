@@ -9,7 +9,7 @@ from torch import Tensor
 from scanner.errors import UserError
 from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.layers import attention_layers
-from scanner.models.noise_process import NoiseProcess
+from scanner.models.noise_process import FlowMatching, NoiseProcess
 
 EARLY_SHARE = 4
 """The early layers are the first quarter, as in Stable Diffusion 1: 4 of 16 there, 6 of 24 here."""
@@ -37,6 +37,12 @@ class TransformerModel(DiffusionModel):
         self.entropy_layer = self.early_layers[-1]
         self.map_layers = self.early_layers[:2]
 
+    @classmethod
+    def noise_process_of(
+        cls, scheduler: dict[str, Any], denoiser: dict[str, Any] | None = None
+    ) -> NoiseProcess:
+        return FlowMatching(scheduler, cls.packing, spacing="steps")
+
     def latent_shape(
         self, height: int | None = None, width: int | None = None, side: float = 1
     ) -> tuple[int, ...]:
@@ -57,6 +63,22 @@ class TransformerModel(DiffusionModel):
             for size in (height, width)
         ]
         return config.in_channels // self.packing**2, *sides
+
+
+class OneEncoderModel(TransformerModel):
+    """A diffusion transformer with one text encoder."""
+
+    def __init__(
+        self,
+        transformer: torch.nn.Module,
+        text_encoder: torch.nn.Module,
+        tokenizer: Any,
+        noise_process: NoiseProcess,
+        weights: str,
+        pixels_per_latent: int = 8,
+    ) -> None:
+        super().__init__(transformer, tokenizer, noise_process, weights, pixels_per_latent)
+        self.text_encoder = text_encoder.eval().requires_grad_(False)
 
 
 def pack(x_BCHW: Tensor, side: int = 2) -> Tensor:
