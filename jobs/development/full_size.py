@@ -11,14 +11,26 @@ from jobs.terminal import command, show
 from scanner.memory import readable_bytes
 from scanner.models import DiffusionModel
 from scanner.models.device_memory import DeviceMemory
-from scanner.models.random_weights import flux_dev, pixart_sigma, stable_diffusion_3
+from scanner.models.random_weights import (
+    chroma,
+    flux_dev,
+    pixart_sigma,
+    qwen_image,
+    stable_diffusion_3,
+)
 from scanner.scan.gpu_estimate import CARDS
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
 from scanner.scoring.fit import Fit, fit
 from scanner.scoring.memory import estimate_memory
 
-MODELS = {"PixArt-Σ": pixart_sigma, "SD3 medium": stable_diffusion_3, "FLUX.1-dev": flux_dev}
+MODELS = {
+    "PixArt-Σ": pixart_sigma,
+    "SD3 medium": stable_diffusion_3,
+    "FLUX.1-dev": flux_dev,
+    "Chroma": chroma,
+    "Qwen-Image": qwen_image,
+}
 SHOWN = ("t4", "l4", "v100", "a100")
 COLUMNS = (
     *("model", "profile", "TFLOP per caption", "of text encoders", "denoiser", "text encoders"),

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
 from scanner.models.conditioning import Conditioning
-from scanner.models.noise_process import FlowMatching
+from scanner.models.noise_process import NoiseProcess
 from scanner.models.t5 import tokenize_t5
 from scanner.models.tokens import Tokens, tokenize
 from scanner.models.transformer_model import OneEncoderModel, TransformerModel, pack, unpack
@@ -50,7 +50,7 @@ class Flux(TransformerModel):
         text_encoder_2: torch.nn.Module,
         tokenizer: Any,
         tokenizer_2: Any,
-        noise_process: FlowMatching,
+        noise_process: NoiseProcess,
         weights: str,
         pixels_per_latent: int = 8,
     ) -> None:

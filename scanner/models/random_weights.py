@@ -5,8 +5,10 @@ from typing import TypeVar
 
 import torch
 from diffusers import (
+    ChromaTransformer2DModel,
     FluxTransformer2DModel,
     PixArtTransformer2DModel,
+    QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     UNet2DConditionModel,
 )
@@ -14,16 +16,19 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     T5Config,
     T5EncoderModel,
 )
 
 from scanner.models.finding import find_model
-from scanner.models.flux import Flux
+from scanner.models.flux import Chroma, Flux
 from scanner.models.loading import DTYPES, choose_device, choose_dtype, load_tokenizer
 from scanner.models.noise_process import Ddpm, FlowMatching
 from scanner.models.parts import build_on_meta, quiet
 from scanner.models.pixart import PixArtSigma
+from scanner.models.qwen_image import QwenImage
 from scanner.models.sdxl import StableDiffusionXL
 from scanner.models.stable_diffusion import StableDiffusion
 from scanner.models.stable_diffusion_3 import StableDiffusion3
@@ -56,6 +61,22 @@ T5_XXL = T5Config(
     num_heads=64,
     feed_forward_proj="gated-gelu",
 )
+QWEN_VL = Qwen2_5_VLConfig(
+    text_config={
+        "vocab_size": 152064,
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+    },
+    vision_config={"depth": 32, "hidden_size": 1280, "out_hidden_size": 3584, "num_heads": 16},
+)
+DYNAMIC_SHIFT = {
+    **{"shift": 3.0, "use_dynamic_shifting": True},
+    **{"base_shift": 0.5, "max_shift": 1.15},
+}
 Denoiser = TypeVar("Denoiser", bound=torch.nn.Module)
 PIXART_BETAS = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -182,11 +203,31 @@ def flux_dev(dtype: str = "bfloat16") -> Flux:
         text_encoder_2=build_on_meta(T5EncoderModel, T5_XXL, DTYPES[dtype]),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
-        noise_process=FlowMatching(
-            {"shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15},
-            Flux.packing,
-            spacing="steps",
-        ),
+        noise_process=Flux.noise_process_of(DYNAMIC_SHIFT),
+        weights="none",
+    )
+
+
+def chroma(dtype: str = "bfloat16") -> Chroma:
+    """Return Chroma's architecture at 1024 px on the meta device: to count, not to run."""
+    return Chroma(
+        transformer=_on_meta(ChromaTransformer2DModel, dtype),
+        text_encoder=build_on_meta(T5EncoderModel, T5_XXL, DTYPES[dtype]),
+        tokenizer=load_tokenizer(find_model("testbed")),
+        noise_process=Chroma.noise_process_of(DYNAMIC_SHIFT),
+        weights="none",
+    )
+
+
+def qwen_image(dtype: str = "bfloat16") -> QwenImage:
+    """Return Qwen-Image's architecture (20 billion parameters, and 8 of Qwen2.5-VL) at 1024 px on
+    the meta device: to count, not to run."""
+    encoder = build_on_meta(Qwen2_5_VLForConditionalGeneration, QWEN_VL, DTYPES[dtype])
+    return QwenImage(
+        transformer=_on_meta(QwenImageTransformer2DModel, dtype),
+        text_encoder=encoder,
+        tokenizer=load_tokenizer(find_model("testbed")),
+        noise_process=QwenImage.noise_process_of(DYNAMIC_SHIFT),
         weights="none",
     )
 
