@@ -16,6 +16,7 @@ from scanner.models.random_weights import (
     flux_dev,
     pixart_sigma,
     qwen_image,
+    sana,
     stable_diffusion_3,
 )
 from scanner.scan.gpu_estimate import CARDS
@@ -26,6 +27,7 @@ from scanner.scoring.memory import estimate_memory
 
 MODELS = {
     "PixArt-Σ": pixart_sigma,
+    "Sana 1.6B": sana,
     "SD3 medium": stable_diffusion_3,
     "FLUX.1-dev": flux_dev,
     "Chroma": chroma,

@@ -9,6 +9,7 @@ from diffusers import (
     FluxTransformer2DModel,
     PixArtTransformer2DModel,
     QwenImageTransformer2DModel,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     UNet2DConditionModel,
 )
@@ -16,6 +17,8 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     T5Config,
@@ -29,6 +32,7 @@ from scanner.models.noise_process import Ddpm, FlowMatching
 from scanner.models.parts import build_on_meta, quiet
 from scanner.models.pixart import PixArtSigma
 from scanner.models.qwen_image import QwenImage
+from scanner.models.sana import Sana
 from scanner.models.sdxl import StableDiffusionXL
 from scanner.models.stable_diffusion import StableDiffusion
 from scanner.models.stable_diffusion_3 import StableDiffusion3
@@ -60,6 +64,15 @@ T5_XXL = T5Config(
     num_layers=24,
     num_heads=64,
     feed_forward_proj="gated-gelu",
+)
+GEMMA_2B = Gemma2Config(
+    vocab_size=256000,
+    hidden_size=2304,
+    intermediate_size=9216,
+    num_hidden_layers=26,
+    num_attention_heads=8,
+    num_key_value_heads=4,
+    head_dim=256,
 )
 QWEN_VL = Qwen2_5_VLConfig(
     text_config={
@@ -256,4 +269,21 @@ def pixart_sigma(dtype: str = "float16") -> PixArtSigma:
         tokenizer=load_tokenizer(find_model("testbed")),
         noise_process=Ddpm({**PIXART_BETAS, "prediction_type": "epsilon"}),
         weights="none",
+    )
+
+
+def sana(dtype: str = "bfloat16") -> Sana:
+    """Return Sana's architecture of 1.6 billion parameters at 1024 px on the meta device: to count,
+    not to run.
+
+    The testbed's tokenizer divides the instruction before captions into more tokens than Gemma's,
+    so the text encoder's cost is an upper bound.
+    """
+    return Sana(
+        transformer=_on_meta(SanaTransformer2DModel, dtype),
+        text_encoder=build_on_meta(Gemma2Model, GEMMA_2B, DTYPES[dtype]),
+        tokenizer=load_tokenizer(find_model("testbed")),
+        noise_process=Sana.noise_process_of({"flow_shift": 3.0}),
+        weights="none",
+        pixels_per_latent=32,
     )
