@@ -19,6 +19,7 @@ from scanner.calibration.features import ATTENTION_SIGNALS
 from scanner.calibration.labelled_captions import LabelledCaptions
 from scanner.models import DiffusionModel, find_model, load_model
 from scanner.models.decoding import load_vae
+from scanner.models.traits import UNET
 from scanner.query import open_run
 from scanner.scan.config import ScanConfig
 from scanner.scan.scan import scan
@@ -38,7 +39,7 @@ SCALES = (0.0, 0.5, 2.0)
 IMAGE_SIDE = 32
 BATCH = 256
 NORMS = tuple(f"noise_norm@{timestep}" for timestep in TIMESTEPS)
-CROSS_ATTENTION = tuple(n for n in ATTENTION_SIGNALS if not find_signal(n).needs.traits)
+CROSS_ATTENTION = tuple(n for n in ATTENTION_SIGNALS if find_signal(n).needs.traits <= UNET)
 ATTENTION = tuple(f"{name}{at}" for name in CROSS_ATTENTION for at in ("", "@low"))
 SEEDS_RUN = "seeds"
 

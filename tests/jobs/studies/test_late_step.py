@@ -16,6 +16,7 @@ from scanner.models import load_model
 from scanner.scoring import Scorer
 
 CAPTIONS = 400
+CLASSES = np.full(CAPTIONS, "")
 KNOWN = 40
 GROUPS = {"memorized": 30, "template": 10, "repeated": 40, "once": 160, "heldout": 160}
 
@@ -50,13 +51,13 @@ def measured() -> Measured:
                 },
             }
         )
-        return LabelledCaptions(table, memorized, np.arange(CAPTIONS), 0, 0)
+        return LabelledCaptions(table, memorized, np.arange(CAPTIONS), CLASSES, 0, 0)
 
     by_seed = {
         f"noise_norm_{timestep}_seeds": random.normal(size=(CAPTIONS, 4)).tolist()
         for timestep in measurements.SEEDED
     }
-    seeds = LabelledCaptions(pa.table(by_seed), memorized, np.arange(CAPTIONS), 0, 0)
+    seeds = LabelledCaptions(pa.table(by_seed), memorized, np.arange(CAPTIONS), CLASSES, 0, 0)
     extra = {
         f"{name}_{timestep}": random.uniform(size=CAPTIONS)
         for timestep in (FIRST, LOW)
