@@ -93,3 +93,10 @@ def test_settings_hold_all_that_affects_scores() -> None:
     assert _process("shifted").fingerprint["kind"] == "flow_matching"
     ddpm = {"beta_start": 1e-4, "beta_end": 0.02, "num_train_timesteps": 1000}
     assert "kind" not in Ddpm(ddpm).fingerprint, "as in runs from before there were two kinds"
+
+
+def test_one_step_is_the_first_of_many_with_a_last_timestep() -> None:
+    """Diffusers' own schedule of one step divides by zero there."""
+    process = FlowMatching({"shift": 3.0, "shift_terminal": 0.02}, spacing="steps")
+    assert process.timesteps(1) == process.timesteps(10)[:1] == [1000.0]
+    assert process.timesteps(10)[-1] == pytest.approx(20, abs=1e-3)

@@ -9,9 +9,11 @@ import torch
 from diffusers import DiffusionPipeline
 
 from scanner.errors import UserError
-from scanner.models import DiffusionModel, find_model, load_model
+from scanner.models import DiffusionModel, canonical, find_model, load_model
+from scanner.models.loading import canonical_tokenizer
 from scanner.models.pipeline import load_pipeline, pipeline_of
 from scanner.models.stable_diffusion_3 import T5_LENGTH
+from scanner.scoring import Scorer
 from tests.models.damage import SCHEDULER, Change, set_json
 from tests.random_transformers import KINDS
 
@@ -195,3 +197,17 @@ def test_sizes_that_the_pipeline_refuses_are_refused(
     assert model.latent_shape(side=0.4) == (16, 4, 4), "whole patches"
     with pytest.raises(UserError, match=message):
         model.latent_shape(**size)
+
+
+def test_captions_are_alike_if_every_tokenizer_reads_them_alike(
+    random_transformers: dict[str, Path],
+) -> None:
+    """CLIP's tokenizer lower-cases, T5's does not: each caption then needs a score of its own."""
+    for kind, alike in (("sd3", True), ("sd3-t5", False)):
+        files = find_model(str(random_transformers[kind]))
+        model = load_model(files)
+        for tokenizer in (model.canonical_tokenizer, canonical_tokenizer(files)):
+            same = canonical(tokenizer, "A Red Apple") == canonical(tokenizer, "a red apple")
+            assert same == alike
+        ids = Scorer(model, "triage").score(["A Red Apple", "a red apple"])["caption_id"]
+        assert (len(set(ids.to_pylist())) == 1) == alike
