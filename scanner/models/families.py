@@ -26,6 +26,7 @@ FAMILIES: dict[str, type[DiffusionModel]] = {
 }
 _IMAGE = "it also takes an image"
 _ONE_SEQUENCE = "it predicts −v, from one sequence of the image and a refined text"
+_UNCHECKED = "its attention is not checked against recording yet"
 _REASONS = {
     "Inpaint": "an inpainting model also takes a masked image",
     "Fill": "an inpainting model also takes a masked image",
@@ -40,13 +41,10 @@ _REASONS = {
     "SanaSprint": "a model distilled to a few steps does not predict noise",
     "Flux2": "its blocks compute attention and MLP in one projection",
     "AuraFlow": "register tokens precede its text",
-    "Lumina": _ONE_SEQUENCE,
+    "Lumina2": _ONE_SEQUENCE,
     "ZImage": _ONE_SEQUENCE,
-    "HiDream": "its blocks each take another text, of four text encoders",
-    "CogView": "it normalizes queries and keys in ways that are not checked against recording yet",
-    "Hunyuan": "it attends to two texts, of which one is pooled by attention",
-    "Kandinsky": "its blocks are not checked against recording yet",
-    "Kolors": "its U-Net takes the text of a chat model, which is not checked yet",
+    "HiDream": "each of its blocks takes a text of its own, from four text encoders",
+    **dict.fromkeys(("CogView", "Hunyuan", "Kandinsky", "Kolors", "LuminaPipe"), _UNCHECKED),
 }
 """Why pipelines whose name has a part are not scanned; the first part counts."""
 _LIBRARIES = ("diffusers", "transformers")

@@ -108,9 +108,9 @@ def canonical(tokenizer: Any | None, caption: str) -> str:
     """Return the canonical text: equal for captions that the tokenizer reads alike.
 
     ``tokenizer``: None for models with several kinds of tokenizers, for which only equal captions
-    are alike (CLIP's lower-cases, T5's does not).
+    are alike (CLIP's lower-cases, T5's does not). A caption of white space is empty for all.
     """
     if tokenizer is None:
-        return caption
+        return caption if caption.strip() else ""
     normalizer = tokenizer.backend_tokenizer.normalizer
     return (normalizer.normalize_str(caption) if normalizer else caption).strip()

@@ -98,6 +98,7 @@ def test_captions_change_the_prediction(model: DiffusionModel) -> None:
 def test_the_words_are_those_of_the_caption(model: DiffusionModel, kind: str) -> None:
     tokens = model.tokenize([CAPTION, "", "a"])
     assert tokens.words_BL is not None
+    assert tokens.begins == model.begins
     assert not tokens.words_BL[1].any()
     (positions,) = tokens.words_BL[0].nonzero(as_tuple=True)
     n = int(tokens.n_B[0])

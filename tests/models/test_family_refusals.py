@@ -65,6 +65,9 @@ OTHERS = {
     "QwenImageEditPipeline": "an image-editing model also takes an image",
     "ZImagePipeline": "it predicts −v",
     "SanaSprintPipeline": "a model distilled to a few steps",
+    "CogView4Pipeline": "its attention is not checked against recording yet",
+    "LuminaPipeline": "its attention is not checked against recording yet",
+    "Lumina2Pipeline": "it predicts −v",
     "AuraFlowPipeline": "register tokens precede its text",
 }
 

@@ -209,5 +209,6 @@ def test_captions_are_alike_if_every_tokenizer_reads_them_alike(
         for tokenizer in (model.canonical_tokenizer, canonical_tokenizer(files)):
             same = canonical(tokenizer, "A Red Apple") == canonical(tokenizer, "a red apple")
             assert same == alike
+            assert canonical(tokenizer, " \n") == ""
         ids = Scorer(model, "triage").score(["A Red Apple", "a red apple"])["caption_id"]
         assert (len(set(ids.to_pylist())) == 1) == alike
