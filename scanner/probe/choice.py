@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from scanner.probe.attention import Attend, plain_attention
 from scanner.probe.joint_attention import (
+    Attended,
     JointAttend,
     cpu_joint_attention,
     cuda_joint_attention,
@@ -85,42 +86,60 @@ def _joint(weight: Tensor, modules: list[nn.Module]) -> JointAttend:
     )
 
 
-def _biases(tokens: int, device: torch.device) -> tuple[Tensor | None, Tensor]:
-    """No bias, and one per caption that masks some tokens."""
-    bias_BS = torch.zeros((2, tokens), device=device)
-    bias_BS[0, 5:40], bias_BS[1, 20:40] = -math.inf, -math.inf
-    return None, bias_BS
-
-
 def checked_joint(
     attend: JointAttend, heads: tuple[int, int], device: torch.device, dtype: torch.dtype
 ) -> JointAttend:
-    """Return ``attend`` if it matches the plain computation on a device; otherwise warn and return
-    the plain computation. ``heads``: their number, and channels per head."""
+    """Return ``attend`` where it matches the plain computation on a device, with and without masks;
+    warn, and compute plainly, where it does not. ``heads``: their number, and channels per head."""
+    problem, masked_problem = (
+        _joint_problem(attend, heads, device, dtype, is_masked) for is_masked in (False, True)
+    )
+    if problem:
+        _warn(problem)
+        return plain_joint_attention
+    if not masked_problem:
+        return attend
+    _warn(f"with a mask, {masked_problem}")
+
+    def attend_unless_masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Attended:
+        return (attend if bias is None else plain_joint_attention)(q, k, v, bias)
+
+    return attend_unless_masked
+
+
+def _joint_problem(
+    attend: JointAttend,
+    heads: tuple[int, int],
+    device: torch.device,
+    dtype: torch.dtype,
+    is_masked: bool,
+) -> str:
+    """Return how a kernel fails or differs from the plain computation; "" if it matches."""
     generator = torch.Generator("cpu").manual_seed(0)
     for tokens in JOINT_TOKENS:
         q, k, v = (
             torch.randn((2, heads[0], tokens, heads[1]), generator=generator).to(device, dtype)
             for _ in range(3)
         )
-        for bias in _biases(tokens, device):
-            try:
-                actual = attend(q, k, v, bias)
-            except Exception as error:  # a driver or the kernel: anything can fail
-                _warn(f"the kernel does not run ({type(error).__name__}: {error})")
-                return plain_joint_attention
-            for what, one, other, tolerance in zip(
-                ("output", "log-sum-exp"),
-                actual,
-                plain_joint_attention(q, k, v, bias),
-                (OUTPUT_TOLERANCE[dtype], LSE_TOLERANCE[dtype]),
-                strict=True,
-            ):
-                worst = float((one.float() - other.float()).abs().max())
-                if not worst <= tolerance:
-                    _warn(f"the kernel differs: {what} by {worst:.2g} for {tokens} tokens")
-                    return plain_joint_attention
-    return attend
+        bias = None
+        if is_masked:
+            bias = torch.zeros((2, tokens), device=device)
+            bias[0, 5:40], bias[1, 20:40] = -math.inf, -math.inf
+        try:
+            actual = attend(q, k, v, bias)
+        except Exception as error:  # a driver or the kernel: anything can fail
+            return f"the kernel does not run ({type(error).__name__}: {error})"
+        for what, one, other, tolerance in zip(
+            ("output", "log-sum-exp"),
+            actual,
+            plain_joint_attention(q, k, v, bias),
+            (OUTPUT_TOLERANCE[dtype], LSE_TOLERANCE[dtype]),
+            strict=True,
+        ):
+            worst = float((one.float() - other.float()).abs().max())
+            if not worst <= tolerance:
+                return f"the kernel differs: {what} by {worst:.2g} for {tokens} tokens"
+    return ""
 
 
 def checked(

@@ -193,6 +193,25 @@ def test_a_kernel_that_differs_is_not_used() -> None:
         assert chosen is plain_joint_attention
 
 
+def test_a_kernel_that_fails_with_masks_runs_without() -> None:
+    """Models without masks keep the fused kernel."""
+
+    def no_bias(q, k, v, bias):
+        assert bias is None, "no bias here"
+        return cpu_joint_attention(q, k, v, bias)
+
+    with pytest.warns(UserWarning, match="unfused, which is slower: with a mask, .*no bias here"):
+        chosen = checked_joint(no_bias, (2, 16), torch.device("cpu"), torch.float32)
+    q, k, v = torch.randn((3, 2, 2, 9, 16), generator=torch.manual_seed(0))
+    bias = torch.zeros((2, 9))
+    bias[:, 4:] = -torch.inf
+    for given in (None, bias):
+        for one, other in zip(
+            chosen(q, k, v, given), plain_joint_attention(q, k, v, given), strict=True
+        ):
+            assert torch.allclose(one, other, atol=1e-5)
+
+
 def test_rows_in_chunks_give_the_same_means(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.manual_seed(0)
     q, k = (torch.randn(5, 2, n, 8, generator=generator) for n in (6, 9))
