@@ -35,7 +35,8 @@ class CalibrateConfig:
     labels: str | None = None
     """A csv, tsv, jsonl or parquet file with a column caption, caption_id or key and a
     column memorized, label or verdict (true or false, 1 or 0, verbatim, template or none); or
-    "verdicts" for the run's verdicts. A column verdict beside memorized tells verbatim from
+    "verdicts" for the run's verdicts, "decisions" for what people labeled with memscan review. A
+    column verdict beside memorized tells verbatim from
     template copies, which are then also evaluated separately. Instead of a label, the file can have
     a column similarity, sscd or max_sscd: the similarity of the caption's generations to a training
     image, from 0 to 1."""
@@ -132,6 +133,14 @@ def _by_labels(config: CalibrateConfig) -> int:
             "only some captions were chosen for verification, so these figures hold for "
             "captions chosen the same way, not for all"
         )
+    if config.labels == "decisions":
+        if labelled.weights is None:
+            warn(
+                "no labeled caption was drawn at random, so these figures hold for captions chosen "
+                "the same way, not for all; review some in the order random sample"
+            )
+        else:
+            show("captions drawn at random are weighted by 1 / sampling probability")
     print_evaluation(evaluation, prior_given=config.prevalence is not None)
     print_thresholds(calibration)
     warn_of_style(record)

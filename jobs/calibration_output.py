@@ -1,11 +1,13 @@
 """Print what memscan calibrate computed, as tables for people."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from jobs.terminal import show
 
 if TYPE_CHECKING:
     from scanner.calibration import (
+        ClassEvaluation,
         Discovery,
         FdrCheck,
         FdrOutcome,
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
         Separation,
         SimilarityEvaluation,
     )
+    from scanner.calibration.similarity import AtThreshold
     from scanner.query import Calibration
 
 
@@ -60,15 +63,24 @@ def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
 
 def print_classes(evaluation: "LabelEvaluation") -> None:
     """Print the separation of verbatim and of template copies, if the labels say which."""
-    if not evaluation.classes:
-        return
+    if evaluation.classes:
+        _print_groups(
+            "by class, against the captions that are not memorized",
+            {
+                f"{kind}: {each.captions:,} captions in {each.clusters:,} clusters": each
+                for kind, each in evaluation.classes.items()
+            },
+        )
+
+
+def _print_groups(title: str, groups: "Mapping[str, ClassEvaluation | AtThreshold]") -> None:
+    """Print the separation of each group of captions, by heading."""
     show(
-        "by class, against the captions that are not memorized\n"
+        f"{title}\n"
         f"{'':26}{'AUC':>6}  {'95 % interval':>14}  {'TPR at 1 % FPR':>15}  {'95 % interval':>14}"
     )
-    for kind, each in evaluation.classes.items():
-        count = f"{kind}: {each.captions:,} captions in {each.clusters:,} clusters"
-        show(count if each.separations else f"{count}, too few to measure apart")
+    for heading, each in groups.items():
+        show(heading if each.separations else f"{heading}, too few to measure apart")
         for name, result in each.separations.items():
             point = result.at_fpr[0.01]
             interval = f"{result.auc_low:.3f} – {result.auc_high:.3f}"
@@ -77,25 +89,25 @@ def print_classes(evaluation: "LabelEvaluation") -> None:
 
 
 def _print_similarity(evaluation: "SimilarityEvaluation") -> None:
-    columns = [f"≥ {each.threshold:.3g}" for each in evaluation.thresholds]
-    counts = [f"{each.captions:,}" for each in evaluation.thresholds]
     show(
         f"by similarity, on {evaluation.captions:,} captions in {evaluation.clusters:,} clusters: "
-        "Spearman's rank correlation,\nand AUC of captions with at least that similarity "
-        "(intervals: --json)\n"
-        f"{'':26}{'ρ':>6}  {'95 % interval':>15}" + "".join(f"{one:>9}" for one in columns) + "\n"
-        f"{'  captions':49}" + "".join(f"{one:>9}" for one in counts)
+        "Spearman's rank correlation\n"
+        f"{'':26}{'ρ':>6}  {'95 % interval':>15}"
     )
     for name, result in evaluation.correlations.items():
         rho = f"{'–':>6}  {'–':>15}"
         if result:
             interval = f"{result.low:+.3f} – {result.high:+.3f}"
             rho = f"{result.rho:+6.3f}  {interval:>15}"
-        aucs = [
-            f"{each.separations[name].auc:9.3f}" if each.separations else f"{'–':>9}"
+        show(f"  {name:24}{rho}")
+    _print_groups(
+        "captions with at least a similarity, against those with less",
+        {
+            f"similarity ≥ {each.threshold:.3g}: {each.captions:,} captions in "
+            f"{each.clusters:,} clusters": each
             for each in evaluation.thresholds
-        ]
-        show(f"  {name:24}{rho}" + "".join(aucs))
+        },
+    )
 
 
 def _print_fdr_checks(name: str, references: int, checks: "list[FdrCheck]") -> None:

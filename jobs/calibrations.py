@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from jobs.terminal import warn
+from scanner.errors import UsageError
 from scanner.query import Calibration, RunTables
 
 if TYPE_CHECKING:
@@ -61,13 +62,22 @@ def named_labels(
     count_seed_consistent: bool,
     similarity: "SimilarityOptions | None" = None,
 ) -> "Labels":
-    """Read labels from a file or URL, or, for ``verdicts``, from the run's verdicts. Reports how
-    many rows are skipped, and the threshold of similarities. Raises UserError."""
-    from scanner.calibration import SimilarityOptions, read_labels, verdict_labels
+    """Read labels from a file or URL, or, for ``verdicts`` and ``decisions``, from the run's.
+    Reports how many rows are skipped, and the threshold of similarities. Raises UserError."""
+    from scanner.calibration import (
+        SimilarityOptions,
+        decision_labels,
+        read_labels,
+        verdict_labels,
+    )
 
     similarity = similarity or SimilarityOptions()
     if name == "verdicts":
         labels = verdict_labels(tables, count_seed_consistent, similarity)
+    elif name == "decisions":
+        if similarity != SimilarityOptions():
+            raise UsageError("--labels decisions: reviewers state labels, not similarities")
+        labels = decision_labels(tables)
     else:
         labels = read_labels(name, count_seed_consistent, similarity)
     if labels.threshold is not None and similarity.threshold is None:

@@ -26,6 +26,7 @@ from scanner.errors import UsageError
 
 if TYPE_CHECKING:
     from scanner.curation.copies.copying import Applied
+    from scanner.curation.policy import Policy
 
 log = logging.getLogger("memscan")
 
@@ -44,12 +45,21 @@ class CurateConfig(LogOptions):
     calibration: str | None = None
     """Calibration that provides probabilities for rules and the expected number of false removals:
     a file or URL written by memscan calibrate, or testbed."""
+    list_: Annotated[tuple[str, ...], tyro.conf.arg(name="list", metavar="[REASON=]FILE")] = ()
+    """Also remove the samples that a list names (opt-outs, takedowns), whatever the policy says,
+    and other samples of their images: a txt of keys or URLs, a table with a column key, uid,
+    sample_id, url, image_url (or, without these, caption or caption_id: all samples of the
+    captions), another run's removal_list.parquet, or a .npy of uids. REASON, by
+    default the file's name, is stored with each sample; repeat the option, or list several."""
     apply: str | None = None
     """Also write cleaned copies of the input shards to this directory or URL, with the same format
     and columns. Rerun the same command to resume."""
     input_root: tuple[str, ...] = ()
     """With --apply, also copy input files below this directory or URL, in addition to those below
     the scan's --captions; repeat the option, or list several."""
+    apply_to: tuple[str, ...] = ()
+    """With --apply, clean these files, globs or directories instead of the scanned ones: another
+    copy of the data, whose rows are found by key, or by URL in files without a key."""
     diff: str | None = None
     """Show what changes compared with another policy, or with an earlier --out directory."""
     force: bool = False
@@ -90,24 +100,31 @@ def _curate(config: CurateConfig) -> int:
         curate,
         difference,
         load_baseline,
+        match_lists,
+        parse_lists,
         read_policy,
     )
     from scanner.curation.copies.shards import check_destination
     from scanner.query import open_run
 
     policy = read_policy(config.policy)
+    _refuse_other_images(config, policy)
     calibration = named_calibration(config.calibration)
     log.info(f"reading {config.run}")
     tables = open_run(config.run, pairs("--with", config.with_), calibration)
+    lists = parse_lists(config.list_)
+    if lists:
+        match_lists(tables, lists)
     choose_image_key(tables, config.image_key)
     if config.diff:
         load_baseline(tables, config.diff, config.run)
-    if config.apply:
-        check_destination(
-            config.run, config.apply, config.input_root
-        )  # fails before the list in --out is replaced
+    if config.apply and not config.apply_to:
+        # Fails before the list in --out is replaced.
+        check_destination(config.run, config.apply, config.input_root)
     try:
-        summary = curate(config.run, tables, policy, config.out, config.force, config.csv_safe)
+        summary = curate(
+            config.run, tables, policy, config.out, config.force, config.csv_safe, lists
+        )
     except LimitExceeded as error:
         for line in error.summary.to_text().splitlines():
             log.warning(line)
@@ -136,6 +153,14 @@ def _curate(config: CurateConfig) -> int:
     return 0
 
 
+def _refuse_other_images(config: CurateConfig, policy: "Policy") -> None:
+    if config.image_key != "image_key" and any(rule.of == "image_cluster" for rule in policy.rules):
+        raise UsageError(
+            f"--image-key {config.image_key}: a rule is of image clusters, which memscan "
+            "group-images makes of the column image_key; leave out --image-key"
+        )
+
+
 def _check(config: CurateConfig) -> None:
     if not config.out:
         raise UsageError("--out: name the directory for the removal list")
@@ -144,6 +169,7 @@ def _check(config: CurateConfig) -> None:
         "--address": config.address is not None,
         "--single-writer": config.single_writer,
         "--input-root": bool(config.input_root),
+        "--apply-to": bool(config.apply_to),
     }
     if any(apply_options.values()) and not config.apply:
         names = ", ".join(name for name, is_given in apply_options.items() if is_given)
@@ -151,12 +177,32 @@ def _check(config: CurateConfig) -> None:
 
 
 def _apply(config: CurateConfig, copies: str) -> "Applied":
+    if config.apply_to:
+        return _apply_to(config, copies)
     from scanner.curation.copies.copying import apply
 
     return apply(
         config.run,
         config.out,
         copies,
+        config.actors,
+        config.address,
+        config.single_writer,
+        config.input_root,
+    )
+
+
+def _apply_to(config: CurateConfig, copies: str) -> "Applied":
+    from scanner.curation.copies.other_copy import apply_to
+    from scanner.run import Run
+
+    plan = Run.existing(config.run).plan()
+    keys = {one["key"] for one in plan.columns.values() if one["key"]} if plan else set()
+    return apply_to(
+        config.apply_to,
+        config.out,
+        copies,
+        next(iter(sorted(keys)), None),
         config.actors,
         config.address,
         config.single_writer,

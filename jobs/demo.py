@@ -113,13 +113,13 @@ def _evaluation_record(evaluation: "LabelEvaluation", layers: "LayerEvaluation")
         "signals": _by_class(evaluation, evaluation.signals),
         "combined": _by_class(evaluation, evaluation.combined),
         "layers": {
-            name: [_record(layer) for layer in each] for name, each in layers.all_layers.items()
+            name: [layer.to_json() for layer in each] for name, each in layers.all_layers.items()
         },
         "selected_layers": {
             name: {
                 "layer": selected.layer,
                 "direction": selected.direction,
-                "separation": _record(selected.separation),
+                "separation": selected.separation.to_json(),
             }
             for name, selected in layers.selected.items()
         },
@@ -158,25 +158,13 @@ def _by_class(
 ) -> dict[str, Any]:
     """Return the records by score, each with those of its classes under verbatim and template."""
     return {
-        name: _record(separation)
+        name: separation.to_json()
         | {
-            kind: _record(each.separations[name])
+            kind: each.separations[name].to_json()
             for kind, each in evaluation.classes.items()
             if each.separations
         }
         for name, separation in separations.items()
-    }
-
-
-def _record(separation: "Separation") -> dict[str, float]:
-    point = separation.at_fpr[0.01]
-    return {
-        "auc": separation.auc,
-        "auc_low": separation.auc_low,
-        "auc_high": separation.auc_high,
-        "tpr_at_1pct_fpr": point.tpr,
-        "tpr_low": point.tpr_low,
-        "tpr_high": point.tpr_high,
     }
 
 

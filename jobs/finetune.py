@@ -1,8 +1,9 @@
 """Fine-tune a model, optionally guarded against memorization.
 
 Trains the U-Net or transformer in float32; text encoders and VAE are frozen. With --guard, samples
-that look memorized (by their attention or their noise norm) are excluded from a step's loss;
-OUT/excluded.parquet lists them with the number of steps. Samples without a caption or a readable
+that look memorized (by their attention, loss or noise norm) are excluded from a step's loss, or
+with --weights probability weigh less; OUT/excluded.parquet lists those whose weight fell below 0.5,
+with the number of steps, mean weight and mean probability. Samples without a caption or a readable
 image are skipped and counted; --json lists them. A run that is killed cannot be resumed.
 
 Example: memscan finetune --model testbed --data images.parquet --out tuned --guard bos_mass
@@ -46,11 +47,31 @@ class FinetuneConfig(LogOptions):
     """Model to fine-tune: a hub id, directory or URL in the diffusers layout, or testbed."""
     training: TrainingOptions = dataclasses.field(default_factory=TrainingOptions)
     """Length, batch size and learning rate."""
-    guard: Literal["off", "entropy", "bos_mass", "noise_norm"] = "off"
+    guard: Literal[
+        "off",
+        "entropy",
+        "bos_mass",
+        "prompt_mass",
+        "summary_mass",
+        "text_share",
+        "loss",
+        "noise_norm",
+    ] = "off"
     """Exclude samples that look memorized according to this signal of the training forward;
-    noise_norm costs one extra forward per step."""
+    text_share needs joint attention; noise_norm costs one extra forward per step."""
     layers: tuple[int, ...] = (3,)
     """Attention layers that the guard reads, in execution order, for example 3 5."""
+    direction: Literal["higher", "lower"] | None = None
+    """Whether memorized samples have a higher or a lower signal; by default as published."""
+    weights: Literal["threshold", "probability"] = "threshold"
+    """threshold excludes samples beyond --threshold or --quantile; probability weights a sample by
+    1 - P(memorized), estimated from the signal's distribution over the run's own samples."""
+    cutoff: float | None = None
+    """With --weights probability, exclude samples from this probability on, and weight the others
+    1, for example 0.5."""
+    known: str | None = None
+    """Parquet file with columns caption and probability: P(memorized) before training, for example
+    from a calibrated scan, which lowers the weight of those captions as well."""
     threshold: float | None = None
     """Signal value beyond which a sample is excluded; by default derived from --quantile."""
     clean: str | None = None
@@ -84,8 +105,7 @@ def _finetune(config: FinetuneConfig) -> int:
     from scanner.models.pipeline import pipeline_of
 
     guarded = config.guard != "off"
-    if config.clean and (config.threshold is not None or not guarded):
-        raise UsageError("--clean needs a --guard, and no --threshold; drop one of them")
+    _check_guard(config)
     if config.out.exists() and any(config.out.iterdir()):
         raise UsageError(f"--out {config.out}: is not empty; choose another directory")
     quiet_libraries()
@@ -103,7 +123,8 @@ def _finetune(config: FinetuneConfig) -> int:
     steps = config.training.steps
     with ExitStack() as stack:
         guard = stack.enter_context(_guard(config, model, pipe.vae)) if guarded else None
-        finetune(model, pipe.vae, images, config.training, guard, Ticker(steps))
+        weights = guard.loss_weights if guard else None
+        finetune(model, pipe.vae, images, config.training, weights, Ticker(steps))
     pipe.save_pretrained(config.out)
     record: dict[str, Any] = {"steps": steps, "samples": len(images)}
     record |= {"skipped": len(images.skipped), "out": str(config.out)}
@@ -117,6 +138,21 @@ def _finetune(config: FinetuneConfig) -> int:
     else:
         show("\n".join(f"{name:18}{value}" for name, value in record.items()))
     return 0
+
+
+def _check_guard(config: FinetuneConfig) -> None:
+    """Raise UsageError for options of the guard that contradict each other."""
+    by_probability = config.weights == "probability"
+    if config.guard == "off" and (config.clean or by_probability or config.known):
+        raise UsageError("--clean, --weights and --known need a --guard; add one")
+    if config.clean and config.threshold is not None:
+        raise UsageError("--clean measures a threshold; drop --threshold")
+    if by_probability and (config.clean or config.threshold is not None or config.softness):
+        raise UsageError(
+            "--weights probability needs no --threshold, --clean or --softness; drop them"
+        )
+    if config.cutoff is not None and not by_probability:
+        raise UsageError("--cutoff needs --weights probability")
 
 
 def _read_images(config: FinetuneConfig, url: str) -> "TrainingImages":
@@ -135,15 +171,31 @@ def _read_images(config: FinetuneConfig, url: str) -> "TrainingImages":
 
 def _guard(config: FinetuneConfig, model: "DiffusionModel", vae: Any) -> "Guard":
     from scanner.mitigation.finetune import make_guard
-    from scanner.mitigation.threshold import RunningQuantile
+    from scanner.mitigation.known import read_known
+    from scanner.mitigation.moving_null import MovingNull
+    from scanner.mitigation.threshold import RunningQuantile, Threshold
 
     assert config.guard != "off"
-    threshold = RunningQuantile(config.quantile) if config.threshold is None else config.threshold
+    null = MovingNull(cutoff=config.cutoff) if config.weights == "probability" else None
+    threshold: Threshold | float | None = config.threshold
+    if threshold is None and null is None:
+        threshold = RunningQuantile(config.quantile)
     clean = _read_images(config, config.clean) if config.clean else None
     if clean:
         log.info(f"measuring thresholds on {len(clean):,} clean samples")
-    options, softness = config.training, config.softness
-    return make_guard(model, vae, config.guard, config.layers, threshold, options, softness, clean)
+    return make_guard(
+        model,
+        vae,
+        config.guard,
+        config.layers,
+        threshold,
+        config.training,
+        config.softness,
+        clean,
+        config.direction,
+        null,
+        read_known(config.known) if config.known else None,
+    )
 
 
 if __name__ == "__main__":

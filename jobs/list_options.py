@@ -4,9 +4,9 @@ The parser gives a list option, such as ``--captions``, every word up to the nex
 only the last of repeated list options. :func:`reorder` avoids both: positionals first, then other
 options, then each list option once with all of its values.
 
-In a command without positionals, all words after a list option are its values. In a command with
-positionals, the first word is; further words are if they have the form ``name=value`` and no
-positional is missing without them.
+Once all of a command's positionals are given, all words after a list option are its values. Before,
+the first word is; further words are if they have the form ``name=value`` and no positional is
+missing without them.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ def reorder(fields: Mapping[str, dataclasses.Field[Any]], words: Sequence[str]) 
     kinds = {
         f"--{name.rstrip('_').replace('_', '-')}": option.type for name, option in fields.items()
     }
-    line = _split(kinds, bool(positionals), list(words))
+    line = _split(kinds, len(positionals), list(words))
     required = sum(_is_required(option, words) for option in positionals)
     missing = max(0, required - len(line.positionals))
     for flag, value, index in reversed(line.ambiguous[len(line.ambiguous) - missing :]):
@@ -55,8 +55,9 @@ def reorder(fields: Mapping[str, dataclasses.Field[Any]], words: Sequence[str]) 
     return [*line.positionals, *line.others, *lists]
 
 
-def _split(kinds: Mapping[str, Any], has_positionals: bool, remaining: list[str]) -> _CommandLine:
-    """Assign each word its role; ``kinds``: the type of each option's value, by flag."""
+def _split(kinds: Mapping[str, Any], positionals: int, remaining: list[str]) -> _CommandLine:
+    """Assign each word its role; ``kinds``: the type of each option's value, by flag;
+    ``positionals``: how many the command takes."""
     line = _CommandLine()
     while remaining:
         word = remaining.pop(0)
@@ -77,9 +78,9 @@ def _split(kinds: Mapping[str, Any], has_positionals: bool, remaining: list[str]
             while (
                 remaining
                 and not _is_flag(remaining[0])
-                and (not has_positionals or _PAIR.match(remaining[0]))
+                and (len(line.positionals) >= positionals or _PAIR.match(remaining[0]))
             ):
-                if has_positionals:
+                if len(line.positionals) < positionals:
                     line.ambiguous.append((flag, remaining[0], len(line.positionals)))
                 values.append(remaining.pop(0))
     return line

@@ -14,6 +14,8 @@ from jobs.logs import is_json
 from scanner.run.progress import PlanningProgress, Progress
 
 if TYPE_CHECKING:
+    from scanner.evidence.index.build import Indexing
+    from scanner.evidence.training_images.passing import ImageProgress
     from scanner.evidence.verify.drive import Drawn
 
 log = logging.getLogger("memscan")
@@ -118,6 +120,48 @@ class DrawnProgress(ProgressLine):
             left = (drawn.captions - drawn.captions_done) * drawn.seeds / rate
             parts.append(f"{duration(left)} left")
         self.show(drawn.captions_done, drawn.captions, ", ".join(parts))
+
+    def searched(self, done: int, images: int) -> None:
+        """Show the progress of comparing the images with an index."""
+        self.show(done, images, _compared(done, images))
+
+
+class IndexProgress(ProgressLine):
+    """Shows the progress of indexing images."""
+
+    def __call__(self, state: "Indexing") -> None:
+        rate = state.images_per_second
+        parts = [f"{state.done:,} of {state.images:,} images indexed"]
+        if rate:
+            left = duration((state.images - state.done) / rate)
+            parts += [f"{rate:,.0f} images per second", f"{left} left"]
+        self.show(state.done, state.images, ", ".join(parts))
+
+
+class SearchProgress(ProgressLine):
+    """Shows the progress of comparing images with an index."""
+
+    def __call__(self, done: int, images: int) -> None:
+        self.show(done, images, _compared(done, images))
+
+
+def _compared(done: int, images: int) -> str:
+    return f"{done:,} of {images:,} indexed images compared"
+
+
+class ImagesProgress(ProgressLine):
+    """Shows the progress of reading training images; ``what``: what is counted as done."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def __call__(self, state: "ImageProgress") -> None:
+        rate, left = state.images_per_second, state.seconds_left
+        parts = [f"{state.done:,} of {state.total:,} {self.what}"]
+        parts.append(f"{rate:.1f} images per second" if rate else "starting")
+        parts += [f"{duration(left)} left"] if left is not None else []
+        self.show(state.done, state.total, ", ".join(parts))
 
 
 def duration(seconds: float) -> str:

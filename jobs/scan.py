@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from jobs.logs import LogOptions
 from jobs.progress import ScanProgress, duration, limited, samples_read
+from jobs.run_log import messages_kept
 from jobs.terminal import (
     command,
     print_json,
@@ -48,7 +49,8 @@ def scan_command(config: ScanConfig) -> int:
             return 0
         from scanner.scan.scan import run_scan
 
-        with ScanProgress() as progress:
+        assert opened.run is not None, "only a dry run has no output"
+        with messages_kept(opened.run), ScanProgress() as progress:
             result = run_scan(opened, progress)
     counts = result.manifest["counts"]
     if config.json:
@@ -79,7 +81,9 @@ def _print_dry_run(result: dict, as_json: bool) -> None:
         print_json(result)
         return
     counts = result["counts"]
-    show(f"rows                 {counts['rows']:,} ({counts['rejects']:,} rejected)")
+    pairs = counts.get("pairs", counts["rows"])
+    of = f" of {pairs:,} captions of rows" if pairs > counts["rows"] else ""
+    show(f"rows                 {counts['rows']:,} ({counts['rejects']:,}{of} rejected)")
     print_rejects(result["rejects"], 21)
     rejected_files = sum(file.get("unreadable", False) for file in result["inputs"])
     note = f" ({rejected_files:,} rejected, see above)" if rejected_files else ""

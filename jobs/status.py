@@ -3,6 +3,7 @@
 Example: memscan status RUN --json
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ import tyro
 from jobs.escaping import printable
 from jobs.progress import duration, limited, samples_read
 from jobs.terminal import command, print_json, print_rejects, print_skipped, show
+from scanner.errors import UsageError
 from scanner.run import Run
+from scanner.run.progress import hours_unit
 from scanner.run.status import status
 
 SHOWN = 10
@@ -25,6 +28,9 @@ class StatusConfig:
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
+    price: float | None = None
+    """Price of a GPU-hour (on the cpu, of an actor-hour) in any currency: also show the cost so far
+    and of what is left."""
     json: bool = False
     """Print as JSON."""
 
@@ -34,7 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _status(config: StatusConfig) -> int:
+    if config.price is not None and not 0 <= config.price < math.inf:
+        raise UsageError(f"--price {config.price:g}: must be a number from 0")
     state = status(Run.existing(config.run))
+    if config.price is not None:
+        state["cost"], state["cost_left"] = (
+            None if state[name] is None else state[name] * config.price
+            for name in ("device_hours", "device_hours_left")
+        )
     if config.json:
         print_json(state)
     else:
@@ -71,6 +84,7 @@ def _print(state: dict[str, Any]) -> None:
     if not state["sealed"]:
         stopped = "unknown: no scan is running; rerun the same command to resume"
         show(f"time left  {duration(left) if left is not None else stopped}")
+    _print_hours(state)
     print_rejects(state["rejects"])
     print_skipped(state["skipped"])
     for name, reason in state["quarantined"].items():
@@ -80,6 +94,16 @@ def _print(state: dict[str, Any]) -> None:
     for line in state["events"][-SHOWN:]:
         show(f"event      {printable(line)}")
     show(f"sealed     {'yes' if state['sealed'] else 'no'}")
+
+
+def _print_hours(state: dict[str, Any]) -> None:
+    """Print the hours of devices and their cost, so far and to go, as far as they are known."""
+    hours = f" {hours_unit(state['device_kind'])}"
+    for label, name, unit in (("hours", "device_hours", hours), ("cost", "cost", "")):
+        if state.get(name) is not None:
+            left = state[f"{name}_left"]
+            remaining = f", about {left:,.2f} left" if left else ""
+            show(f"{label:11}{state[name]:,.2f}{unit} so far{remaining}")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,19 @@ Generates images for each caption with several seeds, and compares them with eac
 training image (stored next to the caption, or given by --images). Verdicts: verbatim (the training
 image, from no other caption), template (a part of it, or one image for several captions),
 seed-consistent (the seeds agree, but no matching training image was compared; the image may belong
-to another caption), none. Adds them to the run as the view verdicts, or, with --mitigate, as the
-view mitigated, and reports how many verdicts mitigation changes. Rerun the same command to resume.
+to another caption), none. With --index, also finds the nearest of all training images
+(source_keys), and whether it is one of the caption or only of others (source_match). Adds the
+verdicts to the run as the view verdicts, or, with --mitigate, as the view mitigated, and reports
+how many verdicts mitigation changes. With --adversarial, also searches near each caption for a
+start that reproduces the training image after all, despite --mitigate or by a fine-tuned --model,
+and gives it a second verdict (adversarial_verdict). Rerun the same command to resume.
 
 Examples: memscan verify RUN --top 200
+          memscan verify RUN --top 200 --index INDEX
           memscan verify RUN --captions suspects.txt --images 's3://bucket/images/{key}.jpg'
           memscan verify RUN --top 200 --mitigate
+          memscan verify RUN --top 50 --mitigate --method guard --adversarial
+          memscan verify RUN --top 50 --model tuned --adversarial
 """
 
 import shlex
@@ -22,9 +29,19 @@ from jobs.logs import LogOptions
 from jobs.progress import DrawnProgress
 from jobs.terminal import command, print_json, quiet_libraries, show, warn
 from scanner.evidence.verify.config import VerifyConfig
+from scanner.run.verdicts import OTHER, OWN, OWN_CAPTION, SOURCE_NONE
 
 if TYPE_CHECKING:
-    from scanner.evidence.verify.drive import Verification
+    from scanner.evidence.verify.attacking import AttackOutcome
+    from scanner.evidence.verify.verification import Verification
+
+
+_SOURCES = {
+    OWN: "one of the caption's own",
+    OTHER: "one of other captions only",
+    SOURCE_NONE: "none",
+}
+_STARTS = {"embedding": "a moved embedding", "swap": "replaced words", OWN_CAPTION: "the caption"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +60,7 @@ def _verify(config: VerifyConfig) -> int:
 
     quiet_libraries()
     with DrawnProgress() as progress:
-        verification = verify(config, progress)
+        verification = verify(config, progress, progress.searched)
     if config.json:
         print_json(_record(config, verification))
     else:
@@ -64,8 +81,12 @@ def _record(config: VerifyConfig, verification: "Verification") -> dict[str, Any
         "out": verification.out,
         "complaints": verification.complaints,
     }
+    if verification.sources is not None:
+        record["sources"] = verification.sources
+    if verification.attacks is not None:
+        record["adversary"] = asdict(config.adversary) | asdict(verification.attacks)
     if config.mitigate:
-        record["mitigation"] = asdict(config.mitigation)
+        record["mitigation"] = config.mitigation.options
         record["against_plain"] = verification.changes and asdict(verification.changes)
     return record
 
@@ -74,6 +95,12 @@ def _print(config: VerifyConfig, verification: "Verification") -> None:
     width = max(map(len, verification.verdicts)) + 2
     for verdict, count in verification.verdicts.items():
         show(f"{verdict:{width}}{count:6,}")
+    if verification.sources is not None:
+        show("training image matched, of all in the index:")
+        for match, count in verification.sources.items():
+            show(f"  {_SOURCES[match]:{max(map(len, _SOURCES.values()))}}{count:6,}")
+    if verification.attacks is not None:
+        _print_attacks(verification.attacks, width)
     if verification.images:
         rate = f"{verification.images_per_second:.1f} images per second"
         show(f"{verification.images:,} images generated, {rate}")
@@ -92,6 +119,17 @@ def _print(config: VerifyConfig, verification: "Verification") -> None:
         )
     query = '"FROM mitigated"' if config.mitigate else "--name precision_at_depth"
     show(f"next: memscan sql {shlex.quote(config.run)} {query}")
+
+
+def _print_attacks(attacks: "AttackOutcome", width: int) -> None:
+    show(f"with an adversary, of {attacks.attacked:,} captions with a training image:")
+    for verdict, count in attacks.verdicts.items():
+        show(f"{verdict:{width}}{count:6,}")
+    by_kind = ", ".join(f"{count:,} by {_STARTS[kind]}" for kind, count in attacks.kinds.items())
+    show(
+        f"copies only under attack: {attacks.only_under_attack:,}"
+        f"{f' ({by_kind})' if by_kind else ''}"
+    )
 
 
 if __name__ == "__main__":

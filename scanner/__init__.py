@@ -6,6 +6,7 @@ The public names are imported on first use, since torch takes seconds to load:
 - :func:`~scanner.query.open_run` queries a finished run with DuckDB.
 - :func:`~scanner.mitigation.mitigate` and :class:`~scanner.mitigation.Guard` reduce memorization
   during generation and training.
+- :class:`~scanner.curation.RemovalFilter` leaves the samples of a removal list out of training.
 - ``__version__``: the installed version.
 """
 
@@ -14,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scanner.curation import RemovalFilter
     from scanner.mitigation import Guard, mitigate
     from scanner.models import load_model
     from scanner.query import open_run
@@ -21,10 +23,19 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Guard", "Scorer", "__version__", "load_model", "mitigate", "open_run"]
+__all__ = [
+    "Guard",
+    "RemovalFilter",
+    "Scorer",
+    "__version__",
+    "load_model",
+    "mitigate",
+    "open_run",
+]
 
 _ROOMS = {
     "Guard": "scanner.mitigation",
+    "RemovalFilter": "scanner.curation",
     "Scorer": "scanner.scoring",
     "load_model": "scanner.models",
     "mitigate": "scanner.mitigation",

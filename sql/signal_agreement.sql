@@ -9,7 +9,7 @@
 -- column top_overlap: share of one signal's top captions that are among the other's, over all
 -- captions
 WITH chosen AS (
-    SELECT caption_id FROM decisions ORDER BY caption_id LIMIT $sample
+    SELECT caption_id FROM ranking ORDER BY caption_id LIMIT $sample
 ),
 placed AS (
     SELECT signal, caption_id,

@@ -17,7 +17,7 @@
 -- example limit=3
 WITH judged AS (
     SELECT caption, triggers, decision >= decision_cut($rate) AS flagged
-    FROM decisions JOIN texts USING (caption_id)
+    FROM ranking JOIN texts USING (caption_id)
 ),
 each_word AS (
     SELECT caption, flagged, unnest(word_set(caption)) AS word,

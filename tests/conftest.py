@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ LONGEST = (
     *("faults/test_damaged_runs.py", "scoring/test_trajectory.py", "models/test_families.py"),
     *("jobs/test_explain.py", "infra/test_guide.py", "scan/test_planning_in_stages.py"),
     *("models/test_lora.py", "evidence/explain/test_page.py", "curation/test_testbed.py"),
-    *("infra/test_bucket.py",),
+    *("infra/test_bucket.py", "review/test_browser.py"),
 )
 
 
@@ -40,37 +41,51 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_slow(items)
 
 
-def _saved(
-    factory: pytest.TempPathFactory, kinds: Iterable[str], make: Callable[[str], Any]
-) -> dict[str, Path]:
-    folders = {kind: factory.mktemp(kind) for kind in kinds}
-    for kind, folder in folders.items():
-        make(kind).save_pretrained(folder)
-    return folders
+class SavedModels(Mapping[str, Path]):
+    """Directories of saved random pipelines, by kind: each is made when it is first asked for, by
+    one of pytest's processes for all."""
+
+    def __init__(self, once: Once, kinds: Iterable[str], make: Callable[[str], Any]) -> None:
+        self._once, self._kinds, self._make = once, tuple(kinds), make
+
+    def __getitem__(self, kind: str) -> Path:
+        if kind not in self._kinds:
+            raise KeyError(kind)
+
+        def save(folder: Path) -> None:
+            self._make(kind).save_pretrained(folder / "model")
+
+        return self._once(kind, save) / "model"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
 
 
 @pytest.fixture(scope="session")
-def random_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def random_models(once: Once) -> Mapping[str, Path]:
     """Directories of saved random pipelines, by kind."""
     from tests.random_pipelines import KINDS, make_random_pipeline
 
-    return _saved(tmp_path_factory, KINDS, make_random_pipeline)
+    return SavedModels(once, KINDS, make_random_pipeline)
 
 
 @pytest.fixture(scope="session")
-def random_transformers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def random_transformers(once: Once) -> Mapping[str, Path]:
     """Directories of saved random pipelines with a transformer, by kind."""
     from tests.random_transformers import KINDS, make_random_transformer
 
-    return _saved(tmp_path_factory, KINDS, make_random_transformer)
+    return SavedModels(once, KINDS, make_random_transformer)
 
 
 @pytest.fixture(scope="session")
-def random_families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def random_families(once: Once) -> Mapping[str, Path]:
     """Directories of saved random pipelines of further families, by kind."""
     from tests.random_families import FAMILIES, make_random_family
 
-    return _saved(tmp_path_factory, FAMILIES, make_random_family)
+    return SavedModels(once, FAMILIES, make_random_family)
 
 
 @pytest.fixture(scope="session")
@@ -78,9 +93,9 @@ def random_folders(
     random_models: dict[str, Path],
     random_transformers: dict[str, Path],
     random_families: dict[str, Path],
-) -> dict[str, Path]:
+) -> Mapping[str, Path]:
     """Directories of all saved random pipelines, by kind."""
-    return {**random_models, **random_transformers, **random_families}
+    return ChainMap(random_models, random_transformers, random_families)
 
 
 @pytest.fixture(scope="session")

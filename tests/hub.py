@@ -20,6 +20,7 @@ class Hub(http.server.ThreadingHTTPServer):
 
     ``bad``: what the next requests whose path contains ``failing`` are answered with: a status, or
     "drop" for a connection that is closed without an answer. ``requests``: method and path of each.
+    ``is_gated``: whether nobody may read the files; ``revision``: the commit of all branches.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,6 +28,8 @@ class Hub(http.server.ThreadingHTTPServer):
         self.folder = folder
         self.bad: list[int | str] = []
         self.failing = "/"
+        self.is_gated = False
+        self.revision = REVISION
         self.requests: list[str] = []
 
     @property
@@ -54,6 +57,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(int(bad), b"")
             return
         parts = path.strip("/").split("/")
+        if self.server.is_gated and parts[-1] == "auth-check":
+            self._send(403, b"", {"X-Error-Code": "GatedRepo"})
+            return
+        if parts[0] == "api" and not self.server.folder.joinpath(*parts[2:4]).is_dir():
+            self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
+            return
         if parts[0] == "api":
             self._send(200, json.dumps(self._api(parts[1:], body)).encode())
             return
@@ -83,11 +92,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if parts[3:4] == ["paths-info"]:
             wanted = json.loads(body)["paths"] if body[:1] == b"{" else unquote(body.decode())
             return [entry for entry in entries if entry["path"] in wanted]
-        return {"id": name, "sha": REVISION, "private": False, "siblings": []}
+        gated = "manual" if self.server.is_gated else False
+        about = {"id": name, "sha": self.server.revision, "private": False, "gated": gated}
+        return {**about, "siblings": []}
 
     def _file(self, file: Path) -> None:
         data, status = file.read_bytes(), 200
-        headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": REVISION}
+        headers = {
+            "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+            "X-Repo-Commit": self.server.revision,
+        }
         if asked := self.headers.get("Range"):
             first, _, last = asked.removeprefix("bytes=").partition("-")
             end = int(last) + 1 if last else len(data)

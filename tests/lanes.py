@@ -11,9 +11,15 @@ import pytest
 SLOW_MARKS = ("faults", "fuzz", "inductor", "pages")
 SLOW_FIXTURES = {"browser", "demo", "memscan", "s3", "testbed_run", "undisturbed"}
 # Of the families of random models, the fast tests run one U-Net and one transformer.
-SLOW_FAMILIES = {"sd2", "sdxl", "sd3", "sd35-t5"}
+SLOW_FAMILIES = {
+    *("sd2", "sdxl", "sd3", "sd35-t5", "pixart-alpha", "pixart-sigma", "sana", "flux", "chroma"),
+    *("qwen-image", "aura-flow", "cogview4", "lumina-2", "z-image"),
+}
 # Commands that start Ray, generate images or fit models, called by name or by their main.
-SLOW_COMMANDS = {"bench", "calibrate", "demo", "explain", "finetune", "scan", "verify"}
+SLOW_COMMANDS = {
+    *("bench", "calibrate", "demo", "explain", "finetune", "group_images", "replicate", "scan"),
+    *("score_samples", "verify"),
+}
 # Modules that a fast test calls no function of.
 SLOW_MODULES = {"ray", "subprocess"}
 # What starts processes, servers or Ray, or generates images.

@@ -4,9 +4,10 @@ import contextlib
 import importlib
 import io
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.forking import forking_python
 
 SECONDS = 900
 
@@ -21,7 +22,7 @@ class Done:
 def memscan(*words: str, check: bool = True, folder: Path | None = None) -> Done:
     """A process in a folder; with ``check`` it has to end well."""
     done = subprocess.run(
-        [sys.executable, "-m", "jobs.cli", *words],
+        [forking_python(), "-m", "jobs.cli", *words],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderDC,
-    AutoencoderKLQwenImage,
+    AuraFlowPipeline,
+    AuraFlowTransformer2DModel,
     ChromaPipeline,
     ChromaTransformer2DModel,
     DiffusionPipeline,
@@ -17,27 +17,15 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
-    QwenImagePipeline,
-    QwenImageTransformer2DModel,
-    SanaPipeline,
-    SanaTransformer2DModel,
 )
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import (
-    CLIPTextModel,
-    Gemma2Config,
-    Gemma2Model,
-    GemmaTokenizer,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2Tokenizer,
-)
+from transformers import CLIPTextModel, UMT5Config, UMT5EncoderModel
 
+from tests.random_language_models import DYNAMIC, cogview4, lumina_2, qwen_image, sana, z_image
 from tests.random_pipelines import clip_config, clip_tokenizer
+from tests.random_tokenizers import make_llama_tokenizer
 from tests.random_transformers import JOINT_WIDTH, make_t5_tokenizer, sharpened, small_t5, small_vae
 
 POOLED_WIDTH = 32
-DYNAMIC = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
 
 
 def make_random_family(kind: str) -> DiffusionPipeline:
@@ -117,122 +105,39 @@ def _chroma() -> DiffusionPipeline:
     )
 
 
-def _sana() -> DiffusionPipeline:
-    tokenizer = make_gemma_tokenizer()
-    transformer = SanaTransformer2DModel(
+def _aura_flow() -> DiffusionPipeline:
+    tokenizer = make_llama_tokenizer()
+    transformer = AuraFlowTransformer2DModel(
         sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        num_layers=5,
-        num_attention_heads=2,
-        attention_head_dim=16,
-        num_cross_attention_heads=2,
-        cross_attention_head_dim=16,
-        cross_attention_dim=32,
-        caption_channels=JOINT_WIDTH,
-        qk_norm="rms_norm_across_heads",
-    )
-    vae = AutoencoderDC(
-        latent_channels=4,
-        attention_head_dim=8,
-        encoder_block_out_channels=(8, 8, 8, 8),
-        decoder_block_out_channels=(8, 8, 8, 8),
-        encoder_block_types=("ResBlock",) * 4,
-        decoder_block_types=("ResBlock",) * 4,
-        encoder_layers_per_block=(1,) * 4,
-        decoder_layers_per_block=(1,) * 4,
-        encoder_qkv_multiscales=((),) * 4,
-        decoder_qkv_multiscales=((),) * 4,
-        upsample_block_type="interpolate",
-        scaling_factor=0.41407,
-    )
-    encoder = Gemma2Model(
-        Gemma2Config(
-            vocab_size=len(tokenizer) + 3,
-            hidden_size=JOINT_WIDTH,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=12,
-            sliding_window=16,
-        )
-    )
-    return SanaPipeline(
-        tokenizer=tokenizer,
-        text_encoder=encoder.eval(),
-        vae=vae,
-        transformer=sharpened(transformer),
-        scheduler=DPMSolverMultistepScheduler(
-            use_flow_sigmas=True, flow_shift=3.0, prediction_type="flow_prediction"
-        ),
-    )
-
-
-def _qwen_image() -> DiffusionPipeline:
-    tokenizer = make_qwen_tokenizer()
-    transformer = QwenImageTransformer2DModel(
         patch_size=2,
-        in_channels=64,
-        out_channels=16,
-        num_layers=5,
+        in_channels=4,
+        num_mmdit_layers=2,
+        num_single_dit_layers=4,
         attention_head_dim=16,
         num_attention_heads=2,
         joint_attention_dim=JOINT_WIDTH,
-        axes_dims_rope=(4, 6, 6),
+        caption_projection_dim=32,
+        out_channels=4,
+        pos_embed_max_size=64,
     )
-    text = {
-        "vocab_size": len(tokenizer) + 3,
-        "hidden_size": JOINT_WIDTH,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "rope_scaling": {"type": "mrope", "mrope_section": [4, 4, 4]},
-    }
-    vision = {"depth": 1, "hidden_size": 16, "out_hidden_size": JOINT_WIDTH, "num_heads": 2}
-    encoder = Qwen2_5_VLForConditionalGeneration(
-        Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+    encoder = UMT5EncoderModel(
+        UMT5Config(
+            vocab_size=len(tokenizer) + 3,
+            d_model=JOINT_WIDTH,
+            d_kv=12,
+            d_ff=64,
+            num_layers=2,
+            num_heads=4,
+            feed_forward_proj="gated-gelu",
+        )
     )
-    vae = AutoencoderKLQwenImage(
-        base_dim=8,
-        z_dim=16,
-        dim_mult=[1, 1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[False, True, True],
-    )
-    return QwenImagePipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(**DYNAMIC, shift_terminal=0.02),
-        vae=vae,
-        text_encoder=encoder.eval(),
+    return AuraFlowPipeline(
         tokenizer=tokenizer,
+        text_encoder=encoder.eval(),
+        vae=small_vae(4, shift=None),
         transformer=sharpened(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.73),
     )
-
-
-def make_qwen_tokenizer() -> Qwen2Tokenizer:
-    """Qwen's kind of tokenizer, with bytes and a few words."""
-    alphabet = sorted(ByteLevel.alphabet())
-    merges = ["r e", "re d", "Ġ red", "a p", "ap p", "app l", "appl e", "Ġ apple"]
-    pieces = [*alphabet, *(merge.replace(" ", "") for merge in merges)]
-    tokenizer = Qwen2Tokenizer(
-        vocab={piece: number for number, piece in enumerate(pieces)},
-        merges=[tuple(merge.split()) for merge in merges],
-    )
-    special = {"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]}
-    tokenizer.add_special_tokens(special)
-    return tokenizer
-
-
-def make_gemma_tokenizer() -> GemmaTokenizer:
-    """Gemma's kind of tokenizer, with letters, bytes and a few words."""
-    letters = [chr(code) for code in range(33, 0x180) if chr(code).isprintable()]
-    merges = ["r e", "re d", "▁ red", "a p", "ap p", "app l", "appl e", "▁ apple"]
-    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *letters]
-    pieces += [f"<0x{byte:02X}>" for byte in range(256)]
-    pieces += [merge.replace(" ", "") for merge in merges]
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    return GemmaTokenizer(vocab=vocabulary, merges=[tuple(merge.split()) for merge in merges])
 
 
 FAMILIES: dict[str, Callable[[], DiffusionPipeline]] = {
@@ -240,7 +145,14 @@ FAMILIES: dict[str, Callable[[], DiffusionPipeline]] = {
     "pixart-sigma": lambda: _pixart(PixArtSigmaPipeline, 16),
     "flux": _flux,
     "chroma": _chroma,
-    "sana": _sana,
-    "qwen-image": _qwen_image,
+    "sana": sana,
+    "qwen-image": qwen_image,
+    "aura-flow": _aura_flow,
+    "cogview4": cogview4,
+    "lumina-2": lumina_2,
+    "z-image": z_image,
 }
-LAYERS = {"pixart-alpha": 5, "pixart-sigma": 5, "flux": 6, "chroma": 6, "sana": 5, "qwen-image": 5}
+LAYERS = {
+    **{"pixart-alpha": 5, "pixart-sigma": 5, "flux": 6, "chroma": 6, "sana": 5, "qwen-image": 5},
+    **{"aura-flow": 6, "cogview4": 5, "lumina-2": 5, "z-image": 5},
+}

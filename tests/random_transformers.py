@@ -93,14 +93,14 @@ def _transformer(kind: str) -> SD3Transformer2DModel:
     return sharpened(transformer)
 
 
-def small_vae(channels: int) -> AutoencoderKL:
+def small_vae(channels: int, shift: float | None = 0.1) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         norm_num_groups=4,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=channels,
-        shift_factor=0.1,
+        shift_factor=shift,
         use_quant_conv=False,
         use_post_quant_conv=False,
     )
@@ -115,6 +115,13 @@ def sharpened(transformer: Any) -> Any:
             weight.normal_(std=SPREAD)
         elif ".attn" in name and ".norm_" in name:
             weight.copy_(1 + SPREAD * torch.randn_like(weight))
+        elif "pad_token" in name:
+            weight.normal_()
+        elif "refiner" in name or "attention" in name or "ffn" in name:
+            if "norm" in name and weight.ndim == 1:
+                weight.copy_(1 + SPREAD * torch.randn_like(weight))
+            elif any(part in name for part in ("to_q", "to_k")):
+                weight *= 4
         elif any(part in name for part in ("to_q", "to_k", "add_q_proj", "add_k_proj")):
             weight *= 4
     return transformer

@@ -23,6 +23,7 @@ ROOMS = {
     "curation": {
         *("errors", "storage", "run", "query", "calibration", "cluster"),
         "captions",  # formats: a copy is read and written as the scan reads
+        "evidence",  # purge --index
     },
     "testbed": {"errors", "models"},
     "mitigation": {"errors", "storage", "captions", "signals", "models", "probe", "calibration"},
@@ -33,11 +34,20 @@ ROOMS = {
         *("models", "scoring"),  # a caption's words, as the model reads them
         "captions",  # pictures, as every room opens them
     },
+    "review": {
+        *("errors", "storage", "run", "query", "calibration", "evidence", "pages"),
+        "report",  # shading and thumbnails
+    },
     "evidence": {
         "credentials",
         *("errors", "storage", "captions", "run", "signals", "models", "probe", "scoring"),
-        *("cluster", "memory", "query", "pages"),
+        *("cluster", "cores", "memory", "query", "pages"),
         "mitigation",  # verify --mitigate
+    },
+    "replication": {
+        *("errors", "storage", "run", "models", "scoring", "cluster", "query"),
+        *("scan", "calibration", "pages"),
+        "testbed",  # replicate testbed: its labels
     },
     "scan": {
         "errors",
@@ -58,8 +68,10 @@ LIBRARIES = {
     "duckdb": {"query", "captions"},
     "diffusers": {"models", "probe", "scoring", "testbed"},
     "transformers": {"models", "testbed"},
-    "altair": {"pages", "evidence", "report"},
+    "altair": {"pages", "evidence", "report", "replication"},
     "jinja2": {"pages"},
+    "starlette": {"review"},
+    "uvicorn": {"review"},
 }
 
 

@@ -9,6 +9,9 @@ import pytest
 from tests import lanes
 from tests.local_ray import local_ray
 from tests.memscan import called, memscan
+from tests.random_families import FAMILIES
+from tests.random_pipelines import KINDS
+from tests.random_transformers import KINDS as TRANSFORMERS
 
 
 def _nested() -> None:
@@ -44,6 +47,12 @@ def _queries() -> None:
 )
 def test_what_starts_processes_is_slow(function) -> None:
     assert lanes.starts_processes(function)
+
+
+def test_fast_tests_run_one_u_net_and_one_transformer() -> None:
+    kinds = {*KINDS, *TRANSFORMERS, *FAMILIES}
+    assert kinds >= lanes.SLOW_FAMILIES, "was one renamed?"
+    assert kinds - lanes.SLOW_FAMILIES == {"sd1", "sd3-t5"}
 
 
 @pytest.mark.parametrize("name", sorted(lanes.SLOW_CALLS))

@@ -2,16 +2,17 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.forking import forking_python
 
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?")
 # How far a number may be from the page's: other processors round otherwise.
 RELATIVE, ABSOLUTE = 0.02, 0.011
 SECONDS = 3600
-SHELL = f'memscan() {{ "{sys.executable}" -m jobs.cli "$@"; }}; set -eo pipefail; '
+SHELL = 'memscan() {{ "{python}" -m jobs.cli "$@"; }}; set -eo pipefail; '
 
 
 def transcript(page: Path) -> list[tuple[str, list[str]]]:
@@ -29,7 +30,11 @@ def transcript(page: Path) -> list[tuple[str, list[str]]]:
 def printed(command: str, folder: Path) -> str:
     """What a command prints in a folder; it has to end well."""
     done = subprocess.run(
-        ["bash", "-c", SHELL + command], cwd=folder, capture_output=True, text=True, timeout=SECONDS
+        ["bash", "-c", SHELL.format(python=forking_python()) + command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, f"{command}\n{done.stderr}"
     return done.stdout

@@ -5,19 +5,23 @@ forwards; --planning reading and grouping of captions; --sql named queries on a 
 default all four. Each round runs every variant in turn on the same input; a speedup is the median
 over rounds of the ratio within a round, which cancels drift in the machine's speed.
 
-With --joint-attention, measures what recording joint attention costs on full-width blocks of Stable
-Diffusion 3. With --acceptance, measures a new kind of device in under 8 minutes: agreement of
-scores with the CPU, speed of every profile and its share of the device's peak, memory, two
-processes per device.
+With --review, times the pages of memscan review under load. With --joint-attention, measures what
+recording joint attention costs on full-width blocks of Stable Diffusion 3; with --samples,
+score-samples; with --index, index-images and the search. With --acceptance, measures a new kind of
+device in under 8 minutes: agreement of scores with the CPU, speed of every profile and its share of
+the device's peak, memory, two processes per device.
 
 Examples: memscan bench --model testbed
           memscan bench --model sd14-random --rounds 3 --batch-size 2
           memscan bench --pipeline --captions 1000000
           memscan bench --planning --rows 20000000
           memscan bench --sql
+          memscan bench --index
+          memscan bench --review
           memscan bench --acceptance --json > acceptance.json
 """
 
+import importlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +35,7 @@ from scanner.errors import UsageError
 log = logging.getLogger("memscan")
 
 MODELS = ("testbed", "sd14-random")
+ALONE = ("joint_attention", "samples", "index", "review")
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,14 @@ class BenchConfig:
     sql: bool = False
     """Time named queries on a synthetic run, within 8 GiB, against plain reads of the same
     columns."""
+    review: bool = False
+    """Time the pages of memscan review on a synthetic run, loaded by 20 reviewers at once, and its
+    search against a scan by DuckDB."""
     scores: int = 10_000_000
-    """Score rows in the synthetic run for --sql, in 100 parts."""
+    """Score rows in the synthetic run for --sql and --review, in 100 parts."""
     folder: Path | None = None
-    """Directory that keeps the synthetic run for --sql; by default a temporary one (2 GB)."""
+    """Directory that keeps the synthetic run for --sql and --review; by default a temporary one
+    (2 GB, and 4 GB for the index of --review)."""
     batch_size: int | None = None
     """Captions per forward; by default 32 for testbed and 2 for others."""
     rounds: int | None = None
@@ -65,6 +74,11 @@ class BenchConfig:
     joint_attention: bool = False
     """Time two full-width blocks of Stable Diffusion 3 at 512 px with random weights, with and
     without recording their attention; count the operations of the recording."""
+    samples: bool = False
+    """Time the scoring of samples on the testbed; count its FLOPs for Stable Diffusion 1.4."""
+    index: bool = False
+    """Time indexing images with the built-in descriptor on two cores, and the exact search of an
+    index of random vectors against a plain read of the same Parquet files."""
     acceptance: bool = False
     """Measure a new kind of device, in parts: device, parity, precision, memory, throughput,
     overhead, fused, kernels, mitigation, sizes, compiled_triage, compiled_standard, sharing,
@@ -93,12 +107,10 @@ def _bench(config: BenchConfig) -> int:
     if config.acceptance:
         return _accept(config)
     quiet_libraries()
-    if config.joint_attention:
-        from jobs.bench import joint_attention
-
-        figures = joint_attention.measure(config.rounds or 7)
-        print_json(figures) if config.json else show("\n".join(joint_attention.lines(figures)))
-        return 0
+    alone = (config.joint_attention, config.samples, config.index, config.review)
+    for part, is_given in zip(ALONE, alone, strict=True):
+        if is_given:
+            return _measure_alone(part, config)
     chosen = parts(config)
     models = (config.model or MODELS) if "model" in chosen else ()
     measured = {name: _measure_model(name, config) for name in models}
@@ -107,18 +119,13 @@ def _bench(config: BenchConfig) -> int:
         record |= next(iter(measured.values()))
     elif measured:
         record["models"] = measured
-    if "pipeline" in chosen:
-        from jobs.bench import pipeline
-
-        record["pipeline"] = pipeline.measure(config.captions)
-    if "planning" in chosen:
-        from jobs.bench import planning
-
-        record["planning"] = planning.measure(config.rows)
-    if "sql" in chosen:
-        from jobs.bench import sql
-
-        record["sql"] = sql.measure(config.scores, config.rounds or 3, config.folder)
+    sizes: dict[str, tuple[Any, ...]] = {
+        "pipeline": (config.captions,),
+        "planning": (config.rows,),
+        "sql": (config.scores, config.rounds or 3, config.folder),
+    }
+    for part in (name for name in sizes if name in chosen):
+        record[part] = importlib.import_module(f"jobs.bench.{part}").measure(*sizes[part])
     if config.json:
         print_json(record)
         return 0
@@ -129,7 +136,9 @@ def _bench(config: BenchConfig) -> int:
     if "planning" in record:
         _print_planning(record["planning"])
     if "sql" in record:
-        _print_sql(record["sql"], config.scores)
+        from jobs.bench import sql
+
+        sql.show_figures(record["sql"], config.scores)
     return 0
 
 
@@ -164,6 +173,14 @@ def parts(config: BenchConfig) -> set[str]:
     flags = {"model": bool(config.model)}
     flags |= {part: getattr(config, part) for part in ("pipeline", "planning", "sql")}
     return {part for part, is_given in flags.items() if is_given} or set(flags)
+
+
+def _measure_alone(part: str, config: BenchConfig) -> int:
+    module = importlib.import_module(f"jobs.bench.{part}")
+    sizes = (config.scores, config.folder) if part == "review" else (config.rounds or 7,)
+    figures = module.measure(*sizes)
+    print_json(figures) if config.json else show("\n".join(module.lines(figures)))
+    return 0
 
 
 def _measure_model(name: str, config: BenchConfig) -> dict[str, Any]:
@@ -237,22 +254,6 @@ def _print_planning(figures: dict[str, Any]) -> None:
             "bytes read per row": one["bytes_read_per_row"],
         }
         for one in figures["calculated"]
-    ]
-    print_table(rows, list(rows[0]))
-
-
-def _print_sql(figures: dict[str, Any], scores: int) -> None:
-    show(f"\nqueries on {scores:,} scores, against plain reads of the same columns by DuckDB\n")
-    rows = [
-        {
-            "query": name,
-            "seconds": one["seconds"],
-            "plain read": one["bare_scan_seconds"],
-            "ratio": one["ratio_to_bare_scan"],
-            "peak GiB": one["peak_memory_bytes"] / 2**30,
-            "rows": one["rows"],
-        }
-        for name, one in figures.items()
     ]
     print_table(rows, list(rows[0]))
 

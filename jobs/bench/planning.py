@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jobs.bench.captions import write_captions
 from jobs.bench.planning_growth import calculate_growth, measure_growth
@@ -24,25 +24,27 @@ from scanner.storage import Store
 
 log = logging.getLogger("memscan")
 
+Returned = TypeVar("Returned")
+
 FILES = 20
 STAGES = ("read", "merge", "group")
 
 
 def measure(rows: int) -> dict[str, Any]:
     """Return all figures, measured in new processes; see ``bench --json`` for their names."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(1, get_context("spawn")) as pool,
-    ):
+    with tempfile.TemporaryDirectory() as folder:
         log.info(f"planning: writing {rows:,} rows")
         files = write_captions(Path(folder, "rows"), rows, FILES, distinct=rows // 2)
-        figures = pool.submit(_plan, files, str(Path(folder, "run"))).result()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(1, get_context("spawn")) as pool,
-    ):
-        growth = pool.submit(measure_growth, Path(folder), rows).result()
+        figures = in_new_process(_plan, files, str(Path(folder, "run")))
+    with tempfile.TemporaryDirectory() as folder:
+        growth = in_new_process(measure_growth, Path(folder), rows)
     return {**figures, "growth": growth, "calculated": calculate_growth()}
+
+
+def in_new_process(function: Callable[..., Returned], *arguments: Any) -> Returned:
+    """Return what a function returns in a process that has imported and allocated nothing else."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def _plan(files: str, out: str) -> dict[str, Any]:

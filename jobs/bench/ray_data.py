@@ -1,7 +1,9 @@
 """Group captions with Ray Data's hash aggregation, which planning is compared with."""
 
+import functools
 import logging
 import os
+import pickle
 import time
 from collections.abc import Callable
 from functools import partial
@@ -38,7 +40,7 @@ def group_with_ray_data(
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     paths = sorted(map(str, Path(files).parent.glob(Path(files).name)))
     rows = sum(pq.read_metadata(path).num_rows for path in paths)
-    identify: Any = partial(_identify, make_canonical)
+    identify: Any = partial(_identify, ray.cloudpickle.dumps(make_canonical))
     began = time.perf_counter()
     spellings = (
         ray.data.read_parquet(paths)
@@ -59,9 +61,16 @@ def group_with_ray_data(
     }
 
 
-def _identify(make_canonical: Callable[[], Callable[[str], str]], table: pa.Table) -> pa.Table:
+@functools.cache
+def _normalization(pickled: bytes) -> Callable[[str], str]:
+    """Load what a worker needs of the tokenizer once, as planning does, not for each batch."""
+    normalize: Callable[[str], str] = pickle.loads(pickled)()
+    return normalize
+
+
+def _identify(pickled: bytes, table: pa.Table) -> pa.Table:
     """Return the caption ids and spellings of rows."""
-    normalize = make_canonical()
+    normalize = _normalization(pickled)
     canonical = [normalize(caption) for caption in table["caption"].to_pylist()]
     return pa.table(
         {

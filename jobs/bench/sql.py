@@ -16,6 +16,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from jobs.tables import print_table
+from jobs.terminal import show
+
 log = logging.getLogger("memscan")
 
 
@@ -103,3 +106,20 @@ def _plain_read(columns: dict[str, tuple[str, ...]]) -> str:
         uses = ", ".join(f"max({_USES.get(name, '{} + 0').format(name)})" for name in names)
         scans.append(f"(SELECT ROW({uses}) FROM {view})")
     return f"SELECT {', '.join(scans)}"
+
+
+def show_figures(figures: dict[str, Any], scores: int) -> None:
+    """Print the figures of all queries; ``scores``: rows of the run."""
+    show(f"\nqueries on {scores:,} scores, against plain reads of the same columns by DuckDB\n")
+    rows = [
+        {
+            "query": name,
+            "seconds": one["seconds"],
+            "plain read": one["bare_scan_seconds"],
+            "ratio": one["ratio_to_bare_scan"],
+            "peak GiB": one["peak_memory_bytes"] / 2**30,
+            "rows": one["rows"],
+        }
+        for name, one in figures.items()
+    ]
+    print_table(rows, list(rows[0]))

@@ -1,12 +1,12 @@
 """Stubs that replace part of a scan's work, to time the rest of the pipeline."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from jobs.bench.captions import caption
@@ -14,7 +14,7 @@ from scanner.cluster import Result
 from scanner.run import Output, Slice
 from scanner.scan.preparation import PreparedScan
 from scanner.scan.work import ScanWork, SliceScorer
-from scanner.scoring.scorer import ReadCaptions
+from scanner.scoring.read_captions import ReadCaptions
 from scanner.storage import Store
 
 READY_ROWS = 256
@@ -65,9 +65,9 @@ class StubUnet(_MemoryRecording):
         assert read.tokens is not None
         self._ready = self.scorer.compute(read)
 
-    def compute(self, prepared: ReadCaptions) -> tuple[ReadCaptions, list[dict[str, Tensor]]]:
-        rows = len(prepared.captions)
-        return prepared, list(_repeated(self._ready, rows))
+    def compute(self, prepared: ReadCaptions) -> tuple[ReadCaptions, dict[str, Tensor]]:
+        numbers = torch.arange(len(prepared.captions)) % READY_ROWS
+        return prepared, {name: values[:, numbers] for name, values in self._ready.items()}
 
 
 @dataclass
@@ -110,16 +110,6 @@ def _scattered(table: pa.Table) -> pa.Table:
 def _jittered(array: pa.Array, random: np.random.Generator) -> pa.Array:
     values = array.to_numpy(zero_copy_only=False)
     return pa.array(values * random.uniform(0.5, 2, len(values)).astype(np.float32))
-
-
-def _repeated(batches: Sequence[dict[str, Tensor]], rows: int) -> Sequence[dict[str, Tensor]]:
-    """Return the batches repeated, truncated to ``rows`` captions."""
-    repeated: list[dict[str, Tensor]] = []
-    while rows > 0:
-        batch = batches[len(repeated) % len(batches)]
-        repeated.append({name: values[:, :rows] for name, values in batch.items()})
-        rows -= next(iter(repeated[-1].values())).shape[1]
-    return repeated
 
 
 def resident_bytes() -> int:

@@ -28,9 +28,9 @@ more), `--format` and `--out FILE` save the rows, `--calibration FILE` adds thre
 probabilities, and `--with other=RUN` attaches another run. `memscan sql --list` lists the queries.
 If a run lacks what a query needs, such as verdicts, the error names the command that adds it. Each
 query is one file in this directory, in plain SQL over the views `samples`, `captions`, `scores`,
-`rejects`, `ranked`, `signals`, `thresholds`, `flagged`, `verdicts` and `mitigated`: copy one, edit
-it, and run it with `--file`. `SHOW TABLES` also lists the views that these are built on. Times are
-in UTC.
+`rejects`, `ranked`, `signals`, `thresholds`, `flagged`, `verdicts`, `mitigated`, `sample_scores`,
+`image_clusters`, `decisions` and `reviewed`: copy one, edit it, and run it with `--file`. `SHOW
+TABLES` also lists the views that these are built on. Times are in UTC.
 
 A query must be exactly one read-only SELECT, and a predicate (`--where`, a policy's `when`) one
 expression; both are checked on DuckDB's parse tree. A query can read the run's views and

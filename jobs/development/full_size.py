@@ -1,16 +1,26 @@
 """Count FLOPs and memory of full-size models on the meta device, and print them as a table.
 
-Example: python -m jobs.development.full_size
+Example: python -m jobs.development.full_size --models Z-Image
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jobs.terminal import command, show
+from scanner.errors import UsageError
 from scanner.memory import readable_bytes
 from scanner.models import DiffusionModel
 from scanner.models.device_memory import DeviceMemory
+from scanner.models.full_size_transformers import (
+    aura_flow,
+    cogview4,
+    lumina_2,
+    pixart_alpha,
+    stable_diffusion_35_large,
+    stable_diffusion_35_medium,
+    z_image,
+)
 from scanner.models.random_weights import (
     chroma,
     flux_dev,
@@ -25,10 +35,17 @@ from scanner.scoring.cost import cost
 from scanner.scoring.fit import Fit, fit
 from scanner.scoring.memory import estimate_memory
 
-MODELS = {
+MODELS: dict[str, Callable[[str], DiffusionModel]] = {
+    "PixArt-α": pixart_alpha,
     "PixArt-Σ": pixart_sigma,
     "Sana 1.6B": sana,
+    "Lumina-Image 2.0": lumina_2,
     "SD3 medium": stable_diffusion_3,
+    "SD3.5 medium": stable_diffusion_35_medium,
+    "SD3.5 large": stable_diffusion_35_large,
+    "Z-Image": z_image,
+    "CogView4": cogview4,
+    "AuraFlow": aura_flow,
     "FLUX.1-dev": flux_dev,
     "Chroma": chroma,
     "Qwen-Image": qwen_image,
@@ -46,6 +63,8 @@ class FullSizeConfig:
 
     profiles: tuple[str, ...] = ("triage", "standard")
     """Profiles, a row each per model."""
+    models: tuple[str, ...] = tuple(MODELS)
+    """Models, by their names in the table; counting one takes a minute or more."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,8 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _full_size(config: FullSizeConfig) -> int:
     show(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
-    for name, make in MODELS.items():
-        model = make("bfloat16")
+    unknown = [name for name in config.models if name not in MODELS]
+    if unknown:
+        raise UsageError(f"--models {unknown[0]}: one of {', '.join(MODELS)}")
+    for name in config.models:
+        model = MODELS[name]("bfloat16")
         for profile in config.profiles:
             show(f"| {' | '.join([name, profile, *_cells(model, profile)])} |")
     return 0
@@ -72,7 +94,7 @@ def _cells(model: DiffusionModel, profile: str) -> list[str]:
         readable_bytes(sum(estimate.weights.values()) - text),
         readable_bytes(text),
         readable_bytes(estimate.denoising.per_caption),
-        *(_batch(fit(estimate, _memory(card))) for card in SHOWN),
+        *(_batch(fit(estimate, _memory(card), denoiser="device")) for card in SHOWN),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from scanner.calibration.by_class import ClassEvaluation
 from scanner.calibration.calibrate import LabelEvaluation, calibrate
+from scanner.calibration.decision_labels import decision_labels
 from scanner.calibration.discovery import (
     Discovery,
     FdrCheck,
@@ -24,6 +25,7 @@ from scanner.calibration.label_values import SimilarityOptions
 from scanner.calibration.labelled_captions import LabelledCaptions, match_labels
 from scanner.calibration.labels import Labels
 from scanner.calibration.layers import LayerEvaluation, evaluate_layers
+from scanner.calibration.reviewed_precision import ReviewedPrecision, reviewed_precision
 from scanner.calibration.separation import FPRS, Separation
 from scanner.calibration.similarity import SimilarityEvaluation
 from scanner.calibration.verdict_labels import verdict_labels
@@ -38,11 +40,13 @@ __all__ = [
     "LabelledCaptions",
     "Labels",
     "LayerEvaluation",
+    "ReviewedPrecision",
     "Separation",
     "SimilarityEvaluation",
     "SimilarityOptions",
     "calibrate",
     "confirmed_directions",
+    "decision_labels",
     "discover",
     "discovery_record",
     "evaluate_layers",
@@ -53,6 +57,7 @@ __all__ = [
     "read_evaluation",
     "read_labels",
     "read_null",
+    "reviewed_precision",
     "selection_threshold",
     "verdict_labels",
     "write_calibration",

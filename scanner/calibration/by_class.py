@@ -41,7 +41,9 @@ def evaluate_classes(
         count = len(np.unique(clusters[members]))
         measured = scores if count >= MIN_CLUSTERS else {}
         separations = {
-            name: separation(values, known, clusters, directions.get(name, 1), members | ~known)
+            name: separation(
+                values, known, clusters, directions.get(name, 1), members | ~known, labelled.weights
+            )
             for name, values in measured.items()
         }
         evaluations[kind] = ClassEvaluation(int(members.sum()), count, separations)

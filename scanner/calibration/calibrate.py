@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -86,24 +87,25 @@ def calibrate(
     known = labelled.memorized
     check_clusters(known, labelled.clusters)
     _check_fpr(labelled, fpr)
-    prior = float(known.mean()) if prevalence is None else prevalence
+    weights = labelled.weights
+    prior = float(np.average(known, weights=weights)) if prevalence is None else prevalence
     directions = scalar_signals(tables.schema)
     scores = {name: _column(labelled, name) for name in directions}
     names = combination_inputs(tables.schema)
     values, widths = feature_matrix(labelled.table, names)
-    shift = prior_shift(known, prior)
-    logits = cross_fit(values, known, labelled.clusters) + shift
-    combination = separation(logits, known, labelled.clusters)
+    shift = prior_shift(known, prior, weights)
+    logits = cross_fit(values, known, labelled.clusters, weights) + shift
+    combination = separation(logits, known, labelled.clusters, weights=weights)
     if combination.auc_low <= 0.5:
         raise UserError(
             "the combination is no better than chance on held-out captions (AUC "
             f"{combination.auc:.2f}, 95 % interval from {combination.auc_low:.2f}): check the "
             "labels, or label more captions"
         )
-    model = fit(values, known, labelled.clusters)
+    model = fit(values, known, labelled.clusters, weights)
     decisions = {**scores, COMBINATION: logits}
     thresholds = {
-        name: threshold_at_fpr(values, known, fpr, directions.get(name, 1))
+        name: threshold_at_fpr(values, known, fpr, directions.get(name, 1), weights)
         for name, values in decisions.items()
     }
     calibration = Calibration(
@@ -130,7 +132,8 @@ def _evaluate(
     prior: float,
     fdr: float,
 ) -> LabelEvaluation:
-    known, clusters = labelled.memorized, labelled.clusters
+    known, clusters, weights = labelled.memorized, labelled.clusters, labelled.weights
+    measure = partial(separation, positive=known, clusters=clusters, weights=weights)
     directions = scalar_signals(schema)
     scores = {name: _column(labelled, name) for name in directions}
     attention = [name for name in combination_inputs(schema) if is_attention_signal(name)]
@@ -140,10 +143,7 @@ def _evaluate(
     baselines = {name: _column(labelled, name) for name in (*TEXT_ONLY, "n_samples")}
     baselines[TEXT_COMBINATION] = _cross_fitted(labelled, list(TEXT_ONLY))
     every_score = {**scores, **combined, **baselines}
-    signals = {
-        name: separation(values, known, clusters, directions[name])
-        for name, values in scores.items()
-    }
+    signals = {name: measure(values, direction=directions[name]) for name, values in scores.items()}
     best = max(signals, key=lambda name: signals[name].auc, default=None)
     best_scores = {best: directions[best] * scores[best]} if best else {}
     by_attention = combined.get("attention_only")
@@ -158,15 +158,15 @@ def _evaluate(
         references=int(labelled.is_reference.sum()),
         signals=signals,
         combination=combination,
-        attention_only=None if by_attention is None else separation(by_attention, known, clusters),
-        text_only={name: separation(values, known, clusters) for name, values in baselines.items()},
+        attention_only=None if by_attention is None else measure(by_attention),
+        text_only={name: measure(values) for name, values in baselines.items()},
         best_signal=best,
         gains={
-            name: auc_gain(logits, values, known, clusters)
+            name: auc_gain(logits, values, known, clusters, weights)
             for name, values in {**best_scores, **baselines}.items()
         },
         prior=prior,
-        reliability=reliability(1 / (1 + np.exp(-logits)), known, prior),
+        reliability=reliability(1 / (1 + np.exp(-logits)), known, prior, weights),
         fdr_checks={name: checks for name, checks in fdr_checks.items() if checks},
         classes=evaluate_classes(labelled, every_score, directions),
         similarity=evaluate_similarity(labelled, every_score, directions),
@@ -189,7 +189,7 @@ def _column(labelled: LabelledCaptions, name: str) -> Floats:
 
 def _cross_fitted(labelled: LabelledCaptions, names: list[str]) -> Floats:
     values, _ = feature_matrix(labelled.table, names)
-    return cross_fit(values, labelled.memorized, labelled.clusters)
+    return cross_fit(values, labelled.memorized, labelled.clusters, labelled.weights)
 
 
 def _by_column(

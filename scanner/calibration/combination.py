@@ -48,19 +48,27 @@ def check_clusters(memorized: Bools, clusters: NDArray) -> None:
             )
 
 
-def cross_fit(values: Floats, memorized: Bools, clusters: NDArray) -> Floats:
-    """Return log odds (N,), each from a model fitted without the caption's fold."""
+def cross_fit(
+    values: Floats, memorized: Bools, clusters: NDArray, weights: Floats | None = None
+) -> Floats:
+    """Return log odds (N,), each from a model fitted without the caption's fold.
+
+    ``weights``: how many captions each of them represents, by default one.
+    """
+    labels = _Labels(memorized, clusters, weights)
     with threadpool_limits(1):  # the matrices are small: threads cost ten times what they save
-        return _out_of_fold(values, memorized, clusters, _fit, _folds(memorized, clusters))
+        return _out_of_fold(values, labels, _fit, _folds(memorized, clusters))
 
 
-def fit(values: Floats, memorized: Bools, clusters: NDArray) -> LinearModel:
+def fit(
+    values: Floats, memorized: Bools, clusters: NDArray, weights: Floats | None = None
+) -> LinearModel:
     """Fit a model on all captions, to score captions without labels."""
     with threadpool_limits(1):
-        return _fit(values, memorized, clusters)
+        return _fit(values, _Labels(memorized, clusters, weights))
 
 
-def platt(scores: Floats, memorized: Bools) -> tuple[float, float]:
+def platt(scores: Floats, memorized: Bools, weights: Floats | None = None) -> tuple[float, float]:
     """Return the slope and offset that turn scores into log odds at the labels' prevalence.
 
     Targets are smoothed as in Platt (1999), to keep the slope finite for perfect separation.
@@ -70,20 +78,31 @@ def platt(scores: Floats, memorized: Bools) -> tuple[float, float]:
     doubled = np.concatenate([scores, scores])[:, None]
     classes = np.repeat([True, False], len(scores))
     model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
-    model.fit(doubled, classes, sample_weight=np.concatenate([target, 1 - target]))
+    each = np.ones(len(scores)) if weights is None else weights
+    model.fit(doubled, classes, sample_weight=np.concatenate([each * target, each * (1 - target)]))
     return float(model.coef_[0, 0]), float(model.intercept_[0])
+
+
+@dataclass(frozen=True)
+class _Labels:
+    memorized: Bools
+    clusters: NDArray
+    weights: Floats | None
+
+    def take(self, rows: NDArray[np.intp]) -> "_Labels":
+        weights = None if self.weights is None else self.weights[rows]
+        return _Labels(self.memorized[rows], self.clusters[rows], weights)
 
 
 def _out_of_fold(
     values: Floats,
-    memorized: Bools,
-    clusters: NDArray,
-    fit_fold: Callable[[Floats, Bools, NDArray], LinearModel],
+    labels: _Labels,
+    fit_fold: Callable[[Floats, _Labels], LinearModel],
     folds: list[Fold],
 ) -> Floats:
     scores = np.empty(len(values))
     for train, test in folds:
-        scores[test] = fit_fold(values[train], memorized[train], clusters[train])(values[test])
+        scores[test] = fit_fold(values[train], labels.take(train))(values[test])
     return scores
 
 
@@ -108,29 +127,31 @@ def _folds(memorized: Bools, clusters: NDArray) -> list[Fold]:
     return folds
 
 
-def _fit(values: Floats, memorized: Bools, clusters: NDArray) -> LinearModel:
+def _fit(values: Floats, labels: _Labels) -> LinearModel:
     """Choose the inverse regularization strength (sklearn's C) with the lowest held-out loss, fit
     all captions with it, and rescale to log odds on the held-out scores."""
-    folds = _folds(memorized, clusters)
+    memorized, weights = labels.memorized, labels.weights
+    folds = _folds(memorized, labels.clusters)
     held_out = {
         inverse_strength: _out_of_fold(
-            values, memorized, clusters, partial(_regression, inverse_strength), folds
+            values, labels, partial(_regression, inverse_strength), folds
         )
         for inverse_strength in INVERSE_STRENGTHS
     }
-    best = min(INVERSE_STRENGTHS, key=lambda c: log_loss(memorized, expit(held_out[c])))
-    slope, offset = platt(held_out[best], memorized)
-    model = _regression(best, values, memorized, clusters)
+    best = min(
+        INVERSE_STRENGTHS,
+        key=lambda c: log_loss(memorized, expit(held_out[c]), sample_weight=weights),
+    )
+    slope, offset = platt(held_out[best], memorized, weights)
+    model = _regression(best, values, labels)
     return LinearModel(slope * model.weights, slope * model.intercept + offset)
 
 
-def _regression(
-    inverse_strength: float, values: Floats, memorized: Bools, _: NDArray
-) -> LinearModel:
+def _regression(inverse_strength: float, values: Floats, labels: _Labels) -> LinearModel:
     """Fit an L2-regularized logistic regression on standardized values; return the weights in the
     original units."""
-    scaler = StandardScaler().fit(values)
+    scaler = StandardScaler().fit(values, sample_weight=labels.weights)
     model = LogisticRegression(C=inverse_strength, solver="newton-cholesky", tol=1e-8)
-    model.fit(scaler.transform(values), memorized)
+    model.fit(scaler.transform(values), labels.memorized, sample_weight=labels.weights)
     weights = model.coef_[0] / scaler.scale_
     return LinearModel(weights, float(model.intercept_[0] - weights @ scaler.mean_))

@@ -33,6 +33,7 @@ class LabelledCaptions:
     of the caption's labels), NaN if unknown, None if all are; ``threshold``: the least that means
     memorized, None if labels say what does.
 
+    ``weights``: how many captions each represents, of mean 1; None if each only itself.
     ``unknown``: labels for captions that the run has not scored; ``contradicted``: captions
     excluded because their labels contradict each other.
     """
@@ -45,6 +46,7 @@ class LabelledCaptions:
     contradicted: int
     similarities: Floats | None = None
     threshold: float | None = None
+    weights: Floats | None = None
 
     @property
     def is_reference(self) -> Bools:
@@ -86,7 +88,13 @@ def match_labels(tables: RunTables, labels: Labels) -> LabelledCaptions:
         contradicted=len(contradicted),
         similarities=similarities if np.isfinite(similarities).any() else None,
         threshold=labels.threshold,
+        weights=_weights(labels, matched),
     )
+
+
+def _weights(labels: Labels, matched: "list[_Stated]") -> Floats | None:
+    weights = np.array([one.weight for one in matched], float)
+    return weights / weights.mean() if labels.weights else None
 
 
 @dataclass
@@ -97,6 +105,7 @@ class _Stated:
     classes: set[str] = field(default_factory=set)
     group: str | None = None
     similarity: float = math.nan
+    weight: float = 1.0
 
     @property
     def kind(self) -> str:
@@ -108,12 +117,13 @@ def _stated(labels: Labels, ids: dict[str, set[str]]) -> dict[str, _Stated]:
     """Return what the labels state, by caption_id."""
     stated: dict[str, _Stated] = {}
     count = len(labels.names)
-    for name, memorized, group, kind, similarity in zip(
+    for name, memorized, group, kind, similarity, weight in zip(
         labels.names,
         labels.memorized,
         labels.groups,
         labels.classes or [None] * count,
         labels.similarities or [None] * count,
+        labels.weights or [1.0] * count,
         strict=True,
     ):
         for caption_id in ids.get(name, ()):
@@ -121,6 +131,7 @@ def _stated(labels: Labels, ids: dict[str, set[str]]) -> dict[str, _Stated]:
             one.memorized.add(memorized)
             one.classes.update([kind] if kind else [])
             one.group = one.group or group
+            one.weight = max(one.weight, weight)
             if similarity is not None:
                 one.similarity = float(np.fmax(one.similarity, similarity))
     if labels.threshold is not None:  # samples of one caption differ without a contradiction

@@ -28,6 +28,7 @@ class Labels:
     ``classes``: verbatim or template, None if not memorized or not stated; empty if none is stated.
     ``similarities``: to the nearest copy, in [0, 1], None if unknown; empty if all are.
     ``threshold``: the least similarity that means memorized, None if labels say what does.
+    ``weights``: how many captions each labeled one represents; empty if each only itself.
     """
 
     by: str
@@ -39,6 +40,7 @@ class Labels:
     classes: list[str | None] = field(default_factory=list)
     similarities: list[float | None] = field(default_factory=list)
     threshold: float | None = None
+    weights: list[float] = field(default_factory=list)
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "Labels":

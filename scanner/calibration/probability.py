@@ -24,19 +24,25 @@ class Bin:
     observed: float
 
 
-def prior_shift(memorized: Bools, prevalence: float) -> float:
-    """Return the shift of log odds from the labels' prevalence to ``prevalence``."""
-    share = float(memorized.mean())
+def prior_shift(memorized: Bools, prevalence: float, weights: Floats | None = None) -> float:
+    """Return the shift of log odds from the labels' prevalence to ``prevalence``.
+
+    ``weights``: how many captions each labeled caption represents, by default one.
+    """
+    share = float(np.average(memorized, weights=weights))
     return float(np.log(prevalence / (1 - prevalence)) - np.log(share / (1 - share)))
 
 
-def reliability(probability: Floats, memorized: Bools, prevalence: float) -> list[Bin]:
+def reliability(
+    probability: Floats, memorized: Bools, prevalence: float, weights: Floats | None = None
+) -> list[Bin]:
     """Return the reliability curve, with labeled captions weighted to the prior.
 
     Empty bins are omitted.
     """
-    share = float(memorized.mean())
+    share = float(np.average(memorized, weights=weights))
     weight = np.where(memorized, prevalence / share, (1 - prevalence) / (1 - share))
+    weight = weight if weights is None else weight * weights
     index = np.clip(np.searchsorted(EDGES, probability, side="right") - 1, 0, len(EDGES) - 2)
     bins = []
     for k in np.unique(index):

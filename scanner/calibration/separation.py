@@ -35,6 +35,18 @@ class Separation:
     auc_high: float
     at_fpr: dict[float, OperatingPoint]
 
+    def to_json(self) -> dict[str, float]:
+        """Return the AUC and the rate at 1 % false positives, with their intervals."""
+        point = self.at_fpr[0.01]
+        return {
+            "auc": self.auc,
+            "auc_low": self.auc_low,
+            "auc_high": self.auc_high,
+            "tpr_at_1pct_fpr": point.tpr,
+            "tpr_low": point.tpr_low,
+            "tpr_high": point.tpr_high,
+        }
+
 
 @dataclass(frozen=True)
 class AucGain:
@@ -51,23 +63,26 @@ def separation(
     clusters: NDArray,
     direction: int = 1,
     among: Bools | None = None,
+    weights: Floats | None = None,
 ) -> Separation:
     """Measure the separation of N captions, with 95 % percentile intervals.
 
     ``direction``: 1 if higher scores mean positive, −1 if lower. ``among``: the captions (N,) to
     measure on, by default all; the bootstrap draws the clusters of all N in any case. Ties count
-    half. Raises ValueError unless both classes have captions.
+    half. ``weights``: how many captions each of them (N,) represents, by default one. Raises
+    ValueError unless both classes have captions.
     """
-    auc, tpr = _replicates(direction * scores, positive, clusters, FPRS, among)
+    auc, tpr = replicates(direction * scores, positive, clusters, FPRS, among, weights)
     low, high = interval(auc)
     if among is not None:
         scores, positive, clusters = scores[among], positive[among], clusters[among]
+        weights = None if weights is None else weights[among]
     negative = len(np.unique(clusters[~positive]))
     at_fpr = {
         fpr: OperatingPoint(
             float(tpr[0, k]),
             *interval(tpr[:, k]),
-            threshold_at_fpr(scores, positive, fpr, direction),
+            threshold_at_fpr(scores, positive, fpr, direction, weights),
         )
         for k, fpr in enumerate(FPRS)
         if fpr > SMALL_FPR or fpr * negative >= 1
@@ -75,43 +90,63 @@ def separation(
     return Separation(float(auc[0]), low, high, at_fpr)
 
 
-def auc_gain(scores: Floats, baseline: Floats, positive: Bools, clusters: NDArray) -> AucGain:
+def auc_gain(
+    scores: Floats,
+    baseline: Floats,
+    positive: Bools,
+    clusters: NDArray,
+    weights: Floats | None = None,
+) -> AucGain:
     """Return the AUC of ``scores`` minus that of ``baseline``, on the same bootstrap draws."""
     difference = (
-        _replicates(scores, positive, clusters, ())[0]
-        - _replicates(baseline, positive, clusters, ())[0]
+        replicates(scores, positive, clusters, (), None, weights)[0]
+        - replicates(baseline, positive, clusters, (), None, weights)[0]
     )
     return AucGain(float(difference[0]), *interval(difference))
 
 
 def threshold_at_fpr(
-    scores: Floats, positive: Bools, fpr: float, direction: int = 1
+    scores: Floats,
+    positive: Bools,
+    fpr: float,
+    direction: int = 1,
+    weights: Floats | None = None,
 ) -> float | None:
     """Return the least extreme score that flags at most ``fpr`` of the negatives, None if none."""
     values = np.unique(direction * scores)
-    negative = np.sort(direction * scores[~positive])
-    fprs = (len(negative) - np.searchsorted(negative, values, side="left")) / len(negative)
+    negative = direction * scores[~positive]
+    order = np.argsort(negative, kind="stable")
+    each = np.ones(len(order)) if weights is None else weights[~positive][order]
+    below = np.concatenate([[0.0], np.cumsum(each)])
+    places = np.searchsorted(negative[order], values, side="left")
+    fprs = (below[-1] - below[places]) / below[-1]
     admissible = values[fprs <= fpr]
     return direction * float(admissible[0]) if len(admissible) else None
 
 
-def _replicates(
+def replicates(
     scores: Floats,
     positive: Bools,
     clusters: NDArray,
     fprs: tuple[float, ...],
     among: Bools | None = None,
+    weights: Floats | None = None,
 ) -> tuple[Floats, Floats]:
-    """Return AUC (R,) and TPR per FPR (R, K) of the data and of R − 1 draws of clusters."""
+    """Return AUC (R,) and TPR per FPR (R, K) of the data and of R − 1 draws of clusters.
+
+    The draws depend only on the clusters, so differences between scores are paired.
+    """
     if among is not None:
         scores, positive = scores[among], positive[among]
     if positive.all() or not positive.any():
         raise ValueError("separation needs positive and negative captions")
+    each = np.ones(len(clusters)) if weights is None else weights
+    each = each if among is None else each[among]
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
     parts = [
-        _curves(weights[:, order], positive[order], starts, fprs)
-        for weights in replicate_weights(clusters, among)
+        _curves((draws * each)[:, order], positive[order], starts, fprs)
+        for draws in replicate_weights(clusters, among)
     ]
     return np.concatenate([auc for auc, _ in parts]), np.concatenate([tpr for _, tpr in parts])
 

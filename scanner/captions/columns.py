@@ -21,7 +21,7 @@ KEEP_NAMES = ("url", "image_url")
 DOWNLOADED = ("key", "url", "status")
 NONE = "none"
 # Columns of the samples table.
-RESERVED = {"caption_id", "source", "row", "key", "image_key", "is_reference"}
+RESERVED = {"caption_id", "source", "row", "key", "image_key", "is_reference", "caption_column"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Columns:
     """The chosen columns, by their names in the file. ``key`` None: (source, row) is the key.
 
     ``status``: the download status in files written by img2dataset. ``quoting`` and ``fallback``:
-    see :class:`scanner.captions.batch.Contents`.
+    see :class:`scanner.captions.batch.Contents`. ``more_captions``: further captions of the same
+    image.
     """
 
     caption: str
@@ -39,6 +40,12 @@ class Columns:
     status: str | None = None
     quoting: Quoting | None = None
     fallback: str | None = None
+    more_captions: tuple[str, ...] = ()
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """All columns with captions."""
+        return (self.caption, *self.more_captions)
 
     @property
     def carried(self) -> list[str]:
@@ -48,7 +55,7 @@ class Columns:
     @property
     def names(self) -> list[str]:
         """All columns to read, without repeats."""
-        chosen = (self.caption, self.key, self.image_key, *self.keep, self.status)
+        chosen = (*self.captions, self.key, self.image_key, *self.keep, self.status)
         wanted = (*chosen, self.fallback)
         return list(dict.fromkeys(name for name in wanted if name))
 
@@ -57,7 +64,8 @@ class Columns:
 class ColumnOptions:
     """The user's choice of columns; None: find it by name, NONE: do not use one.
 
-    ``known``: columns that may be absent, since earlier files had them.
+    ``more_captions``: further caption columns, each with captions of the same images; a file needs
+    only one of all. ``known``: columns that may be absent, since earlier files had them.
     """
 
     caption: str | None = None
@@ -65,6 +73,12 @@ class ColumnOptions:
     image_key: str | None = None
     keep: tuple[str, ...] | None = None
     known: frozenset[str] = frozenset()
+    more_captions: tuple[str, ...] = ()
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """The named caption columns."""
+        return (self.caption, *self.more_captions) if self.caption else ()
 
     def check(self, files: Mapping[str, Contents]) -> None:
         """Raise UserError for a named column that no file has."""
@@ -74,7 +88,7 @@ class ColumnOptions:
         have = list(dict.fromkeys([*names, *self.known]))
         if not have:
             return  # only bad rows, which are reported as such
-        for name in (self.caption, self.key, self.image_key, *(self.keep or ())):
+        for name in (*self.captions, self.key, self.image_key, *(self.keep or ())):
             if name and name != NONE:
                 _named(have, name, next(iter(files)))
 
@@ -104,7 +118,8 @@ def resolve_all(
             found[url] = _disambiguated(files[url], url, options, chosen, one)
         elif files[url].is_open and chosen and isinstance(one, UserError):
             # The first rows have no caption; later ones may.
-            known = replace(options, caption=chosen[0].caption)
+            first = chosen[0]
+            known = replace(options, caption=first.caption, more_captions=first.more_captions)
             found[url] = resolve(files[url].columns, url, known, is_open=True)
     if not any(isinstance(one, Columns) for one in found.values()):
         raise next(one for one in found.values() if isinstance(one, UserError))
@@ -155,8 +170,9 @@ def resolve(
     missing, AmbiguousColumn if there are several candidates.
     """
     options = options or ColumnOptions()
+    named = [found for name in options.captions if (found := _present(have, name, is_open))]
     if options.caption:
-        caption = _present(have, options.caption, is_open) or _named(have, options.caption, where)
+        caption = named[0] if named else _named(have, options.caption, where)
     elif found := _only(have, CAPTION_NAMES, where, "caption"):
         caption = found
     else:
@@ -178,6 +194,7 @@ def resolve(
         image_key=(_present(have, image_key, is_open) if image_key else _first(have, IMAGE_NAMES)),
         keep=kept,
         status="status" if set(DOWNLOADED) <= set(have) else None,
+        more_captions=tuple(name for name in dict.fromkeys(named) if name != caption),
     )
 
 

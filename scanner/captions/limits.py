@@ -20,6 +20,8 @@ PARQUET_BATCH_BYTES = 32 << 20
 OBJECT_FACTOR = 32
 # Decoded size of a Parquet batch whose values repeat from a dictionary.
 REPEATED_BYTES = 1 << 30
+# Values of a row group that is needed as a whole.
+ROW_GROUP_BYTES = 1 << 30
 # Parquet: the footer, a decompressed page, one page of each column read, and a row group's values
 # of a list column.
 FOOTER_BYTES = 32 << 20

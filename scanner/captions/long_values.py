@@ -18,7 +18,7 @@ def within_limits(columns: dict[str, pa.Array], rows: range) -> Iterator[Batch]:
     over: dict[int, tuple[str, str]] = {}
     sizes = np.zeros(len(rows), np.int64)
     for name, values in columns.items():
-        lengths = _lengths(values)
+        lengths = value_bytes(values)
         if lengths is None:
             continue
         long, repeated = lengths > CAPTION_BYTES, np.zeros(len(rows), bool)
@@ -41,18 +41,18 @@ def within_limits(columns: dict[str, pa.Array], rows: range) -> Iterator[Batch]:
         )
 
 
-def _lengths(values: pa.Array) -> np.ndarray | None:
+def value_bytes(values: pa.Array) -> np.ndarray | None:
     """Return the bytes of each value (0 for nulls); None for types without long values."""
     kind = values.type
     if pa.types.is_dictionary(kind):
-        lengths = _lengths(values.dictionary)
+        lengths = value_bytes(values.dictionary)
         if lengths is None:
             return None
         places = pc.fill_null(values.indices, 0).to_numpy(zero_copy_only=False)
         found = lengths[places] if len(lengths) else np.zeros(len(values), np.int64)
         return np.where(pc.is_null(values.indices).to_numpy(zero_copy_only=False), 0, found)
     if isinstance(kind, pa.BaseExtensionType):
-        return _lengths(values.storage)
+        return value_bytes(values.storage)
     if pa.types.is_fixed_size_binary(kind):
         return np.full(len(values), kind.byte_width, np.int64)
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):

@@ -103,6 +103,12 @@ class ActorPool(Generic[ItemT]):
         """The devices of the actors that are ready."""
         return {actor.location.place for actor in self.actors}
 
+    @property
+    def placed(self) -> int:
+        """Number of actors that hold their CPUs and GPUs, ready or not."""
+        loading = sum(actor.began_at is not None for actor in self.starting.values())
+        return len(self.actors) + loading + len(self.held) + len(self._parked)
+
     def close(self) -> None:
         """End all processes."""
         for actor in [*self.actors, *self.starting.values(), *self.held, *self._parked]:

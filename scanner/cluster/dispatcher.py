@@ -105,7 +105,7 @@ class Dispatcher(Generic[ItemT]):
                 for task in self._begun(actor)
             }
             out = tuple(self.blame.out_of_service.values())
-            yield Tick(running, len(pool.actors), out)
+            yield Tick(running, len(pool.actors), out, pool.placed)
 
     def _wait(self) -> list[Any]:
         """Return the references that are done, after a tick at most."""

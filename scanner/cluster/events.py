@@ -94,11 +94,13 @@ class Notice:
 @dataclass(frozen=True)
 class Tick:
     """What is running: how much of each item is computed, by id, and on how many actors.
-    out_of_service: devices and nodes that are not used any more, and why."""
+    out_of_service: devices and nodes that are not used any more, and why. placed: actors that hold
+    a device, also while they load a model."""
 
     running: dict[str, int] = field(default_factory=dict)
     actors: int = 0
     out_of_service: tuple[str, ...] = ()
+    placed: int = 0
 
 
 Event = Started[ItemT] | Committed[ItemT] | Requeued[ItemT] | Quarantined[ItemT] | Notice | Tick

@@ -4,8 +4,9 @@ An executor knows nothing of captions or models: a command brings its work, a pi
 that is called once per process.
 """
 
+import contextlib
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
@@ -95,8 +96,11 @@ def execute(
             commits, tasks, make_here, tally, limits=execution.limits, timing=execution.timing
         )
     elif tasks:
-        for event in _on_pool(commits, tasks, make_work, resources, address, execution):
-            tally(event)
+        # Closed also if on_event raises, so that no actor keeps running.
+        pool = _on_pool(commits, tasks, make_work, resources, address, execution)
+        with contextlib.closing(pool) as events:
+            for event in events:
+                tally(event)
     return Outcome(tally.done, tally.failed)
 
 
@@ -107,7 +111,7 @@ def _on_pool(
     resources: Resources,
     address: str | None,
     execution: Execution,
-) -> Iterator[Event[ItemT]]:
+) -> Generator[Event[ItemT], None, None]:
     for line in check_ray(address):
         yield Notice(line)
     start_for(resources, address)

@@ -102,7 +102,7 @@ class _Reporter(Generic[ItemT]):
         self._send(event)
 
     def tick(self) -> None:
-        self._send(Tick(dict(self._running), 1))
+        self._send(Tick(dict(self._running), 1, placed=1))
 
     @contextlib.contextmanager
     def ticking(self, seconds: float) -> "Iterator[_Reporter[ItemT]]":

@@ -1,10 +1,16 @@
 """Apply a policy to a sealed run: write its removal list and summary."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from scanner.curation.matching import Matching
+from scanner.curation.name_lists import NameList
+from scanner.curation.named_samples import list_effects, taken_rows, without_listed
 from scanner.curation.policy import Policy
 from scanner.curation.removals import PARQUET, list_removals, write_list
 from scanner.curation.safeguards import check
 from scanner.curation.summary import Summary, summarize
+from scanner.curation.training_lists import write_training_lists
 from scanner.errors import UserError
 from scanner.query import RunTables, identifier
 from scanner.run import Run
@@ -31,15 +37,19 @@ def curate(
     out: str,
     force: bool = False,
     csv_safe: bool = False,
+    lists: Sequence[NameList] = (),
 ) -> Summary:
     """Write a policy's removal list and summary into the directory ``out``; return the summary.
 
     Nothing is scored. Raises UserError for an invalid predicate, and LimitExceeded, without writing
     anything, if a source or a cluster loses more than the policy's limits, unless ``force``.
-    ``csv_safe``: see :func:`write_list`.
+    ``csv_safe``: see :func:`write_list`. ``lists``: of samples to remove, whatever the rules say,
+    matched by :func:`match_lists` before.
     """
-    matching = make_list(run, tables, policy)
+    matching = make_list(run, tables, policy, lists)
     summary = summarize(matching, run, out)
+    if lists:
+        summary = replace(summary, by_list=list_effects(tables, lists))
     store = Store(out, single_writer=True)
     if not force:
         try:
@@ -49,14 +59,18 @@ def curate(
             raise LimitExceeded(f"{error}. Nothing was written{old}", summary) from error
     record = Run.existing(run).record() or {}
     write_list(tables, store, policy.id, record["fingerprint"]["id"], csv_safe)
+    is_whole = not record["inputs"].get("captions_from")
+    summary = replace(summary, lists=write_training_lists(tables, store, is_whole))
     store.write(POLICY, policy.text.encode())
     store.write(SUMMARY_TEXT, (summary.to_text() + "\n").encode())
     store.write(SUMMARY, encode(summary.to_json()))
     return summary
 
 
-def make_list(run: str, tables: RunTables, policy: Policy) -> Matching:
-    """Create the table listed by a policy, without writing files.
+def make_list(
+    run: str, tables: RunTables, policy: Policy, lists: Sequence[NameList] = ()
+) -> Matching:
+    """Create the table listed by a policy, and before it by ``lists``, without writing files.
 
     Raises UserError for an invalid predicate.
     """
@@ -64,7 +78,11 @@ def make_list(run: str, tables: RunTables, policy: Policy) -> Matching:
     plan = Run.existing(run).plan()
     assert plan is not None, "a sealed run has a plan"
     references = [item["url"] for item in plan.inputs if item.get("is_reference")]
-    list_removals(matching, references)
+    if not lists:
+        list_removals(matching, references)
+        return matching
+    with without_listed(tables):
+        list_removals(matching, references, taken_rows(tables, policy.rejects == "keep"))
     return matching
 
 

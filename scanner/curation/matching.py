@@ -5,17 +5,22 @@ from collections.abc import Sequence, Set
 import pyarrow as pa
 
 from scanner.curation.plurals import join_with_and, pluralize
-from scanner.curation.policy import Policy, Rule
+from scanner.curation.policy import IMAGE_CLUSTER, Policy, Rule
 from scanner.curation.significance import Significance, compute_significance
+from scanner.errors import UserError
 from scanner.query import RunTables, near_duplicate_clusters
+from scanner.run.decisions import CHOICES
 
 # Columns that predicates can read and not every run has (null then), and why a run lacks them.
 _MISSING = {
     "probability": "no probability without --calibration",
     "verdict": "nothing is verified yet; see memscan verify",
+    "decision": "nobody has decided yet; see memscan review",
+    "label": "nobody has labeled a caption yet; see memscan review",
     "p_value": "the run has no reference captions; see scan --reference",
     "q_value": "the run has no reference captions; see scan --reference",
 }
+_REVIEWED = f"reviewed.decision::ENUM{CHOICES} AS decision, label, is_disputed"
 # Only the captions with the highest decisions are clustered.
 CLUSTERED = 100_000
 
@@ -31,6 +36,7 @@ class Matching:
     def __init__(self, tables: RunTables, policy: Policy) -> None:
         """Raises UserError if a predicate is not a SQL expression over ranked."""
         self.tables, self.policy = tables, policy
+        self._check_image_clusters()
         self.calibrated = bool(tables.calibration and tables.calibration.weights)
         predicates = {
             rule.reason: tables.parse_predicate(rule.when, _where(rule)) for rule in policy.rules
@@ -68,11 +74,23 @@ class Matching:
         )
         return counts["n"][0].as_py()
 
+    def _check_image_clusters(self) -> None:
+        """Raise UserError if a rule is of image clusters and the run has none."""
+        rules = [rule.reason for rule in self.policy.rules if rule.of == IMAGE_CLUSTER]
+        if rules and not len(self.tables.query("SELECT image FROM image_clusters LIMIT 1")):
+            raise UserError(
+                f"rule {rules[0]}: of = '{IMAGE_CLUSTER}': {self.tables.url} has no image "
+                "clusters; make them with memscan group-images"
+            )
+
     def _unavailable(self) -> set[str]:
         """Return the columns of _MISSING that are null in this run."""
         verified = len(self.tables.query("SELECT caption_id FROM verdicts LIMIT 1"))
         available = {"probability"} if self.calibrated else set()
         available |= {"verdict"} if verified else set()
+        for name in ("decision", "label"):
+            stated = f"SELECT caption_id FROM reviewed WHERE {name} IS NOT NULL LIMIT 1"
+            available |= {name} if len(self.tables.query(stated)) else set()
         available |= {"p_value", "q_value"} if self.significance else set()
         return _MISSING.keys() - available
 
@@ -93,7 +111,10 @@ class Matching:
     def _rule_columns(self, tests_null: bool) -> str:
         """Return SQL for ranked with all columns that a predicate can read."""
         self.tables.add_table("clusters", _clusters(self.tables))
-        columns, joins = "ranked.*, cluster", "LEFT JOIN clusters USING (caption_id)"
+        # decision is what people decided; an ENUM, which cannot be compared with a number, since
+        # ranked has a number of this name.
+        columns = f"ranked.* EXCLUDE (decision), ranked.decision AS oriented, {_REVIEWED}, cluster"
+        joins = "LEFT JOIN clusters USING (caption_id) LEFT JOIN reviewed USING (caption_id)"
         # Verdicts may have other columns with arbitrary names.
         verdicts = "(SELECT caption_id, verdict FROM verdicts) AS verdicts"
         columns, joins = f"{columns}, verdict", f"{joins} LEFT JOIN {verdicts} USING (caption_id)"
@@ -123,9 +144,14 @@ def _matched(view: str, rules: Sequence[Rule]) -> str:
     # Each predicate has been checked to be one expression.
     tests = ", ".join(f"CASE WHEN ({rule.when}\n) THEN {k} END" for k, rule in enumerate(rules, 1))
     return f"""
-        SELECT caption_id, rules, list_transform(rules, lambda k: $reasons[k]) AS reasons,
+        SELECT caption_id, rules,
+               list_transform(rules, lambda k: $reasons[k]) || list_transform(
+                   list_filter([decision::VARCHAR, label, if(is_disputed, 'disputed', NULL)],
+                               lambda each: each IS NOT NULL),
+                   lambda each: 'reviewed-' || each
+               ) AS reasons,
                cluster, probability, decision_signal AS signal,
-               decision_value::DOUBLE AS score, decision::DOUBLE AS decision
+               decision_value::DOUBLE AS score, oriented::DOUBLE AS decision
         FROM (
             SELECT *, list_filter([{tests}], lambda k: k IS NOT NULL) AS rules FROM ({view})
         )

@@ -15,6 +15,7 @@ from scanner.errors import UserError
 from scanner.query import abbreviated
 
 DEFAULT = Path(__file__).parent / "default.toml"
+IMAGE_CLUSTER = "image_cluster"
 LISTED = 5  # problems of a policy file that one error shows
 _CLOSED = ConfigDict(extra="forbid")
 # Errors say "must be" and a field's description.
@@ -40,9 +41,12 @@ class Rule:
     """An action for the samples of all captions that match a predicate.
 
     ``when``: a SQL predicate on the view ranked with the columns verdict, cluster, p_value and
-    q_value. ``action``: keep (also protects from later rules and from removals of the same image),
-    drop, cap (keep ``keep`` samples per caption, cluster or image, as given by ``of``) or recaption
-    (keep the image, mark the caption). ``reason``: the code that affected samples get.
+    q_value; and by reviewers decision (keep, cap or drop, in place of ranked's number), label and
+    is_disputed. ``action``: keep (also protects from later rules and from removals of the same
+    image), drop, cap (keep ``keep`` samples per caption, cluster, image or image cluster, as given
+    by ``of``) or recaption (keep the image, mark the caption). ``of = "image_cluster"``, also of a
+    drop: images that memscan group-images found to be the same count as one. ``reason``: the code
+    that affected samples get.
     """
 
     __pydantic_config__ = _CLOSED
@@ -50,7 +54,7 @@ class Rule:
     when: Text
     action: Literal["keep", "drop", "cap", "recaption"]
     keep: Count = 1
-    of: Literal["caption", "cluster", "image"] = "caption"
+    of: Literal["caption", "cluster", "image", "image_cluster"] = "caption"
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,8 @@ def _conflicts(document: _Document, record: dict[str, Any]) -> list[str]:
     problems = []
     for number, (rule, table) in enumerate(zip(document.rules, record["rule"], strict=True), 1):
         extra = [key for key in ("keep", "of") if key in table]
+        if rule.action == "drop" and rule.of == IMAGE_CLUSTER:
+            extra.remove("of")
         if rule.action != "cap" and extra:
             problems.append(
                 f"rule {number} ({rule.reason}): {extra[0]} = {table[extra[0]]!r} needs "

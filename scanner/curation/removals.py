@@ -11,8 +11,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from scanner.curation.matching import Matching
-from scanner.query import RunTables, library, text_cells
-from scanner.run.schema import column
+from scanner.curation.narrowed_samples import OWN
+from scanner.curation.row_captions import (
+    deciding_captions,
+    has_row_captions,
+    with_other_captions,
+)
+from scanner.query import RunTables, identifier, library, text_cells
+from scanner.run.schema import CAPTION_COLUMN, column
 from scanner.storage import Store
 
 PARQUET = "removal_list.parquet"
@@ -22,7 +28,10 @@ REJECTED = "rejected-by-planning"
 BATCH_ROWS = 1 << 16
 # As in sql/removal_list.sql: the prefix of renamed input columns, and its intermediate columns.
 _KEPT = "kept_"
-_INNER = {"_flag", "_image", "_shared", "_by"}
+_INNER = {
+    *("_flag", "_image", "_shared", "_by", "_picture", "_group", "_of_group", "_clid", "_pixels"),
+    *("_taken", "_place", "_kept", "_via", "_kept_of_via"),
+}
 _TYPES = {"row": pa.int64(), "reasons": pa.list_(pa.string()), "rule": pa.int32()}
 _TYPES |= {"probability": pa.float64(), "score": pa.float64()}
 # Rows that planning rejected in the training set, not in reference files.
@@ -30,6 +39,10 @@ _REJECTED = """
     SELECT source, "row", key FROM rejects
     WHERE stage = 'plan' AND source IS NOT NULL AND "row" IS NOT NULL
         AND NOT list_contains($references, source)"""
+# A row may be rejected for one of its captions only.
+_WITHOUT_SAMPLES = """
+        AND (source, "row") NOT IN (SELECT (source, "row") FROM samples)
+    GROUP BY ALL"""
 _DROPPED = f"SELECT *, 'drop' AS action, ['{REJECTED}'] AS reasons FROM rejected"
 
 
@@ -44,26 +57,48 @@ def name_in_list(column: str) -> str:
     return f"{_KEPT}{column}" if reserved else column
 
 
-def list_removals(matching: Matching, references: list[str]) -> None:
+def list_removals(matching: Matching, references: list[str], others: str = "") -> None:
     """Create the tables listed and rejected.
 
     ``listed`` is the result of sql/removal_list.sql for the policy, sorted by source and row.
     ``rejected`` has the rows that planning rejected; a policy that drops them adds them to listed.
-    ``references``: input files of reference captions.
+    ``references``: input files of reference captions; ``others``: SQL for further rows of listed,
+    which no rule decides.
     """
     tables = matching.tables
-    tables.create_table("rejected", _REJECTED, {"references": references})
+    rejected = f"{_REJECTED}{_WITHOUT_SAMPLES if has_row_captions(tables) else ''}"
+    tables.create_table("rejected", rejected, {"references": references})
     matching.flag()
-    sql = f"SELECT * FROM ({library()['removal_list'].sql})"
+    sql = f"SELECT * FROM ({_decided(tables)})"
     if matching.policy.rejects == "drop":
         sql += f" UNION ALL BY NAME {_DROPPED}"
-    tables.create_table("listed", f'{sql} ORDER BY source, "row"', {})
+    if others:
+        sql += f" UNION ALL BY NAME {others}"
+    tables.create_table("listed", f'{sql} ORDER BY source, "row", caption_id', {})
+
+
+def _decided(tables: RunTables) -> str:
+    """Return SQL for the rows that rules decide, by the view flagged."""
+    sql = library()["removal_list"].sql
+    if not has_row_captions(tables):
+        return sql
+    with deciding_captions(tables):
+        tables.create_table("decided", f"SELECT * FROM ({sql})", {})
+    return with_other_captions(columns_in_list(tables, "other_captions"))
+
+
+def columns_in_list(tables: RunTables, table: str) -> str:
+    """Return SQL for the columns of a table of samples, by their names in the list."""
+    columns = tables.query("FROM samples LIMIT 0").column_names
+    kept = [name for name in columns if name not in (*OWN, "is_reference")]
+    renamed = [f"{identifier(name)} AS {identifier(name_in_list(name))}" for name in kept]
+    return ", ".join([*map(identifier, OWN), *renamed])
 
 
 def count_if_only_rule(matching: Matching, rule: int) -> dict[str, int]:
     """Count samples by action as if this rule were the only one."""
     matching.flag(rule)
-    return _counts(matching.tables, f"({library()['removal_list'].sql})")
+    return _counts(matching.tables, f"({_decided(matching.tables)})")
 
 
 def count_listed(tables: RunTables) -> dict[str, int]:
@@ -104,6 +139,7 @@ def _schema(tables: RunTables, policy: str, fingerprint: str) -> pa.Schema:
     """Return the list's columns with their descriptions; those that identify the sample first."""
     names = [*tables.query("FROM listed LIMIT 0").column_names, "policy"]
     about = {name: f"the input's column {name.removeprefix(_KEPT)}, as text" for name in names}
+    about[CAPTION_COLUMN.name] = "the input's column with the caption"
     about |= _own_columns()
     fields = [column(name, _TYPES.get(name, pa.string()), about[name]) for name in names]
     return pa.schema(fields, metadata={"policy": policy, "run_fingerprint": fingerprint})

@@ -1,6 +1,6 @@
 """Summarize a policy's effect, and that of each rule applied alone, as JSON and as text."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scanner.curation.cautions import (
@@ -10,16 +10,19 @@ from scanner.curation.cautions import (
     unscored,
 )
 from scanner.curation.matching import Matching
+from scanner.curation.named_samples import ListEffect
 from scanner.curation.plurals import pluralize
 from scanner.curation.removals import count_if_only_rule, count_listed
+from scanner.curation.reviewed import Reviewed, compare_with_decisions
 from scanner.curation.safeguards import NAMED, HeaviestLosses, heaviest, unnamed
+from scanner.curation.training_lists import TrainingLists
 from scanner.query import RunTables
 
 # One row per flagged caption that loses samples, or whose image other captions' samples lose.
 _LOST = """
     WITH lost AS (
         SELECT coalesce(via, caption_id) AS caption_id, count(*) AS samples
-        FROM listed WHERE action IN ('drop', 'cap') AND caption_id IS NOT NULL GROUP BY ALL
+        FROM listed WHERE action IN ('drop', 'cap') AND rule IS NOT NULL GROUP BY ALL
     )
     SELECT count(*) AS captions, min(decision) AS least, sum(1 - probability) AS false_captions,
            sum(samples * (1 - probability)) AS false_samples
@@ -56,12 +59,13 @@ class Summary:
     rejected, which are not samples, and the action for them. ``captions_removed``: flagged captions
     that lose samples. ``shared_image``: removed samples of other captions that share an image with
     a removed sample. ``unscored``: samples that no rule can match. ``suspicious_image_key``: an
-    image key with too many samples to be one image.
+    image key with too many samples to be one image. ``reviewed``: what people decided.
 
     ``expected_false_captions`` and ``expected_false_removals``: expected number of removed captions
     and samples that are not memorized, by the calibrated probabilities. Without a calibration the
     first is an upper bound from the reference captions, or None if there are none, and the second
-    is None. ``expected_by`` names the method.
+    is None. ``expected_by`` names the method. ``lists``: the lists written for training code.
+    ``by_list``: the effect of each list of samples to remove, by reason.
     """
 
     run: str
@@ -79,6 +83,9 @@ class Summary:
     expected_false_removals: float | None
     expected_by: str | None
     heaviest: HeaviestLosses
+    reviewed: Reviewed
+    lists: TrainingLists | None = None
+    by_list: dict[str, ListEffect] = field(default_factory=dict)
 
     @property
     def removed(self) -> int:
@@ -107,9 +114,11 @@ class Summary:
             "",
             f"  {'rule':24}{'matches':>12}{'removes':>14}{'if applied alone':>18}",
             *(line for reason, rule in self.by_rule.items() for line in _rule(reason, rule)),
+            *(effect.to_text(reason) for reason, effect in self.by_list.items()),
             "",
             _errors(self),
             _rejects(self.rejects),
+            *self.reviewed.to_text(),
         ]
         lines += [
             f"removed from {item['source']}: {item['removed']:,} of {item['samples']:,} samples "
@@ -119,6 +128,8 @@ class Summary:
         lines += [f"and from {more}" for more in unnamed(self.heaviest.sources, "source")]
         if self.suspicious_image_key:
             lines.append(f"warning: {self.suspicious_image_key.to_text()}")
+        if self.lists:
+            lines += ["", *self.lists.to_text().splitlines()]
         return "\n".join(lines)
 
     def _actions(self) -> list[str]:
@@ -161,6 +172,7 @@ def summarize(matching: Matching, run: str, out: str) -> Summary:
         suspicious_image_key=suspicious_image_key(tables, samples),
         **_expected(matching, lost),
         heaviest=heaviest(tables, samples),
+        reviewed=compare_with_decisions(tables),
     )
 
 

@@ -1,21 +1,29 @@
 """Fine-tune a model's U-Net or transformer on captioned images, with or without a guard."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from scanner.mitigation.guard import Guard, Signal
+from scanner.mitigation.guard import Guard
+from scanner.mitigation.guard_signals import Direction, Signal
+from scanner.mitigation.moving_null import MovingNull
 from scanner.mitigation.threshold import Threshold
 from scanner.mitigation.training_images import TrainingImages, decode_images
 from scanner.mitigation.training_noise import add_noise
 from scanner.mitigation.training_options import TrainingOptions
 from scanner.models import DiffusionModel
+from scanner.models.encoding import encode_images
 
 ENCODE_BATCH = 16
 CALIBRATION_SAMPLES = 2048  # two hundred for each of ten noise levels
+
+
+LossWeights = Callable[[Tensor, Sequence[str], Sequence[str], Tensor], Tensor]
+"""Returns the loss weights (B,) of samples from their timesteps, keys, captions and losses, as
+:meth:`Guard.loss_weights` does."""
 
 
 def encode_empty_caption(model: DiffusionModel) -> dict[str, Tensor]:
@@ -30,13 +38,13 @@ def finetune(
     vae: Any,
     images: TrainingImages,
     options: TrainingOptions,
-    guard: Guard | None = None,
+    loss_weights: LossWeights | None = None,
     after_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
     """Train ``model.denoiser`` in place, with the model's prediction type and noise schedule.
 
-    ``guard``: already entered by the caller. ``after_step``: called with the number of completed
-    steps and the loss.
+    ``loss_weights``: of a guard that the caller has entered. ``after_step``: called with the number
+    of completed steps and the loss.
     """
     latents_NCHW = _encode(model, vae, images)
     random = torch.Generator().manual_seed(options.seed)
@@ -54,9 +62,9 @@ def finetune(
         ]
         x0_BCHW = latents_NCHW[[images.index[row] for row in rows]].to(model.device)
         loss_B, times_B = _losses(model, x0_BCHW, captions, random)
-        if guard:
+        if loss_weights:
             keys = [images.keys[row] for row in rows]
-            loss_B = loss_B * guard.loss_weights(times_B, keys, captions)
+            loss_B = loss_B * loss_weights(times_B, keys, captions, loss_B)
         loss = loss_B.mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
@@ -71,10 +79,13 @@ def make_guard(
     vae: Any,
     signal: Signal,
     layers: tuple[int, ...],
-    threshold: Threshold | float,
+    threshold: Threshold | float | None,
     options: TrainingOptions,
     softness: float = 0.0,
     clean: TrainingImages | None = None,
+    direction: Direction | None = None,
+    null: MovingNull | None = None,
+    known: Mapping[str, float] | None = None,
 ) -> Guard:
     """Create a guard for a fine-tuning run, with arguments as for :class:`Guard`.
 
@@ -82,9 +93,20 @@ def make_guard(
     them once, before training.
     """
 
-    def guard(threshold: Threshold | float) -> Guard:
+    def guard(threshold: Threshold | float | None) -> Guard:
         empty = encode_empty_caption(model) if signal == "noise_norm" else None
-        return Guard(model.denoiser, signal, layers, threshold, softness, empty)
+        return Guard(
+            model.denoiser,
+            signal,
+            layers,
+            threshold,
+            softness,
+            empty,
+            model.tokenize,
+            direction,
+            null,
+            known,
+        )
 
     if clean is None:
         return guard(threshold)
@@ -111,8 +133,8 @@ def measure_thresholds(
         for rows in itertools.islice(batches, -(-draws // options.batch)):
             x0_BCHW = latents_NCHW[[clean.index[row] for row in rows]].to(model.device)
             captions = [clean.captions[row] for row in rows]
-            _, times_B = _losses(model, x0_BCHW, captions, random)
-            guard.loss_weights(times_B, [clean.keys[row] for row in rows], captions)
+            loss_B, times_B = _losses(model, x0_BCHW, captions, random)
+            guard.loss_weights(times_B, [clean.keys[row] for row in rows], captions, loss_B)
     return guard.threshold.freeze()
 
 
@@ -135,9 +157,7 @@ def _encode(model: DiffusionModel, vae: Any, images: TrainingImages) -> Tensor:
     latents = []
     for start in range(0, len(images.files), ENCODE_BATCH):
         batch = decode_images(images.files[start : start + ENCODE_BATCH], height, width)
-        mean = vae.encode(batch.to(vae.device, vae.dtype)).latent_dist.mean
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
-        latents.append((mean.float().cpu() - shift) * vae.config.scaling_factor)
+        latents.append(encode_images(vae, batch).float().cpu())
     return torch.cat(latents)
 
 

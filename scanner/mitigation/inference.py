@@ -1,24 +1,31 @@
-"""Mitigate memorization during generation (Ren et al., ECCV 2024).
+"""Mitigate memorization during generation: Ren et al. (ECCV 2024), or another method.
 
-For memorized captions, cross-attention concentrates on a few tokens of the prompt and its padding.
-Two edits reduce that: positions after the EOS token are masked, and the BOS token's logit is
-scaled. Hooks apply both around a cross-attention, not inside it, so any attention processor still
-works, including fused kernels. Joint attention gets another processor, with a fused kernel
-(:mod:`scanner.mitigation.joint_attention`): there the edits are of the image's queries only.
+Ren et al.: for memorized captions, cross-attention concentrates on a few tokens of the prompt and
+its padding. Two edits reduce that: positions after the EOS token are masked, and the BOS token's
+logit is scaled. Hooks apply both around a cross-attention, not inside it, so any attention
+processor still works, including fused kernels. Joint attention gets another processor, with a fused
+kernel (:mod:`scanner.mitigation.joint_attention`): there the edits are of the image's queries only.
+The other methods are in :mod:`scanner.mitigation.methods`.
 """
 
 import functools
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 
 from scanner.errors import UsageError, UserError
 from scanner.mitigation.edit import AttentionEdit, padding_bias, scale_bos
-from scanner.mitigation.intervention import Intervention, intervene
+from scanner.mitigation.generation import MitigationRecord
+from scanner.mitigation.intervention import intervene
+from scanner.mitigation.methods import METHODS, make_method
 from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold, calibrated_threshold
 from scanner.mitigation.prompt_hook import PromptRows
+from scanner.mitigation.steering import steer
+
+REN = "ren"
+"""The method of Ren et al., which edits attention; METHODS has the others."""
 
 
 @contextmanager
@@ -32,29 +39,32 @@ def mitigate(
     threshold: float | None = None,
     calibration: str | None = None,
     token_counts: Sequence[int] | None = None,
-) -> Iterator[Intervention]:
+    method: str = REN,
+    **settings: float,
+) -> Iterator[MitigationRecord]:
     """Reduce memorization in what the pipeline generates within this context.
 
-    ``pipe``: a diffusers pipeline of Stable Diffusion 1, 2, 3 or XL. ``bos_scale``: factor on the
-    BOS token's logit, in rows with a caption (1: no change). ``mask_padding``: mask the positions
-    after the EOS token, in both halves of the guidance batch; of Stable Diffusion 3, those after
-    each text encoder's EOS token, and the zeros that stand for T5 without it. ``steps``: sampler
-    steps to edit, counting from 0; ``layers``: attention layers to edit, in execution order; by
-    default all.
+    ``pipe``: a diffusers pipeline of Stable Diffusion 1, 2, 3 or XL. ``method``: ``"ren"``, or one
+    of :data:`scanner.mitigation.methods.METHODS`, with ``settings`` by name.
 
-    ``threshold``: edit only captions whose noise norm ‖ε_c − ε_∅‖ (of flow-matching models
+    Settings of ``"ren"``: ``bos_scale``, factor on the BOS token's logit in rows with a caption (1:
+    no change); ``mask_padding``, mask the positions after the EOS token, in both halves of the
+    guidance batch (of Stable Diffusion 3, those after each text encoder's EOS token, and the zeros
+    that stand for T5 without it); ``steps`` to edit, counting from 0, and ``layers``, in execution
+    order (by default all); ``token_counts``, for a pipeline called with embeddings: number of
+    tokens per caption, including BOS and EOS.
+
+    ``threshold``: mitigate only captions whose noise norm ‖ε_c − ε_∅‖ (of flow-matching models
     ‖v_c − v_∅‖) at the first step is at least this. The norm comes from that step's regular
     forward, which is repeated only if a caption is flagged; a batch without flagged captions is
     bit-identical to one without mitigation. ``calibration``: take the threshold from this
     calibration file: of noise_norm_low or velocity_norm_mid, which takes one more forward per
     generation, else of noise_norm_first. Generations must then have the size of its scan, and with
     noise_norm_first of a U-Net also its steps.
-    ``token_counts``: for a pipeline called with embeddings: number of tokens per caption, including
-    BOS and EOS.
 
-    Yields an :class:`Intervention`, which records what was edited. Installs no hooks if both edits
-    are off. Restores the pipeline on exit. Raises UserError for pipelines, calls and calibrations
-    that are not supported.
+    Yields a :class:`MitigationRecord` of what was changed. Installs no hooks if both edits of
+    ``"ren"`` are off. Restores the pipeline on exit. Raises UserError for pipelines, calls and
+    calibrations that are not supported.
 
     >>> import diffusers, torch
     >>> from scanner import mitigate
@@ -65,22 +75,52 @@ def mitigate(
     >>> len(images)
     1
     """
+    norm_threshold = _norm_threshold(threshold, calibration)
+    if method != REN:
+        _refuse_settings_of_ren(method, bos_scale, mask_padding, steps, layers, token_counts)
+        context = _steered(pipe, method, settings, norm_threshold)
+    elif settings:
+        raise UsageError(f"mitigation: {min(settings)!r} is not a setting of 'ren'")
+    elif build := _edit(bos_scale, mask_padding, token_counts):
+        context = intervene(pipe, build, steps=steps, layers=layers, threshold=norm_threshold)
+    else:
+        context = nullcontext(MitigationRecord())
+    with context as record:
+        yield record
+
+
+def _edit(
+    bos_scale: float, mask_padding: bool, token_counts: Sequence[int] | None
+) -> Callable[[PromptRows], AttentionEdit] | None:
+    """Return what makes the edit of Ren et al. for a batch; None if both parts are off."""
     if not bos_scale > 0:
         raise UsageError(f"bos_scale {bos_scale}: must be positive; 1 changes nothing")
-    norm_threshold = _norm_threshold(threshold, calibration)
     if bos_scale == 1 and not mask_padding:
-        yield Intervention(None, norm_threshold)
-        return
+        return None
     key = None if bos_scale == 1 else functools.partial(scale_bos, factor=bos_scale)
 
     def build(rows: PromptRows) -> AttentionEdit:
-        bias_NL = None
-        if mask_padding:
-            bias_NL = _hide_padding(rows, token_counts)
+        bias_NL = _hide_padding(rows, token_counts) if mask_padding else None
         return AttentionEdit(rows.count, bias_NL, bias_NL, key)
 
-    with intervene(pipe, build, steps=steps, layers=layers, threshold=norm_threshold) as record:
-        yield record
+    return build
+
+
+def _refuse_settings_of_ren(method: str, *given: Any) -> None:
+    if given != (1.25, True, None, None, None):
+        raise UsageError(
+            "mitigation: bos_scale, mask_padding, steps, layers and token_counts are settings of "
+            f"method 'ren', not of {method!r}"
+        )
+
+
+def _steered(
+    pipe: Any, name: str, settings: dict[str, float], threshold: NoiseNormThreshold | None
+) -> AbstractContextManager[MitigationRecord]:
+    if name not in METHODS:
+        names = ", ".join((REN, *METHODS))
+        raise UsageError(f"mitigation: no method {name!r}; choose one of {names}")
+    return steer(pipe, make_method(name, settings), threshold)
 
 
 def _norm_threshold(value: float | None, calibration: str | None) -> NoiseNormThreshold | None:

@@ -9,25 +9,21 @@ from torch import Tensor, nn
 
 from scanner.errors import UserError
 from scanner.mitigation.edit import AttentionEdit, ForwardEdit, edit_keys, prepare_edit
+from scanner.mitigation.generation import MitigationRecord
 from scanner.mitigation.joint_attention import install
-from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold, guided_noise_norm
+from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold, measure_noise_norm
 from scanner.mitigation.prompt_hook import PromptRows, hook_prompts
 from scanner.models.layers import attention_layers, refuse_only_scanned
 from scanner.models.pipeline import denoiser_of
-from scanner.probe.watching import is_joint
+from scanner.probe.joint_kinds import is_joint
 
 Build = Callable[[PromptRows], AttentionEdit]
 STOCK = "JointAttnProcessor2_0"
 """diffusers' processor of joint attention, which the edit replaces."""
 
 
-class Intervention:
-    """State of the running generation, and a record of what was edited.
-
-    ``flagged_N``: which rows of the last generation were edited (None: all); ``noise_norm_N``: the
-    norms that they were flagged by. ``extra_forwards``: forwards run to measure the norm at another
-    timestep, and to repeat first steps with edits.
-    """
+class Intervention(MitigationRecord):
+    """State of the running generation, and a record of what was edited."""
 
     def __init__(
         self,
@@ -35,10 +31,8 @@ class Intervention:
         threshold: NoiseNormThreshold | None = None,
         steps: Collection[int] | None = None,
     ) -> None:
+        super().__init__()
         self.threshold = threshold
-        self.flagged_N: Tensor | None = None
-        self.noise_norm_N: Tensor | None = None
-        self.extra_forwards = 0
         self._build = build
         self._steps = None if steps is None else set(steps)
         self._rows: PromptRows | None = None
@@ -99,13 +93,14 @@ class Intervention:
         assert self.threshold is not None
         sample = output[0]
         given = kwargs["timestep"] if "timestep" in kwargs else args[1]
-        timestep = float(given.flatten()[0] if isinstance(given, Tensor) else given)
-        self.threshold.check(round(timestep), sample.shape[1:], scheduler)
-        measured, other = sample, self.threshold.other_timestep(scheduler)
-        if other is not None:
+
+        def at(timestep: float) -> Tensor:
             self.extra_forwards += 1
-            measured, timestep = _at_timestep(denoiser, other, args, kwargs), other
-        self.noise_norm_N = guided_noise_norm(self._rows, measured, timestep, scheduler).cpu()
+            return _at_timestep(denoiser, timestep, args, kwargs)
+
+        self.noise_norm_N = measure_noise_norm(
+            self.threshold, self._rows, sample, given, scheduler, at
+        )
         self.flagged_N, self._prepared = self.noise_norm_N >= self.threshold.value, None
         if not self.active:
             return output

@@ -8,6 +8,7 @@ attention are independent, so two calls of the fused kernel do the work of one.
 Shapes: R rows, P image and L text positions, C channels, H heads, D channels per head.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -50,25 +51,51 @@ class EditingJointAttnProcessor:
             output: tuple[Tensor, Tensor] = self.stock(attn, image_RPC, text_RLC, attention_mask)
             return output
         edit = self.running.forward_edit(text_RLC)
-        image_RPC, text_RLC = attend(attn, image_RPC, text_RLC, edit)
-        return attn.to_out[1](attn.to_out[0](image_RPC)), text_RLC
+        return finish_joint(attn, attend(attn, image_RPC, text_RLC, edit))
+
+
+def finish_joint(attn: Any, attended: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return what a processor returns: the outputs of the image, projected, and of the text."""
+    return attn.to_out[1](attn.to_out[0](attended[0])), attended[1]
 
 
 def attend(
     attn: Any, image_RPC: Tensor, text_RLC: Tensor, edit: ForwardEdit
 ) -> tuple[Tensor, Tensor]:
     """Return the attention's output for the image, with the edit, and for the text."""
+    mask_R11S = None
+    if edit.mask_R1L is not None:
+        mask_R11S = pad(edit.mask_R1L[:, None], (image_RPC.shape[1], 0))
+
+    def change(_: Tensor, text_keys: Tensor) -> Tensor:
+        return _edit_heads(edit, text_keys) if edit.key else text_keys
+
+    return attend_with(attn, image_RPC, text_RLC, change, edit.length, mask_R11S)
+
+
+def attend_with(
+    attn: Any,
+    image_RPC: Tensor,
+    text_RLC: Tensor,
+    change_keys: Callable[[Tensor, Tensor], Tensor],
+    length: int | None = None,
+    mask_R11S: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the attention's output for the image, with changed text keys, and for the text.
+
+    ``change_keys``: maps the image's queries (R, H, P, D) and the text's keys (R, H, L, D) to new
+    text keys. ``length``: text positions that the image attends to (None: all). ``mask_R11S``:
+    added to the logits of the image's queries.
+    """
     positions = image_RPC.shape[1]
     q_RHSD, k_RHSD = queries_and_keys(attn, image_RPC, text_RLC)
     v_RHSD = values(attn, image_RPC, text_RLC)
-    end = k_RHSD.shape[2] if edit.length is None else positions + edit.length
+    end = k_RHSD.shape[2] if length is None else positions + length
     image_keys, text_keys = k_RHSD[:, :, :positions], k_RHSD[:, :, positions:end]
-    if edit.key:
-        text_keys = _edit_heads(edit, text_keys)
-    mask_R11S = None if edit.mask_R1L is None else pad(edit.mask_R1L[:, None], (positions, 0))
+    q_RHPD = q_RHSD[:, :, :positions]
     image_RHPD = scaled_dot_product_attention(
-        q_RHSD[:, :, :positions],
-        torch.cat([image_keys, text_keys], 2),
+        q_RHPD,
+        torch.cat([image_keys, change_keys(q_RHPD, text_keys)], 2),
         v_RHSD[:, :, :end],
         attn_mask=mask_R11S,
     )

@@ -1,6 +1,6 @@
 """Select the captions of a generation that look memorized, by a noise norm on its initial noise."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -128,6 +128,27 @@ def guided_noise_norm(
         raise UserError(f"mitigation: a threshold does not support prediction type {kind}")
     # ε = √ᾱ v + √(1−ᾱ) x with the same x in both halves, so it cancels in the difference.
     return norm_N * scheduler.alphas_cumprod[round(float(timestep))].item() ** 0.5
+
+
+def measure_noise_norm(
+    threshold: NoiseNormThreshold,
+    rows: PromptRows,
+    sample_RCHW: Tensor,
+    timestep: Any,
+    scheduler: Any,
+    at_timestep: Callable[[float], Tensor],
+) -> Tensor:
+    """Return the norm (N,) that a threshold is compared with, on the CPU.
+
+    ``sample_RCHW``, ``timestep``: of the generation's first forward. ``at_timestep``: runs that
+    forward at another timestep, if the threshold's signal is measured there.
+    """
+    now = float(timestep.flatten()[0] if isinstance(timestep, Tensor) else timestep)
+    threshold.check(round(now), sample_RCHW.shape[1:], scheduler)
+    other = threshold.other_timestep(scheduler)
+    if other is not None:
+        sample_RCHW, now = at_timestep(other), other
+    return guided_noise_norm(rows, sample_RCHW, now, scheduler).cpu()
 
 
 def _size(shape: Sequence[int]) -> str:

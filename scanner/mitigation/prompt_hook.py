@@ -1,6 +1,5 @@
 """Hook a pipeline's prompt encoding to learn which caption each row of its forwards belongs to."""
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from scanner.models.pipeline import replaced
 from scanner.models.tokens import tokenize
 
 NEGATIVE = ("negative_prompt", "negative_prompt_2", "negative_prompt_3")
@@ -45,7 +45,6 @@ def hook_prompts(pipe: Any, on_encode: Callable[[PromptRows], None]) -> Iterator
     original = pipe.encode_prompt
     signature = inspect.signature(original)
 
-    @functools.wraps(original)
     def encode_prompt(*args: Any, **kwargs: Any) -> Any:
         embeddings = original(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
@@ -53,15 +52,8 @@ def hook_prompts(pipe: Any, on_encode: Callable[[PromptRows], None]) -> Iterator
         on_encode(_rows(pipe, bound.arguments, embeddings[0]))
         return embeddings
 
-    previous = vars(pipe).get("encode_prompt")
-    pipe.encode_prompt = encode_prompt
-    try:
+    with replaced(pipe, "encode_prompt", encode_prompt):
         yield
-    finally:
-        if previous is None:
-            del pipe.encode_prompt
-        else:
-            pipe.encode_prompt = previous
 
 
 def _rows(pipe: Any, arguments: dict[str, Any], hidden_NLC: Tensor) -> PromptRows:

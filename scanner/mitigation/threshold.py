@@ -11,6 +11,11 @@ from scanner.errors import UsageError
 TIMESTEPS = 1000  # training timesteps of every supported family
 
 
+def bins_of(timesteps_B: Tensor, bins: int) -> Tensor:
+    """Return in which of as many equal ranges of timesteps each is, from 0: (B,)."""
+    return (timesteps_B.double() * bins / TIMESTEPS).long().clamp(0, bins - 1)
+
+
 class Threshold:
     """Fixed thresholds on the signal: one, or one per equal range of timesteps.
 
@@ -35,8 +40,7 @@ class Threshold:
         return Threshold(self.values.tolist())
 
     def _bins(self, timesteps_B: Tensor) -> Tensor:
-        share = timesteps_B.double() * len(self.values) / TIMESTEPS
-        return share.long().clamp(0, len(self.values) - 1)
+        return bins_of(timesteps_B, len(self.values))
 
 
 class RunningQuantile(Threshold):

@@ -1,7 +1,9 @@
 """Text conditioning of a denoiser."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -15,10 +17,21 @@ class Conditioning:
     def __len__(self) -> int:
         return len(self.hidden_BLC)
 
+    def __getitem__(self, part: slice) -> "Conditioning":
+        return self._converted(lambda values: values[part])
+
     def copy(self) -> "Conditioning":
         """Return a copy that shares no memory."""
-        added = {name: value.clone() for name, value in self.added.items()}
-        return Conditioning(self.hidden_BLC.clone(), added)
+        return self._converted(Tensor.clone)
+
+    def to(self, device: torch.device) -> "Conditioning":
+        """The same on a device."""
+        return self._converted(lambda values: values.to(device))
+
+    def padded(self, rows: int) -> "Conditioning":
+        """The batch with its last caption repeated."""
+        numbers = torch.arange(rows).clamp(max=len(self) - 1)
+        return self._converted(lambda values: values[numbers])
 
     def expand(self, batch: int) -> "Conditioning":
         """Return a batch of one repeated ``batch`` times, without copying."""
@@ -26,3 +39,7 @@ class Conditioning:
             self.hidden_BLC.expand(batch, -1, -1),
             {name: value.expand(batch, *value.shape[1:]) for name, value in self.added.items()},
         )
+
+    def _converted(self, convert: Callable[[Tensor], Tensor]) -> "Conditioning":
+        added = {name: convert(value) for name, value in self.added.items()}
+        return Conditioning(convert(self.hidden_BLC), added)

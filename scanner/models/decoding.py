@@ -42,18 +42,27 @@ def load_decoder(files: ModelFiles, device: str) -> Decode:
     vae = load_vae(files)
     vae = vae.to(device).eval().requires_grad_(False)
 
+    mean, scale = latent_scale(vae)
+
     @torch.inference_mode()
     def decode(x_BCHW: Tensor) -> Tensor:
-        latents = x_BCHW.to(device, torch.float32)
+        latents = x_BCHW.to(device, torch.float32) / scale + mean
         if isinstance(vae, AutoencoderKLQwenImage):  # of videos, here of one frame
-            std, mean = (
-                torch.tensor(values, device=device)[:, None, None]
-                for values in (vae.config.latents_std, vae.config.latents_mean)
-            )
-            image = vae.decode((latents * std + mean)[:, :, None], return_dict=False)[0][:, :, 0]
+            image = vae.decode(latents[:, :, None], return_dict=False)[0][:, :, 0]
         else:
-            shift = getattr(vae.config, "shift_factor", None) or 0
-            image = vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
+            image = vae.decode(latents, return_dict=False)[0]
         return (image / 2 + 0.5).clamp(0, 1)
 
     return decode
+
+
+def latent_scale(vae: Any) -> tuple[Tensor | float, Tensor | float]:
+    """Return mean and scale of a VAE: the model's latents are (VAE's latents − mean) · scale."""
+    config = vae.config
+    if isinstance(vae, AutoencoderKLQwenImage):
+        mean, std = (
+            torch.tensor(values, device=vae.device)[:, None, None]
+            for values in (config.latents_mean, config.latents_std)
+        )
+        return mean, 1 / std
+    return getattr(config, "shift_factor", None) or 0.0, config.scaling_factor

@@ -48,5 +48,13 @@ def largest_layer_bytes(part: torch.nn.Module) -> int:
     return max(sum(w.nbytes for w in one.parameters(recurse=False)) for one in part.modules())
 
 
+def offloaded_bytes(transformer: torch.nn.Module) -> int:
+    """Return the bytes of weights that an offloaded transformer has on the device at most: those
+    outside of blocks, and the largest block."""
+    lists = [part for part in transformer.children() if isinstance(part, torch.nn.ModuleList)]
+    blocks = [_tensor_bytes(block) for part in lists for block in part]
+    return _tensor_bytes(transformer) - sum(blocks) + max(blocks)
+
+
 def _tensor_bytes(part: torch.nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*part.parameters(), *part.buffers()))

@@ -32,8 +32,10 @@ class DiffusionModel(ABC):
     """Names of the tokenizers, each with the text encoder that reads its tokens."""
     vae: ClassVar[type[Any]] = AutoencoderKL
     settings: ClassVar[dict[str, Any]] = {}
-    begins: ClassVar[int] = 1
+    begins: int = 1
     """How many text positions precede the caption's words: 1 for a beginning token."""
+    has_end_token: ClassVar[bool] = True
+    """Whether an end token follows the caption's words in the text."""
     packing: ClassVar[int] = 1
     """Latent pixels along one side that are packed into the channels of an image token before the
     denoiser, where that does not embed patches itself."""
@@ -49,6 +51,8 @@ class DiffusionModel(ABC):
     map_layers: tuple[int, ...] = (0, 1)
     embedded_guidance: float | None = None
     """The guidance scale that the denoiser takes as an input, for models without other guidance."""
+    is_offloaded: bool = False
+    """Whether the denoiser is in host memory, and its blocks visit the device."""
 
     def __init__(
         self,
@@ -102,7 +106,9 @@ class DiffusionModel(ABC):
     @property
     def traits(self) -> frozenset[Trait]:
         """What signals can require of a model."""
-        more: set[Trait] = {"end_token"}
+        more: set[Trait] = set()
+        if self.has_end_token:
+            more.add("end_token")
         if self.has_joint_attention:
             more.add("joint_attention")
         if self.begins:
@@ -160,9 +166,18 @@ class DiffusionModel(ABC):
     def tokenize(self, captions: list[str]) -> Tokens:
         return tokenize(self.tokenizer, captions)
 
+    def positions_read(self, tokens: Tokens) -> Tensor | None:
+        """Return after how many text positions (B,) padding is masked; None if none is."""
+        return None
+
+    def move_tables(self, device: torch.device) -> None:
+        """Move what the denoiser keeps outside its parameters and buffers; most keep nothing."""
+        return
+
     def trim(self, tokens: Tokens) -> Tokens:
         """Return a batch without padding that the model masks, and that changes no score."""
-        return tokens
+        lengths_B = self.positions_read(tokens)
+        return tokens if lengths_B is None else tokens.trimmed(int(lengths_B.max()))
 
     def predict(
         self,

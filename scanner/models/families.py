@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from scanner.models.aura_flow import AuraFlow
+from scanner.models.cogview4 import CogView4
 from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.flux import Chroma, Flux
+from scanner.models.lumina2 import Lumina2
 from scanner.models.opening import model_error
 from scanner.models.pixart import PixArt, PixArtSigma
 from scanner.models.qwen_image import QwenImage
@@ -12,6 +15,7 @@ from scanner.models.sdxl import StableDiffusionXL
 from scanner.models.stable_diffusion import StableDiffusion
 from scanner.models.stable_diffusion_3 import StableDiffusion3
 from scanner.models.unet_model import UNetModel
+from scanner.models.z_image import ZImage
 
 FAMILIES: dict[str, type[DiffusionModel]] = {
     "StableDiffusionPipeline": StableDiffusion,
@@ -23,10 +27,12 @@ FAMILIES: dict[str, type[DiffusionModel]] = {
     "ChromaPipeline": Chroma,
     "SanaPipeline": Sana,
     "QwenImagePipeline": QwenImage,
+    "AuraFlowPipeline": AuraFlow,
+    "CogView4Pipeline": CogView4,
+    "Lumina2Pipeline": Lumina2,
+    "ZImagePipeline": ZImage,
 }
 _IMAGE = "it also takes an image"
-_ONE_SEQUENCE = "it predicts −v, from one sequence of the image and a refined text"
-_UNCHECKED = "its attention is not checked against recording yet"
 _REASONS = {
     "Inpaint": "an inpainting model also takes a masked image",
     "Fill": "an inpainting model also takes a masked image",
@@ -34,17 +40,26 @@ _REASONS = {
     "Edit": "an image-editing model also takes an image",
     "Kontext": "an image-editing model also takes an image",
     "Layered": "an image-editing model also takes an image",
+    "Omni": _IMAGE,
     "Img2Img": _IMAGE,
     "Control": _IMAGE,
     "Upscale": "an upscaling model also takes an image",
+    "Refiner": "a refiner also takes an image",
     "LatentConsistency": "a model distilled to a few steps does not predict noise",
     "SanaSprint": "a model distilled to a few steps does not predict noise",
-    "Flux2": "its blocks compute attention and MLP in one projection",
-    "AuraFlow": "register tokens precede its text",
-    "Lumina2": _ONE_SEQUENCE,
-    "ZImage": _ONE_SEQUENCE,
-    "HiDream": "each of its blocks takes a text of its own, from four text encoders",
-    **dict.fromkeys(("CogView", "Hunyuan", "Kandinsky", "Kolors", "LuminaPipe"), _UNCHECKED),
+    "Video": "it generates videos",
+    "Flux2": "recording lacks its single-stream blocks, which project attention and MLP at once",
+    "HiDream": "its experts are chosen on the host, so that its forward cannot be counted or "
+    "compiled, and its fourth text encoder is not part of the model's directory",
+    "HunyuanImage": "its forward reorders each caption's text by the captions' masks",
+    "Hunyuan": "recording lacks its cross-attention, which norms and rotates each head's queries",
+    "Kandinsky5": "its transformer takes no mask of the text, so captions of different lengths "
+    "cannot share a batch",
+    "Kandinsky": "it has no adapter",
+    "CogView3": "its noise levels are those of CogVideoX's schedulers",
+    "Kolors": "its tokenizer does not say where in the caption a token is",
+    "LuminaPipe": "its cross-attention is projected together with the attention of the image on "
+    "itself, which recording does not do",
 }
 """Why pipelines whose name has a part are not scanned; the first part counts."""
 _LIBRARIES = ("diffusers", "transformers")
@@ -52,8 +67,11 @@ _DISTILLED = (
     "stabilityai/stable-diffusion-3.5-large-turbo",
     "tensorart/stable-diffusion-3.5-large-TurboX",
     "tensorart/stable-diffusion-3.5-medium-turbo",
+    "tongyi-mai/z-image-turbo",
 )
 """Distilled transformers on the hub, which leave no mark in their configuration."""
+TURBO_SHIFT = 3.0
+"""Of Z-Image-Turbo's scheduler; Z-Image's is 6."""
 _OTHER_SIGMAS = (
     "use_karras_sigmas",
     "use_exponential_sigmas",
@@ -130,6 +148,8 @@ def refuse_configuration(
         _refuse_transformer(name, family, denoiser, scheduler)
         if issubclass(family, Flux) and not scheduler.get("use_dynamic_shifting"):
             refuse_distilled(name, "its scheduler has no dynamic shift, as that of FLUX.1-schnell")
+        if issubclass(family, ZImage) and scheduler.get("shift") == TURBO_SHIFT:
+            refuse_distilled(name, "its scheduler's shift is 3, as that of Z-Image-Turbo")
 
 
 def _refuse_unet(name: str, unet: dict[str, Any], scheduler: dict[str, Any]) -> None:

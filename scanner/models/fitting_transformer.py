@@ -11,7 +11,7 @@ from scanner.models.stable_diffusion_3 import StableDiffusion3
 from scanner.models.tokens import is_clip
 
 ONE_MODEL = "use parts of the same model, or save it again"
-_WIDTHS = ("joint_attention_dim", "caption_channels")
+_WIDTHS = ("joint_attention_dim", "caption_channels", "text_embed_dim", "cap_feat_dim")
 """Entries with the width of the text that a transformer takes."""
 
 

@@ -108,8 +108,8 @@ class Chroma(OneEncoderModel):
     def tokenize(self, captions: list[str]) -> Tokens:
         return tokenize_t5(self.tokenizer, captions, T5_LENGTH)
 
-    def trim(self, tokens: Tokens) -> Tokens:
-        return tokens.trimmed(int(tokens.n_B.max()) + 1)
+    def positions_read(self, tokens: Tokens) -> Tensor:
+        return tokens.n_B + 1
 
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
         n_B1 = tokens.n_B.to(self.device)[:, None]

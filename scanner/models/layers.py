@@ -2,13 +2,17 @@
 
 import torch
 from diffusers import (
+    AuraFlowTransformer2DModel,
     ChromaTransformer2DModel,
+    CogView4Transformer2DModel,
     FluxTransformer2DModel,
+    Lumina2Transformer2DModel,
     PixArtTransformer2DModel,
     QwenImageTransformer2DModel,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
     UNet2DConditionModel,
+    ZImageTransformer2DModel,
 )
 
 from scanner.errors import UserError
@@ -21,6 +25,13 @@ _ATTENTION = {
     FluxTransformer2DModel: ("transformer_blocks.{}.attn", "single_transformer_blocks.{}.attn"),
     ChromaTransformer2DModel: ("transformer_blocks.{}.attn", "single_transformer_blocks.{}.attn"),
     QwenImageTransformer2DModel: ("transformer_blocks.{}.attn",),
+    CogView4Transformer2DModel: ("transformer_blocks.{}.attn1",),
+    Lumina2Transformer2DModel: ("layers.{}.attn",),
+    ZImageTransformer2DModel: ("layers.{}.attention",),
+    AuraFlowTransformer2DModel: (
+        "joint_transformer_blocks.{}.attn",
+        "single_transformer_blocks.{}.attn",
+    ),
 }
 """The attention modules of a transformer's blocks, by their number, in run order."""
 
@@ -30,7 +41,8 @@ def refuse_only_scanned(denoiser: type[torch.nn.Module], what: str) -> None:
     if not issubclass(denoiser, UNet2DConditionModel | SD3Transformer2DModel):
         raise UserError(
             f"{what}: a {denoiser.__name__} is not supported; use Stable Diffusion 1, 2, 3 or XL "
-            "(other models can be scanned, and their runs ranked, queried, curated and reported)"
+            "(other models can be scanned, their samples scored, and their runs ranked, queried, "
+            "curated and reported)"
         )
 
 

@@ -21,6 +21,7 @@ from scanner.models.spec import ModelSpec
 from scanner.models.threads import limit_threads
 from scanner.models.tokenizers import open_tokenizer
 from scanner.models.tokens import is_clip
+from scanner.models.weights import stored_dtype
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 META = "meta"
@@ -85,6 +86,20 @@ def load_model(
         weights=weights or files.weights_hash(),
         pixels_per_latent=files.pixels_per_latent,
     )
+
+
+def refuse_unloadable(files: ModelFiles) -> None:
+    """Raise UserError as loading would, for weights that do not fit the model's configuration.
+
+    Parts are loaded one at a time in the precision in which they are stored, so that no data is
+    read: the files are mapped. Single files and LoRAs are read, since they are converted and fused.
+    """
+    if files.checkpoint or files.lora:
+        components_of(files, choose_dtype(files.spec.dtype, "cpu"), "cpu")
+        return
+    for name, kind in files.parts.items():
+        dtype = stored_dtype(files.title, files.weight_files(name)[0])
+        load_part(files.title, files.folder / name, kind, dtype)
 
 
 def components_of(files: ModelFiles, dtype: str, device: str) -> dict[str, Any]:

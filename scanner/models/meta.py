@@ -19,4 +19,7 @@ def on_meta(model: DiffusionModel) -> DiffusionModel:
         setattr(twin, name, built)
         if part is model.denoiser:
             twin.denoiser = built
+            for layer in model.layers:  # a family can need another processor than the stock one
+                processor = part.get_submodule(layer).processor
+                built.get_submodule(layer).set_processor(processor)
     return twin

@@ -68,6 +68,14 @@ class NoiseProcess(ABC):
         """Convert a denoiser's output for latents x to ε or v, in float32."""
 
     @abstractmethod
+    def add_noise(self, x_BCHW: Tensor, noise_BCHW: Tensor, timestep: Timestep) -> Tensor:
+        """Return clean latents x₀ with noise ε added, as in training at a timestep."""
+
+    @abstractmethod
+    def target(self, x_BCHW: Tensor, noise_BCHW: Tensor) -> Tensor:
+        """Return what a perfect prediction for noised latents is, given x₀ and ε."""
+
+    @abstractmethod
     def step(
         self,
         x_BCHW: Tensor,
@@ -140,6 +148,15 @@ class Ddpm(NoiseProcess):
             return output
         alpha = self.scheduler.alphas_cumprod[int(timestep)]
         return alpha.sqrt() * output + (1 - alpha).sqrt() * x_BCHW.to(output.device)
+
+    def add_noise(self, x_BCHW: Tensor, noise_BCHW: Tensor, timestep: Timestep) -> Tensor:
+        """√ᾱ x₀ + √(1−ᾱ) ε."""
+        alpha = self.alpha(timestep)
+        return alpha**0.5 * x_BCHW + (1 - alpha) ** 0.5 * noise_BCHW
+
+    def target(self, x_BCHW: Tensor, noise_BCHW: Tensor) -> Tensor:
+        """The noise ε, also of models that predict v."""
+        return noise_BCHW
 
     def step(
         self,
@@ -218,6 +235,15 @@ class FlowMatching(NoiseProcess):
 
     def prediction(self, output_BCHW: Tensor, x_BCHW: Tensor, timestep: Timestep) -> Tensor:
         return output_BCHW.float()
+
+    def add_noise(self, x_BCHW: Tensor, noise_BCHW: Tensor, timestep: Timestep) -> Tensor:
+        """(1 − σ) x₀ + σ ε."""
+        sigma = timestep / self.levels
+        return (1 - sigma) * x_BCHW + sigma * noise_BCHW
+
+    def target(self, x_BCHW: Tensor, noise_BCHW: Tensor) -> Tensor:
+        """The velocity ε − x₀."""
+        return noise_BCHW - x_BCHW
 
     def step(
         self,

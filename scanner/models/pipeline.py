@@ -1,10 +1,16 @@
 """Load the whole diffusers pipeline of a model, for generation and training."""
 
+import functools
 import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import diffusers
 import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 from scanner.models.decoding import load_vae
 from scanner.models.diffusion_model import DiffusionModel
@@ -33,10 +39,35 @@ def load_pipeline(files: ModelFiles, dtype: str, device: str) -> Any:
     return pipe
 
 
+def model_of(files: ModelFiles, pipe: Any, weights: str) -> DiffusionModel:
+    """Return the model of a pipeline that load_pipeline has loaded; both share all parts.
+
+    ``weights``: the hash of the files.
+    """
+    return files.family(
+        **{name: getattr(pipe, name) for name in (*files.parts, *files.tokenizers)},
+        noise_process=files.noise_process,
+        **files.settings,
+        weights=weights,
+        pixels_per_latent=files.pixels_per_latent,
+    )
+
+
 def denoiser_of(pipe: Any) -> torch.nn.Module:
     """Return a pipeline's U-Net or transformer."""
     denoiser: torch.nn.Module = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
     return denoiser
+
+
+def is_unet(denoiser: torch.nn.Module) -> bool:
+    """Return whether a denoiser is a U-Net with cross-attention."""
+    return isinstance(denoiser, UNet2DConditionModel)
+
+
+def as_output(denoiser: torch.nn.Module, sample_RCHW: torch.Tensor) -> Any:
+    """Return a prediction as the denoiser's forward does without ``return_dict=False``."""
+    kind = UNet2DConditionOutput if is_unet(denoiser) else Transformer2DModelOutput
+    return kind(sample=sample_RCHW)
 
 
 def pipeline_of(files: ModelFiles, model: DiffusionModel) -> Any:
@@ -62,3 +93,18 @@ def pipeline_of(files: ModelFiles, model: DiffusionModel) -> Any:
             trust_remote_code=False,
             **parts,
         )
+
+
+@contextmanager
+def replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Replace an instance's method within this context."""
+    original = getattr(owner, name)
+    previous = vars(owner).get(name)
+    setattr(owner, name, functools.wraps(original)(functools.partial(function)))
+    try:
+        yield
+    finally:
+        if previous is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, previous)

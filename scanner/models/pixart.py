@@ -50,8 +50,8 @@ class PixArt(OneEncoderModel):
                 tokens.spans[number] = [(start + first, start + end) for first, end in spans]
         return tokens
 
-    def trim(self, tokens: Tokens) -> Tokens:
-        return tokens.trimmed(int(tokens.n_B.max()))
+    def positions_read(self, tokens: Tokens) -> Tensor:
+        return tokens.n_B
 
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
         n_B1 = tokens.n_B.to(self.device)[:, None]

@@ -51,9 +51,8 @@ class QwenImage(OneEncoderModel):
             self.tokenizer, captions, captions, TEMPLATE, length, DROPPED, begins=0
         )
 
-    def trim(self, tokens: Tokens) -> Tokens:
-        read_B = tokens.more_ids[1].sum(1)
-        return tokens.trimmed(int(read_B.max()) - DROPPED)
+    def positions_read(self, tokens: Tokens) -> Tensor:
+        return tokens.more_ids[1].sum(1) - DROPPED
 
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
         ids_BF, mask_BF = (of_all.to(self.device) for of_all in tokens.more_ids)

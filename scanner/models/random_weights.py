@@ -138,7 +138,8 @@ def unet_xl() -> UNet2DConditionModel:
     )
 
 
-def _on_meta(make: Callable[[], Denoiser], dtype: str) -> Denoiser:
+def without_weights(make: Callable[[], Denoiser], dtype: str) -> Denoiser:
+    """Return a denoiser on the meta device."""
     with torch.device("meta"), quiet():
         return make().to("meta", DTYPES[dtype])
 
@@ -148,7 +149,7 @@ def stable_diffusion_xl(dtype: str = "float16") -> StableDiffusionXL:
     precision = DTYPES[dtype]
     tokenizer = load_tokenizer(find_model("testbed"))
     return StableDiffusionXL(
-        unet=_on_meta(unet_xl, dtype),
+        unet=without_weights(unet_xl, dtype),
         text_encoder=build_on_meta(CLIPTextModel, TEXT_ENCODER, precision),
         text_encoder_2=build_on_meta(CLIPTextModelWithProjection, SECOND_TEXT_ENCODER, precision),
         tokenizer=tokenizer,
@@ -175,13 +176,15 @@ def transformer_3() -> SD3Transformer2DModel:
     )
 
 
-def stable_diffusion_3(dtype: str = "float16") -> StableDiffusion3:
+def stable_diffusion_3(
+    dtype: str = "float16", transformer: Callable[[], SD3Transformer2DModel] = transformer_3
+) -> StableDiffusion3:
     """Return Stable Diffusion 3 medium's architecture at 1024 px, with T5, on the meta device: to
-    count, not to run."""
+    count, not to run. ``transformer``: of another version."""
     precision = DTYPES[dtype]
     tokenizer = load_tokenizer(find_model("testbed"))
     return StableDiffusion3(
-        transformer=_on_meta(transformer_3, dtype),
+        transformer=without_weights(transformer, dtype),
         text_encoder=build_on_meta(CLIPTextModelWithProjection, TEXT_ENCODER, precision),
         text_encoder_2=build_on_meta(CLIPTextModelWithProjection, SECOND_TEXT_ENCODER, precision),
         text_encoder_3=build_on_meta(T5EncoderModel, T5_XXL, precision),
@@ -211,7 +214,7 @@ def flux_dev(dtype: str = "bfloat16") -> Flux:
     """Return FLUX.1-dev's architecture at 1024 px on the meta device: to count, not to run."""
     tokenizer = load_tokenizer(find_model("testbed"))
     return Flux(
-        transformer=_on_meta(flux_transformer, dtype),
+        transformer=without_weights(flux_transformer, dtype),
         text_encoder=build_on_meta(CLIPTextModel, TEXT_ENCODER, DTYPES[dtype]),
         text_encoder_2=build_on_meta(T5EncoderModel, T5_XXL, DTYPES[dtype]),
         tokenizer=tokenizer,
@@ -224,7 +227,7 @@ def flux_dev(dtype: str = "bfloat16") -> Flux:
 def chroma(dtype: str = "bfloat16") -> Chroma:
     """Return Chroma's architecture at 1024 px on the meta device: to count, not to run."""
     return Chroma(
-        transformer=_on_meta(ChromaTransformer2DModel, dtype),
+        transformer=without_weights(ChromaTransformer2DModel, dtype),
         text_encoder=build_on_meta(T5EncoderModel, T5_XXL, DTYPES[dtype]),
         tokenizer=load_tokenizer(find_model("testbed")),
         noise_process=Chroma.noise_process_of(DYNAMIC_SHIFT),
@@ -237,7 +240,7 @@ def qwen_image(dtype: str = "bfloat16") -> QwenImage:
     the meta device: to count, not to run."""
     encoder = build_on_meta(Qwen2_5_VLForConditionalGeneration, QWEN_VL, DTYPES[dtype])
     return QwenImage(
-        transformer=_on_meta(QwenImageTransformer2DModel, dtype),
+        transformer=without_weights(QwenImageTransformer2DModel, dtype),
         text_encoder=encoder,
         tokenizer=load_tokenizer(find_model("testbed")),
         noise_process=QwenImage.noise_process_of(DYNAMIC_SHIFT),
@@ -245,8 +248,11 @@ def qwen_image(dtype: str = "bfloat16") -> QwenImage:
     )
 
 
-def pixart_transformer() -> PixArtTransformer2DModel:
-    """Return PixArt-Σ's transformer for 1024 px (0.6 billion parameters)."""
+def pixart_transformer(use_additional_conditions: bool = False) -> PixArtTransformer2DModel:
+    """Return PixArt-Σ's transformer for 1024 px (0.6 billion parameters).
+
+    ``use_additional_conditions``: whether it is told sizes, as PixArt-α's.
+    """
     return PixArtTransformer2DModel(
         sample_size=128,
         num_layers=28,
@@ -257,14 +263,14 @@ def pixart_transformer() -> PixArtTransformer2DModel:
         cross_attention_dim=1152,
         caption_channels=4096,
         interpolation_scale=2,
-        use_additional_conditions=False,
+        use_additional_conditions=use_additional_conditions,
     )
 
 
 def pixart_sigma(dtype: str = "float16") -> PixArtSigma:
     """Return PixArt-Σ's architecture at 1024 px on the meta device: to count, not to run."""
     return PixArtSigma(
-        transformer=_on_meta(pixart_transformer, dtype),
+        transformer=without_weights(pixart_transformer, dtype),
         text_encoder=build_on_meta(T5EncoderModel, T5_XXL, DTYPES[dtype]),
         tokenizer=load_tokenizer(find_model("testbed")),
         noise_process=Ddpm({**PIXART_BETAS, "prediction_type": "epsilon"}),
@@ -280,7 +286,7 @@ def sana(dtype: str = "bfloat16") -> Sana:
     so the text encoder's cost is an upper bound.
     """
     return Sana(
-        transformer=_on_meta(SanaTransformer2DModel, dtype),
+        transformer=without_weights(SanaTransformer2DModel, dtype),
         text_encoder=build_on_meta(Gemma2Model, GEMMA_2B, DTYPES[dtype]),
         tokenizer=load_tokenizer(find_model("testbed")),
         noise_process=Sana.noise_process_of({"flow_shift": 3.0}),

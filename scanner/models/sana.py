@@ -11,7 +11,6 @@ from scanner.models.conditioning import Conditioning
 from scanner.models.noise_process import FlowMatching
 from scanner.models.templates import instruction_of, tokenize_in_template
 from scanner.models.tokens import Tokens
-from scanner.models.traits import Trait
 from scanner.models.transformer_model import OneEncoderModel
 
 TEXT_LENGTH = 300
@@ -33,6 +32,7 @@ class Sana(OneEncoderModel):
         "text_encoder": Gemma2Model,
     }
     vae: ClassVar[type[Any]] = AutoencoderDC
+    has_end_token = False
 
     @classmethod
     def noise_process_of(
@@ -40,10 +40,6 @@ class Sana(OneEncoderModel):
     ) -> FlowMatching:
         shift = scheduler.get("flow_shift", scheduler.get("shift", 1.0))
         return FlowMatching({**scheduler, "shift": shift}, spacing="levels")
-
-    @property
-    def traits(self) -> frozenset[Trait]:
-        return super().traits - {"end_token"}
 
     def tokenize(self, captions: list[str]) -> Tokens:
         return self._tokenize(captions, instruction_of(SanaPipeline))
@@ -61,8 +57,8 @@ class Sana(OneEncoderModel):
             self.tokenizer, captions, read, (instruction, ""), length, first, begins=1
         )
 
-    def trim(self, tokens: Tokens) -> Tokens:
-        return tokens.trimmed(int(tokens.n_B.max()))
+    def positions_read(self, tokens: Tokens) -> Tensor:
+        return tokens.n_B
 
     def encode(self, tokens: Tokens, latent_shape: tuple[int, ...] | None = None) -> Conditioning:
         ids_BF, mask_BF = (of_all.to(self.device) for of_all in tokens.more_ids)

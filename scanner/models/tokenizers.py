@@ -9,26 +9,37 @@ from transformers import (
     CLIPTokenizer,
     Gemma2Model,
     GemmaTokenizer,
+    GlmModel,
+    LlamaTokenizer,
     PretrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen3Model,
     T5EncoderModel,
     T5TokenizerFast,
+    UMT5EncoderModel,
 )
 
 from scanner.models.opening import AGAIN, model_error, opening, read_json, refuse_pointer
 
 WHOLE = "tokenizer.json"
 VOCABULARY = ("vocab.json", "merges.txt")
-SENTENCEPIECE = {T5TokenizerFast: "spiece.model", GemmaTokenizer: "tokenizer.model"}
+SENTENCEPIECE = {
+    T5TokenizerFast: "spiece.model",
+    GemmaTokenizer: "tokenizer.model",
+    LlamaTokenizer: "tokenizer.model",
+}
 """Vocabularies from which a tokenizer is built if WHOLE is missing."""
 OPTIONS = "tokenizer_config.json"
 PROBES = ("The CAT's  toy, n° 7!", "e\u0301té 東京 🙂\t12.5", "<|endoftext|> snake_case-word")
 _KINDS: dict[type[Any], type[Any]] = {
     T5EncoderModel: T5TokenizerFast,
+    UMT5EncoderModel: LlamaTokenizer,  # of AuraFlow
     Gemma2Model: GemmaTokenizer,
     Qwen2_5_VLForConditionalGeneration: Qwen2Tokenizer,
+    Qwen3Model: Qwen2Tokenizer,
+    GlmModel: PreTrainedTokenizerFast,
 }
 """Tokenizers by text encoder; CLIP's otherwise."""
 LETTERS = 256

@@ -56,8 +56,11 @@ class Tokens:
 
     def padded(self, rows: int) -> "Tokens":
         """The batch with its last caption repeated, as far as a model reads it."""
-        number = torch.arange(rows).clamp(max=len(self.n_B) - 1)
-        return self._converted(lambda values: values[number])
+        return self.rows(torch.arange(rows).clamp(max=len(self.n_B) - 1))
+
+    def rows(self, numbers: Tensor) -> "Tokens":
+        """The captions of these numbers, as far as a model reads them: without spans and words."""
+        return self._converted(lambda values: values[numbers])
 
     def to(self, device: torch.device) -> "Tokens":
         """The batch with its tensors on a device; from pinned memory, without waiting."""

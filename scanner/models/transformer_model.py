@@ -1,7 +1,7 @@
 """What diffusion transformers have in common."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -43,15 +43,25 @@ class TransformerModel(DiffusionModel):
     ) -> NoiseProcess:
         return FlowMatching(scheduler, cls.packing, spacing="steps")
 
+    @property
+    def patch_size(self) -> int:
+        """Latent pixels along one side of an image token."""
+        return int(self.transformer.config.patch_size) if self.packing == 1 else self.packing
+
+    @property
+    def patches_per_side(self) -> float:
+        """How many patches along a side the model has positions for."""
+        return self.transformer.config.get("pos_embed_max_size") or math.inf
+
     def latent_shape(
         self, height: int | None = None, width: int | None = None, side: float = 1
     ) -> tuple[int, ...]:
         """Return the latent shape, in whole patches. Raises UserError for other sizes, and for
         those with more patches than the model has positions."""
         config = self.transformer.config
-        patch = config.patch_size if self.packing == 1 else self.packing
+        patch = self.patch_size
         pixels = patch * self.pixels_per_latent
-        most = (config.get("pos_embed_max_size") or math.inf) * pixels
+        most = self.patches_per_side * pixels
         for name, size in (("height", height), ("width", width)):
             if size and size % pixels:
                 raise UserError(f"{name} {size}: must be a multiple of {pixels} for this model")
@@ -66,7 +76,13 @@ class TransformerModel(DiffusionModel):
 
 
 class OneEncoderModel(TransformerModel):
-    """A diffusion transformer with one text encoder."""
+    """A diffusion transformer with one text encoder.
+
+    ``preamble``: what the encoder reads before each caption, for families whose transformer sees it
+    too; its tokens, with the tokenizer's own, are the beginning tokens.
+    """
+
+    preamble: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -79,6 +95,8 @@ class OneEncoderModel(TransformerModel):
     ) -> None:
         super().__init__(transformer, tokenizer, noise_process, weights, pixels_per_latent)
         self.text_encoder = text_encoder.eval().requires_grad_(False)
+        if self.preamble is not None:
+            self.begins = len(tokenizer.encode(self.preamble))
 
 
 def pack(x_BCHW: Tensor, side: int = 2) -> Tensor:

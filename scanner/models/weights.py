@@ -16,6 +16,7 @@ STEMS = ("model", "diffusion_pytorch_model")  # of transformers and of diffusers
 VARIANT = "fp16"
 """The variant of ``save_pretrained(variant=…)`` that is loaded where there are no other weights."""
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+_FLOATS = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}
 _CONVERT = "convert them with diffusers' save_pretrained(safe_serialization=True)"
 
 
@@ -125,3 +126,13 @@ def outline(name: str, path: Path, place: str = "") -> dict[str, torch.Tensor]:
     return {
         key: torch.empty(shape, device="meta") for key, shape in zip(names, shapes, strict=True)
     }
+
+
+def stored_dtype(name: str, path: Path) -> torch.dtype:
+    """Return the dtype of a file's first tensor of floating-point numbers."""
+    with opening(name, path.name), safe_open(path, "pt") as file:
+        for key in file.keys():  # noqa: SIM118 (no mapping)
+            stored = _FLOATS.get(file.get_slice(key).get_dtype())
+            if stored:
+                return stored
+    return torch.float32

@@ -2,6 +2,17 @@
 
 from scanner.pages.chart_style import Chart, finish, png
 from scanner.pages.colors import PAPER, THEMED, Colors
+from scanner.pages.served import render_served, stylesheet
 from scanner.pages.shell import render
 
-__all__ = ["PAPER", "THEMED", "Chart", "Colors", "finish", "png", "render"]
+__all__ = [
+    "PAPER",
+    "THEMED",
+    "Chart",
+    "Colors",
+    "finish",
+    "png",
+    "render",
+    "render_served",
+    "stylesheet",
+]

@@ -15,7 +15,8 @@ from scanner.probe.joint_attention import (
     cuda_joint_attention,
     plain_joint_attention,
 )
-from scanner.probe.watching import default_joint_attention, is_joint
+from scanner.probe.joint_kinds import is_joint
+from scanner.probe.watching import default_joint_attention
 
 TEXT = 77
 POSITIONS = (64, 100, 576)
@@ -35,14 +36,17 @@ def choose_attend(
     """
     modules = [denoiser.get_submodule(name) for name in layers]
     weight = next(denoiser.parameters())
+    place = denoiser.device  # where it runs, also if its weights are offloaded
     if is_joint(modules[0]):
-        return default_joint_attention(modules[0]) if weight.is_meta else _joint(weight, modules)
+        if weight.is_meta:
+            return default_joint_attention(modules[0])
+        return _joint(place, weight.dtype, modules)
     if weight.is_meta:
         return _kernel() if _is_fused(device, weight.dtype) else plain_attention
-    return _cross(weight, modules)
+    return _cross(place, weight.dtype, modules)
 
 
-def _cross(weight: Tensor, modules: list[nn.Module]) -> Attend:
+def _cross(place: torch.device, dtype: torch.dtype, modules: list[nn.Module]) -> Attend:
     """Return the fused attention for half precision on CUDA, otherwise the plain one.
 
     First compares the kernel with the plain computation, at the U-Net's dtype and head sizes. If it
@@ -50,13 +54,13 @@ def _cross(weight: Tensor, modules: list[nn.Module]) -> Attend:
     an H200 it takes 36 ms where the plain computation takes 1.2 ms (32 captions, 4,096 positions,
     8 heads of 40 channels), since its products do not use tensor cores.
     """
-    if not _is_fused(weight.device.type, weight.dtype):
+    if not _is_fused(place.type, dtype):
         return plain_attention
     attend = _kernel()
     if attend is plain_attention:
         return attend
     heads = {(attn.heads, attn.to_q.out_features // attn.heads) for attn in modules}
-    return checked(attend, sorted(heads), weight.device, weight.dtype)
+    return checked(attend, sorted(heads), place, dtype)
 
 
 def _is_fused(device: str | None, dtype: torch.dtype) -> bool:
@@ -71,18 +75,18 @@ def _kernel() -> Attend:
     return fused_attention
 
 
-def _joint(weight: Tensor, modules: list[nn.Module]) -> JointAttend:
+def _joint(place: torch.device, dtype: torch.dtype, modules: list[nn.Module]) -> JointAttend:
     """Return the device's fused attention that gives the log-sum-exp, if it matches the plain
     one."""
     kernels = {"cpu": cpu_joint_attention, "cuda": cuda_joint_attention}
-    if weight.device.type not in kernels:
+    if place.type not in kernels:
         return plain_joint_attention
     attn = modules[0]
     return checked_joint(
-        kernels[weight.device.type],
+        kernels[place.type],
         (attn.heads, attn.to_q.out_features // attn.heads),
-        weight.device,
-        weight.dtype,
+        place,
+        dtype,
     )
 
 

@@ -11,10 +11,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.models.transformers.transformer_flux import FluxAttention
-from diffusers.models.transformers.transformer_qwenimage import (
-    QwenDoubleStreamAttnProcessor2_0,
-    apply_rotary_emb_qwen,
-)
+from diffusers.models.transformers.transformer_qwenimage import apply_rotary_emb_qwen
 from torch import Tensor
 
 from scanner.probe.attention_record import AttentionRecord
@@ -31,6 +28,8 @@ class RecordingJointAttnProcessor:
 
     text_first = True
     """Whether the text's tokens precede the image's."""
+    registers = 0
+    """Learned tokens before the text, which are neither text nor image."""
 
     def __init__(
         self,
@@ -59,13 +58,29 @@ class RecordingJointAttnProcessor:
         """Attend and record; return the output of the image's tokens and of the text's, (B, …, C).
 
         ``values``: returns (B, H, S, D); not called for the last layer, whose output is
-        meaningless. ``length``: text positions. ``bias_BS``: added to the logits of each key.
+        meaningless. ``length``: text positions and registers. ``bias_BS``: added to the logits of
+        each key.
         """
         tokens = q_BHSD.shape[2]
         text, image = slice(0, length), slice(length, tokens)
         if not self.text_first:
             image, text = slice(0, tokens - length), slice(tokens - length, tokens)
         self.record.length = length
+        words = slice(text.start + self.registers, text.stop)
+        output_BSC = self.attended_at(q_BHSD, k_BHSD, values, words, image, bias_BS)
+        return output_BSC[:, image], output_BSC[:, text]
+
+    def attended_at(
+        self,
+        q_BHSD: Tensor,
+        k_BHSD: Tensor,
+        values: Callable[[], Tensor],
+        text: slice,
+        image: slice,
+        bias_BS: Tensor | None = None,
+    ) -> Tensor:
+        """As :meth:`attended`; return the output of all tokens. ``text``, ``image``: their
+        tokens."""
         v_BHSD = k_BHSD if self.is_last else values()
         output_BHSD, lse_BHS = self.attend(q_BHSD, k_BHSD, v_BHSD, bias_BS)
         self._keep(
@@ -75,8 +90,7 @@ class RecordingJointAttnProcessor:
             # What is folded has a bias that the log-sum-exp holds, but not each of its positions.
             bias_BS[:, text] if bias_BS is not None and self.repeats == 1 else None,
         )
-        output_BSC = output_BHSD.transpose(1, 2).flatten(2)
-        return output_BSC[:, image], output_BSC[:, text]
+        return output_BHSD.transpose(1, 2).flatten(2)
 
     def _keep(
         self, q_BHPD: Tensor, k_BHLD: Tensor, lse_BHP: Tensor, bias_BL: Tensor | None
@@ -140,11 +154,11 @@ class RecordingFluxAttnProcessor(RecordingJointAttnProcessor):
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         text_BLC = encoder_hidden_states
-        q_BSHD = attn.norm_q(_split(attn, attn.to_q(hidden_states)))
-        k_BSHD = attn.norm_k(_split(attn, attn.to_k(hidden_states)))
+        q_BSHD = attn.norm_q(split(attn, attn.to_q(hidden_states)))
+        k_BSHD = attn.norm_k(split(attn, attn.to_k(hidden_states)))
         if text_BLC is not None:
-            q_text = attn.norm_added_q(_split(attn, attn.add_q_proj(text_BLC)))
-            k_text = attn.norm_added_k(_split(attn, attn.add_k_proj(text_BLC)))
+            q_text = attn.norm_added_q(split(attn, attn.add_q_proj(text_BLC)))
+            k_text = attn.norm_added_k(split(attn, attn.add_k_proj(text_BLC)))
             q_BSHD, k_BSHD = torch.cat([q_text, q_BSHD], 1), torch.cat([k_text, k_BSHD], 1)
         if image_rotary_emb is not None:
             q_BSHD = apply_rotary_emb(q_BSHD, image_rotary_emb, sequence_dim=1)
@@ -154,7 +168,7 @@ class RecordingFluxAttnProcessor(RecordingJointAttnProcessor):
             v_BSC = attn.to_v(hidden_states)
             if text_BLC is not None:
                 v_BSC = torch.cat([attn.add_v_proj(text_BLC), v_BSC], 1)
-            return _heads(attn, v_BSC)
+            return heads(attn, v_BSC)
 
         image, text = self.attended(
             q_BSHD.transpose(1, 2),
@@ -165,10 +179,19 @@ class RecordingFluxAttnProcessor(RecordingJointAttnProcessor):
             None if attention_mask is None else bias_of(attention_mask[:, 0, -1]),
         )
         if text_BLC is None:
-            return hidden_states if self.is_last else torch.cat([text, image], 1)
+            if self.is_last:
+                return hidden_states
+            joined = torch.cat([text, image], 1)
+            return joined if attn.pre_only else attn.to_out[1](attn.to_out[0](joined))
         if self.is_last:
             return hidden_states, text_BLC
         return attn.to_out[1](attn.to_out[0](image)), attn.to_add_out(text)
+
+
+class RecordingAuraFlowAttnProcessor(RecordingFluxAttnProcessor):
+    """For AuraFlow: two streams or one, with learned tokens before the text, nothing masked."""
+
+    registers = 8
 
 
 class RecordingQwenAttnProcessor(RecordingJointAttnProcessor):
@@ -187,7 +210,7 @@ class RecordingQwenAttnProcessor(RecordingJointAttnProcessor):
         of_image, of_text = image_rotary_emb or (None, None)
 
         def placed(projected_BNC: Tensor, norm: Any, rotary: Tensor | None) -> Tensor:
-            x_BNHD = normed(norm, _split(attn, projected_BNC))
+            x_BNHD = normed(norm, split(attn, projected_BNC))
             return x_BNHD if rotary is None else apply_rotary_emb_qwen(x_BNHD, rotary, False)
 
         q_text = placed(attn.add_q_proj(text_BLC), attn.norm_added_q, of_text)
@@ -202,22 +225,13 @@ class RecordingQwenAttnProcessor(RecordingJointAttnProcessor):
         image, text = self.attended(
             torch.cat([q_text, q_image], 1).transpose(1, 2),
             torch.cat([k_text, k_image], 1).transpose(1, 2),
-            lambda: _heads(attn, torch.cat([attn.add_v_proj(text_BLC), attn.to_v(image_BPC)], 1)),
+            lambda: heads(attn, torch.cat([attn.add_v_proj(text_BLC), attn.to_v(image_BPC)], 1)),
             text_BLC.shape[1],
             bias_BS,
         )
         if self.is_last:
             return hidden_states, encoder_hidden_states
         return attn.to_out[1](attn.to_out[0](image)), attn.to_add_out(text)
-
-
-def kind_of(attn: Any) -> type[RecordingJointAttnProcessor]:
-    """Return the recording processor of a joint attention."""
-    if isinstance(attn, FluxAttention):
-        return RecordingFluxAttnProcessor
-    if isinstance(attn.processor, QwenDoubleStreamAttnProcessor2_0 | RecordingQwenAttnProcessor):
-        return RecordingQwenAttnProcessor
-    return RecordingSD3AttnProcessor
 
 
 def bias_of(mask_BL: Tensor) -> Tensor:
@@ -227,10 +241,10 @@ def bias_of(mask_BL: Tensor) -> Tensor:
 
 def queries_and_keys(attn: Attention, image_BPC: Tensor, text_BLC: Tensor) -> tuple[Tensor, Tensor]:
     """Return queries and keys of the image's tokens followed by the text's, each (B, H, S, D)."""
-    q_image, k_image = _heads(attn, attn.to_q(image_BPC)), _heads(attn, attn.to_k(image_BPC))
+    q_image, k_image = heads(attn, attn.to_q(image_BPC)), heads(attn, attn.to_k(image_BPC))
     q_text, k_text = (
-        _heads(attn, attn.add_q_proj(text_BLC)),
-        _heads(attn, attn.add_k_proj(text_BLC)),
+        heads(attn, attn.add_q_proj(text_BLC)),
+        heads(attn, attn.add_k_proj(text_BLC)),
     )
     return (
         torch.cat([normed(attn.norm_q, q_image), normed(attn.norm_added_q, q_text)], 2),
@@ -241,16 +255,16 @@ def queries_and_keys(attn: Attention, image_BPC: Tensor, text_BLC: Tensor) -> tu
 def values(attn: Attention, image_BPC: Tensor, text_BLC: Tensor) -> Tensor:
     """Return the values of the image's tokens followed by the text's, (B, H, S, D)."""
     image, text = attn.to_v(image_BPC), attn.add_v_proj(text_BLC)
-    return torch.cat([_heads(attn, image), _heads(attn, text)], 2)
+    return torch.cat([heads(attn, image), heads(attn, text)], 2)
 
 
 def normed(norm: torch.nn.Module | None, projected: Tensor) -> Tensor:
     return projected if norm is None else norm(projected)
 
 
-def _heads(attn: Attention, projected_BNC: Tensor) -> Tensor:
-    return _split(attn, projected_BNC).transpose(1, 2)
+def heads(attn: Attention, projected_BNC: Tensor) -> Tensor:
+    return split(attn, projected_BNC).transpose(1, 2)
 
 
-def _split(attn: Any, projected_BNC: Tensor) -> Tensor:
+def split(attn: Any, projected_BNC: Tensor) -> Tensor:
     return projected_BNC.unflatten(-1, (attn.heads, -1))

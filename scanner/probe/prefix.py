@@ -13,12 +13,16 @@ from contextlib import contextmanager
 
 import torch
 from diffusers import (
+    AuraFlowTransformer2DModel,
     ChromaTransformer2DModel,
+    CogView4Transformer2DModel,
     FluxTransformer2DModel,
+    Lumina2Transformer2DModel,
     PixArtTransformer2DModel,
     QwenImageTransformer2DModel,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
+    ZImageTransformer2DModel,
 )
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
@@ -27,13 +31,21 @@ from scanner.probe.lean import LeanResnet
 
 Prefix = dict[str, Tensor]
 
-_JOINT = tuple(f"transformer_blocks.0.attn.{part}" for part in ("to_q", "to_k", "to_v"))
+_QKV = ("to_q", "to_k", "to_v")
+_JOINT = tuple(f"transformer_blocks.0.attn.{part}" for part in _QKV)
 _CROSS = tuple(f"transformer_blocks.0.{part}" for part in ("norm1", "attn1", "attn2.to_q"))
 _OF_TRANSFORMERS: dict[type[nn.Module], tuple[str, ...]] = {
     SD3Transformer2DModel: ("pos_embed",),
     FluxTransformer2DModel: ("x_embedder",),
     ChromaTransformer2DModel: ("x_embedder", "distilled_guidance_layer", *_JOINT),
     QwenImageTransformer2DModel: ("img_in", *_JOINT),
+    AuraFlowTransformer2DModel: (
+        "pos_embed",
+        *(f"joint_transformer_blocks.0.attn.{part}" for part in _QKV),
+    ),
+    CogView4Transformer2DModel: ("patch_embed.proj",),
+    Lumina2Transformer2DModel: ("x_embedder", "noise_refiner.0", "noise_refiner.1"),
+    ZImageTransformer2DModel: ("t_embedder", "all_x_embedder.2-1"),
     PixArtTransformer2DModel: ("pos_embed", *_CROSS),
     SanaTransformer2DModel: ("patch_embed", *_CROSS),
 }

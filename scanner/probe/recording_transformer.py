@@ -45,8 +45,7 @@ class RecordingTransformer(nn.Module):
         self.transformer, self.depth, self.run = share_weights(transformer), depth, run
         names = layers[:depth]
         self.record = AttentionRecord(len(names))
-        on_cuda = next(transformer.parameters()).device.type == "cuda"
-        self.repeats = 1 if on_cuda else max(equal_tail, 1)
+        self.repeats = 1 if transformer.device.type == "cuda" else max(equal_tail, 1)
         last = None if depth is None else len(names) - 1
         record_attention(
             self.transformer,

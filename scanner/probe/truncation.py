@@ -2,22 +2,36 @@
 
 from collections.abc import Sequence
 
+from diffusers import Lumina2Transformer2DModel, ZImageTransformer2DModel
 from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.transformers.auraflow_transformer_2d import AuraFlowSingleTransformerBlock
 from diffusers.models.transformers.sana_transformer import SanaTransformerBlock
 from diffusers.models.transformers.transformer_chroma import ChromaSingleTransformerBlock
+from diffusers.models.transformers.transformer_cogview4 import CogView4TransformerBlock
+from diffusers.models.transformers.transformer_lumina2 import Lumina2TransformerBlock
+from diffusers.models.transformers.transformer_z_image import ZImageTransformerBlock
 from torch import Tensor, nn
 
 from scanner.probe.lean import LeanTransformer, end_with
 
-_BLOCKS = ("transformer_blocks", "single_transformer_blocks")
+_BLOCKS = (
+    *("transformer_blocks", "joint_transformer_blocks", "single_transformer_blocks"),
+    "layers",
+)
 """A transformer's lists of blocks, in run order."""
 _AFTER_ATTENTION = (
     *("norm2", "norm2_context", "img_norm2", "txt_norm2"),
     *("attn2", "ff", "ff_context", "img_mlp", "txt_mlp"),
+    *("attention_norm2", "ffn_norm1", "ffn_norm2", "feed_forward"),
 )
 """Parts of blocks that run after their attention to the text, or beside it on the image alone."""
-_IMAGE_ONLY = (BasicTransformerBlock, SanaTransformerBlock)
-"""Blocks that take the image's tokens first, and return only these."""
+_RETURN_FIRST = (
+    *(BasicTransformerBlock, SanaTransformerBlock),
+    *(Lumina2TransformerBlock, ZImageTransformerBlock),
+)
+"""Blocks that take the image's or all tokens first, and return only these."""
+_ONE_STREAM = (ChromaSingleTransformerBlock, AuraFlowSingleTransformerBlock)
+"""Blocks that take and return the text's tokens and the image's together."""
 
 
 class _PassThrough(nn.Module):
@@ -34,7 +48,7 @@ class _FirstChannels(nn.Module):
         super().__init__()
         self.channels = channels
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
         return x[..., :1].expand(*x.shape[:-1], self.channels)
 
 
@@ -47,6 +61,15 @@ class _SkippedJoint(nn.Module):
         return encoder_hidden_states, hidden_states
 
 
+class _SkippedPair(nn.Module):
+    """Replaces a block of two streams that does not run, and that returns the image's first."""
+
+    def forward(
+        self, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: object
+    ) -> tuple[Tensor, Tensor]:
+        return hidden_states, encoder_hidden_states
+
+
 class _SkippedStream(nn.Module):
     """Replaces a block of one stream that does not run."""
 
@@ -57,12 +80,13 @@ class _SkippedStream(nn.Module):
 def share_weights(module: nn.Module) -> nn.Module:
     """Return a copy of a module tree over the same parameters, without its hooks.
 
-    A ``forward`` set on a module instance (as accelerate does) counts as a hook.
+    A ``forward`` set on a module instance (as accelerate and diffusers do) counts as a hook.
     Submodules and attention processors can be replaced in the copy without changing the original.
     """
     twin: nn.Module = object.__new__(type(module))
     vars(twin).update(vars(module))
-    vars(twin).pop("forward", None)
+    for name in ("forward", "_diffusers_hook"):
+        vars(twin).pop(name, None)
     for name, value in vars(module).items():
         if name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")):
             vars(twin)[name] = type(value)()
@@ -120,15 +144,29 @@ def truncate_transformer(transformer: nn.Module, layer: str) -> None:
             if not ran:
                 getattr(transformer, blocks)[index] = _skipped(block)
             ran = ran and block is not last
-    transformer.set_submodule("norm_out", _PassThrough())
-    transformer.proj_out = _FirstChannels(transformer.proj_out.out_features)
+    _end(transformer)
+
+
+def _end(transformer: nn.Module) -> None:
+    """Replace what follows a transformer's blocks."""
+    if isinstance(transformer, Lumina2Transformer2DModel):
+        transformer.norm_out = _FirstChannels(transformer.norm_out.linear_2.out_features)
+    elif isinstance(transformer, ZImageTransformer2DModel):
+        final = transformer.all_final_layer
+        for name, layer in final.items():
+            final[name] = _FirstChannels(layer.linear.out_features)
+    else:
+        transformer.set_submodule("norm_out", _PassThrough())
+        transformer.proj_out = _FirstChannels(transformer.proj_out.out_features)
 
 
 def _skipped(block: nn.Module) -> nn.Module:
     """Return what replaces a block that does not run: it returns the tokens that it is given."""
-    if isinstance(block, ChromaSingleTransformerBlock):
+    if isinstance(block, _ONE_STREAM):
         return _SkippedStream()
-    return _PassThrough() if isinstance(block, _IMAGE_ONLY) else _SkippedJoint()
+    if isinstance(block, CogView4TransformerBlock):
+        return _SkippedPair()
+    return _PassThrough() if isinstance(block, _RETURN_FIRST) else _SkippedJoint()
 
 
 def _cut_block(block: nn.Module, attention: int, ends_in_resnet: bool) -> None:

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from diffusers.models.transformers.transformer_flux import FluxAttention
 
 from scanner.errors import UserError
 from scanner.probe.attention import Attend, RecordingAttnProcessor, extras, plain_attention
@@ -16,15 +15,7 @@ from scanner.probe.joint_attention import (
     cuda_joint_attention,
     plain_joint_attention,
 )
-from scanner.probe.joint_processors import RecordingJointAttnProcessor, kind_of
-
-_REPLACED = (
-    "JointAttnProcessor2_0",
-    "FusedJointAttnProcessor2_0",
-    "FluxAttnProcessor",
-    "QwenDoubleStreamAttnProcessor2_0",
-)
-"""Processors of joint attention that compute what recording computes."""
+from scanner.probe.joint_kinds import is_joint, kind_of
 
 
 @contextmanager
@@ -73,18 +64,12 @@ def record_attention(
         keeps_map, is_last = number in map_layers, number == last
         if is_joint(attn):
             joint = cast(JointAttend, attend or default_joint_attention(attn))
-            processor = kind_of(attn)(record, number, joint, keeps_map, is_last, repeats)
-            attn.set_processor(processor)
+            kind = kind_of(attn)
+            assert kind, "a checked processor"
+            attn.set_processor(kind(record, number, joint, keeps_map, is_last, repeats))
         else:
             cross = cast(Attend, attend or plain_attention)
             attn.set_processor(RecordingAttnProcessor(record, number, cross, keeps_map, is_last))
-
-
-def is_joint(attn: Any) -> bool:
-    """Return whether an attention module attends over image and text."""
-    if isinstance(attn, FluxAttention):
-        return True
-    return attn.added_kv_proj_dim is not None and not attn.only_cross_attention
 
 
 def default_joint_attention(attn: Any) -> JointAttend:
@@ -100,9 +85,8 @@ def default_joint_attention(attn: Any) -> JointAttend:
 
 def _check(name: str, attn: Any) -> None:
     if is_joint(attn):
-        other = type(attn.processor).__name__
-        is_ours = isinstance(attn.processor, RecordingJointAttnProcessor)
-        if other not in _REPLACED and not is_ours:
+        if not kind_of(attn):
+            other = type(attn.processor).__name__
             raise UserError(
                 f"joint attention {name} has a {other}, which recording would replace: unload it, "
                 "or leave the context that installed it"

@@ -14,6 +14,8 @@ from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
 from scanner.query.constants import cast, constant
 from scanner.query.database import Database, interruptible
+from scanner.query.definitions import create_table, create_view, rows_as_sql
+from scanner.query.later_tables import LATER, later_parts
 from scanner.query.predicates import Predicate, binding_query, parse
 from scanner.query.quoting import identifier
 from scanner.query.statements import StatementChecker, execute_one
@@ -27,22 +29,23 @@ from scanner.query.views import (
     scored_view,
 )
 from scanner.run import Run
+from scanner.run.decision_log import read_decisions
 from scanner.run.schema import REJECTS
-from scanner.run.verdicts import MITIGATED, MITIGATED_FOLDER, VERDICTS, verdict_parts
 
-_EMPTY = {"rejects": REJECTS, "verdicts": VERDICTS, "mitigated": MITIGATED}
+_EMPTY = {"rejects": REJECTS, **LATER}
 _DERIVED_VIEWS = (
-    *("reference_captions", "scored", "decisions", "ranked", "sampled", "signals"),
-    *("flagged", "thresholds"),
+    *("reference_captions", "scored", "ranking", "ranked", "sampled", "signals"),
+    *("flagged", "thresholds", "decision_log"),
 )
 _SCHEMAS = ("main", "memory", "temp", "system", "pg_catalog", "information_schema")
 _RESERVED = {*TABLES, *_DERIVED_VIEWS, *_SCHEMAS}
 
 
 class RunTables:
-    """The views of a sealed run: samples, captions, scores, rejects, verdicts, mitigated, ranked,
-    signals, flagged, thresholds, and for large runs texts, reference_captions, scored,
-    decisions and sampled.
+    """The views of a sealed run: samples, captions, scores, rejects, verdicts, mitigated,
+    sample_scores, image_clusters, ranked, signals, flagged, thresholds, decisions (what each
+    reviewer states last about a caption) and reviewed (what they agree on), and for large runs
+    texts, reference_captions, scored, ranking and sampled.
 
     ``ranked`` joins scores with captions, without reference captions. It adds ``decision_signal``,
     the signal to rank by; ``decision_value``, its value; and ``decision``, the value negated if
@@ -51,9 +54,9 @@ class RunTables:
     signal's. ``signals`` has one row per caption and signal. Further runs' views are
     ``NAME.scores`` and so on.
 
-    Most of the cost of ``ranked`` is counting samples. ``decisions`` omits text and n_samples, and
+    Most of the cost of ``ranked`` is counting samples. ``ranking`` omits text and n_samples, and
     lists the signals in ``by_signal``; ``scored`` is the same with reference captions; ``texts`` is
-    captions without n_samples; ``sampled`` is a sample of about 100,000 decisions.
+    captions without n_samples; ``sampled`` is a sample of about 100,000 of its rows.
     """
 
     def __init__(
@@ -142,10 +145,7 @@ class RunTables:
 
     def add_table(self, table: str, rows: pa.Table | pa.RecordBatchReader) -> None:
         """Create or replace a table from Arrow data."""
-        self.connection.register("arrow_rows", rows)
-        statement = f"CREATE OR REPLACE TABLE main.{identifier(table)} AS FROM arrow_rows"
-        execute_one(self.connection, statement)
-        self.connection.unregister("arrow_rows")
+        create_table(self.connection, f"main.{identifier(table)}", rows)
 
     def define_view(self, view: str, definition: str) -> None:
         """Create or replace a view from trusted SQL."""
@@ -204,7 +204,7 @@ def open_run(
     database.lock(allowed.paths)
     schema, rows = _attach(connection, "main", runs.pop("main"), calibration)
     thresholds = calibration.thresholds_table() if calibration else THRESHOLDS.empty_table()
-    _create_view(connection, "main", "thresholds", constant(connection, thresholds))
+    create_view(connection, "main", "thresholds", constant(connection, thresholds))
     for name, files in runs.items():
         execute_one(connection, f"CREATE SCHEMA {identifier(name)}")
         _attach(connection, name, files)
@@ -245,16 +245,16 @@ class _Files:
             "captions": manifest["captions"],
             "scores": [part["path"] for part in manifest["scores"]],
             "rejects": manifest["rejects"],
-            "verdicts": verdict_parts(run.store),
-            "mitigated": verdict_parts(run.store, MITIGATED_FOLDER),
+            **later_parts(run.store),
         }
         self.url = url
         self.store = run.store
+        self.decisions = read_decisions(run.store)
         self.first_scores = names["scores"][0]
         self.rows = sum(part["rows"] for part in manifest["scores"])
         self.is_extended = run.store.exists("plan-0002.json")
         # Extensions may keep other columns of samples; releases may store other measures.
-        varying = {"verdicts", "mitigated"} | ({"samples"} if self.is_extended else set())
+        varying = {*LATER} | ({"samples"} if self.is_extended else set())
         self.tables = {
             kind: allowed.parquet(run.store, paths, same_columns=kind not in varying)
             for kind, paths in names.items()
@@ -270,6 +270,8 @@ def _attach(
 ) -> tuple[pa.Schema, int]:
     """Create a run's views in the schema ``name``; return the scores' schema and row count."""
     tables = dict(files.tables)
+    log = f"{identifier(name)}.decision_log"
+    tables["decisions"] = rows_as_sql(connection, log, files.decisions)
     for kind, schema in _EMPTY.items():
         written = files.tables.get(kind)
         union = f" UNION ALL BY NAME FROM {written}" if written else ""
@@ -285,16 +287,10 @@ def _attach(
     views = TABLES | {"reference_captions": EXTENDED if files.is_extended else REFERENCES}
     try:
         for view, definition in views.items():
-            _create_view(connection, name, view, definition.format(**tables))
+            create_view(connection, name, view, definition.format(**tables))
         all_scored, _ = scored_view(name, schema, calibration=calibration)
         for view, definition in decision_views(name, all_scored, files.rows).items():
-            _create_view(connection, name, view, definition)
+            create_view(connection, name, view, definition)
     except duckdb.Error as error:
         raise UserError(f"{files.url}: its tables cannot be read: {error}") from error
     return schema, files.rows
-
-
-def _create_view(
-    connection: duckdb.DuckDBPyConnection, name: str, view: str, definition: str
-) -> None:
-    execute_one(connection, f"CREATE VIEW {identifier(name)}.{identifier(view)} AS {definition}")

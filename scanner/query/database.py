@@ -52,6 +52,8 @@ class Database:
         free = int(shutil.disk_usage(self.spill).free * spill_share)
         self._set("threads", usable_cores())
         self._set("memory_limit", f"{memory or int(usable_memory() * MEMORY_SHARE)} B")
+        # Footers of a run's files, which do not change: else each query of one row reads them all.
+        self._set("parquet_metadata_cache", True)
         self._set("temp_directory", str(self.spill))
         self._set("max_temp_directory_size", f"{free} B")
 

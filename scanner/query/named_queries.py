@@ -13,6 +13,8 @@ from scanner.query.views import TABLES
 REMEDIES = {
     "verdicts": "run memscan verify RUN, which generates images from the top of the ranking",
     "mitigated": "run memscan verify RUN --mitigate, which judges mitigated images",
+    "decisions": "run memscan review RUN, where people decide",
+    "reviewed": "run memscan review RUN, where people decide",
     "thresholds": "add --calibration FILE (memscan calibrate creates one)",
     "triggers": "scan with --profile triage or standard, or with --signals token_mass",
 }

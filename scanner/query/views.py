@@ -18,6 +18,24 @@ from scanner.run.verdicts import COPIES, SEED_CONSISTENT
 VERDICT = f"""
     CASE WHEN n_references = 0 AND list_contains({[*COPIES]}, verdict)
          THEN '{SEED_CONSISTENT}' ELSE verdict END"""
+# What each reviewer states last about a caption; statements that differ are disputed, but for
+# unsure. A caption that was drawn at random keeps its probability, however it is shown later.
+_DECISIONS = """
+    SELECT caption_id, reviewer, label, decision, note, queue, sampling_probability,
+           to_timestamp(decided_at) AS decided_at, entry,
+           coalesce(min(decision) OVER each_caption <> max(decision) OVER each_caption, false)
+           OR coalesce(min(nullif(label, 'unsure')) OVER each_caption
+                       <> max(nullif(label, 'unsure')) OVER each_caption, false) AS is_disputed
+    FROM (
+        SELECT * REPLACE (
+            max(sampling_probability) OVER (PARTITION BY caption_id, reviewer)
+            AS sampling_probability
+        )
+        FROM {decisions}
+        QUALIFY row_number() OVER (PARTITION BY caption_id, reviewer ORDER BY entry DESC) = 1
+    )
+    WHERE label IS NOT NULL OR decision IS NOT NULL OR note <> ''
+    WINDOW each_caption AS (PARTITION BY caption_id)"""
 TABLES = {
     "captions": """
         SELECT captions.* REPLACE (coalesce(counts.n_samples, 0) = 0 AS is_reference),
@@ -43,6 +61,29 @@ TABLES = {
         QUALIFY row_number() OVER (
             PARTITION BY caption_id, mitigation ORDER BY verified_at DESC, verification
         ) = 1""",
+    "sample_scores": """
+        SELECT * REPLACE (to_timestamp(scored_at) AS scored_at)
+        FROM {sample_scores}
+        QUALIFY row_number() OVER (
+            PARTITION BY caption_id, image ORDER BY scored_at DESC, scoring
+        ) = 1""",
+    "image_clusters": """
+        SELECT * REPLACE (to_timestamp(grouped_at) AS grouped_at)
+        FROM {image_clusters}
+        QUALIFY row_number() OVER (PARTITION BY image ORDER BY cluster) = 1""",
+    "decisions": _DECISIONS,
+    # One row per caption; what reviewers dispute is null.
+    "reviewed": f"""
+        SELECT caption_id,
+               CASE WHEN count(DISTINCT nullif(label, 'unsure')) = 1
+                    THEN min(nullif(label, 'unsure'))
+                    WHEN count(nullif(label, 'unsure')) = 0 THEN min(label) END AS label,
+               CASE WHEN count(DISTINCT decision) = 1 THEN min(decision) END AS decision,
+               list(reviewer ORDER BY reviewer) AS reviewers,
+               bool_or(is_disputed) AS is_disputed,
+               max(sampling_probability) AS sampling_probability,
+               max(decided_at) AS decided_at
+        FROM ({_DECISIONS}) GROUP BY caption_id""",
 }
 # For extended runs: a later plan may have added a reference caption to the training set.
 REFERENCES = "FROM {captions} WHERE is_reference"
@@ -72,7 +113,7 @@ FLAGGED = """
     SELECT caption_id, 1 AS rule, 'cap' AS action, 1 AS keep, 'caption' AS unit,
            NULL::VARCHAR AS cluster, ['flagged'] AS reasons, probability,
            decision_signal AS signal, decision_value::DOUBLE AS score
-    FROM decisions
+    FROM ranking
     WHERE decision >= decision_cut(0.01)"""
 
 
@@ -142,13 +183,13 @@ def decision_views(name: str, scored: str, rows: int, where: str = "true") -> di
     if where != "true":
         selected = f"FROM ({_ranked(name, scored)}) WHERE ({where}\n)"
         scored = f"FROM ({scored}) SEMI JOIN ({selected}) AS selected USING (caption_id)"
-    decisions = _decisions(name, scored)
+    ranking = _ranking(name, scored)
     # Ids are hashes, so the smallest are a random sample; files are sorted by id, so few are read.
     few = rows <= SAMPLED or where != "true"
     last = "~" if few else f"{2**32 * SAMPLED // rows:08x}"
     return {
         "scored": scored,
-        "decisions": decisions,
+        "ranking": ranking,
         "ranked": _ranked(name, scored),
         "sampled": f"""
             FROM (FROM ({scored}) WHERE caption_id < '{last}')
@@ -157,12 +198,12 @@ def decision_views(name: str, scored: str, rows: int, where: str = "true") -> di
                 WHERE caption_id < '{last}'
             ) USING (caption_id)""",
         "signals": f"""
-            FROM (SELECT caption_id, unnest(by_signal, recursive := true) FROM ({decisions}))
+            FROM (SELECT caption_id, unnest(by_signal, recursive := true) FROM ({ranking}))
             WHERE value IS NOT NULL""",
     }
 
 
-def _decisions(name: str, scored: str) -> str:
+def _ranking(name: str, scored: str) -> str:
     return f"""
         FROM ({scored}) AS scored
         ANTI JOIN (
@@ -172,9 +213,9 @@ def _decisions(name: str, scored: str) -> str:
 
 def _ranked(name: str, scored: str) -> str:
     return f"""
-        SELECT decisions.* EXCLUDE (by_signal), captions.caption, captions.canonical,
+        SELECT ranking.* EXCLUDE (by_signal), captions.caption, captions.canonical,
                captions.n_samples
-        FROM ({_decisions(name, scored)}) AS decisions
+        FROM ({_ranking(name, scored)}) AS ranking
         JOIN {identifier(name)}.captions AS captions USING (caption_id)"""
 
 

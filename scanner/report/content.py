@@ -5,7 +5,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.calibration import Labels, labels_differ_in_style, match_labels
+from scanner.calibration import (
+    Labels,
+    ReviewedPrecision,
+    labels_differ_in_style,
+    match_labels,
+    reviewed_precision,
+)
 from scanner.curation import Policy, Summary, make_list, summarize
 from scanner.query import Coverage, RunTables, library, measure_coverage, rank
 from scanner.report.expected import ExpectedMemorized, expected_memorized
@@ -19,7 +25,7 @@ from scanner.report.headline import (
 )
 from scanner.report.rules import RuleRow, rule_rows
 from scanner.run import Run
-from scanner.run.verdicts import COPIES, SEED_CONSISTENT
+from scanner.run.verdicts import COPIES, OTHER, SEED_CONSISTENT
 
 BINS = 40
 OTHERS = "other captions"
@@ -41,17 +47,38 @@ _VERDICTS = """
     SELECT caption_id, 'copied, by verdict' AS kind FROM verdicts
     WHERE list_contains($copies, verdict)"""
 _LABELS = "SELECT unnest($ids) AS caption_id, 'memorized, by label' AS kind"
+_SCORED_SAMPLES = """
+    SELECT count(*) AS pairs, count(DISTINCT caption_id) AS captions FROM sample_scores"""
 _EXTRA = """
-    SELECT ranked.* EXCLUDE (caption), verdict, images, reference_source, reference_row
+    SELECT ranked.* EXCLUDE (caption), verdicts.* EXCLUDE (caption_id), decided, is_disputed
     FROM (
         SELECT COLUMNS(lambda name: list_contains(
             ['caption_id', 'caption', 'probability', 'token_mass'], name
         ))
         FROM ranked
     ) AS ranked LEFT JOIN (
-        SELECT caption_id, verdict, images, reference_source, reference_row FROM verdicts
-    ) AS verdicts USING (caption_id)
+        SELECT caption_id, verdict, images, reference_source, reference_row, source_match,
+               source_keys[1] AS source_key, source_similarities[1] AS source_similarity,
+               source_file, source_row, source_caption_ids
+        FROM verdicts
+    ) AS verdicts USING (caption_id) LEFT JOIN (
+        SELECT caption_id, concat_ws(', ', label, decision) AS decided, is_disputed FROM reviewed
+    ) AS reviewed USING (caption_id)
     WHERE list_contains($ids, caption_id)"""
+
+# Captions that share the training image that another caption reproduces.
+_SOURCE_CAPTIONS = """
+    SELECT caption_id, caption FROM captions WHERE list_contains($ids, caption_id)"""
+
+# A tar beside a Parquet file has its images by key.
+_KEYS = """
+    SELECT DISTINCT source, "row", key FROM samples
+    WHERE list_contains($ids, caption_id)
+      AND list_contains($places, {source: source, "row": "row"})"""
+PLACES = {
+    "reference_key": ("reference_source", "reference_row"),
+    "source_sample_key": ("source_file", "source_row"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,9 +87,10 @@ class ReportContent:
 
     ``headline``: see :mod:`scanner.report.headline`. ``doubtful``: the calibration's labels differ
     in style. ``rows``: the top of the ranking, with verdicts if any. ``policy``: what a policy
-    would remove; ``rules``: the same per rule. ``evaluation``: of the calibration (see ``memscan
-    calibrate --json``), None without one. ``count_seed_consistent``: whether ``precision`` counts
-    seed-consistent captions as copies.
+    would remove; ``rules``: the same per rule. ``scored_samples``: pairs of a caption and an image
+    with a sample score, and their captions. ``reviewed``: precision by the labels of reviewers.
+    ``evaluation``: of the calibration (see ``memscan calibrate --json``), None without one.
+    ``count_seed_consistent``: whether ``precision`` counts seed-consistent captions as copies.
     """
 
     run: str
@@ -73,6 +101,7 @@ class ReportContent:
     doubtful: bool
     expected: ExpectedMemorized
     verdicts: VerdictCounts
+    scored_samples: Row
     scanned: Coverage
     bins: list[Row]
     repetition: list[Row]
@@ -85,6 +114,7 @@ class ReportContent:
     hosts: list[Row]
     quality: list[Row]
     precision: list[Row]
+    reviewed: list[ReviewedPrecision]
     count_seed_consistent: bool
     policy: Summary
     rules: list[RuleRow]
@@ -120,7 +150,7 @@ def gather(
         beyond = count_beyond_threshold(tables)
         selection = NullSelection(null["null"], null["fdr"], null["length"], beyond)
     doubtful = bool(evaluation and labels_differ_in_style(evaluation))
-    rejected = (counts["rejects"], counts["rows"])
+    rejected = (counts["rejects"], counts.get("pairs", counts["rows"]))
     summary = summarize(make_list(run, tables, policy), run, "")
     return ReportContent(
         run=run,
@@ -131,6 +161,7 @@ def gather(
         doubtful=doubtful,
         expected=expected,
         verdicts=verdicts,
+        scored_samples=tables.query(_SCORED_SAMPLES).to_pylist()[0],
         scanned=covered,
         bins=tables.query(_BINS, {"bins": BINS, "others": OTHERS}).to_pylist(),
         repetition=_run_query(tables, "duplicates_and_scores"),
@@ -142,14 +173,18 @@ def gather(
         sources=_run_query(tables, "by_source", limit=20),
         hosts=_hosts(tables),
         quality=_run_query(tables, "run_quality"),
-        precision=_run_query(
-            tables, "precision_at_depth", count_seed_consistent=int(count_seed_consistent)
-        ),
+        precision=_precision(tables, count_seed_consistent),
+        reviewed=reviewed_precision(tables),
         count_seed_consistent=count_seed_consistent,
         policy=summary,
         rules=rule_rows(policy, summary),
         evaluation=evaluation,
     )
+
+
+def _precision(tables: RunTables, count_seed_consistent: bool) -> list[Row]:
+    counts = int(count_seed_consistent)
+    return _run_query(tables, "precision_at_depth", count_seed_consistent=counts)
 
 
 def _materialize_truth(
@@ -178,8 +213,35 @@ def _hosts(tables: RunTables) -> list[Row]:
 
 
 def _rows(tables: RunTables, top: int) -> list[Row]:
-    """Return the ranked rows joined with their verdicts."""
+    """Return the ranked rows joined with their verdicts, with the keys of the samples whose images
+    are shown, and with the captions of the training image that a caption reproduces if it is not
+    its own (``source_captions``)."""
     ranked = rank(tables, top).to_pylist()
     verdicts = tables.query(_EXTRA, {"ids": [row["caption_id"] for row in ranked]}).to_pylist()
     extra = {row["caption_id"]: row for row in verdicts}
-    return [{**extra[row["caption_id"]], **row} for row in ranked]
+    rows = [{**extra[row["caption_id"]], **row} for row in ranked]
+    foreign = [row for row in rows if row["source_match"] == OTHER]
+    ids = {name for row in foreign for name in row["source_caption_ids"] or ()}
+    found = tables.query(_SOURCE_CAPTIONS, {"ids": sorted(ids)}).to_pylist() if ids else []
+    texts = {one["caption_id"]: one["caption"] for one in found}
+    _add_keys(tables, rows, sorted(ids.union(extra)))
+    for row in foreign:
+        row["source_captions"] = [
+            texts[name] for name in row["source_caption_ids"] or () if name in texts
+        ]
+    return rows
+
+
+def _add_keys(tables: RunTables, rows: list[Row], ids: list[str]) -> None:
+    """Add the keys of the samples of PLACES to the rows; ``ids``: these samples' captions."""
+    places = [
+        {"source": row[source], "row": row[number]}
+        for source, number in PLACES.values()
+        for row in rows
+        if row[source] is not None
+    ]
+    found = tables.query(_KEYS, {"ids": ids, "places": places}).to_pylist() if places else []
+    keys = {(one["source"], one["row"]): one["key"] for one in found}
+    for row in rows:
+        for name, (source, number) in PLACES.items():
+            row[name] = keys.get((row[source], row[number]))

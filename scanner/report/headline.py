@@ -17,7 +17,7 @@ _VERIFIED = """
            count(*) FILTER (verdict = 'seed-consistent') AS seed_consistent
     FROM verdicts"""
 _BEYOND = """
-    SELECT count(*) AS n FROM decisions JOIN thresholds ON signal = decision_signal
+    SELECT count(*) AS n FROM ranking JOIN thresholds ON signal = decision_signal
     WHERE if(higher, decision_value >= threshold, decision_value <= threshold)"""
 
 

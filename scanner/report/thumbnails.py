@@ -9,8 +9,9 @@ from typing import Any
 from PIL import Image
 
 from scanner.captions.images import NotAnImage, open_image
-from scanner.evidence.verify.references import References, Sample
+from scanner.evidence.training_images.sample_images import Sample, SampleImages
 from scanner.run.directory import recorded_roots
+from scanner.run.verdicts import OTHER
 from scanner.storage import Roots, Store, UnsafeName, is_transient, open_input
 
 log = logging.getLogger("memscan.report")
@@ -31,32 +32,30 @@ def image_roots(record: dict[str, Any], input_roots: Sequence[str]) -> Roots:
 def make_thumbnails(
     store: Store, rows: Sequence[Row], limit: int, roots: Roots
 ) -> dict[str, dict[str, Any]]:
-    """Return by caption id ``generated`` (one data URL per seed) and ``training`` (one, or None).
+    """Return by caption id ``generated`` (one data URL per seed), ``training`` (one, or None) and
+    ``source``: the training image of other captions that they match (one, or None).
 
     Covers the first ``limit`` rows with a verdict, to keep the page small. Images outside the run
     that are not below ``roots`` are refused and logged.
     """
     chosen = [row for row in rows if row["images"]][:limit]
-    samples: list[Sample] = [
-        {"source": row["reference_source"], "row": row["reference_row"]}
-        for row in chosen
-        if row["reference_source"] is not None
-    ]
-    references = References(None, None, roots)
-    training = iter(references.images(samples))
+    references = SampleImages(None, None, roots)
+    training = _images(references, chosen, "reference_source", "reference_row", "reference_key")
+    foreign = [row for row in chosen if row.get("source_match") == OTHER]
+    sources = _images(references, foreign, "source_file", "source_row", "source_sample_key")
     thumbnails = {}
     refused: list[str] = []
     for row in chosen:
-        image = next(training, None) if row["reference_source"] is not None else None
         generated = []
         for name in row["images"][:SEEDS]:
-            if why := _why_refused(store, name, roots):
+            if why := why_refused(store, name, roots):
                 refused.append(f"{name!r} ({why})")
             else:
-                generated.append(_open(store, name))
+                generated.append(open_stored(store, name))
         thumbnails[row["caption_id"]] = {
             "generated": [_data_url(image) for image in generated if image],
-            "training": _data_url(image) if image else None,
+            "training": training.get(row["caption_id"]),
+            "source": sources.get(row["caption_id"]),
         }
     if refused:
         log.warning(f"{len(refused):,} images of verdicts refused, such as {refused[0]}")
@@ -65,7 +64,20 @@ def make_thumbnails(
     return thumbnails
 
 
-def _why_refused(store: Store, name: str, roots: Roots) -> str:
+def _images(
+    references: SampleImages, rows: Sequence[Row], source: str, number: str, key: str
+) -> dict[str, str]:
+    """Return data URLs of training images by caption id; ``source``, ``number``, ``key``: the
+    columns with their place and their sample's key."""
+    placed = [row for row in rows if row[source] is not None]
+    samples: list[Sample] = [
+        {"source": row[source], "row": row[number], "key": row.get(key)} for row in placed
+    ]
+    images = zip(placed, references.images(samples), strict=True)
+    return {row["caption_id"]: _data_url(image) for row, image in images if image}
+
+
+def why_refused(store: Store, name: str, roots: Roots) -> str:
     """Return why a verdict's image must not be read; "" if it is in the run or below a root."""
     if _is_outside(name):
         return roots.why_refused(name) and "outside the run; allow its directory with --input-root"
@@ -81,7 +93,7 @@ def _is_outside(name: str) -> bool:
     return "://" in name or name.startswith("/")
 
 
-def _open(store: Store, name: str) -> Image.Image | None:
+def open_stored(store: Store, name: str) -> Image.Image | None:
     """Open an image that verify stored in the run or elsewhere; None if it no longer exists."""
     try:
         return open_image(open_input(name).read() if _is_outside(name) else store.read(name))

@@ -33,6 +33,8 @@ from scanner.run.summary import PlanSummary
 from scanner.storage import Store
 
 _MANIFEST = re.compile(r"manifest-(\d{1,9})\.json")
+# A purge that began to replace files, and has to be finished before anything else writes.
+PURGE_JOURNAL = "purging/purge.json"
 REPAIR = "rerun the same memscan scan with --repair, which scores its slice again"
 
 
@@ -92,7 +94,7 @@ class Run:
     def plans(self) -> list[Plan]:
         """Return the generations of the plan, oldest first; [] before the first."""
         existing = set(self.store.names(""))
-        names = itertools.takewhile(existing.__contains__, map(_plan_name, itertools.count()))
+        names = itertools.takewhile(existing.__contains__, map(plan_name, itertools.count()))
         return [self._plan(name) for name in names]
 
     def plan(self) -> Plan | None:
@@ -102,7 +104,7 @@ class Run:
 
     def adopt(self, plan: Plan, generation: int = 0) -> Plan:
         """Create this generation of the plan, or return the one that another driver created."""
-        name = _plan_name(generation)
+        name = plan_name(generation)
         if self.store.create(name, plan.to_json()):
             return plan
         return self._plan(name)
@@ -148,7 +150,7 @@ class Run:
         """Return the summary of every generation; reads the plan if the summary is missing."""
         existing = set(self.store.names(""))
         summaries: list[PlanSummary] = []
-        while (plan := _plan_name(len(summaries))) in existing:
+        while (plan := plan_name(len(summaries))) in existing:
             name = _summary_name(len(summaries))
             if name in existing:
                 summaries.append(self._summary(name))
@@ -170,11 +172,17 @@ class Run:
 
     def newest_manifests(self, most: int) -> list[dict[str, Any]]:
         """Return at most this many manifests, newest first."""
-        newest = self._manifest_names()[::-1][:most]
+        newest = self.manifest_names()[::-1][:most]
         return [read_json(self.store, name, ManifestRecord) for name in newest]
 
-    def _manifest_names(self) -> list[str]:
+    def manifest_names(self) -> list[str]:
+        """Return the names of all manifests, oldest first."""
         return [name for name in self.store.names("") if name.startswith("manifest-")]
+
+    def newest_manifest(self) -> int:
+        """Return the number of the newest manifest, 0 before the first."""
+        found = map(_MANIFEST.fullmatch, self.manifest_names())
+        return max((int(match[1]) for match in found if match), default=0)
 
     def seal(self, layout: Layout | None = None) -> dict[str, Any]:
         """List all planned and committed files in a new manifest, and return it.
@@ -199,8 +207,7 @@ class Run:
                 reasons.update(summary.reasons)
             manifest = make_manifest(fingerprint, plan, results, reasons)
             # After the newest, not in a gap: create() accepts an older one of the same content.
-            found = map(_MANIFEST.fullmatch, self._manifest_names())
-            number = 1 + max((int(match[1]) for match in found if match), default=0)
+            number = 1 + self.newest_manifest()
             while not self.store.create(f"manifest-{number:04d}.json", encode(manifest)):
                 number += 1
             # Another driver that has merged parts since may have removed those listed here.
@@ -234,12 +241,13 @@ def planning_folder(generation: int) -> str:
     return f"planning/{generation:04d}"
 
 
-def _plan_name(generation: int) -> str:
+def plan_name(generation: int) -> str:
+    """Return the file name of a generation of the plan, counted from 0."""
     return f"plan-{generation + 1:04d}.json" if generation else "plan.json"
 
 
 def _summary_name(generation: int) -> str:
-    return _plan_name(generation).replace("plan", "plan-summary", 1)
+    return plan_name(generation).replace("plan", "plan-summary", 1)
 
 
 def _differences(part: str, existing: dict[str, Any], given: dict[str, Any]) -> str:

@@ -48,6 +48,7 @@ FileName = Annotated[str, AfterValidator(_contained)]
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,200}$")]
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Counts = dict[str, Count]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PlanCounts = Annotated[Counts, AfterValidator(_with_totals)]
 _OPEN = ConfigDict(extra="allow", strict=True)
 
@@ -67,6 +68,7 @@ class ColumnsRecord(TypedDict, total=False):
     status: str | None
     quoting: Literal["standard", "needed", "none"] | None
     fallback: str | None
+    more_captions: list[str]
 
 
 class InputRecord(TypedDict, total=False):
@@ -76,6 +78,7 @@ class InputRecord(TypedDict, total=False):
     url: str
     is_reference: bool
     rows: Count
+    pairs: Count
     samples: Count
     rejects: Count
     not_downloaded: Count
@@ -89,7 +92,7 @@ class InputsRecord(TypedDict, total=False):
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     captions: list[str]
     reference: list[str]
-    caption_column: str | None
+    caption_column: str | list[str] | None
     key_column: str | None
     image_key: str | None
     keep: list[str] | None
@@ -227,6 +230,10 @@ class ProgressRecord(TypedDict, total=False):
     events: list[str]
     happened: list[str]  # events, before 0.2
     out_of_service: list[str]
+    placed: Count
+    device_seconds: Amount
+    device_share: Amount
+    device_kind: Literal["GPU", "CPU"]
 
 
 class PlanningRecord(TypedDict):
@@ -269,6 +276,8 @@ class NotesRecord(TypedDict, total=False):
     began: float
     files: list[InputRecord]  # of planning
     staged: list[StagedRecord]  # of planning, in the order of the parts
+    added_at: float  # of tables of sample scores and image clusters
+    missing: Count  # images that could not be read
     images: Count  # of verify, up to out
     problems: Counts
     rejects: dict[str, str]

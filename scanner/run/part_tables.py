@@ -29,20 +29,28 @@ def read_part_table(store: Store, part: Part) -> pa.Table:
     Raises DamagedPart, naming the part, if it is missing or changed, is no Parquet file, has other
     rows than its commit says, or would take more than ROW_BYTES per row in memory.
     """
+    parquet, groups = read_part_groups(store, part)
+    return pa.concat_tables([parquet.schema_arrow.empty_table(), *groups])
+
+
+def read_part_groups(
+    store: Store, part: Part, table_bytes: int = TABLE_BYTES
+) -> tuple[pq.ParquetFile, list[pa.Table]]:
+    """Return a part, opened, and the tables of its row groups, checked as by
+    :func:`read_part_table`.
+
+    ``table_bytes``: allowed in addition to ROW_BYTES per row, for tables with a few long texts.
+    """
     data = pa.BufferReader(read_part(store, part))
+    most = table_bytes + ROW_BYTES * part.rows
     try:
-        _check_footer(pq.read_metadata(data), part)
-        groups = _bounded_groups(data, part)
-        return pa.concat_tables(groups) if part.rows else pq.read_table(data)
+        _check_footer(pq.read_metadata(data), part, most)
+        return pq.ParquetFile(data), list(_bounded_groups(data, part, most))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DamagedPart(f"{part.path} is damaged (not readable as Parquet: {error})") from error
 
 
-def _most_bytes(rows: int) -> int:
-    return TABLE_BYTES + ROW_BYTES * rows
-
-
-def _check_footer(footer: pq.FileMetaData, part: Part) -> None:
+def _check_footer(footer: pq.FileMetaData, part: Part, most: int) -> None:
     if footer.num_rows != part.rows:
         raise DamagedPart(
             f"{part.path} is damaged (it has {footer.num_rows:,} rows, its commit says "
@@ -55,18 +63,18 @@ def _check_footer(footer: pq.FileMetaData, part: Part) -> None:
                 names = ", ".join(sorted(set(chunk.encodings) - ENCODINGS))
                 raise DamagedPart(f"{part.path} is damaged (encoded as {names})")
             size += max(chunk.total_uncompressed_size, VALUE_BYTES * chunk.num_values)
-    _check_size(size, part)
+    _check_size(size, part, most)
 
 
-def _check_size(size: int, part: Part) -> None:
-    if size > _most_bytes(part.rows):
+def _check_size(size: int, part: Part, most: int) -> None:
+    if size > most:
         raise DamagedPart(
-            f"{part.path} is damaged (it takes {size:,} bytes in memory, over "
-            f"{_most_bytes(part.rows):,} for {part.rows:,} rows)"
+            f"{part.path} is damaged (it takes {size:,} bytes in memory, over {most:,} for "
+            f"{part.rows:,} rows)"
         )
 
 
-def _bounded_groups(data: pa.BufferReader, part: Part) -> Iterator[pa.Table]:
+def _bounded_groups(data: pa.BufferReader, part: Part, most: int) -> Iterator[pa.Table]:
     """Yield the row groups; before each, compute the size of texts that a dictionary may repeat."""
     plain = pq.ParquetFile(data)
     size = 0
@@ -78,9 +86,9 @@ def _bounded_groups(data: pa.BufferReader, part: Part) -> Iterator[pa.Table]:
                 name = chunk.path_in_schema
                 encoded = pq.ParquetFile(data, read_dictionary=[name])
                 size += sum(map(_text_bytes, encoded.read_row_group(number, [name]).columns))
-                _check_size(size, part)
+                _check_size(size, part, most)
         table = plain.read_row_group(number)
-        _check_size(table.nbytes, part)
+        _check_size(table.nbytes, part, most)
         yield table
 
 

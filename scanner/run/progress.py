@@ -23,7 +23,9 @@ class Progress:
     count again, and those that a killed driver committed last may be missing.
     ``events``: the last ``REMEMBERED`` lines on failures and resumptions, including those of
     earlier drivers of the run. ``out_of_service``: devices and nodes that this driver does not use
-    any more, and why.
+    any more, and why. ``placed``: actors that hold a device, ready or not. ``device_seconds``: how
+    long actors of this driver and earlier ones have held a device, times ``device_share``: the part
+    of a GPU that an actor takes, 1 on the CPU (``device_kind``: "GPU" or "CPU").
     """
 
     slices: int
@@ -39,6 +41,14 @@ class Progress:
     rejects: dict[str, int] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
     out_of_service: tuple[str, ...] = ()
+    placed: int = 0
+    device_seconds: float = 0.0
+    device_share: float = 1.0
+    device_kind: str = "CPU"
+
+    @property
+    def device_hours(self) -> float:
+        return self.device_seconds / 3600
 
     @property
     def captions_per_second(self) -> float:
@@ -63,13 +73,18 @@ class Progress:
 
     def stop(self, run: Run) -> None:
         """Save that the driver has stopped before its work was done."""
-        self.running, self.actors = {}, 0
+        self.running, self.actors, self.placed = {}, 0, 0
         self.save(run, stopped=True)
 
     def save(self, run: Run, stopped: bool = False) -> None:
         self.updated = time.time()
         record = asdict(self) | {"captions_per_second": self.captions_per_second}
         run.store.write("progress.json", encode(record | ({"updated": 0.0} if stopped else {})))
+
+
+def hours_unit(device_kind: str) -> str:
+    """Return the unit of hours of devices: on the CPU each actor counts as one."""
+    return "GPU-hours" if device_kind == "GPU" else "actor-hours"
 
 
 @dataclass

@@ -64,7 +64,8 @@ class Fields(dict[str, Any]):
 class Plan:
     """The frozen input files, tables and slices of a run.
 
-    ``counts``: ``rows`` read = ``samples`` + ``rejects``; ``captions``: distinct captions planned
+    ``counts``: ``pairs`` of a row and a caption column (with one column, ``rows``) = ``samples`` +
+    ``rejects``; ``captions``: distinct captions planned
     (after ``--limit``). ``columns``: the columns chosen in each input file. ``skipped``: files that
     were not read, by reason (:class:`~scanner.storage.Skipped`). ``order``: of the rows in the
     captions files, and so of the slices: by caption id, or by number of samples, most first, then

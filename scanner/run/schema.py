@@ -59,8 +59,14 @@ def rejects_table(
     return pa.table([given.get(name, nothing) for name in REJECTS.names], schema=REJECTS)
 
 
-def samples_schema(keep: list[pa.Field]) -> pa.Schema:
-    """Return the schema of samples, one per row of the training set; ``keep``: copied columns."""
+CAPTION_COLUMN = column("caption_column", pa.string(), "the input's column with the caption")
+
+
+def samples_schema(keep: list[pa.Field], names_column: bool = False) -> pa.Schema:
+    """Return the schema of samples, one per row of the training set; ``keep``: copied columns.
+
+    ``names_column``: rows have several captions, each a sample, with its column's name.
+    """
     return pa.schema(
         [
             CAPTION_ID,
@@ -73,21 +79,30 @@ def samples_schema(keep: list[pa.Field]) -> pa.Schema:
                 "identifies the image: samples with equal values share one image",
             ),
             *keep,
+            *([CAPTION_COLUMN] if names_column else []),
             column("is_reference", pa.bool_(), "from a --reference file"),
         ]
     )
 
 
 def write_part(
-    store: Store, kind: str, name: str, table: pa.Table, row_group: int | None = None
+    store: Store,
+    kind: str,
+    name: str,
+    table: pa.Table,
+    row_group: int | None = None,
+    compression: str | dict[str, str] = "zstd",
 ) -> Part:
-    """Write one table as ``kind/name.parquet`` and describe what was written."""
+    """Write one table as ``kind/name.parquet`` and describe what was written.
+
+    ``compression``: of all columns, or by column.
+    """
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
         sink,
         row_group_size=row_group,
-        compression="zstd",
+        compression=compression,
         use_dictionary=_repeating(table.schema),
     )
     data = sink.getvalue().to_pybytes()

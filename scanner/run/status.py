@@ -55,6 +55,7 @@ def status(run: Run) -> dict[str, Any]:
     running = {} if stale else state.get("running", {})
     computed = sum(count for name, count in running.items() if name not in committed.ids)
     left = max(0, counts["captions"] - committed.scored - committed.rejected - computed)
+    eta = 0.0 if manifest else _eta(bool(plans), left, 0.0 if stale else rate)
     return {
         "slices": {
             "planned": sum(plan.slices for plan in plans),
@@ -72,13 +73,31 @@ def status(run: Run) -> dict[str, Any]:
         "rejects": committed.rejects,
         "estimated": committed.is_estimated,
         "captions_per_second": rate,
-        "eta_seconds": 0.0 if manifest else _eta(bool(plans), left, 0.0 if stale else rate),
+        "eta_seconds": eta,
         "sealed": manifest is not None,
+        **_device_hours(state, eta),
         "actors": 0 if stale else state.get("actors", 0),
         "quarantined": {name: _reason(run, name) for name in stuck},
         "out_of_service": [] if stale else list(state.get("out_of_service", [])),
         "events": events_in(state),
         "planning": _planning(run, len(plans)),
+    }
+
+
+def _device_hours(state: dict[str, Any], eta_seconds: float | None) -> dict[str, Any]:
+    """Return the hours of devices that scoring has taken, and will take with as many actors as now.
+
+    ``device_hours`` is None for a run of a version that did not record it, ``device_hours_left``
+    while nothing runs. On the CPU the hours are those of actors.
+    """
+    if "device_seconds" not in state:
+        return dict.fromkeys(("device_hours", "device_hours_left", "device_kind"))
+    per_second = state.get("placed", 0) * state.get("device_share", 1.0)
+    left = None if eta_seconds is None else eta_seconds * per_second / 3600
+    return {
+        "device_hours": state["device_seconds"] / 3600,
+        "device_hours_left": left,
+        "device_kind": state.get("device_kind", "CPU"),
     }
 
 

@@ -1,5 +1,6 @@
 """The options of a scan."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
 from scanner.models.spec import ModelOptions
 from scanner.scan.gpu_estimate import check_estimate
-from scanner.scoring.spec import DenoisingOptions, ProfileName, ScoringSpec, TextEncoders
+from scanner.scoring.spec import DenoisingOptions, Placement, ProfileName, ScoringSpec
 
 _OR_A_RUN = tyro.conf.arg(help_behavior_hint="(required, or --captions-from)")
 _BUT_DRY = tyro.conf.arg(help_behavior_hint="(required, except for --dry-run)")
@@ -33,9 +34,10 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     out: Annotated[str, _BUT_DRY] = ""
     """The run's directory, a local path or URL. Rerun the same command to resume; a finished run
     returns at once."""
-    caption_column: str | None = None
+    caption_column: tuple[str, ...] | None = None
     """Column with the caption; by default recognized by name (caption, text, TEXT, top_caption …).
-    """
+    Name several (alt text and recaptions) to scan all captions of each image: each caption of a row
+    is then a sample, with its column in caption_column."""
     key_column: str | None = None
     """Column that identifies a sample; by default recognized by name (key, id, uid, SAMPLE_ID …).
     If there is no such column, or this is set to none, samples are identified by file and row."""
@@ -72,10 +74,15 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     batch_size: int | None = None
     """Captions per forward; by default tuned automatically and stored in the run. Halved when the
     device runs out of memory. Changes speed, not scores."""
-    text_encoders: TextEncoders = "auto"
+    text_encoders: Placement = "auto"
     """Where text encoders are kept on cuda: device; offload (in host memory; their layers are
-    copied to the device one by one while captions are encoded, which is slower); or auto: on the
-    device, if one caption then fits into its free memory. Changes no score."""
+    copied to the device one by one while captions are encoded, many at a time, which is slower); or
+    auto: on the device, if one caption then fits into its free memory. Changes no score."""
+    denoiser: Placement = "auto"
+    """Where a transformer that denoises is kept on cuda: device; offload (in host memory; its
+    blocks are copied to the device and back in every forward of a batch, and nothing is compiled,
+    which is slower); or auto: on the device, unless not one caption fits into all of its memory
+    beside it. Changes no score. U-Nets, and signals of derivatives, need the device."""
     slice_captions: int | None = None
     """Captions per slice, the unit that is scored and committed together; by default 4096 on cuda
     and 512 on the cpu, or fewer, so that each actor gets about four slices."""
@@ -102,6 +109,11 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     captions_per_second: float | None = None
     """With --gpu, the measured speed of one such card for this profile and model, as memscan bench
     --acceptance prints it; replaces the assumption."""
+    budget_hours: float | None = None
+    """Stop when the actors of this run have held GPUs for this many GPU-hours (on the cpu,
+    actor-hours), including earlier commands and the time to load the model. Rerun with a larger
+    budget, or without one, to resume; slices that were running start again. Caption ids are hashes,
+    so the captions scored by then are a random sample."""
     single_writer: bool = False
     """Allow a store without create-if-absent (conditional writes); then run only one scan at a
     time."""
@@ -139,6 +151,11 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
         ):
             if number is not None and number < 1:
                 raise UsageError(f"{flag} {number}: must be at least 1")
+        if self.budget_hours is not None and not 0 < self.budget_hours < math.inf:
+            raise UsageError(f"--budget-hours {self.budget_hours:g}: must be a positive number")
+        columns = [name.lower() for name in self.caption_column or ()]
+        if len(columns) > len(set(columns)):
+            raise UsageError(f"--caption-column {' '.join(self.caption_column or ())}: named twice")
         names = [name.lower() for name in self.keep or ()]
         if duplicates := [name for name in self.keep or () if names.count(name.lower()) > 1]:
             raise UsageError(

@@ -15,22 +15,24 @@ def fit_here(prepared: PreparedScan) -> Fit:
     config = prepared.config
     if not config.gpu:
         memory = _own(prepared)
-        return fit(estimate_memory(prepared.scorer, memory.kind), memory, config.text_encoders)
+        estimate = estimate_memory(prepared.scorer, memory.kind)
+        return fit(estimate, memory, config.text_encoders, config.denoiser)
     model = load_model(prepared.files, choose_dtype(config.dtype, "cuda"), META)
     scorer = Scorer.from_spec(model, config.scoring_spec)
-    return fit(estimate_memory(scorer, "cuda"), _card(config.gpu), config.text_encoders)
+    estimate, card = estimate_memory(scorer, "cuda"), _card(config.gpu)
+    return fit(estimate, card, config.text_encoders, config.denoiser)
 
 
 def why_not_measured(prepared: PreparedScan, fitted: Fit) -> str:
     """Return why the speed cannot be measured on this machine; "" if it can."""
     if not prepared.files.has_weights:
         return "the weights are not on this machine"
-    here = fitted
+    estimate = fitted.estimate
     if prepared.config.gpu:
         estimate = estimate_memory(prepared.scorer, choose_device(prepared.config.device))
-        here = fit(estimate, _own(prepared), "device")
-    if not here.estimate.largest_batch(here.memory.free):
-        return f"the model does not fit the free memory of this machine's {here.memory.device}"
+    memory = _own(prepared)
+    if not estimate.largest_batch(memory.free):
+        return f"the model does not fit the free memory of this machine's {memory.device}"
     return ""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from scanner.models.loading import META, choose_device, load_model
+from scanner.models.loading import choose_device, load_model
 from scanner.run.rejects import count_reasons
 from scanner.scan.device_fit import fit_here, why_not_measured
 from scanner.scan.gpu_estimate import gpu_estimate
@@ -55,9 +55,9 @@ def dry_run(opened: OpenScan) -> dict[str, Any]:
     they are loaded to measure the speed on the captions.
     """
     config, inputs = opened.config, opened.inputs
-    prepared = prepare(config, opened.model, on=META)
+    prepared = prepare(config, opened.model, downloads_weights=False)
     if prepared.files.has_weights:
-        refuse_other_weights(config, prepared.files.weights_hash())
+        refuse_other_weights(config, prepared.scorer.model.weights)
     actors = prepared.resources.count()
     writers = _preflight(opened.run.store) if opened.run else 0
     with tempfile.TemporaryDirectory() as folder:

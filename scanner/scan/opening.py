@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from scanner.errors import UserError
 from scanner.models.spec import DEFAULT_MODEL, ModelSpec
 from scanner.run import Plan, Run
-from scanner.run.directory import recorded_roots
+from scanner.run.directory import PURGE_JOURNAL, recorded_roots
 from scanner.run.rejects import count_reasons
 from scanner.run.summary import joined_skipped
 from scanner.scan.config import ScanConfig
@@ -89,6 +89,10 @@ def open_scan(config: ScanConfig) -> OpenScan:
     if _is_finished(opened):
         log.info(f"{config.out} is finished")
         return replace(opened, result=result_of(run, run.manifest() or {}, config))
+    if record is not None and run.store.exists(PURGE_JOURNAL):
+        raise UserError(
+            f"{config.out}: memscan purge was interrupted; rerun it first, with any list"
+        )
     log_inherited(config, model)
     plans = tuple(run.plans())
     files = Inputs() if plans and not config.extend else choose_inputs(config, plans)
@@ -143,8 +147,10 @@ def result_of(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanRes
         )
     # What img2dataset could not download was never in the training set.
     missing = counts.get("not_downloaded", 0)
+    pairs = counts.get("pairs", counts["rows"])
+    rejected = "rows" if pairs == counts["rows"] else "captions of rows"
     for noun, number, total in (
-        ("rows", counts["rejects"] - missing, counts["rows"] - missing),
+        (rejected, counts["rejects"] - missing, pairs - missing),
         ("captions", counts["scan_rejects"], counts["captions"]),
     ):
         if number > config.max_reject_fraction * total:
@@ -169,7 +175,7 @@ def inputs_record(config: ScanConfig) -> dict[str, Any]:
     record = {
         "captions": [full_url(url) for url in config.captions],
         "reference": [full_url(url) for url in config.reference],
-        "caption_column": config.caption_column,
+        "caption_column": _one_or_list(config.caption_column),
         "key_column": config.key_column,
         "image_key": config.image_key,
         "keep": config.keep if config.keep is None else list(config.keep),
@@ -179,6 +185,11 @@ def inputs_record(config: ScanConfig) -> dict[str, Any]:
     }
     # Missing in runs of versions without the option.
     return record if config.quoting == "auto" else record | {"quoting": config.quoting}
+
+
+def _one_or_list(names: tuple[str, ...] | None) -> str | list[str] | None:
+    """Return the caption columns as run.json has them: one as text, as in earlier versions."""
+    return list(names) if names and len(names) > 1 else names[0] if names else None
 
 
 def options_record(config: ScanConfig, model: ModelSpec) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from scanner.models import (
     find_model,
     load_model,
 )
-from scanner.models.loading import META, choose_dtype
+from scanner.models.loading import META, choose_dtype, refuse_unloadable
 from scanner.run import Slice
 from scanner.scan.config import ScanConfig
 from scanner.scan.work import ScanWork
@@ -42,7 +42,7 @@ class PreparedScan:
     """A scan's options, resolved on this machine.
 
     ``files``: the model with pinned revision, absolute paths and the actors' precision;
-    ``scorer``: loaded in this process, to describe scores; ``device``: the actors'.
+    ``scorer``: of the model on the meta device, to describe scores; ``device``: the actors'.
     """
 
     config: ScanConfig
@@ -62,6 +62,7 @@ class PreparedScan:
             batch_size=self.config.batch_size,
             gpu_share=self.resources.gpus,
             text_encoders=self.config.text_encoders,
+            denoiser=self.config.denoiser,
         )
 
     @property
@@ -70,7 +71,7 @@ class PreparedScan:
         return self.resources.gpus or self.resources.threads / usable_cores()
 
     def in_process(self, store: Store, most: int = IN_PROCESS_FORWARDS) -> InProcess[Slice] | None:
-        """Return how slices are scored in this process, with the model that it has loaded.
+        """Return how slices are scored in this process, which then loads the model itself.
 
         Small is at most ``most`` forwards of the denoiser. None if a cluster, several actors or
         several GPUs are to work.
@@ -83,7 +84,7 @@ class PreparedScan:
         work = replace(self.work(store), threads=usable_cores())
         return InProcess(
             is_small=lambda slices: forwards * sum(item.rows for item in slices) <= most,
-            make_work=partial(work.with_model, self.scorer.model),
+            make_work=partial(work.of_files, self.files),
         )
 
     @property
@@ -107,19 +108,24 @@ class PreparedScan:
         return max(1, min(rows, int(SLICE_GFLOP[self.device] / gflop)))
 
 
-def prepare(config: ScanConfig, model: ModelSpec | None = None, on: str = "cpu") -> PreparedScan:
-    """Find the model and load it, and choose device, precision and actors.
+def prepare(
+    config: ScanConfig, model: ModelSpec | None = None, downloads_weights: bool = True
+) -> PreparedScan:
+    """Find the model, and choose device, precision and actors.
 
-    ``model``: instead of that of the options; ``on``: the device that this process loads it on. On
-    ``meta`` it needs no weights, and downloads none from the hub.
+    This process only describes the model, on the meta device: the weights are checked and hashed
+    here, and loaded by the actors. ``model``: instead of that of the options.
+    ``downloads_weights``: see :func:`find_model`; a model without weights has no hash.
     """
     spec = (model or config.model_spec).resolved()
-    files = find_model(spec, downloads_weights=on != META)
+    files = find_model(spec, downloads_weights)
     device, resources = choose_resources(config, config.device)
     files = replace(files, spec=replace(files.spec, dtype=choose_dtype(spec.dtype, device)))
-    # The driver only describes the model; the devices are for the actors.
-    model_here = load_model(files, device=on)
-    scorer = Scorer.from_spec(model_here, config.scoring_spec, batch_size=config.batch_size)
+    if downloads_weights:
+        refuse_unloadable(files)
+    weights = files.weights_hash() if files.has_weights else None
+    described = load_model(files, device=META, weights=weights)
+    scorer = Scorer.from_spec(described, config.scoring_spec, batch_size=config.batch_size)
     _log(config, files, scorer, device, resources.count())
     return PreparedScan(config, files, scorer, device, resources)
 

@@ -121,8 +121,11 @@ def plan_scan(
     )
     log_notes(plan)
     counts = plan.counts
+    pairs, noun = counts["pairs"], "rejected"
+    if pairs > counts["rows"]:
+        noun = f"of {pairs:,} captions of rows (rows times caption columns) rejected"
     log.info(
-        f"planned: {counts['rows']:,} rows, {counts['rejects']:,} rejected, "
+        f"planned: {counts['rows']:,} rows, {counts['rejects']:,} {noun}, "
         f"{counts['captions']:,} distinct captions in {len(plan.slices):,} slices"
         f"{' (limited by --limit)' if config.limit else ''}"
     )
@@ -147,7 +150,7 @@ def _choice(item: Input) -> str:
         return f"rejected: {item.problem}" if item.problem else "empty"
     chosen = item.columns
     parts = {
-        "caption": chosen.caption,
+        "caption": ", ".join(chosen.captions),
         "key": chosen.key or "(file, row)",
         "image key": chosen.image_key or "none",
         "keep": ", ".join(chosen.keep) or "nothing",

@@ -20,7 +20,7 @@ from scanner.cluster import (
 from scanner.errors import UserError
 from scanner.run import Plan, Run, Slice
 from scanner.run.compaction import DEFAULT_SIZES, GroupSizes, Layout
-from scanner.run.progress import Progress, Watch, events_in, read_progress
+from scanner.run.progress import Progress, Watch, events_in, hours_unit, read_progress
 from scanner.run.records import DamagedFile, encode
 from scanner.scan.finishing import merge_and_check
 from scanner.scan.preparation import PreparedScan
@@ -43,10 +43,10 @@ def score_plan(
     parts again; return where the results are.
 
     ``sizes``: which parts are merged. With ``--repair``, all parts are read. Raises UserError if
-    parts are still damaged after the repairs.
+    parts are still damaged after the repairs, or if ``--budget-hours`` are used up.
     """
     commits, config = run.commits, prepared.config
-    scoring = _ScoringEvents(run, plan, progress)
+    scoring = _ScoringEvents(run, plan, progress, prepared.resources.gpus, config.budget_hours)
     items, generations = plan.slices, dict[str, int]()
     slices = {item.id: item for item in plan.slices}
     for attempt in range(REPAIRS):
@@ -62,7 +62,7 @@ def score_plan(
                 execution=execution or Execution(),
                 on_event=scoring,
             )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BudgetUsed):
             scoring.state.stop(run)
             raise
         scoring.finish()
@@ -81,10 +81,24 @@ def score_plan(
     )
 
 
-class _ScoringEvents:
-    """Writes the events of scoring to the log and to progress.json, and calls ``progress``."""
+class BudgetUsed(UserError):
+    """Scoring has taken as many hours as ``--budget-hours`` allows."""
 
-    def __init__(self, run: Run, plan: Plan, progress: Watch) -> None:
+
+class _ScoringEvents:
+    """Writes the events of scoring to the log and to progress.json, and calls ``progress``.
+
+    ``gpus``: that an actor takes, 0 on the CPU; ``budget_hours``: raises BudgetUsed after these.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        plan: Plan,
+        progress: Watch,
+        gpus: float = 0.0,
+        budget_hours: float | None = None,
+    ) -> None:
         self.run, self.progress = run, progress
         earlier = _earlier_progress(run)
         self.state = Progress(
@@ -92,7 +106,12 @@ class _ScoringEvents:
             plan.counts["captions"],
             rejects=earlier.get("rejects", {}),
             events=events_in(earlier),
+            device_seconds=earlier.get("device_seconds", 0.0),
+            device_share=gpus or 1.0,
+            device_kind="GPU" if gpus else "CPU",
         )
+        self._budget_hours = budget_hours
+        self._ticked_at: float | None = None
         self._saved_at = 0.0
         self._is_repairing = self._has_scored = False
 
@@ -107,6 +126,7 @@ class _ScoringEvents:
             self._saved_at = time.monotonic()
         self.state.updated = time.time()
         self.progress(self.state)
+        self._check_budget()
 
     def finish(self) -> None:
         """Save that no slice is running."""
@@ -141,15 +161,36 @@ class _ScoringEvents:
         if state.committed and not self._is_repairing:
             self.record(f"resuming: {state.committed} of {state.slices} slices are committed")
         self._is_repairing = True
+        self._ticked_at = None
         if left:
+            self._check_budget()
             loads = "in this process" if event.in_process else "each actor loads the model"
             log.info(f"{len(left):,} slices to score; {loads}")
             self.progress(state)
 
+    def _count_device_seconds(self) -> None:
+        """Add the time since the last Tick, for the actors that held a device then."""
+        state, now = self.state, time.monotonic()
+        if self._ticked_at is not None:
+            state.device_seconds += (now - self._ticked_at) * state.placed * state.device_share
+        self._ticked_at = now
+
+    def _check_budget(self) -> None:
+        state, budget = self.state, self._budget_hours
+        if budget is None or state.device_hours < budget:
+            return
+        raise BudgetUsed(
+            f"{self.run.store.url}: stopped by --budget-hours {budget:g}: {state.device_hours:.2f} "
+            f"{hours_unit(state.device_kind)} are used, and {state.captions_done:,} of "
+            f"{state.captions:,} captions are in committed slices; rerun with a larger budget, or "
+            "without one, to resume"
+        )
+
     def _follow(self, event: Event[Slice]) -> None:
         state = self.state
         if isinstance(event, Tick):
-            state.running, state.actors = event.running, event.actors
+            self._count_device_seconds()
+            state.running, state.actors, state.placed = event.running, event.actors, event.placed
             state.out_of_service = event.out_of_service
             if state.actors and not state.started:
                 state.started = time.time()

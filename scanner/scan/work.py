@@ -12,11 +12,11 @@ from scanner.cluster.broken_devices import raise_broken_devices
 from scanner.cluster.environment import environment
 from scanner.cores import usable_cores
 from scanner.errors import UserError
-from scanner.models import DiffusionModel, ModelSpec, load_model
+from scanner.models import DiffusionModel, ModelFiles, ModelSpec, load_model
 from scanner.models.device_memory import device_memory, weight_bytes
 from scanner.models.finding import find_same_model
 from scanner.models.gpu_share import keep_to_share
-from scanner.models.offloading import offload_text_encoders
+from scanner.models.offloading import place
 from scanner.run import Output, Slice
 from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json
@@ -26,8 +26,9 @@ from scanner.scan.slice_captions import SliceReader
 from scanner.scoring import Scorer, ScoringSpec
 from scanner.scoring.fit import Fit, fit
 from scanner.scoring.memory import estimate_memory
-from scanner.scoring.scorer import ReadCaptions, ScoreError
-from scanner.scoring.spec import TextEncoders
+from scanner.scoring.read_captions import ReadCaptions
+from scanner.scoring.scorer import ScoreError
+from scanner.scoring.spec import Placement
 from scanner.storage import Store
 
 SMALL = 0.02
@@ -40,7 +41,8 @@ CANARY = "a photo of a cat on a sofa"
 class ScanWork:
     """Makes the work in an actor; picklable, and loads the model when called.
 
-    ``gpu_share``: of one GPU's memory, for each actor. ``text_encoders``: where they are kept.
+    ``gpu_share``: of one GPU's memory, for each actor. ``text_encoders``, ``denoiser``: where they
+    are kept.
     """
 
     store: Store
@@ -51,19 +53,20 @@ class ScanWork:
     scoring: ScoringSpec
     batch_size: int | None
     gpu_share: float = 1.0
-    text_encoders: TextEncoders = "auto"
+    text_encoders: Placement = "auto"
+    denoiser: Placement = "auto"
 
     def __call__(self) -> "SliceScorer":
         """Load the model and return the work. Raises UserError if it does not fit the device."""
-        keep_to_share(self.device, self.gpu_share)
-        files = find_same_model(self.model, self.weights)
-        fitted = self._fit(load_model(files, device="meta"))
-        to = "cpu" if fitted and fitted.offloads else self.device
-        return self._placed(load_model(files, device=to, weights=self.weights), fitted)
+        return self.of_files(find_same_model(self.model, self.weights))
 
-    def with_model(self, model: DiffusionModel) -> "SliceScorer":
-        """Return the work with a loaded model, moved to the device."""
-        return self._placed(model, self._fit(model))
+    def of_files(self, files: ModelFiles) -> "SliceScorer":
+        """As calling it, with the files of the model at hand."""
+        keep_to_share(self.device, self.gpu_share)
+        fitted = self._fit(load_model(files, device="meta"))
+        stays = fitted and (fitted.offloads or fitted.offloads_denoiser)
+        to = "cpu" if stays else self.device
+        return self._placed(load_model(files, device=to, weights=self.weights), fitted)
 
     def _fit(self, model: DiffusionModel) -> Fit | None:
         """Return how scoring fits the device; None for models so small that this does not matter.
@@ -74,20 +77,19 @@ class ScanWork:
         with raise_broken_devices():
             memory = device_memory(self.device, share)
         weights = sum(weight_bytes(model).values())
-        if self.text_encoders != "offload" and weights < SMALL * memory.free:
+        is_placed = "offload" in (self.text_encoders, self.denoiser)
+        if not is_placed and weights < SMALL * memory.free:
             return None
         estimate = estimate_memory(Scorer.from_spec(model, self.scoring), self.device)
-        fitted = fit(estimate, memory, self.text_encoders)
+        fitted = fit(estimate, memory, self.text_encoders, self.denoiser)
         if fitted.refusal:
             raise UserError(f"{self.model.name}: {fitted.refusal}")
         return fitted
 
     def _placed(self, model: DiffusionModel, fitted: Fit | None) -> "SliceScorer":
         with raise_broken_devices():
-            if fitted and fitted.offloads:
-                offload_text_encoders(model, self.device)
-            else:
-                model.to(self.device)
+            if fitted:
+                place(model, self.device, fitted.offloads, fitted.offloads_denoiser)
         if self.device == "cpu":
             torch.set_num_threads(self.threads)
         size_file = f"batch_sizes/{_device_name(self.device, self.threads)}.json"
@@ -95,7 +97,13 @@ class ScanWork:
         if batch_size is None and self.store.exists(size_file):
             saved = read_json(self.store, size_file, BatchSizeRecord)["batch_size"]
             batch_size = min(saved, largest or saved)
-        scorer = Scorer.from_spec(model, self.scoring, batch_size=batch_size, largest_batch=largest)
+        scorer = Scorer.from_spec(
+            model,
+            self.scoring,
+            batch_size=batch_size,
+            largest_batch=largest,
+            encode_ahead=fitted.encode_ahead if fitted else 0,
+        )
         notice = f"memory: {'; '.join(fitted.lines(scorer.batch_size))}" if fitted else ""
         return SliceScorer(self.store, scorer, size_file, environment(self.device), notice)
 
@@ -141,13 +149,13 @@ class SliceScorer:
         captions = self.read(item)
         return self.scorer.read(captions["caption"].to_pylist(), captions["caption_id"].to_pylist())
 
-    def compute(self, prepared: ReadCaptions) -> tuple[ReadCaptions, list[dict[str, Tensor]]]:
+    def compute(self, prepared: ReadCaptions) -> tuple[ReadCaptions, dict[str, Tensor]]:
         with raise_broken_devices():
             return prepared, self.scorer.compute(prepared, report)
 
-    def finish(self, computed: tuple[ReadCaptions, list[dict[str, Tensor]]]) -> Result:
-        read, batches = computed
-        scores, bad = self.scorer.table(read, batches)
+    def finish(self, computed: tuple[ReadCaptions, dict[str, Tensor]]) -> Result:
+        read, values = computed
+        scores, bad = self.scorer.table(read, values)
         if self.scorer.batch.is_final and not self._is_size_saved:
             # Other actors on the same kind of device start with this size.
             self._is_size_saved = True

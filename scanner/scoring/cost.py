@@ -38,12 +38,17 @@ class ForwardCosts:
     """GFLOP of forwards of one caption, counted on the meta device, where nothing is computed.
 
     (On a CPU the counter misses fused attention.) ``device``: the kind of device that is to run
-    them, the model's by default. whole: a plain forward of the whole denoiser. encoding: of the
-    text encoders.
+    them, the model's by default. ``length``: of the text, where the model masks padding after it;
+    the longest by default. whole: a plain forward of the whole denoiser. encoding: of the text
+    encoders.
     """
 
     def __init__(
-        self, model: DiffusionModel, latent_shape: tuple[int, ...], device: str | None = None
+        self,
+        model: DiffusionModel,
+        latent_shape: tuple[int, ...],
+        device: str | None = None,
+        length: int | None = None,
     ) -> None:
         copy = on_meta(model)
         self._layers, self._run, self._denoiser = model.layers, model.run, copy.denoiser
@@ -53,6 +58,8 @@ class ForwardCosts:
         self._records_more = model.has_joint_attention
         self._latents = torch.empty((1, *latent_shape), device="meta", dtype=copy.dtype)
         tokens = copy.tokenize([""])
+        if length is not None:
+            tokens = tokens.trimmed(length)
         self.encoding = _gflop(lambda: copy.encode(tokens, latent_shape))
         self._text = copy.encode(tokens, latent_shape)
         with record_prefix(self._denoiser) as self._prefix:

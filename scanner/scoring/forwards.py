@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scanner.models import Conditioning, DiffusionModel
 from scanner.models.noise_process import Ddpm, Timestep
+from scanner.models.offloading import offload_blocks
 from scanner.models.unet_model import UNetModel
 from scanner.probe import (
     AttentionRecord,
@@ -23,25 +24,9 @@ from scanner.probe import (
 )
 from scanner.probe.compiled import BACKEND
 from scanner.scoring.derivatives import Derivatives
+from scanner.scoring.trajectory import LAST_SHARE, Step, Trajectory, at_latent_size
 from scanner.signals.attention import of_text
 from scanner.signals.noise import noise_norm
-
-LAST_SHARE = 5
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """Results of a guided denoising of B captions in S steps.
-
-    differences_SBCHW: ε_c − ε_∅, or v_c − v_∅, of every step. late_KBL: ā over all layers of the
-    last fifth of the steps. ending_BHW: the end token's attention at the last step, at the latent's
-    size. second_BCHW: ε_c, or v_c, of step 1; None of a single step.
-    """
-
-    differences_SBCHW: Tensor
-    late_KBL: Tensor
-    ending_BHW: Tensor
-    second_BCHW: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -52,17 +37,6 @@ class AnisotropyTerms:
     alpha: float
     weights: tuple[float, float]
     of_velocity: bool
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step of a guided denoising of B captions: ε_c and ε_c − ε_∅, or v_c and v_c − v_∅, and the
-    latents after it."""
-
-    number: int
-    conditional_BCHW: Tensor
-    difference_BCHW: Tensor
-    x_BCHW: Tensor
 
 
 class Forwards:
@@ -142,14 +116,8 @@ class Forwards:
         (B, C, h, w) if the whole denoiser ran; replays the shared prefix."""
         x_1CHW = self.initial_noise(seed)
         if depth not in self._recording:
-            self._recording[depth] = recording_denoiser(
-                self.model.denoiser,
-                self.model.layers,
-                self.model.run,
-                depth,
-                self.attend,
-                0 if self._device == "cuda" else self.model.equal_tail,
-            )
+            equal_tail = 0 if self._device == "cuda" else self.model.equal_tail
+            self._recording[depth] = self._recorded(depth, equal_tail)
         recording = self._recording[depth]
         if self._loaded.get(depth) != (seed, time):
             recording.load(x_1CHW, time, self.prefix(seed, time))
@@ -165,9 +133,7 @@ class Forwards:
     def prefix(self, seed: int, time: Timestep) -> Prefix:
         """Return the shared part of a forward from the initial noise at a timestep."""
         if (seed, time) not in self._prefix:
-            first = recording_denoiser(
-                self.model.denoiser, self.model.layers, self.model.run, depth=1
-            )
+            first = self._recorded(depth=1)
             first.load(self.initial_noise(seed), time, {})
             nothing = self._no_caption()
             with record_prefix(first.copy) as prefix:
@@ -286,15 +252,17 @@ class Forwards:
     def attend(self) -> Any:
         return choose_attend(self.model.denoiser, self.model.layers, self._device)
 
+    def _recorded(self, depth: int | None, equal_tail: int = 0) -> RecordingDenoiser:
+        """Return an instrumented copy of the denoiser, offloaded if that is."""
+        model = self.model
+        recording = recording_denoiser(
+            model.denoiser, model.layers, model.run, depth, self.attend, equal_tail
+        )
+        if model.is_offloaded:
+            offload_blocks(recording.copy, model.device)
+        return recording
+
     def _no_caption(self) -> Conditioning:
         if self._nothing is None:
             self._nothing = self.model.encode_empty(self.latent_shape)
         return self._nothing
-
-
-def at_latent_size(map_BP: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Resize a map over a layer's positions (B, P) to the latent's size (B, h, w)."""
-    shrink = round((size[0] * size[1] / map_BP.shape[1]) ** 0.5)
-    rows = -(-size[0] // shrink)
-    square = map_BP.view(len(map_BP), 1, rows, -1)
-    return torch.nn.functional.interpolate(square, size=size, mode="bilinear")[:, 0]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scanner.models import DiffusionModel
-from scanner.models.device_memory import largest_layer_bytes, weight_bytes
+from scanner.models.device_memory import largest_layer_bytes, offloaded_bytes, weight_bytes
 from scanner.models.meta import on_meta
 from scanner.scoring.batch_size import FIRST, MOST
 from scanner.scoring.forwards import Forwards
@@ -50,7 +50,8 @@ class MemoryEstimate:
 
     dtype: of the denoiser. text_encoders: names of their parts. largest_layer: bytes of the largest
     layer among them. encoding: of the text encoders. denoising: of the denoiser, with the encoded
-    text. Neither includes what kernels allocate inside (workspaces of cuDNN).
+    text. Neither includes what kernels allocate inside (workspaces of cuDNN). visiting: bytes of
+    the denoiser on the device at a time if it is offloaded, None if it cannot be.
     """
 
     dtype: str
@@ -60,25 +61,37 @@ class MemoryEstimate:
     encoding: Activations
     denoising: Activations
 
+    visiting: int | None = None
+
     def activations(self, captions: int, offloads: bool = False) -> int:
         """Return the peak bytes of activations in a batch. ``offloads``: the text encoders are in
         host memory; their largest layer counts here."""
         layer = self.largest_layer if offloads else 0
         return max(layer + self.encoding.of(captions), self.denoising.of(captions))
 
-    def needed(self, captions: int, offloads: bool = False) -> int:
+    def needed(self, captions: int, offloads: bool = False, offloads_denoiser: bool = False) -> int:
         """Return the bytes on the device for a batch, weights included."""
-        held = [
-            size
-            for part, size in self.weights.items()
-            if not (offloads and part in self.text_encoders)
-        ]
-        return sum(held) + self.activations(captions, offloads)
+        return self.held(offloads, offloads_denoiser) + self.activations(captions, offloads)
 
-    def largest_batch(self, free: int, offloads: bool = False) -> int:
+    def held(self, offloads: bool = False, offloads_denoiser: bool = False) -> int:
+        """Return the bytes of weights on the device, but for layers of offloaded text encoders."""
+        text = sum(self.weights[part] for part in self.text_encoders)
+        denoiser = sum(self.weights.values()) - text
+        if offloads_denoiser and self.visiting is not None:
+            denoiser = self.visiting
+        return denoiser if offloads else denoiser + text
+
+    def largest_batch(
+        self, free: int, offloads: bool = False, offloads_denoiser: bool = False
+    ) -> int:
         """Return how many captions per batch fit into so many free bytes, weights included."""
-        sizes = range(1, MOST + 1)
-        return bisect_right(sizes, free, key=lambda captions: self.needed(captions, offloads))
+        return _largest(free, lambda captions: self.needed(captions, offloads, offloads_denoiser))
+
+    def largest_encoding(self, free: int, offloads_denoiser: bool = False) -> int:
+        """Return how many captions offloaded text encoders can encode at a time, at most MOST,
+        since encoded texts are kept in host memory."""
+        held = self.held(True, offloads_denoiser) + self.largest_layer
+        return _largest(free, lambda captions: held + self.encoding.of(captions))
 
 
 def estimate_memory(scorer: Scorer, device: str) -> MemoryEstimate:
@@ -92,7 +105,15 @@ def estimate_memory(scorer: Scorer, device: str) -> MemoryEstimate:
     encoders = model.text_encoders
     layer = max(map(largest_layer_bytes, encoders.values()))
     dtype = str(model.dtype).removeprefix("torch.")
-    return MemoryEstimate(dtype, weight_bytes(model), tuple(encoders), layer, encoding, denoising)
+    return MemoryEstimate(
+        dtype,
+        weight_bytes(model),
+        tuple(encoders),
+        layer,
+        encoding,
+        denoising,
+        offloaded_bytes(model.denoiser) if scorer.can_offload else None,
+    )
 
 
 def scoring_bytes(
@@ -119,6 +140,11 @@ def scoring_bytes(
 def _encoding_bytes(scorer: Scorer, model: DiffusionModel, captions: int) -> int:
     tokens = model.tokenize([""] * captions)
     return peak_bytes(lambda: model.encode(tokens, scorer.latent_shape), "meta")
+
+
+def _largest(free: int, needed: Callable[[int], int]) -> int:
+    """Return the most captions, up to MOST, that need at most so many bytes."""
+    return bisect_right(range(1, MOST + 1), free, key=needed)
 
 
 def _measured(measure: Callable[[int], int]) -> Activations:

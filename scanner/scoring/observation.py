@@ -12,8 +12,9 @@ from torch import Tensor
 
 from scanner.run.schema import column
 from scanner.scoring.derivatives import StepDerivatives
-from scanner.scoring.forwards import AnisotropyTerms, Trajectory
+from scanner.scoring.forwards import AnisotropyTerms
 from scanner.scoring.schedule import Needs
+from scanner.scoring.trajectory import Trajectory
 from scanner.signals.attention import attention_entropy
 from scanner.signals.noise import mean_cosine, noise_norm, velocity_cosine
 from scanner.signals.noise_level import NoiseLevel

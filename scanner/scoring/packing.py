@@ -52,6 +52,8 @@ def pack(values: list[dict[str, Tensor]], rows: int) -> PackedBatch:
 
 def join(batches: list[Tensor]) -> Tensor:
     """Return a signal's values (S, B, …) of all batches; lists of trimmed texts end with zeros."""
+    if len(batches) == 1:
+        return batches[0]
     width = max(batch.shape[-1] for batch in batches)
     if batches[0].ndim == 3:
         batches = [torch.nn.functional.pad(one, (0, width - one.shape[-1])) for one in batches]

@@ -1,8 +1,8 @@
 """Score captions: run the forwards that the signals need, and build the table."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Self
 
@@ -11,12 +11,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from scanner.captions.identity import caption_id
-from scanner.captions.limits import OVER, is_over
 from scanner.errors import UserError
 from scanner.memory import is_out_of_memory
-from scanner.models import DiffusionModel, Tokens, canonical
+from scanner.models import DiffusionModel
+from scanner.models.transformer_model import TransformerModel
 from scanner.scoring.attention_signals import TOKEN_MASS
+from scanner.scoring.batch_queue import Batch, BatchQueue
 from scanner.scoring.batch_size import BatchSize
 from scanner.scoring.catalog import VERSION, find_signal
 from scanner.scoring.columns import column_of, not_finite
@@ -25,6 +25,7 @@ from scanner.scoring.observing import observe
 from scanner.scoring.packing import PackedBatch, join, pack
 from scanner.scoring.precision import fix_precision
 from scanner.scoring.profiles import PROFILES
+from scanner.scoring.read_captions import ReadCaptions, tokenize_captions
 from scanner.scoring.requirements import check_traits, option_traits
 from scanner.scoring.schedule import Needs, Schedule, check_timesteps
 from scanner.scoring.spec import ScoringSpec
@@ -40,15 +41,6 @@ class ScoreError(Exception):
     """A caption has no finite score."""
 
 
-@dataclass(frozen=True)
-class ReadCaptions:
-    """Captions and their tokens (None if there are no captions)."""
-
-    captions: list[str]
-    ids: list[str]
-    tokens: Tokens | None
-
-
 class Scorer:
     """Scores captions with one model; the same caption always gets the same score.
 
@@ -56,8 +48,10 @@ class Scorer:
     forward, tuned by default up to ``largest_batch``, halved when the device runs out of memory; it
     changes speed, never scores (beyond rounding). ``compile``: compile the denoiser, on CUDA as a
     CUDA graph, once the batch size is settled; smaller batches are then padded. By default on CUDA
-    after COMPILE_AFTER full batches, since eager kernels leave much of the device idle but
-    compiling takes minutes; never on the CPU, where compiling costs more than it saves.
+    after COMPILE_AFTER full batches of texts of one length, since eager kernels leave much of the
+    device idle but compiling takes minutes; never on the CPU, where compiling costs more than it
+    saves.
+    ``encode_ahead``: captions that are encoded at a time, see :class:`BatchQueue`.
 
     >>> from scanner import Scorer, load_model
     >>> Scorer(load_model("testbed")).score(["a red fox", "an old boat"]).num_rows
@@ -77,6 +71,7 @@ class Scorer:
         batch_size: int | None = None,
         compile: bool | None = None,
         largest_batch: int | None = None,
+        encode_ahead: int = 0,
     ) -> None:
         if profile not in PROFILES:
             raise UserError(f"profile {profile!r}: one of {', '.join(PROFILES)}")
@@ -92,7 +87,8 @@ class Scorer:
         needs = reduce(Needs.__or__, (signal.needs for signal in self.signals))
         check_timesteps(needs, model.noise_process.levels)
         self.batch = BatchSize(batch_size, largest_batch)
-        self.compile = compile
+        self.compile, self.encode_ahead = compile, encode_ahead
+        self._full_batches = Counter[tuple[int, int]]()
         fix_precision(model.device)
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
         early = max(*model.early_layers, model.entropy_layer) + 1
@@ -101,7 +97,7 @@ class Scorer:
 
     @classmethod
     def from_spec(cls, model: DiffusionModel, spec: ScoringSpec, **options: Any) -> Self:
-        """Return the scorer that a spec describes. ``options``: batch_size, largest_batch."""
+        """Return the scorer that a spec describes. ``options``: of the constructor's."""
         return cls(model, **vars(spec), **options)
 
     @property
@@ -136,6 +132,13 @@ class Scorer:
         )
 
     @property
+    def can_offload(self) -> bool:
+        """Whether the denoiser can be offloaded: a transformer whose forwards are not
+        differentiated, since its weights have left the device when a backward needs them."""
+        has_derivatives = self.schedule.gradient or bool(self.schedule.derivatives)
+        return isinstance(self.model, TransformerModel) and not has_derivatives
+
+    @property
     def batch_size(self) -> int:
         """Captions in the next forward."""
         return self.batch.size
@@ -168,85 +171,76 @@ class Scorer:
 
     # The three steps of scoring, separate so an actor can overlap them.
 
-    def read(self, captions: list[str], ids: list[str] | None = None) -> "ReadCaptions":
-        """Tokenize captions. ``ids``: their caption ids, computed if None.
-
-        Raises TypeError if a caption is not a str, ValueError if it exceeds the size limit.
-        """
-        if isinstance(captions, str):
-            raise TypeError(f"captions must be a list of str, got str {captions!r}: pass [caption]")
-        for number, caption in enumerate(captions):
-            if not isinstance(caption, str):
-                raise TypeError(
-                    f"captions[{number}] must be str, got {type(caption).__name__}: remove it"
-                )
-            if is_over(caption):
-                raise ValueError(f"captions[{number}] is {OVER}: remove or shorten it")
-        if ids is None:
-            ids = [
-                caption_id(canonical(self.model.canonical_tokenizer, caption))
-                for caption in captions
-            ]
-        return ReadCaptions(captions, ids, self.model.tokenize(captions) if captions else None)
+    def read(self, captions: list[str], ids: list[str] | None = None) -> ReadCaptions:
+        """Tokenize captions, see :func:`tokenize_captions`."""
+        return tokenize_captions(self.model, captions, ids)
 
     def compute(
-        self, read: "ReadCaptions", report: Callable[[int], None] = lambda computed: None
-    ) -> list[dict[str, Tensor]]:
-        """Compute the signals on the device; return their values (S, B, …) per batch, S seeds.
+        self, read: ReadCaptions, report: Callable[[int], None] = lambda computed: None
+    ) -> dict[str, Tensor]:
+        """Compute the signals on the device; return their values (S, B, …), S seeds, in order.
 
         ``report`` is called after each batch with the number of captions computed so far.
         """
-        batches: list[dict[str, Tensor]] = []
+        if read.tokens is None:
+            return {}
+        numbers, values = [], []
         computed = 0
-        for rows, batch in self._launched(read):
-            batches.append(batch.wait())
-            computed += rows
+        queue = BatchQueue(self.model, self.latent_shape, read.tokens, self.encode_ahead)
+        for numbers_B, batch in self._launched(queue):
+            numbers.append(numbers_B)
+            values.append(batch.wait())
+            computed += len(numbers_B)
             report(computed)
-        return batches
+        joined = {name: join([one[name] for one in values]) for name in values[0]}
+        if not queue.is_by_length:
+            return joined
+        order_B = torch.cat(numbers).argsort()
+        return {name: one[:, order_B] for name, one in joined.items()}
 
-    def _launched(self, read: "ReadCaptions") -> Iterator[tuple[int, PackedBatch]]:
-        """Yield queued batches and their numbers of rows, each after queueing the next one.
+    def _launched(self, queue: BatchQueue) -> Iterator[tuple[Tensor, PackedBatch]]:
+        """Yield the numbers of the captions of queued batches, and these, each after queueing the
+        next one.
 
         So the device computes while the host waits for a batch. While the batch size is being
         tuned, batches run one at a time, to time them.
         """
-        start, before = 0, None
-        while start < len(read.captions):
-            assert read.tokens is not None
-            tokens = read.tokens[start : start + self.batch_size]
-            rows, began = len(tokens.n_B), time.perf_counter()
-            batch = self._launch_if_it_fits(tokens)
-            if batch is None:
+        before = None
+        while queue:
+            began = time.perf_counter()
+            launched = self._launch_if_it_fits(queue)
+            if launched is None:
                 # After the failed frames are gone: until then, their tensors hold memory.
                 self.forwards.release_memory()
                 continue
-            self.batch.record_batch(rows, time.perf_counter() - began)
-            start += rows
+            self.batch.record_batch(len(launched[0]), time.perf_counter() - began)
             if before is not None:
                 yield before
-            before = rows, batch
+            before = launched
         if before is not None:
             yield before
 
-    def _launch_if_it_fits(self, tokens: Tokens) -> PackedBatch | None:
-        """Queue a batch; None if memory runs out, after halving the size of the next one."""
+    def _launch_if_it_fits(self, queue: BatchQueue) -> tuple[Tensor, PackedBatch] | None:
+        """Queue the next batch on the device; None if memory runs out, after halving the size of
+        the next one."""
         try:
-            batch = self._launch(tokens)
+            batch = queue.peek(self.batch_size, mixed=not self.batch.is_settled)
+            packed = self._launch(batch)
             if not self.batch.is_settled:
-                batch.wait()
-            return batch
+                packed.wait()
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or not self.batch.halve():
+            if not is_out_of_memory(error) or not (queue.encode_fewer() or self.batch.halve()):
                 raise
             return None
+        queue.drop(batch)
+        return batch.numbers_B, packed
 
     def table(
-        self, read: "ReadCaptions", batches: list[dict[str, Tensor]]
+        self, read: ReadCaptions, values: dict[str, Tensor]
     ) -> tuple[pa.Table, dict[int, str]]:
         """Return the rows with finite scores, and the reason by number for every other caption."""
-        if not batches:
+        if not values:
             return self.schema.empty_table(), {}
-        values = {name: join([b[name] for b in batches]) for name in batches[0]}
         table, bad = self._table(read, values), {}
         finite = np.ones(len(table), bool)
         for signal in self.signals:
@@ -256,28 +250,33 @@ class Scorer:
             finite &= ~broken
         return table.filter(pa.array(finite)).combine_chunks(), bad
 
-    @property
-    def _compiles(self) -> bool:
-        """Whether the next batch runs compiled."""
+    def _compiles(self, length: int) -> bool:
+        """Whether the next batch, of texts of so many positions, runs compiled."""
+        if self.model.is_offloaded:
+            return False
         if self.compile is None:
-            on_cuda = self.model.device.type == "cuda"
-            return on_cuda and self.batch.is_settled and self.batch.batches_at_size >= COMPILE_AFTER
+            count = self._full_batches[self.batch_size, length]
+            return self.model.device.type == "cuda" and count >= COMPILE_AFTER
         return self.compile and self.batch.is_settled
 
-    def _launch(self, tokens: Tokens) -> PackedBatch:
+    def _launch(self, batch: Batch) -> PackedBatch:
         """Queue the forwards of a batch and the copy of its signals to the host."""
-        rows, tokens = len(tokens.n_B), self.model.trim(tokens)
-        self.forwards.compiles = self._compiles
+        rows, length, device = len(batch), batch.tokens.ids_BL.shape[1], self.model.device
+        self.forwards.compiles = self._compiles(length)
         if self.forwards.compiles:
-            tokens = tokens.padded(self.batch_size)
+            batch = batch.padded(self.batch_size)
+        text = batch.text and batch.text.to(device)
         observations = observe(
-            self.forwards, self.schedule, tokens.to(self.model.device), self.seeds
+            self.forwards, self.schedule, batch.tokens.to(device), self.seeds, text
         )
         values = {signal.name: signal.values(observations) for signal in self.signals}
         of_seeds = [{name: one[seed] for name, one in values.items()} for seed in range(self.seeds)]
+        self._full_batches[self.batch_size, length] += self.batch.is_settled and (
+            rows == self.batch_size
+        )
         return pack(of_seeds, rows)
 
-    def _table(self, read: "ReadCaptions", values: dict[str, Tensor]) -> pa.Table:
+    def _table(self, read: ReadCaptions, values: dict[str, Tensor]) -> pa.Table:
         captions, tokens = read.captions, read.tokens
         assert tokens is not None
         columns = text_columns(captions, tokens)

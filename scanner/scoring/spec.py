@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 ProfileName = Literal["triage", "late-half", "late", "standard", "thorough", "trajectory", "all"]
 
-TextEncoders = Literal["auto", "device", "offload"]
-"""Where text encoders are kept; changes no score."""
+Placement = Literal["auto", "device", "offload"]
+"""Where text encoders or the denoiser are kept; changes no score."""
 
 
 @dataclass(frozen=True)

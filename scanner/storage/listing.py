@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from scanner.errors import UserError
+from scanner.storage.hub_revisions import pinned, without_revision
 from scanner.storage.outages import is_transient, raises_outages, retry_outages
 from scanner.storage.urls import is_http, is_local, missing_bucket, split_url, url_of
 from scanner.storage.walking import NOT_REGULAR, SAME, Pattern, Skipped, skipped_lines, walk
@@ -39,13 +40,14 @@ class Listing:
         """Add the files that ``urls`` name, and return those that were not listed before.
 
         A URL is a file, a glob or a directory, which is read recursively; an existing name is never
-        a glob. Files are ordered by ``urls``, then by name. Raises UserError if a URL matches no
-        readable file or a directory cannot be listed.
+        a glob. Files on the hub are pinned to a commit. Files are ordered by ``urls``, then by
+        name. Raises UserError if a URL matches no readable file or a directory cannot be listed.
         """
         added: list[str] = []
         for url in urls:
-            fs, path = split_url(url)
             with raises_outages(url):
+                url = retry_outages(pinned)(url)
+                fs, path = split_url(url)
                 named, here = retry_outages(_list_named)(fs, path, url, judge)
             for name, size in named:
                 full = url_of(fs, name)
@@ -70,7 +72,7 @@ def _identity(url: str) -> Any:
     if url.startswith(("http://", "https://")):
         return unquote(url.partition("#")[0])
     if "://" in url and not url.startswith("file://"):
-        return url
+        return without_revision(url)
     _, path = split_url(url)
     try:
         found = Path(path).stat()

@@ -102,6 +102,18 @@ class Store:
             if not name.startswith(".")
         }
 
+    @attaches_store_url
+    def folders(self, folder: str) -> list[str]:
+        """Return the sorted names of the folders in a folder; [] without any."""
+        top = self._path(folder)
+        try:
+            entries = self._fs.ls(top, detail=True)
+        except FileNotFoundError:
+            return []
+        names = (entry["name"] for entry in entries if entry["type"] == "directory")
+        found = (name.rstrip("/").rsplit("/", 1)[1] for name in names)
+        return [f"{folder}/{name}" for name in sorted(found) if not name.startswith(".")]
+
     def _list_folder(self, top: str) -> dict[str, Stored]:
         """Return the files in a folder by their names in it. Raises FileNotFoundError."""
         return {

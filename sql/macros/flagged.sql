@@ -4,15 +4,15 @@ CREATE MACRO decision_cut(rate) AS coalesce(
     (
         SELECT any_value(CASE WHEN higher THEN threshold ELSE -threshold END)
         FROM thresholds
-        WHERE signal = (SELECT decision_signal FROM decisions LIMIT 1) AND false_positive_rate = rate
+        WHERE signal = (SELECT decision_signal FROM ranking LIMIT 1) AND false_positive_rate = rate
     ),
-    (SELECT quantile_cont(decision, 1 - rate) FROM decisions)
+    (SELECT quantile_cont(decision, 1 - rate) FROM ranking)
 );
 
 -- The rows of ranked that pass it, with samples counted for these alone.
 CREATE MACRO passing(rate) AS TABLE
 WITH passed AS MATERIALIZED (
-    SELECT caption_id, decision, triggers FROM decisions WHERE decision >= decision_cut(rate)
+    SELECT caption_id, decision, triggers FROM ranking WHERE decision >= decision_cut(rate)
 ),
 counted AS (
     SELECT caption_id, count(*) AS n_samples

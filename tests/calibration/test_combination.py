@@ -7,6 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from scanner.calibration.combination import (
+    _Labels,
     _regression,
     check_clusters,
     cross_fit,
@@ -26,7 +27,7 @@ SINGLETONS = np.arange(300)
 def test_weights_in_original_units_match_scikit_learn() -> None:
     pipe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=1e-10)).fit(VALUES, KNOWN)
     expected = pipe.decision_function(VALUES)
-    found = _regression(0.1, VALUES, KNOWN, SINGLETONS)(VALUES)
+    found = _regression(0.1, VALUES, _Labels(KNOWN, SINGLETONS, None))(VALUES)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 

@@ -101,7 +101,9 @@ def test_ticks_say_how_much_of_an_item_is_computed(tmp_path: Path) -> None:
     class Slow(Work):
         def compute(self, item: Slice) -> Slice:
             report(7)
-            wait_until(lambda: Tick({item.id: 7}, 1) in events, "no tick while it computes")
+            wait_until(
+                lambda: Tick({item.id: 7}, 1, placed=1) in events, "no tick while it computes"
+            )
             return item
 
     commits = Commits(Store(str(tmp_path)))

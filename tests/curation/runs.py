@@ -44,6 +44,7 @@ def make_run(
     score: Callable[[str], float | None],
     record: dict[str, Any] | None = None,
     make_canonical: Callable[[], Callable[[str], str]] = normalization,
+    slice_rows: int = 1000,
     **options,
 ) -> str:
     """``score`` of a canonical caption becomes its noise_norm_first, and None rejects it;
@@ -53,7 +54,9 @@ def make_run(
     """
     config = ScanConfig(out=str(out), **options)
     run = Run(Store(config.out))
-    plan = make_plan(choose_inputs(config), run.store, make_canonical, lambda _: 1000, config.limit)
+    plan = make_plan(
+        choose_inputs(config), run.store, make_canonical, lambda _: slice_rows, config.limit
+    )
     run.begin({"inputs": inputs_record(config), "fingerprint": {"id": "f"}, **(record or {})})
     run.adopt(plan)
     for item in plan.slices:

@@ -1,6 +1,7 @@
 """Files of a run that were changed, cut off or lost behind its back."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,17 @@ import pytest
 from jobs.scan import main as scan_command
 from jobs.status import main as status_command
 from scanner.run import Run
-from tests.memscan import memscan
+from tests.local_ray import local_ray
+from tests.memscan import called
 from tests.run.planned import damage
 from tests.whole_scans import SCAN, assert_nothing_lost, scores
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    """What scans in this process share."""
+    with local_ray():
+        yield
 
 
 def _copy(undisturbed: str, data: Path, tmp_path: Path) -> tuple[Path, tuple[str, ...]]:
@@ -32,7 +41,7 @@ def test_damaged_and_missing_parts_and_commits_are_scored_again(
     cut.write_bytes(cut.read_bytes()[:100])
 
     assert status_command([str(out)]) == 0  # reads the manifest, not the commits
-    memscan(*command, "--repair")
+    called(*command, "--repair")
     told = assert_nothing_lost(str(out), scores(undisturbed))
     events = "\n".join(told["events"])
     for commit, problem in zip(
@@ -66,13 +75,13 @@ def test_many_small_parts_are_merged_and_repaired(
 ) -> None:
     out = tmp_path / "run"
     command = (*SCAN, "--captions", str(data), "--out", str(out), "--slice-captions", "5")
-    memscan(*command)
+    called(*command)
     assert_nothing_lost(str(out), scores(undisturbed))
     merged = list((out / "compacted/scores").iterdir())
     assert len(list((out / "commits").iterdir())) == 80
     assert len(merged) == 1
     assert list((out / "scores").iterdir()) == []
     damage(merged[0])
-    told = memscan(*command, "--repair")
+    told = called(*command, "--repair")
     assert "scoring slice 000000 and 79 more again: compacted/scores/000000-000079" in told.stderr
     assert_nothing_lost(str(out), scores(undisturbed))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scanner.captions.formats import ending_of, why_not_read
 from scanner.errors import UserError
-from scanner.evidence.verify.image_path import UnsafeValue, filled, names_of
+from scanner.evidence.training_images.image_path import UnsafeValue, filled, names_of
 from scanner.storage import Listing, full_url, open_input
 from scanner.storage.urls import refuse_credentials, split_url
 from tests.fuzz.conftest import Explore

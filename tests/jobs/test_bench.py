@@ -1,6 +1,7 @@
 """Benchmarks skip only the forwards of a scan, and time all parts."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from jobs.bench import BenchConfig, parts, pipeline, planning, sql
+from jobs.bench import BenchConfig, index, parts, pipeline, planning, sql
 from jobs.bench.captions import caption, write_captions
 from jobs.bench.sql_run import SCORES, synthetic_run
 from scanner.query import library, open_run
@@ -36,6 +37,16 @@ def scans(folder: Path) -> Iterator[dict[str, pipeline.Timed]]:
             stub: pipeline.scan_with(files, folder / stub, 64, stub)
             for stub in ("ready_table", "stub_unet")
         }
+
+
+def test_an_index_is_built_and_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "IMAGES_INDEXED", 8)
+    figures = index.measure(1, vectors=3000)
+    assert figures["searching"]["bytes"] == 3000 * 640
+    assert set(figures["searching"]["queries"]) == {"1", "100", "1000"}
+    assert all(one["gb_per_second"] > 0 for one in figures["searching"]["queries"].values())
+    assert figures["indexing"]["images_per_second"] > 0
+    assert "search of 3,000 vectors" in index.lines(figures)[0]
 
 
 @pytest.mark.parametrize("stub", ["ready_table", "stub_unet"])
@@ -75,8 +86,10 @@ def test_a_stubbed_unet_keeps_real_tokens_and_trigger_words(
         assert all(text[word["start"] : word["end"]] == word["text"] for word in triggers)
 
 
-def test_planning_reports_time_per_stage_and_peak_memory() -> None:
-    figures = planning.measure(600)
+def test_planning_reports_time_per_stage_and_peak_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "in_new_process", lambda function, *words: function(*words))
+    with local_ray():
+        figures = planning.measure(600)
     assert (figures["rows"], figures["captions"]) == (600, 300)
     assert figures["rows_per_second_read"] == pytest.approx(600 / figures["seconds_read"])
     assert figures["seconds_group"] > 0
@@ -91,6 +104,10 @@ def test_planning_reports_time_per_stage_and_peak_memory() -> None:
             {"captions", "seconds", "bytes_shuffled_per_row"},
         )
     assert figures["calculated"][-1]["requests"] > 0
+
+
+def test_what_is_measured_in_a_new_process_is_not_done_here() -> None:
+    assert planning.in_new_process(os.getpid) != os.getpid()
 
 
 def test_all_parts_are_measured_unless_some_are_chosen() -> None:

@@ -98,6 +98,7 @@ def test_similarities_take_the_place_of_labels(memscan: Memscan, run: str, tmp_p
     assert "captions with a similarity of at least 0.7 count as memorized" in done.stderr
     assert "36 of them memorized (similarity ≥ 0.7)" in done.stdout
     assert "by similarity, on 300 captions in 300 clusters: Spearman's" in done.stdout
+    _, _, similar = done.stdout.partition("similarity ≥ 0.7: 36 captions in 36 clusters\n")
     named = ("--labels", labels, "--similarity-column", "sscd", "--similarity-threshold", "0.5")
     done = memscan("calibrate", run, *named, "--json")
     assert "count as memorized" not in done.stderr
@@ -105,6 +106,10 @@ def test_similarities_take_the_place_of_labels(memscan: Memscan, run: str, tmp_p
     assert (record["memorized"], record["similarity"]["class_threshold"]) == (60, 0.5)
     found = record["similarity"]["correlations"]["noise_norm_first"]
     assert 0 < found["low"] < found["rho"] < found["high"]
+    (at,) = [each for each in record["similarity"]["thresholds"] if each["threshold"] == 0.7]
+    auc = at["scores"]["noise_norm_first"]
+    shown = f"{auc['auc']:.3f}   {auc['auc_low']:.3f} – {auc['auc_high']:.3f}"
+    assert f"  noise_norm_first         {shown} " in similar
     low = memscan("calibrate", run, "--labels", labels, "--similarity-threshold", "0.999")
     assert low.returncode == 1
     assert "have a similarity below 0.999, from 0 to 0.9917; set --similarity" in low.stderr

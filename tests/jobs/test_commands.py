@@ -134,7 +134,7 @@ def test_a_toml_file_sets_options_and_flags_override_it(
     path.write_text('captions = ["a.csv"]\nout = "run"\nseeds = 2\ncaption-column = "TEXT"\n')
     found = parse(ScanConfig, "scan", "", ["--config", str(path), "--seeds", "4"])
     assert (found.captions, found.out, found.seeds, found.caption_column) == (
-        ("a.csv",), "run", 4, "TEXT",
+        ("a.csv",), "run", 4, ("TEXT",),
     )  # fmt: skip
     path.write_text("dry_run = true\n")
     assert parse(ScanConfig, "scan", "", ["--config", str(path), "--dry-run"]).dry_run

@@ -48,6 +48,41 @@ def test_clean_pairs_set_the_threshold(random_models: dict[str, Path], tmp_path:
     assert main([*arguments, *tuning, "--threshold", "1"]) == 2, "two thresholds"
 
 
+def test_weights_by_probability_and_known_captions(
+    random_models: dict[str, Path], tmp_path: Path
+) -> None:
+    """A caption known to be memorized is listed; the others keep their weight in the warm-up."""
+    few, known = tmp_path / "few.parquet", tmp_path / "known.parquet"
+    rows = pq.read_table(files.HELDOUT).slice(0, 4)
+    pq.write_table(rows, few)
+    first = rows["caption"][0].as_py()
+    pq.write_table(pa.table({"caption": [first, None], "probability": [0.75, None]}), known)
+    out, start = tmp_path / "out", str(random_models["sd1"])
+    arguments = ["--model", start, "--data", str(few), "--out", str(out), "--guard", "loss"]
+    tuning = ["--steps", "2", "--batch", "4", "--caption-dropout", "0"]
+    arguments += [*tuning, "--weights", "probability", "--known", str(known)]
+    assert main(arguments) == 0
+    (row,) = pq.read_table(out / "excluded.parquet").to_pylist()
+    assert (row["caption"], row["left_out"], row["seen"]) == (first, 2, 2)
+    assert (row["mean_weight"], row["mean_probability"]) == (0.25, 0.75)
+
+
+def test_options_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    data, out = str(files.HELDOUT), str(tmp_path / "out")
+    guarded = ["--guard", "loss", "--weights", "probability"]
+    for options, message in (
+        (["--weights", "probability"], "need a --guard"),
+        ([*guarded, "--threshold", "1"], "drop them"),
+        (["--guard", "loss", "--cutoff", "0.5"], "--cutoff needs --weights probability"),
+        ([*guarded, "--known", str(tmp_path / "no.parquet")], "no such file"),
+        ([*guarded, "--known", data], "no column probability"),
+        ([*guarded, "--cutoff", "2"], "cutoff 2.0: must be above 0"),
+    ):
+        done = called("finetune", "--data", data, "--out", out, *options, check=False)
+        assert done.returncode != 0
+        assert message in done.stderr, done.stderr
+
+
 def test_bad_images_are_skipped_counted_and_listed(
     random_models: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from jobs.options import pairs, parse
 from jobs.rank import RankConfig
 from jobs.sql import SqlConfig
 from scanner.errors import UsageError
+from scanner.replication.config import ReplicateConfig
 from scanner.scan.config import ScanConfig
 
 QUERY = "SELECT $x, $y"
@@ -74,3 +75,12 @@ def test_a_list_on_the_command_line_replaces_the_files(tmp_path: Path) -> None:
 def test_a_name_that_is_given_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="--param top: given twice, as 1 and as 2"):
         pairs("--param", ("top=1", "top=2"))
+
+
+def test_a_list_after_all_positionals_takes_every_word() -> None:
+    for words in (
+        ["testbed", "--sides", "1", "0.5"],
+        ["--sides", "1", "testbed", "--sides", "0.5"],
+    ):
+        options = parse(ReplicateConfig, "replicate", "", words)
+        assert (options.model, options.sides) == ("testbed", (1.0, 0.5))

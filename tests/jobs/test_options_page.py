@@ -15,13 +15,15 @@ JOBS = Path(__file__).parents[2] / "jobs"
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_described_in_the_guide(command: str) -> None:
     guide = (JOBS / "README.md").read_text(encoding="utf-8")
-    assert re.search(rf"memscan {command}\b", guide), f"jobs/README.md: describe {command}"
+    name = command.replace("_", "-")
+    assert re.search(rf"memscan {name}\b", guide), f"jobs/README.md: describe {name}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_of_the_help_is_on_the_page(command: str) -> None:
     page = (JOBS / "OPTIONS.md").read_text(encoding="utf-8")
-    section = page.partition(f"## memscan {command}\n")[2].partition("\n## ")[0]
+    name = command.replace("_", "-")
+    section = page.partition(f"## memscan {name}\n")[2].partition("\n## ")[0]
     shown = called(command, "--help").stdout
     flags = set(re.findall(r"^\W{0,3}(--[a-z][a-z0-9-]+)", shown, re.MULTILINE)) - {"--help"}
     assert flags

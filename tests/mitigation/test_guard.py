@@ -1,6 +1,7 @@
 """The guard reads the training forward, and excludes and lists what looks memorized."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,18 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from scanner.errors import UserError
+from scanner.errors import UsageError, UserError
 from scanner.mitigation import Guard
 from scanner.mitigation.finetune import encode_empty_caption
+from scanner.mitigation.moving_null import MovingNull
 from scanner.mitigation.threshold import RunningQuantile
 from scanner.mitigation.training_images import read_training_images
 from scanner.models import load_model
+from scanner.models.tokens import tokenize
 from scanner.probe import watch_attention
 from scanner.signals.attention import attention_entropy, bos_mass
 from scanner.testbed import files, labels
+from tests.mitigation.exclusions import mean_statistic
 
 README = Path(__file__).parents[2] / "scanner/README.md"
 CAPTIONS = ["a red apple on a table", "", "The Quick brown fox, twice: the quick brown fox"]
@@ -84,6 +88,10 @@ def test_weights_need_a_forward_of_the_same_rows(random_models: dict[str, Path])
         _forward(model)
         with pytest.raises(UserError, match="the forward had 3 rows"):
             guard.loss_weights(TIMES, ["a"], CAPTIONS)
+    with Guard(model.unet, "prompt_mass", tokenize=model.tokenize) as guard:
+        _forward(model)
+        with pytest.raises(UserError, match="the forward had 3 rows"):
+            guard.loss_weights(TIMES, ["a"], CAPTIONS[:1])
     with pytest.raises(UserError, match="empty"):
         Guard(model.unet, "noise_norm")
 
@@ -96,13 +104,102 @@ def test_a_soft_guard_gives_half_weight_at_the_threshold(
     for share in (0.5, 1.0, 2.0):
         with Guard(model.unet, "bos_mass", threshold=0.5, softness=0.5) as probe:
             _forward(model)
-            mass = probe._statistic_B[0].item()
+            probe.loss_weights(TIMES, ["a", "b", "c"], CAPTIONS)
+            mass = mean_statistic(probe, "a")
         with Guard(model.unet, "bos_mass", threshold=mass * share, softness=0.5) as guard:
             _forward(model)
             weights[share] = guard.loss_weights(TIMES, ["a", "b", "c"], CAPTIONS)[0].item()
     assert weights[1.0] == pytest.approx(0.5)
     assert weights[0.5] > 0.98
     assert weights[2.0] < 0.02
+
+
+def test_masses_are_those_over_words_and_summary_tokens(
+    random_models: dict[str, Path],
+) -> None:
+    """From the attention of two layers: BOS, words, and the rest add up to 1."""
+    model = load_model(str(random_models["sd1"]))
+    with watch_attention(model.unet, [model.layers[n] for n in (1, 3)]) as record:
+        _forward(model)
+    abar_BL, n_B = record.abar_NBL.mean(0), model.tokenize(CAPTIONS).n_B.tolist()
+    words = [row[1 : n - 1].sum().item() for row, n in zip(abar_BL, n_B, strict=True)]
+    rest = [row[n - 1 :].sum().item() for row, n in zip(abar_BL, n_B, strict=True)]
+    bos = abar_BL[:, 0].tolist()
+    reader = partial(tokenize, model.tokenizer)
+    for signal, values in (("prompt_mass", words), ("summary_mass", rest), ("bos_mass", bos)):
+        with Guard(model.unet, signal, (1, 3), -1.0, tokenize=reader, direction="higher") as guard:
+            _forward(model)
+            assert guard.loss_weights(TIMES, ["a", "b", "c"], CAPTIONS).tolist() == [0, 1, 0]
+        for key, value in (("a", values[0]), ("c", values[2])):
+            assert mean_statistic(guard, key) == pytest.approx(value, rel=1e-5)
+    assert words[0] + rest[0] + bos[0] == pytest.approx(1, abs=1e-5)
+
+
+def test_the_loss_is_a_signal_of_any_module() -> None:
+    losses = torch.tensor([0.2, 0.1, 0.05], requires_grad=True)
+    with Guard(torch.nn.Linear(2, 2), "loss", threshold=0.1) as guard:
+        weights = guard.loss_weights(TIMES, ["a", "b", "c"], ["x", "y", "z"], losses)
+        assert weights.tolist() == [1, 1, 0], "memorized is lower"
+        assert not weights.requires_grad
+        with pytest.raises(UsageError, match="give loss_weights\\(\\) losses="):
+            guard.loss_weights(TIMES, ["a", "b", "c"], ["x", "y", "z"])
+
+
+def test_a_guard_by_probability_finds_planted_repeats(tmp_path: Path) -> None:
+    """Ten captions whose loss is a third of the others', in every step among new captions."""
+    random = torch.Generator().manual_seed(0)
+    repeated = [f"repeated {n}" for n in range(10)]
+    with Guard(torch.nn.Identity(), "loss", null=MovingNull(bins=1, warmup=16)) as guard:
+        for step in range(20):
+            captions = [*repeated, *(f"once {step} {n}" for n in range(20)), ""]
+            losses = torch.exp(0.3 * torch.randn(31, generator=random))
+            losses[:10] /= 3
+            times = torch.randint(1000, (31,), generator=random)
+            weights = guard.loss_weights(times, captions, captions, losses)
+    assert weights[:10].max() < 0.1
+    assert weights[10:].mean() > 0.9
+    out = tmp_path / "excluded.parquet"
+    assert 10 <= guard.removal_list(out) <= 20
+    listed = pq.read_table(out).to_pylist()
+    assert {row["key"] for row in listed} >= set(repeated)
+    for row in listed:
+        assert row["mean_probability"] == pytest.approx(1 - row["mean_weight"], abs=1e-5)
+    with pytest.raises(UserError, match="cannot be written"):
+        guard.removal_list(tmp_path / "missing" / "excluded.parquet")
+
+
+def test_known_probabilities_lower_the_weight_too() -> None:
+    with Guard(torch.nn.Identity(), "loss", threshold=0.1, known={"x": 0.75}) as guard:
+        losses = torch.tensor([0.2, 0.2, 0.05])
+        weights = guard.loss_weights(TIMES, ["a", "b", "c"], ["x", "y", "x"], losses)
+    assert weights.tolist() == [0.25, 1, 0]
+    assert [row["mean_probability"] for row in guard.exclusions.table("loss").to_pylist()] == [
+        0.75,
+        0.75,
+    ]
+
+
+def test_settings_that_contradict_each_other_are_refused(
+    random_models: dict[str, Path],
+) -> None:
+    unet = load_model(str(random_models["sd1"])).unet
+    for options, message in (
+        ({"signal": "prompt_mass"}, "pass tokenize="),
+        ({"signal": "text_share"}, "needs joint attention"),
+        ({"null": MovingNull(), "threshold": 0.5}, "drop threshold="),
+        ({"layers": (99,)}, "has layers 0 to"),
+        ({"softness": -1.0}, "must not be negative"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Guard(unet, **options)
+    linear = torch.nn.Linear(2, 2)
+    with (
+        Guard(linear, "noise_norm", empty={"text": torch.zeros(1, 2)}),
+        pytest.raises(UsageError, match="empty= has text, which the forward of a Linear"),
+    ):
+        linear(torch.zeros(3, 2))
+    with pytest.raises(UsageError, match="attention of a Linear is not recorded"):
+        Guard(torch.nn.Linear(2, 2), "entropy")
 
 
 def test_a_running_quantile_is_kept_per_noise_level() -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from scanner.errors import UsageError
 from scanner.mitigation import Guard
 from scanner.mitigation.finetune import encode_empty_caption, finetune
-from scanner.mitigation.guard import Signal
+from scanner.mitigation.guard_signals import Signal
 from scanner.mitigation.training_images import TrainingImages
 from scanner.mitigation.training_noise import add_noise
 from scanner.mitigation.training_options import TrainingOptions
@@ -49,7 +49,10 @@ def _signals(model: Any) -> dict[Signal, torch.Tensor]:
     with plain_joint_attention(model.transformer, plain), torch.no_grad():
         velocity = _forward(model)
     abar = [seen.mean((1, 2)) for seen in (plain.seen[0], plain.seen[2])]
+    share = torch.stack([one.sum(-1) for one in abar]).mean(0)
     abar = [one / one.sum(-1, keepdim=True) for one in abar]
+    words_BL = model.tokenize(CAPTIONS).words_BL
+    words = torch.stack([(one * words_BL).sum(-1) for one in abar]).mean(0)
     noise = torch.randn(3, *model.latent_shape(), generator=torch.manual_seed(1))
     empty = model.encode_empty().expand(3)
     with torch.no_grad():
@@ -57,6 +60,8 @@ def _signals(model: Any) -> dict[Signal, torch.Tensor]:
     return {
         "entropy": torch.stack([attention_entropy(one) for one in abar]).mean(0),
         "bos_mass": torch.stack([one[:, 0] for one in abar]).mean(0),
+        "prompt_mass": words,
+        "text_share": share,
         "noise_norm": (velocity - without).flatten(1).norm(dim=1),
     }
 
@@ -73,7 +78,9 @@ def test_a_guard_reads_the_signal_and_keeps_the_gradients(model: Any) -> None:
     for signal, values in _signals(model).items():
         between = (values[0] + values[2]).item() / 2  # row 1 has no caption
         empty = encode_empty_caption(model)
-        with Guard(model.transformer, signal, (0, 2), between, empty=empty) as guard:
+        with Guard(
+            model.transformer, signal, (0, 2), between, empty=empty, tokenize=model.tokenize
+        ) as guard:
             assert torch.allclose(gradients(), expected, rtol=1e-3, atol=1e-4)
             weight = guard.loss_weights(TIMES, ["a", "b", "c"], CAPTIONS)
         excluded = "a" if (values[2] > values[0]) == (signal == "bos_mass") else "c"

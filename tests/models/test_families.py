@@ -9,7 +9,6 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from scanner.errors import UserError
-from scanner.mitigation.guard import Guard
 from scanner.mitigation.inference import mitigate
 from scanner.models import DiffusionModel, find_model, load_decoder, load_model
 from scanner.models.families import FAMILIES as ALL_FAMILIES
@@ -26,6 +25,16 @@ SIZE = 64
 STEPS = 3
 UNMASKED = ("chroma",)
 """Whose pipeline adds its mask to the logits instead of masking."""
+IN_ONE_BATCH = ("pixart", "sana", "aura-flow")
+"""Whose pipelines run both branches in one batch, the caption's last."""
+CAPTION_FIRST = ("z-image",)
+"""As before, the caption's first."""
+IN_TURN = ("cogview4", "lumina-2")
+"""Whose pipelines run the branch with the caption and then the other, by default."""
+REVERSED = ("lumina-2", "z-image")
+"""Whose transformers predict −v, at the time 1 − σ."""
+UNTRIMMED = ("flux", "aura-flow")
+"""Whose padding is attended to."""
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -50,10 +59,13 @@ def test_it_predicts_what_its_pipeline_predicts(
     """Text, timesteps, and the prediction with and without a caption."""
     pipe = DiffusionPipeline.from_pretrained(random_families[kind])
     pipe.set_progress_bar_config(disable=True)
-    calls: list[tuple[Any, Any]] = []
+    calls: list[tuple[Tensor, float, Tensor]] = []
 
     def keep(_: Any, args: Any, given: dict[str, Any], output: Any) -> None:
-        calls.append(({**given, **({"hidden_states": args[0]} if args else {})}, output[0]))
+        x = args[0] if args else given["hidden_states"]
+        time = (args[1] if len(args) > 1 else given["timestep"])[0]
+        values = [torch.stack(v)[:, :, 0] if isinstance(v, list) else v for v in (x, output[0])]
+        calls.append((values[0], float(time), values[1]))
 
     def mask(_: Any, args: Any, given: dict[str, Any]) -> Any:
         return args, {**given, "attention_mask": given["attention_mask"].bool()}
@@ -61,30 +73,46 @@ def test_it_predicts_what_its_pipeline_predicts(
     if kind in UNMASKED:
         pipe.transformer.register_forward_pre_hook(mask, with_kwargs=True)
     pipe.transformer.register_forward_hook(keep, with_kwargs=True)
-    options: dict[str, Any] = {"height": SIZE, "width": SIZE, "num_inference_steps": STEPS}
-    if kind.startswith(("pixart", "sana")):
-        options |= {"clean_caption": False, "use_resolution_binning": False}
+    options = _options(kind)
     if kind in UNMASKED:
         options["guidance_scale"] = 1.0  # otherwise it runs the other branch in between
-    for caption in (CAPTION, ""):
-        # PixArt's and Sana's pipelines run both branches in one batch, the caption's last.
-        extra = {"negative_prompt": ""} if kind.startswith(("pixart", "sana")) else {}
-        pipe(caption, output_type="latent", **options, **extra)
+    pipe(CAPTION, output_type="latent", **options)
+    if not kind.startswith((*IN_TURN, *IN_ONE_BATCH, *CAPTION_FIRST)):
+        pipe("", output_type="latent", **options)
+    every = 2 if kind in IN_TURN else 1
+    first = calls[: every * STEPS : every]
     shape = model.latent_shape(SIZE, SIZE)
-    times = [float(given["timestep"][0]) for given, _ in calls[:STEPS]]
-    if calls[0][0]["hidden_states"].ndim == 3:  # of families whose pipelines divide by 1000
+    times = [time for _, time, _ in first]
+    if kind in REVERSED:
+        times = [1 - time for time in times]
+    if max(times) <= 1:  # of families whose pipelines divide by 1000
         times = [1000 * time for time in times]
     if model.noise_process.kind == "flow_matching":
         assert model.noise_process.timesteps(STEPS, shape) == pytest.approx(times, abs=1e-3)
     empty = model.encode_empty(shape)
-    for first, text in ((0, model.encode(model.tokenize([CAPTION]), shape)), (STEPS, empty)):
-        for (given, output), time in zip(calls[first : first + STEPS], times, strict=True):
-            row = slice(0, 1) if text is empty else slice(-1, None)
-            x_BCHW = _latents(model, given["hidden_states"])[row]
-            expected = _latents(model, output)[row, : shape[0]]
-            found = model.predict(x_BCHW, time, text)
-            assert torch.allclose(found, expected, atol=1e-5), (found - expected).abs().max()
+    for text in (model.encode(model.tokenize([CAPTION]), shape), empty):
+        for number, time in enumerate(times):
+            call = every * number
+            if text is empty and not kind.startswith((*IN_ONE_BATCH, *CAPTION_FIRST)):
+                call += 1 if kind in IN_TURN else STEPS
+            is_first = (text is empty) != (kind in CAPTION_FIRST)
+            x_BCHW, expected = (
+                _latents(model, values)[slice(0, 1) if is_first else slice(-1, None)]
+                for values in (calls[call][0], calls[call][2])
+            )
+            found = model.predict(x_BCHW, time, text) * (-1 if kind in REVERSED else 1)
+            worst = (found - expected[:, : shape[0]]).abs().max()
+            assert worst < 1e-5, (kind, time, text is empty)
             assert found.std() > 0.01
+
+
+def _options(kind: str) -> dict[str, Any]:
+    options: dict[str, Any] = {"height": SIZE, "width": SIZE, "num_inference_steps": STEPS}
+    if kind.startswith(("pixart", "sana")):
+        options |= {"clean_caption": False, "use_resolution_binning": False}
+    if kind.startswith(IN_ONE_BATCH):
+        options["negative_prompt"] = ""
+    return options
 
 
 def test_captions_change_the_prediction(model: DiffusionModel) -> None:
@@ -110,7 +138,7 @@ def test_the_words_are_those_of_the_caption(model: DiffusionModel, kind: str) ->
 
 def test_trimming_changes_no_prediction(model: DiffusionModel) -> None:
     """Captions with padding that is masked, of other lengths than the batch's longest."""
-    captions = ["red", "a red apple " * 9]
+    captions = ["red", "a red apple " * 4]
     tokens, shape = model.tokenize(captions), model.latent_shape(SIZE, SIZE)
     trimmed = model.trim(tokens)
     x_BCHW = torch.randn((2, *shape), generator=torch.manual_seed(0))
@@ -118,7 +146,7 @@ def test_trimming_changes_no_prediction(model: DiffusionModel) -> None:
         model.predict(x_BCHW, 500, model.encode(one, shape)) for one in (tokens, trimmed)
     )
     assert torch.allclose(whole, short, atol=1e-5)
-    if model.family == "flux":
+    if model.family in UNTRIMMED:
         assert trimmed is tokens
     else:
         assert trimmed.ids_BL.shape[1] < tokens.ids_BL.shape[1]
@@ -154,9 +182,7 @@ def test_latents_are_decoded_as_the_pipeline_does(
 ) -> None:
     pipe = DiffusionPipeline.from_pretrained(random_families[kind])
     pipe.set_progress_bar_config(disable=True)
-    options: dict[str, Any] = {"height": SIZE, "width": SIZE, "num_inference_steps": 2}
-    if kind.startswith(("pixart", "sana")):
-        options |= {"clean_caption": False, "use_resolution_binning": False}
+    options = {**_options(kind), "num_inference_steps": 2}
     latents, images = (
         pipe(CAPTION, generator=torch.manual_seed(0), output_type=kind_of, **options).images
         for kind_of in ("latent", "pt")
@@ -173,8 +199,6 @@ def test_what_is_not_supported_is_refused(
     pipe = DiffusionPipeline.from_pretrained(folder)
     with pytest.raises(UserError, match=f"mitigation: a {named} is not supported"), mitigate(pipe):
         pass
-    with pytest.raises(UserError, match=f"guard: a {named} is not supported"):
-        Guard(model.denoiser, "bos_mass")
     with pytest.raises(UserError, match=f"words: a {named} is not supported"):
         local_tokenizer(ModelSpec(folder))
     files = find_model(folder)

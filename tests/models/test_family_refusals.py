@@ -51,6 +51,21 @@ DAMAGED: dict[str, tuple[str, Change, str]] = {
         set_json(SCHEDULER, _class_name="DPMSolverMultistepScheduler", use_flow_sigmas=True),
         "a transformer with the DPMSolverMultistepScheduler cannot be scanned",
     ),
+    "turbo": (
+        "z-image",
+        set_json(SCHEDULER, shift=3.0),
+        "few-step distilled model .* shift is 3, as that of Z-Image-Turbo",
+    ),
+    "text of another width": (
+        "cogview4",
+        set_json(TRANSFORMER, text_embed_dim=4096),
+        r"text_embed_dim 4096, but text_encoder gives 96 \(hidden sizes\)",
+    ),
+    "text of another language model": (
+        "lumina-2",
+        set_json(TRANSFORMER, cap_feat_dim=2304),
+        r"cap_feat_dim 2304, but text_encoder gives 96 \(hidden sizes\)",
+    ),
     "no tokenizer": ("qwen-image", remove("tokenizer"), "tokenizer/: missing"),
     "another text encoder": (
         "qwen-image",
@@ -59,16 +74,21 @@ DAMAGED: dict[str, tuple[str, Change, str]] = {
     ),
 }
 OTHERS = {
-    "Flux2Pipeline": "its blocks compute attention and MLP in one projection",
+    "Flux2Pipeline": "recording lacks its single-stream blocks",
     "FluxKontextPipeline": "an image-editing model also takes an image",
     "FluxFillPipeline": "an inpainting model also takes a masked image",
     "QwenImageEditPipeline": "an image-editing model also takes an image",
-    "ZImagePipeline": "it predicts −v",
+    "ZImageOmniPipeline": "it also takes an image",
+    "CogView4ControlPipeline": "it also takes an image",
     "SanaSprintPipeline": "a model distilled to a few steps",
-    "CogView4Pipeline": "its attention is not checked against recording yet",
-    "LuminaPipeline": "its attention is not checked against recording yet",
-    "Lumina2Pipeline": "it predicts −v",
-    "AuraFlowPipeline": "register tokens precede its text",
+    "SanaVideoPipeline": "it generates videos",
+    "CogView3PlusPipeline": "its noise levels are those of CogVideoX's schedulers",
+    "HiDreamImagePipeline": "its experts are chosen on the host",
+    "HunyuanDiTPipeline": "recording lacks its cross-attention, which norms",
+    "HunyuanImagePipeline": "its forward reorders each caption's text",
+    "Kandinsky5T2IPipeline": "its transformer takes no mask of the text",
+    "KolorsPipeline": "its tokenizer does not say where in the caption a token is",
+    "LuminaPipeline": "its cross-attention is projected together with the attention of the image",
 }
 
 

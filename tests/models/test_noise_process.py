@@ -2,11 +2,14 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.cogview4.pipeline_cogview4 import calculate_shift as cogview4_shift
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
 
+from scanner.models.cogview4 import UnshiftedFlowMatching
 from scanner.models.noise_process import Ddpm, FlowMatching
 
 SHAPES = [(16, 64, 64), (16, 128, 96)]
@@ -100,3 +103,23 @@ def test_one_step_is_the_first_of_many_with_a_last_timestep() -> None:
     process = FlowMatching({"shift": 3.0, "shift_terminal": 0.02}, spacing="steps")
     assert process.timesteps(1) == process.timesteps(10)[:1] == [1000.0]
     assert process.timesteps(10)[-1] == pytest.approx(20, abs=1e-3)
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_cogview4_is_told_the_level_before_the_shift(dynamic: bool) -> None:
+    """Its timesteps and steps are those of its pipeline, whose latents are at the shifted level."""
+    config = {
+        **{"num_train_timesteps": 1000, "shift": 2.0, "use_dynamic_shifting": dynamic},
+        **{"base_shift": 0.25, "max_shift": 0.75, "time_shift_type": "linear"},
+    }
+    process = UnshiftedFlowMatching(config, patch_size=2)
+    times = process.timesteps(5)
+    scheduler = FlowMatchEulerDiscreteScheduler(**config)
+    told = np.linspace(1000, 1, 5).astype(np.int64).astype(np.float32)
+    scheduler.set_timesteps(timesteps=told, sigmas=told / 1000, mu=cogview4_shift(32 * 32))
+    assert times == scheduler.timesteps.tolist()
+    x_BCHW, velocity = torch.randn(2, 1, 4, 64, 64)
+    for time, following in zip(times, [*times[1:], None], strict=True):
+        expected = scheduler.step(velocity, scheduler.timesteps[times.index(time)], x_BCHW)
+        x_BCHW = process.step(x_BCHW, velocity, time, following)
+        assert torch.allclose(x_BCHW, expected.prev_sample, atol=1e-5)

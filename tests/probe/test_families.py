@@ -18,6 +18,13 @@ from tests.random_families import FAMILIES, LAYERS
 CAPTIONS = ["a red apple", "the word on the red apple, 7", ""]
 SIZE = 64
 TIME = 900
+TOKENS = 16
+"""Of the image, in families with joint attention."""
+REGISTERS = {"aura-flow": 8}
+"""Tokens before the text, which are neither text nor image."""
+UNMASKED = ("flux", "aura-flow")
+WITHOUT_END = ("sana", "cogview4", "lumina-2")
+WITH_BEGINNING = ("sana", "cogview4", "lumina-2", "z-image")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -48,7 +55,7 @@ def test_watched_attention_is_that_of_whole_softmaxes(
     """At every layer, from the queries and keys that the stock processors attend with."""
     stock: list[Tensor] = []
     fused = torch.nn.functional.scaled_dot_product_attention
-    length = text.hidden_BLC.shape[1]
+    length, first = text.hidden_BLC.shape[1], REGISTERS.get(model.family, 0)
 
     def attend(
         query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, **options: Any
@@ -59,11 +66,12 @@ def test_watched_attention_is_that_of_whole_softmaxes(
             logits = logits.masked_fill(~attn_mask, -math.inf)
         elif attn_mask is not None:
             logits = logits + attn_mask
-        if q.shape[2] != k.shape[2] or model.has_joint_attention:  # not of the image alone
+        # Not of the image alone, or of the text alone.
+        if k.shape[2] > first + length if model.has_joint_attention else q.shape[2] != k.shape[2]:
             attn = logits.softmax(-1)
             if model.has_joint_attention:
-                attn = attn[:, :, length:]
-            stock.append(attn[..., :length].mean(1))
+                attn = attn[:, :, first + length :][:, :, :TOKENS]
+            stock.append(attn[..., first : first + length].mean(1))
         return fused(query, key, value, attn_mask=attn_mask, **options)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
@@ -88,7 +96,7 @@ def test_masked_positions_have_no_attention(model: DiffusionModel, text: Conditi
         shape = (len(CAPTIONS), *model.latent_shape(SIZE, SIZE))
         model.predict(torch.zeros(shape), TIME, text)
     masks = [value for value in text.added.values() if value.shape == text.hidden_BLC.shape[:2]]
-    assert len(masks) == (model.family != "flux")
+    assert len(masks) == (model.family not in UNMASKED)
     for mask_BL in masks:
         assert not mask_BL.all()
         assert record.abar_NBL[:, ~mask_BL.bool()].max() < 1e-6
@@ -117,6 +125,30 @@ def test_every_depth_equals_the_plain_way(
         assert (output is None) == (depth is not None)
     assert output is not None
     assert torch.allclose(model.noise_process.prediction(output, x_1CHW, TIME), plain, atol=2e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_near_float32(
+    model: DiffusionModel,
+    random_families: dict[str, Path],
+    kind: str,
+    latents: Tensor,
+    text: Conditioning,
+    dtype: str,
+) -> None:
+    half = load_model(str(random_families[kind]), dtype)
+    read = half.encode(half.tokenize(CAPTIONS), half.latent_shape(SIZE, SIZE))
+    records = []
+    for one, conditioning in ((model, text), (half, read)):
+        with watch_attention(one.denoiser, one.layers) as record:
+            predicted = one.predict(latents, TIME, conditioning)
+        assert predicted.isfinite().all()
+        records.append(record.abar_NBL)
+    exact, found = records
+    assert found.dtype == torch.float32
+    far = (found - exact).abs().sum(-1) / exact.sum(-1)
+    assert far.max() < {"float16": 0.03, "bfloat16": 0.2}[dtype]
 
 
 def test_scores_are_independent_of_the_batch(model: DiffusionModel) -> None:
@@ -151,8 +183,8 @@ def test_a_trajectory_scores_what_the_text_allows(model: DiffusionModel) -> None
     scorer = Scorer(model, "trajectory", height=SIZE, width=SIZE, steps=3)
     (row,) = scorer.score([CAPTIONS[0]]).to_pylist()
     assert row["noise_norm_mean"] > 0
-    assert ("bright_ending" in row) == (model.family != "sana")
-    assert ("bos_mass" in row) == (model.family == "sana")
+    assert ("bright_ending" in row) == (model.family not in WITHOUT_END)
+    assert ("bos_mass" in row) == (model.family in WITH_BEGINNING)
 
 
 def test_costs_are_counted_on_the_meta_device(model: DiffusionModel) -> None:

@@ -9,7 +9,10 @@ from scanner.calibration import Labels
 from scanner.curation import read_policy
 from scanner.errors import UserError
 from scanner.query import Coverage, RunTables, open_run
-from scanner.report import gather
+from scanner.report import gather, render_report
+from scanner.run import Output
+from scanner.run.verdicts import FOLDER, TABLES, VERDICTS, verdict_commits
+from scanner.storage import Store
 from tests.query.runs import SCORES, make_run
 from tests.sealed import seal_run
 
@@ -28,8 +31,12 @@ def run(tmp_path: Path) -> str:
         }
         for number, text in enumerate(TEXTS)
     ]
-    record = {"options": {}, "model": {}}
-    return make_run(tmp_path / "run", rows, record=record)
+    record = {
+        "options": {"scoring": {"profile": "standard"}},
+        "model": {"name": "testbed", "revision": None},
+    }
+    fingerprint = {"seeds": 1, "steps": 50, "guidance": 7.5, "dtype": "float32"}
+    return make_run(tmp_path / "run", rows, record=record, fingerprint=fingerprint)
 
 
 def pluralize(tables: RunTables, run: str, labels: Labels | None) -> dict[str, int]:
@@ -51,6 +58,29 @@ def test_labelled_captions_are_shown_separately(run: str) -> None:
 
 def test_without_labels_and_verdicts_there_is_one_kind(run: str) -> None:
     assert pluralize(open_run(run), run, None) == {"other captions": 3}
+
+
+def test_captions_of_a_reproduced_image_are_named_and_escaped(run: str) -> None:
+    verdict = {
+        "caption_id": "f",
+        "verdict": "seed-consistent",
+        "n_references": 1,
+        "images": [],
+        "source_match": "other",
+        "source_keys": ["<b>key"],
+        "source_similarities": [0.97],
+        "source_caption_ids": ["a", "t"],
+        "verified_at": 1.0,
+    }
+    table = pa.Table.from_pylist([verdict], VERDICTS)
+    verdict_commits(Store(run)).commit("v", [Output(f"{FOLDER}/{TABLES}", table)])
+    found = gather(run, open_run(run), read_policy("default"), None, 10)
+    rows = {row["caption"]: row for row in found.rows}
+    assert rows["first of all"]["source_captions"] == ["another one", "third thing"]
+    assert "source_captions" not in rows["another one"]
+    page = render_report(found, None, {}, "memscan report")
+    assert "reproduces the training image <bdi>&lt;b&gt;key</bdi> (cosine 0.97)" in page
+    assert page.count("which is not its own; it belongs to") == 1
 
 
 def test_labels_of_other_captions_are_refused(run: str) -> None:

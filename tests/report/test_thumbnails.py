@@ -1,5 +1,6 @@
 """Images on a report come only from the run, or from locations that the user allowed."""
 
+import tarfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,9 +23,10 @@ def save_image(path: Path) -> Path:
 
 
 def thumbnails_of(
-    run: Path, name: str, *input_roots: str, source: str | None = None
+    run: Path, name: str, *input_roots: str, source: str | None = None, **columns
 ) -> tuple[dict, str]:
     row = {"caption_id": "c", "images": [name], "reference_source": source, "reference_row": 0}
+    row |= columns
     roots = image_roots({"inputs": {"captions": [str(run.parent / "data")]}}, input_roots)
     with logged() as messages:
         thumbnails = make_thumbnails(Store(str(run)), [row], 1, roots)
@@ -68,6 +70,19 @@ def test_training_images_must_be_below_the_scans_captions(tmp_path: Path) -> Non
         assert f"{source} is refused" in messages
 
 
+def test_the_image_of_another_caption_is_shown_if_it_matches(tmp_path: Path) -> None:
+    png = save_image(tmp_path / "x.png").read_bytes()
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"image": [png]}), tmp_path / "data/a.parquet")
+    place = {"source_file": f"{tmp_path}/data/a.parquet", "source_row": 0}
+    run = tmp_path / "run"
+    matched, _ = thumbnails_of(run, "none.png", source_match="other", **place)
+    assert matched["source"].startswith("data:image/webp")
+    assert matched["training"] is None
+    own, _ = thumbnails_of(run, "none.png", source_match="own", **place)
+    assert own["source"] is None
+
+
 def test_a_run_s_model_is_not_fetched_for_its_tokenizer() -> None:
     for name in (
         "http://127.0.0.1:9/model",
@@ -79,3 +94,17 @@ def test_a_run_s_model_is_not_fetched_for_its_tokenizer() -> None:
         with pytest.raises(UserError, match="not fetched"):
             local_tokenizer(ModelSpec("testbed", config=name))
     assert local_tokenizer(ModelSpec("testbed"))
+
+
+def test_a_tar_beside_a_parquet_file_has_the_image_by_key(tmp_path: Path) -> None:
+    png = save_image(tmp_path / "x.png")
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"key": ["k1"]}), tmp_path / "data/a.parquet")
+    with tarfile.open(tmp_path / "data/a.tar", "w") as tar:
+        tar.add(png, "k1.png")
+    source = f"{tmp_path}/data/a.parquet"
+    found, _ = thumbnails_of(tmp_path / "run", "none.png", source=source, reference_key="k1")
+    assert found["training"].startswith("data:image/webp")
+    missing, messages = thumbnails_of(tmp_path / "run", "none.png", source=source)
+    assert missing["training"] is None
+    assert "no image with its key in the tar" in messages

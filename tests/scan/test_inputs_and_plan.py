@@ -57,7 +57,7 @@ def test_rows_are_samples_plus_rejects_grouped_by_caption(tmp_path: Path) -> Non
     file.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"caption": "\\ud800"}\n')
     plan = _plan(tmp_path, captions=(str(file),))
     assert plan.counts == {
-        "rows": 8, "samples": 4, "rejects": 4, "not_downloaded": 0, "rejected_files": 0,
+        "rows": 8, "pairs": 8, "samples": 4, "rejects": 4, "not_downloaded": 0, "rejected_files": 0,
         "reference_samples": 0, "captions": 2,
     }  # fmt: skip
     captions = _read(tmp_path, plan.captions)

@@ -68,7 +68,9 @@ def test_a_caption_missing_in_json_is_read_from_txt(tmp_path: Path, column: str 
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    plan, samples = _planned(tmp_path, captions=(str(tmp_path / "a.tar"),), caption_column=column)
+    plan, samples = _planned(
+        tmp_path, captions=(str(tmp_path / "a.tar"),), caption_column=column and (column,)
+    )
     assert [row["key"] for row in samples] == ["0", "1", "2"]
     captions = pq.read_table(tmp_path / "run" / plan.captions[0])["caption"].to_pylist()
     assert sorted(captions) == ["json 0", "txt 1", "txt 2"]

@@ -72,8 +72,8 @@ def test_a_file_read_in_segments_keeps_its_row_numbers(tmp_path: Path, data: Pat
     assert [row["key"] for row in samples] == [f"0-{i}" for i in range(550)]
     assert plan.inputs == (
         {
-            "url": str(data / "0.parquet"), "is_reference": False, "rows": 550, "samples": 550,
-            "rejects": 0, "not_downloaded": 0, "unreadable": False, "notes": {},
+            "url": str(data / "0.parquet"), "is_reference": False, "rows": 550, "pairs": 550,
+            "samples": 550, "rejects": 0, "not_downloaded": 0, "unreadable": False, "notes": {},
         },
     )  # fmt: skip
 

@@ -9,12 +9,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scanner.models import canonical, find_model, load_tokenizer
+from scanner.errors import UserError
+from scanner.models import canonical, find_model, load_model, load_tokenizer
+from scanner.models.weights import ENDING, STEMS
 from scanner.scan.config import ScanConfig
 from scanner.scan.opening import options_record
 from scanner.scan.preparation import prepare
+from scanner.scoring import Scorer
 from scanner.storage import Store
 from tests.logs import logged
+from tests.models.damage import edit_weights, partial
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +40,15 @@ def test_an_actor_scores_with_the_lora_that_the_scan_was_given(
     with logged() as lines:
         prepared = prepare(config)
         plain = prepare(ScanConfig(model=str(random_models["sd1"]), device="cpu"))
-    scorer = pickle.loads(pickle.dumps(prepared.work(Store(str(tmp_path)))))().scorer
-    assert scorer.model.weights == prepared.scorer.model.weights
-    assert scorer.score(["a cat"]).equals(prepared.scorer.score(["a cat"]))
-    assert not scorer.score(["a cat"]).equals(plain.scorer.score(["a cat"]))
+    scorer, unfused = (
+        pickle.loads(pickle.dumps(each.work(Store(str(tmp_path)))))().scorer
+        for each in (prepared, plain)
+    )
+    assert scorer.fingerprint == prepared.scorer.fingerprint
+    assert scorer.fingerprint["weights"] != unfused.fingerprint["weights"]
+    expected = Scorer(load_model(prepared.files, device="cpu")).score(["a cat"])
+    assert scorer.score(["a cat"]).equals(expected)
+    assert not scorer.score(["a cat"]).equals(unfused.score(["a cat"]))
     assert f"with LoRA {lora} times 0.5" in lines[0]
     assert "LoRA" not in lines[1]
 
@@ -68,3 +77,24 @@ def test_planning_elsewhere_needs_no_file_of_the_model(
     for caption in ("  The CAT's\ttoy ", "e\u0301té n° 7", ""):
         assert normalize(caption) == canonical(tokenizer, caption)
     assert normalize("  The CAT's\ttoy ") == "the cat's toy"
+
+
+def test_the_driver_holds_no_weights(random_models: dict[str, Path]) -> None:
+    prepared = prepare(ScanConfig(model=str(random_models["sd2"]), device="cpu"))
+    model = prepared.scorer.model
+    for part in model.components.values():
+        assert all(weight.is_meta for weight in part.parameters())
+    assert model.weights == find_model(str(random_models["sd2"])).weights_hash()
+    assert prepared.scorer.fingerprint["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd3", "pixart-sigma"])
+def test_weights_that_do_not_load_are_refused_before_planning(
+    random_folders: dict[str, Path], kind: str, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(random_folders[kind], model)
+    part = "unet" if kind == "sd1" else "transformer"
+    edit_weights(f"{part}/{STEMS[1]}{ENDING}", partial)(model)
+    with pytest.raises(UserError, match=f"{part}/: 2 weights missing"):
+        prepare(ScanConfig(model=str(model), device="cpu"))

@@ -17,7 +17,7 @@ from scanner.scan.opening import open_scan
 from scanner.scan.scan import run_scan
 from scanner.storage import Store
 from tests.local_ray import local_ray
-from tests.memscan import called, memscan
+from tests.memscan import called
 from tests.whole_scans import SCAN, assert_same, scores, write_captions
 
 
@@ -30,7 +30,7 @@ def _ray() -> Iterator[None]:
 
 def test_a_scan_writes_one_row_per_caption(undisturbed: str) -> None:
     assert len(scores(undisturbed)) == 400
-    state = json.loads(memscan("status", undisturbed, "--json").stdout)
+    state = json.loads(called("status", undisturbed, "--json").stdout)
     assert state["sealed"]
     assert state["captions"] == 400
     assert state["samples"] == 3000
@@ -59,7 +59,7 @@ def test_a_killed_driver_resumes_to_the_same_table(
     out = tmp_path / "run"
     words = (
         *(*SCAN, "--captions", str(data), "--out", str(out)),
-        *("--slice-captions", "20", "--actors", "2"),
+        *("--slice-captions", "20", "--actors", "1"),
     )
     for commits_wanted in (0, 4):
         driver = subprocess.Popen(
@@ -78,7 +78,7 @@ def test_a_killed_driver_resumes_to_the_same_table(
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
     assert Run.existing(str(out)).manifest() is None
-    assert "resuming" in memscan(*words).stderr
+    assert "resuming" in called(*words).stderr
     assert_same(scores(str(out)), scores(undisturbed))
 
 

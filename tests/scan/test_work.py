@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scanner.errors import UserError
-from scanner.models import DiffusionModel, ModelSpec, find_model, load_model
+from scanner.models import ModelFiles, ModelSpec, find_model
 from scanner.models.device_memory import DeviceMemory
 from scanner.scan import work as work_module
 from scanner.scan.work import ScanWork, SliceScorer
@@ -16,17 +16,17 @@ from scanner.storage import Store
 
 
 @pytest.fixture(scope="module")
-def model() -> DiffusionModel:
-    return load_model("testbed", device="cpu")
+def model() -> ModelFiles:
+    return find_model(ModelSpec("testbed", dtype="float32"))
 
 
 def _actor(
-    run: Path, model: DiffusionModel, threads: int | None = None, batch_size: int | None = None
+    run: Path, model: ModelFiles, threads: int | None = None, batch_size: int | None = None
 ) -> SliceScorer:
     threads = threads or torch.get_num_threads()
     scoring, store = ScoringSpec("triage"), Store(str(run))
-    work = ScanWork(store, ModelSpec("testbed"), "", "cpu", threads, scoring, batch_size)
-    return work.with_model(model)
+    work = ScanWork(store, model.spec, "", "cpu", threads, scoring, batch_size)
+    return work.of_files(model)
 
 
 def _score(actor: SliceScorer) -> None:
@@ -41,7 +41,7 @@ def _keep_threads():
 
 
 def test_the_next_actor_starts_with_the_size_that_was_found(
-    tmp_path: Path, model: DiffusionModel
+    tmp_path: Path, model: ModelFiles
 ) -> None:
     first = _actor(tmp_path, model)
     first.scorer.batch.size, first.scorer.batch.is_settled = 64, True
@@ -53,7 +53,7 @@ def test_the_next_actor_starts_with_the_size_that_was_found(
 
 
 def test_a_given_batch_size_is_neither_replaced_nor_stored(
-    tmp_path: Path, model: DiffusionModel
+    tmp_path: Path, model: ModelFiles
 ) -> None:
     actor = _actor(tmp_path, model, batch_size=2)
     _score(actor)
@@ -61,7 +61,7 @@ def test_a_given_batch_size_is_neither_replaced_nor_stored(
     assert not _actor(tmp_path, model).scorer.batch.is_settled
 
 
-def test_a_size_halved_by_one_failure_is_not_stored(tmp_path: Path, model: DiffusionModel) -> None:
+def test_a_size_halved_by_one_failure_is_not_stored(tmp_path: Path, model: ModelFiles) -> None:
     actor = _actor(tmp_path, model)
     batch: BatchSize = actor.scorer.batch
     batch.size = 4
@@ -74,8 +74,8 @@ def test_a_size_halved_by_one_failure_is_not_stored(tmp_path: Path, model: Diffu
     assert _actor(tmp_path, model).scorer.batch.size == 2
 
 
-def _work(run: Path, **options: str) -> ScanWork:
-    spec = ModelSpec("testbed", dtype="float32")
+def _work(run: Path, name: str = "testbed", **options: str) -> ScanWork:
+    spec = ModelSpec(name, dtype="float32")
     weights, threads = find_model(spec).weights_hash(), torch.get_num_threads()
     return ScanWork(
         Store(str(run)), spec, weights, "cpu", threads, ScoringSpec("triage"), None, **options
@@ -136,11 +136,20 @@ def test_memory_in_use_delays_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     assert _work(tmp_path)().scorer.batch_size == 1
 
 
-def test_text_encoders_are_offloaded_by_option(tmp_path: Path, model: DiffusionModel) -> None:
-    offloading, plain = _work(tmp_path, text_encoders="offload")(), _work(tmp_path)()
+def test_parts_are_offloaded_by_option(tmp_path: Path) -> None:
+    placed = {"text_encoders": "offload", "denoiser": "offload"}
+    offloading = _work(tmp_path, "testbed-dit", **placed)()
+    plain = _work(tmp_path, "testbed-dit")()
     encoder = offloading.scorer.model.text_encoders["text_encoder"]
     assert all(weight.is_meta for weight in encoder.parameters())
-    assert "offloaded" in offloading.notice
+    assert offloading.scorer.model.is_offloaded
+    assert "the text encoders and the denoiser are offloaded" in offloading.notice
+    assert offloading.scorer.encode_ahead > 0
     captions = ["a red fox", "an old boat"]
     assert offloading.scorer.score(captions) == plain.scorer.score(captions)
     assert offloading.scorer.fingerprint == plain.scorer.fingerprint
+
+
+def test_a_unet_is_not_offloaded(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--denoiser offload is for transformers"):
+        _work(tmp_path, denoiser="offload")()

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from jobs.studies.signals import DIRECTION
+from jobs.studies.signals.directions import DIRECTION
 from scanner.query.views import PREFERRED
 from scanner.scoring.catalog import SIGNALS
 

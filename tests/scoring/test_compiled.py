@@ -68,9 +68,13 @@ def test_by_default_a_gpu_compiles_only_long_scans(
 ) -> None:
     model = load_model(str(random_models["sd1"]))
     scorer = Scorer(model, "triage", batch_size=4)
-    scorer.batch.batches_at_size = COMPILE_AFTER
-    assert not scorer._compiles, "on a CPU never"
+    for _ in range(COMPILE_AFTER - 1):
+        scorer.score(["a cat"] * 4)
     monkeypatch.setattr(type(model), "device", torch.device("cuda"))
-    assert scorer._compiles
-    scorer.batch.batches_at_size = COMPILE_AFTER - 1
-    assert not scorer._compiles
+    assert not scorer._compiles(77)
+    monkeypatch.undo()
+    scorer.score(["a cat"] * 4)
+    assert not scorer._compiles(77), "on a CPU never"
+    monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+    assert scorer._compiles(77)
+    assert not scorer._compiles(64), "texts of another length"

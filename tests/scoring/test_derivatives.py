@@ -28,10 +28,9 @@ GUIDANCE = 7.5
 @pytest.fixture(scope="module", params=[*KINDS, "sd3"])
 def model(
     request: pytest.FixtureRequest,
-    random_models: dict[str, Path],
-    random_transformers: dict[str, Path],
+    random_folders: dict[str, Path],
 ) -> DiffusionModel:
-    return load_model(str({**random_models, **random_transformers}[request.param]))
+    return load_model(str(random_folders[request.param]))
 
 
 @pytest.fixture(scope="module")

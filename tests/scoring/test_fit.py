@@ -1,11 +1,13 @@
 """What a device holds: text encoders leave a GPU only if they must, and the rest is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from scanner.models.device_memory import DeviceMemory, device_memory
 from scanner.scoring.fit import fit
 from scanner.scoring.memory import Activations, MemoryEstimate
-from scanner.scoring.spec import TextEncoders
+from scanner.scoring.spec import Placement
 
 GIB = 1 << 30
 
@@ -41,11 +43,48 @@ def _memory(free: float, total: float | None = None, kind: str = "cuda") -> Devi
     ],
 )
 def test_text_encoders_leave_only_if_one_caption_would_not_fit(
-    gib: float, placement: TextEncoders, offloads: bool, largest: int
+    gib: float, placement: Placement, offloads: bool, largest: int
 ) -> None:
     fitted = fit(FLUX, _memory(gib), placement)
     assert (fitted.offloads, fitted.largest_batch) == (offloads, largest)
     assert fitted.first_batch == max(1, min(8, largest))
+
+
+BLOCKWISE = replace(FLUX, visiting=2 * GIB)
+"""A transformer, which can be offloaded."""
+
+
+@pytest.mark.parametrize(
+    ("gib", "total", "denoiser", "offloads", "largest"),
+    [
+        (24, 24, "auto", False, 6),
+        (16, 16, "auto", True, 54),
+        (10, 24, "auto", False, 0),
+        (16, 16, "device", False, 0),
+        (80, 80, "offload", True, 273),
+    ],
+)
+def test_a_denoiser_leaves_only_if_it_could_never_fit(
+    gib: float, total: float, denoiser: Placement, offloads: bool, largest: int
+) -> None:
+    fitted = fit(BLOCKWISE, _memory(gib, total), "auto", denoiser)
+    assert (fitted.offloads_denoiser, fitted.largest_batch) == (offloads, largest)
+    assert fit(FLUX, _memory(gib, total)).offloads_denoiser is False, "as a U-Net"
+    assert fitted.to_json(1)["offloads_denoiser"] == offloads
+    assert any("22.0 GiB are in host memory" in line for line in fitted.lines(1)) == offloads
+
+
+def test_a_denoiser_that_stays_is_refused_with_the_remedy() -> None:
+    refusal = fit(BLOCKWISE, _memory(16), "auto", "device").refusal
+    assert "use --denoiser offload, --dtype" in refusal
+    assert "for transformers" in fit(FLUX, _memory(80), "auto", "offload").refusal
+    assert "--denoiser" not in fit(BLOCKWISE, _memory(2)).refusal, "it has been tried"
+
+
+@pytest.mark.parametrize(("free", "ahead"), [(24, 16), (31.9, 95), (22, 0), (160, 512)])
+def test_offloaded_encoders_take_what_fits_beside_the_denoiser(free: float, ahead: int) -> None:
+    assert fit(FLUX, _memory(free), "offload").encode_ahead == ahead
+    assert fit(FLUX, _memory(free), "device").encode_ahead == 0
 
 
 def test_what_never_fits_is_refused_with_numbers_and_remedies() -> None:

@@ -15,11 +15,12 @@ from scanner.scoring.peak_memory import peak_bytes
 CASES = [
     *((kind, "standard", "float32") for kind in ("sd1", "sdxl", "sd35-t5", "pixart-sigma")),
     *((kind, "triage", "float32") for kind in ("sd2", "flux", "chroma", "pixart-alpha")),
+    *((kind, "triage", "float32") for kind in ("lumina-2", "cogview4", "aura-flow", "z-image")),
     *((kind, "standard", "bfloat16") for kind in ("sd3", "pixart-sigma")),
     *((kind, "token_gradient", "float32") for kind in ("sd1", "sd3")),
     ("sd1", "trajectory", "float32"),
 ]
-SMALL = {"flux", "chroma", "pixart-alpha"}
+SMALL = {"flux", "chroma", "pixart-alpha", "z-image"}
 """Kinds whose random pipelines are of 1024 px."""
 
 

@@ -36,9 +36,9 @@ def test_every_batch_is_packed_and_equals_its_signals(monkeypatch: pytest.Monkey
     monkeypatch.setattr(scorer, "pack", lambda *given: packed.append(pack(*given)) or packed[-1])
     one = Scorer(load_model("testbed", device="cpu"), seeds=2, batch_size=2)
     read = one.read(["a red fox", "an old boat", "fog"])
-    batches = one.compute(read)
+    computed = one.compute(read)
     assert [batch.host_SBK.shape[:2] for batch in packed] == [(2, 2), (2, 1)]
     observations = observe(one.forwards, one.schedule, read.tokens[:2], one.seeds)
     for signal in one.signals:
         plain = torch.stack([signal.compute(each) for each in observations])
-        assert torch.equal(batches[0][signal.name], plain), signal.name
+        assert torch.equal(computed[signal.name][:, :2], plain), signal.name

@@ -22,10 +22,9 @@ SMALL, LARGE = "seed_agreement_small", "seed_agreement"
 @pytest.fixture(scope="module", params=["sd1", "sd2", "sd3"])
 def model(
     request: pytest.FixtureRequest,
-    random_models: dict[str, Path],
-    random_transformers: dict[str, Path],
+    random_folders: dict[str, Path],
 ) -> DiffusionModel:
-    return load_model(str({**random_models, **random_transformers}[request.param]))
+    return load_model(str(random_folders[request.param]))
 
 
 @torch.no_grad()

@@ -22,9 +22,9 @@ from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.running import ONE_CORE
 from scanner.storage import Listing, Store, is_transient, retry_outages
 from scanner.storage.error_messages import storage_error_message
-from tests.hub import Hub, serving
+from tests.hub import REVISION, Hub, serving
 
-FILE = "hf://datasets/someone/captions/a.jsonl"
+FILE = f"hf://datasets/someone/captions@{REVISION}/a.jsonl"
 LASTING = 10_000  # answers, more than are requested during a test
 
 

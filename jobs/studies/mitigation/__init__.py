@@ -2,17 +2,17 @@
 
 Generates memorized and other captions with each setting and without mitigation, over several seeds;
 varies the dose of each intervention in both directions, with sham interventions on other tokens as
-controls; fine-tunes on a set with repeats, with and without the guard; and measures the operations
+controls; fine-tunes on a set with repeats, with guards, without, and with an oracle that drops
+exactly the repeated samples; and measures the operations
 and time that mitigation adds to Stable Diffusion 1.4's full-size U-Net. Settings are chosen on one
 half of the captions and reported on the other.
 
 Each task's table is stored in OUT: rerun the same command to resume. Writes tables (parquet and
-csv), plots and findings.md.
+csv), plots, findings.md and tuning.md.
 
 Example: python -m jobs.studies.mitigation --out study
 """
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,9 @@ from typing import Any
 
 from jobs.terminal import command, print_json, quiet_libraries, show
 from scanner.cores import usable_cores
-from scanner.errors import UsageError
+
+GENERATION = ("memorized", "others", "seeds")
+TUNING = ("tuning_steps", "tuning_seeds")
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,12 @@ class MitigationStudyConfig:
     """Number of captions in each half that are not memorized (once, repeated, held out)."""
     seeds: int = 2
     """Number of seeds per caption in the reported half."""
-    tuning_steps: int = 250
+    tuning_steps: int = 400
     """Training steps per fine-tuning run."""
+    tuning_seeds: int = 2
+    """Number of training seeds per fine-tuning run."""
+    tuning_only: bool = False
+    """Only fine-tune."""
     time_pairs: int = 20
     """Number of timed pairs of forwards of the full-size U-Net; 0 skips the timing."""
     cost_only: bool = False
@@ -53,29 +59,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _study(config: MitigationStudyConfig) -> int:
-    from jobs.studies.mitigation import analysis, experiments, findings, tasks
+    from jobs.studies.mitigation import analysis, experiments, findings, tasks, tuning
 
     quiet_libraries()
     if config.cost_only:
         print_json(_cost(config))
         return 0
-    sizes = _check_sizes(config)
-    grouped = experiments.build_tasks(
-        config.memorized, config.others, config.seeds, config.tuning_steps
-    )
     folder = config.out / "tasks"
-    everything = [task for experiment in grouped.values() for task in experiment]
-    tasks.run_tasks(folder, everything, config.workers)
-    result = analysis.analyze(
-        *(tasks.read_tasks(folder, grouped[name]) for name in ("mitigations", "doses", "tuning"))
-    )
-    cost = _cost(config)
-    findings.write_findings(config.out, result, cost, sizes)
-    record = {**result.summary, **cost, "out": str(config.out)}
+    sizes = tasks.check_sizes(config.out, config, GENERATION + TUNING)
+    tuned = experiments.tuning_tasks(config.tuning_steps, config.tuning_seeds)
+    grouped = experiments.generation_tasks(config.memorized, config.others, config.seeds)
+    generated = [] if config.tuning_only else [task for each in grouped.values() for task in each]
+    tasks.run_tasks(folder, [*tuned, *generated], config.workers)
+    table = tuning.analyze(tasks.read_tasks(folder, tuned))
+    tuning.write(config.out, table, {name: sizes[name] for name in TUNING})
+    record: dict[str, Any] = {"tuning": tuning.summary(table), "out": str(config.out)}
+    pages = ["tuning.md"]
+    if not config.tuning_only:
+        result = analysis.analyze(*(tasks.read_tasks(folder, each) for each in grouped.values()))
+        cost = _cost(config)
+        of_generation = {name: sizes[name] for name in GENERATION}
+        findings.write_findings(config.out, result, cost, of_generation)
+        record = {**result.summary, **cost, **record}
+        pages.insert(0, "findings.md")
     if config.json:
         print_json(record)
     else:
-        show((config.out / "findings.md").read_text(encoding="utf-8"))
+        show("\n".join((config.out / page).read_text(encoding="utf-8") for page in pages))
     return 0
 
 
@@ -91,19 +101,3 @@ def _cost(config: MitigationStudyConfig) -> dict[str, Any]:
             stored.write_text(json.dumps(overhead.time_ratio(config.time_pairs)), encoding="utf-8")
         cost |= json.loads(stored.read_text(encoding="utf-8"))
     return cost
-
-
-def _check_sizes(config: MitigationStudyConfig) -> dict[str, int]:
-    """Store and return the study's sizes. Raises UsageError if OUT holds a study of other sizes."""
-    config.out.mkdir(parents=True, exist_ok=True)
-    names = ("memorized", "others", "seeds", "tuning_steps")
-    sizes = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
-    stored = config.out / "study.json"
-    if not stored.exists():
-        stored.write_text(json.dumps(sizes), encoding="utf-8")
-    elif json.loads(existing := stored.read_text(encoding="utf-8")) != sizes:
-        raise UsageError(
-            f"--out {config.out}: holds a study of other sizes ({existing}); give the same "
-            "options or another directory"
-        )
-    return sizes

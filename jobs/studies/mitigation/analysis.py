@@ -31,21 +31,17 @@ class StudyResult:
     settings: list[dict[str, Any]]
     doses: list[dict[str, Any]]
     without_dose: dict[str, Any]
-    tuning: list[dict[str, Any]]
     summary: dict[str, Any]
 
 
-def analyze(mitigations: pa.Table, doses: pa.Table, tuning: pa.Table) -> StudyResult:
+def analyze(mitigations: pa.Table, doses: pa.Table) -> StudyResult:
     """Choose the best setting on half 0 and report half 1."""
     halves = [by_condition(mitigations, half) for half in (0, 1)]
-    threshold = _threshold(halves[0]["none"])
-    tables = [_settings(half, threshold) for half in halves]
-    best = _best(tables[0])
+    threshold = choose_threshold(halves[0]["none"])
+    tables = [settings_table(half, threshold) for half in halves]
+    best = choose_setting(tables[0])
     reported = {row["setting"]: row for row in tables[1]}
     chosen, none = reported[best], reported["none"]
-    runs = _tuning(tuning)
-    last = max(row["step"] for row in runs)
-    end = {row["run"]: row for row in runs if row["step"] == last}
     summary = {
         "best_setting": best,
         "threshold": threshold,
@@ -53,13 +49,12 @@ def analyze(mitigations: pa.Table, doses: pa.Table, tuning: pa.Table) -> StudyRe
         "memorized_after": chosen["reproduced"],
         "memorized_reduction": 1 - chosen["reproduced"] / none["reproduced"],
         "others_moved": chosen["others_moved"],
-        "guard": {name: row["reproduced"] for name, row in end.items()},
     }
     dosed, without_dose = _doses(doses)
-    return StudyResult(tables[1], dosed, without_dose, runs, summary)
+    return StudyResult(tables[1], dosed, without_dose, summary)
 
 
-def _threshold(rows: ConditionResults) -> float:
+def choose_threshold(rows: ConditionResults) -> float:
     """Return the noise norm with the highest balanced accuracy for memorized captions."""
     norm, memorized = rows.noise_norm, rows.memorized
     candidates = np.sort(norm)
@@ -71,7 +66,8 @@ def _threshold(rows: ConditionResults) -> float:
     return float(candidates[best : best + 2].mean())
 
 
-def _settings(half: dict[str, ConditionResults], threshold: float) -> list[dict[str, Any]]:
+def settings_table(half: dict[str, ConditionResults], threshold: float) -> list[dict[str, Any]]:
+    """Return one row per setting, applied to every caption, and to those above the threshold."""
     none = half["none"]
     table = [_measures(none, none, "none")]
     for name, rows in half.items():
@@ -133,7 +129,7 @@ def _named(column: str, interval: Interval) -> dict[str, float]:
     return {column: value, f"{column}_low": low, f"{column}_high": high}
 
 
-def _best(settings: Sequence[dict[str, Any]]) -> str:
+def choose_setting(settings: Sequence[dict[str, Any]]) -> str:
     """Return the setting that changes other captions least among those that reduce copying by at
     least 70 %, or the one that reduces it most if none does."""
     before = settings[0]["reproduced"]
@@ -164,31 +160,3 @@ def _doses(table: pa.Table) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             row |= _named("similarity_gain", mean(rows, chosen, none.rmse - rows.rmse))
             summary.append(row)
     return summary[2:], summary[0]
-
-
-def _tuning(table: pa.Table) -> list[dict[str, Any]]:
-    """Return one row per run and step: copying of repeated captions, and quality on the others."""
-    rows = table.to_pylist()
-    reference = heldout_features()
-    summary = []
-    for run, step in dict.fromkeys((row["run"], row["step"]) for row in rows):
-        measured = [row for row in rows if (row["run"], row["step"]) == (run, step)]
-        repeated = [row for row in measured if row["role"] == "repeated"]
-        others = [row for row in measured if row["role"] != "repeated"]
-        copied = np.array([row["copied"] for row in repeated], float)
-        drawn = np.random.default_rng(0).choice(copied, (DRAWS, len(copied))).mean(1)
-        low, high = np.quantile(drawn, (0.025, 0.975))
-        summary.append(
-            {
-                "run": run,
-                "step": step,
-                **_named("reproduced", (float(copied.mean()), float(low), float(high))),
-                "similarity": float(1 - np.mean([row["rmse"] for row in repeated])),
-                "unseen_loss": measured[0]["unseen_loss"],
-                "others_frechet": frechet_distance(
-                    np.array([row["features"] for row in others]), reference
-                ),
-                "left_out_share": measured[0]["left_out_share"],
-            }
-        )
-    return summary

@@ -5,14 +5,17 @@ Shapes: B captions, N images of the bank, F features.
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from scanner.models import DiffusionModel, load_model
+from scanner.models.finding import find_model
+from scanner.models.noise_process import FlowMatching
+from scanner.models.pipeline import pipeline_of
 from scanner.testbed import files, labels
 from scanner.testbed.bank import bank_and_owners
 from scanner.testbed.reproduction import distances, is_copy, reconstruct
@@ -37,21 +40,15 @@ class StudyCaption:
 
 
 class Evaluator:
-    """The testbed's pipeline, and metrics that compare its generations with the training images.
+    """A testbed's pipeline, and metrics that compare its generations with the training images.
 
-    ``bank_NF``: the VAE's reconstructions of the images, computed if not given.
+    ``bank_NF``: the VAE's reconstructions of the images, computed if not given. ``testbed``:
+    the model's name.
     """
 
-    def __init__(self, bank_NF: Tensor | None = None) -> None:
-        self.model: DiffusionModel = load_model("testbed", dtype="float32", device="cpu")
-        self.pipe = StableDiffusionPipeline.from_pretrained(
-            files.MODEL,
-            unet=self.model.denoiser,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
+    def __init__(self, bank_NF: Tensor | None = None, testbed: str = "testbed") -> None:
+        self.model: DiffusionModel = load_model(testbed, dtype="float32", device="cpu")
+        self.pipe = pipeline_of(find_model(testbed), self.model)
         self.pipe.set_progress_bar_config(disable=True)
         self.bank_NCHW, own, groups = bank_and_owners(files.DATA)
         if bank_NF is None:
@@ -81,38 +78,47 @@ class Evaluator:
         (loss without − loss with) / loss without, each summed over a few noise levels, computed by
         the same model without mitigation. Higher is closer.
         """
+        config = self.pipe.vae.config
         latents = self.pipe.vae.encode(images_BCHW * 2 - 1).latent_dist.mean
-        x0_BCHW = latents * self.pipe.vae.config.scaling_factor
+        x0_BCHW = (latents - (config.shift_factor or 0)) * config.scaling_factor
         text, empty = self.model.encode(self.model.tokenize(captions)), self.model.encode_empty()
         random = torch.Generator().manual_seed(0)
         conditional, unconditional = torch.zeros(len(captions)), torch.zeros(len(captions))
         for time in LOW_TIMES:
-            alpha = float(self.model.scheduler.alphas_cumprod[time])
             noise = torch.randn((1, *x0_BCHW.shape[1:]), generator=random)
-            noisy = alpha**0.5 * x0_BCHW + (1 - alpha) ** 0.5 * noise
+            noisy, target = _noisy(self.model, x0_BCHW, noise, time)
             for total, conditioning in (
                 (conditional, text),
                 (unconditional, empty.expand(len(captions))),
             ):
                 pred = self.model.predict(noisy, time, conditioning)
-                total += (pred - noise).square().flatten(1).mean(1)
+                total += (pred - target).square().flatten(1).mean(1)
         return (unconditional - conditional) / unconditional
 
 
+def _noisy(model: DiffusionModel, x0_BCHW: Tensor, noise: Tensor, time: int) -> tuple[Any, Any]:
+    """Return latents at a timestep, and what the model should predict: ε, or v = ε − x₀."""
+    if isinstance(model.noise_process, FlowMatching):
+        sigma = time / model.noise_process.levels
+        return (1 - sigma) * x0_BCHW + sigma * noise, noise - x0_BCHW
+    alpha = float(model.scheduler.alphas_cumprod[time])
+    return alpha**0.5 * x0_BCHW + (1 - alpha) ** 0.5 * noise, noise
+
+
 @functools.cache
-def shared_evaluator() -> Evaluator:
+def shared_evaluator(testbed: str = "testbed") -> Evaluator:
     """Return this process's evaluator, created on the first call."""
     torch.set_num_threads(1)
-    return Evaluator()
+    return Evaluator(testbed=testbed)
 
 
-def sample_captions(memorized: int, others: int) -> list[StudyCaption]:
+def sample_captions(memorized: int, others: int, testbed: str = "testbed") -> list[StudyCaption]:
     """Sample captions for each half with a fixed seed; a family never spans both halves.
 
     ``memorized``, ``others``: per half. Others are not memorized: a third each of the groups once,
     repeated and heldout.
     """
-    rows = labels().to_pylist()
+    rows = labels(testbed).to_pylist()
     random = np.random.default_rng(SEED)
     sample: list[StudyCaption] = []
 

@@ -1,19 +1,26 @@
 """Build the study's tasks, grouped by experiment."""
 
-from dataclasses import replace
 from functools import partial
 
 from jobs.studies.mitigation.conditions import DOSES, MITIGATIONS, NONE
 from jobs.studies.mitigation.evaluator import sample_captions
-from jobs.studies.mitigation.finetuning import RUNS, finetune_and_measure
+from jobs.studies.mitigation.finetuning import finetune_and_measure, tuning_runs
 from jobs.studies.mitigation.generation import generate
 from jobs.studies.mitigation.tasks import Task
 
 
-def build_tasks(memorized: int, others: int, seeds: int, steps: int) -> dict[str, list[Task]]:
-    """Return the tasks per experiment, the longest first.
+def tuning_tasks(steps: int, seeds: int) -> list[Task]:
+    """Return the fine-tuning runs."""
+    return [
+        Task(f"tuning seed{run.seed} {run.name}", partial(finetune_and_measure, run))
+        for run in tuning_runs(steps, seeds)
+    ]
 
-    tuning: the fine-tuning runs. mitigations: half 0 with seed 0, to choose settings, and half 1
+
+def generation_tasks(memorized: int, others: int, seeds: int) -> dict[str, list[Task]]:
+    """Return the tasks per experiment.
+
+    mitigations: half 0 with seed 0, to choose settings, and half 1
     with every seed. doses: half 1's memorized captions and those trained once, with seed 0.
     """
     captions = sample_captions(memorized, others)
@@ -31,6 +38,4 @@ def build_tasks(memorized: int, others: int, seeds: int, steps: int) -> dict[str
         Task(f"dose {condition.name}", partial(generate, condition, 0, dosed))
         for condition in (NONE, *DOSES)
     ]
-    runs = [replace(run, steps=steps) for run in RUNS]
-    tuning = [Task(f"tuning {run.name}", partial(finetune_and_measure, run)) for run in runs]
-    return {"tuning": tuning, "mitigations": mitigations, "doses": doses}
+    return {"mitigations": mitigations, "doses": doses}

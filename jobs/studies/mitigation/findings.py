@@ -15,19 +15,22 @@ from jobs.studies.mitigation.analysis import StudyResult
 def write_findings(
     out: Path, result: StudyResult, cost: dict[str, Any], sizes: dict[str, int]
 ) -> None:
-    """Write settings, doses and tuning as parquet, csv and PNG, and findings.md.
+    """Write settings and doses as parquet, csv and PNG, and findings.md.
 
     ``sizes``: the command's options that set the study's size.
     """
-    tables = {"settings": result.settings, "doses": result.doses, "tuning": result.tuning}
-    for name, rows in tables.items():
-        table = pa.Table.from_pylist(rows)
-        pq.write_table(table, out / f"{name}.parquet", compression="zstd")
-        pyarrow.csv.write_csv(table, out / f"{name}.csv")
+    for name, rows in (("settings", result.settings), ("doses", result.doses)):
+        write_table(out, name, rows)
     plots.plot_settings(result.settings, out / "settings.png")
     plots.plot_dose_response(result.doses, result.without_dose, out / "doses.png")
-    plots.plot_tuning(result.tuning, out / "tuning.png")
     (out / "findings.md").write_text(_findings(result, cost, sizes), encoding="utf-8")
+
+
+def write_table(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    """Write rows as parquet and csv."""
+    table = pa.Table.from_pylist(rows)
+    pq.write_table(table, out / f"{name}.parquet", compression="zstd")
+    pyarrow.csv.write_csv(table, out / f"{name}.csv")
 
 
 def _findings(result: StudyResult, cost: dict[str, Any], sizes: dict[str, int]) -> str:
@@ -35,7 +38,7 @@ def _findings(result: StudyResult, cost: dict[str, Any], sizes: dict[str, int]) 
     lines = [
         "# Effect of mitigation on the testbed",
         "",
-        f"Written by `python -m jobs.studies.mitigation --out DIR {_options(sizes)}`.",
+        f"Written by `python -m jobs.studies.mitigation --out DIR {options(sizes)}`.",
         "",
         f"Best setting, chosen on one half of the captions: **{summary['best_setting']}** "
         "(selective: only captions with a noise norm above "
@@ -49,7 +52,7 @@ def _findings(result: StudyResult, cost: dict[str, Any], sizes: dict[str, int]) 
         "",
         "## Settings",
         "",
-        *_table(
+        *markdown_table(
             result.settings,
             (
                 "reproduced",
@@ -68,27 +71,18 @@ def _findings(result: StudyResult, cost: dict[str, Any], sizes: dict[str, int]) 
         "",
         "![doses](doses.png)",
         "",
-        *_table(
+        *markdown_table(
             result.doses,
             ("reproduced", "similarity", "similarity_gain"),
             ("captions", "target", "dose"),
-        ),
-        "",
-        "## Fine-tuning",
-        "",
-        "![tuning](tuning.png)",
-        "",
-        *_table(
-            result.tuning,
-            ("reproduced", "similarity", "unseen_loss", "others_frechet", "left_out_share"),
-            ("run", "step"),
         ),
         "",
     ]
     return "\n".join(lines)
 
 
-def _options(sizes: dict[str, int]) -> str:
+def options(sizes: dict[str, int]) -> str:
+    """Return a study's sizes as the command's options."""
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in sizes.items())
 
 
@@ -108,7 +102,7 @@ def _cost(cost: dict[str, Any]) -> list[str]:
     return [f"{words}."]
 
 
-def _table(
+def markdown_table(
     rows: Sequence[dict[str, Any]], values: Sequence[str], names: Sequence[str]
 ) -> list[str]:
     """Return a Markdown table of values, with intervals if the rows have them."""

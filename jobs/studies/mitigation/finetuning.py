@@ -5,8 +5,8 @@ times, others occur once. The remaining pairs are never trained on and measure q
 """
 
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 import torch
 
 from jobs.studies.mitigation.evaluator import LOW_TIMES, Evaluator, shared_evaluator
-from scanner.mitigation.finetune import finetune, make_guard
-from scanner.mitigation.guard import Guard, Signal
+from jobs.studies.mitigation.weights import CountedWeights, oracle
+from scanner.mitigation.finetune import LossWeights, finetune, make_guard
+from scanner.mitigation.guard import Guard
+from scanner.mitigation.guard_signals import Signal
+from scanner.mitigation.moving_null import MovingNull
 from scanner.mitigation.threshold import RunningQuantile
 from scanner.mitigation.training_images import TrainingImages
 from scanner.mitigation.training_options import TrainingOptions
@@ -25,123 +28,130 @@ DRAW = 5
 REPEATED = 24
 REPEATS = 30
 ONCE = 360
-MEASURED_ONCE = 24
 BATCH = 32
 RATE = 5e-4
-MEASURED_EVERY = 50
+MEASURED_EVERY = 100
 BINS = 5
+QUANTILE = 0.6
+LAYERS = tuple(range(16))
 
 
 @dataclass(frozen=True)
 class FinetuneRun:
     """A fine-tuning run.
 
-    ``signal``: the guard's, or off for no guard. ``calibrated``: compute the quantile from unseen
-    pairs with the initial model instead of from recent samples.
+    ``weights``: what weighs the samples. off: nothing. oracle: drops every copy of a repeated
+    caption but the first. quantile: a guard that drops samples beyond the running quantile.
+    probability: a guard whose weights are 1 − P(memorized), by a moving null.
     """
 
-    signal: str
-    quantile: float = 0.6
-    calibrated: bool = False
-    layers: tuple[int, ...] = (3,)
-    steps: int = 250
+    weights: Literal["off", "oracle", "quantile", "probability"]
+    signal: Signal = "noise_norm"
+    seed: int = 0
+    steps: int = 400
 
     @property
     def name(self) -> str:
-        if self.signal == "off":
-            return "no guard"
-        kind = "calibrated" if self.calibrated else "hard"
-        return f"{self.signal} {kind}"
+        if self.weights in ("off", "oracle"):
+            return "no guard" if self.weights == "off" else "oracle"
+        return f"{self.signal}, {self.weights}"
 
 
 RUNS = (
     FinetuneRun("off"),
-    FinetuneRun("noise_norm"),
-    FinetuneRun("noise_norm", quantile=0.95, calibrated=True),
-    FinetuneRun("bos_mass", layers=tuple(range(16))),
+    FinetuneRun("oracle"),
+    FinetuneRun("probability", "loss"),
+    FinetuneRun("quantile"),
+    FinetuneRun("probability"),
 )
 
 
-def finetune_and_measure(run: FinetuneRun) -> pa.Table:
-    """Return one row per measured step and caption, generated with seed 0.
+def tuning_runs(steps: int, seeds: int) -> list[FinetuneRun]:
+    """Return every run with each seed."""
+    return [replace(run, steps=steps, seed=seed) for run in RUNS for seed in range(seeds)]
 
-    Columns: run, step, role, distance to its own image, features, and the step's validation loss
-    and share of excluded samples.
+
+def finetune_and_measure(run: FinetuneRun) -> pa.Table:
+    """Return one row per measured step and repeated caption, generated with seed 0.
+
+    Columns: run, seed, step, distance to its own image, whether it is a copy; and of the step the
+    loss on unseen pairs, the sum of all weights, and the mean weight of repeated captions' samples
+    and of others.
     """
     evaluator = Evaluator(shared_evaluator().bank_NF)  # not shared: training changes the U-Net
-    repeated, once, unseen = _split()
-    tuning = TrainingOptions(run.steps, BATCH, RATE)
-    guard = None if run.signal == "off" else _guard(evaluator, run, tuning, unseen)
-    roles = [("repeated", caption) for caption, _ in repeated]
-    roles += [("once", caption) for caption, _ in once[:MEASURED_ONCE]]
-    roles += [("unseen", caption) for caption, _ in unseen[:MEASURED_ONCE]]
-    measured = [_measure(evaluator, run, 0, roles, unseen, None)]
+    repeated, once, unseen = split_pairs()
+    tuning = TrainingOptions(run.steps, BATCH, RATE, seed=run.seed)
+    guard = _guard(evaluator, run, tuning)
+    weights: LossWeights | None = guard.loss_weights if guard else None
+    counted = CountedWeights(oracle if run.weights == "oracle" else weights)
+    captions = [caption for caption, _ in repeated]
+    measured = []
+    if run.weights == "off":  # all runs start alike
+        measured.append(_measure(evaluator, run, 0, captions, unseen, counted))
 
     def after(step: int, _: float) -> None:
-        if step % MEASURED_EVERY == 0:
+        if step % MEASURED_EVERY == 0 or step == run.steps:
             evaluator.model.denoiser.eval()
-            measured.append(_measure(evaluator, run, step, roles, unseen, guard))
+            measured.append(_measure(evaluator, run, step, captions, unseen, counted))
             evaluator.model.denoiser.train()
 
-    rows = [(f"repeated {n}.{k}", *pair) for n, pair in enumerate(repeated) for k in range(REPEATS)]
-    rows += [(f"once {n}", *pair) for n, pair in enumerate(once)]
+    images = training_set(repeated, once)
     with guard or nullcontext():
-        finetune(
-            evaluator.model,
-            evaluator.pipe.vae,
-            TrainingImages.from_rows(rows),
-            tuning,
-            guard,
-            after,
-        )
+        finetune(evaluator.model, evaluator.pipe.vae, images, tuning, counted, after)
     return pa.concat_tables(measured)
 
 
-def _guard(evaluator: Evaluator, run: FinetuneRun, tuning: TrainingOptions, unseen: list) -> Guard:
-    signal: Signal = run.signal  # type: ignore[assignment]
-    running, clean = RunningQuantile(run.quantile, bins=BINS), None
-    if run.calibrated:
-        clean = TrainingImages.from_rows((f"unseen {n}", *pair) for n, pair in enumerate(unseen))
-    return make_guard(
-        evaluator.model, evaluator.pipe.vae, signal, run.layers, running, tuning, clean=clean
-    )
+def training_set(repeated: list, once: list) -> TrainingImages:
+    rows = [(f"repeated {n}.{k}", *pair) for n, pair in enumerate(repeated) for k in range(REPEATS)]
+    rows += [(f"once {n}", *pair) for n, pair in enumerate(once)]
+    return TrainingImages.from_rows(rows)
 
 
-def _split() -> tuple[list, list, list]:
+def _guard(evaluator: Evaluator, run: FinetuneRun, tuning: TrainingOptions) -> Guard | None:
+    if run.weights in ("off", "oracle"):
+        return None
+    model, vae = evaluator.model, evaluator.pipe.vae
+    if run.weights == "probability":
+        return make_guard(model, vae, run.signal, LAYERS, None, tuning, null=MovingNull())
+    return make_guard(model, vae, run.signal, LAYERS, RunningQuantile(QUANTILE, BINS), tuning)
+
+
+def split_pairs(skipped: int = REPEATED) -> tuple[list, list, list]:
     """Return (caption, image) pairs: repeated, once, unseen.
 
     Skips the first REPEATED pairs, on which the guards' settings were chosen.
     """
     table = pq.read_table(files.HELDOUT, columns=["caption", "image"]).to_pylist()
     order = np.random.default_rng(DRAW).permutation(len(table))
-    pairs = [(table[n]["caption"], table[n]["image"]) for n in order][REPEATED:]
-    repeated, rest = pairs[:REPEATED], pairs[REPEATED:]
+    pairs = [(table[n]["caption"], table[n]["image"]) for n in order]
+    repeated, rest = pairs[skipped : skipped + REPEATED], pairs[2 * REPEATED :]
     return repeated, rest[:ONCE], rest[ONCE:]
 
 
 @torch.no_grad()
 def _measure(
-    evaluator: Evaluator, run: FinetuneRun, step: int, roles: Any, unseen: Any, guard: Guard | None
+    evaluator: Evaluator,
+    run: FinetuneRun,
+    step: int,
+    captions: list[str],
+    unseen: Any,
+    counted: CountedWeights,
 ) -> pa.Table:
-    captions = [caption for _, caption in roles]
     images = reproduction.generate_images(evaluator.pipe, captions, seed=0)
     rmse, copied = evaluator.judge(images, captions)
-    count = len(roles)
-    share = None if guard is None else guard.exclusions.share
-    return pa.table(
-        {
-            "run": [run.name] * count,
-            "step": [step] * count,
-            "role": [role for role, _ in roles],
-            "caption": captions,
-            "rmse": rmse,
-            "copied": copied,
-            "features": evaluator.features(images).tolist(),
-            "unseen_loss": [_unseen_loss(evaluator, [caption for caption, _ in unseen])] * count,
-            "left_out_share": pa.array([share] * count, pa.float64()),
-            "extra_forwards": [guard.extra_forwards if guard else 0] * count,
-        }
-    )
+    count = len(captions)
+    weights = counted.take_means()
+    columns = {
+        "run": run.name,
+        "seed": run.seed,
+        "step": step,
+        "unseen_loss": _unseen_loss(evaluator, [caption for caption, _ in unseen]),
+        "effective_samples": counted.total,
+        "repeated_weight": weights["repeated"],
+        "once_weight": weights["once"],
+    }
+    table = {name: [value] * count for name, value in columns.items()}
+    return pa.table({**table, "caption": captions, "rmse": rmse, "copied": copied})
 
 
 def _unseen_loss(evaluator: Evaluator, captions: list[str]) -> float:

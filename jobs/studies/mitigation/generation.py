@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from jobs.studies.mitigation.conditions import NONE, Condition, choose_positions, make_edit
-from jobs.studies.mitigation.evaluator import StudyCaption, shared_evaluator
+from jobs.studies.mitigation.evaluator import Evaluator, StudyCaption, shared_evaluator
 from scanner.mitigation.edit import AttentionEdit
 from scanner.mitigation.intervention import intervene
 from scanner.mitigation.noise_norm_threshold import NoiseNormThreshold
@@ -46,14 +48,30 @@ def _batch(condition: Condition, seed: int, part: Sequence[StudyCaption]) -> pa.
     norm_B = record.noise_norm_N
     if norm_B is None:
         norm_B = torch.full((len(part),), math.nan)
+    about = {
+        "condition": condition.name,
+        "target": condition.target,
+        "dose": condition.dose,
+        "mask": condition.mask,
+    }
+    return evaluated(about, seed, part, images, norm_B, evaluator)
+
+
+def evaluated(
+    about: dict[str, Any],
+    seed: int,
+    part: Sequence[StudyCaption],
+    images: Tensor,
+    norm_B: Tensor,
+    evaluator: Evaluator,
+) -> pa.Table:
+    """Return one row per generated image; ``about``: columns that are equal in all rows."""
+    captions = [caption.caption for caption in part]
     rmse, copied = evaluator.judge(images, captions)
     pixels = (images.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
     return pa.table(
         {
-            "condition": [condition.name] * len(part),
-            "target": [condition.target] * len(part),
-            "dose": [condition.dose] * len(part),
-            "mask": [condition.mask] * len(part),
+            **{name: [value] * len(part) for name, value in about.items()},
             "seed": [seed] * len(part),
             "caption": captions,
             "group": [caption.group for caption in part],

@@ -8,7 +8,9 @@ import altair as alt
 
 from scanner.pages import Chart, png
 
-COLORS = ["#d55e00", "#0072b2", "#009e73", "#000000"]
+COLORS = ["#d55e00", "#0072b2", "#009e73", "#000000", "#cc79a7", "#56b4e9", "#e69f00"]
+DASHES = [[1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [4, 1], [1, 3], [10, 3]]
+SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke"]
 TARGET, SHAM = "target tokens", "sham: same change, other tokens"
 SHARE = alt.Scale(domain=[0, 1])
 
@@ -96,24 +98,28 @@ def plot_settings(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def plot_tuning(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Plot memorization and quality over the steps of each fine-tuning run."""
+    """Plot copying and quality of each fine-tuning run over the steps, and quality over the sum of
+    the weights."""
     names = list(dict.fromkeys(row["run"] for row in rows))
-    dashes = [[1, 0], [6, 2], [2, 2], [8, 2, 2, 2]]
     base = alt.Chart(alt.Data(values=list(rows))).encode(
-        x=alt.X("step:Q", title="step", axis=alt.Axis(tickCount=5)),
         color=alt.Color("run:N", **_legend("range", names, COLORS)),
-        strokeDash=alt.StrokeDash("run:N", **_legend("range", names, dashes)),
+        strokeDash=alt.StrokeDash("run:N", **_legend("range", names, DASHES)),
+        shape=alt.Shape("run:N", **_legend("range", names, SHAPES)),
     )
-    charts = [
-        base.mark_line(point=alt.OverlayMarkDef(size=45))
-        .encode(y=alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=column == "reproduced")))
-        .properties(width=250, height=200)
-        for column, title in (
-            ("reproduced", "repeated captions reproduced"),
-            ("unseen_loss", "loss on unseen pairs"),
-            ("others_frechet", "Fréchet distance of others"),
+    charts = []
+    for x, across, column, title in (
+        ("step", "step", "reproduced", "repeated captions reproduced"),
+        ("step", "step", "unseen_loss", "loss on unseen pairs"),
+        ("effective_samples", "samples, by weight", "unseen_loss", "loss on unseen pairs"),
+    ):
+        encoded = base.encode(x=alt.X(f"{x}:Q", title=across, axis=alt.Axis(tickCount=5)))
+        scale = alt.Scale(zero=column == "reproduced")
+        line = encoded.mark_line(point=alt.OverlayMarkDef(size=45, filled=False), opacity=0.8)
+        charts.append(
+            line.encode(y=alt.Y(f"{column}:Q", title=title, scale=scale)).properties(
+                width=250, height=200
+            )
         )
-    ]
     path.write_bytes(png(Chart(alt.hconcat(*charts).to_dict(), path.stem)))
 
 

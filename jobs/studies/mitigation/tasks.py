@@ -1,18 +1,21 @@
 """The study as resumable tasks: each runs in a separate process and stores its table as a file."""
 
+import json
 import logging
 import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.progress import duration
+from scanner.errors import UsageError
 
 log = logging.getLogger("memscan")
 
@@ -23,6 +26,23 @@ class Task:
 
     name: str
     compute: Callable[[], pa.Table]
+
+
+def check_sizes(out: Path, config: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Store and return the options that set a study's size. Raises UsageError if ``out`` holds a
+    study of other sizes."""
+    out.mkdir(parents=True, exist_ok=True)
+    given = {name: value for name, value in asdict(config).items() if name in names}
+    sizes = json.loads(json.dumps(given))  # as they are read again
+    stored = out / "study.json"
+    if not stored.exists():
+        stored.write_text(json.dumps(sizes), encoding="utf-8")
+    elif json.loads(existing := stored.read_text(encoding="utf-8")) != sizes:
+        raise UsageError(
+            f"--out {out}: holds a study of other sizes ({existing}); give the same options or "
+            "another directory"
+        )
+    return sizes
 
 
 def run_tasks(folder: Path, tasks: Sequence[Task], workers: int) -> None:

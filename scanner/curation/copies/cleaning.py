@@ -40,12 +40,12 @@ class CleanWork:
     copies: Store
     roots: Roots
 
-    def __call__(self) -> "_Cleaner":
-        return _Cleaner(self.removals, self.copies, self.roots)
+    def __call__(self) -> "Cleaner":
+        return Cleaner(self.removals, self.copies, self.roots)
 
 
 @dataclass
-class _Cleaner:
+class Cleaner:
     """The work of --apply (scanner.cluster.Work).
 
     Uploads a shard's copy atomically; the commit that follows stores its counts, or why the shard

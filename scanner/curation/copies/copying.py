@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from scanner.cluster import (
     Started,
     execute,
 )
-from scanner.curation.copies.cleaning import REFUSED, CleanWork
+from scanner.curation.copies.cleaning import REFUSED, Cleaner, CleanWork
 from scanner.curation.copies.shards import Shard, roots_of, shards_of
 from scanner.curation.plurals import pluralize
 from scanner.curation.removals import PARQUET, REMOVED
@@ -101,10 +101,39 @@ def apply(
     roots = roots_of(opened, input_roots)
     shards = shards_of(plan, copies, roots)
     removal_list, store = Store(removals, single_writer=True), Store(copies, single_writer)
-    digest = _begin(removal_list, store, copies, plan.counts["samples"])
+    work = CleanWork(removal_list, store, roots)
+    samples = plan.counts["samples"]
+    applied = copy_shards(
+        removal_list, store, shards, work, "", samples, actors, address, pool_from
+    )
+    if applied.removed != (expected := _removed(removal_list)):
+        raise UserError(
+            f"--apply {copies}: {applied.removed:,} rows were removed, but the list removes "
+            f"{expected:,}; is {removals} a list of {run}?"
+        )
+    return applied
+
+
+def copy_shards(
+    removal_list: Store,
+    store: Store,
+    shards: list[Shard],
+    work: Callable[[], Cleaner],
+    mode: str = "",
+    samples: int = 0,
+    actors: int | None = None,
+    address: str | None = None,
+    pool_from: int = POOL_FROM,
+) -> Applied:
+    """Copy shards by ``work``, each once; ``mode``: how rows are found, if not by file and row;
+    ``samples``: of the run.
+
+    Raises UserError if a shard cannot be copied, or if the copies there follow another list.
+    """
+    copies = store.url
+    digest = _begin(removal_list, store, copies, samples, mode)
     commits = Commits(store, f"{FOLDER}/commits", digest, MEND)
     copying = _Copying(len(shards))
-    work = CleanWork(removal_list, store, roots)
     here = InProcess[Shard](lambda left: len(left) < pool_from and not actors)
     outcome = execute(
         commits,
@@ -122,25 +151,25 @@ def apply(
     failed = copying.refused | given_up
     if failed:
         raise UserError(_not_copied(copies, len(shards), list(failed.values())))
-    applied = _result(commits, shards, copies)
-    if applied.removed != (expected := _removed(removal_list)):
-        raise UserError(
-            f"--apply {copies}: {applied.removed:,} rows were removed, but the list removes "
-            f"{expected:,}; is {removals} a list of {run}?"
-        )
-    return applied
+    return _result(commits, shards, copies)
 
 
 def _removed(removal_list: Store) -> int:
-    """Return how many rows the list removes."""
+    """Return how many rows the list removes, each of which may be listed for several captions."""
+    rows, last = 0, None
     with removal_list.open(PARQUET) as file:
-        batches = pq.ParquetFile(file).iter_batches(columns=["action"])
-        return sum(pc.sum(pc.is_in(b["action"], pa.array(REMOVED))).as_py() or 0 for b in batches)
+        for batch in pq.ParquetFile(file).iter_batches(columns=["source", "row", "action"]):
+            removed = batch.filter(pc.is_in(batch["action"], pa.array(REMOVED)))
+            # The list is sorted by source and row.
+            for row in zip(removed["source"].to_pylist(), removed["row"].to_pylist(), strict=True):
+                rows += row != last
+                last = row
+    return rows
 
 
-def _begin(removal_list: Store, store: Store, copies: str, samples: int) -> str:
+def _begin(removal_list: Store, store: Store, copies: str, samples: int, mode: str) -> str:
     """Return the hash of the list that all copies here follow; remove what killed writers left."""
-    hashed = hashlib.sha256()
+    hashed = hashlib.sha256(mode.encode())
     with removal_list.open(PARQUET) as file:
         while data := file.read(1 << 20):
             hashed.update(data)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from scanner.models import Tokens
 from scanner.probe import AttentionRecord, watch_attention
-from scanner.scoring.forwards import Forwards, at_latent_size
+from scanner.scoring.forwards import Forwards
+from scanner.scoring.trajectory import at_latent_size
 from scanner.signals.attention import of_text, prompt_positions, text_share
 from scanner.signals.noise import difference_norm
 

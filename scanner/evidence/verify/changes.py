@@ -1,6 +1,7 @@
 """Compare the verdicts with mitigation to those without."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -21,11 +22,15 @@ class Changes:
     to: dict[str, dict[str, int]]
 
 
-def compare(store: Store, plain: str, mitigated: pa.Table, limits: Thresholds) -> Changes | None:
-    """Compare mitigated verdicts with the plain verification of that name; None if the run has
-    none. Judges both with the same thresholds, whatever the plain ones were stored with."""
+def compare(
+    store: Store, names: Sequence[str], mitigated: pa.Table, limits: Thresholds
+) -> Changes | None:
+    """Compare mitigated verdicts with the first plain verification of these names; None if the run
+    has none. Judges both with the same thresholds, whatever the plain ones were stored with."""
     commits = verdict_commits(store)
-    if plain not in commits.done():
+    done = commits.done()
+    plain = next((name for name in names if name in done), None)
+    if plain is None:
         return None
     without = _by_caption(judge(measures_of(store, commits.of([plain])), limits))
     pairs = Counter(

@@ -9,7 +9,6 @@ from scanner.captions.identity import caption_id, is_caption_id
 from scanner.errors import UserError
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.generation import Group
-from scanner.evidence.verify.image_path import names_of
 from scanner.models import ModelFiles, canonical
 from scanner.models.loading import canonical_tokenizer
 from scanner.query import RunTables, rank
@@ -94,14 +93,3 @@ def grouped(
         )
         for start in range(0, len(captions), size)
     ]
-
-
-def check_images(template: str, tables: RunTables) -> None:
-    """Raise UserError if a template names a column that samples do not have."""
-    columns = tables.query("FROM samples LIMIT 0").column_names
-    for name in names_of(template):
-        if name not in columns:
-            raise UserError(
-                f"--images {template}: no column {name!r} in samples, which have "
-                f"{', '.join(columns)}; add columns with memscan scan --keep"
-            )

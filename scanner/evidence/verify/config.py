@@ -8,9 +8,11 @@ import tyro
 
 from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
-from scanner.evidence.verify.image_path import names_of
+from scanner.evidence.index.embedding_file import embedding_of
+from scanner.evidence.training_images.image_path import names_of
 from scanner.evidence.verify.mitigated import Mitigation
 from scanner.evidence.verify.thresholds import Thresholds
+from scanner.mitigation.adversary.options import AdversaryOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,10 @@ class VerifyConfig(ActorOptions):
     """A copy-detection embedding, such as SSCD: a TorchScript (.pt) or ONNX (.onnx) file or URL."""
     embedding_sha256: str | None = None
     """SHA-256 of the embedding file; required with --embedding."""
+    index: str | None = None
+    """Index of the training images made by memscan index-images (its directory or URL): find the
+    nearest images of the whole training set, also those of other captions. An index made with an
+    embedding needs the same --embedding."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """Thresholds of the verdicts."""
     mitigate: bool = False
@@ -59,6 +65,12 @@ class VerifyConfig(ActorOptions):
     the view verdicts is unchanged."""
     mitigation: Mitigation = field(default_factory=Mitigation)
     """Strength of the mitigation."""
+    adversarial: bool = False
+    """Also search near each caption (its embedding, and words in place of its own) for a start that
+    reproduces the training image, with the same seeds and mitigation; its verdict is
+    adversarial_verdict. Takes several times as long."""
+    adversary: AdversaryOptions = field(default_factory=AdversaryOptions)
+    """How the adversary searches."""
     model: str | None = None
     """Model to generate with, as for memscan scan; by default the run's."""
     revision: str | None = None
@@ -98,12 +110,11 @@ class VerifyConfig(ActorOptions):
             raise UsageError("--captions names the captions; leave out --by and --where")
         if self.revision and not self.model:
             raise UsageError("--revision is of --model; name one")
-        if (self.embedding is None) != (self.embedding_sha256 is None):
-            raise UsageError(
-                "--embedding and --embedding-sha256 go together: the hash of the file that you "
-                "trust pins what is run"
-            )
+        embedding_of(self.embedding, self.embedding_sha256)
+        if self.thresholds.source is not None and not self.index:
+            raise UsageError("--source is a threshold of --index; name one, or leave it out")
         if self.images:
             names_of(self.images)
         self.thresholds.check()
         self.mitigation.check(self.mitigate)
+        self.adversary.check(self.adversarial)

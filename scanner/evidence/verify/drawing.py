@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from scanner.evidence.verify.mitigated import Mitigation
+from scanner.mitigation.adversary.options import AdversaryOptions
 from scanner.models import ModelSpec
-from scanner.models.pipeline import denoiser_of
+from scanner.models.pipeline import denoiser_of, replaced
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Recipe:
     height: int | None
     width: int | None
     mitigation: Mitigation | None = None
+    adversary: AdversaryOptions | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as verification.json has it, whose hash names the verification."""
@@ -41,6 +43,10 @@ class Recipe:
         if self.mitigation is None:
             # A plain verification keeps the name that it had before mitigation existed.
             del record["mitigation"]
+        else:
+            record["mitigation"] = self.mitigation.options
+        if self.adversary is None:
+            del record["adversary"]
         return record
 
 
@@ -51,16 +57,19 @@ def draw(pipe: Any, wanted: Sequence[tuple[str, int]], recipe: Recipe) -> tuple[
 
     An image starts from the same noise as the scores, so it depends only on caption, seed and
     recipe. The differences ε_c − ε_∅ (N, C, h, w), or v_c − v_∅ of flow-matching models, come from
-    the pipeline's first forward, up to a common factor.
+    the first forward, up to a common factor.
     """
-    first: list[Tensor] = []
+    denoiser = denoiser_of(pipe)
+    forward, first = denoiser.forward, list[Tensor]()
 
-    def record_first(denoiser: Any, arguments: Any, output: Any) -> None:
+    def record_first(*args: Any, **kwargs: Any) -> Any:
+        output = forward(*args, **kwargs)
         if not first:
-            first.append(output[0].float().cpu())
+            first.append(output[0].detach().float().cpu())
+        return output
 
-    handle = denoiser_of(pipe).register_forward_hook(record_first)
-    try:
+    # Not a hook, which would see what a mitigation method makes of the prediction.
+    with replaced(denoiser, "forward", record_first):
         result = pipe(
             [caption for caption, _ in wanted],
             num_inference_steps=recipe.steps,
@@ -70,8 +79,6 @@ def draw(pipe: Any, wanted: Sequence[tuple[str, int]], recipe: Recipe) -> tuple[
             width=recipe.width,
             output_type="pt",
         )
-    finally:
-        handle.remove()
     unconditional, conditional = first[0].chunk(2)
     return result.images.float().cpu(), conditional - unconditional
 

@@ -25,11 +25,11 @@ class Embedding:
 
     ``sha256`` pins the file, since a script can run any code. Images are resized to 288 px and
     normalized with ImageNet statistics, as SSCD requires. Never loads a pickle. ``cache``: where to
-    keep downloads. Raises UserError if the hash differs or the file is neither TorchScript nor
-    ONNX.
+    keep downloads; ``device``: where TorchScript runs (ONNX runs on the CPU). Raises UserError if
+    the hash differs or the file is neither TorchScript nor ONNX.
     """
 
-    def __init__(self, url: str, sha256: str, cache: Path = CACHE) -> None:
+    def __init__(self, url: str, sha256: str, cache: Path = CACHE, device: str = "cpu") -> None:
         try:
             data = fetch(url, cache).read_bytes()
         except OSError as error:
@@ -42,35 +42,40 @@ class Embedding:
                 "code, so give the hash of the file that you trust as --embedding-sha256"
             )
         self.url = url
-        self.run = _onnx(data, url) if url.lower().endswith(".onnx") else _script(data, url)
+        is_onnx = url.lower().endswith(".onnx")
+        self.device = "cpu" if is_onnx else device
+        self.run = _onnx(data, url) if is_onnx else _script(data, url, device)
 
-    @torch.inference_mode()
     def likeness(self, images_SCHW: Tensor, reference: Image.Image) -> float:
         """Return the mean cosine similarity of the images with a training image."""
         height, width = images_SCHW.shape[-2:]
         target = as_tensor(resize_and_crop(reference, height, width))[None]
-        both = torch.cat([images_SCHW, target])
-        scaled = torch.nn.functional.interpolate(
-            both, size=(SIZE, SIZE), mode="bilinear", antialias=True
-        )
-        mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
-        vectors = torch.nn.functional.normalize(self._vectors((scaled - mean) / std), dim=1)
+        vectors = self.vectors(torch.cat([images_SCHW, target]))
         return float((vectors[:-1] @ vectors[-1]).mean())
 
+    @torch.inference_mode()
+    def vectors(self, images_NCHW: Tensor) -> Tensor:
+        """Return the unit vectors (N, D) of images in [0, 1]."""
+        scaled = torch.nn.functional.interpolate(
+            images_NCHW, size=(SIZE, SIZE), mode="bilinear", antialias=True
+        )
+        mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+        return torch.nn.functional.normalize(self._vectors((scaled - mean) / std), dim=1)
+
     def _vectors(self, pictures_NCHW: Tensor) -> Tensor:
-        output = self.run(pictures_NCHW)
+        output = self.run(pictures_NCHW.to(self.device))
         if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(pictures_NCHW):
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise UserError(
                 f"--embedding {self.url}: must return one vector per image, got {shape}; use a "
                 "model that outputs (N, D)"
             )
-        return output.float()
+        return output.float().cpu()
 
 
-def _script(data: bytes, url: str) -> Any:
+def _script(data: bytes, url: str, device: str) -> Any:
     try:
-        return torch.jit.load(io.BytesIO(data), "cpu").eval()
+        return torch.jit.load(io.BytesIO(data), device).eval()
     except RuntimeError as error:
         raise UserError(
             f"--embedding {url}: not TorchScript; save the model with torch.jit.save (a checkpoint "

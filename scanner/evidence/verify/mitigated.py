@@ -1,6 +1,6 @@
 """Generate with mitigation, for memscan verify --mitigate."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from scanner.errors import UsageError
@@ -17,6 +17,34 @@ class Mitigation:
     """With --mitigate: factor on the BOS token's logit; 1 changes nothing."""
     mask_padding: bool = True
     """With --mitigate: do not mask the padding after the EOS token."""
+    method: str = "ren"
+    """With --mitigate: ren (Ren et al., the two options above), guard, sharpness, sail, basin,
+    embedding or padding; compared in scanner/mitigation/README.md."""
+    setting: tuple[str, ...] = ()
+    """With --mitigate: a setting of that method, as NAME=VALUE (such as repulsion=1); repeat the
+    option, or list several."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of scanner.mitigation.mitigate, as a verification records them.
+
+        Raises UsageError for a setting that is not NAME=VALUE.
+        """
+        if self.method == "ren":
+            return {"bos_scale": self.bos_scale, "mask_padding": self.mask_padding}
+        return {"method": self.method, **self._settings()}
+
+    def _settings(self) -> dict[str, float]:
+        settings = {}
+        for text in self.setting:
+            name, _, value = text.partition("=")
+            try:
+                settings[name] = float(value)
+            except ValueError:
+                raise UsageError(
+                    f"--setting {text}: must be NAME=VALUE with a number, such as repulsion=1"
+                ) from None
+        return settings
 
     def check(self, on: bool) -> None:
         """Raise UsageError for invalid values, and for options given without --mitigate."""
@@ -31,6 +59,24 @@ class Mitigation:
             raise UsageError(
                 "--mitigate with --bos-scale 1 and --no-mask-padding changes nothing; drop one"
             )
+        self._check_method()
+
+    def _check_method(self) -> None:
+        if self.method == "ren":
+            if self.setting:
+                raise UsageError("--setting is for the other methods; name one with --method")
+            return
+        if (self.bos_scale, self.mask_padding) != (Mitigation.bos_scale, Mitigation.mask_padding):
+            raise UsageError(
+                f"--bos-scale and --no-mask-padding are of --method ren, not of {self.method}"
+            )
+        from scanner.mitigation.methods import METHODS, make_method  # loads torch
+
+        if self.method not in METHODS:
+            raise UsageError(
+                f"--method {self.method}: no such method; choose ren, {', '.join(METHODS)}"
+            )
+        make_method(self.method, self._settings())
 
 
 class MitigatedPipeline:
@@ -38,7 +84,7 @@ class MitigatedPipeline:
 
     def __init__(self, pipe: Any, mitigation: Mitigation) -> None:
         self.pipe = pipe
-        self.options = asdict(mitigation)
+        self.options = mitigation.options
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         from scanner.mitigation import mitigate
@@ -57,3 +103,8 @@ def load_mitigated(
     from scanner.models.pipeline import load_pipeline
 
     return MitigatedPipeline(load_pipeline(files, dtype, device), mitigation)
+
+
+def unmitigated(pipe: Any) -> Any:
+    """Return the pipeline itself, if it is wrapped."""
+    return pipe.pipe if isinstance(pipe, MitigatedPipeline) else pipe

@@ -9,13 +9,18 @@ from typing import Any
 
 from scanner.cluster import Resources
 from scanner.cluster.placement import choose_resources
-from scanner.errors import UsageError, UserError
+from scanner.errors import UsageError
+from scanner.evidence.index.embedding_file import embedding_of
+from scanner.evidence.index.index_files import open_index
+from scanner.evidence.run_model import choose_models
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.drawing import Recipe
 from scanner.evidence.verify.embedding import Embedding
 from scanner.evidence.verify.generation import GenerateWork, Group
 from scanner.evidence.verify.mitigated import load_mitigated
-from scanner.models import ModelFiles, ModelSpec, find_model
+from scanner.evidence.verify.sources import SourceSearch
+from scanner.evidence.verify.thresholds import Thresholds
+from scanner.models import ModelFiles
 from scanner.models.loading import choose_dtype
 from scanner.models.pipeline import load_pipeline
 from scanner.run.directory import recorded_roots
@@ -29,7 +34,8 @@ class PreparedVerification:
     """The options, resolved: how images are generated, on what, and compared with which files.
 
     ``run_files``: the model whose tokenizer made the run's caption ids; ``device``, ``resources``:
-    of the actors; ``roots``: where samples' files may be stored.
+    of the actors; ``roots``: where samples' files may be stored; ``sources``:
+    the index to search, if any.
     """
 
     config: VerifyConfig
@@ -38,6 +44,7 @@ class PreparedVerification:
     device: str
     resources: Resources
     roots: Roots
+    sources: SourceSearch | None = None
 
     def work(self, out: Store, place: str) -> GenerateWork:
         config = self.config
@@ -65,6 +72,12 @@ class PreparedVerification:
             return load_pipeline
         return functools.partial(load_mitigated, mitigation=mitigation)
 
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds, with that of the index's embedding."""
+        given = self.config.thresholds
+        return replace(given, source=self.sources.match) if self.sources else given
+
     def about(self, groups: Sequence[Group]) -> dict[str, Any]:
         """Return all that the measures depend on, which calls on one directory have in common."""
         config = self.config
@@ -79,17 +92,14 @@ class PreparedVerification:
         }
 
 
-def identity(about: dict[str, Any]) -> str:
-    """Return the name of a verification: a hash of all that its measures depend on."""
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def prepare(config: VerifyConfig, record: dict[str, Any]) -> PreparedVerification:
     """Resolve the options; ``record``: the run's run.json.
 
     Raises UsageError or UserError, before any actor starts, for what cannot be generated.
     """
-    files, weights, run_files = _models(config, record)
+    files, weights, run_files = choose_models(
+        "verify", config.run, record, config.model, config.revision
+    )
     scoring = record["options"]["scoring"]
     dtype = record["options"]["model"]["dtype"] if config.dtype == "run" else config.dtype
     device, resources = choose_resources(config, config.device)
@@ -102,6 +112,7 @@ def prepare(config: VerifyConfig, record: dict[str, Any]) -> PreparedVerificatio
         height=scoring["height"],
         width=scoring["width"],
         mitigation=config.mitigation if config.mitigate else None,
+        adversary=config.adversary if config.adversarial else None,
     )
     noise_levels = files.noise_process.levels
     if recipe.steps > noise_levels:
@@ -111,29 +122,18 @@ def prepare(config: VerifyConfig, record: dict[str, Any]) -> PreparedVerificatio
     if config.embedding and config.embedding_sha256:
         Embedding(config.embedding, config.embedding_sha256)
     roots = Roots.of(recorded_roots(record), config.input_root)
-    return PreparedVerification(config, recipe, run_files, device, resources, roots)
+    sources = _sources(config, device, resources)
+    return PreparedVerification(config, recipe, run_files, device, resources, roots, sources)
 
 
-def _models(config: VerifyConfig, record: dict[str, Any]) -> tuple[ModelFiles, str, ModelFiles]:
-    """Return the model to generate with, its weights' hash, and the run's own model.
-
-    A URL that the run names is fetched only if --model names it too; else the tokenizer of the
-    model that --model names stands for the run's.
-    """
-    name, weights = record["model"]["name"], record["model"]["weights"]
-    own = ModelSpec.of_run(record).resolved()
-    is_confirmed = config.model == name and "://" in name
-    if config.model and not is_confirmed:
-        files = find_model(ModelSpec(config.model, config.revision).resolved())
-        files.refuse_only_scanned("verify")
-        is_remote = any("://" in (url or "") for url in (own.name, own.config, own.lora))
-        return files, files.weights_hash(), files if is_remote else find_model(own)
-    own.refuse_urls(config.run, confirmed=config.model)
-    files = find_model(own)
-    files.refuse_only_scanned("verify")
-    if files.weights_hash() != weights:
-        raise UserError(
-            f"{name}: its weights are no longer those that the run was made with (or an "
-            "earlier version of memscan hashed them); name the model to generate with by --model"
-        )
-    return files, weights, files
+def _sources(config: VerifyConfig, device: str, resources: Resources) -> SourceSearch | None:
+    """Open the index to search. Raises UserError if it is not one of the embedding."""
+    if config.index is None:
+        return None
+    index = open_index(config.index)
+    # --embedding may also be given only to compare with a caption's own images.
+    given = embedding_of(config.embedding, config.embedding_sha256)
+    embedder = index.embedder(None if index.is_built_in else given)
+    match = config.thresholds.source
+    match = embedder.match if match is None else match
+    return SourceSearch(index, embedder, match, device, resources, config.address)

@@ -58,9 +58,9 @@ def fit(
     """
     if memorized.all() or not memorized.any():
         raise UserError("thresholds need labels of both kinds, memorized and not memorized")
-    agreement = _between(_column(measures, "agreement"), memorized, tail)
+    agreement = between(_column(measures, "agreement"), memorized, tail)
     # None without training images of both classes.
-    likeness = _between(_column(measures, "likeness"), memorized, tail)
+    likeness = between(_column(measures, "likeness"), memorized, tail)
     default = Thresholds()
     agreement = default.agreement if agreement is None else agreement
     others = ~memorized & (_column(measures, "agreement") < agreement)
@@ -68,7 +68,7 @@ def fit(
     own = pictures(measures)[memorized]
     names = np.array(families)[memorized]
     pairs = np.triu_indices(len(own), 1)
-    near = _between(-distances(own, own)[pairs], names[pairs[0]] == names[pairs[1]], tail)
+    near = between(-distances(own, own)[pairs], names[pairs[0]] == names[pairs[1]], tail)
     return Thresholds(
         agreement=agreement,
         likeness=default.likeness if likeness is None else likeness,
@@ -77,7 +77,7 @@ def fit(
     )
 
 
-def _between(values: np.ndarray, positive: np.ndarray, tail: float) -> float | None:
+def between(values: np.ndarray, positive: np.ndarray, tail: float) -> float | None:
     """Return the threshold between positive and other values; None if a class has no values."""
     known = ~np.isnan(values)
     values, positive = values[known], positive[known]

@@ -24,6 +24,10 @@ class Thresholds:
     cosine: float | None = None
     """Minimum cosine similarity of the copy-detection embedding to count as a copy; by default the
     similarity is measured but not used."""
+    source: float | None = None
+    """With --index: minimum cosine similarity (mean over seeds) to a training image to count as a
+    copy of it; by default 0.75 with --embedding (what the authors of SSCD use), and 0.955 for
+    the built-in descriptor (fitted by ``python -m jobs.studies.image_sources``)."""
 
     def check(self) -> None:
         """Raise UsageError for values outside 0 to 1."""

@@ -2,29 +2,62 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from scanner.errors import UserError
 from scanner.evidence.verify.thresholds import Thresholds
 from scanner.run import Commit
-from scanner.run.verdicts import COPIES, MEASURES, SEED_CONSISTENT, VERDICTS
+from scanner.run.part_tables import read_part_groups
+from scanner.run.results import DamagedPart
+from scanner.run.verdicts import (
+    ADVERSARIAL,
+    ATTACKS,
+    ATTACKS_KIND,
+    COPIES,
+    MEASURES,
+    SEED_CONSISTENT,
+    SOURCES,
+    VERDICTS,
+)
 from scanner.storage import Store
 
 BLOCK = 1024
+# Of long captions in a part, beyond the usual bytes per row.
+TEXT_BYTES = 64 << 20
 
 
 def measures_of(store: Store, commits: Sequence[Commit]) -> pa.Table:
     """Read the measures (scanner.run.verdicts.MEASURES) from the parts of commits, either of
     measures or of verdicts, which include them."""
-    tables = [MEASURES.empty_table()]
-    for part in [part for commit in commits for part in commit.parts]:
-        with store.open(part.path) as file:
-            tables.append(pq.read_table(file, columns=MEASURES.names).cast(MEASURES))
+    return _read(store, commits, MEASURES, lambda kind: kind != ATTACKS_KIND)
+
+
+def attacks_of(store: Store, commits: Sequence[Commit]) -> pa.Table:
+    """Read what an adversary found (scanner.run.verdicts.ATTACKS) from the parts of commits."""
+    return _read(store, commits, ATTACKS, lambda kind: kind == ATTACKS_KIND)
+
+
+def _read(
+    store: Store, commits: Sequence[Commit], schema: pa.Schema, is_wanted: Callable[[str], bool]
+) -> pa.Table:
+    """Read columns of the parts of wanted kinds. Raises UserError if one is damaged."""
+    tables = [schema.empty_table()]
+    for commit in commits:
+        try:
+            for part in (part for part in commit.parts if is_wanted(part.kind)):
+                _, groups = read_part_groups(store, part, TEXT_BYTES)
+                tables += [table.select(schema.names).cast(schema) for table in groups]
+        except (DamagedPart, pa.ArrowException, KeyError) as error:
+            raise UserError(
+                f"{store.url}: {error}; restore the file from a copy, or remove "
+                f"{commit.name.rpartition('/')[2]} from the folder commits and rerun the same "
+                "memscan verify, which makes it again"
+            ) from error
     return pa.concat_tables(tables)
 
 
@@ -35,7 +68,7 @@ def judge(measures: pa.Table, thresholds: Thresholds, verification: str = "") ->
     them. template: only the part that agrees across seeds matches the training image, or several
     captions generate the image (the template verbatims of Webster 2023). seed-consistent: the seeds
     agree, but no matching training image was compared; the image may belong to another caption.
-    none: the seeds disagree.
+    none: the seeds disagree. The columns SOURCES and ADVERSARIAL are null.
     """
     agreement, whole = _numbers(measures, "agreement"), _numbers(measures, "likeness")
     copied = whole >= thresholds.likeness
@@ -70,6 +103,8 @@ def judge(measures: pa.Table, thresholds: Thresholds, verification: str = "") ->
         "same_picture": shared,
         **{name: [value] * len(rows) for name, value in constant.items()},
     }
+    nulls = {field.name: pa.nulls(len(rows), field.type) for field in (*SOURCES, *ADVERSARIAL)}
+    added = nulls | added
     columns = [added[n] if n in added else measures[n] for n in VERDICTS.names]
     return pa.table(columns, schema=VERDICTS)
 

@@ -1,6 +1,6 @@
 """Convert rows of input files to samples, rejects and spellings of captions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
 from scanner.scan.plan.spellings import SPELLINGS, merge_spellings
 
 STATUS_CHARACTERS = 200
-COUNTS = ("rows", "samples", "rejects", "not_downloaded")
+COUNTS = ("rows", "pairs", "samples", "rejects", "not_downloaded")
 Canonical = Callable[[str], str]
 
 
@@ -32,10 +32,11 @@ def unreadable_reject(url: str, problem: str) -> pa.Table:
 
 @dataclass
 class Chunk:
-    """Rows that are read but not yet written."""
+    """Rows that are read but not yet written; each caption column of a row gives a sample."""
 
     keep: tuple[str, ...]
     sizes: PlanSizes = DEFAULT_SIZES
+    names_column: bool = False
     samples: list[pa.Table] = field(default_factory=list)
     spellings: list[pa.Table] = field(default_factory=list)
     rejects: list[pa.Table] = field(default_factory=list)
@@ -53,25 +54,34 @@ class Chunk:
         """Add a batch of a segment, and its counts to ``counts``."""
         columns = segment.columns
         assert columns is not None
-        texts, reasons = _captions(batch, columns)
         text = {name: as_text(batch.columns[name]) for name in columns.carried}
-        for name, values in text.items():
-            _reject_long(name, values, reasons)
         failed = _not_downloaded(batch, columns)
-        reasons |= failed
-        ids, spellings = _identify(texts, segment.is_reference, reasons, canonical)
-        samples = self._samples(segment, columns, ids, pa.array(batch.rows, pa.int64()), text)
-        rejects = _rejects(segment, batch, reasons, text)
+        samples, spellings, rejects = [], [], []
+        rejected = 0
+        for name in columns.captions:
+            texts, reasons = _captions(batch, columns, name)
+            for other, values in text.items():
+                _reject_long(other, values, reasons)
+            reasons |= failed
+            ids, found = _identify(texts, segment.is_reference, reasons, canonical)
+            samples.append(self._samples(segment, name, ids, batch.rows, text))
+            spellings.append(found)
+            if columns.more_captions:
+                reasons = {at: f"{why}: column {name}" for at, why in reasons.items()}
+            rejects += _rejects(segment, batch, reasons, text)
+            rejected += len(reasons) + len(batch.bad)
         # Nothing below can fail: a batch is added as a whole or not at all.
-        self.samples.append(samples)
-        self.spellings.append(spellings)
+        self.samples += samples
+        self.spellings += spellings
         self.rejects += rejects
-        counts["rows"] += len(ids) + len(batch.bad)
-        counts["samples"] += len(ids) - len(reasons)
-        counts["rejects"] += len(reasons) + len(batch.bad)
-        counts["not_downloaded"] += len(failed)
-        self.rows += len(ids) + len(batch.bad)
-        self.bytes += sum(table.nbytes for table in (samples, spellings, *rejects))
+        rows = len(batch.rows) + len(batch.bad)
+        counts["rows"] += rows
+        counts["pairs"] += rows * len(columns.captions)
+        counts["samples"] += rows * len(columns.captions) - rejected
+        counts["rejects"] += rejected
+        counts["not_downloaded"] += len(failed) * len(columns.captions)
+        self.rows += rows * len(columns.captions)
+        self.bytes += sum(table.nbytes for table in (*samples, *spellings, *rejects))
 
     def outputs(self, staged: str, notes: list[dict[str, Any]]) -> Iterator[Output]:
         """Yield the tables to write, and release the spellings.
@@ -88,11 +98,14 @@ class Chunk:
     def _samples(
         self,
         segment: Segment,
-        columns: Columns,
+        caption: str,
         ids: pa.StringArray,
-        numbers: pa.Int64Array,
+        rows: Sequence[int],
         text: dict[str, pa.StringArray],
     ) -> pa.Table:
+        """Return the samples of one caption column."""
+        columns = segment.columns
+        assert columns is not None
         nothing = pa.nulls(len(ids), pa.string())
         # Column names may differ in case between files; the first file's spelling is used.
         kept_text = {name.lower(): text[name] for name in columns.keep}
@@ -101,13 +114,14 @@ class Chunk:
             [
                 ids,
                 pa.repeat(pa.scalar(segment.url), len(ids)),
-                numbers,
+                pa.array(rows, pa.int64()),
                 text[columns.key] if columns.key else nothing,
                 text[columns.image_key] if columns.image_key else nothing,
                 *(kept_text.get(name.lower(), nothing) for name in self.keep),
+                *([pa.repeat(pa.scalar(caption), len(ids))] if self.names_column else []),
                 pa.repeat(pa.scalar(segment.is_reference), len(ids)),
             ],
-            schema=samples_schema(kept),
+            schema=samples_schema(kept, self.names_column),
         )
         return table if ids.null_count == 0 else table.filter(ids.is_valid())
 
@@ -170,16 +184,19 @@ def _rejects(
     return [rejects_table("plan", why, segment.url, row=numbers, key=names)]
 
 
-def _captions(batch: Batch, columns: Columns) -> tuple[pa.StringArray, dict[int, str]]:
-    """Return the captions of a batch, and the reasons to reject rows, by position."""
-    values = batch.columns[columns.caption]
-    if columns.fallback:
-        values = first_valid(values, batch.columns[columns.fallback])
+def _captions(batch: Batch, columns: Columns, column: str) -> tuple[pa.StringArray, dict[int, str]]:
+    """Return the captions of a batch in one caption column, and the reasons to reject rows, by
+    position."""
+    values = batch.columns[column]
+    fallback = columns.fallback if column == columns.caption else None
+    if fallback:
+        values = first_valid(values, batch.columns[fallback])
     texts, reasons = captions(values)
+    others = {columns.fallback, *columns.captions} - {column, fallback}
     for position, (name, why) in batch.over.items():
-        if name == columns.fallback and position not in reasons:
-            continue  # the row has a caption without it
-        is_caption = name in (columns.caption, columns.fallback)
+        if name in others or (name == fallback and position not in reasons):
+            continue  # the row has this caption without it
+        is_caption = name in (column, fallback)
         reasons[position] = f"{'caption' if is_caption else name} {why}"
     return texts, reasons
 

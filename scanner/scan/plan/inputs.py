@@ -63,8 +63,14 @@ def choose_inputs(config: ScanConfig, earlier: Sequence[Plan] = ()) -> Inputs:
     earlier_columns = [one for plan in earlier for one in plan.columns.values()]
     named = ((one["key"], one["image_key"], *one["keep"]) for one in earlier_columns)
     known = {name for names in named for name in names if name}
+    first, *more = config.caption_column or (None,)
     options = ColumnOptions(
-        config.caption_column, config.key_column, config.image_key, config.keep, frozenset(known)
+        first,
+        config.key_column,
+        config.image_key,
+        config.keep,
+        frozenset(known),
+        tuple(filter(None, more)),
     )
     inputs: list[Input] = []
     for is_reference, urls in ((False, config.captions), (True, config.reference)):
@@ -159,9 +165,11 @@ def _reference_options(options: ColumnOptions, files: Iterable[Contents]) -> Col
         return name if name and name.lower() in existing else None
 
     keep = None if options.keep is None else tuple(filter(if_existing, options.keep))
+    first, *more = (*filter(if_existing, options.captions), None)
     return replace(
         options,
-        caption=if_existing(options.caption),
+        caption=first,
+        more_captions=tuple(filter(None, more)),
         key=if_existing(options.key),
         image_key=if_existing(options.image_key),
         keep=keep,
@@ -198,12 +206,14 @@ class Unit:
 class FrozenInputs:
     """The units to read, the columns to copy to samples, and the skipped files.
 
-    Stored by the first driver for all others.
+    ``names_column``: whether samples have the name of their caption's column. Stored by the first
+    driver for all others.
     """
 
     keep: tuple[str, ...]
     units: tuple[Unit, ...]
     skipped: dict[str, Any] = field(default_factory=dict)
+    names_column: bool = False
 
     def to_json(self) -> bytes:
         return encode(asdict(self))

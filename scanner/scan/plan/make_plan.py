@@ -101,7 +101,9 @@ def _freeze(
     name = f"{folder}/inputs.json"
     if not store.exists(name):
         kept = _keep_columns(inputs.files, earlier)
-        frozen = FrozenInputs(kept, pack_units(inputs.files, sizes), inputs.skipped.to_json())
+        units, skipped = pack_units(inputs.files, sizes), inputs.skipped.to_json()
+        several = any(item.columns and item.columns.more_captions for item in inputs.files)
+        frozen = FrozenInputs(kept, units, skipped, several)
         if store.create(name, frozen.to_json()):
             return frozen
     return FrozenInputs.from_json(store.location(name), store.read(name))
@@ -126,7 +128,9 @@ def _sum_files(read: Sequence[Commit]) -> list[dict[str, Any]]:
     """Return the counts of each file, summed over its segments."""
     files: dict[tuple[str, bool], dict[str, Any]] = {}
     for commit in read:
-        for segment in commit.notes["files"]:
+        for read_segment in commit.notes["files"]:
+            # Versions before several caption columns did not count pairs.
+            segment = {"pairs": read_segment["rows"], **read_segment}
             file = files.setdefault((segment["url"], segment["is_reference"]), segment)
             if file is not segment:
                 file.update({name: file[name] + segment[name] for name in COUNTS})
@@ -167,7 +171,7 @@ def read_units(
     A unit that fails is read again segment by segment, to reject only the segments that fail.
     """
     commits = Commits(store, f"{folder}/read")
-    make_work = partial(ReadWork, make_canonical, frozen.keep, folder, sizes)
+    make_work = partial(ReadWork, make_canonical, frozen.keep, folder, sizes, frozen.names_column)
     failed = execute(commits, frozen.units, make_work).failed
     for unit in frozen.units:
         if unit.id in failed and len(unit.segments) > 1:

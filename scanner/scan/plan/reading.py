@@ -32,11 +32,13 @@ class ReadWork:
         keep: tuple[str, ...],
         folder: str,
         sizes: PlanSizes = DEFAULT_SIZES,
+        names_column: bool = False,
     ) -> None:
         self.canonical = make_canonical()
         self.keep = keep
         self.staged = spellings_kind(folder)
         self.sizes = sizes
+        self.names_column = names_column
 
     def prepare(self, item: Unit) -> Unit:
         return item
@@ -51,7 +53,7 @@ class ReadWork:
     def _outputs(
         self, unit: Unit, files: list[dict[str, Any]], staged: list[dict[str, Any]]
     ) -> Iterator[Output]:
-        chunk = Chunk(self.keep, self.sizes)
+        chunk = Chunk(self.keep, self.sizes, self.names_column)
         for segment in unit.segments:
             counts = dict.fromkeys(COUNTS, 0)
             notes: Counter[str] = Counter()
@@ -65,7 +67,7 @@ class ReadWork:
                         self._add(chunk, segment, batch, counts)
                     if chunk.is_full:
                         yield from chunk.outputs(self.staged, staged)
-                        chunk = Chunk(self.keep, self.sizes)
+                        chunk = Chunk(self.keep, self.sizes, self.names_column)
             except UnreadableFile as error:
                 problem = str(error)
             if counts["samples"] and segment.extent is None:

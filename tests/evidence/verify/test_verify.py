@@ -1,9 +1,8 @@
 """A verification of testbed captions as a user starts it: killed, started again, judged anew."""
 
-import inspect
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from scanner.errors import UsageError, UserError
+from scanner.errors import UserError
 from scanner.evidence.verify.config import VerifyConfig
-from scanner.evidence.verify.drive import Drawn, Verification, verify
+from scanner.evidence.verify.drive import Drawn, verify
 from scanner.evidence.verify.mitigated import Mitigation
 from scanner.evidence.verify.thresholds import Thresholds
-from scanner.mitigation import mitigate
+from scanner.evidence.verify.verification import Verification
+from scanner.mitigation.adversary.options import AdversaryOptions
 from scanner.models import ModelSpec, canonical, find_model, load_tokenizer
 from scanner.query import open_run
 from scanner.scan.config import ScanConfig
@@ -156,6 +156,18 @@ def test_a_damaged_commit_is_refused_with_a_remedy(
     assert again(run, []).verdicts == found[0].verdicts
 
 
+def test_a_damaged_part_is_refused_with_a_remedy(
+    run: str, found: tuple[Verification, list[str]]
+) -> None:
+    part = min(Path(found[0].out).glob("measures/*.parquet"))
+    data = part.read_bytes()
+    part.write_bytes(data[:-8])
+    with pytest.raises(UserError, match=r"measures/.* is damaged.*remove .*json"):
+        again(run, [])
+    part.write_bytes(data)
+    assert again(run, []).verdicts == found[0].verdicts
+
+
 def test_new_thresholds_need_no_new_images(run: str, found: tuple[Verification, list[str]]) -> None:
     lines: list[str] = []
     result = again(run, lines, thresholds=Thresholds(agreement=1, likeness=1, part=1))
@@ -193,23 +205,38 @@ def test_mitigated_verdicts_are_compared_with_plain_ones(
             assert image.tobytes() != other.tobytes()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"mitigation": Mitigation(bos_scale=2)}, "--bos-scale needs --mitigate"),
-        ({"mitigation": Mitigation(mask_padding=False)}, "--no-mask-padding needs --mitigate"),
-        ({"mitigate": True, "mitigation": Mitigation(bos_scale=0)}, "must be a positive number"),
-        ({"mitigate": True, "mitigation": Mitigation(1, False)}, "changes nothing"),
-    ],
-)
-def test_invalid_mitigation_options_are_refused(options: dict, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        VerifyConfig(run="RUN", **options).check()
-
-
-def test_mitigation_options_have_the_defaults_of_mitigate() -> None:
-    own = inspect.signature(mitigate).parameters
-    assert asdict(Mitigation()) == {name: own[name].default for name in asdict(Mitigation())}
+def test_an_adversary_gives_a_second_verdict(
+    run: str, found: tuple[Verification, list[str]], chosen: list[dict], tmp_path: Path
+) -> None:
+    groups = ("memorized", "memorized", "heldout")
+    captions = [row["caption"] for row in chosen if row["group"] in groups][2:5]
+    (tmp_path / "few.txt").write_text("\n".join(captions) + "\n")
+    options = {
+        "captions": str(tmp_path / "few.txt"),
+        "mitigate": True,
+        "mitigation": Mitigation(bos_scale=3, mask_padding=False),
+        "adversarial": True,
+        "adversary": AdversaryOptions(attack_steps=4, swaps=1, neighbors=1, attack_noises=1),
+    }
+    result = again(run, [], **options)
+    attacked = "FROM mitigated WHERE mitigation LIKE '%\"bos_scale\": 3%'"
+    rows = {row["caption"]: row for row in open_run(run).query(attacked).to_pylist()}
+    mine = [rows[caption] for caption in captions]
+    assert [row["adversarial_verdict"] is None for row in mine] == [False, False, True]
+    assert result.attacks is not None
+    assert (result.attacks.attacked, sum(result.attacks.verdicts.values())) == (2, 2)
+    for row in mine[:2]:
+        assert row["adversarial_likeness"] > row["likeness"]
+        assert row["adversarial_kind"] in ("embedding", "swap")
+        assert row["adversarial_error"] < 1
+        with Image.open(Path(run) / row["adversarial_images"][0]) as image:
+            assert image.info["attack"] == row["adversarial_kind"]
+    assert again(run, [], **options).images == 0
+    other = replace(options["adversary"], radius=0.05)
+    assert again(run, [], **options | {"adversary": other}).images > 0
+    (tmp_path / "few.txt").write_text(f"{captions[2]}\n")
+    with pytest.raises(UserError, match="none of the captions is in the training set"):
+        again(run, [], **options)
 
 
 @pytest.mark.slow

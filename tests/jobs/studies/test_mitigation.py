@@ -95,27 +95,6 @@ def _mitigations() -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def _tuning() -> pa.Table:
-    rows = [
-        {
-            "run": run,
-            "step": step,
-            "role": role,
-            "caption": f"{role} {number}",
-            "rmse": 0.1,
-            "copied": role == "repeated" and run == "no guard" and step > 0,
-            "features": [float(number), float(number % 3), 1.0 + number**0.5],
-            "unseen_loss": 0.2,
-            "left_out_share": None if run == "no guard" else 0.4,
-        }
-        for run in ("no guard", "guard")
-        for step in (0, 10)
-        for role in ("repeated", "once")
-        for number in range(5)
-    ]
-    return pa.Table.from_pylist(rows)
-
-
 def _doses() -> pa.Table:
     """Captions of half 1 again, under two doses of each target and of its sham."""
     table = _mitigations().filter(pa.array([False] * 24 + [True] * 24)).to_pylist()
@@ -135,7 +114,7 @@ def result() -> Iterator[analysis.StudyResult]:
     features = np.random.default_rng(1).normal(size=(50, 3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analysis, "heldout_features", lambda: features)
-        yield analysis.analyze(_mitigations(), _doses(), _tuning())
+        yield analysis.analyze(_mitigations(), _doses())
 
 
 def test_settings_are_chosen_on_one_half_reported_on_the_other(
@@ -147,7 +126,6 @@ def test_settings_are_chosen_on_one_half_reported_on_the_other(
     assert (summary["memorized_before"], summary["memorized_after"]) == (1.0, 0.25)
     assert summary["memorized_reduction"] == 0.75
     assert summary["others_moved"] == 0
-    assert summary["guard"] == {"no guard": 1.0, "guard": 0.0}
     rows = {row["setting"]: row for row in result.settings}
     assert rows[STRONG]["others_moved"] == pytest.approx(0.3, abs=0.005)
     assert rows[STRONG]["others_alignment"] == pytest.approx(0.2)
@@ -162,10 +140,10 @@ def test_results_are_written_as_tables_plots_and_a_page(
 ) -> None:
     cost = {"added_operations": 1e-4, "pairs": 20, "time_ratio": 1.0, "time_ratio_upper_95": 1.01}
     cost["identical_when_off"] = True
-    findings.write_findings(tmp_path, result, cost, {"memorized": 4, "tuning_steps": 10})
+    findings.write_findings(tmp_path, result, cost, {"memorized": 4, "others": 3})
     assert pq.read_table(tmp_path / "settings.parquet").num_rows == 5
     assert (tmp_path / "doses.csv").read_text().count("\n") == 1 + 5 * 2 * 2
-    for name in ("settings", "doses", "tuning"):
+    for name in ("settings", "doses"):
         picture = (tmp_path / f"{name}.png").read_bytes()
         assert picture.startswith(b"\x89PNG")
         assert len(picture) < 150_000
@@ -173,7 +151,7 @@ def test_results_are_written_as_tables_plots_and_a_page(
     assert f"**{STRONG}, selective**" in page
     assert "1.0100" in page
     assert "the output is bitwise identical" in page
-    assert "--memorized 4 --tuning-steps 10`" in page
+    assert "--memorized 4 --others 3`" in page
 
 
 def test_finished_tasks_are_not_computed_again(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Group training images that are the same, by perceptual hashes or by a given file."""

@@ -1,0 +1,67 @@
+"""The options of index-images, and those of the embedding, which a search repeats."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from scanner.cluster.options import ActorOptions
+from scanner.errors import UsageError
+from scanner.evidence.index.embedding_file import embedding_of
+from scanner.evidence.training_images.image_path import names_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig(ActorOptions):
+    """Options of indexing the images of a training set; a field's docstring is its help."""
+
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """A run (its directory or URL) to index the training set that it scanned; or input files,
+    directories or globs of parquet, tar, csv or jsonl, as for memscan scan --captions."""
+    out: str
+    """Directory or URL of the index."""
+    images: str | None = None
+    """Path template of a sample's image, with columns of samples as fields
+    (s3://bucket/{key}.jpg); by default the parquet file's image column or the sample's tar."""
+    image_column: str | None = None
+    """Parquet image column; by default detected by name (image, jpg, png …)."""
+    input_root: tuple[str, ...] = ()
+    """Also read images below this directory or URL, in addition to those below the scan's
+    --captions or the given files; repeat the option, or list several."""
+    key_column: str | None = None
+    """Column of the samples' keys in input files; by default detected by name, as in memscan scan.
+    A run has its own."""
+    image_key: str | None = None
+    """Column that identifies the image in input files (samples with equal values share one image);
+    by default url or a hash, as in memscan scan; none: index every row. A run has its own."""
+    embedding: str | None = None
+    """A copy-detection embedding, such as SSCD: a TorchScript (.pt) or ONNX (.onnx) file or URL; by
+    default a built-in descriptor of colors and edges, which finds copies but not crops or mirror
+    images."""
+    embedding_sha256: str | None = None
+    """SHA-256 of the embedding file; required with --embedding."""
+    device: str = "auto"
+    """Device of the embedding: cuda, cpu or auto (cuda if available); the built-in descriptor
+    always uses the CPU."""
+    batch_size: int = 64
+    """Images per batch of the embedding."""
+    single_writer: bool = False
+    """Allow a store without create-if-absent (conditional writes); then run only one index-images
+    at a time."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def check(self) -> None:
+        """Raise UsageError for invalid options."""
+        self.check_actors()
+        embedding_of(self.embedding, self.embedding_sha256)
+        if not self.inputs:
+            raise UsageError("name a run, or input files, to index")
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size {self.batch_size}: must be at least 1")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"--device {self.device}: must be cuda, cpu or auto")
+        if self.images:
+            names_of(self.images)
+            if self.image_column:
+                raise UsageError("--images and --image-column exclude each other; drop one")

@@ -1,0 +1,1 @@
+"""The training images of samples: which to read, where they are, and work over them."""

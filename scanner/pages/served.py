@@ -1,0 +1,33 @@
+"""Render pages that a local server sends, with scripts and styles as files of their own."""
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from scanner.pages.colors import DARK, PAPER, variables
+
+HERE = Path(__file__).parent
+
+
+def render_served(template: Path, **values: object) -> str:
+    """Render a Jinja template that extends ``served.html.j2``; every value is escaped."""
+    return _environment(template.parent).get_template(template.name).render(**values)
+
+
+def stylesheet(*files: Path) -> str:
+    """Return the style that all pages share, in light and dark, and then that of ``files``."""
+    texts = [path.read_text(encoding="utf-8") for path in (HERE / "style.css", *files)]
+    dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {variables(DARK)} }} }}"
+    return "\n".join([f":root {{ {variables(PAPER)} }}", dark, *texts])
+
+
+@cache
+def _environment(folder: Path) -> Environment:
+    return Environment(
+        loader=FileSystemLoader([folder, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

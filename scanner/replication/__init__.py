@@ -1,0 +1,1 @@
+"""Repeat published evaluations of detectors: prompt lists, weights, scans, one page."""

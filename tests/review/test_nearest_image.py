@@ -1,0 +1,81 @@
+"""The caption's page shows the training image that verify found in an index."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from scanner.query import open_run
+from scanner.review import Site, make_site, open_index
+from scanner.run import Output
+from scanner.run.verdicts import FOLDER, TABLES, VERDICTS, verdict_commits
+from scanner.storage import Roots, Store
+from tests.review.sites import TOKEN, ask, small_run
+
+
+def site_of(folder: Path, source: str, allowed: str) -> Site:
+    """The first caption of a small run has a verdict whose source is the third caption's image."""
+    run = small_run(folder)
+    verdict = {
+        "caption_id": "0000",
+        "verdict": "seed-consistent",
+        "reason": "the seeds agree",
+        "source_match": "other",
+        "source_keys": ["k3"],
+        "source_similarities": [0.97],
+        "source_file": source,
+        "source_row": 0,
+        "source_caption_ids": ["0003", "unranked"],
+        "verified_at": 1.0,
+    }
+    table = pa.Table.from_pylist([verdict], VERDICTS)
+    verdict_commits(Store(run)).commit("one", [Output(f"{FOLDER}/{TABLES}", table)])
+    tables = open_run(run)
+    roots = Roots.of([allowed], [])
+    return make_site(tables, open_index(tables, None), None, roots, f"/{TOKEN}", "ann", False)
+
+
+def save_images(folder: Path) -> str:
+    folder.mkdir()
+    with io.BytesIO() as file:
+        Image.new("RGB", (8, 8), "red").save(file, "PNG")
+        png = file.getvalue()
+    pq.write_table(pa.table({"image": [png]}), folder / "a.parquet")
+    return str(folder / "a.parquet")
+
+
+def test_it_is_shown_with_its_captions(tmp_path: Path) -> None:
+    source = save_images(tmp_path / "data")
+    site = site_of(tmp_path, source, str(tmp_path / "data"))
+    page = ask(site, "/caption/0000").body.decode()
+    assert "nearest of all training images, similarity 0.97" in page
+    assert f'href="/{TOKEN}/caption/0003"' in page
+    shown = ask(site, "/image/0000/source/0")
+    assert shown.status == 200
+    with Image.open(io.BytesIO(shown.body)) as image:
+        red, green, _ = image.convert("RGB").getpixel((4, 4))
+        assert red > 200 > 60 > green
+    assert ask(site, "/image/0001/source/0").status == 404
+    assert "of all training images" not in ask(site, "/caption/0001").body.decode()
+
+
+def test_an_image_outside_the_allowed_folders_is_not_read(tmp_path: Path) -> None:
+    source = save_images(tmp_path / "private")
+    (tmp_path / "data").mkdir()
+    site = site_of(tmp_path, source, str(tmp_path / "data"))
+    assert ask(site, "/image/0000/source/0").status == 404
+
+
+def test_it_is_found_by_its_key_in_a_tar_beside_its_table(tmp_path: Path) -> None:
+    """As img2dataset writes them."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "red.png")
+    with tarfile.open(folder / "a.tar", "w") as tar:
+        tar.add(tmp_path / "red.png", "k3.png")
+    pq.write_table(pa.table({"key": ["k3"]}), folder / "a.parquet")
+    site = site_of(tmp_path, str(folder / "a.parquet"), str(folder))
+    assert ask(site, "/image/0000/source/0").status == 200

@@ -1,0 +1,127 @@
+"""Hours of devices: counted over all commands on a run, shown with their cost, and limited."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.status import main as status_command
+from scanner.cluster import Started, Tick
+from scanner.errors import UsageError, UserError
+from scanner.run import Run
+from scanner.run.progress import Progress, read_progress
+from scanner.run.status import status
+from scanner.scan import score_plan as scoring
+from scanner.scan.config import ScanConfig
+from scanner.scan.scan import scan
+from tests.run.planned import ROWS, commit_slice, planned_run, slices_of
+
+HOUR = 3600.0
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(scoring.time, "monotonic", clock)
+    return clock
+
+
+def _events(run: Run, gpus: float, budget: float | None = None) -> scoring._ScoringEvents:
+    plan = run.plan()
+    assert plan is not None
+    events = scoring._ScoringEvents(run, plan, lambda _: None, gpus, budget)
+    events(Started(plan.slices))
+    return events
+
+
+def test_hours_include_actors_that_load_a_model(tmp_path: Path, clock: Clock) -> None:
+    run, _ = planned_run(tmp_path, slices_of(3))
+    events = _events(run, gpus=0.5)
+    for hour, actors in ((0, 4), (1, 8), (2, 0), (9, 0)):
+        clock.now = hour * HOUR
+        events(Tick({}, 0, placed=actors))
+    assert events.state.device_hours == pytest.approx((4 + 8) / 2)
+    events.finish()
+    again = _events(run, gpus=0.5)
+    assert again.state.device_hours == pytest.approx(6), "of earlier drivers too"
+    clock.now += HOUR
+    again(Tick({}, 0, placed=1))
+    assert again.state.device_hours == pytest.approx(6), "before the first Tick nothing is known"
+
+
+def test_a_budget_that_is_used_up_stops_the_scan(tmp_path: Path, clock: Clock) -> None:
+    run, _ = planned_run(tmp_path, slices_of(3))
+    events = _events(run, 1.0, budget=2.0)
+    events(Tick({}, 3, placed=3))
+    clock.now = 0.6 * HOUR
+    events(Tick({}, 3, placed=3))
+    clock.now = 0.7 * HOUR
+    with pytest.raises(UserError, match=r"--budget-hours 2: 2.10 GPU-hours are used, and 0 of"):
+        events(Tick({}, 3, placed=3))
+    events.state.stop(run)
+    with pytest.raises(UserError, match="rerun with a larger budget"):
+        _events(run, 1.0, budget=2.0)
+    _events(run, 1.0, budget=2.2)
+
+
+def test_status_shows_hours_and_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slices = slices_of(4)
+    run, _ = planned_run(tmp_path, slices)
+    assert status(run)["device_hours"] is None, "of a version that did not count them"
+    commit_slice(run, slices[0])
+    state = Progress(
+        *(4, 4 * ROWS, 1, ROWS),
+        actors=1,
+        placed=2,
+        started=1.0,
+        device_seconds=1.5 * HOUR,
+        device_share=0.5,
+        device_kind="GPU",
+    )
+    state.save(run)
+    assert status_command([str(tmp_path), "--price", "2", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["device_hours"], shown["cost"]) == (1.5, 3.0)
+    left = shown["eta_seconds"] / HOUR  # two halves of a GPU
+    assert shown["device_hours_left"] == pytest.approx(left)
+    assert shown["cost_left"] == pytest.approx(2 * left)
+    assert status_command([str(tmp_path), "--price", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "hours      1.50 GPU-hours so far, about " in text
+    assert "cost       3.00 so far, about " in text
+    state.stop(run)
+    assert status(run)["device_hours_left"] is None
+
+
+@pytest.mark.parametrize("hours", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_budget_has_to_be_a_number_of_hours(hours: float) -> None:
+    with pytest.raises(UsageError, match=r"--budget-hours .*: must be a positive number"):
+        ScanConfig(captions=("a.csv",), out="run", budget_hours=hours).check()
+
+
+@pytest.mark.slow
+def test_a_stopped_scan_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("caption\n" + "".join(f"a red cat {n}\n" for n in range(4)))
+    options = {
+        "captions": (str(tmp_path / "a.csv"),),
+        "out": str(tmp_path / "run"),
+        "model": "testbed",
+        "device": "cpu",
+        "slice_captions": 1,
+    }
+    with pytest.raises(UserError, match=r"actor-hours are used, and [0-3] of 4 captions"):
+        scan(ScanConfig(**options, budget_hours=1e-7), lambda _: None)
+    run = Run.existing(options["out"])
+    assert run.manifest() is None
+    used = read_progress(run)["device_seconds"]
+    assert used > 0
+    scan(ScanConfig(**options), lambda _: None)
+    assert run.is_finished()
+    assert status(run)["device_hours"] > used / HOUR
