@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # Variables that libraries read when they are imported.
 READ_AT_IMPORT = ("HF_", "TRANSFORMERS_", "DIFFUSERS_", "XDG_", "OMP_", "TORCH", "PYTHON", "HOME")
+# One that torch.compile sets in the process that calls it.
+SET_LATER = ("TORCHINDUCTOR_CACHE_DIR",)
 OF_A_LOCAL_RAY = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
@@ -42,11 +44,16 @@ def forking_python() -> str:
     theirs.close()
     if not ours.recv(1):
         raise RuntimeError(f"the server of forks ended with status {server.wait()}")
-    same = {name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT)}
+    same = {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(READ_AT_IMPORT) and name not in SET_LATER
+    }
     about = {
         "python": sys.executable,
         "address": str(address),
         "prefixes": READ_AT_IMPORT,
+        "exceptions": SET_LATER,
         "environment": same,
     }
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")

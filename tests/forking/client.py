@@ -22,7 +22,11 @@ def main() -> None:
     script = os.path.basename(words[0]) if words else ""  # noqa: PTH119
     module = words[1] if words[:1] == ["-m"] else ""
     prefixes = tuple(about["prefixes"])
-    same = {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+    same = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(prefixes) and name not in about["exceptions"]
+    }
     if (script in SCRIPTS or module in MODULES) and same == about["environment"]:
         _fork(about["address"], words)
     os.execv(about["python"], [about["python"], *sys.argv[1:]])

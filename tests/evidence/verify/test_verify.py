@@ -22,6 +22,7 @@ from scanner.evidence.verify.verification import Verification
 from scanner.mitigation.adversary.options import AdversaryOptions
 from scanner.models import ModelSpec, canonical, find_model, load_tokenizer
 from scanner.query import open_run
+from scanner.run.records import Commit
 from scanner.scan.config import ScanConfig
 from scanner.scan.opening import options_record
 from scanner.testbed import labels
@@ -159,7 +160,9 @@ def test_a_damaged_commit_is_refused_with_a_remedy(
 def test_a_damaged_part_is_refused_with_a_remedy(
     run: str, found: tuple[Verification, list[str]]
 ) -> None:
-    part = min(Path(found[0].out).glob("measures/*.parquet"))
+    commit = min(Path(found[0].out, "commits").iterdir())  # a kill may leave parts of none
+    paths = Commit.from_json(commit.name, commit.read_bytes()).paths("measures")
+    part = Path(found[0].out, paths[0])
     data = part.read_bytes()
     part.write_bytes(data[:-8])
     with pytest.raises(UserError, match=r"measures/.* is damaged.*remove .*json"):
