@@ -1,16 +1,16 @@
 """The Ray actor that runs items, whose steps overlap."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
-from ray.util.metrics import Counter
 
 from scanner.cluster.events import Location
 from scanner.cluster.heartbeat import Heartbeat, Pulse
-from scanner.cluster.work import Item, Proving, Work, notice_of
+from scanner.cluster.metrics import COMPUTE_SECONDS, SLICE_SECONDS, SLICES, Metrics
+from scanner.cluster.work import Item, Measured, Proving, Work, notice_of
 from scanner.cluster.worker import Computed, commit_item, compute
 from scanner.run import Commit, Commits
 
@@ -23,23 +23,19 @@ class WorkActor:
     ``make_work``: its factory, pickled. It is loaded in :meth:`start`, with the libraries that it
     imports, so that a failure or a hang of this is that of a start on a known node.
 
-    Calls of :meth:`run` may overlap; only computing takes turns.
+    ``tags``: of its metrics. Calls of :meth:`run` may overlap; only computing takes turns.
     """
 
-    def __init__(self, commits: Commits, make_work: bytes) -> None:
+    def __init__(self, commits: Commits, make_work: bytes, tags: Mapping[str, str]) -> None:
         self.commits, self._make_work = commits, make_work
         self._device = ThreadPoolExecutor(1)
         self._heartbeat = Heartbeat()
-        self._slices = Counter("memscan_slices", "slices committed by this actor")
-        self._rows = Counter("memscan_rows", "rows in the parts committed by this actor")
-        self._busy = Counter("memscan_busy_seconds", "seconds this actor computed")
+        self._metrics = Metrics(tags).at(os.uname().nodename, _device())
 
     def location(self) -> Location:
         """Return where this actor runs."""
-        context = ray.get_runtime_context()
-        gpus = context.get_accelerator_ids().get("GPU", [])
-        device = f"GPU {','.join(gpus)}" if gpus else "cpu"
-        return Location(context.get_node_id(), os.uname().nodename, device)
+        node = ray.get_runtime_context().get_node_id()
+        return Location(node, os.uname().nodename, _device())
 
     def start(self) -> tuple[dict[str, str], str]:
         """Make the work, and let it try the device; returns what it runs on, and its notice."""
@@ -53,6 +49,7 @@ class WorkActor:
     @ray.method(concurrency_group=REPORTS)
     def pulse(self) -> Pulse:
         """Return what this actor has computed, and that it is alive."""
+        self._metrics.record_store()
         return self._heartbeat.pulse()
 
     def run(self, item: Item, generation: int) -> Commit:
@@ -72,7 +69,19 @@ class WorkActor:
         with self._heartbeat.running(item.id):
             commit = commit_item(self.commits, self.work, item, generation, on_device)
         if seconds:
-            self._slices.inc()
-            self._rows.inc(max(1, sum(part.rows for part in commit.parts)))
-            self._busy.inc(max(seconds, 1e-6))
+            self._measure(commit, seconds)
         return commit
+
+    def _measure(self, commit: Commit, seconds: float) -> None:
+        self._metrics.record(SLICES)
+        self._metrics.record(SLICE_SECONDS, seconds)
+        self._metrics.record(COMPUTE_SECONDS, seconds)
+        self._metrics.record_store()
+        if isinstance(self.work, Measured):
+            self.work.measure(self._metrics, commit)
+
+
+def _device() -> str:
+    """Return the accelerators of this actor by id, such as ``GPU 0``, or ``cpu``."""
+    gpus = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
+    return f"GPU {','.join(gpus)}" if gpus else "cpu"

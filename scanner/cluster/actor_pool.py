@@ -1,6 +1,6 @@
 """The actors of an execution: as many as are wanted, have work, and fit on the cluster."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic
 
@@ -11,6 +11,9 @@ from scanner.cluster.actor import REPORTS, WorkActor
 from scanner.cluster.blame import Blame
 from scanner.cluster.events import NOWHERE, ItemT, Location, Notice, Place, Task
 from scanner.cluster.failures import (
+    NODE_LOST,
+    START,
+    STORE_OUTAGE,
     brief,
     cause_of,
     is_broken_device,
@@ -61,7 +64,7 @@ class ActorPool(Generic[ItemT]):
     work, so that Ray does not place another one there.
 
     ``actors`` are ready for work; ``starting``, by the reference of their placement or start, not
-    yet; ``held`` wait for their node.
+    yet; ``held`` wait for their node. ``tags``: of the actors' metrics.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class ActorPool(Generic[ItemT]):
         in_flight: int,
         limits: RetryLimits,
         timing: Timing,
+        tags: Mapping[str, str] | None = None,
         blame: Blame | None = None,
     ) -> None:
         self.actors: list[Actor[ItemT]] = []
@@ -96,7 +100,7 @@ class ActorPool(Generic[ItemT]):
             max_concurrency=in_flight,
         )
         pickled = ray.cloudpickle.dumps(make_work)
-        self._new = lambda: actor.remote(commits, pickled)
+        self._new = lambda: actor.remote(commits, pickled, dict(tags or {}))
 
     @property
     def places(self) -> set[Place]:
@@ -210,7 +214,8 @@ class ActorPool(Generic[ItemT]):
         ray.kill(actor.handle)
         if is_preemption(error, actor.location.node):
             self.record_loss("", uncounted=True)
-            return Notice("a node was lost before its actor was ready")
+            message = "a node was lost before its actor was ready"
+            return Notice(message, NODE_LOST, actor.location)
         reason, cause = brief(error), cause_of(error)
         if is_outage(cause):
             return self._wait_out(actor, reason)
@@ -227,7 +232,8 @@ class ActorPool(Generic[ItemT]):
                 f"hub or store does not answer ({reason}); {RERUN}"
             )
         self._node_starts_after[actor.location.node] = now + self._limits.delay(3)
-        return Notice(f"an actor waits for a hub or store that does not answer: {reason}")
+        message = f"an actor waits for a hub or store that does not answer: {reason}"
+        return Notice(message, STORE_OUTAGE, actor.location)
 
     def _book_failed_start(self, actor: Actor[ItemT], reason: str, is_broken: bool) -> Notice:
         location, now = actor.location, self._timing.now()
@@ -239,8 +245,8 @@ class ActorPool(Generic[ItemT]):
         self._last_failure = reason, count
         self.blame.take_out(location, self.places, reason)
         if self.blame.is_out(location):
-            return Notice(f"out of service: {location.name}: {reason}")
-        return Notice(f"{reason} ({location.name})")
+            return Notice(f"out of service: {location.name}: {reason}", START, location)
+        return Notice(f"{reason} ({location.name})", START, location)
 
     def _book_unplaced(self, reason: str) -> Notice:
         """Book a failure of an actor's process before it reported its node, which blames no node.
@@ -254,7 +260,7 @@ class ActorPool(Generic[ItemT]):
             self._unplaced += 1
             self._start_after = now + self._limits.delay(self._unplaced)
         self._last_failure = reason, self._unplaced
-        return Notice(reason)
+        return Notice(reason, START)
 
     def _stop_slow_starts(self) -> Iterator[Notice]:
         now, limit = self._timing.now(), self._limits.start_seconds

@@ -7,7 +7,7 @@ running one twice is always safe; retries belong to the driver.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic
 
 import ray
@@ -16,12 +16,15 @@ from ray.exceptions import RayError, RayTaskError
 from scanner.cluster.actor_pool import Actor, ActorPool
 from scanner.cluster.events import Committed, Event, ItemT, Location, Notice, Task, Tick
 from scanner.cluster.failures import (
+    BROKEN_DEVICE,
+    NODE_LOST,
+    PROCESS_DIED,
     brief,
     cause_of,
-    is_broken_device,
     is_node_alive,
     is_outage,
     is_preemption,
+    kind_of,
     traceback_of,
 )
 from scanner.cluster.heartbeat import Pulse
@@ -43,6 +46,7 @@ def dispatch(
     in_flight: int,
     limits: RetryLimits = DEFAULT_LIMITS,
     timing: Timing = DEFAULT_TIMING,
+    tags: Mapping[str, str] | None = None,
 ) -> Iterator[Event[ItemT]]:
     """Run the tasks on a pool of actors; yields an event for everything that happens, and a Tick
     per second.
@@ -54,9 +58,11 @@ def dispatch(
     loss of a node and an outage of the store, which is waited for. An actor that hangs is replaced.
 
     A node with room for an actor is waited for. Raises UserError where actors cannot start or die
-    too often (see :class:`RetryLimits`), or where the store stays away.
+    too often (see :class:`RetryLimits`), or where the store stays away. ``tags``: of the metrics.
     """
-    pool: ActorPool[ItemT] = ActorPool(commits, make_work, resources, in_flight, limits, timing)
+    pool: ActorPool[ItemT] = ActorPool(
+        commits, make_work, resources, in_flight, limits, timing, tags
+    )
     dispatcher = Dispatcher(tasks, pool, in_flight, limits, timing)
     try:
         yield from dispatcher.events()
@@ -201,11 +207,13 @@ class Dispatcher(Generic[ItemT]):
         if is_outage(cause):
             yield self.policy.wait_for_store(task, reason, actor.location)
             return
-        is_broken = is_broken_device(cause)
+        kind = kind_of(cause)
+        is_broken = kind == BROKEN_DEVICE
         if self.blame.record_failure(task.item.id, actor.location, is_broken=is_broken):
-            yield self.policy.record_failure(task, reason, actor.location, traceback_of(error))
+            failure = reason, actor.location, traceback_of(error), kind
+            yield self.policy.record_failure(task, *failure)
         else:
-            yield self.policy.requeue(task, reason, actor.location)
+            yield self.policy.requeue(task, reason, actor.location, kind)
         # Several in a row may be the process's fault: a new one decides.
         actor.consecutive_failures += 1
         if is_broken or actor.consecutive_failures >= self.limits.consecutive_failures:
@@ -228,14 +236,15 @@ class Dispatcher(Generic[ItemT]):
         if is_preemption(error, actor.location.node):
             self._requeue(tasks)
             self.pool.record_loss("", uncounted=True)
-            yield Notice(f"a node was lost; {len(tasks)} slices requeued")
+            message = f"a node was lost; {len(tasks)} slices requeued"
+            yield Notice(message, NODE_LOST, actor.location)
             return
         self._requeue([task for task in tasks if task not in begun])
         self.policy.record_death(actor.location.node, begun)
         for task in begun:
             reason = f"its process died: {brief(error)}"
             self.blame.record_failure(task.item.id, actor.location, is_alone=len(begun) == 1)
-            yield self.policy.record_failure(task, reason, actor.location)
+            yield self.policy.record_failure(task, reason, actor.location, cause=PROCESS_DIED)
         self.pool.record_loss(f"actors keep dying: {brief(error)}")
 
     def _requeue(self, tasks: list[Task[ItemT]]) -> None:

@@ -67,11 +67,12 @@ class Committed(Generic[ItemT]):
 
 @dataclass(frozen=True)
 class Requeued(Generic[ItemT]):
-    """An item failed and will be tried again."""
+    """An item failed and will be tried again; cause: see :mod:`scanner.cluster.failures`."""
 
     item: ItemT
     reason: str
     location: Location = NOWHERE
+    cause: str = "error"
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,12 @@ class Quarantined(Generic[ItemT]):
 
 @dataclass(frozen=True)
 class Notice:
-    """Something about the execution as a whole that people should know."""
+    """Something about the execution as a whole that people should know. cause: of an actor that
+    will be replaced, with its location."""
 
     message: str
+    cause: str = ""
+    location: Location = NOWHERE
 
 
 @dataclass(frozen=True)

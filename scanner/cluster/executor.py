@@ -21,6 +21,8 @@ from scanner.cluster.events import (
 )
 from scanner.cluster.in_process import run_in_process
 from scanner.cluster.limits import DEFAULT_LIMITS, DEFAULT_TIMING, RetryLimits, Timing
+from scanner.cluster.metrics import Metrics, run_tag
+from scanner.cluster.monitor import Monitor
 from scanner.cluster.resources import Resources
 from scanner.cluster.starting import check_ray, start_for
 from scanner.cluster.work import Work
@@ -43,11 +45,13 @@ class InProcess(Generic[ItemT]):
 
 @dataclass(frozen=True)
 class Execution:
-    """How items are run. in_flight: items in one actor at a time, one of which computes."""
+    """How items are run. in_flight: items in one actor at a time, one of which computes. tags: of
+    the metrics, such as stage and profile."""
 
     in_flight: int = IN_FLIGHT
     limits: RetryLimits = DEFAULT_LIMITS
     timing: Timing = DEFAULT_TIMING
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,12 @@ def execute(
         )
     elif tasks:
         # Closed also if on_event raises, so that no actor keeps running.
-        pool = _on_pool(commits, tasks, make_work, resources, address, execution)
-        with contextlib.closing(pool) as events:
+        tags = {"run": run_tag(commits.store.url), **execution.tags}
+        monitor = Monitor(Metrics(tags), len(tasks))
+        pool = _on_pool(commits, tasks, make_work, resources, address, execution, tags)
+        with contextlib.closing(pool) as events, contextlib.closing(monitor):
             for event in events:
+                monitor(event)
                 tally(event)
     return Outcome(tally.done, tally.failed)
 
@@ -111,6 +118,7 @@ def _on_pool(
     resources: Resources,
     address: str | None,
     execution: Execution,
+    tags: Mapping[str, str],
 ) -> Generator[Event[ItemT], None, None]:
     for line in check_ray(address):
         yield Notice(line)
@@ -127,6 +135,7 @@ def _on_pool(
         in_flight=execution.in_flight,
         limits=execution.limits,
         timing=execution.timing,
+        tags=tags,
     )
 
 

@@ -5,10 +5,15 @@ import traceback
 from typing import Any
 
 from scanner.credentials import without_secrets
+from scanner.memory import is_out_of_memory
 from scanner.storage import is_transient
 
 TRACEBACK_CHARACTERS = 20_000
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
+# Causes of retries, for metrics; another exception of an item's work is an "error".
+ERROR, OUT_OF_MEMORY, BROKEN_DEVICE = "error", "out_of_memory", "broken_device"
+PROCESS_DIED, HANG, START = "process_died", "hang", "start"
+NODE_LOST, STORE_OUTAGE = "node_lost", "store_outage"
 # Ray's words for an actor whose node is gone: the only sign, of one that was still starting.
 NODE_DIED = ("its node has died", "the actor's node was terminated")
 
@@ -69,3 +74,10 @@ def traceback_of(error: BaseException) -> str:
 
 def is_broken_device(error: Any) -> bool:
     return isinstance(error, BrokenDevice)
+
+
+def kind_of(error: BaseException | None) -> str:
+    """Return the cause of a retry for an exception that an item's work raised."""
+    if is_broken_device(error):
+        return BROKEN_DEVICE
+    return OUT_OF_MEMORY if error is not None and is_out_of_memory(error) else ERROR

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Generic
 
 from scanner.cluster.events import NOWHERE, ItemT, Location, Quarantined, Requeued, Task
+from scanner.cluster.failures import ERROR, HANG, STORE_OUTAGE
 from scanner.cluster.limits import DEFAULT_LIMITS, DEFAULT_TIMING, RetryLimits, Timing
 from scanner.errors import UserError
 
@@ -34,7 +35,12 @@ class RetryPolicy(Generic[ItemT]):
         self.retry_queue[:] = [entry for entry in self.retry_queue if entry[1] is not task]
 
     def record_failure(
-        self, task: Task[ItemT], reason: str, location: Location = NOWHERE, traceback: str = ""
+        self,
+        task: Task[ItemT],
+        reason: str,
+        location: Location = NOWHERE,
+        traceback: str = "",
+        cause: str = ERROR,
     ) -> Requeued[ItemT] | Quarantined[ItemT]:
         """Count a failure of the item itself; it is requeued, or quarantined after the last try."""
         item = task.item
@@ -42,14 +48,14 @@ class RetryPolicy(Generic[ItemT]):
         if failures >= self.limits.attempts:
             return Quarantined(item, reason, location, traceback)
         self.retry_queue.append((self.now() + self.limits.delay(failures), task))
-        return Requeued(item, reason, location)
+        return Requeued(item, reason, location, cause)
 
     def record_hang(
         self, task: Task[ItemT], reason: str, location: Location = NOWHERE
     ) -> Requeued[ItemT] | Quarantined[ItemT]:
         """Count a failure of an item that was taken for hanging, which gets longer next time."""
         self._hangs[task.item.id] = self._hangs.get(task.item.id, 0) + 1
-        return self.record_failure(task, reason, location)
+        return self.record_failure(task, reason, location, cause=HANG)
 
     def patience(self, tasks: Iterable[Task[ItemT]]) -> int:
         """Return by how much longer to wait for these tasks before they count as hanging."""
@@ -70,14 +76,14 @@ class RetryPolicy(Generic[ItemT]):
                 f"the store has not answered for {self.limits.outage_seconds / 60:.0f} minutes "
                 f"({reason}); what is committed is safe: rerun the same command once it answers"
             )
-        return self.requeue(task, f"the store does not answer: {reason}", location)
+        return self.requeue(task, f"the store does not answer: {reason}", location, STORE_OUTAGE)
 
     def requeue(
-        self, task: Task[ItemT], reason: str, location: Location = NOWHERE
+        self, task: Task[ItemT], reason: str, location: Location = NOWHERE, cause: str = ERROR
     ) -> Requeued[ItemT]:
         """Requeue an item whose failure was not its own, and does not count."""
         self.retry_queue.append((self.now() + self.limits.delay(2), task))
-        return Requeued(task.item, reason, location)
+        return Requeued(task.item, reason, location, cause)
 
     def end_outage(self) -> None:
         """The store has answered."""

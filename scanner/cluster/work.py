@@ -6,7 +6,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from scanner.run import Output
+from scanner.cluster.metrics import Metrics
+from scanner.run import Commit, Output
 
 
 class Item(Protocol):
@@ -58,6 +59,14 @@ class Proving(Protocol):
 
     def prove(self) -> None:
         """Compute a small batch. Raises what is wrong with the device."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """Work that has metrics of its own, beside those of any work."""
+
+    def measure(self, metrics: Metrics, commit: Commit) -> None:
+        """Record them; called in an actor after each commit that it computed."""
 
 
 def notice_of(work: Work) -> str:

@@ -1,12 +1,15 @@
 """The memory of a model's weights, and of the device that they are for."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from scanner.memory import available_memory, usable_memory
 from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.gpu_share import CONTEXT_BYTES
+
+STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,18 @@ def device_memory(device: str, share: float = 1.0) -> DeviceMemory:
     if share < 1:
         total = int(share * total) - CONTEXT_BYTES
     return DeviceMemory(device, min(free, total), total, device)
+
+
+def peak_memory(device: str) -> int:
+    """Return the most bytes that this process has held at a time: on CUDA those of torch's
+    allocator, with its cache; on the CPU its resident size."""
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved()
+    try:
+        lines = STATUS.read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) << 10
+    except (OSError, StopIteration):  # not Linux
+        return 0
 
 
 def weight_bytes(model: DiffusionModel) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -23,6 +24,7 @@ from scanner.run.compaction import DEFAULT_SIZES, GroupSizes, Layout
 from scanner.run.progress import Progress, Watch, events_in, hours_unit, read_progress
 from scanner.run.records import DamagedFile, encode
 from scanner.scan.finishing import merge_and_check
+from scanner.scan.metrics import ProgressMetrics, scoring_tags
 from scanner.scan.preparation import PreparedScan
 
 log = logging.getLogger("memscan.scan")
@@ -46,7 +48,15 @@ def score_plan(
     parts are still damaged after the repairs, or if ``--budget-hours`` are used up.
     """
     commits, config = run.commits, prepared.config
-    scoring = _ScoringEvents(run, plan, progress, prepared.resources.gpus, config.budget_hours)
+    scoring = _ScoringEvents(
+        run,
+        plan,
+        progress,
+        prepared.resources.gpus,
+        config.budget_hours,
+        ProgressMetrics(run.store.url, config.scoring_spec),
+    )
+    tagged = replace(execution or Execution(), tags=scoring_tags(config.scoring_spec))
     items, generations = plan.slices, dict[str, int]()
     slices = {item.id: item for item in plan.slices}
     for attempt in range(REPAIRS):
@@ -59,7 +69,7 @@ def score_plan(
                 address=config.address,
                 in_process=prepared.in_process(run.store),
                 generations=generations,
-                execution=execution or Execution(),
+                execution=tagged,
                 on_event=scoring,
             )
         except (KeyboardInterrupt, BudgetUsed):
@@ -98,8 +108,9 @@ class _ScoringEvents:
         progress: Watch,
         gpus: float = 0.0,
         budget_hours: float | None = None,
+        metrics: ProgressMetrics | None = None,
     ) -> None:
-        self.run, self.progress = run, progress
+        self.run, self.progress, self._metrics = run, progress, metrics
         earlier = _earlier_progress(run)
         self.state = Progress(
             len(plan.slices),
@@ -126,6 +137,8 @@ class _ScoringEvents:
             self._saved_at = time.monotonic()
         self.state.updated = time.time()
         self.progress(self.state)
+        if self._metrics:
+            self._metrics.record(self.state)
         self._check_budget()
 
     def finish(self) -> None:

@@ -67,7 +67,7 @@ def run_stage(
             address=address,
             in_process=InProcess[Item](lambda left: len(left) < pool_from),
             generations=generations,
-            execution=Execution(in_flight=1),
+            execution=Execution(in_flight=1, tags={"stage": stage}),
             on_event=events,
         )
     finally:

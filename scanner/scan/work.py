@@ -10,18 +10,21 @@ from torch import Tensor
 from scanner.cluster import Result, report
 from scanner.cluster.broken_devices import raise_broken_devices
 from scanner.cluster.environment import environment
+from scanner.cluster.failures import OUT_OF_MEMORY
+from scanner.cluster.metrics import RETRIES, Metrics
 from scanner.cores import usable_cores
 from scanner.errors import UserError
 from scanner.models import DiffusionModel, ModelFiles, ModelSpec, load_model
-from scanner.models.device_memory import device_memory, weight_bytes
+from scanner.models.device_memory import device_memory, peak_memory, weight_bytes
 from scanner.models.finding import find_same_model
 from scanner.models.gpu_share import keep_to_share
 from scanner.models.offloading import place
-from scanner.run import Output, Slice
+from scanner.run import Commit, Output, Slice
 from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json
 from scanner.run.rejects import reasons_in
 from scanner.run.schema import rejects_table
+from scanner.scan.metrics import BATCH_SIZE, CAPTIONS, PEAK_MEMORY
 from scanner.scan.slice_captions import SliceReader
 from scanner.scoring import Scorer, ScoringSpec
 from scanner.scoring.fit import Fit, fit
@@ -120,6 +123,7 @@ class SliceScorer:
 
     def __post_init__(self) -> None:
         self._is_size_saved = self.scorer.batch.is_final
+        self._halvings = 0
         self._reader = SliceReader(self.store)
 
     @torch.inference_mode()
@@ -169,6 +173,16 @@ class SliceScorer:
             "reasons": reasons_in(rejects["reason"]),
         }
         return Result(outputs, notes)
+
+    def measure(self, metrics: Metrics, commit: Commit) -> None:
+        """Record the captions of a slice, the batch size, its halvings, and memory (see
+        scanner.cluster.work.Measured)."""
+        halvings = self.scorer.batch.halvings
+        metrics.record(CAPTIONS, sum(part.rows for part in commit.parts))
+        metrics.record(BATCH_SIZE, self.scorer.batch_size)
+        metrics.record(PEAK_MEMORY, peak_memory(self.scorer.model.device.type))
+        metrics.record(RETRIES, halvings - self._halvings, {"cause": OUT_OF_MEMORY})
+        self._halvings = halvings
 
 
 def _device_name(device: str, threads: int) -> str:

@@ -38,6 +38,11 @@ class BatchSize:
         larger = next((size for size in self._failures if size // 2 == self.size), None)
         return larger if larger is not None and self._failures[larger] == 1 else None
 
+    @property
+    def halvings(self) -> int:
+        """How often memory has run out."""
+        return sum(self._failures.values())
+
     def record_batch(self, captions: int, seconds: float) -> None:
         """Record the time of a batch; ignore batches that are not full."""
         if captions != self.size:

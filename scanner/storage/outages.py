@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from scanner.credentials import without_secrets
+from scanner.storage.counts import count_wait
 from scanner.storage.transient import azure, gcs, http, hub, network, s3
 from scanner.storage.transient.statuses import class_names, status_of
 
@@ -106,7 +107,9 @@ def retry_outages(
                 if not has_answered or time.monotonic() + wait > deadline:
                     raise
             # Workers that failed together must not retry together.
-            time.sleep(wait * random.uniform(0.5, 1))
+            seconds_waited = wait * random.uniform(0.5, 1)
+            time.sleep(seconds_waited)
+            count_wait(seconds_waited)
             wait = min(LONGEST_WAIT_SECONDS, 2 * wait)
 
     return patient

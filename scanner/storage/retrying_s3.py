@@ -14,6 +14,7 @@ from botocore.exceptions import HTTPClientError
 from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 
+from scanner.storage.counts import count_request, count_wait
 from scanner.storage.error_messages import attach_store_url
 from scanner.storage.outages import got_response, is_transient, mark_transient
 from scanner.storage.parallel_listing import list_folder, read_entries
@@ -79,6 +80,7 @@ class RetryingS3(S3FileSystem):
                 mark_transient(failure)
                 raise failure
             await asyncio.sleep(wait)
+            count_wait(wait)
 
     # The parent's attribute is bound to the parent's _call_s3.
     call_s3 = sync_wrapper(_call_s3)
@@ -109,6 +111,7 @@ class RetryingS3(S3FileSystem):
     list_folder = sync_wrapper(_list_folder)
 
     async def _request(self, method: str, *options: Any, **arguments: Any) -> Any:
+        count_request(method)
         answer = await super()._call_s3(method, *options, **arguments)
         if method == "get_object":
             # Read the body here, where a broken connection is retried, if s3fs would read it at

@@ -143,7 +143,7 @@ def copy_shards(
         address=address,
         in_process=here,
         generations=_generations(commits, shards),
-        execution=Execution(in_flight=1),
+        execution=Execution(in_flight=1, tags={"stage": "copy"}),
         on_event=copying,
     )
     sources = {shard.id: shard.source for shard in shards}

@@ -188,7 +188,7 @@ def _embed(
         resources,
         address=config.address,
         in_process=here,
-        execution=Execution(in_flight=IN_FLIGHT),
+        execution=Execution(in_flight=IN_FLIGHT, tags={"stage": "index"}),
         on_event=on_event,
     )
 

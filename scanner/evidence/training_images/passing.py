@@ -126,7 +126,9 @@ def pass_over(
         resources,
         address=options.address,
         in_process=InProcess(lambda left: _rows(left) <= few, here) if may_be_here else None,
-        execution=Execution(limits=RetryLimits(hang_seconds=hang_seconds)),
+        execution=Execution(
+            limits=RetryLimits(hang_seconds=hang_seconds), tags={"stage": "images"}
+        ),
         on_event=follower,
     )
     done = commits.of(group.id for group in groups if group.id not in outcome.failed)

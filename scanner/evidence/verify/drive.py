@@ -191,7 +191,7 @@ def _generate(
         setting.work(commits.store, place),
         setting.resources,
         address=setting.config.address,
-        execution=Execution(limits=RetryLimits(hang_seconds=hang)),
+        execution=Execution(limits=RetryLimits(hang_seconds=hang), tags={"stage": "verify"}),
         on_event=drawing,
     )
     return drawing.drawn, outcome.failed
