@@ -50,6 +50,7 @@ class WorkActor:
     def pulse(self) -> Pulse:
         """Return what this actor has computed, and that it is alive."""
         self._metrics.record_store()
+        self._metrics.repeat_gauges()
         return self._heartbeat.pulse()
 
     def run(self, item: Item, generation: int) -> Commit:

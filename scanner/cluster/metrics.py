@@ -1,7 +1,8 @@
 """Record metrics, which Ray serves to Prometheus on each node.
 
 Ray puts ``ray_`` before the names, and ``_total`` after those of counters. A node keeps the
-counters of processes that have ended; gauges end with their process.
+counters of processes that have ended, and drops a gauge that was not set for twice its report
+interval, which is 20 seconds by default.
 """
 
 import re
@@ -65,6 +66,7 @@ class Metrics:
     def __init__(self, tags: Mapping[str, str]) -> None:
         self._tags = {key: tags.get(key, "") for key in TAGS}
         self._exported: dict[Metric, Any] = {}
+        self._gauges: dict[tuple[Metric, frozenset[tuple[str, str]]], float] = {}
 
     def at(self, node: str, device: str = "") -> "Metrics":
         """Return metrics with the same tags, of a device on a node."""
@@ -79,9 +81,16 @@ class Metrics:
         exported = self._exported.get(metric)
         if exported is None:
             exported = self._exported[metric] = _export(metric)
+        if metric.kind == "gauge":
+            self._gauges[metric, frozenset((tags or {}).items())] = value
         cleaned = {key: clean_tag(text) for key, text in {**self._tags, **(tags or {})}.items()}
         record = {"counter": "inc", "gauge": "set", "histogram": "observe"}[metric.kind]
         getattr(exported, record)(float(value), tags=cleaned)
+
+    def repeat_gauges(self) -> None:
+        """Set all gauges to their last values again, lest Ray drop them."""
+        for (metric, tags), value in list(self._gauges.items()):
+            self.record(metric, value, dict(tags))
 
     def record_store(self) -> None:
         """Add what this process has requested of stores, and waited for them, since the last
