@@ -2,9 +2,9 @@
 
 Example: memscan scan --captions s3://bucket/laion/*.parquet --out s3://bucket/runs/laion-sd14
 
-Exit status: 0 done; 1 failed; 2 invalid arguments; 3 done, but with captions quarantined, files
-unreadable, or more rows rejected than --max-reject-fraction allows (with --accept-rejects, only
-if captions are quarantined; rerun to score them); 130 interrupted.
+Exit status: 0 done; 1 failed; 2 invalid arguments; 3 done, but with captions quarantined or not
+scanned (--budget-hours), files unreadable, or more rows rejected than --max-reject-fraction allows
+(with --accept-rejects, only if captions have no score that a rerun can give them); 130 interrupted.
 """
 
 import shlex

@@ -48,7 +48,7 @@ def score_plan(
     commits, config = run.commits, prepared.config
     scoring = _ScoringEvents(run, plan, progress, prepared.resources.gpus, config.budget_hours)
     items, generations = plan.slices, dict[str, int]()
-    slices = {item.id: item for item in plan.slices}
+    slices, tiers = {item.id: item for item in plan.slices}, plan.tier_of()
     for attempt in range(REPAIRS):
         try:
             execute(
@@ -59,6 +59,7 @@ def score_plan(
                 address=config.address,
                 in_process=prepared.in_process(run.store),
                 generations=generations,
+                tiers=tiers,
                 execution=execution or Execution(),
                 on_event=scoring,
             )
@@ -180,10 +181,10 @@ class _ScoringEvents:
         if budget is None or state.device_hours < budget:
             return
         raise BudgetUsed(
-            f"{self.run.store.url}: stopped by --budget-hours {budget:g}: {state.device_hours:.2f} "
+            f"{self.run.store.url}: stopped by --budget-hours {budget:g}: {state.device_hours:.3g} "
             f"{hours_unit(state.device_kind)} are used, and {state.captions_done:,} of "
-            f"{state.captions:,} captions are in committed slices; rerun with a larger budget, or "
-            "without one, to resume"
+            f"{state.captions:,} captions are in committed slices; rerun with a larger "
+            "--budget-hours, or without it, to go on"
         )
 
     def _follow(self, event: Event[Slice]) -> None:
