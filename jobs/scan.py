@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jobs.escaping import printable
 from jobs.logs import LogOptions
 from jobs.progress import ScanProgress, duration, limited, samples_read
 from jobs.run_log import messages_kept
@@ -94,6 +95,8 @@ def _print_dry_run(result: dict, as_json: bool) -> None:
         f"distinct captions    {counts['captions']:,} in {result['slices']:,} slices"
         f"{limited(result['limit'])}"
     )
+    for number, (name, captions) in enumerate(result["tiers"].items()):
+        show(f"{'' if number else 'order':21}{captions:,} {printable(name)}")
     safe = ", as required" if result["preflight"].endswith("won") else ""
     show(f"store preflight      {result['preflight']}{safe}")
     show(f"signals              {', '.join(result['signals'])}")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import chain, repeat
@@ -127,6 +128,14 @@ class Plan:
         numbers = chain.from_iterable(repeat(n, size) for n, size in enumerate(sizes))
         names = (item.id for item in self.slices)
         return dict(zip(names, chain(numbers, repeat(len(sizes) - 1)), strict=False))
+
+    def captions_by_tier(self) -> dict[str, int]:
+        """Return the number of captions of each tier by its name, in order; {} if there is one."""
+        names, counts = [tier.name for tier in self.all_tiers()], Counter[str]()
+        tier_of = self.tier_of()
+        for item in self.slices:
+            counts[names[tier_of[item.id]]] += item.rows
+        return dict(counts) if self.tiers else {}
 
     def to_json(self) -> bytes:
         """Return the plan's file: a list of one generation, with one line per field."""

@@ -150,6 +150,7 @@ def test_tiers_are_kept_in_the_files_of_a_plan() -> None:
     plan = Plan((), (), (), (), slices, COUNTS, {}, tiers=(Tier("x", 1), Tier("y", 3)))
     assert Plan.from_json("plan.json", plan.to_json()) == plan
     assert plan.tier_of() == {"000000": 0, "000001": 1, "000002": 1, "000003": 1}
+    assert plan.captions_by_tier() == {"x": 5, "y": 15}
     assert PlanSummary.of(plan, {}).slices == 4
     more = Plan((), (), (), (), (Slice("000004", "captions/b.parquet", "", "", 5, 0),), {}, {})
     joined = Plan.joined([plan, more])
