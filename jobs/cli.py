@@ -23,6 +23,7 @@ COMMANDS = {
     "curate": "apply a policy: write a removal list and cleaned shards",
     "purge": "remove taken-down samples and captions from a run",
     "report": "write a report about a run as one HTML page",
+    "card": "write a data sheet of a scan in Markdown, to publish",
     "sql": "query a run with SQL",
     "explain": "explain one caption: attention, scores and trigger words",
     "replicate": "repeat published evaluations of detectors on a model",

@@ -66,7 +66,9 @@ def _split(kinds: Mapping[str, Any], positionals: int, remaining: list[str]) -> 
         if not _is_flag(word):
             line.positionals.append(word)
         elif not _is_list(kinds.get(flag)):
-            takes_value = kinds.get(flag, bool) is not bool and not equals
+            kind = kinds.get(flag, bool)
+            is_bool = getattr(kind, "__origin__", kind) is bool  # also if annotated
+            takes_value = not (is_bool or equals)
             line.others += [word, *(remaining.pop(0) for _ in remaining[:takes_value])]
         else:
             values = line.lists.setdefault(flag, [])

@@ -2,9 +2,9 @@
 
 Example: memscan scan --captions s3://bucket/laion/*.parquet --out s3://bucket/runs/laion-sd14
 
-Exit status: 0 done; 1 failed; 2 invalid arguments; 3 done, but with captions quarantined, files
-unreadable, or more rows rejected than --max-reject-fraction allows (with --accept-rejects, only
-if captions are quarantined; rerun to score them); 130 interrupted.
+Exit status: 0 done; 1 failed; 2 invalid arguments; 3 done, but with captions quarantined or not
+scanned (--budget-hours), files unreadable, or more rows rejected than --max-reject-fraction allows
+(with --accept-rejects, only if captions have no score that a rerun can give them); 130 interrupted.
 """
 
 import shlex
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jobs.escaping import printable
 from jobs.logs import LogOptions
 from jobs.progress import ScanProgress, duration, limited, samples_read
 from jobs.run_log import messages_kept
@@ -94,6 +95,8 @@ def _print_dry_run(result: dict, as_json: bool) -> None:
         f"distinct captions    {counts['captions']:,} in {result['slices']:,} slices"
         f"{limited(result['limit'])}"
     )
+    for number, (name, captions) in enumerate(result["tiers"].items()):
+        show(f"{'' if number else 'order':21}{captions:,} {printable(name)}")
     safe = ", as required" if result["preflight"].endswith("won") else ""
     show(f"store preflight      {result['preflight']}{safe}")
     show(f"signals              {', '.join(result['signals'])}")

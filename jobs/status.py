@@ -5,7 +5,7 @@ Example: memscan status RUN --json
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -31,6 +31,12 @@ class StatusConfig:
     price: float | None = None
     """Price of a GPU-hour (on the cpu, of an actor-hour) in any currency: also show the cost so far
     and of what is left."""
+    yield_: Annotated[bool, tyro.conf.arg(name="yield")] = False
+    """Also show how many captions are flagged so far, in which part of the scan's order they were
+    found, and how many a scan to the end would still flag. Reads the scores of one signal."""
+    calibration: str | None = None
+    """With --yield, flag by this calibration: a file or URL written by memscan calibrate, or
+    testbed. Without one, the top 1 % of the captions scored so far are flagged."""
     json: bool = False
     """Print as JSON."""
 
@@ -42,7 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _status(config: StatusConfig) -> int:
     if config.price is not None and not 0 <= config.price < math.inf:
         raise UsageError(f"--price {config.price:g}: must be a number from 0")
+    if config.calibration and not config.yield_:
+        raise UsageError("--calibration flags captions for --yield; add it")
     state = status(Run.existing(config.run))
+    if config.yield_:
+        from jobs.calibrations import named_calibration  # slow to import
+        from scanner.query.yield_curve import measure_yield
+
+        found = measure_yield(config.run, named_calibration(config.calibration))
+        state["yield"] = found.to_json()
     if config.price is not None:
         state["cost"], state["cost_left"] = (
             None if state[name] is None else state[name] * config.price
@@ -85,6 +99,8 @@ def _print(state: dict[str, Any]) -> None:
         stopped = "unknown: no scan is running; rerun the same command to resume"
         show(f"time left  {duration(left) if left is not None else stopped}")
     _print_hours(state)
+    if "yield" in state:
+        _print_yield(state["yield"])
     print_rejects(state["rejects"])
     print_skipped(state["skipped"])
     for name, reason in state["quarantined"].items():
@@ -93,7 +109,31 @@ def _print(state: dict[str, Any]) -> None:
         show(f"out of service  {printable(line)}")
     for line in state["events"][-SHOWN:]:
         show(f"event      {printable(line)}")
-    show(f"sealed     {'yes' if state['sealed'] else 'no'}")
+    usable = f"; commands read {state['usable']:,} captions, scored by the end of --budget-hours"
+    show(f"sealed     {'yes' if state['sealed'] else 'no' + usable * bool(state['usable'])}")
+
+
+def _print_yield(found: dict[str, Any]) -> None:
+    """Print the flagged captions of each tier, and how many are left to find."""
+    show(f"yield      {found['flagged']:,} captions are flagged: {found['flagged_by']}")
+    show(f"           {'scanned of all':>15}  {'found of flagged':>16}")
+    for tier in found["tiers"]:
+        show(
+            f"           {tier['scanned_share']:>15.1%}  {tier['found_share']:>16.1%}  after "
+            f"{printable(tier['name'])}: {tier['scanned']:,} of {tier['planned']:,} scanned, "
+            f"{tier['flagged']:,} flagged"
+        )
+    if found["found_low"] is not None:
+        left, share = (
+            _range(f"{found[f'{name}_{end}']:{form}}" for end in ("low", "high"))
+            for name, form in (("left", ",.0f"), ("found", ".1%"))
+        )
+        show(f"           a scan to the end would flag {left} more: {share} are found")
+        show(f"           {found['limits']}")
+
+
+def _range(ends: Iterable[str]) -> str:
+    return " to ".join(dict.fromkeys(ends))
 
 
 def _print_hours(state: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import random
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Generic
 
 from scanner.cluster.events import (
@@ -74,6 +75,7 @@ def execute(
     address: str | None = None,
     in_process: InProcess[ItemT] | None = None,
     generations: Mapping[str, int] | None = None,
+    tiers: Mapping[str, int] | None = None,
     execution: Execution = DEFAULT_EXECUTION,
     on_event: Callable[[Event[ItemT]], None] = lambda _: None,
 ) -> Outcome:
@@ -81,7 +83,8 @@ def execute(
 
     Starts Ray, or joins the cluster at ``address``, unless nothing is left or ``in_process``
     holds. ``generations``: by id, the generation of the commit that an item needs (0 by default);
-    repairs count up. Failed items are requeued, then quarantined; outages of the store are waited
+    repairs count up. ``tiers``: by id, for items that are in order of them: lower ones are begun
+    first. Failed items are requeued, then quarantined; outages of the store are waited
     for. Raises UserError where nothing can run.
     """
     done, needed = commits.done(), generations or {}
@@ -103,7 +106,8 @@ def execute(
         # Closed also if on_event raises, so that no actor keeps running.
         tags = {"run": run_tag(commits.store.url), **execution.tags}
         monitor = Monitor(Metrics(tags), len(tasks))
-        pool = _on_pool(commits, tasks, make_work, resources, address, execution, tags)
+        spread = _spread(tasks, tiers or {})
+        pool = _on_pool(commits, spread, make_work, resources, address, execution, tags)
         with contextlib.closing(pool) as events, contextlib.closing(monitor):
             for event in events:
                 monitor(event)
@@ -125,11 +129,9 @@ def _on_pool(
     start_for(resources, address)
     from scanner.cluster.dispatcher import dispatch  # loads Ray, which takes seconds
 
-    # Two drivers of one run begin at different places, to do little twice.
-    turn = random.randrange(len(tasks))
     yield from dispatch(
         commits,
-        [*tasks[turn:], *tasks[:turn]],
+        tasks,
         make_work,
         resources,
         in_flight=execution.in_flight,
@@ -137,6 +139,17 @@ def _on_pool(
         timing=execution.timing,
         tags=tags,
     )
+
+
+def _spread(tasks: Sequence[Task[ItemT]], tiers: Mapping[str, int]) -> list[Task[ItemT]]:
+    """Return the tasks from another place on in each tier: two drivers of one run begin at
+    different places, to do little twice."""
+    spread: list[Task[ItemT]] = []
+    for _, found in groupby(tasks, lambda task: tiers.get(task.item.id, 0)):
+        equal = list(found)
+        turn = random.randrange(len(equal))
+        spread += [*equal[turn:], *equal[:turn]]
+    return spread
 
 
 class _Tally:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from scanner.curation.plurals import pluralize
 from scanner.query import RunTables, measure_coverage
-from scanner.run import Run
 
 # Warn about an image key only if it has more samples, and a larger share of all, than this.
 SHARED_SAMPLES = 10
@@ -60,13 +59,12 @@ class SuspiciousImageKey:
         )
 
 
-def unscored(tables: RunTables, run: str) -> Unscored:
+def unscored(tables: RunTables) -> Unscored:
     """Count the unscored samples that the table listed does not remove."""
     (counts,) = tables.query(_UNSCORED).to_pylist()
     if not counts["samples"]:
         return Unscored(**counts, why=())
-    record = Run.existing(run).record() or {}
-    return Unscored(**counts, why=measure_coverage(tables, record["inputs"].get("limit")).unscored)
+    return Unscored(**counts, why=measure_coverage(tables).unscored)
 
 
 def suspicious_image_key(tables: RunTables, samples: int) -> SuspiciousImageKey | None:

@@ -168,7 +168,7 @@ def summarize(matching: Matching, run: str, out: str) -> Summary:
         by_rule=_by_rule(matching),
         captions_removed=lost["captions"],
         shared_image=_one(tables, _SHARED_IMAGE)["n"],
-        unscored=unscored(tables, run),
+        unscored=unscored(tables),
         suspicious_image_key=suspicious_image_key(tables, samples),
         **_expected(matching, lost),
         heaviest=heaviest(tables, samples),

@@ -176,14 +176,16 @@ def open_run(
     calibration: Calibration | None = None,
     memory: int | None = None,
     timeout: float | None = None,
+    manifest: dict[str, Any] | None = None,
 ) -> RunTables:
     """Connect to a sealed run, and to ``others`` by schema name.
 
     The connection can read only the files that the manifests and the verdicts' commits list. It
     cannot write, load extensions or change settings; :class:`scanner.query.database.Database`
     limits its resources, with ``memory`` in bytes. ``calibration`` applies to the run, not to the
-    others. Queries stop after ``timeout`` seconds. Raises UserError if a run is not sealed, or the
-    calibration does not match the run.
+    others. Queries stop after ``timeout`` seconds. ``manifest``: read in place of the run's own,
+    for results that are not sealed. Raises UserError if a run is not sealed, or the calibration
+    does not match the run.
 
     >>> from scanner import open_run
     >>> tables = open_run("memscan-demo/run-standard")
@@ -196,7 +198,7 @@ def open_run(
     if calibration:
         calibration.check(fingerprint, url)
     allowed = AllowedFiles(connection)
-    runs = {"main": _Files(allowed, url)}
+    runs = {"main": _Files(allowed, url, manifest)}
     for name, other in (others or {}).items():
         _check_name(name, other)
         runs[name] = _Files(allowed, other)
@@ -225,9 +227,11 @@ class _Files:
     Raises UserError if the run is not sealed or its manifest lists no rows.
     """
 
-    def __init__(self, allowed: AllowedFiles, url: str) -> None:
+    def __init__(
+        self, allowed: AllowedFiles, url: str, manifest: dict[str, Any] | None = None
+    ) -> None:
         run = Run.existing(url)
-        manifest = run.manifest()
+        manifest = manifest or run.manifest()
         if manifest is None:
             raise UserError(
                 f"{url}: this run is not sealed yet; memscan status {url} shows its progress, and "

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from scanner.query.connection import RunTables
+from scanner.run import Run
 
 _TRAINED = """
     WITH trained AS (
@@ -24,7 +25,8 @@ class Coverage:
     are ``planned``, ``scored`` and ``rejected``.
 
     ``limit``: the scan's ``--limit`` on planned captions, or None. ``references``: reference
-    captions, which the other counts exclude.
+    captions, which the other counts exclude. ``not_scanned``: planned captions, among them
+    references, that the scan had not come to when it was stopped.
     """
 
     samples: int
@@ -34,21 +36,31 @@ class Coverage:
     rejected: int
     limit: int | None
     references: int
+    not_scanned: int = 0
 
     @property
     def unscored(self) -> tuple[str, ...]:
         """Return why captions have no score, as text; empty if all have one."""
-        quarantined = self.planned - self.scored - self.rejected
+        missing = self.planned - self.scored - self.rejected
+        not_scanned = min(missing, self.not_scanned)
         causes = {
             f"scan --limit {self.limit}": self.captions - self.planned,
             f"{self.rejected:,} rejected by the scan": self.rejected,
-            f"{quarantined:,} quarantined": quarantined,
+            f"{not_scanned:,} not scanned (--budget-hours)": not_scanned,
+            f"{missing - not_scanned:,} quarantined": missing - not_scanned,
         }
         return tuple(cause for cause, captions in causes.items() if captions)
 
 
-def measure_coverage(tables: RunTables, limit: int | None) -> Coverage:
-    """Count the samples and captions of a run; ``limit``: the scan's --limit."""
+def measure_coverage(tables: RunTables) -> Coverage:
+    """Count the samples and captions of a run."""
+    run = Run.existing(tables.url)
+    record, manifest = run.record() or {}, run.manifest() or {}
     references = tables.query("SELECT count(*) AS n FROM reference_captions")["n"][0].as_py()
     row = tables.query(_TRAINED).to_pylist()[0]
-    return Coverage(**row, limit=limit, references=references)
+    return Coverage(
+        **row,
+        limit=record.get("inputs", {}).get("limit"),
+        references=references,
+        not_scanned=manifest.get("counts", {}).get("not_scanned", 0),
+    )

@@ -144,7 +144,7 @@ def gather(
     signal, counts = tables.decide(), manifest["counts"]
     _materialize_truth(tables, labels, count_seed_consistent)
     expected, verdicts = expected_memorized(tables), count_verdicts(tables)
-    covered = measure_coverage(tables, record["inputs"].get("limit"))
+    covered = measure_coverage(tables)
     selection = None
     if null:
         beyond = count_beyond_threshold(tables)

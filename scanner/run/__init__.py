@@ -2,7 +2,7 @@
 
 from scanner.run.commits import Commits, Output
 from scanner.run.directory import Run
-from scanner.run.records import Commit, Plan
+from scanner.run.records import Commit, Part, Plan, Tier
 from scanner.run.slices import Slice
 
-__all__ = ["Commit", "Commits", "Output", "Plan", "Run", "Slice"]
+__all__ = ["Commit", "Commits", "Output", "Part", "Plan", "Run", "Slice", "Tier"]

@@ -24,6 +24,8 @@ FOLDER = "compaction"
 REMOVED_FOLDER = f"{FOLDER}/removed"
 # Where merged parts of a kind are stored.
 KINDS = {kind: f"compacted/{kind}" for kind in ("scores", "rejects")}
+# Kinds of parts with scores.
+SCORES = ("scores", KINDS["scores"])
 REMEDY = "rerun the same memscan scan with --repair, which scores its slices again"
 
 

@@ -128,6 +128,11 @@ class Run:
         compacted = self.compaction.done()  # first: see arrange
         return arrange(plan.slices, self.commits.done(), compacted, sizes)
 
+    def quarantined(self) -> set[str]:
+        """Return the ids of the slices that have been quarantined, some of them committed since."""
+        names = (name.rsplit("/", 1)[1] for name in self.store.names("quarantine"))
+        return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+
     def results(self, layout: Layout) -> Results:
         """Read the commits of the results."""
         return load_results(self.commits, self.compaction, layout)
@@ -205,7 +210,7 @@ class Run:
             reasons = Counter(committed_reasons(self.store, commits))
             for summary in self.summaries():
                 reasons.update(summary.reasons)
-            manifest = make_manifest(fingerprint, plan, results, reasons)
+            manifest = make_manifest(fingerprint, plan, results, reasons, self.quarantined())
             # After the newest, not in a gap: create() accepts an older one of the same content.
             number = 1 + self.newest_manifest()
             while not self.store.create(f"manifest-{number:04d}.json", encode(manifest)):
@@ -218,17 +223,18 @@ class Run:
         return Plan.from_json(self.store.location(name), self.store.read(name, LARGEST_BYTES))
 
     def is_finished(self) -> bool:
-        """Return whether the run is sealed, without quarantined slices."""
+        """Return whether the run is sealed with all its slices."""
         manifest = self.manifest()
         return manifest is not None and is_complete(manifest, self.summaries())
 
 
 def is_complete(manifest: dict[str, Any], plans: Sequence[PlanSummary]) -> bool:
-    """Return whether a manifest covers all generations of the plan, without quarantined slices."""
+    """Return whether a manifest covers all slices of all generations of the plan."""
     counts: Counter[str] = sum((Counter(plan.counts) for plan in plans), Counter())
     names = ("rows", "samples", "captions")
     is_current = all(counts[name] == manifest["counts"].get(name, 0) for name in names)
-    return bool(plans) and is_current and not manifest["quarantined"]
+    is_whole = not (manifest["quarantined"] or manifest["counts"].get("not_scanned"))
+    return bool(plans) and is_current and is_whole
 
 
 def recorded_roots(record: dict[str, Any]) -> list[str]:

@@ -2,9 +2,11 @@
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Annotated, Any, Literal, TypeVar, cast
+from itertools import chain, repeat
+from typing import Annotated, Any, TypeVar, cast
 
 import pydantic
 
@@ -61,15 +63,23 @@ class Fields(dict[str, Any]):
 
 
 @dataclass(frozen=True)
+class Tier:
+    """Consecutive slices of a plan whose captions are about as likely memorized, as far as it is
+    known before they are scanned. ``name``: which captions; ``slices``: how many."""
+
+    name: str
+    slices: Count
+
+
+@dataclass(frozen=True)
 class Plan:
     """The frozen input files, tables and slices of a run.
 
     ``counts``: ``pairs`` of a row and a caption column (with one column, ``rows``) = ``samples`` +
     ``rejects``; ``captions``: distinct captions planned
     (after ``--limit``). ``columns``: the columns chosen in each input file. ``skipped``: files that
-    were not read, by reason (:class:`~scanner.storage.Skipped`). ``order``: of the rows in the
-    captions files, and so of the slices: by caption id, or by number of samples, most first, then
-    by caption id.
+    were not read, by reason (:class:`~scanner.storage.Skipped`). ``tiers``: of the slices, which
+    are in order of their tier, then of caption id; () if there is only one.
     """
 
     inputs: tuple[Annotated[dict[str, Any], checked_as(InputRecord)], ...]
@@ -82,7 +92,7 @@ class Plan:
     skipped: Annotated[dict[str, Any], checked_as(dict[str, SkippedRecord])] = field(
         default_factory=dict
     )
-    order: Literal["caption_id", "n_samples"] = "caption_id"
+    tiers: tuple[Tier, ...] = ()
 
     @classmethod
     def joined(cls, plans: Sequence["Plan"]) -> "Plan":
@@ -102,13 +112,35 @@ class Plan:
             counts={name: sum(plan.counts.get(name, 0) for plan in plans) for name in names},
             columns={url: chosen for plan in plans for url, chosen in plan.columns.items()},
             skipped=skipped.to_json(),
-            order=plans[0].order,
+            tiers=tuple(tier for plan in plans for tier in plan.all_tiers()),
         )
+
+    def all_tiers(self) -> tuple[Tier, ...]:
+        """Return the tiers, also if there is only one."""
+        return self.tiers or (Tier("all captions", len(self.slices)),)
+
+    def tier_of(self) -> dict[str, int]:
+        """Return the index of each slice's tier by the slice's id.
+
+        Slices that no tier counts, as in a file that somebody changed, are of the last one.
+        """
+        sizes = [tier.slices for tier in self.all_tiers()]
+        numbers = chain.from_iterable(repeat(n, size) for n, size in enumerate(sizes))
+        names = (item.id for item in self.slices)
+        return dict(zip(names, chain(numbers, repeat(len(sizes) - 1)), strict=False))
+
+    def captions_by_tier(self) -> dict[str, int]:
+        """Return the number of captions of each tier by its name, in order; {} if there is one."""
+        names, counts = [tier.name for tier in self.all_tiers()], Counter[str]()
+        tier_of = self.tier_of()
+        for item in self.slices:
+            counts[names[tier_of[item.id]]] += item.rows
+        return dict(counts) if self.tiers else {}
 
     def to_json(self) -> bytes:
         """Return the plan's file: a list of one generation, with one line per field."""
         record = {item.name: getattr(self, item.name) for item in fields(self)}
-        record["slices"] = to_columns(self.slices)
+        record |= {"slices": to_columns(self.slices), "tiers": [*map(asdict, self.tiers)]}
         compact = functools.partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
         lines = ",\n".join(f"{compact(name)}: {compact(one)}" for name, one in record.items())
         return f'{{"generations": [{{\n{lines}\n}}]}}\n'.encode()

@@ -5,6 +5,7 @@ Each field carries its description, and its unit and source where it has them, a
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -92,19 +93,20 @@ def write_part(
     table: pa.Table,
     row_group: int | None = None,
     compression: str | dict[str, str] = "zstd",
+    cuts: Sequence[int] = (),
 ) -> Part:
     """Write one table as ``kind/name.parquet`` and describe what was written.
 
-    ``compression``: of all columns, or by column.
+    ``row_group``: most rows per row group; ``compression``: of all columns, or by column; ``cuts``:
+    rows at which another row group begins anyway.
     """
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        row_group_size=row_group,
-        compression=compression,
-        use_dictionary=_repeating(table.schema),
-    )
+    dictionary = _repeating(table.schema)
+    with pq.ParquetWriter(
+        sink, table.schema, compression=compression, use_dictionary=dictionary
+    ) as writer:
+        for start, end in pairwise((0, *cuts, table.num_rows)):
+            writer.write_table(table.slice(start, end - start), row_group)
     data = sink.getvalue().to_pybytes()
     path = f"{kind}/{name}.parquet"
     etag = store.write(path, data)

@@ -2,10 +2,11 @@
 
 import time
 from collections import Counter
+from collections.abc import Container
 from typing import Any
 
 from scanner.errors import UserError
-from scanner.run.compaction import FOLDER, KINDS
+from scanner.run.compaction import FOLDER, KINDS, SCORES
 from scanner.run.records import Plan, commit_name
 from scanner.run.results import Results, rows_of
 
@@ -37,13 +38,22 @@ def check_results(url: str, fingerprint: str, plan: Plan, results: Results) -> N
 
 
 def make_manifest(
-    fingerprint: str, plan: Plan, results: Results, reasons: dict[str, int]
+    fingerprint: str,
+    plan: Plan,
+    results: Results,
+    reasons: dict[str, int],
+    quarantined: Container[str],
 ) -> dict[str, Any]:
-    """Return the manifest; ``reasons``: all rejects by reason."""
+    """Return the manifest.
+
+    ``reasons``: all rejects by reason; ``quarantined``: slices that failed. Other slices without
+    results are those that a scan has not come to.
+    """
     finished = {name for _, slices in results.held for name in slices}
     left = [item for item in plan.slices if item.id not in finished]
+    failed = [item for item in left if item.id in quarantined]
     parts = [part for commit, _ in results.held for part in commit.parts]
-    scores = [part for part in parts if part.kind in ("scores", KINDS["scores"])]
+    scores = [part for part in parts if part.kind in SCORES]
     rejects = [part for part in parts if part.kind in ("rejects", KINDS["rejects"])]
     return {
         "fingerprint": fingerprint,
@@ -51,12 +61,13 @@ def make_manifest(
         "captions": list(plan.captions),
         "rejects": [*plan.rejects, *(part.path for part in rejects)],
         "scores": [{"path": p.path, "rows": p.rows, "sha256": p.sha256} for p in scores],
-        "quarantined": [{"slice": item.id, "captions": item.rows} for item in left],
+        "quarantined": [{"slice": item.id, "captions": item.rows} for item in failed],
         "counts": {
             **plan.counts,
             "scored": sum(part.rows for part in scores),
             "scan_rejects": sum(part.rows for part in rejects),
-            "quarantined": sum(item.rows for item in left),
+            "quarantined": sum(item.rows for item in failed),
+            "not_scanned": sum(item.rows for item in left) - sum(item.rows for item in failed),
         },
         "reject_reasons": dict(Counter(reasons).most_common()),
         "sealed_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -38,11 +38,15 @@ def status(run: Run) -> dict[str, Any]:
     """Return what ``memscan status --json`` prints, from a listing of the commits and a few small
     files; reads no commit.
 
-    A sealed run's counts are those of its manifest. Before, the committed slices and their captions
-    are exact; which of these captions were rejected is from progress.json, and ``estimated`` says
-    whether it lags behind. Speed, time left and running slices are from progress.json too.
+    A sealed run's counts are those of its manifest; ``usable`` is the number of captions whose
+    scores commands read, also of a run that is sealed in part. Before, the committed slices and
+    their captions are exact; which of these captions were rejected is from progress.json, and
+    ``estimated`` says whether it lags behind. Speed, time left and running slices are from
+    progress.json too.
     """
-    manifest, record, state = run.manifest(), run.record() or {}, read_progress(run)
+    newest, record, state = run.manifest(), run.record() or {}, read_progress(run)
+    part = bool(newest and newest["counts"].get("not_scanned"))
+    manifest = None if part else newest  # of all slices
     plans = run.summaries()
     counts: Counter[str] = sum((Counter(plan.counts) for plan in plans), Counter())
     if manifest is not None and is_complete(manifest, plans):
@@ -75,6 +79,7 @@ def status(run: Run) -> dict[str, Any]:
         "captions_per_second": rate,
         "eta_seconds": eta,
         "sealed": manifest is not None,
+        "usable": newest["counts"]["scored"] if newest else 0,
         **_device_hours(state, eta),
         "actors": 0 if stale else state.get("actors", 0),
         "quarantined": {name: _reason(run, name) for name in stuck},
@@ -118,8 +123,7 @@ def _of_listing(run: Run, plans: Sequence[PlanSummary], state: dict[str, Any]) -
     rejected = min(rejects.total(), captions)
     for plan in plans:
         rejects.update(plan.reasons)
-    names = [name for name in run.store.names("quarantine") if name.endswith(".json")]
-    stuck = {name.split("/")[1].removesuffix(".json") for name in names} - ids
+    stuck = run.quarantined() - ids
     return _Committed(
         slices=len(ids),
         scored=captions - rejected,

@@ -12,6 +12,7 @@ from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
 from scanner.models.spec import ModelOptions
 from scanner.scan.gpu_estimate import check_estimate
+from scanner.scan.plan.tiers import ScanOrder
 from scanner.scoring.spec import DenoisingOptions, Placement, ProfileName, ScoringSpec
 
 _OR_A_RUN = tyro.conf.arg(help_behavior_hint="(required, or --captions-from)")
@@ -56,6 +57,12 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     limit: int | None = None
     """Trial run: score at most this many distinct captions, those with the smallest caption ids.
     Such a run cannot be extended; scan the whole data set into another --out."""
+    order: ScanOrder = "yield"
+    """Which captions are scanned first. yield: those that are most likely memorized, so that a scan
+    that is stopped early has found most: reference captions, then captions by number of samples
+    (100 or more, 10, 4, 2, 1), or with --captions-from by the earlier run's ranking. id: in order
+    of caption ids, which are hashes, so that the captions scored at any time are a random sample.
+    Changes no score."""
     profile: ProfileName = "standard"
     """Which signals to compute. triage: attention of the early layers at step 0, part of a forward.
     standard: those, and noise_norm_low from one whole forward at the low-noise step. late:
@@ -112,8 +119,8 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     budget_hours: float | None = None
     """Stop when the actors of this run have held GPUs for this many GPU-hours (on the cpu,
     actor-hours), including earlier commands and the time to load the model. Rerun with a larger
-    budget, or without one, to resume; slices that were running start again. Caption ids are hashes,
-    so the captions scored by then are a random sample."""
+    budget, or without one, to resume; slices that were running start again. Until then, commands
+    use what is scored; memscan status --yield estimates how much is left to find."""
     single_writer: bool = False
     """Allow a store without create-if-absent (conditional writes); then run only one scan at a
     time."""

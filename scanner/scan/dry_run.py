@@ -82,6 +82,7 @@ def dry_run(opened: OpenScan) -> dict[str, Any]:
         "rejects": rejects,
         "limit": config.limit,
         "slices": len(plan.slices),
+        "tiers": plan.captions_by_tier(),
         "preflight": f"1 of {writers} racing writers won" if writers else "no --out, not tested",
         "model": prepared.files.name,
         "actors": actors,

@@ -39,12 +39,13 @@ class ScanResult:
 
     @property
     def is_improvable(self) -> bool:
-        """Whether rerunning the same command can add scores: slices are quarantined.
+        """Whether rerunning the command can add scores: slices are quarantined or not scanned.
 
         Rejected rows, captions and files are part of the frozen plan or of commits, so a rerun
         neither reads nor scores them again.
         """
-        return bool(self.manifest["counts"]["quarantined"])
+        counts = self.manifest["counts"]
+        return bool(counts["quarantined"] or counts.get("not_scanned"))
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,11 @@ def result_of(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanRes
     """Return the result of a sealed run, with complaints for the user."""
     counts = manifest["counts"]
     complaints = []
+    if left := counts.get("not_scanned"):
+        complaints.append(
+            f"{left:,} of {counts['captions']:,} captions are not scanned; rerun with a larger "
+            "--budget-hours, or without it, to go on"
+        )
     if counts["quarantined"]:
         complaints.append(
             f"{counts['quarantined']:,} captions in {len(manifest['quarantined'])} quarantined "

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from scanner.cluster import check_ray, may_run_in_process
 from scanner.errors import UserError
-from scanner.run import Plan
+from scanner.run import Plan, Run
+from scanner.run.compaction import Layout
 from scanner.run.directory import planning_folder
 from scanner.run.progress import Watch
 from scanner.scan.config import ScanConfig
-from scanner.scan.finishing import remove_merged
+from scanner.scan.finishing import merge_and_check, remove_merged
 from scanner.scan.opening import (
     OpenScan,
     ScanResult,
@@ -24,7 +25,7 @@ from scanner.scan.plan.inputs import Input, Inputs, choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.running import Execute, execute_here
 from scanner.scan.preparation import PreparedScan, prepare
-from scanner.scan.score_plan import score_plan
+from scanner.scan.score_plan import BudgetUsed, score_plan
 from scanner.scan.stages import POOL_FROM, planning_executor
 from scanner.storage import Store, skipped_lines
 
@@ -72,12 +73,26 @@ def run_scan(opened: OpenScan, progress: Watch, pool_from: int = POOL_FROM) -> S
         inputs = choose_inputs(config, plans) if config.extend else Inputs()
     for number, plan in enumerate(plans):
         run.summarize(plan, number)
-    layout = score_plan(prepared, run, Plan.joined(plans), progress)
-    manifest = run.seal(layout)
+    manifest = run.seal(_score(prepared, run, Plan.joined(plans), progress))
     remove_merged(run, manifest, config.address, progress)
     for number in range(len(plans)):
         run.store.remove_folder(f"{planning_folder(number)}/spellings")
     return result_of(run, manifest, config)
+
+
+def _score(prepared: PreparedScan, run: Run, plan: Plan, progress: Watch) -> Layout:
+    """Score the plan, or as much as --budget-hours allow; return where the results are.
+
+    Raises BudgetUsed if there are none.
+    """
+    try:
+        return score_plan(prepared, run, plan, progress)
+    except BudgetUsed as stopped:
+        checked = merge_and_check(run, plan, prepared.config.address, progress)
+        if checked.damaged or not (checked.layout.merged or checked.layout.single):
+            raise
+        log.warning(str(stopped))
+        return checked.layout
 
 
 def plan_scan(
@@ -95,7 +110,9 @@ def plan_scan(
     config = prepared.config
     if config.captions_from:
         rows = prepared.slice_rows
-        plan = plan_from_run(config.captions_from, config.where, store, rows, config.limit)
+        plan = plan_from_run(
+            config.captions_from, config.where, store, rows, config.limit, config.order
+        )
         log.info(f"planned: {plan.counts['captions']:,} captions flagged by {config.captions_from}")
         return plan
     files = inputs.files
@@ -118,6 +135,7 @@ def plan_scan(
         config.limit,
         run_items,
         earlier,
+        order=config.order,
     )
     log_notes(plan)
     counts = plan.counts

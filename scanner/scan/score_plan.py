@@ -58,7 +58,7 @@ def score_plan(
     )
     tagged = replace(execution or Execution(), tags=scoring_tags(config.scoring_spec))
     items, generations = plan.slices, dict[str, int]()
-    slices = {item.id: item for item in plan.slices}
+    slices, tiers = {item.id: item for item in plan.slices}, plan.tier_of()
     for attempt in range(REPAIRS):
         try:
             execute(
@@ -69,6 +69,7 @@ def score_plan(
                 address=config.address,
                 in_process=prepared.in_process(run.store),
                 generations=generations,
+                tiers=tiers,
                 execution=tagged,
                 on_event=scoring,
             )
@@ -193,10 +194,10 @@ class _ScoringEvents:
         if budget is None or state.device_hours < budget:
             return
         raise BudgetUsed(
-            f"{self.run.store.url}: stopped by --budget-hours {budget:g}: {state.device_hours:.2f} "
+            f"{self.run.store.url}: stopped by --budget-hours {budget:g}: {state.device_hours:.3g} "
             f"{hours_unit(state.device_kind)} are used, and {state.captions_done:,} of "
-            f"{state.captions:,} captions are in committed slices; rerun with a larger budget, or "
-            "without one, to resume"
+            f"{state.captions:,} captions are in committed slices; rerun with a larger "
+            "--budget-hours, or without it, to go on"
         )
 
     def _follow(self, event: Event[Slice]) -> None:

@@ -9,7 +9,7 @@ def _group(rows: list[tuple], earlier: tuple[str, ...] = (), cutoff: str | None 
     table = pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in rows])
     known = pa.table({"caption_id": pa.array(earlier, pa.string())})
     found = group(table.to_reader(), known.to_reader(), cutoff, 2)
-    return [tuple(row.values()) for batch in found for row in batch.to_pylist()]
+    return [tuple(row.values())[:4] for batch in found for row in batch.to_pylist()]
 
 
 def test_the_commonest_then_the_smallest_spelling_is_shown() -> None:

@@ -55,14 +55,18 @@ def make_run(
     config = ScanConfig(out=str(out), **options)
     run = Run(Store(config.out))
     plan = make_plan(
-        choose_inputs(config), run.store, make_canonical, lambda _: slice_rows, config.limit
+        choose_inputs(config),
+        run.store,
+        make_canonical,
+        lambda _: slice_rows,
+        config.limit,
+        order=config.order,
     )
     run.begin({"inputs": inputs_record(config), "fingerprint": {"id": "f"}, **(record or {})})
     run.adopt(plan)
     for item in plan.slices:
         with run.store.open(item.file) as file:
-            chosen = [("caption_id", ">=", item.first), ("caption_id", "<=", item.last)]
-            captions = pq.read_table(file, filters=chosen).to_pylist()
+            captions = pq.ParquetFile(file).read_row_group(item.row_group).to_pylist()
         found = {row["caption_id"]: score(row["canonical"]) for row in captions}
         rows = [
             {"caption_id": caption_id, "noise_norm_first": value}

@@ -82,13 +82,19 @@ def test_manifests_list_missing_slices_and_are_numbered(
 ) -> None:
     run.adopt(PLAN)
     _commit(run, "000000", 2)
-    assert run.seal()["counts"]["quarantined"] == 1
+    unscanned = run.seal()
+    assert (unscanned["counts"]["not_scanned"], unscanned["quarantined"]) == (1, [])
+    run.store.write("quarantine/000001.json", b"{}")
+    failed = run.seal()
+    assert failed["counts"]["quarantined"] == 1
+    assert failed["quarantined"] == [{"slice": "000001", "captions": 1}]
+    assert failed["counts"]["not_scanned"] == 0
     assert not run.is_finished()
     _commit(run, "000001", 1)
     counts = run.seal()["counts"]
     assert run.is_finished()
     assert counts["scored"] + counts["scan_rejects"] + counts["quarantined"] == counts["captions"]
-    assert run.store.exists("manifest-0002.json")
+    assert run.store.exists("manifest-0003.json")
 
 
 def test_commits_with_other_settings_or_rows_are_refused(run: Run) -> None:

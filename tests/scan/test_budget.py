@@ -1,19 +1,24 @@
 """Hours of devices: counted over all commands on a run, shown with their cost, and limited."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
 
+from jobs.scan import exit_status
 from jobs.status import main as status_command
 from scanner.cluster import Started, Tick
 from scanner.errors import UsageError, UserError
+from scanner.query import measure_coverage, open_run
+from scanner.query.yield_curve import measure_yield
 from scanner.run import Run
 from scanner.run.progress import Progress, read_progress
 from scanner.run.status import status
 from scanner.scan import score_plan as scoring
 from scanner.scan.config import ScanConfig
 from scanner.scan.scan import scan
+from scanner.scan.score_plan import BudgetUsed
 from tests.run.planned import ROWS, commit_slice, planned_run, slices_of
 
 HOUR = 3600.0
@@ -63,10 +68,10 @@ def test_a_budget_that_is_used_up_stops_the_scan(tmp_path: Path, clock: Clock) -
     clock.now = 0.6 * HOUR
     events(Tick({}, 3, placed=3))
     clock.now = 0.7 * HOUR
-    with pytest.raises(UserError, match=r"--budget-hours 2: 2.10 GPU-hours are used, and 0 of"):
+    with pytest.raises(UserError, match=r"--budget-hours 2: 2.1 GPU-hours are used, and 0 of"):
         events(Tick({}, 3, placed=3))
     events.state.stop(run)
-    with pytest.raises(UserError, match="rerun with a larger budget"):
+    with pytest.raises(UserError, match="rerun with a larger --budget-hours"):
         _events(run, 1.0, budget=2.0)
     _events(run, 1.0, budget=2.2)
 
@@ -116,12 +121,49 @@ def test_a_stopped_scan_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
         "device": "cpu",
         "slice_captions": 1,
     }
-    with pytest.raises(UserError, match=r"actor-hours are used, and [0-3] of 4 captions"):
+    with contextlib.suppress(BudgetUsed):  # raised if not even one slice is scored by then
         scan(ScanConfig(**options, budget_hours=1e-7), lambda _: None)
     run = Run.existing(options["out"])
-    assert run.manifest() is None
+    assert not run.is_finished()
     used = read_progress(run)["device_seconds"]
     assert used > 0
     scan(ScanConfig(**options), lambda _: None)
     assert run.is_finished()
     assert status(run)["device_hours"] > used / HOUR
+
+
+@pytest.mark.slow
+def test_what_a_budget_paid_for_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_text("caption\n" + "".join(f"a red cat {n}\n" for n in range(5)))
+    options = {
+        "captions": (str(tmp_path / "a.csv"),),
+        "out": str(tmp_path / "run"),
+        "model": "testbed",
+        "device": "cpu",
+        "slice_captions": 1,
+    }
+
+    def check(events: scoring._ScoringEvents) -> None:
+        if events.state.committed == 2:
+            raise BudgetUsed("two slices are paid for")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scoring._ScoringEvents, "_check_budget", check)
+        result = scan(ScanConfig(**options, budget_hours=1.0), lambda _: None)
+    assert result.manifest["counts"]["not_scanned"] == 3
+    assert result.manifest["quarantined"] == []
+    assert result.complaints[0].startswith("3 of 5 captions are not scanned; rerun with a larger")
+    assert exit_status(result, accept_rejects=True) == 3
+    run, tables = Run.existing(options["out"]), open_run(options["out"])
+    assert tables.query("SELECT count(*) AS n FROM ranked")["n"].to_pylist() == [2]
+    assert measure_coverage(tables).unscored == ("3 not scanned (--budget-hours)",)
+    state = status(run)
+    assert (state["sealed"], state["usable"], state["slices"]["committed"]) == (False, 2, 2)
+    assert status_command([options["out"]]) == 0
+    found = measure_yield(options["out"])
+    assert [(tier.planned, tier.scanned) for tier in found.tiers] == [(5, 2)]
+    whole = scan(ScanConfig(**options), lambda _: None)
+    assert (whole.complaints, run.is_finished()) == ((), True)
+    assert len(open_run(options["out"]).query("FROM ranked")) == 5

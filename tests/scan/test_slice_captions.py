@@ -13,6 +13,7 @@ from scanner.run.schema import CAPTIONS, write_part
 from scanner.scan.plan.cuts import id_of
 from scanner.scan.plan.grouping import PART_ROWS, PART_SLICES, part_rows, rechunk
 from scanner.scan.plan.make_plan import list_slices
+from scanner.scan.plan.tiers import TIER
 from scanner.scan.slice_captions import KEPT_FOOTERS, SliceReader
 from scanner.storage import Store
 
@@ -36,16 +37,19 @@ def _captions(count: int, text: str = "") -> pa.Table:
     return pa.table([ids, texts, texts, [False] * count], schema=CAPTIONS)
 
 
+def _planned(count: int, text: str = "") -> list[pa.RecordBatch]:
+    tiers = pa.array([0] * count, TIER.type)
+    return _captions(count, text).append_column(TIER, tiers).to_batches(max_chunksize=1)
+
+
 def test_thousands_of_slices_are_held_for_one_file() -> None:
-    batches = _captions(3000).to_batches(max_chunksize=1)
-    sizes = [len(table) for table in rechunk(batches, 2048)]
+    sizes = [len(table) for table in rechunk(_planned(3000), 2048)]
     assert sizes == [2048, 952]
 
 
 def test_long_captions_make_smaller_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scanner.scan.plan.grouping.PART_BYTES", 100_000)
-    batches = _captions(100, "x" * 2000).to_batches(max_chunksize=1)
-    sizes = [len(table) for table in rechunk(batches, 2048)]
+    sizes = [len(table) for table in rechunk(_planned(100, "x" * 2000), 2048)]
     assert sizes == [25] * 4
 
 
@@ -72,7 +76,7 @@ def test_a_footer_is_read_once_for_all_slices_of_a_file(
         footers["read" if metadata is None else "kept"] += 1
         open_parquet(self, source, metadata=metadata, **options)
 
-    reader, slices = SliceReader(store), list_slices(store, names)
+    reader, (slices, _) = SliceReader(store), list_slices(store, names, ())
     monkeypatch.setattr(pq.ParquetFile, "__init__", counted)
     texts = [text for item in slices for text in reader.read(item)["caption"].to_pylist()]
     assert texts == [str(number) for _ in names for number in range(600)]

@@ -34,6 +34,20 @@ MEASURED_EVERY = 100
 BINS = 5
 QUANTILE = 0.6
 LAYERS = tuple(range(16))
+MEASURED = pa.schema(
+    {
+        "run": pa.string(),
+        "seed": pa.int64(),
+        "step": pa.int64(),
+        "unseen_loss": pa.float64(),
+        "effective_samples": pa.float64(),
+        "repeated_weight": pa.float64(),
+        "once_weight": pa.float64(),
+        "caption": pa.string(),
+        "rmse": pa.float64(),
+        "copied": pa.bool_(),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -139,19 +153,18 @@ def _measure(
 ) -> pa.Table:
     images = reproduction.generate_images(evaluator.pipe, captions, seed=0)
     rmse, copied = evaluator.judge(images, captions)
-    count = len(captions)
     weights = counted.take_means()
-    columns = {
-        "run": run.name,
-        "seed": run.seed,
-        "step": step,
-        "unseen_loss": _unseen_loss(evaluator, [caption for caption, _ in unseen]),
-        "effective_samples": counted.total,
-        "repeated_weight": weights["repeated"],
-        "once_weight": weights["once"],
-    }
-    table = {name: [value] * count for name, value in columns.items()}
-    return pa.table({**table, "caption": captions, "rmse": rmse, "copied": copied})
+    loss = _unseen_loss(evaluator, [caption for caption, _ in unseen])
+    step_values = (run.name, run.seed, step, loss, counted.total, *weights.values())
+    rows = zip(captions, rmse, copied, strict=True)
+    return measured_table([(*step_values, *row) for row in rows])
+
+
+def measured_table(rows: list[tuple[Any, ...]]) -> pa.Table:
+    """Return rows as :func:`finetune_and_measure` does; a step before any sample has no weights."""
+    return pa.Table.from_pylist(
+        [dict(zip(MEASURED.names, row, strict=True)) for row in rows], MEASURED
+    )
 
 
 def _unseen_loss(evaluator: Evaluator, captions: list[str]) -> float:

@@ -10,20 +10,26 @@ import pyarrow.parquet as pq
 from scanner.errors import UserError
 from scanner.query import open_run
 from scanner.run import Plan
-from scanner.run.schema import write_part
 from scanner.scan.plan.grouping import part_rows, rechunk
 from scanner.scan.plan.make_plan import list_slices
+from scanner.scan.plan.tiers import BY_RANK, CaptionsOutput, ScanOrder, tier_by_rank
 from scanner.storage import Store
 
 BATCH_ROWS = 1 << 16
 
 
 def plan_from_run(
-    url: str, where: str, store: Store, slice_rows: Callable[[int], int], limit: int | None
+    url: str,
+    where: str,
+    store: Store,
+    slice_rows: Callable[[int], int],
+    limit: int | None,
+    order: ScanOrder = "id",
 ) -> Plan:
     """Plan the captions of a run's view ranked that match ``where``, with their samples.
 
-    Raises UserError if the run is not sealed, the predicate is invalid, or no caption matches.
+    ``order``: of the slices, ``yield`` for tiers by that run's ranking. Raises UserError if the run
+    is not sealed, the predicate is invalid, or no caption matches.
     """
     tables = open_run(url)
     tables.decide(where=where)
@@ -34,10 +40,15 @@ def plan_from_run(
         raise UserError(f"{url}: no caption matches --where {where}")
     rows = slice_rows(total)
     with tempfile.TemporaryDirectory() as folder:
-        captions = f"SELECT caption_id, caption, canonical, false AS is_reference {flagged}"
+        place = "percent_rank() OVER (ORDER BY decision DESC NULLS LAST)"
+        tier = tier_by_rank(place) if order == "yield" else "0::TINYINT"
+        captions = (
+            f"SELECT caption_id, caption, canonical, false AS is_reference, {tier} AS tier "
+            f"FROM ({flagged}) ORDER BY tier, caption_id"
+        )
         batches = tables.batches(captions, rows)
         files = [
-            write_part(store, "captions", f"{name}-{number:04d}", table, rows).path
+            CaptionsOutput("captions", table, rows).write(store, f"{name}-{number:04d}").path
             for number, table in enumerate(rechunk(batches, part_rows(rows)))
         ]
         samples, count = Path(folder, "samples"), 0
@@ -51,12 +62,13 @@ def plan_from_run(
         assert writer is not None, "a ranked caption has samples"
         writer.close()
         store.upload(samples, f"samples/{name}-0000.parquet")
+    slices, tiers = list_slices(store, files, BY_RANK)
     return Plan(
         inputs=({"run": url, "where": where},),
         samples=(f"samples/{name}-0000.parquet",),
         captions=tuple(files),
         rejects=(),
-        slices=tuple(list_slices(store, files)),
+        slices=tuple(slices),
         counts={
             "rows": count,
             "samples": count,
@@ -66,4 +78,5 @@ def plan_from_run(
             "captions": total,
         },
         columns={},
+        tiers=tiers,
     )

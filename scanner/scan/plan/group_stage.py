@@ -12,6 +12,7 @@ from scanner.scan.plan.merging import StagedParts, merge_all, staged_parts
 from scanner.scan.plan.reading import spellings_kind
 from scanner.scan.plan.running import Execute, run_all
 from scanner.scan.plan.sizes import PlanSizes
+from scanner.scan.plan.tiers import ScanOrder
 from scanner.storage import Store
 
 # Ranges that are searched for the --limit before all parts are merged.
@@ -28,6 +29,7 @@ class GroupStage:
     folder: str
     earlier: Sequence[Plan]
     sizes: PlanSizes
+    order: ScanOrder = "id"
 
     def run(
         self, read: Sequence[Commit], slice_rows: Callable[[int], int], limit: int | None
@@ -64,7 +66,7 @@ class GroupStage:
         self, staged: StagedParts, ranges: Sequence[IdRange], cutoff: str | None, row_group: int
     ) -> list[Commit]:
         commits = Commits(self.store, f"{self.folder}/group")
-        make_work = partial(GroupWork, self.store, cutoff, row_group)
+        make_work = partial(GroupWork, self.store, cutoff, row_group, self.order == "yield")
         return run_all(commits, [staged.locate(item) for item in ranges], make_work, self.execute)
 
 

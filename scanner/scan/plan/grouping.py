@@ -16,6 +16,7 @@ from scanner.run import Output, Plan
 from scanner.run.schema import CAPTION_ID, CAPTIONS
 from scanner.scan.plan.cuts import IDS, IdRange, id_of, read_cuts
 from scanner.scan.plan.spellings import SPELLINGS
+from scanner.scan.plan.tiers import TIER, CaptionsOutput
 from scanner.storage import Store
 
 # Captions of a captions file: readers open every file, so that a billion captions in small slices
@@ -73,16 +74,21 @@ def id_bounds(metadata: pq.FileMetaData, group: int) -> tuple[str, str]:
 
 
 class GroupWork:
-    """Makes ``captions``, sorted, one row per distinct caption, from the spellings in a range.
+    """Makes ``captions``, sorted by tier and id, one row per distinct caption, from the spellings
+    in a range.
 
     Captions of earlier plans are omitted, and training captions with an id above ``cutoff``.
-    ``row_group``: rows per row group of the parts, except the last of an item.
+    ``row_group``: rows per row group of the parts, except the last of an item, or of a tier;
+    ``by_samples``: whether there are tiers, by number of samples.
     """
 
-    def __init__(self, store: Store, cutoff: str | None, row_group: int) -> None:
+    def __init__(
+        self, store: Store, cutoff: str | None, row_group: int, by_samples: bool = False
+    ) -> None:
         self.store = store
         self.cutoff = cutoff
         self.row_group = row_group
+        self.by_samples = by_samples
 
     def prepare(self, item: IdRange) -> IdRange:
         return item
@@ -101,10 +107,11 @@ class GroupWork:
             pa.RecordBatchReader.from_batches(_IDS, _with_schema(_IDS, earlier)),
             self.cutoff,
             self.row_group,
+            self.by_samples,
         )
         for table in rechunk(batches, part_rows(self.row_group)):
             rows = len(table) * GROUP_BYTES // max(1, table.nbytes)
-            yield Output("captions", table, max(1, min(self.row_group, rows)))
+            yield CaptionsOutput("captions", table, max(1, min(self.row_group, rows)))
 
 
 def part_rows(row_group: int) -> int:
@@ -162,11 +169,13 @@ def _with_schema(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterat
 
 
 def rechunk(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """Yield the captions in tables of ``rows`` rows; fewer in the last, and at PART_BYTES."""
+    """Yield captions and their tiers in tables of ``rows`` rows; fewer in the last, and at
+    PART_BYTES."""
+    planned = CAPTIONS.append(TIER)
     held: list[pa.Table] = []
     count = size = 0
     for batch in batches:
-        table = pa.table(batch).cast(CAPTIONS)
+        table = pa.table(batch).cast(planned)
         while count + len(table) >= rows:
             missing = rows - count
             yield pa.concat_tables([*held, table.slice(0, missing)])

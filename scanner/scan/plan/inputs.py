@@ -20,6 +20,7 @@ from scanner.run import Plan
 from scanner.run.records import decode, encode
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
+from scanner.scan.plan.tiers import ScanOrder
 from scanner.storage import Listing, Skipped
 
 READERS = 16
@@ -206,14 +207,15 @@ class Unit:
 class FrozenInputs:
     """The units to read, the columns to copy to samples, and the skipped files.
 
-    ``names_column``: whether samples have the name of their caption's column. Stored by the first
-    driver for all others.
+    ``names_column``: whether samples have the name of their caption's column; ``order``: of the
+    slices. Stored by the first driver for all others.
     """
 
     keep: tuple[str, ...]
     units: tuple[Unit, ...]
     skipped: dict[str, Any] = field(default_factory=dict)
     names_column: bool = False
+    order: ScanOrder = "id"  # of earlier versions
 
     def to_json(self) -> bytes:
         return encode(asdict(self))

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from scanner.errors import UserError
-from scanner.run import Commit, Commits, Output, Plan, Slice
+from scanner.run import Commit, Commits, Output, Plan, Slice, Tier
 from scanner.run.directory import planning_folder
 from scanner.scan.plan.chunk import COUNTS, Canonical, unreadable_reject
 from scanner.scan.plan.group_stage import GroupStage
@@ -21,6 +22,7 @@ from scanner.scan.plan.inputs import FrozenInputs, Input, Inputs, Unit, pack_uni
 from scanner.scan.plan.reading import ReadWork
 from scanner.scan.plan.running import Execute, execute_here
 from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
+from scanner.scan.plan.tiers import BY_SAMPLES, ScanOrder, count_tiers, tiers_of
 from scanner.storage import Store
 
 READERS = 16
@@ -37,18 +39,20 @@ def make_plan(
     execute: Execute = execute_here,
     earlier: Sequence[Plan] = (),
     sizes: PlanSizes = DEFAULT_SIZES,
+    order: ScanOrder = "id",
 ) -> Plan:
     """Read the inputs, write samples, rejects and captions, and describe them.
 
     ``make_canonical``: picklable, makes the model's normalization; ``slice_rows``: number of
     captions → captions per slice; ``execute``: runs the work; ``earlier``: plans of the same run,
-    whose captions are not planned again; ``sizes``: how much to read, group and write at a time.
+    whose captions are not planned again; ``sizes``: how much to read, group and write at a time;
+    ``order``: of the slices, ``yield`` for tiers by number of samples.
     Progress is committed in the folder of this generation: a rerun resumes with the inputs of the
     first call. Memory does not grow with the data. Raises UserError if there are no captions, or
     captions cannot be grouped.
     """
     folder = planning_folder(len(earlier))
-    frozen = _freeze(inputs, store, folder, earlier, sizes)
+    frozen = _freeze(inputs, store, folder, earlier, sizes, order)
     read = read_units(frozen, store, make_canonical, execute, folder, sizes)
     files = _sum_files(read)
     counts = {name: sum(file[name] for file in files) for name in COUNTS}
@@ -61,10 +65,11 @@ def make_plan(
             f"no captions in {', '.join(file['url'] for file in files[:3])}: {counts['rows']} "
             f"rows, {counts['rejects']} of them rejected {reason}"
         )
-    stage = GroupStage(store, execute, folder, earlier, sizes)
+    stage = GroupStage(store, execute, folder, earlier, sizes, frozen.order)
     grouped = stage.run(read, slice_rows, limit)
     captions = _paths(grouped, "captions")
-    slices = list_slices(store, captions, sum(len(plan.slices) for plan in earlier))
+    first = sum(len(plan.slices) for plan in earlier)
+    slices, tiers = list_slices(store, captions, BY_SAMPLES, first)
     segments = [segment for unit in frozen.units for segment in unit.segments]
     return Plan(
         inputs=tuple(files),
@@ -75,27 +80,40 @@ def make_plan(
         counts={**counts, "captions": sum(item.rows for item in slices)},
         columns={segment.url: vars(segment.columns) for segment in segments if segment.columns},
         skipped=frozen.skipped,
+        tiers=tiers,
     )
 
 
-def list_slices(store: Store, captions: Sequence[str], first: int = 0) -> list[Slice]:
-    """Return one slice per row group of the captions files, numbered from ``first``."""
+def list_slices(
+    store: Store, captions: Sequence[str], names: Sequence[str], first: int = 0
+) -> tuple[list[Slice], tuple[Tier, ...]]:
+    """Return one slice per row group of the captions files, in order of the tiers, and the tiers.
 
-    def read_groups(name: str) -> list[tuple[str, str, str, int, int]]:
+    ``names``: of the tiers; ``first``: number of the first slice.
+    """
+
+    def read_groups(name: str) -> list[tuple[int, tuple[str, str, str, int, int]]]:
         with store.open(name) as file:
             metadata = pq.read_metadata(file)
         return [
-            (name, *id_bounds(metadata, group), metadata.row_group(group).num_rows, group)
-            for group in range(metadata.num_row_groups)
+            (tier, (name, *id_bounds(metadata, group), metadata.row_group(group).num_rows, group))
+            for group, tier in enumerate(tiers_of(metadata))
         ]
 
     with ThreadPoolExecutor(READERS) as threads:
-        row_groups = [group for groups in threads.map(read_groups, captions) for group in groups]
-    return [Slice(f"{first + number:06d}", *group) for number, group in enumerate(row_groups)]
+        groups = [group for groups in threads.map(read_groups, captions) for group in groups]
+    groups.sort(key=itemgetter(0))  # stable
+    slices = [Slice(f"{number:06d}", *group) for number, (_, group) in enumerate(groups, first)]
+    return slices, count_tiers((tier for tier, _ in groups), names)
 
 
 def _freeze(
-    inputs: Inputs, store: Store, folder: str, earlier: Sequence[Plan], sizes: PlanSizes
+    inputs: Inputs,
+    store: Store,
+    folder: str,
+    earlier: Sequence[Plan],
+    sizes: PlanSizes,
+    order: ScanOrder,
 ) -> FrozenInputs:
     """Return the inputs as the first driver found them; creates inputs.json if absent."""
     name = f"{folder}/inputs.json"
@@ -103,7 +121,7 @@ def _freeze(
         kept = _keep_columns(inputs.files, earlier)
         units, skipped = pack_units(inputs.files, sizes), inputs.skipped.to_json()
         several = any(item.columns and item.columns.more_captions for item in inputs.files)
-        frozen = FrozenInputs(kept, units, skipped, several)
+        frozen = FrozenInputs(kept, units, skipped, several, order)
         if store.create(name, frozen.to_json()):
             return frozen
     return FrozenInputs.from_json(store.location(name), store.read(name))

@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
+from scanner.curation import curate
 from scanner.query import open_run
 from scanner.testbed import labels
+from tests.curation.runs import policy, rule
 from tests.evidence.testbed_runs import rows_of, run_over
 from tests.memscan import called
 from tests.sessions import kill_session, start_held
@@ -113,6 +117,22 @@ def test_the_reproduced_image_has_the_highest_clid(run: str, scored: dict) -> No
     parts = list(Path(run).glob("sample_scores/tables/*"))
     assert score(run)["scored"] == scored["scored"]
     assert list(Path(run).glob("sample_scores/tables/*")) == parts
+
+
+def test_a_cap_keeps_the_least_memorized_image(run: str, scored: dict, tmp_path: Path) -> None:
+    """By these scores: of the planted images, never the one that the model reproduces."""
+    tables = open_run(run)
+    curate(run, tables, policy(rule("all", "true", "cap")), str(tmp_path))
+    query = """
+        SELECT caption_id, first(samples.key ORDER BY clid) AS least
+        FROM sample_scores JOIN samples USING (caption_id, source, "row")
+        GROUP BY caption_id"""
+    least = {row["caption_id"]: row["least"] for row in tables.query(query).to_pylist()}
+    listed = pq.read_table(tmp_path / "removal_list.parquet")
+    removed = listed.filter(pc.equal(listed["action"], "cap")).to_pylist()
+    assert {row["caption_id"]: row["kept_key"] for row in removed} == least
+    assert all(key.startswith("planted") for key in least.values())
+    assert {*least.values()}.isdisjoint(row["key"] for row in removed)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from jobs.studies.mitigation import tuning
-from jobs.studies.mitigation.finetuning import RUNS, split_pairs, training_set, tuning_runs
+from jobs.studies.mitigation.finetuning import (
+    RUNS,
+    measured_table,
+    split_pairs,
+    training_set,
+    tuning_runs,
+)
 from jobs.studies.mitigation.weights import CountedWeights, oracle
 
 KEYS = ["repeated 3.0", "repeated 3.1", "once 7", "repeated 4.29"]
@@ -29,6 +35,14 @@ def test_weights_are_counted_by_kind_of_sample() -> None:
     assert counted.take_means() == {"repeated": pytest.approx(1 / 3), "once": 1.0}
     plain = CountedWeights(None)
     assert plain(TIMES, KEYS, KEYS, TIMES).tolist() == [1, 1, 1, 1]
+
+
+def test_a_step_without_weights_is_joined_with_others() -> None:
+    means = CountedWeights(None).take_means()
+    assert [*means] == ["repeated", "once"], "the order of the columns"
+    first = measured_table([("no guard", 0, 0, 0.2, 0.0, *means.values(), "a", 0.1, False)])
+    later = measured_table([("no guard", 0, 100, 0.2, 9.0, 0.5, 1.0, "a", 0.1, False)])
+    assert pa.concat_tables([first, later])["repeated_weight"].to_pylist() == [None, 0.5]
 
 
 def test_settings_are_chosen_on_other_captions_than_reported() -> None:
