@@ -26,7 +26,7 @@ from scanner.scoring.spec import ProfileName
 if TYPE_CHECKING:
     from scanner.calibration import LabelEvaluation, LayerEvaluation, Separation
     from scanner.query import RunTables
-    from scanner.scan.opening import ScanResult
+    from scanner.scan.results import ScanResult
 
 ACTORS = 2
 SHOWN = 20

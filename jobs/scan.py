@@ -26,7 +26,8 @@ from jobs.terminal import (
     warn,
 )
 from scanner.scan.config import ScanConfig
-from scanner.scan.opening import ScanResult, open_scan
+from scanner.scan.opening import open_scan
+from scanner.scan.results import ScanResult
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def render_card(content: ReportContent, name: str) -> str:
         "",
         *[f"- {' '.join(filter(None, (one.number, one.text)))}" for one in content.headline],
         "",
-        *table(("", ""), _settings(content)),
+        *table(("", ""), [*_settings(content)]),
         "",
         "## What a policy removes",
         "",
@@ -108,7 +108,7 @@ def _reliability(content: ReportContent) -> list[str]:
     if found:
         without = {f"{score}, without the model": one for score, one in found["text_only"].items()}
         scores = {"combination": found["combination"], **found["signals"], **without}
-        rows = [
+        scored = [
             (
                 code(score),
                 f"{one['auc']:.3f} ({one['auc_low']:.3f} to {one['auc_high']:.3f})",
@@ -119,7 +119,7 @@ def _reliability(content: ReportContent) -> list[str]:
         ]
         labels = f"{found['captions']:,} labeled captions, {found['memorized']:,} of them memorized"
         lines += [f"The calibration, on {labels}, in {found['clusters']:,} clusters:", ""]
-        lines += table(("score", "AUC, 95 % interval", "TPR at 1 % FPR"), rows)
+        lines += table(("score", "AUC, 95 % interval", "TPR at 1 % FPR"), scored)
     if not lines:
         lines = ["Not known: no caption was verified, and there is no calibration with labels."]
     return lines

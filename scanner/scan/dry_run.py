@@ -14,6 +14,7 @@ import torch
 
 from scanner.models.loading import choose_device, load_model
 from scanner.run.rejects import count_reasons
+from scanner.scan.config import ScanConfig
 from scanner.scan.device_fit import fit_here, why_not_measured
 from scanner.scan.gpu_estimate import gpu_estimate
 from scanner.scan.opening import OpenScan, refuse_other_weights
@@ -97,17 +98,15 @@ def dry_run(opened: OpenScan) -> dict[str, Any]:
         **_speed(trial, actors, plan.counts["captions"]),
         "batch_size": batch_size,
         "not_measured": not_measured,
-        "gpu_estimate": config.gpu
-        and asdict(
-            gpu_estimate(
-                config.gpu,
-                plan.counts["captions"],
-                gflop,
-                config.price,
-                config.captions_per_second,
-            )
-        ),
+        "gpu_estimate": _on_gpu(config, plan.counts["captions"], gflop),
     }
+
+
+def _on_gpu(config: ScanConfig, captions: int, gflop: float) -> dict[str, Any] | None:
+    if config.gpu is None:
+        return None
+    rate = config.captions_per_second
+    return asdict(gpu_estimate(config.gpu, captions, gflop, config.price, rate))
 
 
 def _speed(trial: Trial | None, actors: int, captions: int) -> dict[str, Any]:

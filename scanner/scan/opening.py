@@ -16,36 +16,13 @@ from scanner.errors import UserError
 from scanner.models.spec import DEFAULT_MODEL, ModelSpec
 from scanner.run import Plan, Run
 from scanner.run.directory import PURGE_JOURNAL, recorded_roots
-from scanner.run.rejects import count_reasons
-from scanner.run.summary import joined_skipped
 from scanner.scan.config import ScanConfig
 from scanner.scan.plan.inputs import Inputs, choose_inputs
+from scanner.scan.results import ScanResult, result_of
 from scanner.storage import Skipped, Store, full_url
 
 if TYPE_CHECKING:
     from scanner.scan.preparation import PreparedScan
-
-
-@dataclass(frozen=True)
-class ScanResult:
-    """A sealed run: its manifest, the number of rejects by reason, the files skipped
-    (:meth:`~scanner.storage.Skipped.to_json`), and complaints for the user."""
-
-    run: str
-    manifest: dict[str, Any]
-    rejects: dict[str, int]
-    skipped: dict[str, Any]
-    complaints: tuple[str, ...]
-
-    @property
-    def is_improvable(self) -> bool:
-        """Whether rerunning the command can add scores: slices are quarantined or not scanned.
-
-        Rejected rows, captions and files are part of the frozen plan or of commits, so a rerun
-        neither reads nor scores them again.
-        """
-        counts = self.manifest["counts"]
-        return bool(counts["quarantined"] or counts.get("not_scanned"))
 
 
 @dataclass(frozen=True)
@@ -130,45 +107,6 @@ def _original_inputs(
     names = ("captions", "reference", "caption_column", "key_column", "image_key", "quoting")
     others = {name: one for name, one in inputs.items() if name not in names}
     return others | {name: original[name] for name in names if name in original}
-
-
-def result_of(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanResult:
-    """Return the result of a sealed run, with complaints for the user."""
-    counts = manifest["counts"]
-    complaints = []
-    if left := counts.get("not_scanned"):
-        complaints.append(
-            f"{left:,} of {counts['captions']:,} captions are not scanned; rerun with a larger "
-            "--budget-hours, or without it, to go on"
-        )
-    if counts["quarantined"]:
-        complaints.append(
-            f"{counts['quarantined']:,} captions in {len(manifest['quarantined'])} quarantined "
-            f"slices have no scores; see {config.out}/quarantine, then rerun the same command"
-        )
-    if counts["rejected_files"]:
-        complaints.append(
-            f"input files could not be read completely: {counts['rejected_files']}; reasons: "
-            f'memscan sql {config.out} "SELECT source, reason FROM rejects"'
-        )
-    # What img2dataset could not download was never in the training set.
-    missing = counts.get("not_downloaded", 0)
-    pairs = counts.get("pairs", counts["rows"])
-    rejected = "rows" if pairs == counts["rows"] else "captions of rows"
-    for noun, number, total in (
-        (rejected, counts["rejects"] - missing, pairs - missing),
-        ("captions", counts["scan_rejects"], counts["captions"]),
-    ):
-        if number > config.max_reject_fraction * total:
-            complaints.append(
-                f"{number:,} of {total:,} {noun} were rejected; reasons: "
-                f'memscan sql {config.out} "SELECT reason, count(*) FROM rejects GROUP BY ALL"'
-            )
-    rejects = manifest.get("reject_reasons")
-    if rejects is None:  # sealed by an earlier version
-        rejects = count_reasons(run.store, manifest["rejects"])
-    skipped = joined_skipped(run.summaries())
-    return ScanResult(config.out, manifest, rejects, skipped, tuple(complaints))
 
 
 log = logging.getLogger("memscan.scan")

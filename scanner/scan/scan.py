@@ -14,10 +14,8 @@ from scanner.scan.config import ScanConfig
 from scanner.scan.finishing import merge_and_check, remove_merged
 from scanner.scan.opening import (
     OpenScan,
-    ScanResult,
     open_scan,
     refuse_other_weights,
-    result_of,
     run_record,
 )
 from scanner.scan.plan.from_run import plan_from_run
@@ -25,6 +23,7 @@ from scanner.scan.plan.inputs import Input, Inputs, choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.running import Execute, execute_here
 from scanner.scan.preparation import PreparedScan, prepare
+from scanner.scan.results import ScanResult, result_of
 from scanner.scan.score_plan import BudgetUsed, score_plan
 from scanner.scan.stages import POOL_FROM, planning_executor
 from scanner.storage import Store, skipped_lines

@@ -8,7 +8,8 @@ import pytest
 from jobs.scan import exit_status
 from scanner.run import Plan, Run, Slice
 from scanner.scan.config import ScanConfig
-from scanner.scan.opening import inputs_record, open_scan, options_record, result_of
+from scanner.scan.opening import inputs_record, open_scan, options_record
+from scanner.scan.results import result_of
 from scanner.scan.scan import scan
 from scanner.storage import Store
 
