@@ -103,11 +103,11 @@ def execute(
             commits, tasks, make_here, tally, limits=execution.limits, timing=execution.timing
         )
     elif tasks:
-        # Closed also if on_event raises, so that no actor keeps running.
         tags = {"run": run_tag(commits.store.url), **execution.tags}
         monitor = Monitor(Metrics(tags), len(tasks))
         spread = _spread(tasks, tiers or {})
         pool = _on_pool(commits, spread, make_work, resources, address, execution, tags)
+        # Closed also if on_event raises, so that no actor keeps running.
         with contextlib.closing(pool) as events, contextlib.closing(monitor):
             for event in events:
                 monitor(event)
