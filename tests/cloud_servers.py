@@ -1,4 +1,4 @@
-"""Servers of Google Cloud Storage and Azure Blob Storage, from packages, and how to point to them."""
+"""Servers of Google's and Azure's object storage, which packages bring."""
 
 import shutil
 from pathlib import Path

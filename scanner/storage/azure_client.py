@@ -58,8 +58,7 @@ def connect(
 
 
 def account_in(url: str) -> str:
-    """Return the account that a URL names (``abfs://CONTAINER@ACCOUNT.dfs.core.windows.net``), "" if
-    it names none.
+    """Return the account in a URL, ``abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/…``, else "".
 
     Raises ValueError for another host: the credentials of the environment would be sent there.
     """
@@ -68,8 +67,9 @@ def account_in(url: str) -> str:
         return found["account"]
     if other := _HOST.match(rest):
         raise ValueError(
-            f"{other['host']} is not ACCOUNT.dfs.core.windows.net or ACCOUNT.blob.core.windows.net; "
-            "set AZURE_STORAGE_CONNECTION_STRING for another endpoint, and write az://CONTAINER/…"
+            f"{other['host']} is neither ACCOUNT.dfs.core.windows.net nor "
+            "ACCOUNT.blob.core.windows.net; for another endpoint set "
+            "AZURE_STORAGE_CONNECTION_STRING, and write az://CONTAINER/…"
         )
     return ""
 

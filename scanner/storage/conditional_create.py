@@ -68,10 +68,9 @@ def refusal_of(fs: Any, error: OSError) -> Refusal | None:
     """Return what a failed conditional write means; None if it failed for another reason."""
     if is_s3(fs):
         return _of_s3(error)
-    exists = isinstance(error, FileExistsError)
-    if exists and is_azure(fs):
-        return _of_azure(error)
-    return Refusal.EXISTS if exists else None
+    if not isinstance(error, FileExistsError):
+        return None
+    return _of_azure(error) if is_azure(fs) else Refusal.EXISTS
 
 
 def _create_alone(fs: Any, path: str, data: bytes) -> bool:

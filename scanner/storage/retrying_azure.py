@@ -45,7 +45,7 @@ class RetryingAzure(AzureBlobFileSystem):
         """Connect like the parent, with a client that waits for outages. Raises ValueError."""
         if not (self.connection_string or self.account_name):
             raise ValueError(
-                "set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and a credential"
+                "set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and credentials"
             )
         host = getattr(self, "account_host", f"{self.account_name}.blob.core.windows.net")
         credential = self.credential or self.account_key or self.sas_token
@@ -82,7 +82,7 @@ class RetryingAzure(AzureBlobFileSystem):
     # -- listings ------------------------------------------------------------------------------
 
     @raises_os_errors
-    async def _info(self, path: str, **_: Any) -> dict[str, Any]:
+    async def _info(self, path: str, **options: Any) -> dict[str, Any]:
         container, key, _ = self.split_path(path)
         try:
             if not key:
@@ -92,12 +92,12 @@ class RetryingAzure(AzureBlobFileSystem):
             async with self.service_client.get_blob_client(container, key) as blob:
                 return _entry(container, await blob.get_blob_properties())
         except ResourceNotFoundError:
-            async for _ in self._blobs(container, f"{key}/", 1) if key else ():
+            if key and [one async for one in self._blobs(container, f"{key}/", 1)]:
                 return _folder(f"{container}/{key}")
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
     @raises_os_errors
-    async def _ls(self, path: str, detail: bool = False, **_: Any) -> Any:
+    async def _ls(self, path: str, detail: bool = False, **options: Any) -> Any:
         """Return the entries of a folder, or a file's own. Raises FileNotFoundError."""
         path = self._strip_protocol(path).rstrip("/")
         container, key, _ = self.split_path(path)
@@ -117,7 +117,7 @@ class RetryingAzure(AzureBlobFileSystem):
         maxdepth: int | None = None,
         withdirs: bool = False,
         detail: bool = False,
-        **_: Any,
+        **options: Any,
     ) -> Any:
         """Return the entries below a folder, as deep as ``maxdepth``, or a file's own."""
         path = self._strip_protocol(path).rstrip("/")
@@ -158,9 +158,7 @@ class RetryingAzure(AzureBlobFileSystem):
         except FileNotFoundError:
             return False
 
-    async def _blobs(
-        self, container: str, prefix: str, page: int
-    ) -> AsyncIterator[BlobProperties]:
+    async def _blobs(self, container: str, prefix: str, page: int) -> AsyncIterator[BlobProperties]:
         async with self.service_client.get_container_client(container) as client:
             async for blob in client.list_blobs(prefix, ["metadata"], results_per_page=page):
                 yield blob

@@ -40,12 +40,13 @@ class RetryingGCS(GCSFileSystem):
         *arguments: Any,
         retry_seconds: float = RETRY_SECONDS,
         first_wait_seconds: float = FIRST_WAIT_SECONDS,
+        requests_timeout: Any = None,
         **options: Any,
     ) -> None:
-        super().__init__(*arguments, **options)
-        self.requests_timeout = self.requests_timeout or aiohttp.ClientTimeout(
+        timeout = requests_timeout or aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS
         )
+        super().__init__(*arguments, requests_timeout=timeout, **options)
         self._outages = OutageWait(retry_seconds, first_wait_seconds)
 
     @classmethod

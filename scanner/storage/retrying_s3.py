@@ -41,6 +41,16 @@ class RetryingS3(S3FileSystem):
         self._outages = OutageWait(retry_seconds, first_wait_seconds)
         self._reads_pages: Any = None
 
+    def split_path(self, path: str) -> tuple[str, str, str | None]:
+        """Return bucket, key and version; ``?versionId=`` names a version only if the location that
+        was opened has it, and is part of a listed key otherwise."""
+        bucket, key, version = super().split_path(path)
+        if not key or self.version_aware:
+            return bucket, key, version
+        trail = path[len(path.rstrip("/")) :]
+        bucket, key = self._find_bucket_key(self._strip_protocol(path).lstrip("/"))
+        return bucket, key + trail, None
+
     async def _call_s3(self, method: str, *options: Any, **arguments: Any) -> Any:
         return await self._outages.wait_out(
             lambda: self._request(method, *options, **arguments),

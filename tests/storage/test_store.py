@@ -1,4 +1,4 @@
-"""A store, on a disk and on each kind of object store: whole files or none, one winner, and errors that name the file."""
+"""A store on a disk and of each kind: whole files, one winner, and errors that name the file."""
 
 import errno
 import os
@@ -12,7 +12,6 @@ import pytest
 from scanner.errors import UserError
 from scanner.storage import Store
 from scanner.storage.store import RACERS
-
 
 CLOUDS = [pytest.param(name, marks=pytest.mark.slow) for name in ("gcs", "azure")]
 
