@@ -32,7 +32,6 @@ class WaitForOutages(ExponentialRetry):
         """Send a request until it is answered, its body from the start each time."""
         settings = self.configure_retries(request)
         url = request.http_request.url.partition("?")[0]  # a signature is behind the ?
-        host = "/".join(url.split("/")[:3])
 
         async def attempt() -> Any:
             body = request.http_request.body
@@ -44,7 +43,12 @@ class WaitForOutages(ExponentialRetry):
             response.http_response.location_mode = settings["mode"]
             return response
 
-        return await self._outages.wait_out(attempt, lambda: host, url)
+        return await self._outages.wait_out(attempt, lambda: endpoint_of(url), url)
+
+
+def endpoint_of(url: str) -> str:
+    """Return the part of a URL before its path."""
+    return "/".join(url.split("/")[:3])
 
 
 def connect(

@@ -10,7 +10,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobProperties
 from fsspec.asyn import sync_wrapper
 
-from scanner.storage.azure_client import account_in, connect, raises_os_errors
+from scanner.storage.azure_client import account_in, connect, endpoint_of, raises_os_errors
 from scanner.storage.outage_wait import OutageWait
 from scanner.storage.outages import FIRST_WAIT_SECONDS, RETRY_SECONDS
 from scanner.storage.ranged_file import RangedFile, open_ranged
@@ -177,7 +177,8 @@ class RetryingAzure(AzureBlobFileSystem):
 
         try:
             # The client itself gives up after three broken connections while it reads a body.
-            return await self._outages.wait_out(read, lambda: self.service_client.url, path)
+            endpoint = endpoint_of(self.service_client.url)
+            return await self._outages.wait_out(read, lambda: endpoint, path)
         except HttpResponseError as error:
             if error.status_code != _EMPTY_RANGE:
                 raise
