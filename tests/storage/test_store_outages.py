@@ -157,7 +157,7 @@ def test_refused_access_is_asked_for_once(proxy: tuple[str, FaultyProxy]) -> Non
 
 
 def test_what_is_missing_is_said_at_once(proxy: tuple[str, FaultyProxy]) -> None:
-    url, faults = proxy
+    url, _ = proxy
     store = Store(url)
     with pytest.raises(FileNotFoundError):
         store.read("nothing")
