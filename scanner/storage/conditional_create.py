@@ -35,15 +35,19 @@ def may_be_conditional(fs: Any) -> bool:
 def create_if_absent(fs: Any, path: str, data: bytes, single_writer: bool) -> bool:
     """Write a file of a store only if absent; return False if it exists.
 
-    ``single_writer``: a store without conditional writes is asked whether the file exists. Raises
-    UserError if the store has none otherwise, or keeps reporting conflicts.
+    ``single_writer``: a store of another kind, whose conditions nobody has proved, is asked first
+    whether the file exists. Raises UserError if a store has no conditional writes otherwise, or
+    keeps reporting conflicts.
     """
+    is_known = is_s3(fs) or is_gcs(fs) or is_azure(fs)
+    if single_writer and not is_known and fs.exists(path):
+        return False
     for attempt in range(CONFLICT_RETRIES):
         try:
             fs.pipe_file(path, data, mode="create")
             return True
         except (TypeError, ValueError, NotImplementedError) as error:
-            if is_s3(fs) or is_gcs(fs) or is_azure(fs):
+            if is_known:
                 raise
             if not single_writer:
                 raise UserError(
@@ -51,7 +55,8 @@ def create_if_absent(fs: Any, path: str, data: bytes, single_writer: bool) -> bo
                     f"({type(error).__name__}: {error}); use another store, or pass "
                     "--single-writer and make sure that only one scan writes here"
                 ) from error
-            return _create_alone(fs, path, data)
+            fs.pipe_file(path, data)
+            return True
         except OSError as error:
             refusal = refusal_of(fs, error)
             if refusal is None:
@@ -71,13 +76,6 @@ def refusal_of(fs: Any, error: OSError) -> Refusal | None:
     if not isinstance(error, FileExistsError):
         return None
     return _of_azure(error) if is_azure(fs) else Refusal.EXISTS
-
-
-def _create_alone(fs: Any, path: str, data: bytes) -> bool:
-    if fs.exists(path):
-        return False
-    fs.pipe_file(path, data)
-    return True
 
 
 def _of_s3(error: OSError) -> Refusal | None:
