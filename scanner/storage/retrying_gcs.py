@@ -71,11 +71,11 @@ class RetryingGCS(GCSFileSystem):
         headers: dict[str, str] | None = None,
         json: Any = None,
         data: Any = None,
-        cache_type: Any = None,
-        cache_source: Any = None,
         **parameters: Any,
     ) -> Any:
-        """Make one request like the parent's ``_request``; ``cache_*`` name its user agent only."""
+        """Make one request like the parent's ``_request``."""
+        for name in ("cache_type", "cache_source"):  # which only vary its user agent
+            parameters.pop(name, None)
         await self._set_session()
         if hasattr(data, "seek"):
             data.seek(0)
