@@ -92,7 +92,7 @@ class RetryingAzure(AzureBlobFileSystem):
             async with self.service_client.get_blob_client(container, key) as blob:
                 return _entry(container, await blob.get_blob_properties())
         except ResourceNotFoundError:
-            if key and [one async for one in self._blobs(container, f"{key}/", 1)]:
+            if key and await self._has_blobs(container, f"{key}/"):
                 return _folder(f"{container}/{key}")
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
@@ -131,12 +131,16 @@ class RetryingAzure(AzureBlobFileSystem):
                     found.update(_folders_between(path, entry["name"]))
                 if withdirs or entry["type"] == "file":
                     found[entry["name"]] = entry
-            if not found and key:
-                found[path] = await self._info(path)
+            own = {} if found or not key else await self._info(path)
+            if own.get("type") == "file":
+                found[path] = own
         except (ResourceNotFoundError, FileNotFoundError):
             return {} if detail else []
-        depth = path.count("/") + (maxdepth or len("/".join(found)))
-        kept = {name: found[name] for name in sorted(found) if name.count("/") <= depth}
+        kept = {
+            name: found[name]
+            for name in sorted(found)
+            if maxdepth is None or name.count("/") <= path.count("/") + maxdepth
+        }
         return kept if detail else list(kept)
 
     async def _exists(self, path: str, **_: Any) -> bool:
@@ -162,6 +166,11 @@ class RetryingAzure(AzureBlobFileSystem):
         async with self.service_client.get_container_client(container) as client:
             async for blob in client.list_blobs(prefix, ["metadata"], results_per_page=page):
                 yield blob
+
+    async def _has_blobs(self, container: str, prefix: str) -> bool:
+        async for _ in self._blobs(container, prefix, 1):
+            return True
+        return False
 
     # -- files ---------------------------------------------------------------------------------
 
