@@ -106,6 +106,13 @@ class RetryingGCS(GCSFileSystem):
                 raise
             return b""
 
+    async def _pipe_file(self, path: str, data: bytes, **options: Any) -> Any:
+        """Write a file; one that must be absent by a single request, whatever its size, since that
+        is what racing writers prove."""
+        if options.get("mode") == "create":
+            options["chunksize"] = len(data) + 1
+        return await super()._pipe_file(path, data, **options)
+
     async def _rm_file(self, path: str, **options: Any) -> None:
         """Remove a file; one that is gone may have been removed by a request whose response was
         lost, and is no error, as on S3."""

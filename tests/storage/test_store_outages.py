@@ -177,6 +177,17 @@ def test_a_store_that_ignores_conditions_is_refused(proxy: tuple[str, FaultyProx
     assert Store(url, single_writer=True).preflight() == 1
 
 
+@pytest.mark.parametrize("server", ["gcs"], indirect=True)
+def test_a_large_file_is_created_by_one_request_too(proxy: tuple[str, FaultyProxy]) -> None:
+    url, faults = proxy
+    store = Store(url)
+    large = bytes(51 << 20)  # gcsfs would upload it in parts
+    faults.requests = 0
+    assert store.create("plan", large)
+    assert faults.requests == 1
+    assert not store.create("plan", large + b"1")
+
+
 @pytest.mark.parametrize("kind", ["gcs", "azure"])
 def test_a_server_that_never_answered_is_not_waited_for(
     kind: str, monkeypatch: pytest.MonkeyPatch
