@@ -22,7 +22,7 @@ from tests.whole_scans import SCAN, Scores, assert_nothing_lost, scores, write_c
 
 CAPTIONS = 24
 FOLDER = "data/100% [new] + ünï/#1"
-LATER = [pytest.param(name, marks=pytest.mark.faults) for name in ("s3", "azure", "local")]
+LATER = [pytest.param(name, marks=pytest.mark.faults) for name in ("s3", "azure")]
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,6 @@ def local(captions: Path) -> Scores:
 @pytest.fixture(params=["gcs", *LATER])
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A place of its own in each kind of store."""
-    if request.param == "local":
-        return str(tmp_path)
     return f"{request.getfixturevalue(request.param)}/{tmp_path.name}"
 
 
