@@ -22,7 +22,10 @@ _PARAMETER = re.compile("[?&;#]([^?&;#=]*)=([^?&;#]+)")
 # A secret key can contain a slash; digits before the first slash can be a port.
 _PASSWORD = re.compile(r"://[^/@?#]*:(?!\d+(?:[/?#]|$))[^@]*@|https?://[^/@?#]*@", re.IGNORECASE)
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s'\"<>`]+", re.IGNORECASE)
-_VARIABLE = re.compile("token|secret|passw|passphrase|credential|api_?key|access_?key|private_?key")
+_VARIABLE = re.compile(
+    "token|secret|passw|passphrase|credential|api_?key|access_?key|private_?key"
+    "|account_?key|connection_string"
+)
 _NO_VALUE = ("_path", "_file", "_dir", "_uri", "_url")
 SHORTEST = 8
 
@@ -85,8 +88,9 @@ def _environment() -> list[str]:
     found = {
         value
         for name, value in os.environ.items()
-        if _VARIABLE.search(name.lower())
-        and not name.lower().endswith(_NO_VALUE)
-        and len(value) >= SHORTEST
+        if _VARIABLE.search(name.lower()) and not name.lower().endswith(_NO_VALUE)
     }
-    return sorted(found, key=len, reverse=True)
+    # A connection string (AccountName=…;AccountKey=…) holds its secrets among other settings.
+    settings = [part.partition("=") for value in found for part in value.split(";")]
+    found |= {value for name, _, value in settings if is_secret_name(name)}
+    return sorted((value for value in found if len(value) >= SHORTEST), key=len, reverse=True)

@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 
+from tests.cloud_servers import (
+    azure_server,
+    gcs_server,
+    make_container,
+    point_to_azure,
+    point_to_gcs,
+)
 from tests.lanes import mark_slow
 from tests.memscan import memscan
 from tests.servers import bucket_server, point_to
@@ -172,4 +179,25 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as environ:
         point_to(server.port, environ)
         yield "s3://bucket"
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a bucket on a server of Google Cloud Storage, to which the environment points."""
+    server = gcs_server(tmp_path_factory.mktemp("gcs"))
+    with pytest.MonkeyPatch.context() as environ:
+        point_to_gcs(server.port, environ)
+        yield "gs://bucket"
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a container on a server of Azure, to which the environment points."""
+    server = azure_server(tmp_path_factory.mktemp("azure"))
+    with pytest.MonkeyPatch.context() as environ:
+        point_to_azure(server.port, environ)
+        make_container("bucket")
+        yield "az://bucket"
     server.kill()
