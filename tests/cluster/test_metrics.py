@@ -22,12 +22,17 @@ from tests.local_ray import local_ray
 from tests.waiting import wait_until
 
 REPORT_MS = 2000
+AWAITED = (
+    *("actors", "actors_placed", "slices_quarantined", "devices_out_of_service"),
+    *("retries_total", "slice_seconds_count", "compute_seconds_total", "of_test"),
+)
 OF_WORK = Metric("memscan_of_test", "A gauge that the work sets after a commit")
 GOOD, SECONDS = 4, 0.1
 # In this order: what fails is tried again before the last item, which occupies the only actor.
 FLAKY, BAD, *_, LAST = ITEMS = [Slice(f"{number:06d}", "", "", "", 5) for number in range(GOOD + 3)]
-# An actor that fails twice in a row would end, with its last counts.
-LIMITS = RetryLimits(attempts=2, delays=(0.01,), consecutive_failures=10)
+# An actor that fails twice in a row would end, with its last counts. One item at a time, or the
+# last one would be queued before the others are tried again.
+LIMITS = RetryLimits(attempts=2, delays=(0.01,), consecutive_failures=10, queue_seconds=0)
 
 
 class Work:
@@ -76,7 +81,7 @@ def test_what_happens_is_exported_with_its_tags(
             return
         served = _served()
         left, slices = served["slices_left"].values(), served["slices_total"].values()
-        if sum(slices) < GOOD + 1 or [*left] != [1] or not served["of_test"]:
+        if sum(slices) < GOOD + 1 or [*left] != [1] or not all(served[one] for one in AWAITED):
             return
         # Until a gauge that was set once would be gone.
         done_at = done_at or time.monotonic()
