@@ -78,7 +78,7 @@ def _retry(kind: str, monkeypatch: pytest.MonkeyPatch, **options: float) -> None
 
 
 @pytest.mark.parametrize("server", ["gcs", "azure"], indirect=True)  # S3: test_outages.py
-@pytest.mark.parametrize("bad", [*THROTTLED[:3], *BROKEN], ids=str)
+@pytest.mark.parametrize("bad", [THROTTLED[0], THROTTLED[3], *BROKEN], ids=str)
 def test_bad_answers_are_asked_for_again(
     bad: tuple[int, dict[str, str]] | str, proxy: tuple[str, FaultyProxy], tmp_path: Path
 ) -> None:
