@@ -66,10 +66,6 @@ def proxy(
         _point(kind, proxy.server_port, monkeypatch)
         _retry(kind, monkeypatch, first_wait_seconds=0.01)
         yield f"{SCHEMES[kind]}://bucket/{time.monotonic_ns()}", proxy
-    if kind == "azure":  # clients keep their endpoint
-        from scanner.storage.retrying_azure import RetryingAzure
-
-        RetryingAzure.clear_instance_cache()
 
 
 def _retry(kind: str, monkeypatch: pytest.MonkeyPatch, **options: float) -> None:
