@@ -56,10 +56,10 @@ def point_to_azure(port: int, environ: pytest.MonkeyPatch) -> None:
     endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
     settings = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY}"
     environ.setenv("AZURE_STORAGE_CONNECTION_STRING", f"{settings};BlobEndpoint={endpoint};")
-    # Clients keep their endpoint.
+    # Clients keep their endpoint, and fsspec keeps clients.
     from scanner.storage.retrying_azure import RetryingAzure
 
-    RetryingAzure.clear_instance_cache()
+    environ.setattr(RetryingAzure, "_cache", {})
 
 
 def make_container(name: str) -> None:

@@ -131,11 +131,10 @@ class RetryingGCS(GCSFileSystem):
 
 
 def _location(path: str, names: tuple[Any, ...]) -> str:
-    """Return the bucket and key of a request as a URL."""
-    if names:
-        return "gs://" + "/".join(map(str, names))
+    """Return the bucket and key of a request as a URL, without an upload's secret id."""
     found = _OBJECT.search(path)
-    return "gs://" + "/".join(unquote(part) for part in found.groups() if part) if found else path
+    parts = names or (unquote(part) for part in (found.groups() if found else ()) if part)
+    return "gs://" + "/".join(map(str, parts))
 
 
 def _refusal(status: int, contents: bytes, location: str) -> Exception:

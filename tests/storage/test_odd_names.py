@@ -12,8 +12,8 @@ NAMES = [
     *("[br]", "a[0-9]", "{c}", "'q'", '"dq"', "~t", "dot.", "grüße", "日本", "e\u0301", "a:b@c"),
 ]
 
-# One of a kind: S3 connects anew for each URL. "?versionId=" names a version there.
-BY_URL = ("sp ace", "100%", "%2F", "plus+", "hash#1", "q?x=1", "a[0-9]", "grüße")
+# Few, for S3 connects anew for each URL; there, "?versionId=" names a version.
+BY_URL = ("a 100%+1", "%2F=", "hash#1?x=1", "a[0-9]ü")
 
 
 @pytest.fixture(params=["local", "s3", "gcs", "azure"])
@@ -33,24 +33,22 @@ def test_odd_names_are_written_read_and_listed(store: Store) -> None:
     for odd, name in zip(NAMES, names, strict=True):
         assert store.names(f"runs/{odd}") == [name]
         assert store.read(name) == name.encode()
-        assert store.read(name, 2) == name.encode()[:3]
         with store.open(name) as file:
             assert file.read() == name.encode()
     store.write(names[0], b"replaced")
     assert store.read(names[0]) == b"replaced"
-    for name in names:
-        store.remove(name)
-        assert not store.exists(name), name
-    assert store.folders("runs") == [] or not store.is_remote
+    store.remove_folder("runs")
+    assert store.folders("runs") == []
 
 
 @pytest.mark.slow
 def test_odd_names_are_inputs_by_name_and_in_a_folder(store: Store, tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("caption\na cat\n")
-    for name in NAMES:
+    names = (*NAMES, *BY_URL)
+    for name in names:
         store.upload(tmp_path / "rows", f"in/{name}.csv")
     whole = Listing().add([f"{store.url}/in"], lambda *_: "")
-    assert sorted(whole) == sorted(store.location(f"in/{name}.csv") for name in NAMES)
+    assert sorted(whole) == sorted(store.location(f"in/{name}.csv") for name in names)
     roots = Roots.of([f"{store.url}/in"])
     for name in BY_URL:
         url = store.location(f"in/{name}.csv")
@@ -59,6 +57,4 @@ def test_odd_names_are_inputs_by_name_and_in_a_folder(store: Store, tmp_path: Pa
         assert list(listing.files.values()) == [14]
         assert open_input(full_url(url)).read() == b"caption\na cat\n"
         assert roots.why_refused(full_url(url)) == ""
-    odd = fetch(store.location("in/hash#1.csv"), tmp_path / "cache")
-    assert odd.read_bytes() == b"caption\na cat\n"
     assert fetch(f"{store.url}/in", tmp_path / "cache").joinpath("100%.csv").exists()
