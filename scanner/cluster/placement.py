@@ -5,6 +5,7 @@ import torch
 from scanner.cluster.address import joins_cluster
 from scanner.cluster.options import ActorOptions
 from scanner.cluster.resources import Resources, nodes
+from scanner.cluster.runtime_env import read_runtime_env
 from scanner.cluster.starting import start_ray
 from scanner.cores import usable_cores
 
@@ -17,7 +18,8 @@ def choose_resources(options: ActorOptions, device: str) -> tuple[str, Resources
     """
     is_joined = joins_cluster(options.address)
     if is_joined:
-        start_ray(options.address)
+        given = options.runtime_env
+        start_ray(options.address, runtime_env=given and read_runtime_env(given))
     if device == "auto":
         has_gpu = any(n.get("GPU") for n in nodes()) if is_joined else torch.cuda.is_available()
         device = "cuda" if has_gpu else "cpu"
