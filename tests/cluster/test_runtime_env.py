@@ -27,15 +27,21 @@ CANARY = "c4n4ry-of-the-cluster"
 ITEMS = [Slice("000000", "", "", "", 1)]
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
     ray.shutdown()
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def address(cluster: str) -> Iterator[str]:
+    """That of a cluster that this process has not joined yet."""
     yield cluster
     ray.shutdown()
-    cluster.shutdown()
 
 
 @pytest.fixture
@@ -69,10 +75,8 @@ class Lacking:
         return Result([Output("scores", pa.table(values))])
 
 
-def test_actors_get_the_modules_and_the_variables(
-    cluster: Cluster, given: str, tmp_path: Path
-) -> None:
-    options = ActorOptions(actors=1, cpus_per_actor=1, address=cluster.address, runtime_env=given)
+def test_actors_get_the_modules_and_the_variables(address: str, given: str, tmp_path: Path) -> None:
+    options = ActorOptions(actors=1, cpus_per_actor=1, address=address, runtime_env=given)
     options.check_actors()
     _, resources = choose_resources(options, "cpu")
     run = Run(Store(str(tmp_path / "run")))
@@ -81,7 +85,7 @@ def test_actors_get_the_modules_and_the_variables(
         ITEMS,
         partial(Lacking),
         resources,
-        address=cluster.address,
+        address=address,
         on_event=refuse_failures,
     )
     (commit,) = run.commits.all()
@@ -93,15 +97,13 @@ def test_actors_get_the_modules_and_the_variables(
         importlib.import_module("brought")
 
 
-def test_a_scan_stores_nothing_of_its_runtime_env(
-    cluster: Cluster, given: str, tmp_path: Path
-) -> None:
+def test_a_scan_stores_nothing_of_its_runtime_env(address: str, given: str, tmp_path: Path) -> None:
     """So that it resumes with another one."""
     captions = tmp_path / "captions.csv"
     captions.write_text("caption\n" + "".join(f"a red cat {n}\n" for n in range(6)))
     words = ["--captions", str(captions), "--out", str(tmp_path / "run"), "--model", "testbed"]
     words += ["--device", "cpu", "--actors", "1", "--cpus-per-actor", "1", "--seeds", "1"]
-    words += ["--address", cluster.address]
+    words += ["--address", address]
     done = called("scan", *words, "--runtime-env", given)
     assert "6 captions scored" in done.stdout
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]

@@ -21,6 +21,7 @@ done
 exit "$status"
 """
 SCONTROL = 'echo "$@" >> "$REQUEUED"\n'
+SQUEUE = 'echo "${STATE:-RUNNING}"\n'
 
 
 class SlurmJob:
@@ -39,8 +40,8 @@ class SlurmJob:
         bin_folder = folder / "bin"
         bin_folder.mkdir()
         nodes = " ".join(f"'{one}'" for one in self.enter)
-        texts = {"srun": f"ENTER=({nodes})\n{SRUN}", "scontrol": SCONTROL, **(programs or {})}
-        for name, text in texts.items():
+        texts = {"srun": f"ENTER=({nodes})\n{SRUN}", "scontrol": SCONTROL, "squeue": SQUEUE}
+        for name, text in (texts | (programs or {})).items():
             (bin_folder / name).write_text(f"#!/usr/bin/env bash\n{text}")
             (bin_folder / name).chmod(0o755)
         own = {

@@ -1,6 +1,7 @@
 """What the patches make of the job: valid, with the same actors, and admitted by the queue."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def _queue() -> dict[str, dict[str, Any]]:
 
 
 def _number(quantity: str) -> float:
-    digits = quantity.rstrip("miMGi")
-    return float(digits) * SUFFIXES[quantity[len(digits) :]]
+    (digits,) = re.findall(r"^[\d.]+", quantity)
+    return float(digits) * SUFFIXES[quantity.removeprefix(digits)]
 
 
 def _pods(job: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:

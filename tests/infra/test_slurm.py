@@ -87,6 +87,15 @@ def test_the_time_limit_resubmits_and_forgets_failures(make: Make, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_cancelled_job_stays_cancelled(make: Make) -> None:
+    """scancel sends the same signal."""
+    job = make("1", STATE="COMPLETING")
+    assert _run(job) == 1
+    assert job.requeues == []
+    assert list(job.jobs.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_resubmissions_have_a_limit(make: Make) -> None:
     job = make("1", MEMSCAN_RESTARTS="7")
     assert _run(job, restarts=6) == 0
