@@ -25,7 +25,7 @@ class ActorOptions:
     runtime_env: str | None = None
     """Runtime environment of the actors on a cluster that lacks memscan or a setting: a YAML or
     JSON file with Ray's fields (pip, py_modules, env_vars, image_uri …), or a JSON object, such as
-    {"pip": ["memorization-scanner"]}. Not stored in the run."""
+    {"py_modules": ["scanner"]}. Not stored in the run."""
 
     def check_actors(self) -> None:
         """Raise UsageError for numbers that are out of range, and for a runtime environment that

@@ -19,7 +19,8 @@ def choose_resources(options: ActorOptions, device: str) -> tuple[str, Resources
     is_joined = joins_cluster(options.address)
     if is_joined:
         given = options.runtime_env
-        start_ray(options.address, runtime_env=given and read_runtime_env(given))
+        runtime_env = read_runtime_env(given) if given else None
+        start_ray(options.address, runtime_env=runtime_env)
     if device == "auto":
         has_gpu = any(n.get("GPU") for n in nodes()) if is_joined else torch.cuda.is_available()
         device = "cuda" if has_gpu else "cpu"
