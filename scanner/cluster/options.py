@@ -40,7 +40,7 @@ class ActorOptions:
             return
         if not joins_cluster(self.address):
             raise UsageError(
-                "--runtime-env: is for the cluster that --address or RAY_ADDRESS names, and neither "
-                "is set; a local Ray uses this environment"
+                "--runtime-env: is for the cluster that --address or RAY_ADDRESS names, and "
+                "neither is set; a local Ray uses this environment"
             )
         read_runtime_env(self.runtime_env)

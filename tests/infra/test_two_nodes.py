@@ -84,7 +84,7 @@ def test_the_page_s_commands_scan_on_both_machines(
     job = tmp_path / "job.toml"
     run = tmp_path / "run"
     job.write_text(f"captions = ['{data}']\nout = '{run}'\n")
-    said = first.run(f"{scan.strip().replace('job.toml', str(job))} {OPTIONS} 2>&1")
+    said = first.run(f"{scan.strip().replace('infra/jobs/laion.toml', str(job))} {OPTIONS} 2>&1")
     assert "2 actors" in said
     assert_nothing_lost(str(run), scores(undisturbed))
     for shell in (first, second):
