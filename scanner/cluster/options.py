@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from scanner.cluster.address import joins_cluster
-from scanner.cluster.runtime_env import read_runtime_env
+from scanner.cluster.runtime_env import check_runtime_env
 from scanner.errors import UsageError
 
 
@@ -36,11 +35,4 @@ class ActorOptions:
             raise UsageError(f"--gpus-per-actor {self.gpus_per_actor}: must be more than 0")
         if self.cpus_per_actor is not None and self.cpus_per_actor <= 0:
             raise UsageError(f"--cpus-per-actor {self.cpus_per_actor}: must be more than 0")
-        if self.runtime_env is None:
-            return
-        if not joins_cluster(self.address):
-            raise UsageError(
-                "--runtime-env: is for the cluster that --address or RAY_ADDRESS names, and "
-                "neither is set; a local Ray uses this environment"
-            )
-        read_runtime_env(self.runtime_env)
+        check_runtime_env(self.runtime_env, self.address)

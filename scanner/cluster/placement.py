@@ -10,6 +10,14 @@ from scanner.cluster.starting import start_ray
 from scanner.cores import usable_cores
 
 
+def join_with(runtime_env: str | None, address: str | None) -> None:
+    """Join a cluster, with a runtime environment as of ``--runtime-env``.
+
+    To be called before anything else joins it: Ray takes the environment only then.
+    """
+    start_ray(address, runtime_env=read_runtime_env(runtime_env) if runtime_env else None)
+
+
 def choose_resources(options: ActorOptions, device: str) -> tuple[str, Resources]:
     """Return the device (``auto``: cuda if available) and the actors with their shares.
 
@@ -18,9 +26,7 @@ def choose_resources(options: ActorOptions, device: str) -> tuple[str, Resources
     """
     is_joined = joins_cluster(options.address)
     if is_joined:
-        given = options.runtime_env
-        runtime_env = read_runtime_env(given) if given else None
-        start_ray(options.address, runtime_env=runtime_env)
+        join_with(options.runtime_env, options.address)
     if device == "auto":
         has_gpu = any(n.get("GPU") for n in nodes()) if is_joined else torch.cuda.is_available()
         device = "cuda" if has_gpu else "cpu"

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from scanner.cluster.address import joins_cluster
 from scanner.credentials import hide
 from scanner.errors import UsageError
 
@@ -14,6 +15,18 @@ FIELDS = (
     *("config", "conda", "env_vars", "excludes", "image_uri", "pip", "py_executable"),
     *("py_modules", "uv", "worker_process_setup_hook", "working_dir"),
 )
+
+
+def check_runtime_env(given: str | None, address: str | None) -> None:
+    """Raise UsageError for a runtime environment that is invalid or has no cluster."""
+    if given is None:
+        return
+    if not joins_cluster(address):
+        raise UsageError(
+            f"{FLAG}: is for the cluster that --address or RAY_ADDRESS names, and neither is set; "
+            "a local Ray uses this environment"
+        )
+    read_runtime_env(given)
 
 
 def read_runtime_env(given: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -156,3 +158,12 @@ def test_without_a_cluster_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(UsageError, match="neither is set; a local Ray uses this environment"):
         ActorOptions(runtime_env="{}").check_actors()
+
+
+def test_the_example_is_valid_and_brings_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    brought = read_runtime_env("infra/runtime-env.yaml")
+    assert brought["py_modules"] == ["scanner"]
+    required = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[\[<>=;]", one)[0] for one in required}
+    assert set(brought["pip"]) <= names
