@@ -58,7 +58,8 @@ def test_a_fork_ends_with_the_process_that_asked_for_it(tmp_path: Path) -> None:
         "os.rename('pid', 'ready')\n"
         "time.sleep(600)\n"
     )
-    compiled = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}  # as torch.compile leaves it
+    # As torch.compile leaves it.
+    compiled = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     client = subprocess.Popen([forking_python(), str(script)], cwd=tmp_path, env=compiled)
     ready = tmp_path / "ready"
     wait_until(ready.exists, "the fork does not start")
