@@ -30,7 +30,8 @@ CHROMIUM = "/usr/bin/chromium"
 Once = Callable[[str, Callable[[Path], None]], Path]
 # Files that take longest come first, lest one of pytest's processes wait for them at the end.
 LONGEST = (
-    *("test_tutorial.py", "scan/test_scan.py", "scan/test_cascade.py"),
+    *("test_tutorial.py", "scan/test_scan.py", "scan/test_cascade.py", "jobs/test_bench.py"),
+    *("probe/test_compiled.py", "scoring/test_memory.py"),
     *(
         "faults/test_random_kills.py",
         "evidence/verify/test_verify.py",

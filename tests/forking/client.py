@@ -48,7 +48,7 @@ def _fork(address: str, words: list[str], passes_signals: bool) -> None:
     server.sendmsg([length], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
     server.sendall(request)
     if fork := int.from_bytes(server.recv(4), "big"):
-        with open("/proc/self/comm", "w") as name:  # noqa: PTH123
+        with open("/proc/self/comm", "w") as name:
             name.write(f"fork {fork}")
         for number in (signal.SIGINT, signal.SIGTERM) if passes_signals else ():
             signal.signal(number, lambda sent, _: os.kill(fork, sent))

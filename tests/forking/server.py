@@ -17,7 +17,10 @@ import traceback
 import types
 
 # Neither starts a thread. Not Ray, which keeps the environment in which it is imported.
-LIBRARIES = ("diffusers", "transformers", "scanner.scan.work")
+LIBRARIES = (
+    *("diffusers", "transformers", "scanner.scan.work", "scanner.evidence.verify.generation"),
+    "scanner.query",
+)
 CLASSES = {
     "diffusers": ("AutoencoderKL", "DDIMScheduler", "UNet2DConditionModel"),
     "transformers": ("AutoTokenizer", "CLIPTextModel", "CLIPTokenizer"),
