@@ -81,6 +81,9 @@ class CurateConfig(LogOptions):
     address: str | None = None
     """With --apply, a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. If
     unset, starts Ray locally; a few shards are copied without Ray."""
+    runtime_env: str | None = None
+    """With --apply, the runtime environment of the copy processes on a cluster that lacks memscan,
+    as of memscan scan."""
     single_writer: bool = False
     """With --apply, allow a store without create-if-absent (conditional writes); then run only one
     curate at a time."""
@@ -167,6 +170,7 @@ def _check(config: CurateConfig) -> None:
     apply_options = {
         "--actors": config.actors is not None,
         "--address": config.address is not None,
+        "--runtime-env": config.runtime_env is not None,
         "--single-writer": config.single_writer,
         "--input-root": bool(config.input_root),
         "--apply-to": bool(config.apply_to),
@@ -174,9 +178,17 @@ def _check(config: CurateConfig) -> None:
     if any(apply_options.values()) and not config.apply:
         names = ", ".join(name for name, is_given in apply_options.items() if is_given)
         raise UsageError(f"{names}: needs --apply, the directory or URL for the copies")
+    if config.runtime_env:
+        from scanner.cluster.runtime_env import check_runtime_env
+
+        check_runtime_env(config.runtime_env, config.address)
 
 
 def _apply(config: CurateConfig, copies: str) -> "Applied":
+    if config.runtime_env:
+        from scanner.cluster.placement import join_with
+
+        join_with(config.runtime_env, config.address)
     if config.apply_to:
         return _apply_to(config, copies)
     from scanner.curation.copies.copying import apply

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import unquote
 
 HIDDEN = "***"
@@ -22,9 +22,13 @@ _PARAMETER = re.compile("[?&;#]([^?&;#=]*)=([^?&;#]+)")
 # A secret key can contain a slash; digits before the first slash can be a port.
 _PASSWORD = re.compile(r"://[^/@?#]*:(?!\d+(?:[/?#]|$))[^@]*@|https?://[^/@?#]*@", re.IGNORECASE)
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s'\"<>`]+", re.IGNORECASE)
-_VARIABLE = re.compile("token|secret|passw|passphrase|credential|api_?key|access_?key|private_?key")
+_VARIABLE = re.compile(
+    "token|secret|passw|passphrase|credential|api_?key|access_?key|private_?key"
+    "|account_?key|connection_string"
+)
 _NO_VALUE = ("_path", "_file", "_dir", "_uri", "_url")
 SHORTEST = 8
+_elsewhere: set[str] = set()
 
 
 def is_secret_name(name: str) -> bool:
@@ -55,10 +59,17 @@ def secret_in(url: str) -> str:
     return ""
 
 
+def hide(variables: Mapping[str, str]) -> None:
+    """Hide the secrets among the environment variables of other processes too, from now on."""
+    _elsewhere.update(_secrets_of(variables))
+
+
 def without_secrets(text: str) -> str:
-    """Return a message with secrets in its URLs and from this process's environment hidden."""
+    """Return a message with secrets hidden: in its URLs, from this process's environment, and those
+    given to :func:`hide`."""
     text = _URL.sub(lambda match: _hidden(match.group(), match.group(1)), text)
-    for value in _environment():
+    # The longest first, which may contain others.
+    for value in sorted(_secrets_of(os.environ) | _elsewhere, key=len, reverse=True):
         text = text.replace(value, HIDDEN)
     return text
 
@@ -80,13 +91,14 @@ def _decoded(url: str) -> Iterator[str]:
         url = decoded
 
 
-def _environment() -> list[str]:
-    """Return secrets in environment variables, longest first."""
+def _secrets_of(variables: Mapping[str, str]) -> set[str]:
+    """Return the secrets among environment variables, by their names."""
     found = {
         value
-        for name, value in os.environ.items()
-        if _VARIABLE.search(name.lower())
-        and not name.lower().endswith(_NO_VALUE)
-        and len(value) >= SHORTEST
+        for name, value in variables.items()
+        if _VARIABLE.search(name.lower()) and not name.lower().endswith(_NO_VALUE)
     }
-    return sorted(found, key=len, reverse=True)
+    # A connection string (AccountName=…;AccountKey=…) holds its secrets among other settings.
+    settings = [part.partition("=") for value in found for part in value.split(";")]
+    found |= {value for name, _, value in settings if is_secret_name(name)}
+    return {value for value in found if len(value) >= SHORTEST}

@@ -1,5 +1,6 @@
 """Small models of the real classes, a real S3 server process, data sets of a few rows."""
 
+import gc
 import os
 import shutil
 from collections import ChainMap
@@ -10,6 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 
+from tests.cloud_servers import (
+    azure_server,
+    gcs_server,
+    make_container,
+    point_to_azure,
+    point_to_gcs,
+)
 from tests.lanes import mark_slow
 from tests.memscan import memscan
 from tests.servers import bucket_server, point_to
@@ -22,7 +30,8 @@ CHROMIUM = "/usr/bin/chromium"
 Once = Callable[[str, Callable[[Path], None]], Path]
 # Files that take longest come first, lest one of pytest's processes wait for them at the end.
 LONGEST = (
-    *("test_tutorial.py", "scan/test_scan.py", "scan/test_cascade.py"),
+    *("test_tutorial.py", "scan/test_scan.py", "scan/test_cascade.py", "jobs/test_bench.py"),
+    *("probe/test_compiled.py", "scoring/test_memory.py"),
     *(
         "faults/test_random_kills.py",
         "evidence/verify/test_verify.py",
@@ -33,6 +42,18 @@ LONGEST = (
     *("models/test_lora.py", "evidence/explain/test_page.py", "curation/test_testbed.py"),
     *("infra/test_bucket.py", "review/test_browser.py"),
 )
+
+# What test modules import stays: looking through it for garbage takes a third of their time.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # so that libraries find nothing left of theirs at the end
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -172,4 +193,25 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as environ:
         point_to(server.port, environ)
         yield "s3://bucket"
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a bucket on a server of Google Cloud Storage, to which the environment points."""
+    server = gcs_server(tmp_path_factory.mktemp("gcs"))
+    with pytest.MonkeyPatch.context() as environ:
+        point_to_gcs(server.port, environ)
+        yield "gs://bucket"
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a container on a server of Azure, to which the environment points."""
+    server = azure_server(tmp_path_factory.mktemp("azure"))
+    with pytest.MonkeyPatch.context() as environ:
+        point_to_azure(server.port, environ)
+        make_container("bucket")
+        yield "az://bucket"
     server.kill()

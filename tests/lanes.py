@@ -9,7 +9,9 @@ import pytest
 
 # A test with one of these is slow, directly or through its fixtures.
 SLOW_MARKS = ("faults", "fuzz", "inductor", "pages")
-SLOW_FIXTURES = {"browser", "demo", "memscan", "s3", "testbed_run", "undisturbed"}
+SLOW_FIXTURES = {
+    *("azure", "browser", "demo", "gcs", "memscan", "s3", "testbed_run", "undisturbed"),
+}
 # Of the families of random models, the fast tests run one U-Net and one transformer.
 SLOW_FAMILIES = {
     *("sd2", "sdxl", "sd3", "sd35-t5", "pixart-alpha", "pixart-sigma", "sana", "flux", "chroma"),

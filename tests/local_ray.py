@@ -10,6 +10,8 @@ import ray
 from scanner.cluster import start_ray
 from tests.forking import forking_python
 
+ALONE = {"address": "local", "log_to_driver": False, "include_dashboard": False}
+
 
 @contextmanager
 def local_ray(**options: Any) -> Iterator[None]:
@@ -18,7 +20,7 @@ def local_ray(**options: Any) -> Iterator[None]:
     own, sys.executable = sys.executable, forking_python()
     try:
         if options:
-            ray.init(**{"address": "local", "log_to_driver": False, **options})
+            ray.init(**({"log_to_driver": False} if "address" in options else ALONE), **options)
         else:
             start_ray(None)
         sys.executable = own

@@ -4,14 +4,14 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 
 import psutil
 
+from tests.forking import FORKED, forked_session, forking_python
 from tests.waiting import wait_until
 
 # One item at a time, and none after the first commit: what is done at the kill is no race.
-HELD = """
+HELD = f"""{FORKED}
 import ctypes, dataclasses, importlib, signal, sys, time
 from scanner.cluster import Committed
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with pytest
@@ -34,16 +34,17 @@ module.execute = held
 def start_held(module: str, call: str, *arguments: str) -> subprocess.Popen[bytes]:
     """A driver that makes ``call`` (its arguments are ``sys.argv[2:]``) and stays where it is once
     the pool that ``module`` runs, of one actor, has committed one item."""
-    command = [sys.executable, "-c", HELD + call, module, *arguments]
+    command = [forking_python(), "-c", HELD + call, module, *arguments]
     return subprocess.Popen(command, start_new_session=True)
 
 
 def kill_session(driver: subprocess.Popen[bytes]) -> None:
     """Kill the driver and all of its session: its actors are in process groups of their own, and
     would go on for a while. ``driver``: started with start_new_session."""
+    sessions = {driver.pid, forked_session(driver.pid)}
     driver.kill()
     driver.wait()
-    wait_until(lambda: not _kill(_living(driver.pid)), "some processes cannot be killed")
+    wait_until(lambda: not _kill(_living(sessions)), "some processes cannot be killed")
 
 
 def _kill(processes: list[int]) -> list[int]:
@@ -53,11 +54,12 @@ def _kill(processes: list[int]) -> list[int]:
     return processes
 
 
-def _living(session: int) -> list[int]:
+def _living(sessions: set[int | None]) -> list[int]:
     found = []
     for process in psutil.process_iter():
         try:
-            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+            is_living = process.status() != psutil.STATUS_ZOMBIE
+            if os.getsid(process.pid) in sessions and is_living:
                 found.append(process.pid)
         except (ProcessLookupError, psutil.NoSuchProcess):
             pass  # it ended while we looked

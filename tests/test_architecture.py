@@ -64,6 +64,9 @@ ROOMS = {
 LIBRARIES = {
     "fsspec": {"storage"},
     "s3fs": {"storage"},
+    "gcsfs": {"storage"},
+    "adlfs": {"storage"},
+    "azure": {"storage"},
     "ray": {"cluster"},
     "duckdb": {"query", "captions"},
     "diffusers": {"models", "probe", "scoring", "testbed"},

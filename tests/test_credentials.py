@@ -104,3 +104,11 @@ def test_messages_hide_secrets_of_urls_and_of_the_environment(
         "echo *** *** ***, redirected to https://cdn.example/x.parquet?*** not "
         "https://h.example/y?z=1; /home/me/.ray/auth_token"
     )
+
+
+def test_the_key_in_a_connection_string_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = f"DefaultEndpointsProtocol=https;AccountName=owner;AccountKey={CANARY}=="
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", settings)
+    hidden = without_secrets(f"account owner, key {CANARY}==, from {settings}")
+    assert CANARY not in hidden
+    assert hidden.startswith("account owner, key ***,")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forking import forking_python
+from tests.forking import FORKED, forked_session, forking_python
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -29,6 +29,25 @@ def test_anything_else_is_run_by_python_itself() -> None:
         [forking_python(), "-c", code], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (3, "False\n")
+
+
+def test_marked_code_is_run_by_a_fork_that_gets_signals(tmp_path: Path) -> None:
+    code = f"""{FORKED}
+import os, pathlib, sys, time
+assert "torch" in sys.modules and sys.argv == ["-c", "word"] and __name__ == "__main__"
+pathlib.Path("session").write_text(str(os.getsid(0)))
+os.rename("session", "ready")
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+    client = subprocess.Popen([forking_python(), "-c", code, "word"], cwd=tmp_path)
+    ready = tmp_path / "ready"
+    wait_until(lambda: ready.exists() or client.poll() is not None, "the fork does not start")
+    assert forked_session(client.pid) == int(ready.read_text()) != client.pid
+    client.send_signal(signal.SIGINT)
+    assert client.wait(timeout=120) == 7
 
 
 def test_a_fork_ends_with_the_process_that_asked_for_it(tmp_path: Path) -> None:

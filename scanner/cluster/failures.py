@@ -16,6 +16,8 @@ PROCESS_DIED, HANG, START = "process_died", "hang", "start"
 NODE_LOST, STORE_OUTAGE = "node_lost", "store_outage"
 # Ray's words for an actor whose node is gone: the only sign, of one that was still starting.
 NODE_DIED = ("its node has died", "the actor's node was terminated")
+NO_MEMSCAN = re.compile("No module named '?scanner")
+LACKS_MEMSCAN = " (memscan is not installed on the cluster; bring it with --runtime-env)"
 
 
 class BrokenDevice(Exception):
@@ -62,7 +64,8 @@ def brief(error: BaseException) -> str:
     # Added by Ray to the reason of an actor that died as it started.
     while len(lines) > 1 and lines[-1].startswith("The actor never ran"):
         lines.pop()
-    return without_secrets(lines[-1]) if lines else type(error).__name__
+    line = without_secrets(lines[-1]) if lines else type(error).__name__
+    return line + LACKS_MEMSCAN if NO_MEMSCAN.search(line) else line
 
 
 def traceback_of(error: BaseException) -> str:

@@ -42,9 +42,7 @@ COMPUTE_SECONDS = Metric(
 RETRIES = Metric(
     "memscan_retries", "Slices, starts of actors and batches tried again", "counter", ("cause",)
 )
-STORE_REQUESTS = Metric(
-    "memscan_store_requests", "Requests to an S3 store", "counter", ("operation",)
-)
+STORE_REQUESTS = Metric("memscan_store_requests", "Requests to stores", "counter", ("operation",))
 STORE_WAIT_SECONDS = Metric(
     "memscan_store_wait_seconds", "Seconds waited for a store or hub that did not answer", "counter"
 )

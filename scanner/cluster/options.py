@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from scanner.cluster.runtime_env import check_runtime_env
 from scanner.errors import UsageError
 
 
@@ -20,12 +21,18 @@ class ActorOptions:
     address: str | None = None
     """Address of a Ray cluster (auto, or ray://host:port), RAY_ADDRESS by default. If unset, starts
     Ray locally; small jobs run without Ray."""
+    runtime_env: str | None = None
+    """Runtime environment of the actors on a cluster that lacks memscan or a setting: a YAML or
+    JSON file with Ray's fields (pip, py_modules, env_vars, image_uri …), or a JSON object, such as
+    {"py_modules": ["scanner"]}. Not stored in the run."""
 
     def check_actors(self) -> None:
-        """Raise UsageError for numbers that are out of range."""
+        """Raise UsageError for numbers that are out of range, and for a runtime environment that
+        is invalid or has no cluster."""
         if self.actors is not None and self.actors < 1:
             raise UsageError(f"--actors {self.actors}: must be at least 1")
         if self.gpus_per_actor <= 0:
             raise UsageError(f"--gpus-per-actor {self.gpus_per_actor}: must be more than 0")
         if self.cpus_per_actor is not None and self.cpus_per_actor <= 0:
             raise UsageError(f"--cpus-per-actor {self.cpus_per_actor}: must be more than 0")
+        check_runtime_env(self.runtime_env, self.address)

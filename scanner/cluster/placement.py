@@ -5,8 +5,17 @@ import torch
 from scanner.cluster.address import joins_cluster
 from scanner.cluster.options import ActorOptions
 from scanner.cluster.resources import Resources, nodes
+from scanner.cluster.runtime_env import read_runtime_env
 from scanner.cluster.starting import start_ray
 from scanner.cores import usable_cores
+
+
+def join_with(runtime_env: str | None, address: str | None) -> None:
+    """Join a cluster, with a runtime environment as of ``--runtime-env``.
+
+    To be called before anything else joins it: Ray takes the environment only then.
+    """
+    start_ray(address, runtime_env=read_runtime_env(runtime_env) if runtime_env else None)
 
 
 def choose_resources(options: ActorOptions, device: str) -> tuple[str, Resources]:
@@ -17,7 +26,7 @@ def choose_resources(options: ActorOptions, device: str) -> tuple[str, Resources
     """
     is_joined = joins_cluster(options.address)
     if is_joined:
-        start_ray(options.address)
+        join_with(options.runtime_env, options.address)
     if device == "auto":
         has_gpu = any(n.get("GPU") for n in nodes()) if is_joined else torch.cuda.is_available()
         device = "cuda" if has_gpu else "cpu"

@@ -24,6 +24,8 @@ from scanner.memory import usable_memory
 
 ANSWER_SECONDS = 8.0
 JOIN_SECONDS = 30.0
+# Files are uploaded as a cluster is joined; for ray:// it also installs packages then.
+RUNTIME_ENV_SECONDS = 900.0
 OBJECT_STORE_BYTES = 1 << 30
 OBJECT_STORE_MINIMUM = 80 << 20  # Ray refuses less than 75 MiB
 CLIENT, CLIENT_PORT = "ray://", 10001
@@ -53,10 +55,16 @@ def check_ray(address: str | None, answer_seconds: float = ANSWER_SECONDS) -> li
     return lines
 
 
-def start_ray(address: str | None, join_seconds: float = JOIN_SECONDS) -> None:
+def start_ray(
+    address: str | None,
+    join_seconds: float = JOIN_SECONDS,
+    runtime_env: dict[str, Any] | None = None,
+) -> None:
     """Join a cluster, or start a local Ray if no address is given.
 
-    Raises UserError that names the address, or the environment variable and its value.
+    ``runtime_env``: of all actors that this process starts on the cluster; Ray takes it only when
+    it is joined. Raises UserError that names the address, or the environment variable and its
+    value.
     """
     if is_connected():
         return
@@ -65,6 +73,9 @@ def start_ray(address: str | None, join_seconds: float = JOIN_SECONDS) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if joins_cluster(address):
         _check_answers(address, ANSWER_SECONDS)
+        if runtime_env:
+            options["runtime_env"] = runtime_env
+            join_seconds = max(join_seconds, RUNTIME_ENV_SECONDS)
         _init(address, lambda: _join(address, join_seconds, options))
         return
     options |= {"address": "local", "include_dashboard": False, **_usable_resources()}

@@ -88,5 +88,6 @@ def _scan_config(
         gpus_per_actor=config.gpus_per_actor,
         cpus_per_actor=config.cpus_per_actor,
         address=config.address,
+        runtime_env=config.runtime_env,
         single_writer=store.is_remote,
     )

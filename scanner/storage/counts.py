@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class StoreCounts:
-    """``requests``: by operation, as the store's client calls it (``get_object``). A client's own
-    quick repetitions are not counted. ``wait_seconds``: between an outage's attempts."""
+    """``requests``: by operation, as S3's client calls it (``get_object``), else by HTTP method. A
+    client's own quick repetitions are not counted. ``wait_seconds``: between an outage's
+    attempts."""
 
     requests: Counter[str] = field(default_factory=Counter)
     wait_seconds: float = 0.0

@@ -16,6 +16,7 @@ from scanner.errors import UserError
 from scanner.storage.downloads import download, files_at
 from scanner.storage.node_lock import node_lock
 from scanner.storage.outages import RETRY_SECONDS, raises_outages, retry_outages
+from scanner.storage.stored import checksum_of
 from scanner.storage.urls import is_http, split_url
 
 _HTTP = ("http://", "https://")
@@ -97,7 +98,7 @@ def _fetch(url: str, cache: Path) -> Path:
         (
             info["name"],
             info.get("size"),
-            str(info.get("ETag") or info.get("mtime") or info.get("created")),
+            str(checksum_of(info) or info.get("mtime") or info.get("created")),
         )
         for _, info in sorted(files.items())
     ]

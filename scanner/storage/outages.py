@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 from scanner.credentials import without_secrets
 from scanner.storage.counts import count_wait
 from scanner.storage.transient import azure, gcs, http, hub, network, s3
+from scanner.storage.transient import retry_after as headers
 from scanner.storage.transient.statuses import class_names, status_of
 
 RETRY_SECONDS = 120.0
@@ -47,13 +48,19 @@ def mark_transient(error: BaseException) -> None:
     vars(error)["transient"] = True
 
 
-def got_response(error: BaseException | None) -> bool:
+def was_waited_for(error: BaseException) -> bool:
+    """Return whether an error is, or was raised from, one that is marked as transient."""
+    return any(vars(link).get("transient") for link in _chain(error))
+
+
+def got_response(error: BaseException) -> bool:
     """Return whether the store responded, if only with a refusal: then it is reachable."""
-    while error is not None:
-        if isinstance(getattr(error, "response", None), dict):
-            return True
-        error = error.__cause__
-    return False
+    return any(_holds_response(link) for link in _chain(error))
+
+
+def retry_after(error: BaseException) -> float:
+    """Return the seconds that a store asks to wait before the next request, at most 60; else 0."""
+    return max(map(headers.retry_after, _chain(error)), default=0.0)
 
 
 @contextmanager
@@ -104,10 +111,11 @@ def retry_outages(
                 if is_waited_for or not is_transient(error):
                     raise
                 has_answered = has_answered or not _is_unreached(error)
-                if not has_answered or time.monotonic() + wait > deadline:
+                asked = retry_after(error)
+                if not has_answered or time.monotonic() + max(asked, wait) > deadline:
                     raise
             # Workers that failed together must not retry together.
-            seconds_waited = wait * random.uniform(0.5, 1)
+            seconds_waited = max(asked, wait * random.uniform(0.5, 1))
             time.sleep(seconds_waited)
             count_wait(seconds_waited)
             wait = min(LONGEST_WAIT_SECONDS, 2 * wait)
@@ -118,10 +126,17 @@ def retry_outages(
 def _is_unreached(error: BaseException) -> bool:
     """Return whether no link of an error comes from a server or a connection to it."""
     links = list(_chain(error))
-    answered = any(
-        status_of(link) is not None or getattr(link, "status", None) is not None for link in links
-    )
+    answered = any(map(_holds_response, links))
     return not answered and any(_UNREACHED & class_names(link) for link in links)
+
+
+def _holds_response(error: BaseException) -> bool:
+    """Return whether an error of any client came with a response (a dict: of botocore)."""
+    return (
+        isinstance(getattr(error, "response", None), dict)
+        or status_of(error) is not None
+        or any(getattr(error, name, None) is not None for name in ("status", "status_code"))
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

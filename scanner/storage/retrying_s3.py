@@ -1,46 +1,35 @@
 """s3fs with retries: every request waits for an outage to end."""
 
-import asyncio
 import functools
 import io
-import itertools
-import random
-import time
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
-from typing import Any, ClassVar
+from typing import Any
 
 from botocore.exceptions import HTTPClientError
 from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 
-from scanner.storage.counts import count_request, count_wait
-from scanner.storage.error_messages import attach_store_url
-from scanner.storage.outages import got_response, is_transient, mark_transient
+from scanner.storage.counts import count_request
+from scanner.storage.outage_wait import OutageWait
+from scanner.storage.outages import FIRST_WAIT_SECONDS, RETRY_SECONDS
 from scanner.storage.parallel_listing import list_folder, read_entries
 from scanner.storage.stored import Stored
 
-RETRY_SECONDS = 120.0
-FIRST_WAIT_SECONDS = 0.2
-LONGEST_WAIT_SECONDS = 10.0
 _lists_folder: ContextVar[bool] = ContextVar("lists_folder", default=False)
 
 
 class RetryingS3(S3FileSystem):
-    """Retry S3 requests for ``retry_seconds`` after their first transient failure.
+    """Retry S3 requests while an outage lasts (:class:`~scanner.storage.outage_wait.OutageWait`).
 
     A request is one call of the store's interface including the body of its response: a page of a
     listing, a range of a file, a part of an upload. Open files, long uploads and DuckDB therefore
     retry too. Within each attempt botocore makes its own, five in about 8 seconds
-    (AWS_MAX_ATTEMPTS). An endpoint that has never responded to this process gets only these, since
-    it is most likely misspelled.
-
-    ``first_wait_seconds``: the wait before the first retry, doubled for each further one.
+    (AWS_MAX_ATTEMPTS); an endpoint that has never responded to this process gets only these.
     """
 
     # s3fs would multiply our attempts by its own, which give up after a second in total.
     retries = 1
-    _responding: ClassVar[set[str]] = set()
 
     def __init__(
         self,
@@ -50,37 +39,25 @@ class RetryingS3(S3FileSystem):
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self._retry_seconds = retry_seconds
-        self._first_wait_seconds = first_wait_seconds
+        self._outages = OutageWait(retry_seconds, first_wait_seconds)
         self._reads_pages: Any = None
 
+    def split_path(self, path: str) -> tuple[str, str, str | None]:
+        """Return bucket, key and version; ``?versionId=`` names a version only if the location that
+        was opened has it, and is part of a listed key otherwise."""
+        bucket, key, version = super().split_path(path)
+        if not key or self.version_aware:
+            return bucket, key, version
+        trail = path[len(path.rstrip("/")) :]
+        bucket, key = self._find_bucket_key(self._strip_protocol(path).lstrip("/"))
+        return bucket, key + trail, None
+
     async def _call_s3(self, method: str, *options: Any, **arguments: Any) -> Any:
-        deadline = 0.0
-        for attempt in itertools.count():
-            try:
-                answer = await self._request(method, *options, **arguments)
-                self._responding.add(self._endpoint())
-                return answer
-            except Exception as error:
-                failure = error
-            attach_store_url(failure, _location(arguments))
-            # Outside the except clause, so that this error is not the context of a later one.
-            # The request's headers can contain a session token, and Ray pickles errors with them.
-            if isinstance(failure, HTTPClientError):
-                failure.request = None
-            if got_response(failure):
-                self._responding.add(self._endpoint())
-            if not is_transient(failure):
-                raise failure
-            wait = min(LONGEST_WAIT_SECONDS, self._first_wait_seconds * 2**attempt)
-            wait *= random.uniform(0.5, 1)  # workers that failed together must not retry together
-            now = time.monotonic()
-            deadline = deadline or now + self._retry_seconds
-            if self._endpoint() not in self._responding or now + wait > deadline:
-                mark_transient(failure)
-                raise failure
-            await asyncio.sleep(wait)
-            count_wait(wait)
+        return await self._outages.wait_out(
+            lambda: self._request(method, *options, **arguments),
+            self._endpoint,
+            _location(arguments),
+        )
 
     # The parent's attribute is bound to the parent's _call_s3.
     call_s3 = sync_wrapper(_call_s3)
@@ -112,6 +89,14 @@ class RetryingS3(S3FileSystem):
 
     async def _request(self, method: str, *options: Any, **arguments: Any) -> Any:
         count_request(method)
+        try:
+            return await self._answer(method, *options, **arguments)
+        except HTTPClientError as error:
+            # The request's headers can contain a session token, and Ray pickles errors with them.
+            error.request = None
+            raise
+
+    async def _answer(self, method: str, *options: Any, **arguments: Any) -> Any:
         answer = await super()._call_s3(method, *options, **arguments)
         if method == "get_object":
             # Read the body here, where a broken connection is retried, if s3fs would read it at

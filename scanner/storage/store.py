@@ -1,12 +1,11 @@
 """A run's directory, and the create-if-absent primitive that its commit protocol relies on.
 
-:meth:`Store.create` writes a file only if it is absent: on S3 with ``If-None-Match: *``, on a local
-disk as described in :mod:`scanner.storage.local`. Other stores require ``single_writer``.
+:meth:`Store.create` writes a file only if it is absent: in a store as described in
+:mod:`scanner.storage.conditional_create`, on a local disk as in :mod:`scanner.storage.local`.
+:meth:`Store.preflight` proves it; a store that cannot do it requires ``single_writer``.
 """
 
 import contextlib
-import errno
-import random
 import shutil
 import threading
 import time
@@ -18,15 +17,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from scanner.errors import UserError
+from scanner.storage.conditional_create import create_if_absent, may_be_conditional
 from scanner.storage.error_messages import attaches_store_url
 from scanner.storage.local import TEMPORARY, create_file, temporary_file
 from scanner.storage.names import resolve
-from scanner.storage.stored import Stored
+from scanner.storage.stored import Stored, checksum_of
 from scanner.storage.urls import is_local, is_s3, missing_bucket, split_url, url_of
 
 RACERS = 16
 REMOVERS = 16
-CONFLICT_RETRIES = 8
 UNFINISHED_SECONDS = 3600.0
 
 
@@ -37,9 +36,9 @@ class Store:
     Every method raises :class:`~scanner.storage.names.UnsafeName` for a name that leads out of the
     directory.
 
-    On S3 every operation, including reads of open files, waits for outages to end (see
-    :class:`~scanner.storage.retrying_s3.RetryingS3`); an error that remains is raised unchanged,
-    and :func:`~scanner.storage.is_transient` recognizes it.
+    On S3, Google Cloud Storage and Azure every operation, including reads of open files, waits for
+    outages to end (:class:`~scanner.storage.outage_wait.OutageWait`); an error that remains is
+    raised, and :func:`~scanner.storage.is_transient` recognizes it.
 
     Multipart uploads: s3fs uses them from 100 MiB and aborts a failed one. One is left behind if
     the process is killed, if the abort fails in an outage, or if the response that named the new
@@ -54,11 +53,11 @@ class Store:
 
     def __post_init__(self) -> None:
         self._fs, self._root = split_url(self.url)
-        if not (is_local(self._fs) or is_s3(self._fs) or self.single_writer):
+        if not (is_local(self._fs) or self.single_writer or may_be_conditional(self._fs)):
             raise UserError(
                 f"{self.url}: this store cannot create a file only if it is absent, which two "
-                "drivers need to work safely side by side; use a local directory or s3://, or pass "
-                "--single-writer and make sure that only one scan writes here"
+                "drivers need to work safely side by side; use a local directory, s3://, gs:// or "
+                "az://, or pass --single-writer and make sure that only one scan writes here"
             )
 
     @property
@@ -117,7 +116,7 @@ class Store:
     def _list_folder(self, top: str) -> dict[str, Stored]:
         """Return the files in a folder by their names in it. Raises FileNotFoundError."""
         return {
-            entry["name"].rsplit("/", 1)[1]: Stored(entry["size"], entry.get("ETag", ""))
+            entry["name"].rsplit("/", 1)[1]: Stored(entry["size"] or 0, checksum_of(entry))
             for entry in self._fs.ls(top, detail=True)
             if entry["type"] == "file" and entry["name"].rstrip("/") != top
         }
@@ -160,7 +159,7 @@ class Store:
                 temporary.replace(path)
             return ""
         response = self._fs.pipe_file(path, data)
-        return response.get("ETag", "") if isinstance(response, dict) else ""
+        return checksum_of(response) if isinstance(response, dict) else ""
 
     @attaches_store_url
     def create(self, name: str, data: bytes) -> bool:
@@ -172,12 +171,8 @@ class Store:
         path = self._path(name)
         if is_local(self._fs):
             made = create_file(path, data, self.single_writer)
-        elif is_s3(self._fs):
-            made = self._create_s3(path, data)
         else:
-            made = not self._fs.exists(path)
-            if made:
-                self._fs.pipe_file(path, data)
+            made = create_if_absent(self._fs, path, data, self.single_writer)
         return made or self._fs.cat_file(path) == data
 
     @attaches_store_url
@@ -223,22 +218,6 @@ class Store:
                     if path.stat().st_mtime < since:
                         path.unlink()
 
-    def _create_s3(self, path: str, data: bytes) -> bool:
-        for attempt in range(CONFLICT_RETRIES):
-            try:
-                self._fs.pipe_file(path, data, mode="create")
-                return True
-            except OSError as error:
-                code = _s3_code(error)
-                if code in ("PreconditionFailed", "412"):
-                    return False
-                if code not in ("ConditionalRequestConflict", "409"):
-                    raise
-            time.sleep(0.05 * 2**attempt * random.uniform(0.5, 1))
-        raise UserError(
-            f"{path}: the store keeps reporting a conflicting write; rerun the same command"
-        )
-
     def preflight(self) -> int:
         """Race writers for one file and return their number: exactly one must win.
 
@@ -266,16 +245,3 @@ class Store:
                 "other's output; use another store, or pass --single-writer for one scan at a time"
             )
         return racers
-
-
-def _s3_code(error: OSError) -> str:
-    """Return the S3 error code behind an s3fs exception, which maps several codes to one errno."""
-    if isinstance(error, FileExistsError) or error.errno == errno.EEXIST:
-        return "PreconditionFailed"
-    seen: BaseException | None = error
-    while seen is not None:
-        response = getattr(seen, "response", None)
-        if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code", ""))
-        seen = seen.__cause__
-    return ""

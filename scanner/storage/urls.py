@@ -14,13 +14,18 @@ from scanner.errors import UserError
 # Other fsspec protocols read further locations (chains, archives, code) or run commands.
 SCHEMES = (
     *("file", "s3", "s3a", "http", "https"),
-    *("gs", "gcs", "az", "abfs", "abfss", "hf", "memory"),
+    *("gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "hf", "memory"),
 )
+_GOOGLE, _AZURE = ("gs", "gcs"), ("az", "abfs", "abfss")
+_EXTRAS = {**dict.fromkeys(_GOOGLE, "gcs"), **dict.fromkeys(_AZURE, "azure")}
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
 
 def split_url(url: str) -> tuple[Any, str]:
-    """Return the filesystem of a URL or local path, and the path in it. Listings are not cached.
+    """Return the filesystem of a URL or local path, and the path in it.
+
+    Listings are not cached: at resume, an old one makes finished work look missing. Only those of
+    the hub are, whose inputs are pinned to a commit.
 
     A path is taken literally: fsspec chains (``a::b``) are ordinary names. A ``file://`` URL may be
     percent-encoded (see :func:`url_of`). Raises UserError for a scheme not in SCHEMES, for a NUL
@@ -46,13 +51,23 @@ def split_url(url: str) -> tuple[Any, str]:
             f"{url}: {protocol}:// is not supported; use a local path or one of "
             f" {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
         )
+    uncached = {} if protocol == "hf" else {"use_listings_cache": False}
     try:
         kind = _filesystem_class(protocol)
-        fs = kind(**kind._get_kwargs_from_urls(url))
+        fs = kind(**uncached, **kind._get_kwargs_from_urls(url))
         path = kind._strip_protocol(url)
     except (ValueError, ImportError) as error:
-        raise UserError(f"{url}: cannot open this kind of location: {error}") from error
+        raise UserError(
+            f"{url}: cannot open this kind of location: {error}{_install(protocol, error)}"
+        ) from error
     return fs, path.rstrip("/")
+
+
+def _install(protocol: str, error: Exception) -> str:
+    """Return the command that installs what a scheme needs, "" if nothing is missing."""
+    if not isinstance(error, ImportError) or protocol not in _EXTRAS:
+        return ""
+    return f"; pip install 'memorization-scanner[{_EXTRAS[protocol]}]'"
 
 
 def _refuse_invalid_unicode(url: str) -> None:
@@ -72,6 +87,14 @@ def _filesystem_class(protocol: str) -> Any:
         from scanner.storage.http import ContainedHttp
 
         return ContainedHttp
+    if protocol in _GOOGLE:
+        from scanner.storage.retrying_gcs import RetryingGCS
+
+        return RetryingGCS
+    if protocol in _AZURE:
+        from scanner.storage.retrying_azure import RetryingAzure
+
+        return RetryingAzure
     return fsspec.get_filesystem_class(protocol)
 
 
@@ -137,15 +160,24 @@ def is_local(fs: Any) -> bool:
 
 
 def missing_bucket(fs: Any, path: str) -> str:
-    """Return a message if S3 reports that the bucket does not exist; else ""."""
+    """Return a message if the store reports that the bucket does not exist; else ""."""
     bucket = path.partition("/")[0]
-    if not is_s3(fs) or fs.exists(bucket):
+    if not (is_s3(fs) or is_gcs(fs) or is_azure(fs)) or fs.exists(bucket):
         return ""
-    return f"bucket {bucket} does not exist, or it may not be listed"
+    kind = "container" if is_azure(fs) else "bucket"
+    return f"{kind} {bucket} does not exist, or it may not be listed"
 
 
 def is_s3(fs: Any) -> bool:
     return _protocol(fs) in ("s3", "s3a")
+
+
+def is_gcs(fs: Any) -> bool:
+    return _protocol(fs) in _GOOGLE
+
+
+def is_azure(fs: Any) -> bool:
+    return _protocol(fs) in _AZURE
 
 
 def is_http(fs: Any) -> bool:

@@ -37,7 +37,7 @@ QUICK = RetryLimits(delays=(0.1,))
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    with local_ray(num_cpus=4, num_gpus=2, include_dashboard=False):
+    with local_ray(num_cpus=4, num_gpus=2):
         yield
 
 
@@ -157,7 +157,7 @@ def test_slow_items_with_heartbeats_are_not_hanging(tmp_path: Path) -> None:
             return item
 
     limits = RetryLimits(delays=(0.1,), hang_seconds=4.0, hang_factor=2.0)
-    events = _events(tmp_path, Slow, 4, limits)
+    events = _events(tmp_path, Slow, 2, limits)
     assert not _of(Requeued, events)
 
 

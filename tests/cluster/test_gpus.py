@@ -41,7 +41,7 @@ class Where:
 @pytest.fixture(scope="module")
 def declared_gpus() -> Iterator[None]:
     """A local Ray that is told of two GPUs, whether there are any or not."""
-    with local_ray(num_cpus=4, num_gpus=2, include_dashboard=False):
+    with local_ray(num_cpus=4, num_gpus=2):
         yield
 
 

@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from scanner.cluster.in_process import run_in_process
 from scanner.errors import UserError
 from scanner.run import Commits, Output, Run, Slice
 from scanner.storage import Store
+from tests.forking import FORKED, forking_python
 from tests.waiting import wait_until
 
 SLICES = [Slice(f"{number:06d}", "", "", "", 1) for number in range(4)]
@@ -183,7 +183,7 @@ def test_a_repair_needs_a_commit_of_the_next_generation(tmp_path: Path) -> None:
     assert Commits(Store(str(tmp_path))).done()["000003"] == 1
 
 
-WITHOUT_RAY = """
+WITHOUT_RAY = f"""{FORKED}
 import sys
 from jobs.cli import main
 sys.argv = ["memscan", *sys.argv[1:]]
@@ -196,7 +196,7 @@ sys.exit(status)
 def test_a_small_scan_does_not_import_ray(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("caption\na red cat\na blue dog\n")
     words = ("scan", "--model", "testbed", "--captions", str(tmp_path / "a.csv"))
-    command = [sys.executable, "-c", WITHOUT_RAY, *words, "--out", str(tmp_path / "run")]
+    command = [forking_python(), "-c", WITHOUT_RAY, *words, "--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "in this process" in done.stderr
@@ -208,7 +208,7 @@ def test_a_small_scan_that_is_stopped_resumes(sent: signal.Signals, tmp_path: Pa
     out = tmp_path / "run"
     words = ("scan", "--model", "testbed", "--captions", str(tmp_path / "a.csv"), "--out", str(out))
     words = (*words, "--profile", "trajectory", "--steps", "20", "--slice-captions", "1")
-    command = [sys.executable, "-c", WITHOUT_RAY, *words]
+    command = [forking_python(), "-c", WITHOUT_RAY, *words]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     commits = out / "commits"
     wait_until(  # a commit that is still being written has a temporary name, and is not matched

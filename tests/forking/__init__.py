@@ -2,9 +2,10 @@
 
 To import torch, diffusers and transformers takes seconds, and most processes of the tests do little
 else. Each of pytest's processes starts a server that imports them once. ``forking_python`` gives a
-program that takes Python's own arguments: processes of a local Ray and ``-m jobs.cli`` become forks
-of the server, with their own arguments, environment, directory and files. Python itself runs
-anything else, and any process whose environment would change what is imported.
+program that takes Python's own arguments: processes of a local Ray, ``-m jobs.cli`` and ``-c`` with
+code that begins with ``FORKED`` become forks of the server, with their own arguments, environment,
+directory and files. Python itself runs anything else, and any process whose environment would
+change what is imported.
 """
 
 import atexit
@@ -17,11 +18,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.forking.client import FORKED
+
+__all__ = ["FORKED", "forked_session", "forking_python"]
 ROOT = Path(__file__).parents[2]
 # Variables that libraries read when they are imported.
 READ_AT_IMPORT = ("HF_", "TRANSFORMERS_", "DIFFUSERS_", "XDG_", "OMP_", "TORCH", "PYTHON", "HOME")
-# One that torch.compile sets in the process that calls it.
-SET_LATER = ("TORCHINDUCTOR_CACHE_DIR",)
+# One that torch.compile sets in the process that calls it, and one that is read for each request.
+SET_LATER = ("TORCHINDUCTOR_CACHE_DIR", "HF_TOKEN")
 OF_A_LOCAL_RAY = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
@@ -61,6 +65,15 @@ def forking_python() -> str:
     program.write_text(f"#!{sys.executable} -IS\n{client}", encoding="utf-8")
     program.chmod(0o755)
     return str(program)
+
+
+def forked_session(process: int) -> int | None:
+    """Return the session of the fork that a process waits for, None if it waits for none."""
+    try:
+        word, _, fork = Path(f"/proc/{process}/comm").read_text(encoding="utf-8").partition(" ")
+    except OSError:
+        return None
+    return int(fork) if word == "fork" else None
 
 
 def _end(server: "subprocess.Popen[bytes]", ours: socket.socket) -> None:

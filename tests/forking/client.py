@@ -6,11 +6,13 @@ Stands alone, as the program ``python`` beside ``about.json``, and imports littl
 import array
 import json
 import os
+import signal
 import socket
 import sys
 
 SCRIPTS = ("default_worker.py", "dashboard.py", "main.py", "log_monitor.py", "monitor.py")  # Ray's
 MODULES = ("jobs.cli",)
+FORKED = "# forked\n"  # how code for -c begins that may run in a fork
 
 
 def main() -> None:
@@ -27,12 +29,13 @@ def main() -> None:
         for name, value in os.environ.items()
         if name.startswith(prefixes) and name not in about["exceptions"]
     }
-    if (script in SCRIPTS or module in MODULES) and same == about["environment"]:
-        _fork(about["address"], words)
+    is_marked = words[:1] == ["-c"] and words[1].startswith(FORKED)
+    if (script in SCRIPTS or module in MODULES or is_marked) and same == about["environment"]:
+        _fork(about["address"], words, passes_signals=is_marked)
     os.execv(about["python"], [about["python"], *sys.argv[1:]])
 
 
-def _fork(address: str, words: list[str]) -> None:
+def _fork(address: str, words: list[str], passes_signals: bool) -> None:
     """End as a fork of the server ends; return if there is no server."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -44,6 +47,11 @@ def _fork(address: str, words: list[str]) -> None:
     length = len(request).to_bytes(4, "big")
     server.sendmsg([length], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
     server.sendall(request)
+    if fork := int.from_bytes(server.recv(4), "big"):
+        with open("/proc/self/comm", "w") as name:
+            name.write(f"fork {fork}")
+        for number in (signal.SIGINT, signal.SIGTERM) if passes_signals else ():
+            signal.signal(number, lambda sent, _: os.kill(fork, sent))
     status = server.recv(1)
     os._exit(status[0] if status else 137)
 

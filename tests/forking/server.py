@@ -14,9 +14,13 @@ import socket
 import sys
 import threading
 import traceback
+import types
 
 # Neither starts a thread. Not Ray, which keeps the environment in which it is imported.
-LIBRARIES = ("diffusers", "transformers", "scanner.scan.work")
+LIBRARIES = (
+    *("diffusers", "transformers", "scanner.scan.work", "scanner.evidence.verify.generation"),
+    "scanner.query",
+)
 CLASSES = {
     "diffusers": ("AutoencoderKL", "DDIMScheduler", "UNet2DConditionModel"),
     "transformers": ("AutoTokenizer", "CLIPTextModel", "CLIPTokenizer"),
@@ -25,6 +29,7 @@ CLASSES = {
 
 def main() -> None:
     address, program, parent = sys.argv[1], sys.argv[2], socket.socket(fileno=int(sys.argv[3]))
+    gc.disable()
     for library in LIBRARIES:
         module = importlib.import_module(library)
         for name in CLASSES.get(library, ()):
@@ -33,6 +38,7 @@ def main() -> None:
         raise RuntimeError("a fork would lack the threads, or have another Ray's environment")
     sys.executable = program
     gc.freeze()  # memory stays shared
+    gc.enable()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(address)
     listener.listen(64)
@@ -57,6 +63,8 @@ def _serve(listener: socket.socket, parent: socket.socket) -> None:
             client, _ = listener.accept()
             if child := os.fork():
                 clients[child] = client
+                with contextlib.suppress(OSError):
+                    client.sendall(child.to_bytes(4, "big"))
                 continue
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -122,11 +130,15 @@ def _end_with(client: socket.socket) -> None:
 
 
 def _run(words: list[str]) -> int:
-    """Run a script or a module as ``__main__``; return its exit status."""
+    """Run a script, a module or code as ``__main__``; return its exit status."""
     try:
         if words[0] == "-m":
             sys.argv = words[1:]
             runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        elif words[0] == "-c":
+            sys.argv = ["-c", *words[2:]]
+            sys.modules["__main__"] = types.ModuleType("__main__")
+            exec(compile(words[1], "<string>", "exec"), vars(sys.modules["__main__"]))
         else:
             sys.argv = words
             runpy.run_path(sys.argv[0], run_name="__main__")

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from jobs.bench import BenchConfig, index, parts, pipeline, planning, sql
+from jobs.bench import BenchConfig, index, parts, pipeline, planning, planning_growth, sql
 from jobs.bench.captions import caption, write_captions
 from jobs.bench.sql_run import SCORES, synthetic_run
 from scanner.query import library, open_run
@@ -29,14 +29,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scans(folder: Path) -> Iterator[dict[str, pipeline.Timed]]:
+def ray() -> Iterator[None]:
+    with local_ray():
+        yield
+
+
+@pytest.fixture(scope="module")
+def scans(folder: Path, ray: None) -> dict[str, pipeline.Timed]:
     """Run a scan with each stub, in a folder of that name."""
     files = write_captions(folder / "captions", CAPTIONS, 2)
-    with local_ray():
-        yield {
-            stub: pipeline.scan_with(files, folder / stub, 64, stub)
-            for stub in ("ready_table", "stub_unet")
-        }
+    return {
+        stub: pipeline.scan_with(files, folder / stub, 64, stub)
+        for stub in ("ready_table", "stub_unet")
+    }
 
 
 def test_an_index_is_built_and_searched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,10 +91,13 @@ def test_a_stubbed_unet_keeps_real_tokens_and_trigger_words(
         assert all(text[word["start"] : word["end"]] == word["text"] for word in triggers)
 
 
-def test_planning_reports_time_per_stage_and_peak_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planning_reports_time_per_stage_and_peak_memory(
+    monkeypatch: pytest.MonkeyPatch, ray: None
+) -> None:
     monkeypatch.setattr(planning, "in_new_process", lambda function, *words: function(*words))
-    with local_ray():
-        figures = planning.measure(600)
+    for module in (planning, planning_growth):
+        monkeypatch.setattr(module, "FILES", 4)
+    figures = planning.measure(600)
     assert (figures["rows"], figures["captions"]) == (600, 300)
     assert figures["rows_per_second_read"] == pytest.approx(600 / figures["seconds_read"])
     assert figures["seconds_group"] > 0

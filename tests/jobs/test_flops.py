@@ -42,8 +42,9 @@ def test_sd3_s_configuration_has_its_published_size() -> None:
 
 @pytest.mark.slow
 def test_sd3_is_counted_with_t5() -> None:
-    gflop = gflop_by_size(stable_diffusion_3())
+    model = stable_diffusion_3()
+    gflop = gflop_by_size(model)
     assert gflop["triage"]["1024"] < gflop["late-half"]["512"] < gflop["late"]["1024"]
-    counted = cost(Scorer(stable_diffusion_3(), "standard"))
+    counted = cost(Scorer(model, "standard"))
     t5 = 2 * 256 * 4.63  # tokens, and billion weights without the vocabulary
     assert t5 < counted.text_encoder < 1.1 * t5

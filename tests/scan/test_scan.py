@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from scanner.scan.config import ScanConfig
 from scanner.scan.opening import open_scan
 from scanner.scan.scan import run_scan
 from scanner.storage import Store
+from tests.forking import forking_python
 from tests.local_ray import local_ray
 from tests.memscan import called
 from tests.whole_scans import SCAN, assert_same, scores, write_captions
@@ -63,7 +63,7 @@ def test_a_killed_driver_resumes_to_the_same_table(
     )
     for commits_wanted in (0, 4):
         driver = subprocess.Popen(
-            [sys.executable, "-m", "jobs.cli", *words],
+            [forking_python(), "-m", "jobs.cli", *words],
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )

@@ -1,4 +1,4 @@
-"""A store, on a disk and on S3: whole files or none, one winner, and errors that name the file."""
+"""A store on a disk and of each kind: whole files, one winner, and errors that name the file."""
 
 import errno
 import os
@@ -13,12 +13,14 @@ from scanner.errors import UserError
 from scanner.storage import Store
 from scanner.storage.store import RACERS
 
+CLOUDS = [pytest.param(name, marks=pytest.mark.slow) for name in ("gcs", "azure")]
 
-@pytest.fixture(params=["local", "s3"])
+
+@pytest.fixture(params=["local", "s3", *CLOUDS])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "local":
         return Store(str(tmp_path / "store"))
-    return Store(f"{request.getfixturevalue('s3')}/{tmp_path.name}")
+    return Store(f"{request.getfixturevalue(request.param)}/{tmp_path.name}")
 
 
 def test_only_the_first_create_wins(store: Store) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from scanner.errors import UserError
-from scanner.query import open_run
+from scanner.query import RunTables, open_run
 from scanner.run import Plan
 from scanner.scan.plan.grouping import part_rows, rechunk
 from scanner.scan.plan.make_plan import list_slices
@@ -39,29 +39,17 @@ def plan_from_run(
     if total == 0:
         raise UserError(f"{url}: no caption matches --where {where}")
     rows = slice_rows(total)
-    with tempfile.TemporaryDirectory() as folder:
-        place = "percent_rank() OVER (ORDER BY decision DESC NULLS LAST)"
-        tier = tier_by_rank(place) if order == "yield" else "0::TINYINT"
-        captions = (
-            f"SELECT caption_id, caption, canonical, false AS is_reference, {tier} AS tier "
-            f"FROM ({flagged}) ORDER BY tier, caption_id"
-        )
-        batches = tables.batches(captions, rows)
-        files = [
-            CaptionsOutput("captions", table, rows).write(store, f"{name}-{number:04d}").path
-            for number, table in enumerate(rechunk(batches, part_rows(rows)))
-        ]
-        samples, count = Path(folder, "samples"), 0
-        flagged_ids = f"SELECT caption_id FROM ({flagged})"
-        query = f"FROM samples WHERE NOT is_reference AND caption_id IN ({flagged_ids})"
-        writer: pq.ParquetWriter | None = None
-        for batch in tables.batches(query, BATCH_ROWS):
-            writer = writer or pq.ParquetWriter(samples, batch.schema, compression="zstd")
-            writer.write_batch(batch)
-            count += batch.num_rows
-        assert writer is not None, "a ranked caption has samples"
-        writer.close()
-        store.upload(samples, f"samples/{name}-0000.parquet")
+    place = "percent_rank() OVER (ORDER BY decision DESC NULLS LAST)"
+    tier = tier_by_rank(place) if order == "yield" else "0::TINYINT"
+    captions = (
+        f"SELECT caption_id, caption, canonical, false AS is_reference, {tier} AS tier "
+        f"FROM ({flagged}) ORDER BY tier, caption_id"
+    )
+    files = [
+        CaptionsOutput("captions", table, rows).write(store, f"{name}-{number:04d}").path
+        for number, table in enumerate(rechunk(tables.batches(captions, rows), part_rows(rows)))
+    ]
+    count = _write_samples(tables, flagged, store, f"samples/{name}-0000.parquet")
     slices, tiers = list_slices(store, files, BY_RANK)
     return Plan(
         inputs=({"run": url, "where": where},),
@@ -80,3 +68,21 @@ def plan_from_run(
         columns={},
         tiers=tiers,
     )
+
+
+def _write_samples(tables: RunTables, flagged: str, store: Store, name: str) -> int:
+    """Write the training samples of the captions of a query; return their number."""
+    flagged_ids = f"SELECT caption_id FROM ({flagged})"
+    query = f"FROM samples WHERE NOT is_reference AND caption_id IN ({flagged_ids})"
+    writer: pq.ParquetWriter | None = None
+    count = 0
+    with tempfile.TemporaryDirectory() as folder:
+        samples = Path(folder, "samples")
+        for batch in tables.batches(query, BATCH_ROWS):
+            writer = writer or pq.ParquetWriter(samples, batch.schema, compression="zstd")
+            writer.write_batch(batch)
+            count += batch.num_rows
+        assert writer is not None, "a ranked caption has samples"
+        writer.close()
+        store.upload(samples, name)
+    return count
