@@ -152,7 +152,7 @@ PANELS = (
     ),
     Panel(
         "Requests to the store",
-        "Requests per second to S3, by operation.",
+        "Requests per second to S3, by operation; to other clouds' stores, by HTTP method.",
         "reqps",
         ((_rate("store_requests_total", "operation"), "{{operation}}"),),
     ),
