@@ -42,16 +42,19 @@ def _fork(address: str, words: list[str], passes_signals: bool) -> None:
         server.connect(address)
     except OSError:
         return
+    fork = int.from_bytes(server.recv(4), "big")
+    if not fork:
+        return
+    for number in (signal.SIGINT, signal.SIGTERM) if passes_signals else ():
+        signal.signal(number, lambda sent, _: os.kill(fork, sent))
+    with open("/proc/self/comm", "w") as name:
+        name.write(f"fork {fork}")
+    # The fork begins when it has all of this.
     request = json.dumps([words, dict(os.environ), os.getcwd()]).encode()  # noqa: PTH109
     files = array.array("i", [0, 1, 2])
     length = len(request).to_bytes(4, "big")
     server.sendmsg([length], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
     server.sendall(request)
-    if fork := int.from_bytes(server.recv(4), "big"):
-        with open("/proc/self/comm", "w") as name:
-            name.write(f"fork {fork}")
-        for number in (signal.SIGINT, signal.SIGTERM) if passes_signals else ():
-            signal.signal(number, lambda sent, _: os.kill(fork, sent))
     status = server.recv(1)
     os._exit(status[0] if status else 137)
 

@@ -13,6 +13,7 @@ from scanner.scoring.cost import cost
 from scanner.scoring.profiles import PROFILES
 
 
+@pytest.mark.slow
 def test_every_profile_is_counted_at_three_sizes(random_models: dict[str, Path]) -> None:
     model = load_model(str(random_models["sd1"]))
     gflop = gflop_by_size(model)
