@@ -1,5 +1,6 @@
 """What is forked is as good as a process of its own."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forking import FORKED, forked_session, forking_python
+from tests.forking import FORKED, READ_AT_IMPORT, forked_session, forking_python
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -42,7 +43,8 @@ try:
 except KeyboardInterrupt:
     sys.exit(7)
 """
-    client = subprocess.Popen([forking_python(), "-c", code, "word"], cwd=tmp_path)
+    words = [forking_python(), "-c", code, "word"]
+    client = subprocess.Popen(words, cwd=tmp_path, env=_environment())
     ready = tmp_path / "ready"
     wait_until(lambda: ready.exists() or client.poll() is not None, "the fork does not start")
     assert forked_session(client.pid) == int(ready.read_text()) != client.pid
@@ -58,11 +60,9 @@ def test_a_fork_ends_with_the_process_that_asked_for_it(tmp_path: Path) -> None:
         "os.rename('pid', 'ready')\n"
         "time.sleep(600)\n"
     )
-    compiled = {
-        **os.environ,
-        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),
-    }  # as torch.compile leaves it
-    client = subprocess.Popen([forking_python(), str(script)], cwd=tmp_path, env=compiled)
+    changed = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "PYTHONBREAKPOINT": "ray"}
+    environment = {**_environment(), **changed}  # as torch.compile and ray.init leave it
+    client = subprocess.Popen([forking_python(), str(script)], cwd=tmp_path, env=environment)
     ready = tmp_path / "ready"
     wait_until(ready.exists, "the fork does not start")
     fork = int(ready.read_text())
@@ -70,6 +70,15 @@ def test_a_fork_ends_with_the_process_that_asked_for_it(tmp_path: Path) -> None:
     client.send_signal(signal.SIGKILL)
     client.wait()
     wait_until(lambda: not _is_running(fork), "the fork goes on")
+
+
+def _environment() -> dict[str, str]:
+    """That of the server, whatever other tests have left in this process's."""
+    about = json.loads(Path(forking_python()).with_name("about.json").read_text())
+    others = {
+        name: value for name, value in os.environ.items() if not name.startswith(READ_AT_IMPORT)
+    }
+    return {**others, **about["environment"]}
 
 
 def _is_running(process: int) -> bool:

@@ -24,8 +24,9 @@ __all__ = ["FORKED", "forked_session", "forking_python"]
 ROOT = Path(__file__).parents[2]
 # Variables that libraries read when they are imported.
 READ_AT_IMPORT = ("HF_", "TRANSFORMERS_", "DIFFUSERS_", "XDG_", "OMP_", "TORCH", "PYTHON", "HOME")
-# One that torch.compile sets in the process that calls it, and one that is read for each request.
-SET_LATER = ("TORCHINDUCTOR_CACHE_DIR", "HF_TOKEN")
+# Those that torch.compile and ray.init set in the process that calls them, and one that is read for
+# each request.
+SET_LATER = ("TORCHINDUCTOR_CACHE_DIR", "PYTHONBREAKPOINT", "HF_TOKEN")
 OF_A_LOCAL_RAY = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
