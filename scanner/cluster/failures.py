@@ -16,7 +16,7 @@ PROCESS_DIED, HANG, START = "process_died", "hang", "start"
 NODE_LOST, STORE_OUTAGE = "node_lost", "store_outage"
 # Ray's words for an actor whose node is gone: the only sign, of one that was still starting.
 NODE_DIED = ("its node has died", "the actor's node was terminated")
-NO_MEMSCAN = re.compile("No module named '?scanner")
+NO_MEMSCAN = re.compile(r"No module named '?scanner\b")
 LACKS_MEMSCAN = " (memscan is not installed on the cluster; bring it with --runtime-env)"
 
 

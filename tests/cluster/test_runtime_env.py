@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from ray.exceptions import RayError
 
 from scanner.cluster import ActorOptions, Result, execute
+from scanner.cluster.failures import brief
 from scanner.cluster.placement import choose_resources
 from scanner.cluster.runtime_env import read_runtime_env
 from scanner.credentials import without_secrets
@@ -158,6 +160,12 @@ def test_without_a_cluster_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(UsageError, match="neither is set; a local Ray uses this environment"):
         ActorOptions(runtime_env="{}").check_actors()
+
+
+def test_a_cluster_without_memscan_says_what_brings_it() -> None:
+    died = RayError("The actor died.\nModuleNotFoundError: No module named 'scanner.run'")
+    assert "bring it with --runtime-env" in brief(died)
+    assert "--runtime-env" not in brief(RayError("No module named 'scanners'"))
 
 
 def test_the_example_is_valid_and_brings_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
