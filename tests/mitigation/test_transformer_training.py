@@ -117,6 +117,7 @@ def _image(seed: int) -> bytes:
         return file.getvalue()
 
 
+@pytest.mark.slow
 def test_training_lowers_the_velocity_loss(random_transformers: dict[str, Path]) -> None:
     files = find_model(str(random_transformers["sd3"]))
     model = load_model(files, dtype="float32", device="cpu")
