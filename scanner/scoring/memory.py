@@ -18,6 +18,8 @@ from scanner.scoring.scorer import Scorer
 
 MEASURED_AT = (1, 2, 4, FIRST, 4 * FIRST)
 """Batch sizes whose activations are counted, see :class:`Activations`."""
+STEPS = (2, 4)
+"""Steps of a trajectory that are counted: a whole one takes minutes, also without computing."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def estimate_memory(scorer: Scorer, device: str) -> MemoryEstimate:
     """
     model = on_meta(scorer.model)
     encoding = _measured(lambda captions: _encoding_bytes(scorer, model, captions))
-    denoising = _measured(lambda captions: scoring_bytes(scorer, model, captions, device, True))
+    denoising = _denoising(scorer, model, device)
     encoders = model.text_encoders
     layer = max(map(largest_layer_bytes, encoders.values()))
     dtype = str(model.dtype).removeprefix("torch.")
@@ -117,24 +119,47 @@ def estimate_memory(scorer: Scorer, device: str) -> MemoryEstimate:
 
 
 def scoring_bytes(
-    scorer: Scorer, model: DiffusionModel, captions: int, device: str, is_encoded: bool = False
+    scorer: Scorer,
+    model: DiffusionModel,
+    captions: int,
+    device: str,
+    is_encoded: bool = False,
+    steps: int | None = None,
 ) -> int:
     """Return the peak of live tensors in the first batch of a scorer's schedule.
 
     ``model``: the scorer's, or its copy on the meta device. ``device``: the kind that this stands
-    for. ``is_encoded``: do not run the text encoders, only hold their output.
+    for. ``is_encoded``: do not run the text encoders, only hold their output. ``steps``: of a
+    trajectory, by default the scorer's.
     """
-    forwards = Forwards(model, scorer.latent_shape, scorer.steps, scorer.guidance, device)
+    steps = steps or scorer.steps
+    forwards = Forwards(model, scorer.latent_shape, steps, scorer.guidance, device)
+    schedule = scorer.schedule_of(forwards.times)
     _ = forwards.attend  # compares kernels once, which takes memory of its own
     tokens = model.tokenize([""] * captions).to(model.device)
     text = model.encode(tokens, scorer.latent_shape) if is_encoded else None
 
     def run() -> Any:
         held = text and text.copy()
-        observations = observe(forwards, scorer.schedule, tokens, scorer.seeds, held)
+        observations = observe(forwards, schedule, tokens, scorer.seeds, held)
         return [[signal.compute(one) for signal in scorer.signals] for one in observations]
 
     return peak_bytes(run, model.device.type)
+
+
+def _denoising(scorer: Scorer, model: DiffusionModel, device: str) -> Activations:
+    """Count the activations of a schedule; those of a long trajectory, which keeps a little of each
+    step, from two short ones."""
+    few, more = STEPS
+
+    def count(captions: int, steps: int) -> int:
+        return scoring_bytes(scorer, model, captions, device, True, steps)
+
+    if not scorer.schedule.later_steps or scorer.steps <= more:
+        return _measured(lambda captions: count(captions, scorer.steps))
+    per_step = (count(1, more) - count(1, few)) / (more - few)
+    kept = int(per_step * (scorer.steps - few))
+    return _measured(lambda captions: count(captions, few) + kept * captions)
 
 
 def _encoding_bytes(scorer: Scorer, model: DiffusionModel, captions: int) -> int:

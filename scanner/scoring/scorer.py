@@ -84,21 +84,24 @@ class Scorer:
         self.signals = list({one.name: one for one in map(find_signal, names)}.values())
         for signal in self.signals:
             check_traits(signal, traits, model.family)
-        needs = reduce(Needs.__or__, (signal.needs for signal in self.signals))
-        check_timesteps(needs, model.noise_process.levels)
+        self._needs = reduce(Needs.__or__, (signal.needs for signal in self.signals))
+        check_timesteps(self._needs, model.noise_process.levels)
         self.batch = BatchSize(batch_size, largest_batch)
         self.compile, self.encode_ahead = compile, encode_ahead
         self._full_batches = Counter[tuple[int, int]]()
         fix_precision(model.device)
         self.forwards = Forwards(model, self.latent_shape, steps, guidance)
-        early = max(*model.early_layers, model.entropy_layer) + 1
-        levels = model.noise_process.levels
-        self.schedule = Schedule.of(needs, early, self.forwards.times, levels)
+        self.schedule = self.schedule_of(self.forwards.times)
 
     @classmethod
     def from_spec(cls, model: DiffusionModel, spec: ScoringSpec, **options: Any) -> Self:
         """Return the scorer that a spec describes. ``options``: of the constructor's."""
         return cls(model, **vars(spec), **options)
+
+    def schedule_of(self, times: Sequence[float]) -> Schedule:
+        """Return the schedule of a denoising with these timesteps."""
+        early = max(*self.model.early_layers, self.model.entropy_layer) + 1
+        return Schedule.of(self._needs, early, times, self.model.noise_process.levels)
 
     @property
     def fingerprint(self) -> dict[str, Any]:

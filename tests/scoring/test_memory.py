@@ -30,7 +30,8 @@ def _scorer(folder: Path, profile: str, dtype: str, on: str) -> Scorer:
     model = load_model(str(folder), dtype, on)
     if profile == "token_gradient":
         return Scorer(model, signals=[profile])
-    return Scorer(model, profile, seeds=1, steps=4)
+    # More steps of a trajectory than are counted.
+    return Scorer(model, profile, seeds=1, steps=6 if profile == "trajectory" else 4)
 
 
 @pytest.mark.slow
