@@ -3,6 +3,7 @@
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,16 +112,22 @@ def test_a_budget_has_to_be_a_number_of_hours(hours: float) -> None:
         ScanConfig(captions=("a.csv",), out="run", budget_hours=hours).check()
 
 
-@pytest.mark.slow
-def test_a_stopped_scan_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("caption\n" + "".join(f"a red cat {n}\n" for n in range(4)))
-    options = {
-        "captions": (str(tmp_path / "a.csv"),),
-        "out": str(tmp_path / "run"),
+def _options(folder: Path, captions: int) -> dict[str, Any]:
+    """A scan of so many captions, each of which is a slice."""
+    lines = [f"a red cat {number}" for number in range(captions)]
+    (folder / "a.csv").write_text("\n".join(["caption", *lines]) + "\n")
+    return {
+        "captions": (str(folder / "a.csv"),),
+        "out": str(folder / "run"),
         "model": "testbed",
         "device": "cpu",
         "slice_captions": 1,
     }
+
+
+@pytest.mark.slow
+def test_a_stopped_scan_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
+    options = _options(tmp_path, 4)
     with contextlib.suppress(BudgetUsed):  # raised if not even one slice is scored by then
         scan(ScanConfig(**options, budget_hours=1e-7), lambda _: None)
     run = Run.existing(options["out"])
@@ -136,14 +143,7 @@ def test_a_stopped_scan_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
 def test_what_a_budget_paid_for_can_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "a.csv").write_text("caption\n" + "".join(f"a red cat {n}\n" for n in range(5)))
-    options = {
-        "captions": (str(tmp_path / "a.csv"),),
-        "out": str(tmp_path / "run"),
-        "model": "testbed",
-        "device": "cpu",
-        "slice_captions": 1,
-    }
+    options = _options(tmp_path, 5)
 
     def check(events: scoring._ScoringEvents) -> None:
         if events.state.committed == 2:

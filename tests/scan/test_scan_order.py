@@ -17,19 +17,12 @@ from scanner.scan.plan.from_run import plan_from_run
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.sizes import PlanSizes
+from scanner.scan.plan.tiers import BY_SAMPLES
 from scanner.storage import Store
 from tests.curation.runs import make_run
 
 # Training samples of each caption; the last two are reference captions, one of them also trained.
 SAMPLES = {"often": 120, "ten": 10, "nine": 9, "four": 4, "three": 3, "twice": 2, "one": 1}
-TIERS = [
-    "reference captions",
-    "captions with 100 samples or more",
-    "captions with 10 to 99 samples",
-    "captions with 4 to 9 samples",
-    "captions with 2 or 3 samples",
-    "captions with one sample",
-]
 IN_TIERS = [["unseen"], ["often"], ["ten"], ["four", "nine"], ["three", "twice"], ["a", "b", "one"]]
 COUNTS = {"rows": 0, "samples": 0, "rejects": 0, "rejected_files": 0, "captions": 0}
 SMALL = PlanSizes(staged_rows=1, range_rows=4)  # several ranges of ids
@@ -78,7 +71,7 @@ def _by_tier(folder: Path, plan: Plan) -> list[list[str]]:
 
 def test_captions_with_most_samples_come_first(config: ScanConfig, tmp_path: Path) -> None:
     plan = _plan(config, tmp_path / "run")
-    assert [tier.name for tier in plan.tiers] == TIERS
+    assert [tier.name for tier in plan.tiers] == [*BY_SAMPLES]
     assert _by_tier(tmp_path / "run", plan) == IN_TIERS
     assert [item.id for item in plan.slices] == [f"{n:06d}" for n in range(len(plan.slices))]
 
