@@ -32,8 +32,9 @@ class StatusConfig:
     """Price of a GPU-hour (on the cpu, of an actor-hour) in any currency: also show the cost so far
     and of what is left."""
     yield_: Annotated[bool, tyro.conf.arg(name="yield")] = False
-    """Also show how many captions are flagged so far, in which part of the scan's order they were
-    found, and how many a scan to the end would still flag. Reads the scores of one signal."""
+    """Also show how many captions are flagged so far, in which tier of the scan's order they were
+    found, and how many of the captions that are not scanned would be flagged by the same cut. Reads
+    the scores of one signal, of at most 200 parts of each tier."""
     calibration: str | None = None
     """With --yield, flag by this calibration: a file or URL written by memscan calibrate, or
     testbed. Without one, the top 1 % of the captions scored so far are flagged."""
@@ -49,7 +50,7 @@ def _status(config: StatusConfig) -> int:
     if config.price is not None and not 0 <= config.price < math.inf:
         raise UsageError(f"--price {config.price:g}: must be a number from 0")
     if config.calibration and not config.yield_:
-        raise UsageError("--calibration flags captions for --yield; add it")
+        raise UsageError("--calibration: flags captions for --yield; add --yield")
     state = status(Run.existing(config.run))
     if config.yield_:
         from jobs.calibrations import named_calibration  # slow to import
@@ -115,20 +116,21 @@ def _print(state: dict[str, Any]) -> None:
 
 def _print_yield(found: dict[str, Any]) -> None:
     """Print the flagged captions of each tier, and how many are left to find."""
-    show(f"yield      {found['flagged']:,} captions are flagged: {found['flagged_by']}")
+    about = "about " * found["is_estimate"]
+    show(f"yield      {about}{found['flagged']:,} captions are flagged: {found['flagged_by']}")
     show(f"           {'scanned of all':>15}  {'found of flagged':>16}")
     for tier in found["tiers"]:
         show(
             f"           {tier['scanned_share']:>15.1%}  {tier['found_share']:>16.1%}  after "
             f"{printable(tier['name'])}: {tier['scanned']:,} of {tier['planned']:,} scanned, "
-            f"{tier['flagged']:,} flagged"
+            f"{tier['found']:,.0f} flagged"
         )
     if found["found_low"] is not None:
         left, share = (
             _range(f"{found[f'{name}_{end}']:{form}}" for end in ("low", "high"))
             for name, form in (("left", ",.0f"), ("found", ".1%"))
         )
-        show(f"           a scan to the end would flag {left} more: {share} are found")
+        show(f"           of the others, {left} would be flagged so: {share} are found")
         show(f"           {found['limits']}")
 
 

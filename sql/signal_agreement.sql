@@ -1,7 +1,7 @@
 -- Agreement of each pair of signals on the ranking of captions, over all of them and at the top.
 --
 -- parameter share = 0.01: share of the captions that counts as the top
--- parameter sample = 100000: number of captions, sampled by caption id, whose ranks are compared
+-- parameter sample = 100000: number of captions, sampled by the last digits of caption_id, whose ranks are compared
 --
 -- column signal: one signal
 -- column other: another signal; both oriented so that higher means memorized
@@ -9,7 +9,7 @@
 -- column top_overlap: share of one signal's top captions that are among the other's, over all
 -- captions
 WITH chosen AS (
-    SELECT caption_id FROM ranking ORDER BY caption_id LIMIT $sample
+    SELECT caption_id FROM ranking ORDER BY substr(caption_id, 25), caption_id LIMIT $sample
 ),
 placed AS (
     SELECT signal, caption_id,

@@ -47,6 +47,11 @@ LONGEST = (
 gc.disable()
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.getoption("numprocesses", None):
+        gc.enable()  # its workers collect, not this process
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()

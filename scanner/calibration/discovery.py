@@ -161,11 +161,12 @@ def _realize(
 
 
 def _sample(tables: RunTables) -> Floats:
-    """Return the decisions of at most about a million captions: those with the smallest ids, which
-    are hashes and so independent of the scores."""
+    """Return the decisions of at most about a million captions, by the last digits of their ids,
+    which are hashes: independent of the scores, and of which captions a scan began with."""
     count = tables.query("SELECT count(*) AS n FROM ranked")["n"][0].as_py()
-    last = f"{min(HEX - 1, int(HEX * SAMPLE / max(count, 1))):08x}" + "f" * 24
+    last = f"{min(HEX - 1, int(HEX * SAMPLE / max(count, 1))):08x}"
     sample = tables.query(
-        "SELECT decision::DOUBLE AS decision FROM ranked WHERE caption_id <= $last", {"last": last}
+        "SELECT decision::DOUBLE AS decision FROM ranked WHERE substr(caption_id, 25) <= $last",
+        {"last": last},
     )
     return sample["decision"].to_numpy()

@@ -117,7 +117,10 @@ def run_tag(url: str) -> str:
     if not is_url:
         return url
     host, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
-    return without_secrets(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}")
+    before, at, host = host.rpartition("@")
+    # Azure's containers stand where other URLs have a user.
+    container = before.partition(":")[0] + at if scheme in ("az", "abfs", "abfss") else ""
+    return without_secrets(f"{scheme}://{container}{host}{slash}{path}")
 
 
 def clean_tag(text: str) -> str:

@@ -1,10 +1,10 @@
-"""Text of strangers in Markdown: it formats nothing, links to nothing, and contains no HTML."""
+"""Untrusted text in Markdown: it formats nothing, links to nothing, and contains no HTML."""
 
 import re
 from collections.abc import Sequence
 
 MOST_LETTERS = 200
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
 
 
 def code(text: object) -> str:

@@ -15,9 +15,10 @@ from scanner.query.clusters import create_macros
 from scanner.query.constants import cast, constant
 from scanner.query.database import Database, interruptible
 from scanner.query.definitions import create_table, create_view, rows_as_sql
-from scanner.query.later_tables import LATER, later_parts
+from scanner.query.later_tables import LATER
 from scanner.query.predicates import Predicate, binding_query, parse
 from scanner.query.quoting import identifier
+from scanner.query.run_files import RunFiles
 from scanner.query.statements import StatementChecker, execute_one
 from scanner.query.views import (
     EXTENDED,
@@ -29,7 +30,6 @@ from scanner.query.views import (
     scored_view,
 )
 from scanner.run import Run
-from scanner.run.decision_log import read_decisions
 from scanner.run.schema import REJECTS
 
 _EMPTY = {"rejects": REJECTS, **LATER}
@@ -64,7 +64,7 @@ class RunTables:
         database: Database,
         url: str,
         schema: pa.Schema,
-        rows: int,
+        sample: str,
         fingerprint: dict[str, Any],
         calibration: Calibration | None = None,
         timeout: float | None = None,
@@ -74,7 +74,7 @@ class RunTables:
         self._timeout = timeout
         self.url = url
         self.schema = schema
-        self.rows = rows
+        self._sample = sample
         self.fingerprint = fingerprint
         self.calibration = calibration
 
@@ -91,10 +91,10 @@ class RunTables:
         predicate over ranked. Raises UserError if either is invalid.
         """
         all_scored, by = scored_view("main", self.schema, by, self.calibration)
-        views = decision_views("main", all_scored, self.rows, where)
+        views = decision_views("main", all_scored, self._sample, where)
         if where != "true":
             self.parse_predicate(where, f"--where {where}")
-            all_ranked = decision_views("main", all_scored, self.rows)["ranked"]
+            all_ranked = decision_views("main", all_scored, self._sample)["ranked"]
             self.bind_predicate(where, all_ranked, f"--where {where}")
             self.query(f"SELECT * FROM ({views['ranked']}) LIMIT 0")
         for view, definition in views.items():
@@ -198,13 +198,13 @@ def open_run(
     if calibration:
         calibration.check(fingerprint, url)
     allowed = AllowedFiles(connection)
-    runs = {"main": _Files(allowed, url, manifest)}
+    runs = {"main": RunFiles(allowed, url, manifest)}
     for name, other in (others or {}).items():
         _check_name(name, other)
-        runs[name] = _Files(allowed, other)
+        runs[name] = RunFiles(allowed, other)
     # Lock before DuckDB opens any file or sees any name that a file contains.
     database.lock(allowed.paths)
-    schema, rows = _attach(connection, "main", runs.pop("main"), calibration)
+    schema, sample = _attach(connection, "main", runs.pop("main"), calibration)
     thresholds = calibration.thresholds_table() if calibration else THRESHOLDS.empty_table()
     create_view(connection, "main", "thresholds", constant(connection, thresholds))
     for name, files in runs.items():
@@ -212,7 +212,7 @@ def open_run(
         _attach(connection, name, files)
     create_macros(connection)  # they use the views
     execute_one(connection, f"CREATE VIEW flagged AS {FLAGGED}")
-    return RunTables(database, url, schema, rows, fingerprint, calibration, timeout)
+    return RunTables(database, url, schema, sample, fingerprint, calibration, timeout)
 
 
 def _check_name(name: str, url: str) -> None:
@@ -221,58 +221,13 @@ def _check_name(name: str, url: str) -> None:
         raise UserError(f"--with {name}={url}: {name!r} cannot name a run; choose a plain word")
 
 
-class _Files:
-    """The files of a sealed run, as SQL by table. DuckDB opens none of them yet.
-
-    Raises UserError if the run is not sealed or its manifest lists no rows.
-    """
-
-    def __init__(
-        self, allowed: AllowedFiles, url: str, manifest: dict[str, Any] | None = None
-    ) -> None:
-        run = Run.existing(url)
-        manifest = manifest or run.manifest()
-        if manifest is None:
-            raise UserError(
-                f"{url}: this run is not sealed yet; memscan status {url} shows its progress, and "
-                "rerunning the same memscan scan command finishes it"
-            )
-        if not manifest["scores"]:
-            raise UserError(f"{url}: this run has no scores; memscan status {url} shows why")
-        for kind in ("samples", "captions"):
-            if not manifest[kind]:
-                raise UserError(
-                    f"{url}: the run's manifest lists no {kind}; scan again into a new --out"
-                )
-        names = {
-            "samples": manifest["samples"],
-            "captions": manifest["captions"],
-            "scores": [part["path"] for part in manifest["scores"]],
-            "rejects": manifest["rejects"],
-            **later_parts(run.store),
-        }
-        self.url = url
-        self.store = run.store
-        self.decisions = read_decisions(run.store)
-        self.first_scores = names["scores"][0]
-        self.rows = sum(part["rows"] for part in manifest["scores"])
-        self.is_extended = run.store.exists("plan-0002.json")
-        # Extensions may keep other columns of samples; releases may store other measures.
-        varying = {*LATER} | ({"samples"} if self.is_extended else set())
-        self.tables = {
-            kind: allowed.parquet(run.store, paths, same_columns=kind not in varying)
-            for kind, paths in names.items()
-            if paths
-        }
-
-
 def _attach(
     connection: duckdb.DuckDBPyConnection,
     name: str,
-    files: _Files,
+    files: RunFiles,
     calibration: Calibration | None = None,
-) -> tuple[pa.Schema, int]:
-    """Create a run's views in the schema ``name``; return the scores' schema and row count."""
+) -> tuple[pa.Schema, str]:
+    """Create a run's views in the schema ``name``; return the scores' schema and the sample."""
     tables = dict(files.tables)
     log = f"{identifier(name)}.decision_log"
     tables["decisions"] = rows_as_sql(connection, log, files.decisions)
@@ -293,8 +248,8 @@ def _attach(
         for view, definition in views.items():
             create_view(connection, name, view, definition.format(**tables))
         all_scored, _ = scored_view(name, schema, calibration=calibration)
-        for view, definition in decision_views(name, all_scored, files.rows).items():
+        for view, definition in decision_views(name, all_scored, files.sample).items():
             create_view(connection, name, view, definition)
     except duckdb.Error as error:
         raise UserError(f"{files.url}: its tables cannot be read: {error}") from error
-    return schema, files.rows
+    return schema, files.sample

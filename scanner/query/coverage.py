@@ -26,7 +26,7 @@ class Coverage:
 
     ``limit``: the scan's ``--limit`` on planned captions, or None. ``references``: reference
     captions, which the other counts exclude. ``not_scanned``: planned captions, among them
-    references, that the scan had not come to when it was stopped.
+    references, that were left when --budget-hours ended the scan.
     """
 
     samples: int

@@ -175,27 +175,38 @@ def scored_view(
     return definition, by
 
 
-def decision_views(name: str, scored: str, rows: int, where: str = "true") -> dict[str, str]:
+def sample_predicate(rows: int, is_partial: bool) -> str:
+    """Return SQL that holds for a random sample of about SAMPLED of so many scores.
+
+    Ids are hashes, so the smallest are one; files are sorted by id, so few are read. A run that was
+    sealed in part (``is_partial``) has the scores of certain ranges of ids: there the last digits
+    decide.
+    """
+    if rows <= SAMPLED:
+        return "true"
+    digits = "substr(caption_id, 25)" if is_partial else "caption_id"
+    return f"{digits} < '{2**32 * SAMPLED // rows:08x}'"
+
+
+def decision_views(name: str, scored: str, sample: str, where: str = "true") -> dict[str, str]:
     """Return the definitions of scored and of the views derived from it.
 
-    ``rows``: number of rows of scored; ``where``: a predicate on ranked that restricts all views.
+    ``sample``: see :func:`sample_predicate`; ``where``: a predicate on ranked that restricts all
+    views, and replaces the sample.
     """
     if where != "true":
         selected = f"FROM ({_ranked(name, scored)}) WHERE ({where}\n)"
         scored = f"FROM ({scored}) SEMI JOIN ({selected}) AS selected USING (caption_id)"
     ranking = _ranking(name, scored)
-    # Ids are hashes, so the smallest are a random sample; files are sorted by id, so few are read.
-    few = rows <= SAMPLED or where != "true"
-    last = "~" if few else f"{2**32 * SAMPLED // rows:08x}"
+    sample = sample if where == "true" else "true"
     return {
         "scored": scored,
         "ranking": ranking,
         "ranked": _ranked(name, scored),
         "sampled": f"""
-            FROM (FROM ({scored}) WHERE caption_id < '{last}')
+            FROM (FROM ({scored}) WHERE {sample})
             ANTI JOIN (
-                SELECT caption_id FROM {identifier(name)}.reference_captions
-                WHERE caption_id < '{last}'
+                SELECT caption_id FROM {identifier(name)}.reference_captions WHERE {sample}
             ) USING (caption_id)""",
         "signals": f"""
             FROM (SELECT caption_id, unnest(by_signal, recursive := true) FROM ({ranking}))

@@ -13,8 +13,10 @@ import scanner
 from scanner.curation.plurals import pluralize
 from scanner.pages.markdown import block, code, table
 from scanner.report.content import ReportContent
+from scanner.run.json_files import flags_of
 
 _MOST_FILES = 5
+_VERDICTS = {"verbatim", "template", "seed-consistent", "none"}
 
 
 def render_card(content: ReportContent, name: str) -> str:
@@ -52,7 +54,7 @@ def _settings(content: ReportContent) -> Iterator[tuple[str, str]]:
     model, made = record["model"], record["fingerprint"]
     revision = f" at {code(model['revision'])}" if model.get("revision") else ""
     lora = f", with the LoRA {code(_last(model['lora']))}" if model.get("lora") else ""
-    yield "model", f"{code(_last(model['name']))}{revision}{lora}"
+    yield "model", f"{code(_model(model['name']))}{revision}{lora}"
     yield "weights, SHA-256", code(model["weights"])
     profile = record["options"]["scoring"].get("profile", "")
     seeds, steps = pluralize(made["seeds"], "seed"), pluralize(made["steps"], "step")
@@ -80,7 +82,13 @@ def _policy(content: ReportContent) -> list[str]:
         else:
             text += f"; about {rate:.1%} of these are expected not to be memorized"
     rules = [
-        (code(rule.reason), code(rule.when), rule.effect, f"{rule.captions:,}", f"{rule.removed:,}")
+        (
+            code(rule.reason),
+            code(without_words(rule.when)),
+            rule.effect,
+            f"{rule.captions:,}",
+            f"{rule.removed:,}",
+        )
         for rule in content.rules
     ]
     header = ("rule", "condition", "effect", "captions", "samples removed")
@@ -153,20 +161,42 @@ def _limits(content: ReportContent) -> Iterator[str]:
 
 
 def _commands(record: dict[str, Any]) -> list[str]:
-    inputs, scoring = record["inputs"], record["options"]["scoring"]
-    words = ["memscan", "scan", "--captions", _files(record), "--out", "RUN"]
+    """Return the command of the scan, with the options that change what is scored and its scores;
+    paths, runs and words of predicates are left out."""
+    inputs, given = record["inputs"], flags_of(record["options"])
+    names = [_last(url) for url in inputs.get("captions") or ()]
+    words = ["memscan", "scan", "--captions", *(names if len(names) <= _MOST_FILES else ["FILES"])]
     if inputs.get("captions_from"):
-        words = ["memscan", "scan", "--captions-from", "EARLIER_RUN", "--where", inputs["where"]]
-        words += ["--out", "RUN"]
-    words += ["--model", _last(record["model"]["name"])]
-    for flag in ("profile", "seeds", "steps", "guidance", "height", "width"):
-        if scoring.get(flag) is not None:
-            words += [f"--{flag}", str(scoring[flag])]
-    if scoring.get("signals"):
-        words += ["--signals", *map(str, scoring["signals"])]
+        where = without_words(inputs["where"])
+        words = ["memscan", "scan", "--captions-from", "EARLIER_RUN", "--where", where]
+    if inputs.get("reference"):
+        words += ["--reference", *map(_last, inputs["reference"])]
+    columns = inputs.get("caption_column") or []
+    if columns:
+        words += ["--caption-column", *([columns] if isinstance(columns, str) else columns)]
+    given |= {"model": _model(record["model"]["name"]), "lora": given.get("lora")}
+    if given["lora"]:
+        given["lora"] = _last(given["lora"])
+    else:
+        given.pop("lora_scale", None)
+    if given.get("signals"):
+        given.pop("profile", None)
+    for name, value in given.items():
+        if value is not None and (name, value) != ("dtype", "auto"):
+            values = value if isinstance(value, list | tuple) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
     if inputs.get("limit"):
         words += ["--limit", str(inputs["limit"])]
-    return [shlex.join(words), "memscan card RUN"]
+    return [shlex.join([*words, "--out", "RUN"])]
+
+
+def without_words(predicate: str) -> str:
+    """Return a SQL predicate with its texts replaced, which can be captions, but for verdicts."""
+
+    def shown(match: re.Match[str]) -> str:
+        return match[0] if match[0].strip("'") in _VERDICTS else "'…'"
+
+    return re.sub(r"'(?:[^']|'')*'?", shown, predicate)
 
 
 def _share(value: float | None) -> str:
@@ -175,16 +205,19 @@ def _share(value: float | None) -> str:
 
 def _files(record: dict[str, Any]) -> str:
     """Return the names of the input files, without their folders."""
-    inputs = record["inputs"]
-    names = [_last(url) for url in inputs.get("captions") or ()] or ["an earlier run"]
+    names = [_last(url) for url in record["inputs"].get("captions") or ()] or ["an earlier run"]
     more = len(names) - _MOST_FILES
-    return " ".join(names[:_MOST_FILES]) + (f" and {more:,} more" if more > 0 else "")
+    return ", ".join(names[:_MOST_FILES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _model(name: str) -> str:
+    """Return the id of a model on the hub, or the last part of another's path or URL: a run has
+    local paths in full."""
+    return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else _last(name)
 
 
 def _last(location: str) -> str:
-    """Return what a public page may say of a path or URL: its last part; a hub's id as it is."""
-    is_hub_id = re.fullmatch(r"[\w.-]+/[\w.-]+", location) and not location.startswith(".")
-    return location if is_hub_id else location.rstrip("/").rsplit("/", 1)[-1]
+    return location.rstrip("/").rsplit("/", 1)[-1]
 
 
 def _versions(record: dict[str, Any]) -> str:

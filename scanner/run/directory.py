@@ -28,7 +28,7 @@ from scanner.run.json_files import ManifestRecord, RunRecord, flags_of
 from scanner.run.records import LARGEST_BYTES, DamagedFile, Plan, decode, encode, read_json
 from scanner.run.rejects import committed_reasons, count_reasons
 from scanner.run.results import Results, load_results
-from scanner.run.sealing import check_results, make_manifest
+from scanner.run.sealing import check_results, is_in_part, make_manifest
 from scanner.run.summary import PlanSummary
 from scanner.storage import Store
 
@@ -189,12 +189,14 @@ class Run:
         found = map(_MANIFEST.fullmatch, self.manifest_names())
         return max((int(match[1]) for match in found if match), default=0)
 
-    def seal(self, layout: Layout | None = None) -> dict[str, Any]:
+    def seal(self, layout: Layout | None = None, is_whole: bool = True) -> dict[str, Any]:
         """List all planned and committed files in a new manifest, and return it.
 
         ``layout``: where the results are; listed if not given, and if other drivers have merged
-        parts since. Reads one commit per merged group and per other slice. Raises UserError if a
-        commit is damaged, has another fingerprint or its row count does not match the plan.
+        parts or committed slices since. ``is_whole``: whether all slices were tried, so that those
+        without results are quarantined. Reads one commit per merged group and per other slice.
+        Raises UserError if a commit is damaged, has another fingerprint or its row count does not
+        match the plan.
         """
         record, plan = self.record(), self.plan()
         if record is None or plan is None:
@@ -210,14 +212,19 @@ class Run:
             reasons = Counter(committed_reasons(self.store, commits))
             for summary in self.summaries():
                 reasons.update(summary.reasons)
-            manifest = make_manifest(fingerprint, plan, results, reasons, self.quarantined())
+            failed = None if is_whole else self.quarantined()
+            manifest = make_manifest(fingerprint, plan, results, reasons, failed)
             # After the newest, not in a gap: create() accepts an older one of the same content.
             number = 1 + self.newest_manifest()
             while not self.store.create(f"manifest-{number:04d}.json", encode(manifest)):
                 number += 1
-            # Another driver that has merged parts since may have removed those listed here.
-            if self.compaction.done() == compacted:
+            # Another driver that has merged parts since may have removed those listed here; the
+            # slices that it has committed since are not listed.
+            left = {item.id for item in plan.slices} - results.slices()
+            is_behind = bool(left) and not left.isdisjoint(self.commits.done())
+            if self.compaction.done() == compacted and not is_behind:
                 return manifest
+            layout = None
 
     def _plan(self, name: str) -> Plan:
         return Plan.from_json(self.store.location(name), self.store.read(name, LARGEST_BYTES))
@@ -233,7 +240,7 @@ def is_complete(manifest: dict[str, Any], plans: Sequence[PlanSummary]) -> bool:
     counts: Counter[str] = sum((Counter(plan.counts) for plan in plans), Counter())
     names = ("rows", "samples", "captions")
     is_current = all(counts[name] == manifest["counts"].get(name, 0) for name in names)
-    is_whole = not (manifest["quarantined"] or manifest["counts"].get("not_scanned"))
+    is_whole = not (manifest["quarantined"] or is_in_part(manifest))
     return bool(plans) and is_current and is_whole
 
 

@@ -86,6 +86,7 @@ class InputRecord(TypedDict, total=False):
     notes: Counts
     run: str
     where: str
+    not_scanned: Count
 
 
 class InputsRecord(TypedDict, total=False):

@@ -22,6 +22,10 @@ class Results:
     damaged: dict[str, str]
     errors: tuple[DamagedFile, ...] = ()
 
+    def slices(self) -> set[str]:
+        """Return the ids of the slices whose results these are."""
+        return {name for _, slices in self.held for name in slices}
+
     def parts(self) -> Iterator[tuple[Part, tuple[str, ...]]]:
         """Yield every part with the ids of the slices whose rows it has."""
         for commit, slices in self.held:

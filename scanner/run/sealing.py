@@ -37,21 +37,26 @@ def check_results(url: str, fingerprint: str, plan: Plan, results: Results) -> N
             )
 
 
+def is_in_part(manifest: dict[str, Any]) -> bool:
+    """Return whether a manifest lacks slices because the scan was ended before it tried them."""
+    return bool(manifest["counts"].get("not_scanned"))
+
+
 def make_manifest(
     fingerprint: str,
     plan: Plan,
     results: Results,
     reasons: dict[str, int],
-    quarantined: Container[str],
+    quarantined: Container[str] | None = None,
 ) -> dict[str, Any]:
     """Return the manifest.
 
-    ``reasons``: all rejects by reason; ``quarantined``: slices that failed. Other slices without
-    results are those that a scan has not come to.
+    ``reasons``: all rejects by reason; ``quarantined``: which of the slices without results failed,
+    by default all. The others were not scanned yet.
     """
-    finished = {name for _, slices in results.held for name in slices}
+    finished = results.slices()
     left = [item for item in plan.slices if item.id not in finished]
-    failed = [item for item in left if item.id in quarantined]
+    failed = [item for item in left if quarantined is None or item.id in quarantined]
     parts = [part for commit, _ in results.held for part in commit.parts]
     scores = [part for part in parts if part.kind in SCORES]
     rejects = [part for part in parts if part.kind in ("rejects", KINDS["rejects"])]

@@ -12,6 +12,7 @@ from scanner.run.json_files import PlanningRecord, QuarantineRecord
 from scanner.run.progress import events_in, read_progress
 from scanner.run.records import read_json
 from scanner.run.rejects import count_reasons
+from scanner.run.sealing import is_in_part
 from scanner.run.summary import PlanSummary, joined_skipped
 
 # The names of merges begin with their level.
@@ -45,8 +46,7 @@ def status(run: Run) -> dict[str, Any]:
     progress.json too.
     """
     newest, record, state = run.manifest(), run.record() or {}, read_progress(run)
-    part = bool(newest and newest["counts"].get("not_scanned"))
-    manifest = None if part else newest  # of all slices
+    manifest = None if newest and is_in_part(newest) else newest
     plans = run.summaries()
     counts: Counter[str] = sum((Counter(plan.counts) for plan in plans), Counter())
     if manifest is not None and is_complete(manifest, plans):

@@ -60,9 +60,9 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     order: ScanOrder = "yield"
     """Which captions are scanned first. yield: those that are most likely memorized, so that a scan
     that is stopped early has found most: reference captions, then captions by number of samples
-    (100 or more, 10, 4, 2, 1), or with --captions-from by the earlier run's ranking. id: in order
-    of caption ids, which are hashes, so that the captions scored at any time are a random sample.
-    Changes no score."""
+    (100 or more, 10, 4, 2, 1), or with --captions-from by the earlier run's ranking (its top 1/64,
+    1/16, 1/4, and the rest). id: in order of caption ids, which are hashes, so that the captions
+    scored at any time are a random sample. Changes no score; a run keeps its first order."""
     profile: ProfileName = "standard"
     """Which signals to compute. triage: attention of the early layers at step 0, part of a forward.
     standard: those, and noise_norm_low from one whole forward at the low-noise step. late:
@@ -103,8 +103,8 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     """Exit with status 3 if more than this share of the rows was rejected."""
     accept_rejects: bool = False
     """Exit with status 0 despite rejected rows and captions and unreadable files, if rerunning the
-    command cannot change them; they are still reported. If slices are quarantined, the exit status
-    is still 3; rerun to score them."""
+    command cannot change them; they are still reported. If slices are quarantined, or not scanned
+    because of --budget-hours, the exit status is still 3; rerun to score them."""
     dry_run: bool = False
     """Show what the scan would do and how long it would take. Leaves nothing behind; tests the
     store by writing a file and deleting it."""

@@ -38,7 +38,7 @@ def result_of(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanRes
     if left := counts.get("not_scanned"):
         complaints.append(
             f"{left:,} of {counts['captions']:,} captions are not scanned; rerun with a larger "
-            "--budget-hours, or without it, to go on"
+            "--budget-hours, or without it, to resume"
         )
     if counts["quarantined"]:
         complaints.append(

@@ -72,26 +72,34 @@ def run_scan(opened: OpenScan, progress: Watch, pool_from: int = POOL_FROM) -> S
         inputs = choose_inputs(config, plans) if config.extend else Inputs()
     for number, plan in enumerate(plans):
         run.summarize(plan, number)
-    manifest = run.seal(_score(prepared, run, Plan.joined(plans), progress))
+    layout, is_whole = _score(prepared, run, Plan.joined(plans), progress)
+    manifest = run.seal(layout, is_whole)
     remove_merged(run, manifest, config.address, progress)
     for number in range(len(plans)):
         run.store.remove_folder(f"{planning_folder(number)}/spellings")
     return result_of(run, manifest, config)
 
 
-def _score(prepared: PreparedScan, run: Run, plan: Plan, progress: Watch) -> Layout:
-    """Score the plan, or as much as --budget-hours allow; return where the results are.
+def _score(prepared: PreparedScan, run: Run, plan: Plan, progress: Watch) -> tuple[Layout, bool]:
+    """Score the plan, or as much as --budget-hours allow; return where the results are, and whether
+    all slices were tried.
 
-    Raises BudgetUsed if there are none.
+    Raises BudgetUsed if there are no results, or some are damaged.
     """
+    config = prepared.config
     try:
-        return score_plan(prepared, run, plan, progress)
+        return score_plan(prepared, run, plan, progress), True
     except BudgetUsed as stopped:
-        checked = merge_and_check(run, plan, prepared.config.address, progress)
-        if checked.damaged or not (checked.layout.merged or checked.layout.single):
+        checked = merge_and_check(run, plan, config.address, progress, reads_all=config.repair)
+        if checked.damaged:
+            name, why = next(iter(checked.damaged.items()))
+            raise BudgetUsed(
+                f"{stopped}. It is not sealed, since slice {name} is damaged: {why}"
+            ) from stopped
+        if not (checked.layout.merged or checked.layout.single):
             raise
         log.warning(str(stopped))
-        return checked.layout
+        return checked.layout, False
 
 
 def plan_scan(
@@ -113,6 +121,11 @@ def plan_scan(
             config.captions_from, config.where, store, rows, config.limit, config.order
         )
         log.info(f"planned: {plan.counts['captions']:,} captions flagged by {config.captions_from}")
+        if left := plan.inputs[0].get("not_scanned"):
+            log.warning(
+                f"{config.captions_from} has no scores of {left:,} captions, which --budget-hours "
+                "left: this scan does not have them either"
+            )
         return plan
     files = inputs.files
     for item in files[:SHOWN]:

@@ -197,7 +197,7 @@ class _ScoringEvents:
             f"{self.run.store.url}: stopped by --budget-hours {budget:g}: {state.device_hours:.3g} "
             f"{hours_unit(state.device_kind)} are used, and {state.captions_done:,} of "
             f"{state.captions:,} captions are in committed slices; rerun with a larger "
-            "--budget-hours, or without it, to go on"
+            "--budget-hours, or without it, to resume"
         )
 
     def _follow(self, event: Event[Slice]) -> None:

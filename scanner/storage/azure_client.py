@@ -19,6 +19,7 @@ from scanner.storage.transient.statuses import TRANSIENT_STATUSES
 Answer = TypeVar("Answer")
 _ACCOUNT = re.compile(r"[^/@]*@(?P<account>[^/.@]+)\.(?:dfs|blob)\.core\.windows\.net(?:/|$)")
 _HOST = re.compile(r"[^/@]*@(?P<host>[^/]*)")
+LARGEST_PUT = 1 << 30
 _MISSING, _REFUSED, _EXISTS = (404,), (401, 403), (409, 412)
 
 
@@ -45,7 +46,16 @@ class WaitForOutages(ExponentialRetry):
             response.http_response.location_mode = settings["mode"]
             return response
 
-        return await self._outages.wait_out(attempt, lambda: endpoint_of(url), url)
+        try:
+            return await self._outages.wait_out(attempt, lambda: endpoint_of(url), url)
+        except HttpResponseError as error:
+            if error.status_code not in TRANSIENT_STATUSES:
+                raise
+            reason = f"{error.status_code} {error.reason}"
+        # Not Azure's error: its client reads the body for a message, which may not have arrived.
+        outage = StoreOutage(f"{url}: the server is unavailable ({reason}); rerun later")
+        mark_transient(outage)
+        raise outage
 
 
 def endpoint_of(url: str) -> str:
@@ -57,10 +67,11 @@ def connect(
     outages: OutageWait, connection_string: str | None, url: str, credential: Any
 ) -> BlobServiceClient:
     """Return a client of an account, by its connection string or by its URL and a credential."""
-    policy = WaitForOutages(outages)
+    # Racing writers prove the condition of one request, not that of a list of blocks.
+    options: Any = {"retry_policy": WaitForOutages(outages), "max_single_put_size": LARGEST_PUT}
     if connection_string:
-        return BlobServiceClient.from_connection_string(connection_string, retry_policy=policy)
-    return BlobServiceClient(url, credential=credential, retry_policy=policy)
+        return BlobServiceClient.from_connection_string(connection_string, **options)
+    return BlobServiceClient(url, credential=credential, **options)
 
 
 def account_in(url: str) -> str:
@@ -78,6 +89,12 @@ def account_in(url: str) -> str:
             "AZURE_STORAGE_CONNECTION_STRING, and write az://CONTAINER/…"
         )
     return ""
+
+
+def account_of(connection_string: str) -> str:
+    """Return the account that a connection string names, else ""."""
+    settings = (part.partition("=") for part in connection_string.split(";"))
+    return next((value for name, _, value in settings if name.lower() == "accountname"), "")
 
 
 def raises_os_errors(

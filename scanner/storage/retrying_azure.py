@@ -10,7 +10,13 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobProperties
 from fsspec.asyn import sync_wrapper
 
-from scanner.storage.azure_client import account_in, connect, endpoint_of, raises_os_errors
+from scanner.storage.azure_client import (
+    account_in,
+    account_of,
+    connect,
+    endpoint_of,
+    raises_os_errors,
+)
 from scanner.storage.outage_wait import OutageWait
 from scanner.storage.outages import FIRST_WAIT_SECONDS, RETRY_SECONDS
 from scanner.storage.ranged_file import RangedFile, open_ranged
@@ -46,6 +52,12 @@ class RetryingAzure(AzureBlobFileSystem):
         if not (self.connection_string or self.account_name):
             raise ValueError(
                 "set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and credentials"
+            )
+        connected = account_of(self.connection_string or "")
+        if self._url_account and connected and connected != self._url_account:
+            raise ValueError(
+                f"the URL names the account {self._url_account}, AZURE_STORAGE_CONNECTION_STRING "
+                f"{connected}; unset one of them"
             )
         host = getattr(self, "account_host", f"{self.account_name}.blob.core.windows.net")
         credential = self.credential or self.account_key or self.sas_token

@@ -139,6 +139,8 @@ def test_without_ray_nothing_is_recorded() -> None:
 
 def test_the_tag_of_a_run_has_no_secrets() -> None:
     assert run_tag("s3://bucket/runs/one") == "s3://bucket/runs/one"
+    azure = "abfs://data@account.dfs.core.windows.net/runs/one"
+    assert run_tag(azure) == azure
     assert run_tag("/data/run?1#2") == "/data/run?1#2", "a local path has no parameters"
     signed = "https://me:password@host:8080/run?X-Amz-Signature=abc#token"
     assert run_tag(signed) == "https://host:8080/run"

@@ -29,6 +29,8 @@ CLASSES = {
 
 def main() -> None:
     address, program, parent = sys.argv[1], sys.argv[2], socket.socket(fileno=int(sys.argv[3]))
+    # Else forks would ignore it where the shell that began the tests does.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.disable()
     for library in LIBRARIES:
         module = importlib.import_module(library)

@@ -58,6 +58,7 @@ def test_nothing_is_published_and_nothing_is_privileged(compose: dict[str, Any])
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert service["read_only"] is True
+        assert service["tmpfs"] == ["/tmp:exec"], "torch.compile loads what it writes there"
         written = [one.rpartition(":")[0] for one in service["volumes"]]
         assert written == ["home", "${MEMSCAN_DATA:-./data}"]
 

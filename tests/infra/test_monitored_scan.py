@@ -57,8 +57,10 @@ class Watch:
         if not isinstance(state, Progress) or now - self._asked_at < 1:
             return
         self._asked_at, self._deadline = now, self._deadline or now + 2 * SECONDS
-        # A gauge has gaps where this process is slow: what was seen once counts.
-        for query in self._queries:
+        # This process exports every 10 s, and Ray drops its gauges in between: what was seen once
+        # counts, but nothing before the first commit.
+        begun = self.server.query(f'ray_memscan_slices_left{{stage="score"}} < {CAPTIONS // SLICE}')
+        for query in self._queries if begun else ():
             if series := self.server.query(query):
                 self.series[query] = series
         self.rules = self.server.get("rules")["groups"][0]["rules"]

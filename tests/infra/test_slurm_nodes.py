@@ -7,16 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.namespaces import two_nodes, why_not
+from tests.infra.namespaces import two_nodes
 from tests.infra.slurm import SlurmJob
 from tests.waiting import wait_until
 from tests.whole_scans import assert_nothing_lost, scores, status
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.skipif(bool(why_not()), reason=why_not() or "two nodes"),
-]
+pytestmark = pytest.mark.faults
 # Ray on two nodes and a scan, on cores that others use too.
 LIMIT = 600
 MEMSCAN = f'exec {sys.executable} -m jobs.cli "$@"\n'

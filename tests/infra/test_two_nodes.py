@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.infra.namespaces import Shell, two_nodes, why_not
+from tests.infra.namespaces import Shell, two_nodes
 from tests.whole_scans import assert_nothing_lost, scores
 
 ROOT = Path(__file__).parents[2]
@@ -28,10 +28,7 @@ FIREWALL = (
     "add rule inet f in iif lo accept; add rule inet f in ct state established,related accept; "
     "add rule inet f in tcp dport {{ {ports} }} accept'"
 )
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.skipif(bool(why_not()), reason=why_not() or "two nodes"),
-]
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from jobs.status import main as status_command
 from scanner.errors import UserError
+from scanner.query import Calibration, SignalThreshold, binding_of
 from scanner.query.yield_curve import TierYield, YieldCurve, _left, measure_yield
 from scanner.run import Output, Run, Slice, Tier
 from scanner.run.schema import CAPTIONS, samples_schema, write_part
@@ -60,8 +61,8 @@ def test_flagged_captions_are_counted_in_their_tier(run: Run) -> None:
     _score(run, 3, loud=1)
     found = measure_yield(run.store.url)
     assert found.tiers == (
-        TierYield("repeated", 200, 200, 200, 2),
-        TierYield("others", 400, 100, 100, 1),
+        TierYield("repeated", 200, 200, 200, 200, 2),
+        TierYield("others", 400, 100, 100, 100, 1),
     )
     assert found.flagged_by == "the top 1% of the captions scored so far, by noise_norm_first"
     assert found.curve() == [(200 / 600, 2 / 3), (300 / 600, 1.0)]
@@ -86,11 +87,14 @@ def test_without_scores_there_is_no_yield(run: Run) -> None:
 
 
 def test_a_tier_not_begun_is_bounded_by_the_last_begun() -> None:
-    begun = TierYield("a", 1000, 1000, 900, 9)
-    low, high = _left([begun, TierYield("b", 5000, 0, 0, 0)])
+    begun = TierYield("a", 1000, 1000, 1000, 900, 9)
+    low, high = _left([begun, TierYield("b", 5000, 0, 0, 0, 0)])
     assert low == 0
     assert 50 < high < 5000 * 0.02, "more than the rate of 1 %, within its interval"
-    assert _left([TierYield("a", 10, 0, 0, 0)]) == (0, 10), "nothing is known"
+    assert _left([TierYield("a", 10, 0, 0, 0, 0)]) == (0, 10), "nothing is known"
+    added = TierYield("a", 100, 0, 0, 0, 0, generation=1)
+    assert _left([begun, added]) == (0, 100), "an extension may repeat what was once"
+    assert _left([TierYield("purged", 5, 0, 0, 3, 1)])[1] <= 5
 
 
 def test_the_interval_covers_what_a_whole_scan_flags() -> None:
@@ -98,13 +102,14 @@ def test_the_interval_covers_what_a_whole_scan_flags() -> None:
     rng, covered = np.random.default_rng(0), 0
     for _ in range(400):
         flagged = int(rng.hypergeometric(60, 1940, 1000))
-        low, high = _left([TierYield("a", 2000, 1000, 1000, flagged)])
+        low, high = _left([TierYield("a", 2000, 1000, 1000, 1000, flagged)])
         covered += low <= 60 - flagged <= high
+        assert high - low < 60
     assert covered >= (0.95 - 3 * 0.011) * 400, "95 %, less three standard errors"
 
 
 def test_shares_without_a_flagged_caption_are_defined() -> None:
-    empty = YieldCurve("x", (TierYield("a", 10, 5, 5, 0),), 0.0, 0.0)
+    empty = YieldCurve("x", (TierYield("a", 10, 5, 5, 5, 0),), 0.0, 0.0)
     assert (empty.found_low, empty.curve()) == (None, [(0.5, 0.0)])
 
 
@@ -118,7 +123,27 @@ def test_status_shows_the_yield(run: Run, capsys: pytest.CaptureFixture[str]) ->
     assert status_command([run.store.url, "--yield"]) == 0
     text = capsys.readouterr().out
     assert "repeated: 100 of 200 scanned, 2 flagged" in text
-    assert "a scan to the end would flag " in text
+    assert "of the others, " in text
     assert status_command([run.store.url, "--calibration", "testbed"]) == 2
     assert status_command([run.store.url]) == 0
     assert "yield" not in capsys.readouterr().out
+
+
+def test_a_few_slices_stand_for_a_tier(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scanner.query.yield_curve.MOST_READ", 1)
+    for number in range(4):
+        _score(run, number, loud=10)
+    found = measure_yield(run.store.url)
+    assert [(tier.scanned, tier.read, tier.ranked) for tier in found.tiers] == [(200, 100, 100)] * 2
+    assert found.to_json()["is_estimate"]
+    assert found.flagged == 2 * sum(tier.flagged for tier in found.tiers)
+
+
+def test_a_threshold_is_named_only_if_it_decides(run: Run) -> None:
+    """A calibration for another rate leaves the cut to the run's own top 1 %."""
+    _score(run, 0, loud=2)
+    for rate, word in ((0.01, "beyond the calibration's threshold"), (0.003, "the top 1%")):
+        threshold = SignalThreshold("noise_norm_first", 8.0, True, rate)
+        binding = binding_of((run.record() or {})["fingerprint"])
+        given = Calibration("here", binding, {}, 0.0, (threshold,))
+        assert measure_yield(run.store.url, given).flagged_by.startswith(word)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import pytest
 from markdown_it import MarkdownIt
 
 from jobs.card import main as card_command
+from jobs.options import parse
 from scanner.curation import read_policy
 from scanner.pages.markdown import block, code, table
 from scanner.query import open_run
 from scanner.report import gather
-from scanner.report.card import render_card
+from scanner.report.card import render_card, without_words
 from scanner.report.content import ReportContent
+from scanner.scan.config import ScanConfig
 
 EVIL = "a `b` ``c`` | d | </code><img src=x onerror=alert(1)> [x](javascript:y)\n# title\u202e"
 
@@ -36,7 +39,9 @@ def test_it_has_the_counts_and_no_captions_or_folders(content: ReportContent) ->
     assert page.startswith("# What a model has memorized of `My set`\n")
     assert "| training set | 10,592 samples in `data.jsonl` |" in page
     assert "| distinct captions | 826, of which 826 were scored |" in page
-    assert "memscan scan --captions data.jsonl --out RUN --model sd --profile standard" in page
+    command = "memscan scan --captions data.jsonl --reference heldout.parquet --model sd"
+    assert command in page
+    assert "--profile standard --steps 50 --guidance 7.5 --out RUN" in page
     assert "secret" not in page
     assert not [row for row in content.rows if row["caption"] in page]
     assert "how many captions are memorized is unknown" in page
@@ -94,3 +99,35 @@ def test_a_calibration_adds_its_figures(
     assert re.search(r"\| `combination` \| 0\.99\d \(0\.\d+ to 0\.99\d\) \| \d+\.\d% \|", page)
     assert "holds if the calibration's probabilities hold for this training set" in page
     assert "`n_tokens, without the model`" in page
+
+
+def test_the_command_repeats_what_decides_the_scores(content: ReportContent) -> None:
+    record = json.loads(json.dumps(content.record))
+    record["inputs"] |= {
+        "captions": ["s3://b/x/a b.jsonl", "c.jsonl"],
+        "caption_column": ["t", "u"],
+    }
+    record["model"] |= {"name": "org/model", "lora": "/home/me/l.safetensors"}
+    record["options"]["model"] |= {"lora": "/home/me/l.safetensors", "lora_scale": 0.5}
+    record["options"]["scoring"] |= {"signals": ["bos_mass", "noise_norm@low"]}
+    page = render_card(replace(content, record=record), "x")
+    words = shlex.split(next(line for line in page.splitlines() if line.startswith("memscan scan")))
+    config = parse(ScanConfig, "scan", "", words[2:])
+    assert config.captions == ("a b.jsonl", "c.jsonl")
+    assert config.caption_column == ("t", "u")
+    assert (config.model, config.lora, config.lora_scale) == ("org/model", "l.safetensors", 0.5)
+    assert config.signals == ("bos_mass", "noise_norm@low")
+
+
+def test_predicates_show_no_captions(content: ReportContent) -> None:
+    inputs = {"captions_from": "s3://b/run", "where": "caption ILIKE '%jane''s doe%' AND x < 3"}
+    record = {**content.record, "inputs": {**content.record["inputs"], **inputs}}
+    page = render_card(replace(content, record=record), "x")
+    assert "jane" not in page
+    assert "s3://b" not in page
+    assert "caption ILIKE" in page
+    assert (
+        without_words("verdict IN ('verbatim', 'template')")
+        == "verdict IN ('verbatim', 'template')"
+    )
+    assert without_words("caption = 'never closed") == "caption = '…'"

@@ -82,10 +82,11 @@ def test_manifests_list_missing_slices_and_are_numbered(
 ) -> None:
     run.adopt(PLAN)
     _commit(run, "000000", 2)
-    unscanned = run.seal()
+    unscanned = run.seal(is_whole=False)
     assert (unscanned["counts"]["not_scanned"], unscanned["quarantined"]) == (1, [])
+    assert run.seal()["counts"]["quarantined"] == 1
     run.store.write("quarantine/000001.json", b"{}")
-    failed = run.seal()
+    failed = run.seal(is_whole=False)
     assert failed["counts"]["quarantined"] == 1
     assert failed["quarantined"] == [{"slice": "000001", "captions": 1}]
     assert failed["counts"]["not_scanned"] == 0
@@ -94,7 +95,18 @@ def test_manifests_list_missing_slices_and_are_numbered(
     counts = run.seal()["counts"]
     assert run.is_finished()
     assert counts["scored"] + counts["scan_rejects"] + counts["quarantined"] == counts["captions"]
-    assert run.store.exists("manifest-0003.json")
+    assert run.store.exists("manifest-0004.json")
+
+
+def test_a_stopped_driver_hides_nothing_of_another(run: Run) -> None:
+    run.adopt(PLAN)
+    _commit(run, "000000", 2)
+    layout = run.layout(PLAN)
+    _commit(run, "000001", 1)
+    run.seal()
+    assert run.is_finished()
+    assert run.seal(layout, is_whole=False)["counts"]["not_scanned"] == 0
+    assert run.is_finished()
 
 
 def test_commits_with_other_settings_or_rows_are_refused(run: Run) -> None:

@@ -144,6 +144,8 @@ def test_what_a_budget_paid_for_can_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = _options(tmp_path, 5)
+    with (tmp_path / "a.csv").open("a") as file:
+        file.write("a red cat 3\n" * 9 + "a red cat 1\n")
 
     def check(events: scoring._ScoringEvents) -> None:
         if events.state.committed == 2:
@@ -157,13 +159,14 @@ def test_what_a_budget_paid_for_can_be_used(
     assert result.complaints[0].startswith("3 of 5 captions are not scanned; rerun with a larger")
     assert exit_status(result, accept_rejects=True) == 3
     run, tables = Run.existing(options["out"]), open_run(options["out"])
-    assert tables.query("SELECT count(*) AS n FROM ranked")["n"].to_pylist() == [2]
+    found = {row["caption"]: row["n_samples"] for row in tables.query("FROM ranked").to_pylist()}
+    assert found == {"a red cat 3": 10, "a red cat 1": 2}, "those with most samples come first"
     assert measure_coverage(tables).unscored == ("3 not scanned (--budget-hours)",)
     state = status(run)
     assert (state["sealed"], state["usable"], state["slices"]["committed"]) == (False, 2, 2)
     assert status_command([options["out"]]) == 0
     found = measure_yield(options["out"])
-    assert [(tier.planned, tier.scanned) for tier in found.tiers] == [(5, 2)]
+    assert [(tier.planned, tier.scanned) for tier in found.tiers] == [(1, 1), (1, 1), (3, 0)]
     whole = scan(ScanConfig(**options), lambda _: None)
     assert (whole.complaints, run.is_finished()) == ((), True)
     assert len(open_run(options["out"]).query("FROM ranked")) == 5

@@ -151,7 +151,6 @@ def test_a_group_with_a_quarantined_slice_is_merged_later(tmp_path: Path) -> Non
     run, _ = planned_run(tmp_path / "run", SLICES)
     for item in SLICES[1:]:
         commit_slice(run, item)
-    run.store.write(f"quarantine/{SLICES[0].id}.json", b"{}")
     assert finish(run) == {}
     manifest = seal(run)
     assert len(manifest["scores"]) == 5

@@ -17,7 +17,7 @@ from scanner.scan.plan.from_run import plan_from_run
 from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.sizes import PlanSizes
-from scanner.scan.plan.tiers import BY_SAMPLES
+from scanner.scan.plan.tiers import BY_RANK, BY_SAMPLES
 from scanner.storage import Store
 from tests.curation.runs import make_run
 
@@ -123,7 +123,7 @@ def test_a_cascade_scans_the_top_of_its_ranking_first(tmp_path: Path) -> None:
         {int(text.split()[1]) for text in tier} for tier in _by_tier(tmp_path / "second", plan)
     ]
     assert numbers == [{126, 127}, {*range(120, 126)}, {*range(96, 120)}, {*range(96)}]
-    assert plan.tiers[0].name == "the top 1/64 by the earlier run"
+    assert plan.tiers[0].name == BY_RANK[0]
     assert plan_from_run(str(tmp_path / "first"), "true", store, lambda _: 10, None).tiers == ()
 
 

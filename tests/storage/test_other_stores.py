@@ -95,12 +95,21 @@ def test_a_missing_package_is_named_with_its_command(
 
 def test_the_account_of_a_url_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("adlfs")
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING", raising=False)
     monkeypatch.setenv("AZURE_STORAGE_ANON", "true")
     url = "abfs://data@account.dfs.core.windows.net/a#b?c"
     store = Store(url)
     assert store.location("x") == f"{url}/x"
     assert split_url(url)[1] == "data/a#b?c"
     assert split_url(url)[0].service_client.account_name == "account"
+
+
+def test_two_accounts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("adlfs")
+    settings = "DefaultEndpointsProtocol=https;AccountName=mine;AccountKey=a2V5"
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", settings)
+    with pytest.raises(UserError, match=r"names the account other, .*STRING mine; unset one"):
+        Store("abfs://data@other.dfs.core.windows.net/x")
 
 
 @pytest.mark.parametrize("host", ["evil.example", "a.dfs.core.windows.net.evil.example", "x@y.z"])

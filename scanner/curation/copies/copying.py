@@ -174,6 +174,7 @@ def _begin(removal_list: Store, store: Store, copies: str, samples: int, mode: s
         while data := file.read(1 << 20):
             hashed.update(data)
     digest = hashed.hexdigest()
+    store.preflight()
     if not store.create(f"{FOLDER}/apply.json", encode({"list": digest, "samples": samples})):
         raise UserError(
             f"--apply {copies}: the copies there were made by another removal list; name another "

@@ -149,7 +149,7 @@ def _check(run: Run) -> None:
     if not run.is_finished():
         raise UserError(
             f"{run.store.url}: the run is not finished: before a purge, all slices must be scored "
-            "and the run sealed; rerun the same memscan scan"
+            "and the run sealed; rerun the same memscan scan, without --budget-hours"
         )
     if run.store.exists(f"{planning_folder(len(run.plans()))}/inputs.json"):
         raise UserError(

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
-from scanner.run import Plan
+from scanner.run import Plan, Run
+from scanner.run.sealing import is_in_part
 from scanner.scan.plan.grouping import part_rows, rechunk
 from scanner.scan.plan.make_plan import list_slices
 from scanner.scan.plan.tiers import BY_RANK, CaptionsOutput, ScanOrder, tier_by_rank
@@ -31,6 +32,8 @@ def plan_from_run(
     ``order``: of the slices, ``yield`` for tiers by that run's ranking. Raises UserError if the run
     is not sealed, the predicate is invalid, or no caption matches.
     """
+    manifest = Run.existing(url).manifest() or {"counts": {}}
+    left = {"not_scanned": manifest["counts"]["not_scanned"]} if is_in_part(manifest) else {}
     tables = open_run(url)
     tables.decide(where=where)
     name = uuid.uuid4().hex[:12]
@@ -52,7 +55,7 @@ def plan_from_run(
     count = _write_samples(tables, flagged, store, f"samples/{name}-0000.parquet")
     slices, tiers = list_slices(store, files, BY_RANK)
     return Plan(
-        inputs=({"run": url, "where": where},),
+        inputs=({"run": url, "where": where, **left},),
         samples=(f"samples/{name}-0000.parquet",),
         captions=tuple(files),
         rejects=(),

@@ -4,7 +4,7 @@ Before a scan, repetition says most about memorization: what models were found t
 mostly repeated in their training sets (Carlini et al., "Extracting training data from diffusion
 models", USENIX Security 2023, section 4.2). Captions are therefore divided into a few tiers. Each
 stays sorted by caption id, a hash, so that wherever a scan stops, it has scored a random sample of
-the tier that it was at, and merged parts have narrow ranges of ids.
+its current tier, and merged parts have narrow ranges of ids.
 """
 
 import json
@@ -33,10 +33,10 @@ BY_SAMPLES = (
 )
 # The tiers of a cascade, and their ends in the ranking by the earlier run, as shares.
 BY_RANK = (
-    "the top 1/64 by the earlier run",
-    "the top 1/16 after them",
-    "the top quarter after them",
-    "the other captions",
+    "ranks up to 1/64 of the earlier run's",
+    "ranks from 1/64 to 1/16",
+    "ranks from 1/16 to 1/4",
+    "ranks from 1/4",
 )
 ENDS = (1 / 64, 1 / 16, 1 / 4)
 # The column of a planned caption's tier, which captions files do not have.
