@@ -97,7 +97,8 @@ def _print(state: dict[str, Any]) -> None:
     if state["captions_per_second"]:
         show(f"speed      {state['captions_per_second']:,.1f} captions per second")
     if not state["sealed"]:
-        stopped = "unknown: no scan is running; rerun the same command to resume"
+        how = "with a larger --budget-hours" if state["usable"] else "the same command"
+        stopped = f"unknown: no scan is running; rerun {how} to resume"
         show(f"time left  {duration(left) if left is not None else stopped}")
     _print_hours(state)
     if "yield" in state:

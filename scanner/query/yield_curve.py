@@ -137,12 +137,14 @@ def measure_yield(url: str, calibration: Calibration | None = None) -> YieldCurv
     plan, fingerprint = Plan.joined(plans), record["fingerprint"]["id"]
     generations = [number for number, one in enumerate(plans) for _ in one.all_tiers()]
     rows = {item.id: item.rows for item in plan.slices}
-    tiers, kept = _tiers(plan, rows, run.layout(plan))
+    layout = run.layout(plan)
+    tiers, kept = _tiers(plan, rows, layout)
     results = run.results(kept)
     check_results(url, fingerprint, plan, results)
     manifest = make_manifest(fingerprint, plan, results, {})
     tables = open_run(url, calibration=calibration, manifest=manifest)
-    flagged_by, cut = _cut(tables)
+    read_all = len(kept.merged) + len(kept.single) == len(layout.merged) + len(layout.single)
+    flagged_by, cut = _cut(tables, "scored so far" if read_all else "read")
     parts: list[list[dict[str, Any]]] = [[] for _ in tiers]
     read, tier_of = [0] * len(tiers), plan.tier_of()
     for commit, slices in results.held:
@@ -165,14 +167,15 @@ def measure_yield(url: str, calibration: Calibration | None = None) -> YieldCurv
     return YieldCurve(flagged_by, tuple(found), *_left(found))
 
 
-def _cut(tables: RunTables) -> tuple[str, float | None]:
-    """Return what flags a caption, and from which decision on."""
+def _cut(tables: RunTables, which: str) -> tuple[str, float | None]:
+    """Return what flags a caption, and from which decision on; ``which``: captions have a score
+    here. Where few slices of a tier are read, the others weigh more in the top of these."""
     signal = tables.decide()
     cut = tables.query(f"SELECT decision_cut({RATE}) AS cut")["cut"][0].as_py()
     if tables.query(_HAS_THRESHOLD)["found"][0].as_py():
         by = f"beyond the calibration's threshold for {RATE:.0%} false positives, by {signal}"
     else:
-        by = f"the top {RATE:.0%} of the captions scored so far, by {signal}"
+        by = f"the top {RATE:.0%} of the captions {which}, by {signal}"
     return by, cut
 
 

@@ -14,9 +14,9 @@ from scanner.curation.plurals import pluralize
 from scanner.pages.markdown import block, code, table
 from scanner.report.content import ReportContent
 from scanner.run.json_files import flags_of
+from scanner.run.verdicts import KINDS
 
 _MOST_FILES = 5
-_VERDICTS = {"verbatim", "template", "seed-consistent", "none"}
 
 
 def render_card(content: ReportContent, name: str) -> str:
@@ -194,7 +194,7 @@ def without_words(predicate: str) -> str:
     """Return a SQL predicate with its texts replaced, which can be captions, but for verdicts."""
 
     def shown(match: re.Match[str]) -> str:
-        return match[0] if match[0].strip("'") in _VERDICTS else "'…'"
+        return match[0] if match[0].strip("'") in KINDS else "'…'"
 
     return re.sub(r"'(?:[^']|'')*'?", shown, predicate)
 

@@ -136,6 +136,7 @@ def test_a_few_slices_stand_for_a_tier(run: Run, monkeypatch: pytest.MonkeyPatch
     found = measure_yield(run.store.url)
     assert [(tier.scanned, tier.read, tier.ranked) for tier in found.tiers] == [(200, 100, 100)] * 2
     assert found.to_json()["is_estimate"]
+    assert found.flagged_by.startswith("the top 1% of the captions read, by")
     assert found.flagged == 2 * sum(tier.flagged for tier in found.tiers)
 
 
