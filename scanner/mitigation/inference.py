@@ -26,33 +26,39 @@ from scanner.mitigation.steering import steer
 
 REN = "ren"
 """The method of Ren et al., which edits attention; METHODS has the others."""
+BOS_SCALE = 1.25
+"""The published factor on the BOS token's logit."""
+DEFAULT_METHOD = "embedding"
+"""Of the methods that stop copies on both testbeds at their published settings, the one that
+changes other captions' images least (scanner/mitigation/README.md)."""
 
 
 @contextmanager
 def mitigate(
     pipe: Any,
-    bos_scale: float = 1.25,
-    mask_padding: bool = True,
+    method: str = DEFAULT_METHOD,
     *,
+    bos_scale: float | None = None,
+    mask_padding: bool | None = None,
     steps: Collection[int] | None = None,
     layers: Collection[int] | None = None,
+    token_counts: Sequence[int] | None = None,
     threshold: float | None = None,
     calibration: str | None = None,
-    token_counts: Sequence[int] | None = None,
-    method: str = REN,
     **settings: float,
 ) -> Iterator[MitigationRecord]:
     """Reduce memorization in what the pipeline generates within this context.
 
-    ``pipe``: a diffusers pipeline of Stable Diffusion 1, 2, 3 or XL. ``method``: ``"ren"``, or one
-    of :data:`scanner.mitigation.methods.METHODS`, with ``settings`` by name.
+    ``pipe``: a diffusers pipeline of Stable Diffusion 1, 2, 3 or XL. ``method``: one of
+    :data:`scanner.mitigation.methods.METHODS`, with ``settings`` by name, or ``"ren"``. The default
+    optimizes the caption's embedding, which takes about twice the time of a plain generation.
 
-    Settings of ``"ren"``: ``bos_scale``, factor on the BOS token's logit in rows with a caption (1:
-    no change); ``mask_padding``, mask the positions after the EOS token, in both halves of the
-    guidance batch (of Stable Diffusion 3, those after each text encoder's EOS token, and the zeros
-    that stand for T5 without it); ``steps`` to edit, counting from 0, and ``layers``, in execution
-    order (by default all); ``token_counts``, for a pipeline called with embeddings: number of
-    tokens per caption, including BOS and EOS.
+    Settings of ``"ren"``: ``bos_scale``, factor on the BOS token's logit in rows with a caption
+    (default 1.25; 1: no change); ``mask_padding``, mask the positions after the EOS token (default
+    True), in both halves of the guidance batch (of Stable Diffusion 3, those after each text
+    encoder's EOS token, and the zeros that stand for T5 without it); ``steps`` to edit, counting
+    from 0, and ``layers``, in execution order (by default all); ``token_counts``, for a pipeline
+    called with embeddings: number of tokens per caption, including BOS and EOS.
 
     ``threshold``: mitigate only captions whose noise norm ‖ε_c − ε_∅‖ (of flow-matching models
     ‖v_c − v_∅‖) at the first step is at least this. The norm comes from that step's regular
@@ -70,18 +76,27 @@ def mitigate(
     >>> from scanner import mitigate
     >>> from scanner.testbed.files import MODEL
     >>> pipe = diffusers.StableDiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32)
-    >>> with mitigate(pipe, bos_scale=3.0):
+    >>> with mitigate(pipe):
     ...     images = pipe("a red fox on a hill", num_inference_steps=2).images
     >>> len(images)
     1
     """
     norm_threshold = _norm_threshold(threshold, calibration)
     if method != REN:
-        _refuse_settings_of_ren(method, bos_scale, mask_padding, steps, layers, token_counts)
+        _refuse_settings_of_ren(
+            method,
+            bos_scale=bos_scale,
+            mask_padding=mask_padding,
+            steps=steps,
+            layers=layers,
+            token_counts=token_counts,
+        )
         context = _steered(pipe, method, settings, norm_threshold)
     elif settings:
         raise UsageError(f"mitigation: {min(settings)!r} is not a setting of 'ren'")
-    elif build := _edit(bos_scale, mask_padding, token_counts):
+    elif build := _edit(
+        BOS_SCALE if bos_scale is None else bos_scale, mask_padding is not False, token_counts
+    ):
         context = intervene(pipe, build, steps=steps, layers=layers, threshold=norm_threshold)
     else:
         context = nullcontext(MitigationRecord())
@@ -106,12 +121,13 @@ def _edit(
     return build
 
 
-def _refuse_settings_of_ren(method: str, *given: Any) -> None:
-    if given != (1.25, True, None, None, None):
-        raise UsageError(
-            "mitigation: bos_scale, mask_padding, steps, layers and token_counts are settings of "
-            f"method 'ren', not of {method!r}"
-        )
+def _refuse_settings_of_ren(method: str, **settings: Any) -> None:
+    for name, value in settings.items():
+        if value is not None:
+            raise UsageError(
+                f"mitigation: {name} is a setting of method 'ren', not of {method!r}; add "
+                "method='ren', or drop it"
+            )
 
 
 def _steered(

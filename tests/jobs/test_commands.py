@@ -138,10 +138,10 @@ def test_a_toml_file_sets_options_and_flags_override_it(
     )  # fmt: skip
     path.write_text("dry_run = true\n")
     assert parse(ScanConfig, "scan", "", ["--config", str(path), "--dry-run"]).dry_run
-    path.write_text("mitigate = true\nmask-padding = false\nbos_scale = 2\n")
+    path.write_text("mitigate = true\nmethod = 'ren'\nmask-padding = false\nbos_scale = 2\n")
     options = parse(VerifyConfig, "verify", "", ["RUN", "--config", str(path)])
     assert options.mitigate
-    assert options.mitigation == Mitigation(bos_scale=2, mask_padding=False)
+    assert options.mitigation == Mitigation("ren", 2, False)
     path.write_text("seeds = 2.5\n")
     with pytest.raises(SystemExit) as stopped:
         parse(ScanConfig, "scan", "", ["--config", str(path)])

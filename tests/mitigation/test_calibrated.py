@@ -36,7 +36,8 @@ STOP: dict[str, Any] = {"callback_on_step_end": lambda *args: _stop_after_first_
 
 @pytest.mark.slow
 def test_a_calibrated_threshold_flags_memorized_captions(testbed: Any) -> None:
-    with mitigate(testbed, calibration=str(files.TESTBEDS["testbed"].calibration)) as record:
+    calibration = str(files.TESTBEDS["testbed"].calibration)
+    with mitigate(testbed, "ren", calibration=calibration) as record:
         with pytest.raises(UserError, match="4 x 8 x 8"):
             testbed(_some(True)[0], num_inference_steps=50, height=64, width=128)
         generate(testbed, _some(True) + _some(False), steps=20, **STOP)
@@ -69,7 +70,7 @@ def test_a_first_step_threshold_needs_the_calibrated_steps(testbed: Any, tmp_pat
     record["thresholds"] = [{**norm, "signal": "noise_norm_first", "threshold": 1.069}]
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps(record))
-    with mitigate(testbed, calibration=str(path)) as running:
+    with mitigate(testbed, "ren", calibration=str(path)) as running:
         with pytest.raises(UserError, match="num_inference_steps=50"):
             generate(testbed, _some(True), steps=20)
         generate(testbed, _some(True) + _some(False), steps=50, **STOP)

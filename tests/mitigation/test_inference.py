@@ -71,7 +71,7 @@ def test_a_mitigated_generation_equals_the_plain_computation(
 
     plain = plainly(pipe, PlainAttention(n, factor, mask, guidance > 1), run)
     stock = run()
-    with mitigate(pipe, factor, mask):
+    with mitigate(pipe, "ren", bos_scale=factor, mask_padding=mask):
         mitigated = run()
     assert (mitigated - plain).abs().max() < 1e-4 * plain.abs().max()
     assert (stock - plain).abs().max() > 1e-2 * plain.abs().max(), "the edit has an effect"
@@ -89,13 +89,13 @@ def test_hooks_are_removed_and_not_installed_when_off(pipe: Any) -> None:
         )
 
     stock, before = generate(pipe, UNEQUAL), hooks()
-    with mitigate(pipe, 1.0, False):
+    with mitigate(pipe, "ren", bos_scale=1, mask_padding=False):
         assert hooks() == before
         assert "encode_prompt" not in vars(pipe)
         assert torch.equal(generate(pipe, UNEQUAL), stock)
 
     def fail() -> None:
-        with mitigate(pipe, threshold=1.0):
+        with mitigate(pipe, "ren", threshold=1.0):
             assert hooks() > before
             raise RuntimeError("in the middle")
 
@@ -124,7 +124,7 @@ def test_only_the_given_steps_and_layers_are_edited(sd1: Any) -> None:
             hook.remove()
         return list(seen)
 
-    with mitigate(sd1, steps=(1,), layers=(2, 5)):
+    with mitigate(sd1, "ren", steps=(1,), layers=(2, 5)):
         got = lengths(lambda: generate(sd1, EQUAL, steps=3))
         again = lengths(lambda: generate(sd1, EQUAL, steps=3))
     n = len(_tokens(sd1, EQUAL[0]))
@@ -135,10 +135,10 @@ def test_only_the_given_steps_and_layers_are_edited(sd1: Any) -> None:
 
 def test_captions_below_the_threshold_stay_bit_identical(pipe: Any) -> None:
     stock = generate(pipe, UNEQUAL)
-    with mitigate(pipe) as everything:
+    with mitigate(pipe, "ren") as everything:
         whole = generate(pipe, UNEQUAL)
     assert everything.noise_norm_N is None
-    with mitigate(pipe, threshold=1e9) as record:
+    with mitigate(pipe, "ren", threshold=1e9) as record:
         assert torch.equal(generate(pipe, UNEQUAL), stock)
         norms = record.noise_norm_N
     assert record.extra_forwards == 0
@@ -148,14 +148,14 @@ def test_captions_below_the_threshold_stay_bit_identical(pipe: Any) -> None:
 
     highest = int(norms.argmax())
     between = float(norms.topk(2).values.mean())
-    with mitigate(pipe, threshold=between) as record:
+    with mitigate(pipe, "ren", threshold=between) as record:
         mixed = generate(pipe, UNEQUAL)
     assert record.extra_forwards == 1
     assert record.flagged_N.tolist() == [n == highest for n in range(3)]
     for row in range(3):
         target = whole if row == highest else stock
         assert torch.allclose(mixed[row], target[row], atol=1e-4 * stock.abs().max())
-    with mitigate(pipe, threshold=-1.0) as record:
+    with mitigate(pipe, "ren", threshold=-1.0) as record:
         assert torch.allclose(generate(pipe, UNEQUAL), whole, atol=1e-4 * stock.abs().max())
     assert record.extra_forwards == 1
 
@@ -193,7 +193,7 @@ def _norms(pipe: Any, captions: list[str]) -> Tensor:
 def test_the_probe_sees_the_mitigated_attention(pipe: Any) -> None:
     stock_names = cross_attention_layers(pipe.unet)
     plain = generate(pipe, UNEQUAL, guidance_scale=1.0)
-    with mitigate(pipe, 1.5):
+    with mitigate(pipe, "ren", bos_scale=1.5):
         mitigated = generate(pipe, UNEQUAL, guidance_scale=1.0)
         with watch_attention(pipe.unet, stock_names) as record:
             watched = generate(pipe, UNEQUAL, guidance_scale=1.0)
@@ -207,26 +207,26 @@ def test_embeddings_need_their_token_counts(sd1: Any) -> None:
     with torch.no_grad():
         embeddings, _ = sd1.encode_prompt(UNEQUAL, "cpu", 1, False)
     counts = [len(_tokens(sd1, caption)) for caption in UNEQUAL]
-    with mitigate(sd1):
+    with mitigate(sd1, "ren"):
         expected = generate(sd1, UNEQUAL)
         with pytest.raises(UserError, match="token_counts"):
             generate(sd1, None, prompt_embeds=embeddings)
     empty = sd1.encode_prompt([""] * 3, "cpu", 1, False)[0]
-    with mitigate(sd1, token_counts=counts):
+    with mitigate(sd1, "ren", token_counts=counts):
         images = generate(sd1, None, prompt_embeds=embeddings, negative_prompt_embeds=empty)
     assert torch.allclose(images, expected, atol=1e-5 * expected.abs().max())
-    with mitigate(sd1, token_counts=[3]), pytest.raises(UserError, match="one per caption"):
+    with mitigate(sd1, "ren", token_counts=[3]), pytest.raises(UserError, match="one per caption"):
         generate(sd1, None, prompt_embeds=embeddings)
 
 
 def test_unsupported_requests_are_refused_with_the_reason(sd1: Any) -> None:
-    with pytest.raises(UserError, match="0 to 15"), mitigate(sd1, layers=(16,)):
+    with pytest.raises(UserError, match="0 to 15"), mitigate(sd1, "ren", layers=(16,)):
         pass
-    with mitigate(sd1, threshold=1.0), pytest.raises(UserError, match="guidance"):
+    with mitigate(sd1, "ren", threshold=1.0), pytest.raises(UserError, match="guidance"):
         generate(sd1, EQUAL, guidance_scale=1.0)
-    with mitigate(sd1, threshold=1.0), pytest.raises(UserError, match="negative"):
+    with mitigate(sd1, "ren", threshold=1.0), pytest.raises(UserError, match="negative"):
         generate(sd1, EQUAL, negative_prompt=["ugly"] * 2)
     fused = make_random_pipeline("sd1")
     fused.fuse_qkv_projections()
-    with pytest.raises(UserError, match="fused"), mitigate(fused):
+    with pytest.raises(UserError, match="fused"), mitigate(fused, "ren"):
         pass

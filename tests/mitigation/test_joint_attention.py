@@ -83,7 +83,7 @@ def test_a_mitigated_generation_equals_the_plain_computation(
     with plain_joint_attention(pipe.transformer, PlainJointAttention(edit)):
         plain = run()
     stock = run()
-    with mitigate(pipe, factor, mask):
+    with mitigate(pipe, "ren", bos_scale=factor, mask_padding=mask):
         mitigated = run()
     assert _close(mitigated, plain)
     assert (stock - plain).abs().max() > 1e-2 * plain.abs().max(), "the edit has an effect"
@@ -126,7 +126,7 @@ def test_only_the_given_steps_and_layers_are_edited(sd3: Any) -> None:
 
     with plain_joint_attention(sd3.transformer, PlainJointAttention(edit)):
         plain = generate(sd3, CAPTIONS, steps=3)
-    with mitigate(sd3, 2.0, steps=(step,), layers=(layer,)):
+    with mitigate(sd3, "ren", bos_scale=2.0, steps=(step,), layers=(layer,)):
         mitigated = generate(sd3, CAPTIONS, steps=3)
         again = generate(sd3, CAPTIONS, steps=3)
     assert _close(mitigated, plain)
@@ -135,16 +135,16 @@ def test_only_the_given_steps_and_layers_are_edited(sd3: Any) -> None:
 
 def test_captions_below_the_threshold_stay_bit_identical(pipe: Any) -> None:
     stock = generate(pipe, CAPTIONS)
-    with mitigate(pipe, 2.0):
+    with mitigate(pipe, "ren", bos_scale=2.0):
         whole = generate(pipe, CAPTIONS)
-    with mitigate(pipe, 2.0, threshold=1e9) as record:
+    with mitigate(pipe, "ren", bos_scale=2.0, threshold=1e9) as record:
         assert torch.equal(generate(pipe, CAPTIONS), stock)
     assert record.extra_forwards == 0
     assert torch.allclose(record.noise_norm_N, _norms(pipe), rtol=1e-4, atol=1e-4)
     norm_N = record.noise_norm_N
     assert norm_N is not None
     highest, between = int(norm_N.argmax()), float(norm_N.topk(2).values.mean())
-    with mitigate(pipe, 2.0, threshold=between) as record:
+    with mitigate(pipe, "ren", bos_scale=2.0, threshold=between) as record:
         mixed = generate(pipe, CAPTIONS)
     assert record.extra_forwards == 1
     assert record.flagged_N is not None
@@ -181,7 +181,7 @@ def _calibration(signal: str, path: Path, channels: int = 16) -> str:
 
 def test_a_calibrated_threshold_measures_half_of_the_noise(sd3: Any, tmp_path: Path) -> None:
     calibration = _calibration("velocity_norm_mid", tmp_path / "mid.json")
-    with mitigate(sd3, 2.0, calibration=calibration) as record:
+    with mitigate(sd3, "ren", bos_scale=2.0, calibration=calibration) as record:
         generate(sd3, CAPTIONS, steps=2)
     assert torch.allclose(record.noise_norm_N, _norms(sd3, 500.0), rtol=1e-4, atol=1e-4)
     assert record.extra_forwards == 2  # one to measure, one to repeat the first step
@@ -191,14 +191,14 @@ def test_a_calibrated_threshold_measures_half_of_the_noise(sd3: Any, tmp_path: P
         (sd3, low, "noise_norm_low"),
         (make_random_pipeline("sd1"), of_unet, "velocity_norm_mid"),
     ):
-        with mitigate(pipe, calibration=other), pytest.raises(UserError, match=name):
+        with mitigate(pipe, "ren", calibration=other), pytest.raises(UserError, match=name):
             generate(pipe, CAPTIONS)
 
 
 def test_the_probe_and_the_edit_refuse_each_other(sd3: Any) -> None:
     layers = attention_layers(sd3.transformer)
     with (
-        mitigate(sd3),
+        mitigate(sd3, "ren"),
         pytest.raises(UserError, match="EditingJointAttnProcessor"),
         watch_attention(sd3.transformer, layers),
     ):
@@ -206,7 +206,7 @@ def test_the_probe_and_the_edit_refuse_each_other(sd3: Any) -> None:
     with (
         watch_attention(sd3.transformer, layers),
         pytest.raises(UserError, match="RecordingSD3AttnProcessor"),
-        mitigate(sd3),
+        mitigate(sd3, "ren"),
     ):
         pass
 
@@ -221,14 +221,20 @@ def test_unsupported_requests_are_refused_with_the_reason(pipelines: dict[str, A
         "negative_pooled_prompt_embeds": empty_pooled,
     }
     blocks = LAYERS["sd3-t5"]
-    with pytest.raises(UserError, match=f"0 to {blocks - 1}"), mitigate(pipe, layers=(blocks,)):
+    with (
+        pytest.raises(UserError, match=f"0 to {blocks - 1}"),
+        mitigate(pipe, "ren", layers=(blocks,)),
+    ):
         pass
-    with mitigate(pipe, token_counts=[8, 2, 13]), pytest.raises(UserError, match="T5's padding"):
+    with (
+        mitigate(pipe, "ren", token_counts=[8, 2, 13]),
+        pytest.raises(UserError, match="T5's padding"),
+    ):
         generate(pipe, None, **embeddings)
-    with mitigate(pipe, threshold=1.0), pytest.raises(UserError, match="negative"):
+    with mitigate(pipe, "ren", threshold=1.0), pytest.raises(UserError, match="negative"):
         generate(pipe, CAPTIONS, negative_prompt_3=["ugly"] * 3)
-    with mitigate(pipe), pytest.raises(UserError, match="skip-layer"):
+    with mitigate(pipe, "ren"), pytest.raises(UserError, match="skip-layer"):
         generate(pipe, CAPTIONS, steps=10, skip_guidance_layers=[0])
-    with mitigate(pipe, 2.0, mask_padding=False):
+    with mitigate(pipe, "ren", bos_scale=2.0, mask_padding=False):
         by_prompt = generate(pipe, CAPTIONS)
         assert _close(generate(pipe, None, **embeddings), by_prompt)

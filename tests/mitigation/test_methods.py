@@ -245,7 +245,7 @@ def test_wrong_methods_settings_and_calls_are_refused(sd1: Any, pipelines: Any) 
 
     for options, words in (
         ({"method": "none"}, "no method 'none'; choose one of ren, guard"),
-        ({"method": "guard", "bos_scale": 2.0}, "settings of method 'ren'"),
+        ({"method": "guard", "bos_scale": 2.0}, "bos_scale is a setting of method 'ren'"),
         ({"method": "guard", "radius": 1.0}, "not a setting of 'guard', which has attenuation"),
         ({"method": "sail", "target": float("nan")}, "must be a number"),
         ({"method": "sail", "iterations": 0.5}, "whole number"),

@@ -11,7 +11,7 @@ from diffusers import StableDiffusionPipeline
 from jobs.bench.acceptance.part import Options
 from jobs.bench.captions import caption
 from jobs.bench.device_memory import synchronize
-from scanner.mitigation import mitigate
+from scanner.mitigation.inference import REN, mitigate
 from scanner.models.loading import build_pipeline
 
 STEPS, IMAGES, ROUNDS = 10, 4, 5
@@ -27,7 +27,7 @@ def mitigation(options: Options) -> dict[str, Any]:
         if len(durations[True]) and time.monotonic() > options.deadline:
             break
         for on in (False, True):
-            context: AbstractContextManager[Any] = mitigate(pipe) if on else nullcontext()
+            context: AbstractContextManager[Any] = mitigate(pipe, REN) if on else nullcontext()
             with context:
                 began = time.perf_counter()
                 latents = _sample(pipe)

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from scanner.mitigation import mitigate
+from scanner.mitigation.inference import REN, mitigate
 from scanner.models.random_weights import stable_diffusion_14, unet_14
 from scanner.testbed.files import MODEL
 
@@ -50,7 +50,7 @@ def added_operations(captions: Sequence[str] = CAPTIONS) -> float:
     with torch.device("meta"):
         forward = _forward(pipe, captions, torch.empty(2 * len(captions), 4, LATENT, LATENT))
     plain = _operations(forward)
-    with mitigate(pipe):
+    with mitigate(pipe, REN):
         _encode(pipe, captions)
         return _operations(forward) / plain - 1
 
@@ -75,13 +75,13 @@ def time_ratio(rounds: int) -> dict[str, Any]:
     captions = CAPTIONS[:1]
     forward = torch.inference_mode()(_forward(pipe, captions, latents))
     plain = forward()[0]
-    with mitigate(pipe, 1.0, False):
+    with mitigate(pipe, REN, bos_scale=1, mask_padding=False):
         _encode(pipe, captions)
         identical = torch.equal(forward()[0], plain)
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for number in range(-1, rounds):  # the first round is a warm-up
         for on in (False, True) if number % 2 else (True, False):
-            context: AbstractContextManager[object] = mitigate(pipe) if on else nullcontext()
+            context: AbstractContextManager[object] = mitigate(pipe, REN) if on else nullcontext()
             with context:
                 _encode(pipe, captions)
                 began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Operations and time of each method on Stable Diffusion 1.4's full-size U-Net, random weights."""
+"""Operations, memory and time of each method on Stable Diffusion 1.4's full-size U-Net, random weights."""
 
 import logging
 import statistics
@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from scanner.mitigation import mitigate
 from scanner.models.loading import build_pipeline
 from scanner.models.random_weights import stable_diffusion_14
+from scanner.scoring.peak_memory import peak_bytes
 
 log = logging.getLogger("memscan")
 
@@ -25,20 +26,22 @@ STEPS = 3
 
 
 def measure_cost(methods: tuple[str, ...], pairs: int) -> list[dict[str, Any]]:
-    """Return one row per method: its operations and time against plain sampling.
+    """Return one row per method: its operations, memory and time against plain sampling.
 
     One image at 256 px in three steps. ``flop_ratio``: of products, counted with unfused attention,
-    since the fused kernel counts as zero on the CPU. ``time_ratio``: median over ``pairs`` of
+    since the fused kernel counts as zero on the CPU. ``peak_mib``: most memory of tensors beyond the
+    weights, and ``plain_peak_mib`` without the method. ``time_ratio``: median over ``pairs`` of
     generations without and with the method, one after the other; None if 0.
     """
     pipe = _pipeline()
-    plain = _count(pipe, nullcontext())
+    plain, plain_mib = _count(pipe, nullcontext()), _peak_mib(pipe, nullcontext())
     rows = []
     for method in methods:
         total = _count(pipe, mitigate(pipe, method=method))
         start = partial(mitigate, pipe, method=method)
         ratios = [_ratio(pipe, start) for _ in range(pairs)]
         row = {"method": method, "tflop": total / 1e12, "flop_ratio": total / plain}
+        row |= {"peak_mib": _peak_mib(pipe, start()), "plain_peak_mib": plain_mib}
         row["time_ratio"] = statistics.median(ratios) if ratios else None
         log.info(f"cost: {row}")
         rows.append(row)
@@ -71,6 +74,11 @@ def _count(pipe: Any, context: AbstractContextManager[object]) -> int:
     with context, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         _sample(pipe)
     return int(counter.get_total_flops())
+
+
+def _peak_mib(pipe: Any, context: AbstractContextManager[object]) -> float:
+    with context:
+        return peak_bytes(lambda: _sample(pipe), "cpu") / 2**20
 
 
 def _ratio(pipe: Any, context: Callable[[], AbstractContextManager[object]]) -> float:

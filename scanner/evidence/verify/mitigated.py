@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 class Mitigation:
     """Strength of --mitigate, with the names and defaults of scanner.mitigation.mitigate."""
 
+    method: str = "embedding"
+    """With --mitigate: embedding (Wen et al.), guard, sharpness, sail, basin, padding or ren (Ren
+    et al., with --bos-scale and --no-mask-padding); compared in scanner/mitigation/README.md."""
     bos_scale: float = 1.25
-    """With --mitigate: factor on the BOS token's logit; 1 changes nothing."""
+    """With --method ren: factor on the BOS token's logit; 1 changes nothing."""
     mask_padding: bool = True
-    """With --mitigate: do not mask the padding after the EOS token."""
-    method: str = "ren"
-    """With --mitigate: ren (Ren et al., the two options above), guard, sharpness, sail, basin,
-    embedding or padding; compared in scanner/mitigation/README.md."""
+    """With --method ren: do not mask the padding after the EOS token."""
     setting: tuple[str, ...] = ()
     """With --mitigate: a setting of that method, as NAME=VALUE (such as repulsion=1); repeat the
     option, or list several."""
@@ -31,7 +31,8 @@ class Mitigation:
         Raises UsageError for a setting that is not NAME=VALUE.
         """
         if self.method == "ren":
-            return {"bos_scale": self.bos_scale, "mask_padding": self.mask_padding}
+            own = {"bos_scale": self.bos_scale, "mask_padding": self.mask_padding}
+            return {"method": self.method, **own}
         return {"method": self.method, **self._settings()}
 
     def _settings(self) -> dict[str, float]:
@@ -64,11 +65,12 @@ class Mitigation:
     def _check_method(self) -> None:
         if self.method == "ren":
             if self.setting:
-                raise UsageError("--setting is for the other methods; name one with --method")
+                raise UsageError("--setting is for the other methods; drop it, or --method ren")
             return
         if (self.bos_scale, self.mask_padding) != (Mitigation.bos_scale, Mitigation.mask_padding):
             raise UsageError(
-                f"--bos-scale and --no-mask-padding are of --method ren, not of {self.method}"
+                "--bos-scale and --no-mask-padding are of --method ren, not of "
+                f"{self.method}; add --method ren"
             )
         from scanner.mitigation.methods import METHODS, make_method  # loads torch
 

@@ -9,6 +9,7 @@ from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.mitigated import Mitigation
 from scanner.mitigation import mitigate
 from scanner.mitigation.adversary.options import AdversaryOptions
+from scanner.mitigation.inference import BOS_SCALE, REN
 
 
 @pytest.mark.parametrize(
@@ -18,10 +19,16 @@ from scanner.mitigation.adversary.options import AdversaryOptions
         ({"mitigation": Mitigation(bos_scale=2)}, "--bos-scale needs --mitigate"),
         ({"mitigation": Mitigation(mask_padding=False)}, "--no-mask-padding needs --mitigate"),
         ({"mitigate": True, "mitigation": Mitigation(bos_scale=0)}, "must be a positive number"),
-        ({"mitigate": True, "mitigation": Mitigation(1, False)}, "changes nothing"),
+        ({"mitigate": True, "mitigation": Mitigation("ren", 1, False)}, "changes nothing"),
         ({"mitigate": True, "mitigation": Mitigation(method="gard")}, "choose ren, guard"),
-        ({"mitigate": True, "mitigation": Mitigation(2, method="guard")}, "are of --method ren"),
-        ({"mitigate": True, "mitigation": Mitigation(setting=("a=1",))}, "name one with --method"),
+        (
+            {"mitigate": True, "mitigation": Mitigation(bos_scale=2)},
+            "not of embedding; add --method ren",
+        ),
+        (
+            {"mitigate": True, "mitigation": Mitigation("ren", setting=("a=1",))},
+            "for the other --method",
+        ),
         (
             {"mitigate": True, "mitigation": Mitigation(method="sail", setting=("weight",))},
             "must be NAME=VALUE",
@@ -35,8 +42,8 @@ def test_invalid_mitigation_options_are_refused(options: dict, message: str) -> 
 
 def test_mitigation_options_have_the_defaults_of_mitigate() -> None:
     own = inspect.signature(mitigate).parameters
-    options = Mitigation().options
-    assert options == {name: own[name].default for name in options}
-    assert Mitigation().method == own["method"].default
+    assert Mitigation().options == {"method": own["method"].default}
+    ren = Mitigation("ren").options
+    assert ren == {"method": REN, "bos_scale": BOS_SCALE, "mask_padding": True}
     other = Mitigation(method="guard", setting=("repulsion=1",))
     assert other.options == {"method": "guard", "repulsion": 1.0}

@@ -188,7 +188,7 @@ def test_mitigated_verdicts_are_compared_with_plain_ones(
 ) -> None:
     tables = open_run(run)
     plain = {row["caption_id"]: row for row in tables.query("FROM verdicts").to_pylist()}
-    strong = Mitigation(bos_scale=8, mask_padding=False)
+    strong = Mitigation("ren", 8, False)
     result = again(run, [], mitigate=True, mitigation=strong)
     tables = open_run(run)
     assert {row["caption_id"]: row for row in tables.query("FROM verdicts").to_pylist()} == plain
@@ -200,10 +200,14 @@ def test_mitigated_verdicts_are_compared_with_plain_ones(
     assert differ
     assert sum(result.changes.to["none"].values()) == found[0].verdicts["none"]
     for row in rows:
-        assert json.loads(row["mitigation"]) == {"bos_scale": 8, "mask_padding": False}
+        assert json.loads(row["mitigation"]) == {
+            "method": "ren",
+            "bos_scale": 8,
+            "mask_padding": False,
+        }
         name, before = Path(run) / row["images"][0], plain[row["caption_id"]]["images"][0]
         with Image.open(name) as image, Image.open(Path(run) / before) as other:
-            assert image.info["mitigation"] == '{"bos_scale": 8, "mask_padding": false}'
+            assert json.loads(image.info["mitigation"]) == json.loads(row["mitigation"])
             assert "mitigation" not in other.info
             assert image.tobytes() != other.tobytes()
 
@@ -217,7 +221,7 @@ def test_an_adversary_gives_a_second_verdict(
     options = {
         "captions": str(tmp_path / "few.txt"),
         "mitigate": True,
-        "mitigation": Mitigation(bos_scale=3, mask_padding=False),
+        "mitigation": Mitigation("ren", 3, False),
         "adversarial": True,
         "adversary": AdversaryOptions(attack_steps=4, swaps=1, neighbors=1, attack_noises=1),
     }
