@@ -15,7 +15,7 @@
 WITH valued AS (
     SELECT signal, value FROM signals
     UNION ALL
-    SELECT 'decision', decision FROM ranking
+    SELECT 'rank_score', rank_score FROM ranking
 ),
 summed AS (
     SELECT signal, count(value) AS captions, avg(value) AS mean, stddev_pop(value) AS deviation,

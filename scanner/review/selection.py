@@ -41,7 +41,7 @@ class Filters:
     the whole ranking; filters only hide some of them). ``q``: words; ``template``: words with * for
     what varies; ``cluster``: near-duplicates of this caption id; ``source``: input file;
     ``verdict``; ``where``: predicate over ranked; ``decided``: by what reviewers state; ``low``,
-    ``high``: of the probability, or of the decision signal; ``samples``: least number of samples.
+    ``high``: of the probability, or of the ranking signal; ``samples``: least number of samples.
     """
 
     order: str = "ranking"

@@ -52,8 +52,8 @@ def test_a_calibration_fitted_on_labels_ranks(memscan: Memscan, run: str, tmp_pa
     rows = json.loads(memscan("rank", run, "--calibration", str(out), "--json").stdout)
     assert {row["signal"] for row in rows} == {"combination"}
     assert sum(int(row["caption"].split()[1]) < 60 for row in rows[:30]) >= 28
-    query = "SELECT count(*) AS n FROM ranked JOIN thresholds ON signal = decision_signal"
-    above = f"{query} WHERE decision_value >= threshold"
+    query = "SELECT count(*) AS n FROM ranked JOIN thresholds ON signal = rank_signal"
+    above = f"{query} WHERE rank_value >= threshold"
     (row,) = json.loads(memscan("sql", run, above, "--calibration", str(out), "--json").stdout)
     assert 30 < row["n"] < 70
 

@@ -90,7 +90,7 @@ def test_every_query_runs_or_explains_with_one_signal(tmp_path: Path, name: str)
 
 
 NAMED_LIKE_VIEWS = (
-    *("n_samples", "score", "probability", "decision", "rank", "reasons", "action", "signal"),
+    *("n_samples", "score", "probability", "rank_score", "rank", "reasons", "action", "signal"),
     *("filename", "file_row_number", "value", "is_flagged", "caption", "verdict", "cluster"),
     *("select", "it's", 'a "b" c', "%s {x} $y", "kept_score", "full_value", "total"),
 )
@@ -109,16 +109,16 @@ def test_kept_columns_named_like_a_views_change_no_result(tmp_path: Path, name: 
     assert answers[0].select(own).equals(answers[1].select(own))
 
 
-def test_quantiles_of_negative_decisions_are_among_the_values(tmp_path: Path) -> None:
+def test_quantiles_of_negative_rank_scores_are_among_the_values(tmp_path: Path) -> None:
     rows = [
         {"caption_id": f"{k:03}", "caption": f"c {k}", "bos_mass": 0.1 + k / 100} for k in range(50)
     ]
     tables = open_run(make_run(tmp_path, rows))
-    tables.decide("bos_mass")
+    tables.rank_by("bos_mass")
     (row,) = [
         row
         for row in run_named_query(tables, library()["score_distribution"], {}).to_pylist()
-        if row["signal"] == "decision"
+        if row["signal"] == "rank_score"
     ]
     cuts = [row[name] for name in ("p01", "p10", "p50", "p90", "p99", "p999")]
     assert cuts == sorted(cuts)
