@@ -8,6 +8,8 @@ import pytest
 
 from scanner.errors import UsageError, UserError
 from scanner.query import RunTables, library, open_run, run_named_query
+from scanner.query.later_tables import LATER
+from scanner.query.named_queries import REMEDIES
 from scanner.run.schema import column
 from tests.memscan import called
 from tests.query.runs import HIGHER, SCORES, make_run
@@ -69,7 +71,11 @@ def test_an_error_names_the_command_that_adds_missing_data(tmp_path: Path) -> No
     assert "this run has no triggers: scan with" in done.stderr
 
 
-@pytest.mark.parametrize("view", ["verdicts", "mitigated", "thresholds"])
+def test_whatever_a_query_needs_has_a_remedy() -> None:
+    assert {name for query in library().values() for name in query.needs} <= REMEDIES.keys()
+
+
+@pytest.mark.parametrize("view", [*LATER, "decisions", "reviewed", "thresholds"])
 def test_a_select_of_an_empty_table_names_the_remedy(tmp_path: Path, view: str) -> None:
     run = run_of(tmp_path / "run")
     done = called("sql", run, f"FROM {view}", "--json")
