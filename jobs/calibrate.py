@@ -98,6 +98,8 @@ def _check(config: CalibrateConfig) -> None:
         raise UsageError("--count-seed-consistent needs --labels, for example --labels verdicts")
     if config.prevalence is not None and not config.labels:
         raise UsageError("--prevalence needs --labels FILE, which the probabilities are fitted on")
+    if config.fpr != CalibrateConfig.fpr and not config.labels:
+        raise UsageError("--fpr needs --labels FILE, which the thresholds are fitted on")
 
 
 def _by_labels(config: CalibrateConfig) -> int:
