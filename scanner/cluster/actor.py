@@ -54,7 +54,7 @@ class WorkActor:
         return self._heartbeat.pulse()
 
     def run(self, item: Item, generation: int) -> Commit:
-        """Return the item's commit, by this actor or by whoever was first."""
+        """Return the item's commit, by this actor or by the first to commit it."""
         seconds = 0.0
 
         def computing(prepared: Any) -> Computed:

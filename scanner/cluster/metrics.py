@@ -86,7 +86,7 @@ class Metrics:
         getattr(exported, record)(float(value), tags=cleaned)
 
     def repeat_gauges(self) -> None:
-        """Set all gauges to their last values again, lest Ray drop them."""
+        """Set all gauges to their last values again, so that Ray keeps exporting them."""
         for (metric, tags), value in list(self._gauges.items()):
             self.record(metric, value, dict(tags))
 

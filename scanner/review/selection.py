@@ -124,8 +124,8 @@ class Selections:
         return self.keep(("sample", size), lambda: stratified_sample(self.index.hash, size))
 
     def keep(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Return ``make()``, or what it returned for this key a while ago. Whoever wants the same
-        meanwhile waits for it."""
+        """Return the cached value for a key, or else that of ``make()``; concurrent callers wait
+        for the first."""
         with self._lock:
             is_first = key not in self._kept
             future = self._kept.setdefault(key, Future())
