@@ -42,11 +42,11 @@ class Rule:
 
     ``when``: a SQL predicate on the view ranked, for example on rank_score (higher means memorized)
     or probability, with the further columns verdict, cluster, p_value and q_value, and of
-    reviewers decision (keep, cap or drop), label and is_disputed. ``action``: keep (also protects from later rules and from removals of the same
-    image), drop, cap (keep ``keep`` samples per caption, cluster, image or image cluster, as given
-    by ``of``) or recaption (keep the image, mark the caption). ``of = "image_cluster"``, also of a
-    drop: images that memscan group-images found to be the same count as one. ``reason``: the code
-    that affected samples get.
+    reviewers decision (keep, cap or drop), label and is_disputed. ``action``: keep (also protects
+    from later rules and from removals of the same image), drop, cap (keep ``keep`` samples per
+    caption, cluster, image or image cluster, as given by ``of``) or recaption (keep the image, mark
+    the caption). ``of = "image_cluster"``, also of a drop: images that memscan group-images found
+    to be the same count as one. ``reason``: the code that affected samples get.
     """
 
     __pydantic_config__ = _CLOSED

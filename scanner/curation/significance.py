@@ -14,8 +14,8 @@ from scanner.query import RunTables
 class Significance:
     """Per level of the null (L,), smallest p-value first.
 
-    ``thresholds``: lowest rank_score of each level; ``p``: its p-value; ``q``: the lowest target FDR
-    at which the Benjamini–Hochberg procedure selects it. ``captions`` were compared with
+    ``thresholds``: lowest rank_score of each level; ``p``: its p-value; ``q``: the lowest target
+    FDR at which the Benjamini–Hochberg procedure selects it. ``captions`` were compared with
     ``references`` reference captions; ``top_level``: the first level that a caption attains.
     """
 

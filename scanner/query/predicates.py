@@ -9,7 +9,7 @@ from scanner.query.statements import StatementChecker
 _IS_NULL = "OPERATOR_IS_NULL"
 # Earlier names of columns of ranked, and what an error says of them.
 _RENAMED = {
-    "decision": "decision is what people decided (keep, cap or drop), only in policies and the view "
+    "decision": "decision is what people decided (keep, cap or drop), in policies and the view "
     "decisions; the number that orders ranked is rank_score",
     "decision_signal": "use rank_signal, the new name of decision_signal",
     "decision_value": "use rank_value, the new name of decision_value, or rank_score, which is "
