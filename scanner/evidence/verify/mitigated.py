@@ -16,7 +16,8 @@ class Mitigation:
     bos_scale: float = 1.25
     """With --mitigate: factor on the BOS token's logit; 1 changes nothing."""
     mask_padding: bool = True
-    """With --mitigate: do not mask the padding after the EOS token."""
+    """With --mitigate: mask the padding after the EOS token, the default, or do not
+    (--no-mask-padding)."""
     method: str = "ren"
     """With --mitigate: ren (Ren et al., the two options above), guard, sharpness, sail, basin,
     embedding or padding; compared in scanner/mitigation/README.md."""
