@@ -143,7 +143,7 @@ def _on_pool(
 
 def _spread(tasks: Sequence[Task[ItemT]], tiers: Mapping[str, int]) -> list[Task[ItemT]]:
     """Rotate each tier by a random offset, so that two drivers of one run start with different
-    slices."""
+    items."""
     spread: list[Task[ItemT]] = []
     for _, found in groupby(tasks, lambda task: tiers.get(task.item.id, 0)):
         equal = list(found)
