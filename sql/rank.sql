@@ -73,15 +73,16 @@ counts AS (
     WHERE NOT is_reference
     GROUP BY caption_id
 ),
-bars AS MATERIALIZED (
-    SELECT signal, CASE WHEN higher THEN threshold ELSE -threshold END AS bar, false_positive_rate,
+signal_thresholds AS MATERIALIZED (
+    SELECT signal, false_positive_rate,
+           CASE WHEN higher THEN threshold ELSE -threshold END AS least,
            format(
                '{} {} {:.4g} ({:.4g} % FPR)',
                signal, if(higher, '≥', '≤'), threshold, 100 * false_positive_rate
            ) AS reason
     FROM thresholds
     UNION ALL
-    SELECT signal, quantile_cont(oriented, 0.99), 0.01, signal || ' in the top 1 %'
+    SELECT signal, 0.01, quantile_cont(oriented, 0.99), signal || ' in the top 1 %'
     FROM (SELECT unnest(by_signal, recursive := true) FROM sampled)
     WHERE (SELECT count(*) FROM thresholds) = 0
     GROUP BY signal
@@ -92,8 +93,8 @@ crossed AS (
     FROM (
         SELECT caption_id, rank_signal, unnest(by_signal, recursive := true) FROM first_rows
     )
-    JOIN bars USING (signal)
-    WHERE oriented >= bar
+    JOIN signal_thresholds USING (signal)
+    WHERE oriented >= least
     GROUP BY caption_id, rank_signal, signal
 ),
 explained AS (
