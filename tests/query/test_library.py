@@ -84,12 +84,12 @@ def test_templates_show_the_shared_and_the_varying_words(tables: RunTables) -> N
 
 
 def test_neighbors_of_an_id_and_of_a_text(tables: RunTables) -> None:
-    rows = named_rows(tables, "neighbours", caption="a")
+    rows = named_rows(tables, "neighbors", caption="a")
     assert [(row["caption_id"], row["jaccard"]) for row in rows] == [
         ("a", 1.0), ("b", pytest.approx(4 / 6)),
     ]  # fmt: skip
     rows = named_rows(
-        tables, "neighbours", caption="quiet river'); DROP TABLE scores; --", least="0.2"
+        tables, "neighbors", caption="quiet river'); DROP TABLE scores; --", least="0.2"
     )
     assert {row["caption_id"] for row in rows} == {"c", "d"}
 

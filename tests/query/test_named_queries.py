@@ -84,7 +84,7 @@ def test_a_select_of_an_empty_table_names_the_remedy(tmp_path: Path, view: str) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(library()) - {"compare", "neighbours"}))
+@pytest.mark.parametrize("name", sorted(set(library()) - {"compare", "neighbors"}))
 def test_every_query_runs_or_explains_with_one_signal(tmp_path: Path, name: str) -> None:
     tables = open_run(run_of(tmp_path, scores=("bos_mass",)))
     query = library()[name]
@@ -103,7 +103,7 @@ NAMED_LIKE_VIEWS = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(library()) - {"neighbours"}))
+@pytest.mark.parametrize("name", sorted(set(library()) - {"neighbors"}))
 def test_kept_columns_named_like_a_views_change_no_result(tmp_path: Path, name: str) -> None:
     odd = run_of(tmp_path / "odd", dict.fromkeys(NAMED_LIKE_VIEWS, "kept"))
     plain = run_of(tmp_path / "plain")
