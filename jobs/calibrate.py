@@ -18,7 +18,7 @@ import tyro
 from jobs.calibration_output import print_discovery, print_evaluation, print_thresholds
 from jobs.calibrations import evaluation_of, named_calibration, named_labels, warn_of_style
 from jobs.escaping import printable
-from jobs.terminal import command, print_json, show, warn
+from jobs.terminal import command, next_step, print_json, show, warn
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ def _check(config: CalibrateConfig) -> None:
         raise UsageError("--count-seed-consistent needs --labels, for example --labels verdicts")
     if config.prevalence is not None and not config.labels:
         raise UsageError("--prevalence needs --labels FILE, which the probabilities are fitted on")
+    if config.fpr != CalibrateConfig.fpr and not config.labels:
+        raise UsageError("--fpr needs --labels FILE, which the thresholds are fitted on")
 
 
 def _by_labels(config: CalibrateConfig) -> int:
@@ -211,7 +213,7 @@ def _print_labelled(labelled: "LabelledCaptions", evaluation: "LabelEvaluation")
 def _print_next(config: CalibrateConfig) -> None:
     if config.out:
         show(f"\ncalibration  {printable(config.out)}")
-        show(f"next         memscan rank {config.run} --calibration {printable(config.out)}")
+        next_step("memscan", "rank", config.run, "--calibration", config.out)
     else:
         show("\nnothing written; add --out FILE to save the calibration")
 

@@ -155,7 +155,7 @@ def print_discovery(discovery: "Discovery", assumption: str) -> None:
     else:
         show(
             f"{selection.length:,} captions at a false discovery rate of {selection.fdr:g}: "
-            f"p ≤ {selection.p:.3g}, decision ≥ {selection.threshold:.6g}"
+            f"p ≤ {selection.p:.3g}, rank_score ≥ {selection.threshold:.6g}"
         )
         if not bulk:
             show(f"expected false discoveries: at most {selection.expected_false:.1f}")

@@ -145,7 +145,7 @@ def _curate(config: CurateConfig) -> int:
     if not config.json:
         show(f"\nlist     {config.out}/removal_list.parquet, .csv")
         if not config.apply:
-            show("next     add --apply DIR to write cleaned copies of the shards")
+            show("next: add --apply DIR to write cleaned copies of the shards")
     if config.apply:
         copied = _apply(config, config.apply)
         record["apply"] = copied.to_json()

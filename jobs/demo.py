@@ -20,7 +20,7 @@ from jobs.calibration_output import (
 )
 from jobs.escaping import printable
 from jobs.progress import ScanProgress
-from jobs.terminal import command, print_json, quiet_libraries, show, warn
+from jobs.terminal import command, next_step, print_json, quiet_libraries, show, warn
 from scanner.scoring.spec import ProfileName
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def _demo(config: DemoConfig) -> int:
         _print_ranking(open_run(run, calibration=calibration), config.model)
         show(f"\ndata set     {config.out / 'data'}\nrun          {run}")
         show(f"calibration  {written}\nreport       {page}")
-        show(f"next         memscan rank {run} --calibration {written}")
-        show(f"             memscan verify {run} --top 20 --steps 20 --guidance 2")
-        show(f"             memscan curate {run} --calibration {written} --out {removal}")
+        next_step("memscan", "rank", run, "--calibration", written)
+        next_step("memscan", "verify", run, "--top", "20", "--steps", "20", "--guidance", "2")
+        next_step("memscan", "curate", run, "--calibration", written, "--out", str(removal))
     return 3 if result.complaints else 0
 
 

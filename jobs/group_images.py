@@ -11,7 +11,6 @@ Examples: memscan group-images RUN --where true
           memscan group-images RUN --image-clusters clusters.parquet
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from dataclasses import asdict, dataclass
 from jobs.calibrations import named_calibration
 from jobs.logs import LogOptions
 from jobs.progress import ImagesProgress
-from jobs.terminal import command, print_json, show, warn
+from jobs.terminal import command, next_step, print_json, show, warn
 from scanner.evidence.group_images.config import GroupImagesConfig
 
 
@@ -50,7 +49,7 @@ def _group(config: GroupImagesConfig) -> int:
             show(f"{result.images_per_second:.1f} images per second")
         show(f"hashes in {result.out}")
         query = "SELECT cluster, count(*) AS images FROM image_clusters GROUP BY ALL ORDER BY ALL"
-        show(f'next: memscan sql {shlex.quote(config.run)} "{query}"')
+        next_step("memscan", "sql", config.run, query)
     if result.missing_images:
         warn(f"{result.missing_images:,} images are in no cluster: not found; see --images")
     for complaint in result.complaints:

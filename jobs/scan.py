@@ -7,7 +7,6 @@ scanned (--budget-hours), files unreadable, or more rows rejected than --max-rej
 (with --accept-rejects, only if captions have no score that a rerun can give them); 130 interrupted.
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from jobs.progress import ScanProgress, duration, limited, samples_read
 from jobs.run_log import messages_kept
 from jobs.terminal import (
     command,
+    next_step,
     print_json,
     print_rejects,
     print_skipped,
@@ -63,7 +63,7 @@ def scan_command(config: ScanConfig) -> int:
         show(f"samples    {samples_read(counts)}")
         print_rejects(result.rejects)
         print_skipped(result.skipped)
-        show(f"next: memscan rank {shlex.quote(result.run)}")
+        next_step("memscan", "rank", result.run)
     for complaint in result.complaints:
         warn(complaint)
     return exit_status(result, config.accept_rejects)

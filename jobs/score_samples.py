@@ -12,7 +12,6 @@ Examples: memscan score-samples RUN --where "probability >= 0.5" --calibration c
           memscan score-samples RUN --where "n_samples > 10" --images 's3://bucket/{key}.jpg'
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from dataclasses import asdict, dataclass
 from jobs.calibrations import named_calibration
 from jobs.logs import LogOptions
 from jobs.progress import ImagesProgress
-from jobs.terminal import command, print_json, quiet_libraries, show, warn
+from jobs.terminal import command, next_step, print_json, quiet_libraries, show, warn
 from scanner.evidence.score_samples.config import ScoreSamplesConfig
 
 
@@ -56,7 +55,7 @@ def _score(config: ScoreSamplesConfig) -> int:
             "it reproduces the image; memscan verify generates to find out"
         )
         query = "FROM sample_scores ORDER BY clid DESC LIMIT 20"
-        show(f'next: memscan sql {shlex.quote(config.run)} "{query}"')
+        next_step("memscan", "sql", config.run, query)
     if result.missing_images:
         warn(f"{result.missing_images:,} pairs have no score: image not found; see --images")
     if result.rejected:

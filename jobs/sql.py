@@ -1,7 +1,7 @@
 """Query a run with SQL.
 
 The query must be one SELECT over the views samples, captions, scores, rejects, ranked, signals,
-verdicts, mitigated, thresholds and flagged.
+thresholds, flagged, verdicts, mitigated, sample_scores, image_clusters, decisions and reviewed.
 
 Examples: memscan sql RUN "SELECT count(*) FROM scores WHERE truncated"
           memscan sql RUN --name rank --param top=5 --param min_samples=2

@@ -33,8 +33,8 @@ class StatusConfig:
     and of what is left."""
     yield_: Annotated[bool, tyro.conf.arg(name="yield")] = False
     """Also show how many captions are flagged so far, in which tier of the scan's order they were
-    found, and how many of the captions that are not scanned would be flagged by the same cut. Reads
-    the scores of one signal, of at most 200 parts of each tier."""
+    found, and how many of the captions that are not scanned would be flagged at the same
+    threshold. Reads the scores of one signal, of at most 200 parts of each tier."""
     calibration: str | None = None
     """With --yield, flag by this calibration: a file or URL written by memscan calibrate, or
     testbed. Without one, the top 1 % of the captions scored so far are flagged."""

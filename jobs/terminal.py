@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -119,6 +120,11 @@ def _terminated_as_interrupted() -> Iterator[None]:
 def show(text: str) -> None:
     """Print a result to standard output, with control characters escaped."""
     print(escaped(text), flush=True)
+
+
+def next_step(*words: str) -> None:
+    """Print a command to run next, quoted for a shell."""
+    show(f"next: {shlex.join(words)}")
 
 
 def warn(line: str) -> None:

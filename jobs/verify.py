@@ -19,7 +19,6 @@ Examples: memscan verify RUN --top 200
           memscan verify RUN --top 50 --model tuned --adversarial
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.logs import LogOptions
 from jobs.progress import DrawnProgress
-from jobs.terminal import command, print_json, quiet_libraries, show, warn
+from jobs.terminal import command, next_step, print_json, quiet_libraries, show, warn
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.run.verdicts import OTHER, OWN, OWN_CAPTION, SOURCE_NONE
 
@@ -117,8 +116,8 @@ def _print(config: VerifyConfig, verification: "Verification") -> None:
             "\nno verification without mitigation to compare with; run the command without "
             "--mitigate first"
         )
-    query = '"FROM mitigated"' if config.mitigate else "--name precision_at_depth"
-    show(f"next: memscan sql {shlex.quote(config.run)} {query}")
+    query = ("FROM mitigated",) if config.mitigate else ("--name", "precision_at_depth")
+    next_step("memscan", "sql", config.run, *query)
 
 
 def _print_attacks(attacks: "AttackOutcome", width: int) -> None:

@@ -15,7 +15,7 @@
 --
 -- example column=url
 WITH flagged AS (
-    SELECT caption_id FROM ranking WHERE decision >= decision_cut($rate)
+    SELECT caption_id FROM ranking WHERE rank_score >= rank_threshold($rate)
 ),
 valued AS (
     SELECT caption_id, COLUMNS(lambda name: name = $column)::VARCHAR AS full_value

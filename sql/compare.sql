@@ -6,8 +6,8 @@
 -- column caption_id: the caption's id
 -- column caption: its most frequent spelling
 -- column n_samples: number of samples of this run's training set that share it
--- column here: the decision signal in this run
--- column there: the decision signal in the other run
+-- column here: the ranking signal in this run
+-- column there: the ranking signal in the other run
 -- column change: there − here
 -- column percentile_here: share of the captions in both runs that rank lower in this run
 -- column percentile_there: the same in the other run
@@ -15,9 +15,9 @@
 -- example limit=3
 WITH in_both AS (
     SELECT one.caption_id, one.caption, one.n_samples,
-           one.decision_value AS here, two.decision_value AS there,
-           percent_rank() OVER (ORDER BY one.decision) AS percentile_here,
-           percent_rank() OVER (ORDER BY two.decision) AS percentile_there
+           one.rank_value AS here, two.rank_value AS there,
+           percent_rank() OVER (ORDER BY one.rank_score) AS percentile_here,
+           percent_rank() OVER (ORDER BY two.rank_score) AS percentile_there
     FROM ranked AS one JOIN other.ranked AS two USING (caption_id)
 )
 SELECT caption_id, caption, n_samples, here, there, there - here AS change,

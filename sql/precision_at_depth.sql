@@ -17,7 +17,7 @@
 -- column precision_low: lower end of its 95 % interval (Wilson 1927)
 -- column precision_high: upper end of its 95 % interval
 WITH placed AS (
-    SELECT row_number() OVER (ORDER BY decision DESC, caption_id) AS place, verdict,
+    SELECT row_number() OVER (ORDER BY rank_score DESC, caption_id) AS place, verdict,
            verdict IS NOT NULL AND n_references IS DISTINCT FROM 0 AS is_compared
     FROM ranked
     LEFT JOIN (SELECT caption_id, verdict, n_references FROM verdicts) USING (caption_id)

@@ -3,7 +3,7 @@
 -- listed are kept. A cap keeps the least memorized samples: those with the lowest clid in
 -- sample_scores, else with the largest images in image_clusters, else with the first keys. In
 -- `memscan curate`, flagged holds the captions that a policy's rules match;
--- otherwise the top 1 % of the decision signal, each caption capped at one sample.
+-- otherwise the top 1 % of the ranking signal, each caption capped at one sample.
 --
 -- column source: input file
 -- column row: row in the file, from 0
@@ -19,7 +19,7 @@
 -- samples that are not capped
 -- column cluster: near-duplicate cluster of the flagged caption; null if it has none
 -- column probability: probability that the flagged caption is memorized; null without a calibration
--- column signal: the decision signal
+-- column signal: the ranking signal
 -- column score: its value for the flagged caption
 -- column image_key: identifies the image: samples with equal values share one image
 WITH trained AS NOT MATERIALIZED (

@@ -15,7 +15,7 @@
 WITH valued AS (
     SELECT signal, value FROM signals
     UNION ALL
-    SELECT 'decision', decision FROM ranking
+    SELECT 'rank_score', rank_score FROM ranking
 ),
 summed AS (
     SELECT signal, count(value) AS captions, avg(value) AS mean, stddev_pop(value) AS deviation,
@@ -25,10 +25,11 @@ summed AS (
                 THEN approx_quantile(value, [0.01, 0.1, 0.5, 0.9, 0.99, 0.999])
                 ELSE list_transform(
                     approx_quantile(-value, [0.99, 0.9, 0.5, 0.1, 0.01, 0.001]), lambda x: -x
-                ) END AS cuts
+                ) END AS percentiles
     FROM valued GROUP BY signal
 )
 SELECT signal, captions, mean, deviation, least,
-       cuts[1] AS p01, cuts[2] AS p10, cuts[3] AS p50, cuts[4] AS p90, cuts[5] AS p99, cuts[6] AS p999, most
+       percentiles[1] AS p01, percentiles[2] AS p10, percentiles[3] AS p50,
+       percentiles[4] AS p90, percentiles[5] AS p99, percentiles[6] AS p999, most
 FROM summed
 ORDER BY signal

@@ -9,14 +9,14 @@
 -- column cluster: caption_id of the cluster's center
 -- column captions: number of captions in the cluster
 -- column samples: number of training samples with these captions
--- column mean_decision: mean of the decision signal, oriented so that higher means memorized
+-- column mean_rank_score: mean of the ranking signal, oriented so that higher means memorized
 -- column template: words of the center; … stands for words that not all captions share
 -- column varies: most frequent words that not all captions share
 -- column examples: three of the captions
 --
 -- example limit=3
 WITH flagged AS MATERIALIZED (
-    SELECT caption_id, caption, n_samples, decision FROM passing($rate)
+    SELECT caption_id, caption, n_samples, rank_score FROM flagged_captions($rate)
 ),
 clustered AS (
     SELECT near.cluster, flagged.*
@@ -27,7 +27,7 @@ clustered AS (
 ),
 clusters AS (
     SELECT cluster, count(*) AS captions, CAST(sum(n_samples) AS BIGINT) AS samples,
-           avg(decision) AS mean_decision,
+           avg(rank_score) AS mean_rank_score,
            any_value(caption) FILTER (caption_id = cluster) AS center,
            min(caption, 3) AS examples
     FROM clustered GROUP BY cluster HAVING count(*) >= $least
@@ -43,7 +43,7 @@ described AS (
            list(word ORDER BY n DESC, word) FILTER (n < captions) AS varying
     FROM each_word JOIN clusters USING (cluster) GROUP BY cluster
 )
-SELECT cluster, captions, samples, mean_decision,
+SELECT cluster, captions, samples, mean_rank_score,
        regexp_replace(
            list_aggregate(
                list_transform(
@@ -56,5 +56,5 @@ SELECT cluster, captions, samples, mean_decision,
        coalesce(varying[:10], []) AS varies,
        examples
 FROM clusters JOIN described USING (cluster)
-ORDER BY captions DESC, mean_decision DESC, cluster
+ORDER BY captions DESC, mean_rank_score DESC, cluster
 LIMIT $limit

@@ -16,7 +16,7 @@
 --
 -- example limit=3
 WITH flagged AS MATERIALIZED (
-    SELECT caption_id, caption, n_samples, triggers FROM passing($rate)
+    SELECT caption_id, caption, n_samples, triggers FROM flagged_captions($rate)
 ),
 each_trigger AS (
     SELECT caption_id, unnest(triggers) AS one FROM flagged

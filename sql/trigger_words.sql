@@ -16,7 +16,7 @@
 --
 -- example limit=3
 WITH judged AS (
-    SELECT caption, triggers, decision >= decision_cut($rate) AS flagged
+    SELECT caption, triggers, rank_score >= rank_threshold($rate) AS flagged
     FROM ranking JOIN texts USING (caption_id)
 ),
 each_word AS (

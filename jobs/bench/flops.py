@@ -14,7 +14,7 @@ TIMED = tuple(name for name in PROFILES if name != "all")
 
 def gflop_by_size(model: DiffusionModel) -> dict[str, dict[str, float]]:
     """Return GFLOP per caption by profile and side in pixels, as ``--height`` and ``--width`` set
-    it. A profile with a side of its own is counted at that side only."""
+    it. A profile with its own side is counted at that side only."""
     own = model.latent_shape()[1] * model.pixels_per_latent
     gflop: dict[str, dict[str, float]] = {profile: {} for profile in PROFILES}
     for share in SHARES:

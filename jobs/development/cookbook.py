@@ -43,7 +43,7 @@ Ctrl-C and `--timeout SECONDS` stop a query. A query uses as many threads as the
 half of the machine's memory, and beyond that up to half of the free disk space of the temporary
 directory (`TMPDIR`), in a private directory that is removed afterwards.
 
-The decision signal, which orders `ranked`, is the combination of a calibration; without one, the
+The ranking signal, which orders `ranked`, is the combination of a calibration; without one, the
 run's signal with the highest AUC on the testbed: `noise_norm_low`, or `bos_mass` after
 `--profile triage` ([why](../scanner/signals/README.md#ranking-without-a-calibration)).
 

@@ -48,7 +48,7 @@ def _rate(metric: str, by: str, of: str = ACTOR, over: str = "$__rate_interval")
 
 
 def _seconds(quantile: float) -> str:
-    return f"histogram_quantile({quantile}, {_rate('slice_seconds_bucket', 'le, stage')})"
+    return f"histogram_quantile({quantile}, {_rate('item_seconds_bucket', 'le, stage')})"
 
 
 _PLANNED, _DONE = _last("captions_planned", "run"), _last("captions_done", "run")
@@ -77,12 +77,12 @@ PANELS = (
         is_stat=True,
     ),
     Panel(
-        "Quarantined slices, devices out of service",
-        "Slices given up by this command, and devices and nodes that it does not use any more; "
+        "Quarantined items, devices out of service",
+        "Items given up by this command, and devices and nodes that it does not use any more; "
         "memscan status RUN names them and the reasons.",
         "none",
         (
-            (f"sum by (run) (ray_memscan_slices_quarantined{{{DRIVER}}})", "{{run}}: quarantined"),
+            (f"sum by (run) (ray_memscan_items_quarantined{{{DRIVER}}})", "{{run}}: quarantined"),
             (
                 f"sum by (run) (ray_memscan_devices_out_of_service{{{DRIVER}}})",
                 "{{run}}: out of service",
@@ -106,8 +106,8 @@ PANELS = (
         ),
     ),
     Panel(
-        "Seconds per slice",
-        "Time that the device computed for a slice: median and 95th percentile, as exact as the "
+        "Seconds per item",
+        "Time that the device computed for an item: median and 95th percentile, as exact as the "
         "histogram's buckets.",
         "s",
         ((_seconds(0.5), "{{stage}}: median"), (_seconds(0.95), "{{stage}}: 95 %")),
@@ -133,7 +133,7 @@ PANELS = (
     ),
     Panel(
         "Retries",
-        "Slices, starts of actors and batches (out_of_memory) tried again, by cause.",
+        "Items, starts of actors and batches (out_of_memory) tried again, by cause.",
         "none",
         (
             (
@@ -144,11 +144,11 @@ PANELS = (
         ),
     ),
     Panel(
-        "Slices left",
+        "Items left",
         "Neither committed nor quarantined, by stage: planning (read, apart, merge, group), score, "
         "finishing (compact, check, remove).",
         "none",
-        ((_last("slices_left", "run, stage"), "{{run}}: {{stage}}"),),
+        ((_last("items_left", "run, stage"), "{{run}}: {{stage}}"),),
     ),
     Panel(
         "Requests to the store",
@@ -192,7 +192,7 @@ def _source() -> dict[str, Any]:
 
 def _variable(label: str) -> dict[str, Any]:
     metric = (
-        "ray_memscan_slices_left" if label == "run" else 'ray_memscan_captions_total{run=~"$run"}'
+        "ray_memscan_items_left" if label == "run" else 'ray_memscan_captions_total{run=~"$run"}'
     )
     return {
         "name": label,

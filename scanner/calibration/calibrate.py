@@ -103,10 +103,10 @@ def calibrate(
             "labels, or label more captions"
         )
     model = fit(values, known, labelled.clusters, weights)
-    decisions = {**scores, COMBINATION: logits}
+    every_score = {**scores, COMBINATION: logits}
     thresholds = {
         name: threshold_at_fpr(values, known, fpr, directions.get(name, 1), weights)
-        for name, values in decisions.items()
+        for name, values in every_score.items()
     }
     calibration = Calibration(
         source="this calibration",

@@ -79,15 +79,15 @@ class FdrCheck:
 
 
 def discover(tables: RunTables, by: str | None, fdr: float, kind: Kind = "reference") -> Discovery:
-    """Select the captions of a run by a signal, by default its decision signal.
+    """Select the captions of a run by a signal, by default its ranking signal.
 
     ``kind``: the null is the run's reference captions, or a normal distribution fitted to the bulk
     of the scores. Raises UserError.
     """
     null: Null
-    signal = tables.decide(by)
+    signal = tables.rank_by(by)
     if kind == "reference":
-        reference = tables.reference_decisions(by).to_numpy()
+        reference = tables.reference_rank_scores(by).to_numpy()
         null, size = Conformal(reference), len(reference)
     else:
         sample = _sample(tables)
@@ -97,9 +97,9 @@ def discover(tables: RunTables, by: str | None, fdr: float, kind: Kind = "refere
 
 
 def count_run_levels(tables: RunTables, null: Null) -> Levels:
-    """Count the run's decisions at each level of a null."""
+    """Count the run's captions at each level of a null."""
     counts: Levels = np.zeros(len(null.p), np.int64)
-    for batch in tables.batches("SELECT decision::DOUBLE AS decision FROM ranked", ROWS):
+    for batch in tables.batches("SELECT rank_score::DOUBLE AS rank_score FROM ranked", ROWS):
         counts += count_levels(null, batch.column(0).to_numpy())
     return counts
 
@@ -161,12 +161,12 @@ def _realize(
 
 
 def _sample(tables: RunTables) -> Floats:
-    """Return the decisions of at most about a million captions, by the last digits of their ids,
+    """Return rank_score of at most about a million captions, by the last digits of their ids,
     which are hashes: independent of the scores, and of which captions a scan began with."""
     count = tables.query("SELECT count(*) AS n FROM ranked")["n"][0].as_py()
     last = f"{min(HEX - 1, int(HEX * SAMPLE / max(count, 1))):08x}"
     sample = tables.query(
-        "SELECT decision::DOUBLE AS decision FROM ranked WHERE substr(caption_id, 25) <= $last",
+        "SELECT rank_score::DOUBLE AS rank_score FROM ranked WHERE substr(caption_id, 25) <= $last",
         {"last": last},
     )
-    return sample["decision"].to_numpy()
+    return sample["rank_score"].to_numpy()

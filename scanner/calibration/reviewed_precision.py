@@ -13,7 +13,7 @@ Z = 1.959964
 MEMORIZED = ("verbatim", "template")
 _LABELLED = """
     SELECT place, label, sampling_probability
-    FROM (SELECT caption_id, row_number() OVER (ORDER BY decision DESC, caption_id) AS place
+    FROM (SELECT caption_id, row_number() OVER (ORDER BY rank_score DESC, caption_id) AS place
           FROM ranking)
     JOIN reviewed USING (caption_id)
     WHERE label IN ('verbatim', 'template', 'none')"""

@@ -9,7 +9,7 @@ import ray
 
 from scanner.cluster.events import Location
 from scanner.cluster.heartbeat import Heartbeat, Pulse
-from scanner.cluster.metrics import COMPUTE_SECONDS, SLICE_SECONDS, SLICES, Metrics
+from scanner.cluster.metrics import COMPUTE_SECONDS, ITEM_SECONDS, ITEMS_COMMITTED, Metrics
 from scanner.cluster.work import Item, Measured, Proving, Work, notice_of
 from scanner.cluster.worker import Computed, commit_item, compute
 from scanner.run import Commit, Commits
@@ -54,7 +54,7 @@ class WorkActor:
         return self._heartbeat.pulse()
 
     def run(self, item: Item, generation: int) -> Commit:
-        """Return the item's commit, by this actor or by whoever was first."""
+        """Return the item's commit, by this actor or by the first to commit it."""
         seconds = 0.0
 
         def computing(prepared: Any) -> Computed:
@@ -74,8 +74,8 @@ class WorkActor:
         return commit
 
     def _measure(self, commit: Commit, seconds: float) -> None:
-        self._metrics.record(SLICES)
-        self._metrics.record(SLICE_SECONDS, seconds)
+        self._metrics.record(ITEMS_COMMITTED)
+        self._metrics.record(ITEM_SECONDS, seconds)
         self._metrics.record(COMPUTE_SECONDS, seconds)
         self._metrics.record_store()
         if isinstance(self.work, Measured):

@@ -36,9 +36,9 @@ class Actor(Generic[ItemT]):
     """One process and its tasks, by Ray's reference.
 
     starts_at: when it may begin to start, once it has been placed; began_at: when it did.
-    retries: its only task has failed before; is_reserved: it gets no task until it can take such
-    a one. pulse, pulse_at: what it last reported, and when; report, report_at: the request under
-    way. seconds: of its last item.
+    retries: its only task has failed before; is_reserved: it waits for such a task, and gets no
+    other first. pulse, pulse_at: what it last reported, and when; report, report_at: the request
+    under way. seconds: of its last item.
     """
 
     handle: Any
@@ -90,7 +90,7 @@ class ActorPool(Generic[ItemT]):
         self._outage_since: float | None = None
         self._last_failure: tuple[str, int] | None = None
         self._fitted_at: float | None = None
-        # Reports have a thread of their own, since queued items take all others.
+        # Reports have a separate thread, since queued items take all others.
         remote: Any = ray.remote  # its types do not know the option
         actor = remote(concurrency_groups={REPORTS: 1})(WorkActor).options(
             num_cpus=resources.cpus,

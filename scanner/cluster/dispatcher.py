@@ -236,7 +236,7 @@ class Dispatcher(Generic[ItemT]):
         if is_preemption(error, actor.location.node):
             self._requeue(tasks)
             self.pool.record_loss("", uncounted=True)
-            message = f"a node was lost; {len(tasks)} slices requeued"
+            message = f"a node was lost; {len(tasks)} items requeued"
             yield Notice(message, NODE_LOST, actor.location)
             return
         self._requeue([task for task in tasks if task not in begun])

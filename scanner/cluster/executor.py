@@ -142,8 +142,8 @@ def _on_pool(
 
 
 def _spread(tasks: Sequence[Task[ItemT]], tiers: Mapping[str, int]) -> list[Task[ItemT]]:
-    """Return the tasks from another place on in each tier: two drivers of one run begin at
-    different places, to do little twice."""
+    """Rotate each tier by a random offset, so that two drivers of one run start with different
+    items."""
     spread: list[Task[ItemT]] = []
     for _, found in groupby(tasks, lambda task: tiers.get(task.item.id, 0)):
         equal = list(found)

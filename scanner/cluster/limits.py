@@ -1,4 +1,4 @@
-"""When an executor retries, gives up, and looks around."""
+"""Limits on retries, and polling intervals."""
 
 import random
 import time
@@ -42,7 +42,7 @@ class RetryLimits:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds between events of type Tick, between reports of an actor, and between looks at how
+    """Seconds between events of type Tick, between reports of an actor, and between checks of how
     many actors the cluster has room for; ``now`` is the clock."""
 
     tick_seconds: float = 1.0

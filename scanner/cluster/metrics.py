@@ -29,10 +29,12 @@ class Metric:
     bounds: tuple[float, ...] = ()
 
 
-SLICES = Metric("memscan_slices", "Slices committed, by the actor that computed them", "counter")
-SLICE_SECONDS = Metric(
-    "memscan_slice_seconds",
-    "Seconds that the device computed for a slice",
+ITEMS_COMMITTED = Metric(
+    "memscan_items", "Items committed, by the actor that computed them", "counter"
+)
+ITEM_SECONDS = Metric(
+    "memscan_item_seconds",
+    "Seconds that the device computed for an item",
     "histogram",
     bounds=(0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800),
 )
@@ -40,7 +42,7 @@ COMPUTE_SECONDS = Metric(
     "memscan_compute_seconds", "Seconds that an actor's device computed", "counter"
 )
 RETRIES = Metric(
-    "memscan_retries", "Slices, starts of actors and batches tried again", "counter", ("cause",)
+    "memscan_retries", "Items, starts of actors and batches tried again", "counter", ("cause",)
 )
 STORE_REQUESTS = Metric("memscan_store_requests", "Requests to stores", "counter", ("operation",))
 STORE_WAIT_SECONDS = Metric(
@@ -48,8 +50,8 @@ STORE_WAIT_SECONDS = Metric(
 )
 ACTORS = Metric("memscan_actors", "Actors that are ready for work")
 ACTORS_PLACED = Metric("memscan_actors_placed", "Actors that hold CPUs and GPUs, ready or not")
-SLICES_LEFT = Metric("memscan_slices_left", "Slices that are neither committed nor quarantined")
-SLICES_QUARANTINED = Metric("memscan_slices_quarantined", "Slices given up by this command")
+ITEMS_LEFT = Metric("memscan_items_left", "Items that are neither committed nor quarantined")
+ITEMS_QUARANTINED = Metric("memscan_items_quarantined", "Items given up by this command")
 OUT_OF_SERVICE = Metric(
     "memscan_devices_out_of_service", "Devices and nodes that are not used any more"
 )
@@ -86,7 +88,7 @@ class Metrics:
         getattr(exported, record)(float(value), tags=cleaned)
 
     def repeat_gauges(self) -> None:
-        """Set all gauges to their last values again, lest Ray drop them."""
+        """Set all gauges to their last values again, so that Ray keeps exporting them."""
         for (metric, tags), value in list(self._gauges.items()):
             self.record(metric, value, dict(tags))
 

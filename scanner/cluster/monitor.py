@@ -7,10 +7,10 @@ from scanner.cluster.events import Committed, Event, Notice, Quarantined, Requeu
 from scanner.cluster.metrics import (
     ACTORS,
     ACTORS_PLACED,
+    ITEMS_LEFT,
+    ITEMS_QUARANTINED,
     OUT_OF_SERVICE,
     RETRIES,
-    SLICES_LEFT,
-    SLICES_QUARANTINED,
     Metrics,
 )
 
@@ -46,8 +46,8 @@ class Monitor:
             (ACTORS, tick.actors),
             (ACTORS_PLACED, tick.placed),
             (OUT_OF_SERVICE, len(tick.out_of_service)),
-            (SLICES_LEFT, self._left),
-            (SLICES_QUARANTINED, self._quarantined),
+            (ITEMS_LEFT, self._left),
+            (ITEMS_QUARANTINED, self._quarantined),
         ):
             self._metrics.record(metric, value)
         self._metrics.record_store()

@@ -1,4 +1,4 @@
-"""Who is to blame for a failure, and when its item is tried again."""
+"""Decide when a failed item is retried and when it is quarantined."""
 
 from collections.abc import Callable, Iterable
 from typing import Generic

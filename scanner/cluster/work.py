@@ -63,7 +63,7 @@ class Proving(Protocol):
 
 @runtime_checkable
 class Measured(Protocol):
-    """Work that has metrics of its own, beside those of any work."""
+    """Work that has metrics besides those of any work."""
 
     def measure(self, metrics: Metrics, commit: Commit) -> None:
         """Record them; called in an actor after each commit that it computed."""

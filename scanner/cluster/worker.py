@@ -34,7 +34,7 @@ def commit_item(
     generation: int,
     compute: Callable[[Any], Computed],
 ) -> Commit:
-    """Return the item's commit, made here or by whoever was first."""
+    """Return the item's commit, made here or by the first driver to commit it."""
     existing = commits.get(item.id, generation)
     if existing:
         return existing

@@ -20,8 +20,9 @@ _MISSING = {
     "p_value": "the run has no reference captions; see scan --reference",
     "q_value": "the run has no reference captions; see scan --reference",
 }
+# An ENUM is never compared with a number, which older policies did: decision was ranked's number.
 _REVIEWED = f"reviewed.decision::ENUM{CHOICES} AS decision, label, is_disputed"
-# Only the captions with the highest decisions are clustered.
+# Only the captions with the highest rank_score are clustered.
 CLUSTERED = 100_000
 
 
@@ -29,8 +30,7 @@ class Matching:
     """The captions of a run that match each rule of a policy.
 
     ``missing``: by rule, what its predicate needs and the run lacks, or "". ``significance``: of
-    the decisions among the reference captions, if the run has any and a rule or the summary needs
-    it.
+    rank_score among the reference captions, if the run has any and a rule or the summary needs it.
     """
 
     def __init__(self, tables: RunTables, policy: Policy) -> None:
@@ -111,9 +111,7 @@ class Matching:
     def _rule_columns(self, tests_null: bool) -> str:
         """Return SQL for ranked with all columns that a predicate can read."""
         self.tables.add_table("clusters", _clusters(self.tables))
-        # decision is what people decided; an ENUM, which cannot be compared with a number, since
-        # ranked has a number of this name.
-        columns = f"ranked.* EXCLUDE (decision), ranked.decision AS oriented, {_REVIEWED}, cluster"
+        columns = f"ranked.*, {_REVIEWED}, cluster"
         joins = "LEFT JOIN clusters USING (caption_id) LEFT JOIN reviewed USING (caption_id)"
         # Verdicts may have other columns with arbitrary names.
         verdicts = "(SELECT caption_id, verdict FROM verdicts) AS verdicts"
@@ -121,7 +119,7 @@ class Matching:
         if tests_null and self.significance:
             self.tables.add_table("significance", self.significance.table())
             columns = f"{columns}, p_value, q_value"
-            joins = f"{joins} ASOF LEFT JOIN significance ON ranked.decision::DOUBLE >= threshold"
+            joins = f"{joins} ASOF LEFT JOIN significance ON ranked.rank_score::DOUBLE >= threshold"
         else:
             columns += ", NULL::DOUBLE AS p_value, NULL::DOUBLE AS q_value"
         return f"SELECT {columns} FROM ranked {joins}"
@@ -132,8 +130,8 @@ def _where(rule: Rule) -> str:
 
 
 def _clusters(tables: RunTables) -> pa.Table:
-    """Return the near-duplicate cluster of each caption among those with the highest decisions."""
-    top = "SELECT caption_id, caption FROM ranked ORDER BY decision DESC, caption_id LIMIT $top"
+    """Return the near-duplicate cluster of each caption among those with the highest rank_score."""
+    top = "SELECT caption_id, caption FROM ranked ORDER BY rank_score DESC, caption_id LIMIT $top"
     captions = tables.query(top, {"top": CLUSTERED})
     clusters = near_duplicate_clusters(captions) if len(captions) else captions["caption_id"]
     return pa.table({"caption_id": captions["caption_id"], "cluster": clusters})
@@ -150,8 +148,8 @@ def _matched(view: str, rules: Sequence[Rule]) -> str:
                                lambda each: each IS NOT NULL),
                    lambda each: 'reviewed-' || each
                ) AS reasons,
-               cluster, probability, decision_signal AS signal,
-               decision_value::DOUBLE AS score, oriented::DOUBLE AS decision
+               cluster, probability, rank_signal AS signal,
+               rank_value::DOUBLE AS score, rank_score::DOUBLE AS rank_score
         FROM (
             SELECT *, list_filter([{tests}], lambda k: k IS NOT NULL) AS rules FROM ({view})
         )

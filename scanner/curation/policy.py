@@ -40,13 +40,13 @@ Code = Annotated[
 class Rule:
     """An action for the samples of all captions that match a predicate.
 
-    ``when``: a SQL predicate on the view ranked with the columns verdict, cluster, p_value and
-    q_value; and by reviewers decision (keep, cap or drop, in place of ranked's number), label and
-    is_disputed. ``action``: keep (also protects from later rules and from removals of the same
-    image), drop, cap (keep ``keep`` samples per caption, cluster, image or image cluster, as given
-    by ``of``) or recaption (keep the image, mark the caption). ``of = "image_cluster"``, also of a
-    drop: images that memscan group-images found to be the same count as one. ``reason``: the code
-    that affected samples get.
+    ``when``: a SQL predicate on the view ranked, for example on rank_score (higher means memorized)
+    or probability, with the further columns verdict, cluster, p_value and q_value, and of
+    reviewers decision (keep, cap or drop), label and is_disputed. ``action``: keep (also protects
+    from later rules and from removals of the same image), drop, cap (keep ``keep`` samples per
+    caption, cluster, image or image cluster, as given by ``of``) or recaption (keep the image, mark
+    the caption). ``of = "image_cluster"``, also of a drop: images that memscan group-images found
+    to be the same count as one. ``reason``: the code that affected samples get.
     """
 
     __pydantic_config__ = _CLOSED

@@ -1,4 +1,4 @@
-"""P-values and q-values of decisions, relative to the run's reference captions."""
+"""P-values and q-values of captions' rank scores, relative to the run's reference captions."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ from scanner.query import RunTables
 class Significance:
     """Per level of the null (L,), smallest p-value first.
 
-    ``thresholds``: lowest decision of each level; ``p``: its p-value; ``q``: the lowest target FDR
-    at which the Benjamini–Hochberg procedure selects it. ``captions`` were compared with
+    ``thresholds``: lowest rank_score of each level; ``p``: its p-value; ``q``: the lowest target
+    FDR at which the Benjamini–Hochberg procedure selects it. ``captions`` were compared with
     ``references`` reference captions; ``top_level``: the first level that a caption attains.
     """
 
@@ -27,7 +27,7 @@ class Significance:
     top_level: int
 
     def table(self) -> pa.Table:
-        """Return p_value and q_value by ``threshold``, for an ASOF join on the decision."""
+        """Return p_value and q_value by ``threshold``, for an ASOF join on rank_score."""
         return pa.table({"threshold": self.thresholds, "p_value": self.p, "q_value": self.q})
 
     def lowest(self) -> dict[str, float]:
@@ -36,14 +36,14 @@ class Significance:
 
     def expected_false(self, least: float) -> float:
         """Return an upper bound on the expected number of captions that are not memorized and have
-        a decision of at least ``least``: captions · p."""
+        a rank_score of at least ``least``: captions · p."""
         level = int(np.argmax(self.thresholds <= least))
         return float(self.captions * self.p[level])
 
 
 def compute_significance(tables: RunTables) -> Significance | None:
-    """Compare the run's decisions with its reference captions; None if it has none."""
-    reference = tables.reference_decisions().to_numpy()
+    """Compare the run's captions with its reference captions; None if it has none."""
+    reference = tables.reference_rank_scores().to_numpy()
     if not len(reference):
         return None
     null = Conformal(reference)

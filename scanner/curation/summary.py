@@ -24,7 +24,7 @@ _LOST = """
         SELECT coalesce(via, caption_id) AS caption_id, count(*) AS samples
         FROM listed WHERE action IN ('drop', 'cap') AND rule IS NOT NULL GROUP BY ALL
     )
-    SELECT count(*) AS captions, min(decision) AS least, sum(1 - probability) AS false_captions,
+    SELECT count(*) AS captions, min(rank_score) AS least, sum(1 - probability) AS false_captions,
            sum(samples * (1 - probability)) AS false_samples
     FROM lost JOIN matched USING (caption_id)"""
 _SHARED_IMAGE = """

@@ -36,7 +36,7 @@ def choose_models(
         files.refuse_only_scanned(command)
     if files.weights_hash() != weights:
         raise UserError(
-            f"{name}: its weights are no longer those that the run was made with (or an "
-            f"earlier version of memscan hashed them); name the model for {command} by --model"
+            f"{name}: its weights are no longer those that the run was made with; name the model "
+            f"for {command} by --model"
         )
     return files, weights, files

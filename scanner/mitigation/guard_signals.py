@@ -167,6 +167,6 @@ def difference_with(
     with torch.no_grad():
         empty = denoiser.forward(**given)[0]
     difference = output[0].detach().float() - empty.float()
-    if difference.shape[1] == 2 * latents.shape[1]:  # with a variance, which is no part of ε
+    if difference.shape[1] == 2 * latents.shape[1]:  # with a variance, which is not part of ε
         difference = difference.chunk(2, 1)[0]
     return difference.flatten(1).norm(dim=1)

@@ -1,4 +1,4 @@
-"""Render pages that a local server sends, with scripts and styles as files of their own."""
+"""Render pages that a local server sends, with scripts and styles as separate files."""
 
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Replace parts of a U-Net by equal ones that launch fewer kernels.
 
 The stock modules divide by factors that are 1 in every supported model, copy between layouts, and
-add the time embedding in an operation of its own. Without compilation, each of these is a kernel
+add the time embedding in a separate operation. Without compilation, each of these is a kernel
 that reads and writes a whole activation. The parts here share the weights, and their names, with
 the modules that they replace; a module with an option that they lack stays as it is.
 """

@@ -16,7 +16,7 @@ from scanner.query.constants import cast, constant
 from scanner.query.database import Database, interruptible
 from scanner.query.definitions import create_table, create_view, rows_as_sql
 from scanner.query.later_tables import LATER
-from scanner.query.predicates import Predicate, binding_query, parse
+from scanner.query.predicates import Predicate, binding_query, parse, renamed_columns
 from scanner.query.quoting import identifier
 from scanner.query.run_files import RunFiles
 from scanner.query.statements import StatementChecker, execute_one
@@ -26,7 +26,7 @@ from scanner.query.views import (
     REFERENCES,
     TABLES,
     check_columns,
-    decision_views,
+    ranking_views,
     scored_view,
 )
 from scanner.run import Run
@@ -47,12 +47,12 @@ class RunTables:
     reviewer states last about a caption) and reviewed (what they agree on), and for large runs
     texts, reference_captions, scored, ranking and sampled.
 
-    ``ranked`` joins scores with captions, without reference captions. It adds ``decision_signal``,
-    the signal to rank by; ``decision_value``, its value; and ``decision``, the value negated if
-    lower means memorized. With a calibration, the decision signal is ``combination``, the logit of
-    the ``probability`` of being memorized (else null), and ``thresholds`` (else empty) lists each
-    signal's. ``signals`` has one row per caption and signal. Further runs' views are
-    ``NAME.scores`` and so on.
+    ``ranked`` joins scores with captions, without reference captions. It adds ``rank_signal``, the
+    signal to rank by; ``rank_value``, its value; and ``rank_score``, the value oriented so that
+    higher means memorized (negated if lower does). With a calibration, the ranking signal is
+    ``combination``, the logit of the ``probability`` of being memorized (else null), and
+    ``thresholds`` (else empty) lists each signal's. ``signals`` has one row per caption and signal.
+    Further runs' views are ``NAME.scores`` and so on.
 
     Most of the cost of ``ranked`` is counting samples. ``ranking`` omits text and n_samples, and
     lists the signals in ``by_signal``; ``scored`` is the same with reference captions; ``texts`` is
@@ -83,31 +83,31 @@ class RunTables:
         """Return the connection that has the views."""
         return self._database.connection
 
-    def decide(self, by: str | None = None, where: str = "true") -> str:
-        """Set the decision signal and the rows of ``ranked``; return the signal's name.
+    def rank_by(self, by: str | None = None, where: str = "true") -> str:
+        """Set the ranking signal and the rows of ``ranked``; return the signal's name.
 
         ``by`` defaults to the calibration's combination, else to the first of
         scanner.query.views.PREFERRED that the run has, else to its first signal; ``where`` is a
         predicate over ranked. Raises UserError if either is invalid.
         """
         all_scored, by = scored_view("main", self.schema, by, self.calibration)
-        views = decision_views("main", all_scored, self._sample, where)
+        views = ranking_views("main", all_scored, self._sample, where)
         if where != "true":
             self.parse_predicate(where, f"--where {where}")
-            all_ranked = decision_views("main", all_scored, self._sample)["ranked"]
+            all_ranked = ranking_views("main", all_scored, self._sample)["ranked"]
             self.bind_predicate(where, all_ranked, f"--where {where}")
             self.query(f"SELECT * FROM ({views['ranked']}) LIMIT 0")
         for view, definition in views.items():
             self.define_view(view, definition)
         return by
 
-    def reference_decisions(self, by: str | None = None) -> pa.ChunkedArray:
-        """Return the decisions of the reference captions, which ``ranked`` excludes."""
+    def reference_rank_scores(self, by: str | None = None) -> pa.ChunkedArray:
+        """Return ``rank_score`` of the reference captions, which ``ranked`` excludes."""
         all_scored, _ = scored_view("main", self.schema, by, self.calibration)
         return self.query(
-            f"SELECT decision::DOUBLE AS decision FROM ({all_scored}) "
+            f"SELECT rank_score::DOUBLE AS rank_score FROM ({all_scored}) "
             "SEMI JOIN reference_captions USING (caption_id)"
-        )["decision"]
+        )["rank_score"]
 
     def query(self, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
         """Return the result of one SELECT.
@@ -161,7 +161,8 @@ class RunTables:
         try:
             self.query(binding_query(text, view))
         except UserError as error:
-            raise UserError(f"{where}: {error}") from error
+            hint = renamed_columns(self.parse_predicate(text, where))
+            raise UserError(f"{where}: {error}{hint}") from error
 
     def _read_only_cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a connection for one query, in a read-only transaction."""
@@ -189,7 +190,7 @@ def open_run(
 
     >>> from scanner import open_run
     >>> tables = open_run("memscan-demo/run-standard")
-    >>> tables.query("SELECT caption, decision FROM ranked ORDER BY decision DESC LIMIT 3").num_rows
+    >>> tables.query("SELECT caption FROM ranked ORDER BY rank_score DESC LIMIT 3").num_rows
     3
     """
     database = Database(memory)
@@ -248,7 +249,7 @@ def _attach(
         for view, definition in views.items():
             create_view(connection, name, view, definition.format(**tables))
         all_scored, _ = scored_view(name, schema, calibration=calibration)
-        for view, definition in decision_views(name, all_scored, files.sample).items():
+        for view, definition in ranking_views(name, all_scored, files.sample).items():
             create_view(connection, name, view, definition)
     except duckdb.Error as error:
         raise UserError(f"{files.url}: its tables cannot be read: {error}") from error

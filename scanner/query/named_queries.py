@@ -13,6 +13,8 @@ from scanner.query.views import TABLES
 REMEDIES = {
     "verdicts": "run memscan verify RUN, which generates images from the top of the ranking",
     "mitigated": "run memscan verify RUN --mitigate, which judges mitigated images",
+    "sample_scores": "run memscan score-samples RUN, which scores images with their captions",
+    "image_clusters": "run memscan group-images RUN, which groups images that are the same",
     "decisions": "run memscan review RUN, where people decide",
     "reviewed": "run memscan review RUN, where people decide",
     "thresholds": "add --calibration FILE (memscan calibrate creates one)",

@@ -7,6 +7,14 @@ from scanner.errors import UserError
 from scanner.query.statements import StatementChecker
 
 _IS_NULL = "OPERATOR_IS_NULL"
+# Earlier names of columns of ranked, and what an error says of them.
+_RENAMED = {
+    "decision": "decision is what people decided (keep, cap or drop), in policies and the view "
+    "decisions; the number that orders ranked is rank_score",
+    "decision_signal": "use rank_signal, the new name of decision_signal",
+    "decision_value": "use rank_value, the new name of decision_value, or rank_score, which is "
+    "higher for memorized captions whatever the signal",
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,11 @@ def binding_query(text: str, view: str) -> str:
     return (
         f"SELECT 1 FROM ({view}) QUALIFY ({text}\n)::BOOLEAN AND row_number() OVER () > 0 LIMIT 0"
     )
+
+
+def renamed_columns(predicate: Predicate) -> str:
+    """Return which columns of a predicate that cannot be bound to use instead, or ""."""
+    return "".join(f"; {_RENAMED[name]}" for name in sorted(predicate.columns & _RENAMED.keys()))
 
 
 def _has_star(tree: Any) -> bool:

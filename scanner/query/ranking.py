@@ -18,5 +18,5 @@ def rank(
     ``by``: the signal to rank by; ``where``: a predicate on the view ranked. Raises UserError if
     either is invalid.
     """
-    tables.decide(by, where)
+    tables.rank_by(by, where)
     return tables.query(library()["rank"].sql, {"top": top, "min_samples": min_samples})

@@ -112,15 +112,15 @@ RANK_COLUMNS = {
 FLAGGED = """
     SELECT caption_id, 1 AS rule, 'cap' AS action, 1 AS keep, 'caption' AS unit,
            NULL::VARCHAR AS cluster, ['flagged'] AS reasons, probability,
-           decision_signal AS signal, decision_value::DOUBLE AS score
+           rank_signal AS signal, rank_value::DOUBLE AS score
     FROM ranking
-    WHERE decision >= decision_cut(0.01)"""
+    WHERE rank_score >= rank_threshold(0.01)"""
 
 
 # What the views add to the scores.
 _ADDED = {
-    *("by_signal", "canonical", "caption", "decision", "decision_signal", "decision_value"),
-    *("n_samples", "probability"),
+    *("by_signal", "canonical", "caption", "n_samples", "probability"),
+    *("rank_score", "rank_signal", "rank_value"),
 }
 
 
@@ -150,7 +150,7 @@ def scored_view(
     by: str | None = None,
     calibration: Calibration | None = None,
 ) -> tuple[str, str]:
-    """Return the definition of the view scored in schema ``name``, and its decision signal.
+    """Return the definition of the view scored in schema ``name``, and its ranking signal.
 
     Raises UserError if ``by`` is not a number column.
     """
@@ -169,8 +169,8 @@ def scored_view(
     )
     definition = f"""
         SELECT scores.*, {missing}{probability} AS probability,
-               {sign} * ({value}) AS decision, {value} AS decision_value,
-               {literal(by)} AS decision_signal, {_by_signal(schema, logit)} AS by_signal
+               {sign} * ({value}) AS rank_score, {value} AS rank_value,
+               {literal(by)} AS rank_signal, {_by_signal(schema, logit)} AS by_signal
         FROM {identifier(name)}.scores AS scores"""
     return definition, by
 
@@ -188,7 +188,7 @@ def sample_predicate(rows: int, is_partial: bool) -> str:
     return f"{digits} < '{2**32 * SAMPLED // rows:08x}'"
 
 
-def decision_views(name: str, scored: str, sample: str, where: str = "true") -> dict[str, str]:
+def ranking_views(name: str, scored: str, sample: str, where: str = "true") -> dict[str, str]:
     """Return the definitions of scored and of the views derived from it.
 
     ``sample``: see :func:`sample_predicate`; ``where``: a predicate on ranked that restricts all

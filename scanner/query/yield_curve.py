@@ -32,11 +32,11 @@ LIMITS = (
     "often as those of the last one that was; flagged is not memorized"
 )
 _COUNTS = """
-    SELECT count(*) AS ranked, count(*) FILTER (decision >= $cut) AS flagged FROM ranking"""
-# As decision_cut finds it.
+    SELECT count(*) AS ranked, count(*) FILTER (rank_score >= $threshold) AS flagged FROM ranking"""
+# As rank_threshold uses it.
 _HAS_THRESHOLD = f"""
     SELECT count(*) > 0 AS found FROM thresholds
-    WHERE signal = (SELECT decision_signal FROM ranking LIMIT 1) AND false_positive_rate = {RATE}"""
+    WHERE signal = (SELECT rank_signal FROM ranking LIMIT 1) AND false_positive_rate = {RATE}"""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def measure_yield(url: str, calibration: Calibration | None = None) -> YieldCurv
     manifest = make_manifest(fingerprint, plan, results, {})
     tables = open_run(url, calibration=calibration, manifest=manifest)
     read_all = len(kept.merged) + len(kept.single) == len(layout.merged) + len(layout.single)
-    flagged_by, cut = _cut(tables, "scored so far" if read_all else "read")
+    flagged_by, threshold = _threshold(tables, "scored so far" if read_all else "read")
     parts: list[list[dict[str, Any]]] = [[] for _ in tiers]
     read, tier_of = [0] * len(tiers), plan.tier_of()
     for commit, slices in results.held:
@@ -161,22 +161,22 @@ def measure_yield(url: str, calibration: Calibration | None = None) -> YieldCurv
         if parts[tier]:
             own = {**manifest, "scores": parts[tier]}
             few = open_run(url, calibration=calibration, manifest=own)
-            (counts,) = few.query(_COUNTS, {"cut": cut}).to_pylist()
+            (counts,) = few.query(_COUNTS, {"threshold": threshold}).to_pylist()
         generation = generations[tier]
         found.append(TierYield(name, planned, scanned, read[tier], **counts, generation=generation))
     return YieldCurve(flagged_by, tuple(found), *_left(found))
 
 
-def _cut(tables: RunTables, which: str) -> tuple[str, float | None]:
-    """Return what flags a caption, and from which decision on; ``which``: captions have a score
-    here. Where few slices of a tier are read, the others weigh more in the top of these."""
-    signal = tables.decide()
-    cut = tables.query(f"SELECT decision_cut({RATE}) AS cut")["cut"][0].as_py()
+def _threshold(tables: RunTables, which: str) -> tuple[str, float | None]:
+    """Return what flags a caption, and the lowest rank_score flagged; ``which``: captions have a
+    score here. Where few slices of a tier are read, the others weigh more in the top of these."""
+    signal = tables.rank_by()
+    threshold = tables.query(f"SELECT rank_threshold({RATE}) AS threshold")["threshold"][0].as_py()
     if tables.query(_HAS_THRESHOLD)["found"][0].as_py():
         by = f"beyond the calibration's threshold for {RATE:.0%} false positives, by {signal}"
     else:
         by = f"the top {RATE:.0%} of the captions {which}, by {signal}"
-    return by, cut
+    return by, threshold
 
 
 def _tiers(

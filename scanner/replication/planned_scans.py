@@ -37,7 +37,7 @@ class PlannedScan:
 
     @property
     def has_default_side(self) -> bool:
-        """Whether memscan scan uses this side for the profile unless told otherwise."""
+        """Whether memscan scan uses this side for the profile by default."""
         return self.side == PROFILES[self.spec.profile].side
 
     @property
@@ -80,7 +80,7 @@ def _pairs(config: ReplicateConfig, sides: list[float]) -> list[tuple[float, str
     for side in sides:
         for name in chosen:
             if name == half and side != sides[0]:
-                continue  # once: it has a side of its own
+                continue  # once: it has its own side
             if name == whole and side == PROFILES[half].side and half in chosen:
                 continue  # the same scores
             pairs.append((side, name))

@@ -71,14 +71,14 @@ def distributions(content: ReportContent, colors: Colors) -> Chart:
 
 
 def repetition(content: ReportContent, colors: Colors) -> Chart:
-    """Draw the decision signal against the number of samples per caption."""
+    """Draw the ranking signal against the number of samples per caption."""
     rows = [
         {
             "samples": f"{row['samples_from']}–{row['samples_to']}"
             if row["samples_from"] != row["samples_to"]
             else str(row["samples_to"]),
-            "median": row["median_decision"],
-            "p90": row["p90_decision"],
+            "median": row["median_rank_score"],
+            "p90": row["p90_rank_score"],
             "captions": row["captions"],
             "flagged": row["flagged_share"],
         }

@@ -141,7 +141,7 @@ def gather(
     manifest, record = Run.existing(run).manifest(), Run.existing(run).record()
     assert manifest is not None, "open_run checked it"
     assert record is not None, "a sealed run has one"
-    signal, counts = tables.decide(), manifest["counts"]
+    signal, counts = tables.rank_by(), manifest["counts"]
     _materialize_truth(tables, labels, count_seed_consistent)
     expected, verdicts = expected_memorized(tables), count_verdicts(tables)
     covered = measure_coverage(tables)

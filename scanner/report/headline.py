@@ -17,8 +17,8 @@ _VERIFIED = """
            count(*) FILTER (verdict = 'seed-consistent') AS seed_consistent
     FROM verdicts"""
 _BEYOND = """
-    SELECT count(*) AS n FROM ranking JOIN thresholds ON signal = decision_signal
-    WHERE if(higher, decision_value >= threshold, decision_value <= threshold)"""
+    SELECT count(*) AS n FROM ranking JOIN thresholds ON signal = rank_signal
+    WHERE if(higher, rank_value >= threshold, rank_value <= threshold)"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def count_verdicts(tables: RunTables) -> VerdictCounts:
 
 
 def count_beyond_threshold(tables: RunTables) -> int:
-    """Count ranked captions beyond the calibration's threshold of the decision signal."""
+    """Count ranked captions beyond the calibration's threshold of the ranking signal."""
     return int(tables.query(_BEYOND)["n"][0].as_py())
 
 

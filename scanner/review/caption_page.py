@@ -76,7 +76,7 @@ class CaptionReader:
         if not rows:
             rows = self.tables.query(_REFERENCE.format(rows="sampled")).to_pylist()
             count = max((row["captions"] for row in rows), default=0)
-            self.reference = f"{count:,} captions of the run, there being no reference captions"
+            self.reference = f"{count:,} captions (the run has no reference captions)"
         self._percentiles = {row["signal"]: np.array(row["percentiles"]) for row in rows}
 
     def read(self, caption: Caption) -> CaptionContent:

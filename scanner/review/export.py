@@ -34,7 +34,7 @@ def selection_table(index: ReviewIndex, positions: Positions) -> pa.Table:
             "caption_id": pa.array([one.caption_id for one in captions], pa.string()),
             "caption": pa.array([one.caption for one in captions], pa.string()),
             "n_samples": pa.array(index.n_samples[positions], pa.int32()),
-            "decision": pa.array(index.decision[positions], pa.float32()),
+            "rank_score": pa.array(index.rank_score[positions], pa.float32()),
             "probability": pa.array(probability, mask=np.isnan(probability)),
         }
     )
@@ -76,7 +76,7 @@ def _predicate(filters: Filters, calibrated: bool) -> str | None:
     listed: tuple[Any, ...] = (filters.q, filters.template, filters.cluster, filters.source)
     if any(listed) or filters.order == "sample" or filters.decided not in ("any", *_CHOICES):
         return None
-    # In a policy, decision is what people decided, not the number that orders the ranking.
+    # A policy may be used with a calibration, which changes rank_score.
     if not calibrated and (filters.low is not None or filters.high is not None):
         return None
     tests = [f"({filters.where})"] if filters.where else []

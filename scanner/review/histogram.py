@@ -1,4 +1,4 @@
-"""Count captions by probability, or by decision signal, for bars to pick ranges by."""
+"""Count captions by probability, or by ranking signal, for bars to pick ranges by."""
 
 from dataclasses import dataclass
 

@@ -31,17 +31,17 @@ from scanner.run import Run
 log = logging.getLogger("memscan.review")
 
 Positions = NDArray[np.int32]
-VERSION = 1
+VERSION = 2
 BATCH = 50_000
 # Captions whose words are counted, to tell rare words from frequent ones.
 COUNTED_BATCHES = 4
 _ROWS = """
-    SELECT hash(caption_id) AS hash, decision::FLOAT AS decision, probability::FLOAT AS probability,
-           n_samples::INTEGER AS n_samples, caption_id, caption
-    FROM ranked ORDER BY ranked.decision DESC, caption_id"""
+    SELECT hash(caption_id) AS hash, rank_score::FLOAT AS rank_score,
+           probability::FLOAT AS probability, n_samples::INTEGER AS n_samples, caption_id, caption
+    FROM ranked ORDER BY ranked.rank_score DESC, caption_id"""
 _COLUMNS = {
     "hash": np.uint64,
-    "decision": np.float32,
+    "rank_score": np.float32,
     "probability": np.float32,
     "n_samples": np.int32,
 }
@@ -67,7 +67,8 @@ class Caption:
 class ReviewIndex:
     """The index of one run with one calibration, in a folder.
 
-    ``hash``, ``decision``, ``probability`` (NaN without a calibration), ``n_samples``: by position.
+    ``hash``, ``rank_score``, ``probability`` (NaN without a calibration) and ``n_samples``: by
+    position.
     ``frequent``: words by their number of captions among ``counted`` captions. Safe for threads.
     """
 
@@ -77,7 +78,7 @@ class ReviewIndex:
     counted: int
     frequent: dict[str, int]
     hash: NDArray[np.uint64] = field(init=False, repr=False)
-    decision: NDArray[np.float32] = field(init=False, repr=False)
+    rank_score: NDArray[np.float32] = field(init=False, repr=False)
     probability: NDArray[np.float32] = field(init=False, repr=False)
     n_samples: NDArray[np.int32] = field(init=False, repr=False)
     _threads: threading.local = field(default_factory=threading.local, repr=False)
@@ -94,8 +95,8 @@ class ReviewIndex:
 
     @property
     def measure(self) -> NDArray[np.float32]:
-        """Return what a histogram shows: probabilities, or without a calibration decisions."""
-        return self.probability if self.calibrated else self.decision
+        """Return what a histogram shows: probabilities, or without a calibration rank scores."""
+        return self.probability if self.calibrated else self.rank_score
 
     def captions(self, positions: Sequence[int] | Positions) -> list[Caption]:
         """Return the captions at these positions, in their order."""
@@ -217,7 +218,7 @@ def _build(tables: RunTables, folder: Path, key: str) -> None:
         np.save(folder / f"{name}.npy", values, allow_pickle=False)
     record = {
         "key": key,
-        "signal": tables.decide(),
+        "signal": tables.rank_by(),
         "calibrated": bool(tables.calibration and tables.calibration.weights),
         "counted": counted,
         "frequent": {word: count for word, count in frequent.items() if count > 1},
@@ -241,7 +242,7 @@ def _batches(tables: RunTables) -> Iterator[dict[str, Any]]:
 def _key(tables: RunTables) -> str:
     """Return what the content of an index depends on, hashed."""
     parts = (
-        *(VERSION, ENGINE, tables.decide(), Run.existing(tables.url).manifest()),
+        *(VERSION, ENGINE, tables.rank_by(), Run.existing(tables.url).manifest()),
         repr(tables.calibration and (tables.calibration.weights, tables.calibration.intercept)),
     )
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

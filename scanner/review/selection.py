@@ -41,7 +41,7 @@ class Filters:
     the whole ranking; filters only hide some of them). ``q``: words; ``template``: words with * for
     what varies; ``cluster``: near-duplicates of this caption id; ``source``: input file;
     ``verdict``; ``where``: predicate over ranked; ``decided``: by what reviewers state; ``low``,
-    ``high``: of the probability, or of the decision signal; ``samples``: least number of samples.
+    ``high``: of the probability, or of the ranking signal; ``samples``: least number of samples.
     """
 
     order: str = "ranking"
@@ -124,8 +124,8 @@ class Selections:
         return self.keep(("sample", size), lambda: stratified_sample(self.index.hash, size))
 
     def keep(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Return ``make()``, or what it returned for this key a while ago. Whoever wants the same
-        meanwhile waits for it."""
+        """Return the cached value for a key, or else that of ``make()``; concurrent callers wait
+        for the first."""
         with self._lock:
             is_first = key not in self._kept
             future = self._kept.setdefault(key, Future())

@@ -196,7 +196,7 @@ class Site:
             "caption_id": caption.caption_id,
             "caption": caption.caption,
             "samples": int(self.index.n_samples[position]),
-            "score": float(self.index.decision[position]),
+            "score": float(self.index.rank_score[position]),
             "probability": None if np.isnan(probability) else probability,
             "verdict": self.verdicts.get(caption.caption_id),
             "cluster": cluster,

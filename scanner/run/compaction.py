@@ -76,7 +76,7 @@ class Group:
 @dataclass(frozen=True)
 class Layout:
     """Where the results of the committed slices are, in the order of the plan: in the commit of a
-    group (``merged``) or in commits of their own (``single``).
+    group (``merged``) or in separate commits (``single``).
 
     ``pending``: groups of single slices to be merged.
     """

@@ -26,8 +26,8 @@ ENCODINGS = {"PLAIN", "RLE", "BIT_PACKED", "RLE_DICTIONARY", "PLAIN_DICTIONARY"}
 def read_part_table(store: Store, part: Part) -> pa.Table:
     """Return the table of a part, which was checked against its checksum.
 
-    Raises DamagedPart, naming the part, if it is missing or changed, is no Parquet file, has other
-    rows than its commit says, or would take more than ROW_BYTES per row in memory.
+    Raises DamagedPart, naming the part, if it is missing or changed, is not a Parquet file, has
+    other rows than its commit says, or would take more than ROW_BYTES per row in memory.
     """
     parquet, groups = read_part_groups(store, part)
     return pa.concat_tables([parquet.schema_arrow.empty_table(), *groups])

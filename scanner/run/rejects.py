@@ -32,7 +32,7 @@ def count_reasons(store: Store, rejects: Iterable[str]) -> dict[str, int]:
     def count(name: str) -> dict[str, int]:
         found: Counter[str] = Counter()
         with store.open(name) as file:
-            # Batch by batch, and each reason once: whoever wrote the file, memory is bounded.
+            # Batch by batch, and each reason once, so that memory is bounded for any file.
             parquet = pq.ParquetFile(file, read_dictionary=["reason"])
             for batch in parquet.iter_batches(columns=["reason"]):
                 found.update(reasons_in(batch["reason"]))

@@ -162,7 +162,8 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
             raise UsageError(f"--budget-hours {self.budget_hours:g}: must be a positive number")
         columns = [name.lower() for name in self.caption_column or ()]
         if len(columns) > len(set(columns)):
-            raise UsageError(f"--caption-column {' '.join(self.caption_column or ())}: named twice")
+            named = " ".join(self.caption_column or ())
+            raise UsageError(f"--caption-column {named}: a column is named twice; name it once")
         names = [name.lower() for name in self.keep or ()]
         if duplicates := [name for name in self.keep or () if names.count(name.lower()) > 1]:
             raise UsageError(

@@ -228,8 +228,7 @@ def refuse_other_weights(config: ScanConfig, weights: str) -> None:
     if recorded != weights:
         raise UserError(
             f"model: {name}: its weights differ from those that {config.captions_from} was "
-            "scanned with (or an earlier version of memscan hashed them); name the "
-            "model with --model"
+            "scanned with; name the model with --model"
         )
 
 

@@ -92,7 +92,7 @@ class Derivatives:
         return self.model.predict(x_BCHW, self.time, text, self.denoiser)
 
     def _outside_inference(self, text: Conditioning) -> Conditioning:
-        """Return a copy in the denoiser's dtype that is no inference tensor."""
+        """Return a copy in the denoiser's dtype that is not an inference tensor."""
         dtype = self.denoiser.dtype
         return Conditioning(
             text.hidden_BLC.to(dtype, copy=True),

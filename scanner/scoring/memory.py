@@ -135,7 +135,7 @@ def scoring_bytes(
     steps = steps or scorer.steps
     forwards = Forwards(model, scorer.latent_shape, steps, scorer.guidance, device)
     schedule = scorer.schedule_of(forwards.times)
-    _ = forwards.attend  # compares kernels once, which takes memory of its own
+    _ = forwards.attend  # compares kernels once, which takes additional memory
     tokens = model.tokenize([""] * captions).to(model.device)
     text = model.encode(tokens, scorer.latent_shape) if is_encoded else None
 

@@ -3,7 +3,7 @@
 S3 returns 1,000 names per page, and only a page says where the next one starts: a plain listing of
 a million names waits for a thousand requests one after another. The names of commits and parts
 begin with digits. What follows a page is therefore listed by the next digit: the rest of the last
-name's, those of the digits after it, and at last what is no digit.
+name's, those of the digits after it, and at last whatever is not a digit.
 """
 
 import asyncio

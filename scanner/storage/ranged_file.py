@@ -8,7 +8,7 @@ from fsspec.spec import AbstractBufferedFile
 class RangedFile(AbstractBufferedFile):
     """Read ahead in blocks of 5 MiB; every range is one request that waits for outages to end.
 
-    The files of gcsfs and adlfs start threads and clients of their own instead.
+    The files of gcsfs and adlfs start their own threads and clients instead.
     """
 
     def _fetch_range(self, start: int, end: int) -> bytes:

@@ -117,7 +117,7 @@ class RetryingGCS(GCSFileSystem):
 
     async def _rm_file(self, path: str, **options: Any) -> None:
         """Remove a file; one that is gone may have been removed by a request whose response was
-        lost, and is no error, as on S3."""
+        lost, and is not an error, as on S3."""
         try:
             await super()._rm_file(path, **options)
         except FileNotFoundError:

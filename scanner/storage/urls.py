@@ -49,7 +49,7 @@ def split_url(url: str) -> tuple[Any, str]:
     if protocol not in SCHEMES:
         raise UserError(
             f"{url}: {protocol}:// is not supported; use a local path or one of "
-            f" {', '.join(f'{scheme}://' for scheme in SCHEMES)}"
+            f"{', '.join(f'{scheme}://' for scheme in SCHEMES)}"
         )
     uncached = {} if protocol == "hf" else {"use_listings_cache": False}
     try:

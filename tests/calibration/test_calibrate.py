@@ -76,12 +76,12 @@ def test_sql_gives_the_odds_that_were_fitted_under_the_prior(made: dict) -> None
     expected += np.log(0.01 / 0.99) - np.log(60 / 240)
     tables = open_run(made["run"], calibration=read_calibration(made["path"]))
     rows = tables.query("SELECT * FROM ranked ORDER BY caption_id")
-    assert set(rows["decision_signal"].to_pylist()) == {"combination"}
-    np.testing.assert_allclose(rows["decision"], expected[~labelled.is_reference], rtol=1e-9)
+    assert set(rows["rank_signal"].to_pylist()) == {"combination"}
+    np.testing.assert_allclose(rows["rank_score"], expected[~labelled.is_reference], rtol=1e-9)
     np.testing.assert_allclose(
         rows["probability"], 1 / (1 + np.exp(-expected[~labelled.is_reference])), rtol=1e-9
     )
-    reference = tables.reference_decisions()
+    reference = tables.reference_rank_scores()
     expected_reference = np.sort(expected[labelled.is_reference])
     np.testing.assert_allclose(np.sort(reference), expected_reference, rtol=1e-9)
 
@@ -110,11 +110,11 @@ def test_reliability_is_weighted_to_the_prior(made: dict) -> None:
 
 def test_ranking_by_a_signal_keeps_the_probability(made: dict) -> None:
     tables = open_run(made["run"], calibration=read_calibration(made["path"]))
-    assert tables.decide("bos_mass") == "bos_mass"
+    assert tables.rank_by("bos_mass") == "bos_mass"
     (row,) = tables.query("SELECT * FROM ranked LIMIT 1").to_pylist()
-    assert row["decision"] == -row["bos_mass"]
+    assert row["rank_score"] == -row["bos_mass"]
     assert 0 < row["probability"] < 1
-    assert tables.decide() == "combination"
+    assert tables.rank_by() == "combination"
 
 
 def test_without_a_calibration_there_is_no_probability(made: dict) -> None:
@@ -123,7 +123,7 @@ def test_without_a_calibration_there_is_no_probability(made: dict) -> None:
     assert found == [{"n": 200, "p": 0}]
     assert tables.query("FROM thresholds").num_rows == 0
     with pytest.raises(UserError, match="combination needs --calibration"):
-        tables.decide("combination")
+        tables.rank_by("combination")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,14 @@ import pytest
 import ray
 
 from scanner.cluster import Execution, Resources, Result, RetryLimits, Tick, execute, executor
-from scanner.cluster.metrics import LONGEST_TAG, SLICES, Metric, Metrics, clean_tag, run_tag
+from scanner.cluster.metrics import (
+    ITEMS_COMMITTED,
+    LONGEST_TAG,
+    Metric,
+    Metrics,
+    clean_tag,
+    run_tag,
+)
 from scanner.run import Commit, Commits, Output, Slice
 from scanner.storage import Store
 from tests.local_ray import local_ray
@@ -23,8 +30,8 @@ from tests.waiting import wait_until
 
 REPORT_MS = 2000
 AWAITED = (
-    *("actors", "actors_placed", "slices_quarantined", "devices_out_of_service"),
-    *("retries_total", "slice_seconds_count", "compute_seconds_total", "of_test"),
+    *("actors", "actors_placed", "items_quarantined", "devices_out_of_service"),
+    *("retries_total", "item_seconds_count", "compute_seconds_total", "of_test"),
 )
 OF_WORK = Metric("memscan_of_test", "A gauge that the work sets after a commit")
 GOOD, SECONDS = 4, 0.1
@@ -80,8 +87,8 @@ def test_what_happens_is_exported_with_its_tags(
         if not isinstance(event, Tick) or seen.exists():
             return
         served = _served()
-        left, slices = served["slices_left"].values(), served["slices_total"].values()
-        if sum(slices) < GOOD + 1 or [*left] != [1] or not all(served[one] for one in AWAITED):
+        left, items = served["items_left"].values(), served["items_total"].values()
+        if sum(items) < GOOD + 1 or [*left] != [1] or not all(served[one] for one in AWAITED):
             return
         # Until a gauge that was set once would be gone.
         done_at = done_at or time.monotonic()
@@ -100,15 +107,15 @@ def test_what_happens_is_exported_with_its_tags(
         )
     node = (store.url, "p", "test", os.uname().nodename)
     actor, driver = (*node, "cpu"), (*node, "")
-    assert served["slices_total"] == {(*actor, ""): GOOD + 1}
-    assert served["slice_seconds_count"] == {(*actor, ""): GOOD + 1}
+    assert served["items_total"] == {(*actor, ""): GOOD + 1}
+    assert served["item_seconds_count"] == {(*actor, ""): GOOD + 1}
     ((key, seconds),) = served["compute_seconds_total"].items()
     assert key == (*actor, "")
     assert GOOD * SECONDS <= seconds < 1000 * GOOD * SECONDS
     assert served["of_test"] == {(*actor, ""): 7}
     assert served["retries_total"] == {(*actor, "out_of_memory"): 2}
-    assert served["slices_quarantined"] == {(*driver, ""): 1}
-    assert served["slices_left"] == {(*driver, ""): 1}
+    assert served["items_quarantined"] == {(*driver, ""): 1}
+    assert served["items_left"] == {(*driver, ""): 1}
     assert served["actors"] == served["actors_placed"] == {(*driver, ""): 1}
     assert served["devices_out_of_service"] == {(*driver, ""): 0}
 
@@ -134,7 +141,7 @@ def _served() -> dict[str, dict[tuple[str, ...], float]]:
 
 def test_without_ray_nothing_is_recorded() -> None:
     ray.shutdown()
-    Metrics({"run": "a run"}).record(SLICES)
+    Metrics({"run": "a run"}).record(ITEMS_COMMITTED)
 
 
 def test_the_tag_of_a_run_has_no_secrets() -> None:

@@ -76,6 +76,18 @@ def test_rules_on_decisions_of_nobody_say_so(run: str, tmp_path: Path) -> None:
     assert "reviewed by people" not in reasons[""]
 
 
-def test_a_number_as_decision_is_refused(run: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="rule old: when = 'decision > 3'"):
-        removed(run, tmp_path / "out", rule("old", "decision > 3", "drop"))
+@pytest.mark.parametrize(
+    ("when", "remedy"),
+    [
+        ("decision > 3", "the number that orders ranked is rank_score"),
+        ("decision_value > 3", "use rank_value, the new name of decision_value"),
+        ("decision_signal = 'combination'", "use rank_signal, the new name of decision_signal"),
+    ],
+)
+def test_an_old_name_in_a_rule_is_an_error_with_the_new_one(
+    run: str, tmp_path: Path, when: str, remedy: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        removed(run, tmp_path / "out", rule("old", when, "drop"))
+    assert str(caught.value).startswith(f"rule old: when = {when!r}: ")
+    assert str(caught.value).endswith(remedy) or f"{remedy}, or rank_score" in str(caught.value)

@@ -35,7 +35,7 @@ class Disturbed:
     def redone(self) -> int:
         """Slices requeued, and parts written that no commit names."""
         log = "\n".join(self.outputs)
-        lost = sum(int(n) for n in re.findall(r"a node was lost; (\d+) slices requeued", log))
+        lost = sum(int(n) for n in re.findall(r"a node was lost; (\d+) items requeued", log))
         return lost + len(re.findall(r"slice \d+ failed, requeued", log)) + self.unused
 
 

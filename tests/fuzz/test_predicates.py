@@ -79,12 +79,12 @@ def test_a_where_only_leaves_rows_out(explore: Explore, tables: RunTables) -> No
 
     def check(predicate: str) -> None:
         try:
-            tables.decide(where=predicate)
+            tables.rank_by(where=predicate)
             found = tables.query("FROM ranked").to_pylist()
         except UserError:
             return
         finally:
-            tables.decide()
+            tables.rank_by()
         assert all(row in whole for row in found)
         assert len(found) <= len(whole)
 

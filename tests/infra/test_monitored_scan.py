@@ -59,7 +59,7 @@ class Watch:
         self._asked_at, self._deadline = now, self._deadline or now + 2 * SECONDS
         # This process exports every 10 s, and Ray drops its gauges in between: what was seen once
         # counts, but nothing before the first commit.
-        begun = self.server.query(f'ray_memscan_slices_left{{stage="score"}} < {CAPTIONS // SLICE}')
+        begun = self.server.query(f'ray_memscan_items_left{{stage="score"}} < {CAPTIONS // SLICE}')
         for query in self._queries if begun else ():
             if series := self.server.query(query):
                 self.series[query] = series
@@ -127,13 +127,13 @@ def test_values_are_those_of_the_run(seen: Watch) -> None:
     assert 0 <= value("captions_done") < CAPTIONS
     assert value("captions_total") >= SLICE
     assert value("captions_total") % SLICE == 0
-    assert value("slices_left") < CAPTIONS / SLICE
+    assert value("items_left") < CAPTIONS / SLICE
     assert value("compute_seconds_total") > 0
     assert value("actors") == value("actors_placed") == 1
     assert 1 <= value("batch_size") <= SLICE * 4
     assert value("device_memory_peak_bytes") > 100e6
     assert value("device_seconds") > 0
-    assert value("slices_quarantined") == value("devices_out_of_service") == 0
+    assert value("items_quarantined") == value("devices_out_of_service") == 0
     requests = seen.series["ray_memscan_store_requests_total"]
     assert {"put_object", "get_object"} <= {one["metric"]["operation"] for one in requests}
 

@@ -72,7 +72,7 @@ def test_only_exported_metrics_are_used() -> None:
 def test_every_metric_is_on_the_dashboard() -> None:
     shown = names_in(" ".join(dashboard_queries()))
     # Slices are counted by their histogram too.
-    assert exported_names().keys() - shown == {"ray_memscan_slices_total"}
+    assert exported_names().keys() - shown == {"ray_memscan_items_total"}
 
 
 def test_the_dashboard_is_that_of_its_panels() -> None:

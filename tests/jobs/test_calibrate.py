@@ -52,8 +52,8 @@ def test_a_calibration_fitted_on_labels_ranks(memscan: Memscan, run: str, tmp_pa
     rows = json.loads(memscan("rank", run, "--calibration", str(out), "--json").stdout)
     assert {row["signal"] for row in rows} == {"combination"}
     assert sum(int(row["caption"].split()[1]) < 60 for row in rows[:30]) >= 28
-    query = "SELECT count(*) AS n FROM ranked JOIN thresholds ON signal = decision_signal"
-    above = f"{query} WHERE decision_value >= threshold"
+    query = "SELECT count(*) AS n FROM ranked JOIN thresholds ON signal = rank_signal"
+    above = f"{query} WHERE rank_value >= threshold"
     (row,) = json.loads(memscan("sql", run, above, "--calibration", str(out), "--json").stdout)
     assert 30 < row["n"] < 70
 
@@ -195,6 +195,7 @@ def test_a_selection_can_use_a_calibration_of_another_run(
         (("--labels", "x.csv", "--by", "bos_mass"), 2, "--by cannot be used with --labels"),
         (("--labels", "x.csv", "--null", "bulk"), 2, "--null cannot be used with --labels"),
         (("--prevalence", "0.1"), 2, "needs --labels FILE"),
+        (("--fpr", "0.05"), 2, "--fpr needs --labels FILE"),
         (("--similarity-column", "sscd"), 2, "--similarity-column needs --labels FILE"),
         (("--similarity-threshold", "7", "--labels", "x"), 2, "must be between 0 and 1"),
         (("--by", "n_tokens"), 1, "this run has no such signal"),

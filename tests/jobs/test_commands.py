@@ -187,10 +187,10 @@ def test_named_queries_are_listed_and_run_with_parameters(run: str) -> None:
 
 
 def test_a_query_names_its_missing_parameters(run: str) -> None:
-    asked = ("sql", run, "--name", "neighbours")
+    asked = ("sql", run, "--name", "neighbors")
     done = called(*asked, check=False)
     assert done.returncode == 2
-    assert "query neighbours needs --param caption=…: a caption_id, or any text" in done.stderr
+    assert "query neighbors needs --param caption=…: a caption_id, or any text" in done.stderr
     assert "bird" in called(*asked, "--param", "caption=bird").stdout
 
 

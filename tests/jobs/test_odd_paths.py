@@ -1,6 +1,7 @@
 """Commands give the same results for folders of any name."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -43,6 +44,17 @@ def test_labels_are_read_at_any_path(tmp_path: Path) -> None:
     made = json.loads(called("calibrate", run, "--labels", labels, "--json").stdout)
     assert made["labels"]["unknown"] == made["labels"]["contradicted"] == 0
     assert made["combination"]["auc"] > 0.9
+
+
+def test_the_next_command_works_at_any_path(tmp_path: Path) -> None:
+    place = tmp_path / PLACES[1]
+    run, labels = synthetic_run(place / "run"), synthetic_labels(place / "labels.csv")
+    out = str(place / "calibration.json")
+    shown = called("calibrate", run, "--labels", labels, "--out", out).stdout
+    (line,) = [each for each in shown.splitlines() if each.startswith("next: ")]
+    name, *words = shlex.split(line.removeprefix("next: "))
+    assert name == "memscan"
+    assert called(*words, "--top", "1").returncode == 0
 
 
 @pytest.mark.slow

@@ -78,18 +78,18 @@ def test_templates_show_the_shared_and_the_varying_words(tables: RunTables) -> N
     (row,) = named_rows(tables, "templates", rate="0.4")
     assert row["cluster"] in ("a", "b")
     assert (row["captions"], row["samples"]) == (2, 9)
-    assert row["mean_decision"] == pytest.approx(8.5)
+    assert row["mean_rank_score"] == pytest.approx(8.5)
     assert row["template"] == "a … shaw floors poster"
     assert row["varies"] == ["blue", "red"]
 
 
 def test_neighbors_of_an_id_and_of_a_text(tables: RunTables) -> None:
-    rows = named_rows(tables, "neighbours", caption="a")
+    rows = named_rows(tables, "neighbors", caption="a")
     assert [(row["caption_id"], row["jaccard"]) for row in rows] == [
         ("a", 1.0), ("b", pytest.approx(4 / 6)),
     ]  # fmt: skip
     rows = named_rows(
-        tables, "neighbours", caption="quiet river'); DROP TABLE scores; --", least="0.2"
+        tables, "neighbors", caption="quiet river'); DROP TABLE scores; --", least="0.2"
     )
     assert {row["caption_id"] for row in rows} == {"c", "d"}
 
@@ -100,7 +100,7 @@ def test_scores_are_grouped_by_repetition(tables: RunTables) -> None:
     assert found == [(1, 1, 2, 1), (3, 4, 1, 0), (5, 8, 1, 1)]
     assert rows[0]["flagged_examples"] == [BLUE]
     assert rows[1]["other_examples"] == ["the quiet river at night"]
-    assert rows[0]["median_decision"] == pytest.approx(4.5)
+    assert rows[0]["median_rank_score"] == pytest.approx(4.5)
 
 
 def test_signals_agree_in_rank_and_at_the_top(tables: RunTables) -> None:
@@ -119,7 +119,7 @@ def test_signals_agree_in_rank_and_at_the_top(tables: RunTables) -> None:
 
 def test_distributions_exclude_reference_captions(tables: RunTables) -> None:
     found = {row["signal"]: row for row in named_rows(tables, "score_distribution")}
-    assert set(found) == {"entropy_e", "bos_mass", "noise_norm_first", "decision"}
+    assert set(found) == {"entropy_e", "bos_mass", "noise_norm_first", "rank_score"}
     assert found["noise_norm_first"]["captions"] == 4
     assert found["noise_norm_first"]["most"] == 9.0
     assert found["noise_norm_first"]["mean"] == pytest.approx(5)

@@ -8,6 +8,8 @@ import pytest
 
 from scanner.errors import UsageError, UserError
 from scanner.query import RunTables, library, open_run, run_named_query
+from scanner.query.later_tables import LATER
+from scanner.query.named_queries import REMEDIES
 from scanner.run.schema import column
 from tests.memscan import called
 from tests.query.runs import HIGHER, SCORES, make_run
@@ -69,7 +71,11 @@ def test_an_error_names_the_command_that_adds_missing_data(tmp_path: Path) -> No
     assert "this run has no triggers: scan with" in done.stderr
 
 
-@pytest.mark.parametrize("view", ["verdicts", "mitigated", "thresholds"])
+def test_whatever_a_query_needs_has_a_remedy() -> None:
+    assert {name for query in library().values() for name in query.needs} <= REMEDIES.keys()
+
+
+@pytest.mark.parametrize("view", [*LATER, "decisions", "reviewed", "thresholds"])
 def test_a_select_of_an_empty_table_names_the_remedy(tmp_path: Path, view: str) -> None:
     run = run_of(tmp_path / "run")
     done = called("sql", run, f"FROM {view}", "--json")
@@ -78,7 +84,7 @@ def test_a_select_of_an_empty_table_names_the_remedy(tmp_path: Path, view: str) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(library()) - {"compare", "neighbours"}))
+@pytest.mark.parametrize("name", sorted(set(library()) - {"compare", "neighbors"}))
 def test_every_query_runs_or_explains_with_one_signal(tmp_path: Path, name: str) -> None:
     tables = open_run(run_of(tmp_path, scores=("bos_mass",)))
     query = library()[name]
@@ -90,14 +96,14 @@ def test_every_query_runs_or_explains_with_one_signal(tmp_path: Path, name: str)
 
 
 NAMED_LIKE_VIEWS = (
-    *("n_samples", "score", "probability", "decision", "rank", "reasons", "action", "signal"),
+    *("n_samples", "score", "probability", "rank_score", "rank", "reasons", "action", "signal"),
     *("filename", "file_row_number", "value", "is_flagged", "caption", "verdict", "cluster"),
     *("select", "it's", 'a "b" c', "%s {x} $y", "kept_score", "full_value", "total"),
 )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(library()) - {"neighbours"}))
+@pytest.mark.parametrize("name", sorted(set(library()) - {"neighbors"}))
 def test_kept_columns_named_like_a_views_change_no_result(tmp_path: Path, name: str) -> None:
     odd = run_of(tmp_path / "odd", dict.fromkeys(NAMED_LIKE_VIEWS, "kept"))
     plain = run_of(tmp_path / "plain")
@@ -109,16 +115,16 @@ def test_kept_columns_named_like_a_views_change_no_result(tmp_path: Path, name: 
     assert answers[0].select(own).equals(answers[1].select(own))
 
 
-def test_quantiles_of_negative_decisions_are_among_the_values(tmp_path: Path) -> None:
+def test_quantiles_of_negative_rank_scores_are_among_the_values(tmp_path: Path) -> None:
     rows = [
         {"caption_id": f"{k:03}", "caption": f"c {k}", "bos_mass": 0.1 + k / 100} for k in range(50)
     ]
     tables = open_run(make_run(tmp_path, rows))
-    tables.decide("bos_mass")
+    tables.rank_by("bos_mass")
     (row,) = [
         row
         for row in run_named_query(tables, library()["score_distribution"], {}).to_pylist()
-        if row["signal"] == "decision"
+        if row["signal"] == "rank_score"
     ]
     cuts = [row[name] for name in ("p01", "p10", "p50", "p90", "p99", "p999")]
     assert cuts == sorted(cuts)

@@ -50,7 +50,7 @@ def test_a_run_whose_scores_have_a_hostile_column_is_refused(tmp_path: Path, nam
         tmp_path / "run", [{"caption_id": "a"}], [{"caption_id": "a", "caption": "c"}], scores
     )
     if name in ("select", "caption_id_1"):
-        assert open_run(run).decide(name) == name
+        assert open_run(run).rank_by(name) == name
         return
     for command in (
         ("rank", run),
@@ -65,7 +65,7 @@ def test_a_run_whose_scores_have_a_hostile_column_is_refused(tmp_path: Path, nam
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-@pytest.mark.parametrize("names", [("bos_mass", "BOS_MASS"), ("decision",), ("n_samples",)])
+@pytest.mark.parametrize("names", [("bos_mass", "BOS_MASS"), ("rank_score",), ("n_samples",)])
 def test_score_columns_must_have_unique_names(tmp_path: Path, names: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match=r"column '\w+' is refused: the name is already used"):
         open_run(run_of(tmp_path, scores=names))
@@ -94,7 +94,8 @@ def test_samples_may_keep_columns_of_any_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", [FOLDER, MITIGATED_FOLDER])
 def test_hostile_column_names_of_verdicts_run_no_sql(tmp_path: Path, folder: str) -> None:
     names = [spoken(name, tmp_path) for name in HOSTILE if name != "caption_id_1"]
-    taken = ["VERDICT", "Caption_ID", "cluster", "decision", "probability", "p_value", "rank"]
+    taken = ["VERDICT", "Caption_ID", "cluster", "decision", "probability", "p_value"]
+    taken += ["rank", "rank_score"]
     run = run_of(tmp_path / "run", scores=("noise_norm_first", "entropy_e"))
     schema = MITIGATED if folder == MITIGATED_FOLDER else VERDICTS
     row = {"caption_id": "a", "verdict": "verbatim", "n_references": 1, "verified_at": 1.0}

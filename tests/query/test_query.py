@@ -61,7 +61,7 @@ def test_views_count_samples_and_ranking_omits_references(tables: RunTables) -> 
     assert ids == ["a", "b", "d"]
 
 
-def test_rank_orders_by_the_decision_signal_with_ties_by_id(tables: RunTables) -> None:
+def test_rank_orders_by_the_ranking_signal_with_ties_by_id(tables: RunTables) -> None:
     rows = rank(tables).to_pylist()
     assert [(row["rank"], row["caption_id"], row["score"]) for row in rows] == [
         (1, "b", 7.0), (2, "d", 7.0), (3, "a", 5.0),
@@ -91,12 +91,12 @@ def test_rank_by_a_signal_that_is_lower_for_memorized_captions(tables: RunTables
 
 
 def test_a_negative_value_keeps_its_sign(tables: RunTables) -> None:
-    tables.decide("entropy_e")
-    definition = "SELECT decision, decision_value FROM ranked WHERE caption_id = 'a'"
-    assert tables.query(definition).to_pylist() == [{"decision": 1.0, "decision_value": 1.0}]
-    tables.decide("bos_mass")
+    tables.rank_by("entropy_e")
+    definition = "SELECT rank_score, rank_value FROM ranked WHERE caption_id = 'a'"
+    assert tables.query(definition).to_pylist() == [{"rank_score": 1.0, "rank_value": 1.0}]
+    tables.rank_by("bos_mass")
     (row,) = tables.query(definition).to_pylist()
-    assert row["decision"] == -row["decision_value"] == pytest.approx(-0.9)
+    assert row["rank_score"] == -row["rank_value"] == pytest.approx(-0.9)
 
 
 def test_rank_takes_top_where_and_min_samples(tables: RunTables) -> None:

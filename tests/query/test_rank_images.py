@@ -16,4 +16,4 @@ def test_an_image_ranks_by_its_most_memorized_caption(tmp_path: Path) -> None:
         ("u1", 2, 2, "loud"),
         (f"{data}#3", 1, 1, "quiet b"),
     ]
-    assert (found[0]["decision_signal"], found[0]["decision"]) == ("noise_norm_first", 9.0)
+    assert (found[0]["rank_signal"], found[0]["rank_score"]) == ("noise_norm_first", 9.0)

@@ -7,8 +7,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from jobs import sql
 from scanner.query import Calibration, SignalThreshold, binding_of, open_run
 from scanner.query.constants import constant
+from scanner.query.views import TABLES as VIEWS
 from scanner.run import Output
 from scanner.run.verdicts import MITIGATED, MITIGATED_FOLDER, TABLES, verdict_commits
 from scanner.storage import Store
@@ -44,6 +46,12 @@ def test_a_runs_tables_are_views(full: bool, tmp_path: Path) -> None:
         assert bool(tables.query(f"FROM {view}").num_rows) == full
     if full:
         assert tables.query("FROM thresholds").equals(calibration.thresholds_table())
+
+
+def test_the_help_of_sql_names_every_view_but_the_inner_ones() -> None:
+    views = {*VIEWS, "ranked", "signals", "thresholds", "flagged"} - {"texts"}
+    sentence = (sql.__doc__ or "").split("over the views ")[1].split(".")[0]
+    assert set(sentence.replace(",", " ").split()) - {"and"} == views
 
 
 def test_a_table_round_trips_through_sql_text() -> None:

@@ -97,7 +97,7 @@ def test_hostile_captions_are_text(site: Site) -> None:
         assert "<svg onload" not in text
 
 
-def test_a_caption_shows_its_signals_and_neighbours(site: Site) -> None:
+def test_a_caption_shows_its_signals_and_neighbors(site: Site) -> None:
     text = ask(site, "/caption/0006?q=fox").body.decode()
     assert "noise_norm_first" in text
     assert "Near-duplicates" in text

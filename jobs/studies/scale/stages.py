@@ -115,8 +115,8 @@ def _measure_merge(folder: Path, size: Size) -> Measured:
 def _measure_rank(folder: Path) -> Measured:
     began = time.perf_counter()
     tables = open_run(str(folder))
-    tables.decide()
-    rows = tables.query("SELECT * FROM ranking ORDER BY decision DESC LIMIT 10").num_rows
+    tables.rank_by()
+    rows = tables.query("SELECT * FROM ranking ORDER BY rank_score DESC LIMIT 10").num_rows
     parts = tables.query("SELECT count(*) AS n FROM scores")["n"][0].as_py()
     note = f"first {rows} of {parts:,} parts with one row each"
     return Measured(time.perf_counter() - began, {}, _peak_bytes(), note)

@@ -74,7 +74,7 @@ class _Matcher(Cleaner):
             raise UserError(
                 f"{shard.source}: a copy of the {total:,} rows without {len(removed):,} has "
                 f"{kept:,}, so no cleaned copy was made: a quote opens in one row and closes in "
-                "another"
+                "another; fix the quotes, or convert the file to Parquet"
             )
         if shard.has_sidecar:
             clean_sidecar(shard, source, removed, self.copies, self.roots)

@@ -1,4 +1,4 @@
-"""Read the files of a run row group by row group, in bounded memory, whoever wrote them."""
+"""Read the files of a run row group by row group, in bounded memory, even if they are hostile."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

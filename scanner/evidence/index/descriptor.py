@@ -1,4 +1,4 @@
-"""The built-in image descriptor: colours and edges on a coarse grid, without a learned model.
+"""The built-in image descriptor: colors and edges on a coarse grid, without a learned model.
 
 It finds copies of an image, also resized, recompressed or slightly blurred. Crops, mirror images
 and pasted parts need a learned copy-detection embedding.

@@ -16,7 +16,7 @@ _MINE = """
     SELECT caption_id, caption, coalesce(image_key, source || '#' || "row") AS image, image_key,
            source, "row", key, struct_pack({fields}) AS file
     FROM samples JOIN (
-        SELECT caption_id, caption FROM ranked ORDER BY decision DESC, caption_id LIMIT $top
+        SELECT caption_id, caption FROM ranked ORDER BY rank_score DESC, caption_id LIMIT $top
     ) AS chosen USING (caption_id)
     WHERE NOT is_reference"""
 # Every image is read from its first sample. In the order of the files, so that neighbors share
@@ -82,7 +82,7 @@ def _chosen(tables: RunTables, options: SampleOptions, query: str) -> pa.Table:
     template = options.images
     if template:
         check_images(template, tables)
-    tables.decide(options.by, options.where or "true")
+    tables.rank_by(options.by, options.where or "true")
     names = dict.fromkeys(["source", "row", "key", *(names_of(template) if template else [])])
     fields = ", ".join(f"{identifier(name)} := {identifier(name)}" for name in names)
     parameters: dict[str, Any] = {"top": options.top or ALL}

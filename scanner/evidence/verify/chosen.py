@@ -43,14 +43,15 @@ def choose(config: VerifyConfig, tables: RunTables, files: ModelFiles) -> list[t
     if config.captions is None:
         table = rank(tables, config.top, config.by, where=config.where)
         ids = table["caption_id"].to_pylist()
-        refuse_other_ids(ids, config.run)
+        refuse_other_ids(ids, config.run, "scan again, or get a new copy of the run")
         return list(zip(ids, table["caption"].to_pylist(), strict=True))
     name, values = read_caption_list(
         config.captions, "--captions", ("caption_id", *CAPTION_NAMES[0])
     )
     wanted = dict.fromkeys(values, "")
     if name == "caption_id":
-        refuse_other_ids(values, f"--captions {config.captions}")
+        remedy = f"memscan rank {config.run} --json lists them"
+        refuse_other_ids(values, f"--captions {config.captions}", remedy)
     if name != "caption_id":
         tokenizer = canonical_tokenizer(files)
         texts = [(canonical(tokenizer, text), text) for text in values]
@@ -68,11 +69,11 @@ def choose(config: VerifyConfig, tables: RunTables, files: ModelFiles) -> list[t
     return list(wanted.items())
 
 
-def refuse_other_ids(ids: Sequence[Any], where: str) -> None:
+def refuse_other_ids(ids: Sequence[Any], where: str, remedy: str) -> None:
     """Raise UserError for an invalid caption id, since image files are named by them."""
     wrong = next((one for one in ids if not is_caption_id(one)), None)
     if wrong is not None:
-        raise UserError(f"{where}: {wrong!r} is not a caption id (32 hex digits)")
+        raise UserError(f"{where}: {wrong!r} is not a caption id (32 hex digits); {remedy}")
 
 
 def grouped(

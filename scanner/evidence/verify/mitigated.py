@@ -19,7 +19,8 @@ class Mitigation:
     bos_scale: float = 1.25
     """With --method ren: factor on the BOS token's logit; 1 changes nothing."""
     mask_padding: bool = True
-    """With --method ren: do not mask the padding after the EOS token."""
+    """With --method ren: mask the padding after the EOS token, the default, or do not
+    (--no-mask-padding)."""
     setting: tuple[str, ...] = ()
     """With --mitigate: a setting of that method, as NAME=VALUE (such as repulsion=1); repeat the
     option, or list several."""

@@ -12,22 +12,23 @@ class Thresholds:
     your own labels for another model or image size."""
 
     agreement: float = 0.9866
-    """Minimum multi-scale SSIM between images of different seeds (mean over pairs) for the seeds to
-    agree."""
+    """Threshold of agreement: minimum multi-scale SSIM between images of different seeds (mean over
+    pairs) for the seeds to agree."""
     likeness: float = 0.6348
-    """Minimum SSIM to a training image to count as its copy."""
+    """Threshold of likeness: minimum SSIM to a training image to count as its copy."""
     part: float = 1.0
-    """Minimum share of the textured cells of the image (8 x 8 grid) that must agree across seeds to
-    count as a partial copy; 1 requires all of them."""
+    """Threshold of a partial copy: minimum share of the textured cells of the image (8 x 8 grid)
+    that must agree across seeds; 1 requires all of them."""
     same_picture: float = 0.1044
-    """Maximum RMSE between the mean images of two captions to count as the same image."""
+    """Threshold of the same image: maximum RMSE between the mean images of two captions."""
     cosine: float | None = None
-    """Minimum cosine similarity of the copy-detection embedding to count as a copy; by default the
-    similarity is measured but not used."""
+    """Threshold of the copy-detection embedding: minimum cosine similarity to count as a copy; by
+    default the similarity is measured but not used."""
     source: float | None = None
-    """With --index: minimum cosine similarity (mean over seeds) to a training image to count as a
-    copy of it; by default 0.75 with --embedding (what the authors of SSCD use), and 0.955 for
-    the built-in descriptor (fitted by ``python -m jobs.studies.image_sources``)."""
+    """With --index: threshold of its images: minimum cosine similarity (mean over seeds) to a
+    training image to count as a copy of it; by default 0.75 with --embedding (what the authors of
+    SSCD use), and 0.955 for the built-in descriptor (fitted by
+    ``python -m jobs.studies.image_sources``)."""
 
     def check(self) -> None:
         """Raise UsageError for values outside 0 to 1."""

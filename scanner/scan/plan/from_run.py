@@ -35,14 +35,14 @@ def plan_from_run(
     manifest = Run.existing(url).manifest() or {"counts": {}}
     left = {"not_scanned": manifest["counts"]["not_scanned"]} if is_in_part(manifest) else {}
     tables = open_run(url)
-    tables.decide(where=where)
+    tables.rank_by(where=where)
     name = uuid.uuid4().hex[:12]
     flagged = "FROM ranked ORDER BY caption_id" + (f" LIMIT {limit}" if limit else "")
     total = tables.query(f"SELECT count(*) AS n FROM ({flagged})")["n"][0].as_py()
     if total == 0:
         raise UserError(f"{url}: no caption matches --where {where}")
     rows = slice_rows(total)
-    place = "percent_rank() OVER (ORDER BY decision DESC NULLS LAST)"
+    place = "percent_rank() OVER (ORDER BY rank_score DESC NULLS LAST)"
     tier = tier_by_rank(place) if order == "yield" else "0::TINYINT"
     captions = (
         f"SELECT caption_id, caption, canonical, false AS is_reference, {tier} AS tier "

@@ -67,7 +67,9 @@ class GroupStage:
     ) -> list[Commit]:
         commits = Commits(self.store, f"{self.folder}/group")
         make_work = partial(GroupWork, self.store, cutoff, row_group, self.order == "yield")
-        return run_all(commits, [staged.locate(item) for item in ranges], make_work, self.execute)
+        items = [staged.locate(item) for item in ranges]
+        failure = "ranges of caption ids cannot be grouped"
+        return run_all(commits, items, make_work, self.execute, failure)
 
 
 def _has_references(read: Sequence[Commit]) -> bool:

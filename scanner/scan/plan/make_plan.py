@@ -63,7 +63,8 @@ def make_plan(
         _reset(store, folder)
         raise UserError(
             f"no captions in {', '.join(file['url'] for file in files[:3])}: {counts['rows']} "
-            f"rows, {counts['rejects']} of them rejected {reason}"
+            f"rows, {counts['rejects']} of them rejected {reason}; check --captions and "
+            "--caption-column"
         )
     stage = GroupStage(store, execute, folder, earlier, sizes, frozen.order)
     grouped = stage.run(read, slice_rows, limit)

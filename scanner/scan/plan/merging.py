@@ -138,9 +138,9 @@ def merge_all(
             break
         commits = Commits(store, f"{folder}/merge")
         items = {item.id: item for items in merges.values() for item in items}
-        done = run_all(
-            commits, list(items.values()), partial(MergeWork, store, kind, sizes), execute
-        )
+        make_work = partial(MergeWork, store, kind, sizes)
+        failure = "groups of staged parts cannot be merged"
+        done = run_all(commits, list(items.values()), make_work, execute, failure)
         merged = staged_parts(commits, done, kind, items)
         left = [
             part for key, parts in staged.buckets.items() if key not in merges for part in parts

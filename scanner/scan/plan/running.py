@@ -18,15 +18,20 @@ def execute_here(commits: Commits, items: Sequence[Item], make_work: Callable[[]
 
 
 def run_all(
-    commits: Commits, items: Sequence[Item], make_work: Callable[[], Work], execute: Execute
+    commits: Commits,
+    items: Sequence[Item],
+    make_work: Callable[[], Work],
+    execute: Execute,
+    failure: str,
 ) -> list[Commit]:
-    """Run the items and return their commits. Raises UserError if an item fails."""
+    """Run the items and return their commits. Raises UserError, with what ``failure`` says cannot
+    be done, if an item fails."""
     failed = execute(commits, items, make_work).failed
     if failed:
         name, reason = next(iter(failed.items()))
         raise UserError(
-            f"{commits.store.url}: {len(failed)} of {len(items)} ranges of caption ids cannot be "
-            f"grouped ({commits.folder}/{name}: {reason}); progress is kept: fix the cause and "
-            "rerun the same command"
+            f"{commits.store.url}: {len(failed)} of {len(items)} {failure} "
+            f"({commits.folder}/{name}: {reason}); progress is kept: fix the cause and rerun the "
+            "same command"
         )
     return commits.of(item.id for item in items)

@@ -8,7 +8,7 @@
 -- column caption: its most frequent spelling
 -- column jaccard: shared words divided by all words of the two captions
 -- column n_samples: number of training samples that share it
--- column decision: the decision signal, oriented so that higher means memorized
+-- column rank_score: the ranking signal, oriented so that higher means memorized
 -- column probability: probability of being memorized; null without a calibration
 --
 -- example 'caption=vector drawing of fax machine, phone' limit=3
@@ -18,13 +18,13 @@ WITH query_text AS (
     )) AS wanted
 ),
 compared AS (
-    SELECT caption_id, caption, n_samples, decision, probability, word_set(caption) AS own, wanted
+    SELECT caption_id, caption, n_samples, rank_score, probability, word_set(caption) AS own, wanted
     FROM ranked CROSS JOIN query_text
     WHERE word_jaccard_reaches(word_set(caption), wanted, $least)
 )
 SELECT caption_id, caption,
        shared_words(own, wanted) / (len(own) + len(wanted) - shared_words(own, wanted)) AS jaccard,
-       n_samples, decision, probability
+       n_samples, rank_score, probability
 FROM compared
-ORDER BY jaccard DESC, decision DESC, caption_id
+ORDER BY jaccard DESC, rank_score DESC, caption_id
 LIMIT $limit
