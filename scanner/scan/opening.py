@@ -17,7 +17,8 @@ from scanner.models.spec import DEFAULT_MODEL, ModelSpec
 from scanner.run import Plan, Run
 from scanner.run.directory import PURGE_JOURNAL, recorded_roots
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import Inputs, choose_inputs
+from scanner.scan.input_choice import choose_inputs
+from scanner.scan.plan.inputs import Inputs
 from scanner.scan.results import ScanResult, result_of
 from scanner.storage import Skipped, Store, full_url
 

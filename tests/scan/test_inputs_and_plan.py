@@ -14,7 +14,7 @@ from scanner.captions.sidecars import ABOUT_TAR
 from scanner.errors import UserError
 from scanner.run import Plan
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.storage import Store
 from scanner.storage.walking import HIDDEN

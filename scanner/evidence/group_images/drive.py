@@ -13,10 +13,10 @@ from scanner.evidence.group_images.config import GroupImagesConfig
 from scanner.evidence.group_images.given import given_images
 from scanner.evidence.group_images.hashing import HASHED, HashWork
 from scanner.evidence.identity import identity
+from scanner.evidence.training_images.image_groups import in_groups
 from scanner.evidence.training_images.passing import (
     ImageProgress,
     Passed,
-    in_groups,
     pass_over,
     read_parts,
 )

@@ -15,10 +15,10 @@ from scanner.evidence.identity import identity
 from scanner.evidence.run_model import choose_models
 from scanner.evidence.score_samples.config import ScoreSamplesConfig
 from scanner.evidence.score_samples.work import SampleRecipe, ScoreSamplesWork
+from scanner.evidence.training_images.image_groups import in_groups
 from scanner.evidence.training_images.passing import (
     ImageProgress,
     Passed,
-    in_groups,
     pass_over,
     read_parts,
 )

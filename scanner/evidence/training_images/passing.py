@@ -21,6 +21,7 @@ from scanner.cluster import (
     may_run_in_process,
 )
 from scanner.evidence.event_log import log_event
+from scanner.evidence.training_images.image_groups import ImageGroup
 from scanner.evidence.training_images.options import SampleOptions
 from scanner.run import Commit, Commits
 from scanner.run.part_tables import read_part_table
@@ -29,14 +30,6 @@ from scanner.storage import Store
 log = logging.getLogger("memscan.images")
 
 SHOWN = 3
-
-
-@dataclass(frozen=True)
-class ImageGroup:
-    """Rows (one per image, or per pair of a caption and an image) that are committed together."""
-
-    id: str
-    rows: pa.Table
 
 
 @dataclass
@@ -81,16 +74,6 @@ class Passed:
             f"group {name} is quarantined: {why}; rerun the same command"
             for name, why in self.failed.items()
         )
-
-
-def in_groups(table: pa.Table, size: int) -> list[ImageGroup]:
-    """Split a table into groups of ``size`` rows, each with memory of its own."""
-    return [
-        ImageGroup(
-            f"{number:06d}", table.take(pa.array(range(start, min(start + size, len(table)))))
-        )
-        for number, start in enumerate(range(0, len(table), size))
-    ]
 
 
 def read_parts(store: Store, commits: Sequence[Commit]) -> Iterator[pa.Table]:

@@ -20,7 +20,7 @@ from PIL import Image
 from scanner.captions.limits import IMAGE_BYTES
 from scanner.evidence.training_images.sample_images import LARGEST_PIXELS, SampleImages
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.input_choice import choose_inputs
 from scanner.storage import ImageHosts
 from tests.servers import free_port
 
