@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from scanner.errors import UserError
 from scanner.run import Commit, Commits, Output, Plan, Slice, Tier
 from scanner.run.directory import planning_folder
+from scanner.run.records import LARGEST_BYTES
 from scanner.scan.plan.chunk import COUNTS, Canonical, unreadable_reject
 from scanner.scan.plan.group_stage import GroupStage
 from scanner.scan.plan.grouping import id_bounds
@@ -124,7 +125,7 @@ def _freeze(
         frozen = FrozenInputs(kept, units, skipped, several, order)
         if store.create(name, frozen.to_json()):
             return frozen
-    return FrozenInputs.from_json(store.location(name), store.read(name))
+    return FrozenInputs.from_json(store.location(name), store.read(name, LARGEST_BYTES))
 
 
 def _keep_columns(inputs: Sequence[Input], earlier: Sequence[Plan]) -> tuple[str, ...]:
