@@ -131,7 +131,7 @@ def _pending(store: Store) -> IndexJournal | None:
     if not store.exists(PURGE_JOURNAL):
         return None
     data = store.read(PURGE_JOURNAL, LARGEST_BYTES)
-    remedy = "remove it and rerun the same memscan purge"
+    remedy = f"restore the index from a copy, or {REMEDY}"
     return decode(store.location(PURGE_JOURNAL), data, IndexJournal, remedy)
 
 
