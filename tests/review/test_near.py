@@ -48,7 +48,8 @@ def pairs_of(index: ReviewIndex) -> set[frozenset[str]]:
 
 
 def test_the_index_finds_every_near_duplicate_that_sql_does(run: str) -> None:
-    found = pairs_of(open_index(open_run(run)))
+    tables = open_run(run)
+    found = pairs_of(open_index(tables))
     assert found == pairs_in_sql(run)
     ids = {text: f"{n:04}" for n, text in enumerate(TEXTS)}
     assert frozenset([ids["赤い猫の写真"], ids["赤い猫の絵"]]) in found
