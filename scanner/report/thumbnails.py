@@ -96,25 +96,25 @@ def _is_outside(name: str) -> bool:
 
 def open_stored(store: Store, name: str) -> Image.Image | None:
     """Open an image that verify stored in the run or elsewhere; None if it no longer exists."""
+    data = read_stored(store, name)
     try:
-        return open_image(read_stored(store, name))
+        return None if data is None else open_image(data)
     except NotAnImage:
         return None
+
+
+def read_stored(store: Store, name: str) -> bytes | None:
+    """Return the bytes of an image that verify stored, of a larger file only the first ones; None
+    if it no longer exists."""
+    try:
+        if not _is_outside(name):
+            return store.read(name, IMAGE_BYTES)
+        with open_input(name) as file:
+            return file.read(IMAGE_BYTES + 1)
     except OSError as error:
         if is_transient(error):
             raise
         return None
-
-
-def read_stored(store: Store, name: str) -> bytes:
-    """Return the bytes of an image that verify stored, of a larger file only the first ones.
-
-    Raises OSError.
-    """
-    if not _is_outside(name):
-        return store.read(name, IMAGE_BYTES)
-    with open_input(name) as file:
-        return file.read(IMAGE_BYTES + 1)
 
 
 def _data_url(image: Image.Image) -> str:
