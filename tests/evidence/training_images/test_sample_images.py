@@ -121,6 +121,14 @@ def test_missing_and_damaged_sources_are_counted(tmp_path: Path) -> None:
         assert sum(finder.problems.values()) == 2, name
 
 
+def test_a_source_without_a_client_is_counted() -> None:
+    finder = SampleImages(None, None)
+    source = {"source": "unknown://bucket/a.parquet", "row": 0, "key": "a"}
+    assert finder.images([source]) == [None]
+    (why,) = finder.problems
+    assert why.startswith("unknown://bucket/a.parquet: UserError: ")
+
+
 def test_a_large_image_is_reduced(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"caption": ["c"], "image": [png(1, 3000)]}), path)
