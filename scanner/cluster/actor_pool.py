@@ -153,7 +153,7 @@ class ActorPool(Generic[ItemT]):
             return
         if actor.began_at is None:
             actor.location = result
-            yield from self._admit(actor)
+            self._admit(actor)
             return
         environment, notice = result
         actor.location = replace(actor.location, environment=environment)
@@ -193,7 +193,7 @@ class ActorPool(Generic[ItemT]):
         """Forget earlier deaths, since there was a commit."""
         self._deaths = 0
 
-    def _admit(self, actor: Actor[ItemT]) -> Iterator[Notice]:
+    def _admit(self, actor: Actor[ItemT]) -> None:
         """Start an actor that has been placed, now or later, or keep the place free of work."""
         if self.blame.is_out(actor.location):
             self._parked.append(actor)
@@ -204,7 +204,6 @@ class ActorPool(Generic[ItemT]):
             self.held.append(actor)
             return
         self._start(actor)
-        yield from ()
 
     def _start(self, actor: Actor[ItemT]) -> None:
         actor.began_at = self._timing.now()
