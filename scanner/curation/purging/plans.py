@@ -122,9 +122,7 @@ def _purged_slices(slices: tuple[Slice, ...], changed: dict[str, Rewritten]) -> 
     return purged
 
 
-def _purged_slice(
-    item: Slice, one: Rewritten, groups: dict[int, int], before: str | None
-) -> Slice:
+def _purged_slice(item: Slice, one: Rewritten, groups: dict[int, int], before: str | None) -> Slice:
     """Return a slice of a file that was rewritten; ``groups``: the file's new row groups;
     ``before``: the last id of the slice before it, None of the first."""
     if item.rows and item.row_group is None:
