@@ -97,8 +97,13 @@ def _is_outside(name: str) -> bool:
 def open_stored(store: Store, name: str) -> Image.Image | None:
     """Open an image that verify stored in the run or elsewhere; None if it no longer exists."""
     data = read_stored(store, name)
+    return None if data is None else decode(data)
+
+
+def decode(data: bytes, side: int | None = None) -> Image.Image | None:
+    """Decode an image, scaled down to at most ``side`` pixels wide and high; None if it is damaged."""
     try:
-        return None if data is None else open_image(data)
+        return open_image(data, side)
     except NotAnImage:
         return None
 

@@ -6,10 +6,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from scanner.captions.images import NotAnImage, open_image
 from scanner.evidence.training_images.sample_images import Sample, SampleImages
 from scanner.query import RunTables
-from scanner.report.thumbnails import read_stored, why_refused
+from scanner.report.thumbnails import decode, read_stored, why_refused
 from scanner.review.samples import CaptionSamples
 from scanner.storage import Roots, Store
 
@@ -89,9 +88,8 @@ class Pictures:
 
 def _webp(data: bytes) -> bytes | None:
     """Return an image scaled down, None if it cannot be decoded."""
-    try:
-        image = open_image(data, SIDE)
-    except NotAnImage:
+    image = decode(data, SIDE)
+    if image is None:
         return None
     with io.BytesIO() as file:
         image.save(file, "WEBP", quality=85)
