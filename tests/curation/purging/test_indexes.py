@@ -89,7 +89,7 @@ def test_an_index_named_later_is_purged_by_the_list(original: Path, tmp_path: Pa
 def test_a_damaged_journal_is_not_to_be_removed(original: Path, tmp_path: Path) -> None:
     folder = copied(original, tmp_path)
     Store(str(folder / "of-run")).write(PURGE_JOURNAL, b"{")
-    with pytest.raises(DamagedFile, match="damaged .*; restore the index from a copy, or remove"):
+    with pytest.raises(DamagedFile, match=r"damaged .*; restore the index from a copy, or remove"):
         purged(folder, "of-run")
 
 

@@ -215,7 +215,7 @@ def test_a_damaged_journal_is_not_to_be_removed(original: Path, tmp_path: Path) 
     """A rerun without it would find nothing to purge, and leave what was not replaced yet."""
     run = copied(original, tmp_path / "run")
     Store(run).write(PURGE_JOURNAL, b"{")
-    with pytest.raises(DamagedFile, match="damaged .*; restore the run from a copy, or scan into"):
+    with pytest.raises(DamagedFile, match=r"damaged .*; restore the run from a copy, or scan into"):
         purged(run, original)
 
 
