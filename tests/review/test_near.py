@@ -14,7 +14,14 @@ from tests.review.sites import ask, small_site
 TEXTS = [
     *FAMILY_CAPTIONS,
     *SINGLES,
-    *("赤い猫の写真", "赤い猫の絵", "ภาพแมวสีแดงตัวใหญ่", "ภาพแมวสีแดงตัวเล็ก", "हिन्दी में बिल्ली", "हिन्दी में कुत्ता"),
+    *(
+        "赤い猫の写真",
+        "赤い猫の絵",
+        "ภาพแมวสีแดงตัวใหญ่",
+        "ภาพแมวสีแดงตัวเล็ก",
+        "हिन्दी में बिल्ली",
+        "हिन्दी में कुत्ता",
+    ),
     *('"', '" OR "', "!!! ???", "\x00", "under_score and_more", "under score and more"),
     " ".join(f"word{n}" for n in range(40)),
     " ".join(f"word{n}" for n in range(20, 60)) + " …",
