@@ -1,5 +1,6 @@
 """The rooms of the package and which may import which: arrows point one way."""
 
+import ast
 from pathlib import Path
 
 from jobs.development.architecture import imports_of, modules, redraw
@@ -97,6 +98,16 @@ def test_each_library_is_used_in_its_rooms_only() -> None:
 
 def test_every_room_is_named() -> None:
     assert {room for room, _ in modules()} == set(ROOMS)
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    files: dict[str, list[Path]] = {}
+    for folder in ("scanner", "jobs"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    files.setdefault(node.name, []).append(path)
+    assert {name: paths for name, paths in files.items() if len(paths) > 1} == {}
 
 
 def test_the_graph_of_rooms_is_current() -> None:

@@ -42,7 +42,7 @@ class Tables:
 
 
 @dataclass(frozen=True)
-class MergeWork:
+class PartMergeWork:
     """Merges the parts of a group of slices, without changing a value (scanner.cluster.Work).
 
     ``fingerprint``: id of the run's, which every commit must have.
@@ -51,7 +51,7 @@ class MergeWork:
     store: Store
     fingerprint: str
 
-    def __call__(self) -> "MergeWork":
+    def __call__(self) -> "PartMergeWork":
         return self
 
     def prepare(self, group: Group) -> Tables:

@@ -56,7 +56,7 @@ class StagedParts:
         return replace(item, staged=tuple(sources))
 
 
-class MergeWork:
+class PlanMergeWork:
     """Merges the cuts of a range of ids into parts of one kind with spellings.
 
     Usually one part; more for over ``merge_bytes``. Notes: ``staged``, as
@@ -139,7 +139,7 @@ def merge_all(
         commits = Commits(store, f"{folder}/merge")
         items = {item.id: item for items in merges.values() for item in items}
         done = run_all(
-            commits, list(items.values()), partial(MergeWork, store, kind, sizes), execute
+            commits, list(items.values()), partial(PlanMergeWork, store, kind, sizes), execute
         )
         merged = staged_parts(commits, done, kind, items)
         left = [
