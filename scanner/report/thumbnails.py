@@ -101,7 +101,10 @@ def open_stored(store: Store, name: str) -> Image.Image | None:
 
 
 def decode(data: bytes, side: int | None = None) -> Image.Image | None:
-    """Decode an image, scaled down to at most ``side`` pixels wide and high; None if it is damaged."""
+    """Decode an image, scaled down to at most ``side`` pixels wide and high.
+
+    Returns None if it is damaged.
+    """
     try:
         return open_image(data, side)
     except NotAnImage:
