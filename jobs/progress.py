@@ -15,7 +15,7 @@ from scanner.run.progress import PlanningProgress, Progress
 
 if TYPE_CHECKING:
     from scanner.evidence.index.build import Indexing
-    from scanner.evidence.training_images.passing import ImageProgress
+    from scanner.evidence.training_images.group_runner import ImageProgress
     from scanner.evidence.verify.drive import Drawn
 
 log = logging.getLogger("memscan")

@@ -53,7 +53,7 @@ HANG_SECONDS = {"cpu": 1800.0, "cuda": 120.0}
 # How much longer a group may take with an adversary.
 ADVERSARY_TIMES = 10
 SHOWN = 3
-MEND = "remove it and rerun the same memscan verify, which makes it again"
+REMEDY = "remove it and rerun the same memscan verify, which makes it again"
 
 
 @dataclass
@@ -103,7 +103,7 @@ def verify(
         f"{', mitigated' if config.mitigate else ''}"
         f"{', with an adversary' if config.adversarial else ''}, into {out.url}"
     )
-    commits = Commits(out, "commits", name, MEND)
+    commits = Commits(out, "commits", name, REMEDY)
     place = f"{full_url(config.out)}/" if config.out else f"{folder}/{name}/"
     drawn, lost = _generate(setting, commits, groups, place, progress)
     found = commits.of(group.id for group in groups if group.id not in lost)
@@ -163,7 +163,7 @@ def _begin(out: Store, about: dict[str, Any]) -> None:
     """Claim a directory for a verification. Raises UserError if it holds another one."""
     if out.create("verification.json", encode(about)):
         return
-    existing = read_json(out, "verification.json", dict[str, Any], MEND)
+    existing = read_json(out, "verification.json", dict[str, Any], REMEDY)
     given = json.loads(encode(about))
     differ = [key for key, value in given.items() if existing.get(key) != value]
     if differ:

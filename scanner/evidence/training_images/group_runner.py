@@ -34,8 +34,8 @@ SHOWN = 3
 
 @dataclass
 class ImageProgress:
-    """Progress of a pass: rows in all, done, and done by earlier calls; ``images``: read by this
-    call, in ``seconds`` since it started its first group."""
+    """Progress of all groups: rows in all, done, and done by earlier calls; ``images``: read by
+    this call, in ``seconds`` since it started its first group."""
 
     total: int
     before: int = 0
@@ -54,8 +54,8 @@ class ImageProgress:
 
 
 @dataclass(frozen=True)
-class Passed:
-    """The result of a pass: its commits, its progress, and why groups were given up, by id."""
+class GroupsResult:
+    """The result of all groups: commits, progress, and why groups were given up, by id."""
 
     commits: list[Commit]
     progress: ImageProgress
@@ -82,7 +82,7 @@ def read_parts(store: Store, commits: Sequence[Commit]) -> Iterator[pa.Table]:
         yield read_part_table(store, part)
 
 
-def pass_over(
+def run_groups(
     commits: Commits,
     groups: Sequence[ImageGroup],
     make_work: Callable[[], Work],
@@ -93,7 +93,7 @@ def pass_over(
     here: Callable[[], Work] | None = None,
     hang_seconds: float,
     progress: Callable[[ImageProgress], None],
-) -> Passed:
+) -> GroupsResult:
     """Run the groups that have no commit yet.
 
     ``few``: rows up to which the work runs in this process, and is made by ``here`` if given.
@@ -117,7 +117,7 @@ def pass_over(
     done = commits.of(group.id for group in groups if group.id not in outcome.failed)
     _log_problems(done)
     lost = _rows([group for group in groups if group.id in outcome.failed])
-    return Passed(done, follower.state, outcome.failed, lost)
+    return GroupsResult(done, follower.state, outcome.failed, lost)
 
 
 def _rows(groups: Sequence[ImageGroup]) -> int:
@@ -133,7 +133,7 @@ def _log_problems(commits: Sequence[Commit]) -> None:
 
 
 class _Follower:
-    """Follows the events of a pass: logs them and reports progress."""
+    """Follows the events of the groups: logs them and reports progress."""
 
     def __init__(
         self, url: str, groups: Sequence[ImageGroup], progress: Callable[[ImageProgress], None]
