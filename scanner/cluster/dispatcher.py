@@ -54,9 +54,9 @@ def dispatch(
     At most ``in_flight`` items run in one actor, and as many more are queued there as make about
     ``queue_seconds`` of work. An item that fails too often is quarantined and the others are still
     done; after its first failure it runs alone in its actor, so that it takes no neighbor with it,
-    and on another device if there is one (see
-    :mod:`scanner.cluster.fault_tracker`). Not counted are the loss of a node and an outage of the
-    store, which is waited for. An actor that hangs is replaced.
+    and on another device if there is one (see :mod:`scanner.cluster.fault_tracker`). Not counted
+    are the loss of a node and an outage of the store, which is waited for. An actor that hangs is
+    replaced.
 
     A node with room for an actor is waited for. Raises UserError where actors cannot start or die
     too often (see :class:`RetryLimits`), or where the store stays away. ``tags``: of the metrics.

@@ -1,6 +1,5 @@
 """The work of finishing, on the pool: merge the parts of slices, read parts again, remove parts."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -173,8 +172,7 @@ class RemoveWork:
         return Result([])
 
     def _remove(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):  # another driver was faster
-            self.store.remove(path)
+        self.store.remove(path, missing_ok=True)  # another driver was faster
 
 
 def _in_threads(
