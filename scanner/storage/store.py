@@ -177,7 +177,7 @@ class Store:
 
     @attaches_store_url
     def remove(self, name: str, missing_ok: bool = False) -> None:
-        """Remove a file. Unless ``missing_ok``, raises FileNotFoundError if the store reports it."""
+        """Remove a file; unless ``missing_ok``, a store may raise FileNotFoundError."""
         try:
             self._fs.rm_file(self._path(name))
         except FileNotFoundError:
