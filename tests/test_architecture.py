@@ -11,18 +11,19 @@ ROOMS = {
     "errors": {"credentials"},
     "cores": set(),
     "memory": set(),
+    "plurals": set(),
     "signals": set(),
     "storage": {"credentials", "errors"},
     "captions": {"credentials", "errors", "storage"},
     "run": {"errors", "storage"},
-    "models": {"errors", "cores", "memory", "storage"},
+    "models": {"errors", "cores", "memory", "plurals", "storage"},
     "probe": {"errors", "signals", "models"},
     "scoring": {"errors", "signals", "models", "probe", "captions", "run", "memory"},
     "cluster": {"credentials", "errors", "cores", "memory", "storage", "run"},
     "query": {"errors", "cores", "memory", "storage", "run"},
     "calibration": {"errors", "storage", "captions", "run", "query"},
     "curation": {
-        *("errors", "storage", "run", "query", "calibration", "cluster"),
+        *("errors", "plurals", "storage", "run", "query", "calibration", "cluster"),
         "captions",  # formats: a copy is read and written as the scan reads
         "evidence",  # purge --index
     },
@@ -31,7 +32,7 @@ ROOMS = {
     "pages": {"errors"},
     "report": {
         "calibration",
-        *("errors", "storage", "run", "query", "curation", "evidence", "pages"),
+        *("errors", "plurals", "storage", "run", "query", "curation", "evidence", "pages"),
         *("models", "scoring"),  # a caption's words, as the model reads them
         "captions",  # pictures, as every room opens them
     },
@@ -53,6 +54,7 @@ ROOMS = {
     "scan": {
         "errors",
         "cores",
+        "plurals",
         "storage",
         "captions",
         "run",

@@ -6,7 +6,7 @@ giving one with a caveat.
 
 from dataclasses import dataclass
 
-from scanner.curation.plurals import pluralize
+from scanner.plurals import pluralize
 from scanner.query import Coverage, RunTables
 from scanner.report.expected import ExpectedMemorized
 

@@ -24,9 +24,9 @@ from scanner.cluster import (
 )
 from scanner.curation.copies.cleaning import REFUSED, Cleaner, CleanWork
 from scanner.curation.copies.shards import Shard, roots_of, shards_of
-from scanner.curation.plurals import pluralize
 from scanner.curation.removals import PARQUET, REMOVED
 from scanner.errors import UserError
+from scanner.plurals import pluralize
 from scanner.run import Commit, Commits, Run
 from scanner.run.records import encode
 from scanner.storage import Store
