@@ -128,12 +128,11 @@ def inputs_record(config: ScanConfig) -> dict[str, Any]:
         "captions_from": config.captions_from and full_url(config.captions_from),
         "where": config.where,
     }
-    # Missing in runs of versions without the option.
     return record if config.quoting == "auto" else record | {"quoting": config.quoting}
 
 
 def _one_or_list(names: tuple[str, ...] | None) -> str | list[str] | None:
-    """Return the caption columns as run.json has them: one as text, as in earlier versions."""
+    """Return the caption columns as run.json has them: one as text."""
     return list(names) if names and len(names) > 1 else names[0] if names else None
 
 

@@ -91,7 +91,7 @@ def _forget_events(run: Run) -> None:
     """Empty the events in progress.json, which may quote captions."""
     state = read_progress(run)
     if state:
-        run.store.write("progress.json", encode({**state, "events": [], "happened": []}))
+        run.store.write("progress.json", encode({**state, "events": []}))
 
 
 def _remove_parts(store: Store, folder: str, named: set[str]) -> None:

@@ -127,7 +127,7 @@ def _purged_slice(item: Slice, one: Rewritten, groups: dict[int, int], before: s
     ``before``: the last id of the slice before it, None of the first."""
     if item.rows and item.row_group is None:
         raise UserError(
-            f"{item.file}: planned by an early version, which cannot be purged; scan again"
+            f"{item.file}: slice {item.id} has no row group, so it cannot be purged; scan again"
         )
     group = item.row_group or 0
     rows = item.rows - one.lost[group] if item.rows else 0

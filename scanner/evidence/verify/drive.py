@@ -245,7 +245,6 @@ def _join(
         "thresholds": thresholds,
         "captions": len(table),
         "out": full_url(out),
-        "kinds": [*KINDS],  # earlier releases had other kinds
     }
     if index:
         record["index"] = index

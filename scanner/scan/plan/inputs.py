@@ -5,9 +5,7 @@ A long parquet file is split between row groups into several units; small files 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any
-
-import pydantic
+from typing import Any
 
 from scanner.captions.batch import Extent
 from scanner.captions.columns import Columns
@@ -55,16 +53,12 @@ class Segment:
     problem: str = ""
 
 
-# Versions before 0.2 called them pieces.
-_SEGMENTS = pydantic.Field(validation_alias=pydantic.AliasChoices("segments", "pieces"))
-
-
 @dataclass(frozen=True)
 class Unit:
     """The segments that one task reads and commits together."""
 
     id: str
-    segments: Annotated[tuple[Segment, ...], _SEGMENTS]
+    segments: tuple[Segment, ...]
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ class FrozenInputs:
     units: tuple[Unit, ...]
     skipped: dict[str, Any] = field(default_factory=dict)
     names_column: bool = False
-    order: ScanOrder = "id"  # of earlier versions
+    order: ScanOrder = "id"
 
     def to_json(self) -> bytes:
         return encode(asdict(self))

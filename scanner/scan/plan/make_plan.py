@@ -147,9 +147,7 @@ def _sum_files(read: Sequence[Commit]) -> list[dict[str, Any]]:
     """Return the counts of each file, summed over its segments."""
     files: dict[tuple[str, bool], dict[str, Any]] = {}
     for commit in read:
-        for read_segment in commit.notes["files"]:
-            # Versions before several caption columns did not count pairs.
-            segment = {"pairs": read_segment["rows"], **read_segment}
+        for segment in commit.notes["files"]:
             file = files.setdefault((segment["url"], segment["is_reference"]), segment)
             if file is not segment:
                 file.update({name: file[name] + segment[name] for name in COUNTS})
