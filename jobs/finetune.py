@@ -130,7 +130,7 @@ def _finetune(config: FinetuneConfig) -> int:
     record |= {"skipped": len(images.skipped), "out": str(config.out)}
     if guard:
         excluded = guard.removal_list(config.out / "excluded.parquet")
-        record |= {"left_out_share": guard.exclusions.share, "left_out_samples": excluded}
+        record |= {"excluded_share": guard.exclusions.share, "excluded_samples": excluded}
         record |= {"extra_forwards": guard.extra_forwards}
     if config.json:
         skipped = [dataclasses.asdict(sample) for sample in images.skipped]

@@ -11,11 +11,12 @@ from rich.progress import Progress as Bar
 
 from jobs.escaping import printable
 from jobs.logs import is_json
+from scanner.plurals import pluralize
 from scanner.run.progress import PlanningProgress, Progress
 
 if TYPE_CHECKING:
     from scanner.evidence.index.build import Indexing
-    from scanner.evidence.training_images.passing import ImageProgress
+    from scanner.evidence.training_images.group_runner import ImageProgress
     from scanner.evidence.verify.drive import Drawn
 
 log = logging.getLogger("memscan")
@@ -69,7 +70,7 @@ def _describe_planning(state: PlanningProgress) -> str:
 
 def _actors(actors: int) -> str:
     """Return the number of actors in words, "" for none (planning a few files needs none)."""
-    return f"{actors} actor{'s' * (actors > 1)}" if actors else ""
+    return pluralize(actors, "actor") if actors else ""
 
 
 class Ticker:

@@ -20,7 +20,7 @@ from scanner.replication.config import ReplicateConfig
 
 if TYPE_CHECKING:
     from scanner.replication.estimating import Estimate
-    from scanner.replication.results import Results
+    from scanner.replication.results import ReplicationResults
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +81,7 @@ def _print_estimate(config: ReplicateConfig, estimated: "Estimate") -> None:
         show(f"  {one.name:24}{gflop:>16}{f'{low} to {high}':>22}")
 
 
-def _print_results(results: "Results") -> None:
+def _print_results(results: "ReplicationResults") -> None:
     truth = results.scanned.truth
     show(
         f"\n{len(truth.table):,} prompts, {truth.memorized:,} memorized, in {results.clusters:,} "

@@ -21,12 +21,12 @@ def count_changes(call: Callable[[], Any], kill: int | None = None) -> int:
         for name in CHANGES:
             method = getattr(Store, name)
 
-            def changing(*arguments: Any, method: Any = method) -> Any:
+            def changing(*arguments: Any, method: Any = method, **options: Any) -> Any:
                 nonlocal changes
                 if changes == kill:
                     raise Killed
                 changes += 1
-                return method(*arguments)
+                return method(*arguments, **options)
 
             patch.setattr(Store, name, changing)
         call()

@@ -65,5 +65,5 @@ def _seal_without_scores(run: Run, paths: dict[str, tuple[str, ...]], scores: pa
     """As no scan seals a run."""
     part = write_part(run.store, "scores", "e", scores)
     empty = [{"path": part.path, "rows": 0, "sha256": ""}]
-    nothing = {"fingerprint": "f", "quarantined": [], "counts": {}}
+    nothing = {"fingerprint": "f", "quarantined": [], "counts": {}, "reject_reasons": {}}
     run.store.write("manifest-0001.json", encode({**nothing, **paths, "scores": empty}))

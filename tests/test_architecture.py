@@ -1,5 +1,6 @@
 """The rooms of the package and which may import which: arrows point one way."""
 
+import ast
 from pathlib import Path
 
 from jobs.development.architecture import imports_of, modules, redraw
@@ -10,18 +11,19 @@ ROOMS = {
     "errors": {"credentials"},
     "cores": set(),
     "memory": set(),
+    "plurals": set(),
     "signals": set(),
     "storage": {"credentials", "errors"},
     "captions": {"credentials", "errors", "storage"},
     "run": {"errors", "storage"},
-    "models": {"errors", "cores", "memory", "storage"},
+    "models": {"errors", "cores", "memory", "plurals", "storage"},
     "probe": {"errors", "signals", "models"},
     "scoring": {"errors", "signals", "models", "probe", "captions", "run", "memory"},
     "cluster": {"credentials", "errors", "cores", "memory", "storage", "run"},
     "query": {"errors", "cores", "memory", "storage", "run"},
     "calibration": {"errors", "storage", "captions", "run", "query"},
     "curation": {
-        *("errors", "storage", "run", "query", "calibration", "cluster"),
+        *("errors", "plurals", "storage", "run", "query", "calibration", "cluster"),
         "captions",  # formats: a copy is read and written as the scan reads
         "evidence",  # purge --index
     },
@@ -30,7 +32,7 @@ ROOMS = {
     "pages": {"errors"},
     "report": {
         "calibration",
-        *("errors", "storage", "run", "query", "curation", "evidence", "pages"),
+        *("errors", "plurals", "storage", "run", "query", "curation", "evidence", "pages"),
         *("models", "scoring"),  # a caption's words, as the model reads them
         "captions",  # pictures, as every room opens them
     },
@@ -52,6 +54,7 @@ ROOMS = {
     "scan": {
         "errors",
         "cores",
+        "plurals",
         "storage",
         "captions",
         "run",
@@ -97,6 +100,16 @@ def test_each_library_is_used_in_its_rooms_only() -> None:
 
 def test_every_room_is_named() -> None:
     assert {room for room, _ in modules()} == set(ROOMS)
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    files: dict[str, list[Path]] = {}
+    for folder in ("scanner", "jobs"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    files.setdefault(node.name, []).append(path)
+    assert {name: paths for name, paths in files.items() if len(paths) > 1} == {}
 
 
 def test_the_graph_of_rooms_is_current() -> None:

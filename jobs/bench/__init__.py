@@ -145,7 +145,7 @@ def _bench(config: BenchConfig) -> int:
 def _accept(config: BenchConfig) -> int:
     from jobs.bench.acceptance.run import accept, failures, options_of
     from jobs.bench.acceptance.tables import lines
-    from jobs.bench.acceptance.worker import Outcome
+    from jobs.bench.acceptance.worker import PartOutcome
 
     if len(config.model) > 1:
         raise UsageError("--acceptance takes one --model: run it once per model")
@@ -158,7 +158,7 @@ def _accept(config: BenchConfig) -> int:
     )
     output = log.info if config.json else show
 
-    def report(name: str, outcome: Outcome) -> None:
+    def report(name: str, outcome: PartOutcome) -> None:
         for line in lines(name, outcome):
             output(line)
 

@@ -60,9 +60,9 @@ class CountingStore(Store):
         self.count(written=local.stat().st_size)
         super().upload(local, name)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, missing_ok: bool = False) -> None:
         self.count()
-        super().remove(name)
+        super().remove(name, missing_ok)
 
 
 class _CountedFile:

@@ -22,8 +22,8 @@ from scanner.models import load_model
 from scanner.run import Commit, Run
 from scanner.run.progress import PlanningProgress, Progress
 from scanner.scan.config import ScanConfig
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.opening import inputs_record, options_record, run_record
-from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.preparation import prepare
 from scanner.scan.scan import plan_scan
 from scanner.scan.score_plan import score_plan

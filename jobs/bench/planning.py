@@ -16,7 +16,7 @@ from jobs.logs import logging_to_stderr
 from scanner.cluster import Item, Outcome, Work
 from scanner.run import Commits
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.plan.running import execute_here
 from scanner.scan.preparation import prepare
 from scanner.scan.scan import plan_scan

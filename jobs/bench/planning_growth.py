@@ -17,9 +17,9 @@ from jobs.bench.counting_store import CountingStore
 from jobs.bench.ray_data import group_with_ray_data
 from jobs.logs import logging_to_stderr
 from scanner.scan.config import ScanConfig
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.plan.cuts import IDS, MOST_CUTS, IdRange, StagedPart
 from scanner.scan.plan.grouping import id_ranges
-from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.merging import MOST_LEVELS, StagedParts, plan_merges
 from scanner.scan.plan.sizes import DEFAULT_SIZES

@@ -12,6 +12,7 @@ from torch import Tensor
 from jobs.bench.captions import caption
 from scanner.cluster import Result
 from scanner.run import Output, Slice
+from scanner.run.schema import with_column
 from scanner.scan.preparation import PreparedScan
 from scanner.scan.work import ScanWork, SliceScorer
 from scanner.scoring.read_captions import ReadCaptions
@@ -87,9 +88,7 @@ class ReadyTable(_MemoryRecording):
 
     def finish(self, computed: pa.Table) -> Result:
         table = self._ready.slice(0, len(computed)).combine_chunks()
-        index = table.schema.get_field_index("caption_id")
-        ids = computed["caption_id"].combine_chunks()
-        table = table.set_column(index, table.schema.field(index), ids)
+        table = with_column(table, "caption_id", computed["caption_id"].combine_chunks())
         return Result([Output("scores", table)], {"resident_bytes": resident_bytes()})
 
 

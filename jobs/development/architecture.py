@@ -14,7 +14,7 @@ from jobs.terminal import command
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "```mermaid\n", "```\n"
 # Every room may import these, so arrows to them would say nothing.
-EVERYWHERE = {"credentials", "errors", "cores", "memory", "storage"}
+EVERYWHERE = {"credentials", "errors", "cores", "memory", "plurals", "storage"}
 
 
 @dataclass(frozen=True)

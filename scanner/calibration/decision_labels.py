@@ -6,9 +6,9 @@ from scanner.query import RunTables
 from scanner.run.verdicts import COPIES
 
 _LABELLED = """
-    SELECT caption_id, label,
-           max(sampling_probability) OVER (PARTITION BY caption_id) AS probability
-    FROM decisions WHERE label IN ('verbatim', 'template', 'none')
+    SELECT caption_id, decisions.label, reviewed.sampling_probability AS probability
+    FROM decisions JOIN reviewed USING (caption_id)
+    WHERE decisions.label IN ('verbatim', 'template', 'none')
     ORDER BY caption_id, reviewer"""
 
 

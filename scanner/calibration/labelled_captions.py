@@ -173,7 +173,8 @@ def _ids(tables: RunTables, labels: Labels) -> dict[str, set[str]]:
         for key, caption_id in zip(rows["key"].to_pylist(), ids, strict=True):
             by_key.setdefault(key, set()).add(caption_id)
         return {name: by_key[key] for name, key in keys.items() if key in by_key}
-    # The spelling in the run, or any that the tokenizer normalizes to the same text.
+    # The spelling in the run, or any that CLIP's tokenizers normalize to the same text. Captions of
+    # other families have no other spelling: they are their canonical text.
     rows = tables.query(
         "SELECT caption, caption_id FROM captions WHERE caption IN (SELECT unnest($names))",
         {"names": labels.names},

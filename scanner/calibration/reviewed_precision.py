@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.query import RunTables
+from scanner.run.verdicts import COPIES
 
 # 95 % of the normal distribution.
 Z = 1.959964
-MEMORIZED = ("verbatim", "template")
 _LABELLED = """
     SELECT place, label, sampling_probability
     FROM (SELECT caption_id, row_number() OVER (ORDER BY rank_score DESC, caption_id) AS place
@@ -50,7 +50,7 @@ def precision_at_depths(rows: Sequence[tuple[int, str, float | None]]) -> list[R
     if not rows:
         return []
     places = np.array([place for place, _, _ in rows])
-    memorized = np.array([label in MEMORIZED for _, label, _ in rows])
+    memorized = np.array([label in COPIES for _, label, _ in rows])
     probability = np.array([np.nan if p is None else p for _, _, p in rows], float)
     depths = (step * 10**power for power in range(1, 11) for step in (1, 2, 5))
     deepest = int(places.max())

@@ -8,7 +8,6 @@ import ray
 from ray.exceptions import RayError
 
 from scanner.cluster.actor import REPORTS, WorkActor
-from scanner.cluster.blame import Blame
 from scanner.cluster.events import NOWHERE, ItemT, Location, Notice, Place, Task
 from scanner.cluster.failures import (
     NODE_LOST,
@@ -21,6 +20,7 @@ from scanner.cluster.failures import (
     is_outage,
     is_preemption,
 )
+from scanner.cluster.fault_tracker import FaultTracker
 from scanner.cluster.heartbeat import Pulse
 from scanner.cluster.limits import RetryLimits, Timing
 from scanner.cluster.resources import Resources
@@ -76,12 +76,12 @@ class ActorPool(Generic[ItemT]):
         limits: RetryLimits,
         timing: Timing,
         tags: Mapping[str, str] | None = None,
-        blame: Blame | None = None,
+        faults: FaultTracker | None = None,
     ) -> None:
         self.actors: list[Actor[ItemT]] = []
         self.starting: dict[Any, Actor[ItemT]] = {}
         self.held: list[Actor[ItemT]] = []
-        self.blame = blame or Blame(limits)
+        self.faults = faults or FaultTracker(limits)
         self._parked: list[Actor[ItemT]] = []
         self._resources, self._limits, self._timing = resources, limits, timing
         self._wanted = self._deaths = self._unplaced = 0
@@ -153,13 +153,13 @@ class ActorPool(Generic[ItemT]):
             return
         if actor.began_at is None:
             actor.location = result
-            yield from self._admit(actor)
+            self._admit(actor)
             return
         environment, notice = result
         actor.location = replace(actor.location, environment=environment)
         if notice:
             yield Notice(f"{notice} ({actor.location.name})")
-        self.blame.record_start(actor.location)
+        self.faults.record_start(actor.location)
         self._node_starts_after.pop(actor.location.node, None)
         self._last_failure = self._outage_since = None
         self._unplaced = 0
@@ -193,9 +193,9 @@ class ActorPool(Generic[ItemT]):
         """Forget earlier deaths, since there was a commit."""
         self._deaths = 0
 
-    def _admit(self, actor: Actor[ItemT]) -> Iterator[Notice]:
+    def _admit(self, actor: Actor[ItemT]) -> None:
         """Start an actor that has been placed, now or later, or keep the place free of work."""
-        if self.blame.is_out(actor.location):
+        if self.faults.is_out(actor.location):
             self._parked.append(actor)
             self._fitted_at = None
             return
@@ -204,7 +204,6 @@ class ActorPool(Generic[ItemT]):
             self.held.append(actor)
             return
         self._start(actor)
-        yield from ()
 
     def _start(self, actor: Actor[ItemT]) -> None:
         actor.began_at = self._timing.now()
@@ -240,11 +239,11 @@ class ActorPool(Generic[ItemT]):
         reason = f"an actor cannot start: {reason}"
         if not location.node:
             return self._book_unplaced(reason)
-        count = self.blame.record_failed_start(location, reason, is_broken)
+        count = self.faults.record_failed_start(location, reason, is_broken)
         self._node_starts_after[location.node] = now + self._limits.delay(count)
         self._last_failure = reason, count
-        self.blame.take_out(location, self.places, reason)
-        if self.blame.is_out(location):
+        self.faults.take_out(location, self.places, reason)
+        if self.faults.is_out(location):
             return Notice(f"out of service: {location.name}: {reason}", START, location)
         return Notice(f"{reason} ({location.name})", START, location)
 
@@ -281,9 +280,9 @@ class ActorPool(Generic[ItemT]):
 
     def _has_room(self) -> bool:
         """Return whether an actor fits on what is in service."""
-        if not self.blame.out_of_service:
+        if not self.faults.out_of_service:
             return True
-        nodes_out = {node for node, device in self.blame.out_of_service if not device}
+        nodes_out = {node for node, device in self.faults.out_of_service if not device}
         parked = sum(actor.location.node not in nodes_out for actor in self._parked)
         return self._resources.fit(without=nodes_out) > parked
 

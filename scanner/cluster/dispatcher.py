@@ -54,8 +54,9 @@ def dispatch(
     At most ``in_flight`` items run in one actor, and as many more are queued there as make about
     ``queue_seconds`` of work. An item that fails too often is quarantined and the others are still
     done; after its first failure it runs alone in its actor, so that it takes no neighbor with it,
-    and on another device if there is one (see :mod:`scanner.cluster.blame`). Not counted are the
-    loss of a node and an outage of the store, which is waited for. An actor that hangs is replaced.
+    and on another device if there is one (see :mod:`scanner.cluster.fault_tracker`). Not counted
+    are the loss of a node and an outage of the store, which is waited for. An actor that hangs is
+    replaced.
 
     A node with room for an actor is waited for. Raises UserError where actors cannot start or die
     too often (see :class:`RetryLimits`), or where the store stays away. ``tags``: of the metrics.
@@ -84,7 +85,7 @@ class Dispatcher(Generic[ItemT]):
         self.waiting = deque(tasks)
         self.pool = pool
         self.policy: RetryPolicy[ItemT] = RetryPolicy(limits, timing)
-        self.blame = pool.blame
+        self.faults = pool.faults
         self.in_flight, self.limits, self.timing = in_flight, limits, timing
         self.slowest = 0.0
         self.references: dict[Any, Actor[ItemT]] = {}
@@ -110,7 +111,7 @@ class Dispatcher(Generic[ItemT]):
                 for actor in pool.actors
                 for task in self._begun(actor)
             }
-            out = tuple(self.blame.out_of_service.values())
+            out = tuple(self.faults.out_of_service.values())
             yield Tick(running, len(pool.actors), out, pool.placed)
 
     def _wait(self) -> list[Any]:
@@ -132,7 +133,7 @@ class Dispatcher(Generic[ItemT]):
                 actor
                 for actor in self.pool.actors
                 if not (actor.retries or actor.is_reserved)
-                and self.blame.may_retry(
+                and self.faults.may_retry(
                     task.item.id, actor.location.place, places, bool(self.waiting)
                 )
             ]
@@ -188,7 +189,7 @@ class Dispatcher(Generic[ItemT]):
             actor.consecutive_failures = 0
             self.pool.reset_failures()
             self.policy.end_outage()
-            suspects = self.blame.record_success(task.item.id, actor.location)
+            suspects = self.faults.record_success(task.item.id, actor.location)
             yield Committed(task.item, commit)
             for location in suspects:
                 yield from self._take_out(location, "items that failed there succeeded elsewhere")
@@ -209,7 +210,7 @@ class Dispatcher(Generic[ItemT]):
             return
         kind = kind_of(cause)
         is_broken = kind == BROKEN_DEVICE
-        if self.blame.record_failure(task.item.id, actor.location, is_broken=is_broken):
+        if self.faults.record_failure(task.item.id, actor.location, is_broken=is_broken):
             failure = reason, actor.location, traceback_of(error), kind
             yield self.policy.record_failure(task, *failure)
         else:
@@ -223,11 +224,11 @@ class Dispatcher(Generic[ItemT]):
 
     def _take_out(self, location: Location, reason: str) -> Iterator[Event[ItemT]]:
         """Take a device out of service if it is at fault; its actors end."""
-        if not self.blame.take_out(location, self.pool.places, reason):
+        if not self.faults.take_out(location, self.pool.places, reason):
             return
         yield Notice(f"out of service: {location.name}: {reason}")
         for actor in list(self.pool.actors):
-            if self.blame.is_out(actor.location):
+            if self.faults.is_out(actor.location):
                 self._requeue(self._retire(actor))
 
     def _handle_death(self, actor: Actor[ItemT], error: Exception) -> Iterator[Event[ItemT]]:
@@ -243,7 +244,7 @@ class Dispatcher(Generic[ItemT]):
         self.policy.record_death(actor.location.node, begun)
         for task in begun:
             reason = f"its process died: {brief(error)}"
-            self.blame.record_failure(task.item.id, actor.location, is_alone=len(begun) == 1)
+            self.faults.record_failure(task.item.id, actor.location, is_alone=len(begun) == 1)
             yield self.policy.record_failure(task, reason, actor.location, cause=PROCESS_DIED)
         self.pool.record_loss(f"actors keep dying: {brief(error)}")
 
@@ -285,7 +286,7 @@ class Dispatcher(Generic[ItemT]):
             self._requeue([task for task in self._retire(actor) if task not in begun])
             for task in begun:
                 reason = f"no sign of life for {limit:.0f} seconds; its actor ends"
-                self.blame.record_failure(task.item.id, actor.location, is_alone=len(begun) == 1)
+                self.faults.record_failure(task.item.id, actor.location, is_alone=len(begun) == 1)
                 yield self.policy.record_hang(task, reason, actor.location)
             self.pool.record_loss("actors keep hanging")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from scanner.curation.plurals import pluralize
+from scanner.plurals import pluralize
 from scanner.query import RunTables, measure_coverage
 
 # Warn about an image key only if it has more samples, and a larger share of all, than this.

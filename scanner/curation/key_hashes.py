@@ -18,6 +18,8 @@ from scanner.storage import open_input
 # often as the file repeats its uid.
 HASH = np.dtype("u8,u8")
 HASH_BYTES = 16
+# Of an array that is read into memory: 64 Mi hashes.
+LARGEST_BYTES = 1 << 30
 # As Python and DuckDB read it.
 UID = "[0-9a-fA-F]{32}"
 _UID = re.compile(UID)
@@ -64,19 +66,28 @@ def is_in(hashes: np.ndarray, ordered: np.ndarray) -> np.ndarray:
 def load_hashes(url: str) -> np.ndarray:
     """Return the hashes in a .npy file: of a local one mapped into memory, without reading it.
 
-    Raises UserError if it is not an array of hashes.
+    Raises UserError if it is not an array of hashes, or not local and over ``LARGEST_BYTES``.
     """
     try:
         if "://" in url:
-            with open_input(url) as file:
-                hashes = np.load(io.BytesIO(file.read()), allow_pickle=False)
+            hashes = np.load(io.BytesIO(_read(url)), allow_pickle=False)
         else:
             hashes = np.load(url, mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{url}: cannot be read as an array: {error}") from error
+    if not isinstance(hashes, np.ndarray):
+        raise UserError(f"{url}: must be one array (.npy), got an archive of arrays (.npz)")
     if hashes.dtype != HASH or hashes.ndim != 1:
         raise UserError(f"{url}: must be an array of dtype u8,u8, got {hashes.dtype}")
     return hashes
+
+
+def _read(url: str) -> bytes:
+    with open_input(url) as file:
+        data = file.read(LARGEST_BYTES + 1)
+    if len(data) > LARGEST_BYTES:
+        raise UserError(f"{url}: over {LARGEST_BYTES >> 20} MiB; download it and name the copy")
+    return data
 
 
 class HashWriter:

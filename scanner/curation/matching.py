@@ -4,10 +4,10 @@ from collections.abc import Sequence, Set
 
 import pyarrow as pa
 
-from scanner.curation.plurals import join_with_and, pluralize
 from scanner.curation.policy import IMAGE_CLUSTER, Policy, Rule
 from scanner.curation.significance import Significance, compute_significance
 from scanner.errors import UserError
+from scanner.plurals import join_with_and, pluralize
 from scanner.query import RunTables, near_duplicate_clusters
 from scanner.run.decisions import CHOICES
 

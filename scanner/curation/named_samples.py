@@ -16,10 +16,10 @@ import pyarrow as pa
 from scanner.curation.key_hashes import UID
 from scanner.curation.name_lists import ENTRIES, NameList, read_names
 from scanner.curation.narrowed_samples import samples_without
-from scanner.curation.plurals import pluralize
 from scanner.curation.removals import columns_in_list
 from scanner.curation.row_captions import SAME_IMAGE
 from scanner.errors import UsageError
+from scanner.plurals import pluralize
 from scanner.query import RunTables, identifier
 from scanner.storage import bare_name
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from scanner.curation.plurals import pluralize
+from scanner.plurals import pluralize
 from scanner.query import RunTables
 
 _REVIEWED = """

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scanner.curation.plurals import join_with_and, pluralize
 from scanner.curation.policy import Limits
 from scanner.errors import UserError
+from scanner.plurals import join_with_and, pluralize
 from scanner.query import RunTables
 
 SHOWN = 10

@@ -11,11 +11,11 @@ from scanner.curation.cautions import (
 )
 from scanner.curation.matching import Matching
 from scanner.curation.named_samples import ListEffect
-from scanner.curation.plurals import pluralize
 from scanner.curation.removals import count_if_only_rule, count_listed
 from scanner.curation.reviewed import Reviewed, compare_with_decisions
 from scanner.curation.safeguards import NAMED, HeaviestLosses, heaviest, unnamed
 from scanner.curation.training_lists import TrainingLists
+from scanner.plurals import pluralize
 from scanner.query import RunTables
 
 # One row per flagged caption that loses samples, or whose image other captions' samples lose.

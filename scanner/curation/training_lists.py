@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from scanner.curation.key_hashes import UID, HashWriter, hashes_of_hex, sql_hash
-from scanner.curation.plurals import pluralize
 from scanner.curation.removal_filter import HASHES
+from scanner.plurals import pluralize
 from scanner.query import RunTables, identifier
 from scanner.storage import Store
 

@@ -67,8 +67,8 @@ class ExclusionLog:
     def table(self, signal: str) -> pa.Table:
         """Return the excluded samples, most often excluded first.
 
-        Columns: key, caption, left_out and seen (steps), mean_weight, mean_probability that it is
-        memorized (null if not estimated), mean of the signal.
+        Columns: key, caption, excluded_steps and seen (steps), mean_weight, mean_probability that
+        it is memorized (null if not estimated), mean of the signal.
         """
         rows = [(key, sample) for key, sample in self._samples.items() if sample.excluded]
         rows.sort(key=lambda row: (-row[1].excluded / row[1].seen, -row[1].excluded, row[0]))
@@ -76,7 +76,7 @@ class ExclusionLog:
         columns = {
             "key": pa.array([key for key, _ in rows], pa.string()),
             "caption": pa.array([one.caption for one in samples], pa.string()),
-            "left_out": pa.array([one.excluded for one in samples], pa.int64()),
+            "excluded_steps": pa.array([one.excluded for one in samples], pa.int64()),
             "seen": pa.array([one.seen for one in samples], pa.int64()),
             "mean_weight": pa.array([one.weight / one.seen for one in samples], pa.float64()),
             "mean_probability": pa.array(

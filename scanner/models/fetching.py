@@ -1,5 +1,6 @@
 """Fetch a model's files to this machine from a directory, a store or the hub."""
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -15,6 +16,8 @@ from scanner.models.weights import VARIANT, expected_files, plain_files
 from scanner.storage import fetch, is_transient, local_path, mark_transient, retry_outages
 from scanner.storage.node_lock import node_lock
 from scanner.storage.outages import RETRY_SECONDS
+
+log = logging.getLogger("memscan.models")
 
 CONFIGURATION = ("*/*.json", "*/*.txt", "tokenizer*/*.model", "model_index.json")
 _HUB_ID = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
@@ -151,6 +154,8 @@ def _refuse_outage(name: str, revision: str, retry_seconds: float) -> None:
     except Exception as error:
         if is_transient(error):
             raise _unavailable(name, error) from error
+        # The hub answers, so it lacks the files: opening the model names them.
+        log.debug(f"{name}: files are missing, and the hub answered {type(error).__name__}")
 
 
 def _unavailable(name: str, error: Exception) -> UserError:

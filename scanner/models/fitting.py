@@ -11,6 +11,7 @@ from scanner.models.parts import ATTENTION
 from scanner.models.tokenizers import open_tokenizer, refuse_other_tokenizer
 from scanner.models.tokens import is_clip
 from scanner.models.unet_model import UNetModel
+from scanner.plurals import pluralize
 
 
 def refuse_misfit(files: ModelFiles) -> None:
@@ -102,7 +103,7 @@ def _refuse_pooled(name: str, unet: dict[str, Any], texts: dict[str, CLIPTextCon
         raise model_error(
             name,
             f"unet/config.json: addition_embed_type {kind} is not that of a U-Net with "
-            f"{len(texts)} text encoder{'s' * (len(texts) > 1)}; {ONE_MODEL}",
+            f"{pluralize(len(texts), 'text encoder')}; {ONE_MODEL}",
         )
     if second is not None:
         expected = unet["projection_class_embeddings_input_dim"]

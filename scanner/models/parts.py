@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from scanner.models.opening import AGAIN, model_error, opening
 from scanner.models.weights import VARIANT, is_variant
+from scanner.plurals import pluralize
 
 # Weights of a whole CLIP model that serves as a text encoder; not used here.
 UNUSED = ("vision_model.", "visual_projection.", "text_projection.", "logit_scale")
@@ -56,7 +57,7 @@ def load_part(name: str, folder: Path, kind: type[Any], dtype: torch.dtype) -> A
         key, stored, configured = shapes[0]
         raise model_error(
             name,
-            f"{place}: {_some(len(shapes), 'weight')} with other shapes than in config.json "
+            f"{place}: {pluralize(len(shapes), 'weight')} with other shapes than in config.json "
             f"({key}: {tuple(stored)} in the file, {tuple(configured)} in the configuration); use "
             "configuration and weights of the same model",
         )
@@ -150,7 +151,7 @@ def refuse_incomplete(
     if not lacking and not others:
         return
     problems = [
-        f"{_some(len(keys), 'weight')} {what} ({', '.join(keys[:SHOWN])}"
+        f"{pluralize(len(keys), 'weight')} {what} ({', '.join(keys[:SHOWN])}"
         f"{', …' if len(keys) > SHOWN else ''})"
         for keys, what in (
             (lacking, "missing"),
@@ -195,10 +196,6 @@ def missing_weights(part: torch.nn.Module) -> list[str]:
     """Return the names of weights that were not loaded."""
     named = (*part.named_parameters(), *part.named_buffers())
     return [name for name, value in named if value.is_meta]
-
-
-def _some(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """DuckDB over a run: views, named queries, safe user SQL."""
 
 from scanner.query.calibrated import COMBINATION, Calibration, SignalThreshold, binding_of
-from scanner.query.clusters import near_duplicate_clusters
+from scanner.query.clusters import caption_words, near_duplicate_clusters
 from scanner.query.connection import RunTables, open_run
 from scanner.query.coverage import Coverage, measure_coverage
 from scanner.query.library import Query, library
@@ -19,6 +19,7 @@ __all__ = [
     "SignalThreshold",
     "abbreviated",
     "binding_of",
+    "caption_words",
     "empty_tables",
     "identifier",
     "library",

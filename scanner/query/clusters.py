@@ -1,4 +1,7 @@
-"""Cluster near-duplicate captions, in a run or in any table of captions."""
+"""Cluster near-duplicate captions, in a run or in any table of captions, by their words."""
+
+from collections.abc import Sequence
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -7,6 +10,10 @@ from scanner.query.database import Database, interruptible
 from scanner.query.library import FOLDER
 
 MACROS = FOLDER / "macros"
+# The macro makes a text without words one word.
+_WORDS = r"""
+    SELECT list_filter(words(text), lambda word: regexp_matches(word, '[\p{L}\p{M}\p{N}]'))
+    FROM (SELECT unnest($texts::VARCHAR[]) AS text)"""
 
 
 def create_macros(connection: duckdb.DuckDBPyConnection, names: str = "*") -> None:
@@ -32,3 +39,18 @@ def near_duplicate_clusters(captions: pa.Table) -> pa.Array:
     sql = "FROM near_duplicates((SELECT list({id: row, text: text}) FROM texts)) ORDER BY id"
     clusters = interruptible(connection, lambda: connection.sql(sql).to_arrow_table())
     return captions["caption_id"].combine_chunks().take(clusters["cluster"].combine_chunks())
+
+
+def caption_words(texts: Sequence[str]) -> list[list[str]]:
+    """Return the words of each text in lower case, in order, as sql/macros/clusters.sql splits
+    them; [] for a text without any."""
+    with _database().cursor() as connection:
+        rows = connection.execute(_WORDS, {"texts": [*texts]}).fetchall()
+    return [words for (words,) in rows]
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    create_macros(connection, "clusters")
+    return connection

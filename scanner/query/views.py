@@ -12,12 +12,7 @@ import pyarrow as pa
 from scanner.errors import UserError
 from scanner.query.calibrated import COMBINATION, Calibration
 from scanner.query.quoting import abbreviated, identifier, literal
-from scanner.run.verdicts import COPIES, SEED_CONSISTENT
 
-# Earlier releases called consistent seeds a copy even without a comparison to a training image.
-VERDICT = f"""
-    CASE WHEN n_references = 0 AND list_contains({[*COPIES]}, verdict)
-         THEN '{SEED_CONSISTENT}' ELSE verdict END"""
 # What each reviewer states last about a caption; statements that differ are disputed, but for
 # unsure. A caption that was drawn at random keeps its probability, however it is shown later.
 _DECISIONS = """
@@ -49,15 +44,15 @@ TABLES = {
     "scores": "FROM {scores}",
     "texts": "FROM {captions}",
     "rejects": "FROM {rejects}",
-    "verdicts": f"""
-        SELECT * REPLACE ({VERDICT} AS verdict, to_timestamp(verified_at) AS verified_at)
-        FROM {{verdicts}}
+    "verdicts": """
+        SELECT * REPLACE (to_timestamp(verified_at) AS verified_at)
+        FROM {verdicts}
         QUALIFY row_number() OVER (
             PARTITION BY caption_id ORDER BY verified_at DESC, verification
         ) = 1""",
-    "mitigated": f"""
-        SELECT * REPLACE ({VERDICT} AS verdict, to_timestamp(verified_at) AS verified_at)
-        FROM {{mitigated}}
+    "mitigated": """
+        SELECT * REPLACE (to_timestamp(verified_at) AS verified_at)
+        FROM {mitigated}
         QUALIFY row_number() OVER (
             PARTITION BY caption_id, mitigation ORDER BY verified_at DESC, verification
         ) = 1""",

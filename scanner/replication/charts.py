@@ -7,7 +7,7 @@ import altair as alt
 
 from scanner.pages import Chart, Colors, finish
 from scanner.replication.comparing import Comparison
-from scanner.replication.results import Results
+from scanner.replication.results import ReplicationResults
 from scanner.replication.sweeping import SweepPoint
 
 PANEL = 300
@@ -16,7 +16,7 @@ RATE = "TPR at 1 % FPR"
 LEGEND = alt.Legend(orient="top", symbolOpacity=1)
 
 
-def replication_charts(results: Results, colors: Colors) -> dict[str, Chart]:
+def replication_charts(results: ReplicationResults, colors: Colors) -> dict[str, Chart]:
     """Draw every chart that the results have data for, by name."""
     charts = {}
     if any(row.measured for row in results.comparisons):

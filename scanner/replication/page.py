@@ -8,14 +8,14 @@ from scanner.query import COMBINATION
 from scanner.replication.charts import replication_charts, side_name
 from scanner.replication.kits import kits
 from scanner.replication.published import published
-from scanner.replication.results import Results
+from scanner.replication.results import ReplicationResults
 from scanner.replication.sweeping import SweepPoint
 from scanner.run.verdicts import COPIES
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
-def render_page(results: Results, command: str) -> str:
+def render_page(results: ReplicationResults, command: str) -> str:
     """Render one self-contained page. ``command``: shown as what created it."""
     kit = results.config.kit
     signals = sorted(
@@ -44,7 +44,7 @@ def render_page(results: Results, command: str) -> str:
     )
 
 
-def _by_timestep(results: Results) -> dict[int, dict[float, SweepPoint]]:
+def _by_timestep(results: ReplicationResults) -> dict[int, dict[float, SweepPoint]]:
     """Return the points of the sweep by timestep, noisiest first, and side."""
     table: dict[int, dict[float, SweepPoint]] = {}
     for point in results.points:
@@ -52,7 +52,7 @@ def _by_timestep(results: Results) -> dict[int, dict[float, SweepPoint]]:
     return table
 
 
-def _classes(results: Results) -> list[str]:
+def _classes(results: ReplicationResults) -> list[str]:
     """Return the classes of copies that are measured apart."""
     return [
         kind
@@ -63,7 +63,7 @@ def _classes(results: Results) -> list[str]:
     ]
 
 
-def _differ_in_style(results: Results) -> bool:
+def _differ_in_style(results: ReplicationResults) -> bool:
     """Whether text features alone separate the prompts as well as every profile's signals do."""
     fitted = [one.evaluation for one in results.profiles if one.evaluation]
     records = [evaluation_record(one) for one in fitted]

@@ -5,13 +5,13 @@ from scanner.calibration.file import encode as encode_calibration
 from scanner.replication.config import ReplicateConfig
 from scanner.replication.measuring import Measurement, measure
 from scanner.replication.page import render_page
-from scanner.replication.results import PAGE, RECORD, Results, gather, results_record
+from scanner.replication.results import PAGE, RECORD, ReplicationResults, gather, results_record
 from scanner.replication.running import Scanned, run_scans
 from scanner.run.progress import Watch
 from scanner.run.records import encode
 
 
-def replicate(config: ReplicateConfig, progress: Watch, command: str) -> Results:
+def replicate(config: ReplicateConfig, progress: Watch, command: str) -> ReplicationResults:
     """Fetch, scan, measure, and write the page, the calibrations and the results as JSON.
 
     Resumes an earlier call on the same directory. ``command``: shown on the page as what created

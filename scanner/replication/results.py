@@ -17,7 +17,7 @@ RECORD = "results.json"
 
 
 @dataclass(frozen=True)
-class Results:
+class ReplicationResults:
     """Everything that the page and the JSON show.
 
     ``calibrations``: locations by profile; ``calibration``: that of the profile standard if there
@@ -71,9 +71,9 @@ def gather(
     scanned: Scanned,
     measurements: list[Measurement],
     calibrations: dict[str, str],
-) -> Results:
+) -> ReplicationResults:
     """Compare what was measured with what is published."""
-    return Results(
+    return ReplicationResults(
         config,
         scanned,
         measurements,
@@ -85,7 +85,7 @@ def gather(
     )
 
 
-def results_record(results: Results) -> dict[str, Any]:
+def results_record(results: ReplicationResults) -> dict[str, Any]:
     """Return the results as JSON."""
     published = {
         row.figure.signal: {"published_auc": row.figure.auc, "published_tpr": row.figure.tpr}

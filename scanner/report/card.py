@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import scanner
-from scanner.curation.plurals import pluralize
 from scanner.pages.markdown import block, code, table
+from scanner.plurals import pluralize
 from scanner.report.content import ReportContent
 from scanner.run.json_files import flags_of
 from scanner.run.verdicts import KINDS

@@ -16,8 +16,8 @@ from scanner.curation import Policy, Summary, make_list, summarize
 from scanner.query import Coverage, RunTables, library, measure_coverage, rank
 from scanner.report.expected import ExpectedMemorized, expected_memorized
 from scanner.report.headline import (
+    HeadlineSentence,
     NullSelection,
-    Statement,
     VerdictCounts,
     count_beyond_threshold,
     count_verdicts,
@@ -97,7 +97,7 @@ class ReportContent:
     record: Row
     counts: Row
     signal: str
-    headline: tuple[Statement, ...]
+    headline: tuple[HeadlineSentence, ...]
     doubtful: bool
     expected: ExpectedMemorized
     verdicts: VerdictCounts

@@ -6,7 +6,7 @@ giving one with a caveat.
 
 from dataclasses import dataclass
 
-from scanner.curation.plurals import pluralize
+from scanner.plurals import pluralize
 from scanner.query import Coverage, RunTables
 from scanner.report.expected import ExpectedMemorized
 
@@ -45,7 +45,7 @@ class NullSelection:
 
 
 @dataclass(frozen=True)
-class Statement:
+class HeadlineSentence:
     """A sentence that starts with ``number``, which is empty if unknown."""
 
     number: str
@@ -69,7 +69,7 @@ def headline(
     null: NullSelection | None,
     doubtful: bool,
     rejected: tuple[int, int],
-) -> tuple[Statement, ...]:
+) -> tuple[HeadlineSentence, ...]:
     """Return the statements, strongest evidence first: generated images, then probabilities.
 
     ``null``: of a calibration without labels; ``doubtful``: the calibration's labels differ in
@@ -79,7 +79,7 @@ def headline(
     statements.append(_by_scores(expected, null, doubtful))
     if scanned.unscored:
         statements.append(
-            Statement(
+            HeadlineSentence(
                 "",
                 f"Only {scanned.scored:,} of {pluralize(scanned.captions, 'distinct caption')} of "
                 f"the training set were scored ({'; '.join(scanned.unscored)}); this report does "
@@ -89,16 +89,16 @@ def headline(
     rejects, rows = rejected
     if rejects:
         statements.append(
-            Statement(
+            HeadlineSentence(
                 "", f"{rejects:,} of {pluralize(rows, 'row')} were rejected and are not counted."
             )
         )
     return tuple(statements)
 
 
-def _by_generation(verdicts: VerdictCounts) -> Statement:
+def _by_generation(verdicts: VerdictCounts) -> HeadlineSentence:
     are = "is a copy" if verdicts.copies == 1 else "are copies"
-    return Statement(
+    return HeadlineSentence(
         f"{verdicts.copies:,}",
         f"of {pluralize(verdicts.compared, 'caption')} whose generated images were compared with "
         f"their training images {are}.",
@@ -107,27 +107,29 @@ def _by_generation(verdicts: VerdictCounts) -> Statement:
 
 def _by_scores(
     expected: ExpectedMemorized, null: NullSelection | None, doubtful: bool
-) -> Statement:
+) -> HeadlineSentence:
     scored = pluralize(expected.scored, "scored caption")
     unknown = f"The number of memorized captions among {scored} is unknown"
     if expected.captions is not None and expected.samples is not None:
         if doubtful:
-            return Statement("", f"{unknown}: the labels of the calibration differ in style.")
+            return HeadlineSentence(
+                "", f"{unknown}: the labels of the calibration differ in style."
+            )
         share = 100 * expected.captions / max(expected.scored, 1)
-        return Statement(
+        return HeadlineSentence(
             f"About {expected.captions:,.0f}",
             f"of {scored} ({share:.1f} %), with about {expected.samples:,.0f} samples, are "
             "expected to be memorized, if the calibration's probabilities hold for this training "
             "set.",
         )
     if null and null.kind == "reference" and null.length and null.beyond == null.length:
-        return Statement(
+        return HeadlineSentence(
             f"{null.beyond:,}",
             f"of {scored} are selected at a false discovery rate of {100 * null.fdr:.0f} %: on "
             "average, at most that share of them is not memorized, if the reference captions are "
             "exchangeable with captions that are not memorized.",
         )
-    return Statement("", f"{unknown}: {_unknown_because(null)}.")
+    return HeadlineSentence("", f"{unknown}: {_unknown_because(null)}.")
 
 
 def _unknown_because(null: NullSelection | None) -> str:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from scanner.curation import Policy, Summary
-from scanner.curation.plurals import pluralize
 from scanner.curation.policy import Rule
+from scanner.plurals import pluralize
 
 _EFFECTS = {
     "keep": "keep: keeps all samples, overriding later rules",

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from scanner.captions.images import NotAnImage, open_image
+from scanner.captions.limits import IMAGE_BYTES
 from scanner.evidence.training_images.sample_images import Sample, SampleImages
 from scanner.run.directory import recorded_roots
 from scanner.run.verdicts import OTHER
@@ -95,10 +96,29 @@ def _is_outside(name: str) -> bool:
 
 def open_stored(store: Store, name: str) -> Image.Image | None:
     """Open an image that verify stored in the run or elsewhere; None if it no longer exists."""
+    data = read_stored(store, name)
+    return None if data is None else decode(data)
+
+
+def decode(data: bytes, side: int | None = None) -> Image.Image | None:
+    """Decode an image, scaled down to at most ``side`` pixels wide and high.
+
+    Returns None if it is damaged.
+    """
     try:
-        return open_image(open_input(name).read() if _is_outside(name) else store.read(name))
+        return open_image(data, side)
     except NotAnImage:
         return None
+
+
+def read_stored(store: Store, name: str) -> bytes | None:
+    """Return the bytes of an image that verify stored, of a larger file only the first ones; None
+    if it no longer exists."""
+    try:
+        if not _is_outside(name):
+            return store.read(name, IMAGE_BYTES)
+        with open_input(name) as file:
+            return file.read(IMAGE_BYTES + 1)
     except OSError as error:
         if is_transient(error):
             raise

@@ -42,6 +42,8 @@ class DecisionBook:
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _latest: dict[str, dict[str, Statement]] = field(default_factory=dict)
     _made: dict[str, list[_Made]] = field(default_factory=dict)
+    # By caption and reviewer, the highest, as the view decisions has it.
+    _probabilities: dict[str, dict[str, float]] = field(default_factory=dict)
     _read_at: float = float("-inf")
 
     def __post_init__(self) -> None:
@@ -70,6 +72,14 @@ class DecisionBook:
         """Return the whole log."""
         with self._lock:
             return self._log.read()
+
+    def sampling_probability(self, caption_id: str) -> float | None:
+        """Return the highest probability with which a caption was drawn for a reviewer who still
+        states something about it, as the view reviewed has it; None if it was not drawn."""
+        with self._lock:
+            by_reviewer = self._probabilities.get(caption_id, {})
+            stating = self._latest.get(caption_id, {})
+            return max((p for who, p in by_reviewer.items() if who in stating), default=None)
 
     def decide(
         self,
@@ -135,6 +145,9 @@ class DecisionBook:
                 latest[reviewer] = statement
             else:
                 latest.pop(reviewer, None)
+            if (probability := row["sampling_probability"]) is not None:
+                by_reviewer = self._probabilities.setdefault(caption_id, {})
+                by_reviewer[reviewer] = max(probability, by_reviewer.get(reviewer, 0.0))
             self.version = max(self.version, number)
 
 

@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 
 from scanner.errors import UserError
 from scanner.query import text_cells
+from scanner.query.quoting import literal
 from scanner.review.index import Positions, ReviewIndex
 from scanner.review.selection import Filters
+from scanner.run.decisions import CHOICES
 
 MOST_ROWS = 1_000_000
 MOST_LISTED = 10_000
@@ -64,7 +66,7 @@ def as_policy(index: ReviewIndex, positions: Positions, filters: Filters, action
             raise UserError(
                 f"{len(positions):,} captions are selected; a rule lists from 1 to {MOST_LISTED:,}"
             )
-        ids = ", ".join(_literal(one.caption_id) for one in index.captions(positions))
+        ids = ", ".join(literal(one.caption_id) for one in index.captions(positions))
         when = f"caption_id IN ({ids})"
     lines = ['name = "review"', "version = 1", "", "[[rule]]", 'reason = "reviewed-selection"']
     lines += [f"when = {json.dumps(when)}", f'action = "{action}"']
@@ -74,22 +76,15 @@ def as_policy(index: ReviewIndex, positions: Positions, filters: Filters, action
 def _predicate(filters: Filters, calibrated: bool) -> str | None:
     """Return the filters as a predicate over a policy's columns, None if that is impossible."""
     listed: tuple[Any, ...] = (filters.q, filters.template, filters.cluster, filters.source)
-    if any(listed) or filters.order == "sample" or filters.decided not in ("any", *_CHOICES):
+    if any(listed) or filters.order == "sample" or filters.decided not in ("any", *CHOICES):
         return None
     # A policy may be used with a calibration, which changes rank_score.
     if not calibrated and (filters.low is not None or filters.high is not None):
         return None
     tests = [f"({filters.where})"] if filters.where else []
-    tests += [f"verdict = {_literal(filters.verdict)}"] if filters.verdict else []
-    tests += [f"decision = '{filters.decided}'"] if filters.decided in _CHOICES else []
+    tests += [f"verdict = {literal(filters.verdict)}"] if filters.verdict else []
+    tests += [f"decision = '{filters.decided}'"] if filters.decided in CHOICES else []
     tests += [f"probability >= {filters.low!r}"] if filters.low is not None else []
     tests += [f"probability <= {filters.high!r}"] if filters.high is not None else []
     tests += [f"n_samples >= {filters.samples}"] if filters.samples else []
     return " AND ".join(tests) or None
-
-
-_CHOICES = ("keep", "cap", "drop")
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -8,7 +8,6 @@ which answers in milliseconds where a scan of ten million captions takes seconds
 import hashlib
 import json
 import logging
-import re
 import shutil
 import sqlite3
 import tempfile
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.errors import UserError
-from scanner.query import RunTables
+from scanner.query import RunTables, caption_words
 from scanner.query.hashes import ENGINE, hashes
 from scanner.run import Run
 
@@ -37,7 +36,8 @@ BATCH = 50_000
 COUNTED_BATCHES = 4
 _ROWS = """
     SELECT hash(caption_id) AS hash, rank_score::FLOAT AS rank_score,
-           probability::FLOAT AS probability, n_samples::INTEGER AS n_samples, caption_id, caption
+           probability::FLOAT AS probability, n_samples::INTEGER AS n_samples, caption_id, caption,
+           array_to_string(words(caption), ' ') AS words
     FROM ranked ORDER BY ranked.rank_score DESC, caption_id"""
 _COLUMNS = {
     "hash": np.uint64,
@@ -48,10 +48,9 @@ _COLUMNS = {
 _TABLES = """
     CREATE TABLE captions(position INTEGER PRIMARY KEY, caption_id TEXT, caption TEXT);
     CREATE VIRTUAL TABLE words USING fts5(
-        caption, content='captions', content_rowid='position', tokenize='unicode61'
+        caption, content='', tokenize='unicode61'
     );
 """
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,13 @@ class ReviewIndex:
 
 def words_of(text: str) -> list[str]:
     """Return the distinct words of a text in lower case, in order."""
-    return list(dict.fromkeys(_WORD.findall(text.lower())))
+    (words,) = caption_words([text])
+    return list(dict.fromkeys(words))
+
+
+def phrase(words: Sequence[str]) -> str:
+    """Return a query of FTS5 for consecutive words."""
+    return f'"{" ".join(words)}"'
 
 
 def open_index(tables: RunTables, folder: str | None = None) -> ReviewIndex:
@@ -194,19 +199,19 @@ def _build(tables: RunTables, folder: Path, key: str) -> None:
     frequent: Counter[str] = Counter()
     counted = done = 0
     for number, columns in enumerate(_batches(tables)):
-        ids, texts = columns.pop("caption_id"), columns.pop("caption")
+        ids, texts, words = (columns.pop(name) for name in ("caption_id", "caption", "words"))
         for name, values in columns.items():
             parts[name].append(values)
         rows = zip(range(done, done + len(ids)), ids, texts, strict=True)
         connection.executemany("INSERT INTO captions VALUES (?, ?, ?)", rows)
+        spaced = zip(range(done, done + len(ids)), words, strict=True)
+        connection.executemany("INSERT INTO words(rowid, caption) VALUES (?, ?)", spaced)
         if number < COUNTED_BATCHES:
-            frequent.update(word for text in texts for word in words_of(text))
+            frequent.update(word for text in words for word in set(text.split(" ")))
             counted += len(texts)
         done += len(ids)
         if done % (20 * BATCH) == 0:
             log.info(f"index: {done:,} captions read")
-    log.info(f"index: words of {done:,} captions")
-    connection.execute("INSERT INTO words(words) VALUES ('rebuild')")
     connection.commit()
     connection.close()
     arrays = {
@@ -232,11 +237,8 @@ def _batches(tables: RunTables) -> Iterator[dict[str, Any]]:
             name: batch.column(name).to_numpy(zero_copy_only=False).astype(kind)
             for name, kind in _COLUMNS.items()
         }
-        yield {
-            **columns,
-            "caption_id": batch.column("caption_id").to_pylist(),
-            "caption": batch.column("caption").to_pylist(),
-        }
+        texts = ("caption_id", "caption", "words")
+        yield {**columns, **{name: batch.column(name).to_pylist() for name in texts}}
 
 
 def _key(tables: RunTables) -> str:

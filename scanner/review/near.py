@@ -2,14 +2,16 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 
 import pyarrow as pa
 
-from scanner.query import near_duplicate_clusters
-from scanner.review.index import Caption, ReviewIndex, words_of
+from scanner.query import caption_words, near_duplicate_clusters
+from scanner.review.index import Caption, ReviewIndex, phrase
 
 LEAST_JACCARD = 0.5
 MOST_CANDIDATES = 2000
+# As word_set of sql/macros/clusters.sql.
 MOST_WORDS = 75
 # Longer captions are looked up by single words, since there are too many pairs.
 MOST_PAIRED = 30
@@ -24,17 +26,19 @@ def near_duplicates(index: ReviewIndex, caption: Caption) -> list[tuple[Caption,
     Such a caption shares at least half of the words, so it has two of any words that are two more
     than the other half: pairs of the rarest words find it.
     """
-    words = words_of(caption.caption)[:MOST_WORDS]
-    if not words:
+    own = _word_sets([caption])[0]
+    if not own:
         return []
-    found = _candidates(index, index.rarest(words))
-    own, near = set(words), []
-    for other in index.captions(found):
-        theirs = set(words_of(other.caption)[:MOST_WORDS])
+    others, near = index.captions(_candidates(index, index.rarest([*own]))), []
+    for other, theirs in zip(others, _word_sets(others), strict=True):
         jaccard = len(own & theirs) / len(own | theirs)
         if jaccard >= LEAST_JACCARD and other.position != caption.position:
             near.append((other, jaccard))
     return sorted(near, key=lambda pair: (-pair[1], pair[0].position))
+
+
+def _word_sets(captions: Sequence[Caption]) -> list[set[str]]:
+    return [set(words[:MOST_WORDS]) for words in caption_words([one.caption for one in captions])]
 
 
 def _candidates(index: ReviewIndex, rarest: list[str]) -> list[int]:
@@ -44,9 +48,10 @@ def _candidates(index: ReviewIndex, rarest: list[str]) -> list[int]:
     if 2 < len(rarest) <= MOST_PAIRED:
         pairs = itertools.combinations(range(most + 2), 2)
         # The rarest pairs first: frequent ones fill what is left.
-        queries = [f'"{rarest[a]}" AND "{rarest[b]}"' for a, b in sorted(pairs, key=sum)]
+        wanted = [[rarest[a], rarest[b]] for a, b in sorted(pairs, key=sum)]
     else:
-        queries = [f'"{word}"' for word in rarest[: most + 1]]
+        wanted = [[word] for word in rarest[: most + 1]]
+    queries = [" AND ".join(phrase([word]) for word in words) for words in wanted]
     found: dict[int, None] = {}
     for query in queries:
         room = MOST_CANDIDATES - len(found)

@@ -6,16 +6,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from PIL import Image
-
 from scanner.evidence.training_images.sample_images import Sample, SampleImages
 from scanner.query import RunTables
-from scanner.report.thumbnails import open_stored, why_refused
+from scanner.report.thumbnails import decode, read_stored, why_refused
 from scanner.review.samples import CaptionSamples
 from scanner.storage import Roots, Store
 
 SIDE = 512
 CACHED = 128
+READERS = 8
 _VERDICT = "SELECT * FROM verdicts WHERE caption_id = $id"
 PLACES = {
     "nearest": ("reference_source", "reference_row"),
@@ -28,7 +27,8 @@ PLACES = {
 class Pictures:
     """The images that pages may show: of the run itself, and below ``roots``. Safe for threads.
 
-    A page names an image by caption, kind and number, never by a path.
+    A page names an image by caption, kind and number, never by a path. Images are read at the same
+    time, so that a slow store delays no other page, and decoded one at a time, which takes memory.
     """
 
     tables: RunTables
@@ -37,6 +37,8 @@ class Pictures:
     roots: Roots
     _kept: OrderedDict[tuple[str, str, int], bytes | None] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _reading: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(READERS))
+    _decoding: threading.Lock = field(default_factory=threading.Lock)
 
     def webp(self, caption_id: str, kind: str, number: int) -> bytes | None:
         """Return an image as WebP, at most 512 pixels wide and high; None if it cannot be shown.
@@ -49,14 +51,18 @@ class Pictures:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-            # One at a time: decoding takes memory.
-            image = self._open(*key)
-            self._kept[key] = _encoded(image) if image else None
+        with self._reading:
+            data = self._read(*key)
+        with self._decoding:
+            encoded = _webp(data) if data else None
+        with self._lock:
+            self._kept[key] = encoded
             while len(self._kept) > CACHED:
                 self._kept.popitem(last=False)
-            return self._kept[key]
+        return encoded
 
-    def _open(self, caption_id: str, kind: str, number: int) -> Image.Image | None:
+    def _read(self, caption_id: str, kind: str, number: int) -> bytes | None:
+        """Return the bytes of an image's file, or None."""
         if kind == "training":
             return self._training(self.samples.of(caption_id)[number : number + 1])
         (verdict, *_) = self.tables.query(_VERDICT, {"id": caption_id}).to_pylist() or [None]
@@ -73,16 +79,18 @@ class Pictures:
         names = (verdict["images"] or [])[number : number + 1]
         if not names or why_refused(self.store, names[0], self.roots):
             return None
-        return open_stored(self.store, names[0])
+        return read_stored(self.store, names[0])
 
-    def _training(self, samples: Sequence[Sample]) -> Image.Image | None:
-        images = SampleImages(None, None, self.roots).images(list(samples))
+    def _training(self, samples: Sequence[Sample]) -> bytes | None:
+        images = SampleImages(None, None, self.roots, decode=bytes).images(list(samples))
         return images[0] if images else None
 
 
-def _encoded(image: Image.Image) -> bytes:
-    small = image.convert("RGB")
-    small.thumbnail((SIDE, SIDE))
+def _webp(data: bytes) -> bytes | None:
+    """Return an image scaled down, None if it cannot be decoded."""
+    image = decode(data, SIDE)
+    if image is None:
+        return None
     with io.BytesIO() as file:
-        small.save(file, "WEBP", quality=85)
+        image.save(file, "WEBP", quality=85)
         return file.getvalue()

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from scanner.errors import UserError
-from scanner.query import RunTables
+from scanner.query import RunTables, caption_words
 from scanner.query.hashes import hashes
 from scanner.review.book import DecisionBook, is_disputed
-from scanner.review.index import Positions, ReviewIndex, words_of
+from scanner.review.index import Positions, ReviewIndex, phrase, words_of
 from scanner.review.near import near_duplicates
 from scanner.review.sampling import Sample, stratified_sample
 
@@ -189,9 +189,9 @@ class Selections:
         return np.flatnonzero(np.logical_and.reduce(tests)).astype(np.int32) if tests else None
 
     def _by_words(self, filters: Filters) -> Positions | None:
-        phrases = [f'"{word}"' for word in words_of(filters.q)]
+        phrases = [phrase([word]) for word in words_of(filters.q)]
         parts = filters.template.replace("…", "*").split("*")
-        phrases += [f'"{" ".join(words)}"' for words in map(words_of_phrase, parts) if words]
+        phrases += [phrase(words) for words in caption_words(parts) if words]
         if not phrases:
             return np.empty(0, np.int32) if filters.q or filters.template else None
         return self.index.search(" AND ".join(phrases), MOST_FOUND)
@@ -236,11 +236,6 @@ class Selections:
             everything = np.arange(len(self.index), dtype=np.int32)
             return np.setdiff1d(everything, positions, assume_unique=True)
         return positions
-
-
-def words_of_phrase(text: str) -> list[str]:
-    """Return the words of a phrase in order, repeated ones too."""
-    return [word for part in text.split() for word in words_of(part)]
 
 
 def _hashes(table: pa.Table) -> Any:

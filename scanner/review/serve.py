@@ -11,8 +11,8 @@ from pathlib import Path
 import uvicorn
 
 from scanner.errors import UserError
+from scanner.review.access import AccessGuard
 from scanner.review.app import make_app
-from scanner.review.guard import Guard
 from scanner.review.site import Site
 
 TOKEN_BYTES = 24
@@ -74,7 +74,7 @@ def serve(site: Site, token: str, options: ServeOptions, started: Callable[[str]
     names = {f"{name}:{port}" for name in (*LOCAL, own)}
     hosts = frozenset(name.lower() for name in {*names, *options.hosts})
     config = uvicorn.Config(
-        Guard(make_app(site), token, hosts),
+        AccessGuard(make_app(site), token, hosts),
         # Requests have the token in their path.
         access_log=False,
         log_level="warning",

@@ -134,18 +134,13 @@ class Site:
 
     def precision(self) -> list[ReviewedPrecision]:
         """Estimate the precision of the ranking from the decisions so far."""
-        drawn: dict[str, float] = {}
-        table = self.book.table()
-        for row in table.select(["caption_id", "sampling_probability"]).to_pylist():
-            if row["sampling_probability"] is not None:
-                drawn[row["caption_id"]] = row["sampling_probability"]
         agreed = {}
         for caption_id, some in self.book.all().items():
             labels = {one.label for one in some.values()} - {None, "unsure"}
             if len(labels) == 1:
                 agreed[caption_id] = str(labels.pop())
         rows = [
-            (caption.position + 1, agreed[name], drawn.get(name))
+            (caption.position + 1, agreed[name], self.book.sampling_probability(name))
             for name in agreed
             if (caption := self.index.find(name)) is not None
         ]

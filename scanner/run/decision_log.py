@@ -88,8 +88,7 @@ class DecisionLog:
         return False
 
     def _remove(self, number: int) -> None:
-        with contextlib.suppress(FileNotFoundError):  # another writer was faster
-            self.store.remove(_name(number))
+        self.store.remove(_name(number), missing_ok=True)  # another writer was faster
 
     def read(self) -> pa.Table:
         """Return all decisions, in order. Raises UserError if a file is damaged."""

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -24,11 +23,6 @@ def _contained(name: str) -> str:
     if why := why_unsafe(name):
         raise ValueError(f"the name {name[:200]!r} is refused: {why}")
     return name
-
-
-def _by_slice(running: Any) -> Any:
-    """Read running slices of earlier versions, a list without counts."""
-    return dict.fromkeys(running, 0) if isinstance(running, list) else running
 
 
 def checked_as(kind: Any) -> AfterValidator:
@@ -133,18 +127,6 @@ class OptionsRecord(TypedDict, total=False):
 
 # Flags whose field in the options has another name.
 _FLAGS = {"model": "name", "model_config": "config"}
-_OF_MODEL = ("name", "revision", "config", "lora", "lora_scale", "dtype")
-
-
-def _with_options(record: Any) -> Any:
-    """Read run.json of version 0.1, which has all options flat in ``asked``."""
-    if not isinstance(record, dict) or not isinstance(record.get("asked"), dict):
-        return record
-    fields = {_FLAGS.get(flag, flag): value for flag, value in record["asked"].items()}
-    model = {name: value for name, value in fields.items() if name in _OF_MODEL}
-    scoring = {name: value for name, value in fields.items() if name not in _OF_MODEL}
-    others = {name: value for name, value in record.items() if name != "asked"}
-    return {"options": {"model": model, "scoring": scoring}, **others}
 
 
 def flags_of(options: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +159,9 @@ class FingerprintRecord(TypedDict, total=False):
     latent_shape: list[int]
 
 
-class _RunRecord(TypedDict):
+class RunRecord(TypedDict):
+    """run.json."""
+
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     inputs: InputsRecord
     input_roots: NotRequired[list[str]]
@@ -185,10 +169,6 @@ class _RunRecord(TypedDict):
     options: NotRequired[OptionsRecord]
     model: NotRequired[ModelRecord]
     fingerprint: FingerprintRecord
-
-
-# run.json.
-RunRecord = Annotated[_RunRecord, BeforeValidator(_with_options)]
 
 
 class PartOfManifest(TypedDict):
@@ -226,10 +206,9 @@ class ProgressRecord(TypedDict, total=False):
     updated: float
     committed: Count
     rejects: Counts
-    running: Annotated[Counts, BeforeValidator(_by_slice)]
+    running: Counts
     actors: Count
     events: list[str]
-    happened: list[str]  # events, before 0.2
     out_of_service: list[str]
     placed: Count
     device_seconds: Amount

@@ -116,5 +116,5 @@ def read_progress(run: Run) -> dict[str, Any]:
 
 
 def events_in(state: dict[str, Any]) -> list[str]:
-    """Return the events in progress.json; versions before 0.2 called them ``happened``."""
-    return state.get("events", state.get("happened", []))
+    """Return the events in progress.json."""
+    return state.get("events", [])

@@ -91,8 +91,7 @@ def compare_with_listing(store: Store, parts: Iterable[Part]) -> tuple[dict[str,
 def read_part(store: Store, part: Part) -> bytes:
     """Return a part's bytes. Raises DamagedPart if it is missing or has another checksum."""
     try:
-        # No further than the commit says; runs before 0.1 do not say.
-        data = store.read(part.path, part.bytes or None)
+        data = store.read(part.path, part.bytes)  # no further than the commit says
     except FileNotFoundError as error:
         raise DamagedPart(f"{part.path} is missing") from error
     if hashlib.sha256(data).hexdigest() != part.sha256:

@@ -86,6 +86,12 @@ def samples_schema(keep: list[pa.Field], names_column: bool = False) -> pa.Schem
     )
 
 
+def with_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Return the table with other values in a column that it has."""
+    index = table.schema.get_field_index(name)
+    return table.set_column(index, table.schema.field(index), values)
+
+
 def write_part(
     store: Store,
     kind: str,

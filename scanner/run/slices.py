@@ -15,8 +15,8 @@ from scanner.run.json_files import Count, FileName, Id
 class Slice:
     """A row group of a captions file, or a range of caption ids in it: the unit of work.
 
-    first, last: its lowest and highest caption id. row_group: its index in the file; None in plans
-    before 0.1, whose slices are all rows of the file with ids from first to last.
+    first, last: its lowest and highest caption id. row_group: its index in the file; None for all
+    rows of the file with ids from first to last, as of a slice that a purge has emptied.
     """
 
     id: Id
@@ -50,13 +50,8 @@ def to_columns(slices: Sequence[Slice]) -> dict[str, list[Any]]:
     return {"files": files, **columns, "file": [index[name] for name in columns["file"]]}
 
 
-def _from_columns(found: Any) -> tuple[Slice, ...]:
-    """Return the slices of a plan's file; plans before 0.1 listed objects.
-
-    Raises ValueError if the columns do not fit each other.
-    """
-    if not isinstance(found, dict):
-        return tuple(found)
+def _from_columns(found: dict[str, Any]) -> tuple[Slice, ...]:
+    """Return the slices of a plan's file. Raises ValueError if its columns do not fit."""
     files, names = found["files"], [field.name for field in fields(Slice)]
     if len({len(found[name]) for name in names}) > 1:
         raise ValueError("its columns differ in length")
@@ -66,9 +61,9 @@ def _from_columns(found: Any) -> tuple[Slice, ...]:
     return tuple(map(Slice, *(columns[name] for name in names)))
 
 
-def _schema(source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-    either = core_schema.union_schema([handler.generate_schema(SliceColumns), handler(source)])
-    return core_schema.no_info_after_validator_function(_from_columns, either)
+def _schema(_: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    columns = handler.generate_schema(SliceColumns)
+    return core_schema.no_info_after_validator_function(_from_columns, columns)
 
 
 Slices = Annotated[tuple[Slice, ...], GetPydanticSchema(_schema)]

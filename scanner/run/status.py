@@ -11,7 +11,6 @@ from scanner.run.directory import Run, is_complete, planning_folder
 from scanner.run.json_files import PlanningRecord, QuarantineRecord
 from scanner.run.progress import events_in, read_progress
 from scanner.run.records import read_json
-from scanner.run.rejects import count_reasons
 from scanner.run.sealing import is_in_part
 from scanner.run.summary import PlanSummary, joined_skipped
 
@@ -108,9 +107,7 @@ def _device_hours(state: dict[str, Any], eta_seconds: float | None) -> dict[str,
 
 def _of_manifest(run: Run, plans: Sequence[PlanSummary], manifest: dict[str, Any]) -> _Committed:
     counts = manifest["counts"]
-    reasons = manifest.get("reject_reasons")
-    if reasons is None:  # sealed by an earlier version
-        reasons = count_reasons(run.store, manifest["rejects"])
+    reasons = manifest["reject_reasons"]
     slices = sum(plan.slices for plan in plans)
     return _Committed(slices, counts["scored"], counts["scan_rejects"], reasons)
 

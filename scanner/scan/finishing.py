@@ -20,7 +20,7 @@ from scanner.run.compaction import (
 from scanner.run.progress import Watch
 from scanner.run.records import Commit, Part
 from scanner.run.results import compare_with_listing
-from scanner.scan.merging import CheckWork, MergeWork, PartBatch, Removal, RemoveWork
+from scanner.scan.merging import CheckWork, PartBatch, PartMergeWork, Removal, RemoveWork
 from scanner.scan.stages import run_stage
 from scanner.storage import Store
 
@@ -62,7 +62,7 @@ def merge_and_check(
             "compact",
             run.compaction,
             layout.pending,
-            MergeWork(run.store, run.commits.fingerprint),
+            PartMergeWork(run.store, run.commits.fingerprint),
             address,
             progress,
             generations={group.id: group.generation for group in layout.pending},

@@ -1,6 +1,5 @@
 """The work of finishing, on the pool: merge the parts of slices, read parts again, remove parts."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ class Tables:
 
 
 @dataclass(frozen=True)
-class MergeWork:
+class PartMergeWork:
     """Merges the parts of a group of slices, without changing a value (scanner.cluster.Work).
 
     ``fingerprint``: id of the run's, which every commit must have.
@@ -51,7 +50,7 @@ class MergeWork:
     store: Store
     fingerprint: str
 
-    def __call__(self) -> "MergeWork":
+    def __call__(self) -> "PartMergeWork":
         return self
 
     def prepare(self, group: Group) -> Tables:
@@ -173,8 +172,7 @@ class RemoveWork:
         return Result([])
 
     def _remove(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):  # another driver was faster
-            self.store.remove(path)
+        self.store.remove(path, missing_ok=True)  # another driver was faster
 
 
 def _in_threads(

@@ -17,7 +17,8 @@ from scanner.models.spec import DEFAULT_MODEL, ModelSpec
 from scanner.run import Plan, Run
 from scanner.run.directory import PURGE_JOURNAL, recorded_roots
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import Inputs, choose_inputs
+from scanner.scan.input_choice import choose_inputs
+from scanner.scan.plan.inputs import Inputs
 from scanner.scan.results import ScanResult, result_of
 from scanner.storage import Skipped, Store, full_url
 
@@ -127,12 +128,11 @@ def inputs_record(config: ScanConfig) -> dict[str, Any]:
         "captions_from": config.captions_from and full_url(config.captions_from),
         "where": config.where,
     }
-    # Missing in runs of versions without the option.
     return record if config.quoting == "auto" else record | {"quoting": config.quoting}
 
 
 def _one_or_list(names: tuple[str, ...] | None) -> str | list[str] | None:
-    """Return the caption columns as run.json has them: one as text, as in earlier versions."""
+    """Return the caption columns as run.json has them: one as text."""
     return list(names) if names and len(names) > 1 else names[0] if names else None
 
 

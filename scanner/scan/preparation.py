@@ -16,6 +16,7 @@ from scanner.models import (
     load_model,
 )
 from scanner.models.loading import META, choose_dtype, refuse_unloadable
+from scanner.plurals import pluralize
 from scanner.run import Slice
 from scanner.scan.config import ScanConfig
 from scanner.scan.work import ScanWork
@@ -136,5 +137,5 @@ def _log(config: ScanConfig, files: ModelFiles, scorer: Scorer, device: str, act
     lora = f" with LoRA {spec.lora} times {spec.lora_scale:g}" if spec.lora else ""
     log.info(
         f"model {spec.name}{lora} ({files.pipeline}, {spec.dtype} on {device}), {signals}, "
-        f"{scorer.seeds} seed{'s' * (scorer.seeds > 1)}, {actors} actor{'s' * (actors > 1)}"
+        f"{pluralize(scorer.seeds, 'seed')}, {pluralize(actors, 'actor')}"
     )

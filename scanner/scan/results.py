@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from scanner.run import Run
-from scanner.run.rejects import count_reasons
 from scanner.run.summary import joined_skipped
 from scanner.scan.config import ScanConfig
 
@@ -63,8 +62,5 @@ def result_of(run: Run, manifest: dict[str, Any], config: ScanConfig) -> ScanRes
                 f"{number:,} of {total:,} {noun} were rejected; reasons: "
                 f'memscan sql {config.out} "SELECT reason, count(*) FROM rejects GROUP BY ALL"'
             )
-    rejects = manifest.get("reject_reasons")
-    if rejects is None:  # sealed by an earlier version
-        rejects = count_reasons(run.store, manifest["rejects"])
     skipped = joined_skipped(run.summaries())
-    return ScanResult(config.out, manifest, rejects, skipped, tuple(complaints))
+    return ScanResult(config.out, manifest, manifest["reject_reasons"], skipped, tuple(complaints))

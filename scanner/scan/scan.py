@@ -12,6 +12,7 @@ from scanner.run.directory import planning_folder
 from scanner.run.progress import Watch
 from scanner.scan.config import ScanConfig
 from scanner.scan.finishing import merge_and_check, remove_merged
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.opening import (
     OpenScan,
     open_scan,
@@ -19,7 +20,7 @@ from scanner.scan.opening import (
     run_record,
 )
 from scanner.scan.plan.from_run import plan_from_run
-from scanner.scan.plan.inputs import Input, Inputs, choose_inputs
+from scanner.scan.plan.inputs import Input, Inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.running import Execute, execute_here
 from scanner.scan.preparation import PreparedScan, prepare

@@ -30,7 +30,8 @@ from scanner.scan.preparation import PreparedScan
 log = logging.getLogger("memscan.scan")
 
 SAVE_SECONDS = 5.0
-REPAIRS = 3
+# Of scoring: the first one, and those that repair damaged parts.
+ROUNDS = 3
 
 
 def score_plan(
@@ -59,7 +60,7 @@ def score_plan(
     tagged = replace(execution or Execution(), tags=scoring_tags(config.scoring_spec))
     items, generations = plan.slices, dict[str, int]()
     slices, tiers = {item.id: item for item in plan.slices}, plan.tier_of()
-    for attempt in range(REPAIRS):
+    for round_ in range(ROUNDS):
         try:
             execute(
                 commits,
@@ -77,7 +78,7 @@ def score_plan(
             scoring.state.stop(run)
             raise
         scoring.finish()
-        reads_all = config.repair and not attempt
+        reads_all = config.repair and not round_
         checked = merge_and_check(run, plan, config.address, progress, sizes, reads_all)
         damaged = checked.damaged
         if not damaged:
@@ -87,7 +88,7 @@ def score_plan(
         generations = {name: done.get(name, -1) + 1 for name in damaged if name in slices}
         items = tuple(slices[name] for name in generations)
     raise UserError(
-        f"{run.store.url}: damaged again after {REPAIRS - 1} repairs: "
+        f"{run.store.url}: damaged again after {ROUNDS - 1} repairs: "
         f"{next(iter(damaged.values()))}; check the store"
     )
 

@@ -12,7 +12,7 @@ from scanner.models import Conditioning, DiffusionModel, Tokens
 
 
 @dataclass(frozen=True)
-class Batch:
+class CaptionBatch:
     """Captions that run together.
 
     numbers_B: their positions among all captions. tokens: trimmed to the longest caption. text:
@@ -26,14 +26,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.numbers_B)
 
-    def __getitem__(self, part: slice) -> "Batch":
+    def __getitem__(self, part: slice) -> "CaptionBatch":
         text = None if self.text is None else self.text[part]
-        return Batch(self.numbers_B[part], self.tokens[part], text)
+        return CaptionBatch(self.numbers_B[part], self.tokens[part], text)
 
-    def padded(self, rows: int) -> "Batch":
+    def padded(self, rows: int) -> "CaptionBatch":
         """The batch with its last caption repeated."""
         text = None if self.text is None else self.text.padded(rows)
-        return Batch(self.numbers_B, self.tokens.padded(rows), text)
+        return CaptionBatch(self.numbers_B, self.tokens.padded(rows), text)
 
 
 class BatchQueue:
@@ -59,7 +59,7 @@ class BatchQueue:
         self._left = torch.arange(len(tokens.n_B))
         if lengths_B is not None:
             self._left = lengths_B.argsort(descending=True, stable=True)
-        self._encoded: Batch | None = None
+        self._encoded: CaptionBatch | None = None
         self._is_encoding = False
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class BatchQueue:
         return len(self._left)
 
     @torch.inference_mode()
-    def peek(self, size: int, mixed: bool = False) -> Batch:
+    def peek(self, size: int, mixed: bool = False) -> CaptionBatch:
         """Return the next batch, which stays in the queue until :meth:`drop`.
 
         ``mixed``: of all lengths, and not encoded ahead, to compare the speed of batches.
@@ -82,7 +82,7 @@ class BatchQueue:
             return self._batch(self._left[spread * len(self) // len(spread)])
         return self._batch(self._left[:size])
 
-    def drop(self, batch: Batch) -> None:
+    def drop(self, batch: CaptionBatch) -> None:
         """Remove a batch that has run."""
         if self.is_by_length:
             self._left = self._left[~torch.isin(self._left, batch.numbers_B)]
@@ -103,11 +103,11 @@ class BatchQueue:
         self._is_encoding = True
         batch = self._batch(self._left[:rows])
         text = self._model.encode(batch.tokens.to(self._model.device), self._latent_shape)
-        self._encoded = Batch(batch.numbers_B, batch.tokens, text.to(torch.device("cpu")))
+        self._encoded = CaptionBatch(batch.numbers_B, batch.tokens, text.to(torch.device("cpu")))
         self._is_encoding = False
 
-    def _batch(self, numbers_B: Tensor) -> Batch:
+    def _batch(self, numbers_B: Tensor) -> CaptionBatch:
         if self.is_by_length:
-            return Batch(numbers_B, self._model.trim(self._tokens.rows(numbers_B)))
+            return CaptionBatch(numbers_B, self._model.trim(self._tokens.rows(numbers_B)))
         done = len(self._tokens.n_B) - len(self)
-        return Batch(numbers_B, self._tokens[done : done + len(numbers_B)])
+        return CaptionBatch(numbers_B, self._tokens[done : done + len(numbers_B)])

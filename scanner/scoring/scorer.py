@@ -16,7 +16,7 @@ from scanner.memory import is_out_of_memory
 from scanner.models import DiffusionModel
 from scanner.models.transformer_model import TransformerModel
 from scanner.scoring.attention_signals import TOKEN_MASS
-from scanner.scoring.batch_queue import Batch, BatchQueue
+from scanner.scoring.batch_queue import BatchQueue, CaptionBatch
 from scanner.scoring.batch_size import BatchSize
 from scanner.scoring.catalog import VERSION, find_signal
 from scanner.scoring.columns import column_of, not_finite
@@ -262,7 +262,7 @@ class Scorer:
             return self.model.device.type == "cuda" and count >= COMPILE_AFTER
         return self.compile and self.batch.is_settled
 
-    def _launch(self, batch: Batch) -> PackedBatch:
+    def _launch(self, batch: CaptionBatch) -> PackedBatch:
         """Queue the forwards of a batch and the copy of its signals to the host."""
         rows, length, device = len(batch), batch.tokens.ids_BL.shape[1], self.model.device
         self.forwards.compiles = self._compiles(length)

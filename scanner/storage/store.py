@@ -176,8 +176,13 @@ class Store:
         return made or self._fs.cat_file(path) == data
 
     @attaches_store_url
-    def remove(self, name: str) -> None:
-        self._fs.rm_file(self._path(name))
+    def remove(self, name: str, missing_ok: bool = False) -> None:
+        """Remove a file; unless ``missing_ok``, a store may raise FileNotFoundError."""
+        try:
+            self._fs.rm_file(self._path(name))
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
 
     @attaches_store_url
     def remove_folder(self, folder: str) -> None:

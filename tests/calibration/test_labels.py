@@ -224,17 +224,16 @@ def test_a_measure_of_verify_is_a_similarity(tmp_path: Path) -> None:
         verdict_labels(tables, similarity=SimilarityOptions("likeness_hash", 0.7))
 
 
-def test_old_verdicts_without_a_training_image_are_not_labels(tmp_path: Path) -> None:
-    """Earlier releases wrote a copy verdict even if no image was compared."""
+def test_seed_consistent_verdicts_are_not_labels(tmp_path: Path) -> None:
     run = synthetic_run(tmp_path / "run", captions=4)
     ids = [caption_id(f"worda {number:04}") for number in range(3)]
-    rows = [{"caption_id": one, "verdict": "verbatim", "n_references": 0} for one in ids]
+    rows = [{"caption_id": one, "verdict": "seed-consistent", "n_references": 0} for one in ids]
 
     commit_verdicts(run, rows)
     with pytest.raises(UserError, match=r"all verdicts \(3\) are seed-consistent"):
         verdict_labels(open_run(run))
     assert verdict_labels(open_run(run), count_seed_consistent=True).memorized == [True] * 3
-    commit_verdicts(run, [rows[0] | {"n_references": 1}, *rows[1:]], 1)
+    commit_verdicts(run, [rows[0] | {"verdict": "verbatim", "n_references": 1}, *rows[1:]], 1)
     found = verdict_labels(open_run(run))
     assert (found.names, found.memorized, found.seed_consistent) == ([ids[0]], [True], 2)
     assert found.classes == ["verbatim"]

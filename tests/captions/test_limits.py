@@ -27,7 +27,7 @@ from scanner.captions.parquet_pages import pages_of
 from scanner.errors import UserError
 from scanner.run import Plan
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.storage import Store
 

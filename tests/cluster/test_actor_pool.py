@@ -97,7 +97,7 @@ def test_starts_that_keep_failing_abort_with_the_reason(
     _failing_start(pool, FAILED, monkeypatch)
     with pytest.raises(UserError, match=r"no room \(tried 3 times\)"):
         pool._check_any_can_start()
-    assert not pool.blame.out_of_service
+    assert not pool.faults.out_of_service
 
 
 @pytest.mark.usefixtures("two_nodes")

@@ -12,8 +12,8 @@ from scanner.curation.policy import policy_of
 from scanner.run import Output, Run
 from scanner.run.schema import column, rejects_table
 from scanner.scan.config import ScanConfig
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.opening import inputs_record
-from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.storage import Store
 

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.curate import main
 from scanner.curation import RemovalFilter, Summary, curate, match_lists, parse_lists
-from scanner.curation.key_hashes import hash_keys
+from scanner.curation.key_hashes import hash_keys, load_hashes
 from scanner.errors import UsageError, UserError
 from scanner.query import open_run
 from tests.curation.runs import LOUD, loudness, make_run, policy, rule, write_rows
@@ -120,6 +120,23 @@ def test_unusable_lists_and_entries_are_reported(run: str, tmp_path: Path) -> No
         curated(run, tmp_path / "o", str(tmp_path / "bad.npy"))
     with pytest.raises(UsageError, match="another list has the reason list"):
         parse_lists(["a/list.csv", "b/list.csv"])
+
+
+def test_a_remote_array_is_read_up_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = hash_keys(["a", "b"])
+    np.save(tmp_path / "uids.npy", hashes)
+    np.savez(tmp_path / "uids.npz", hashes)
+    (tmp_path / "uids.npz").rename(tmp_path / "several.npy")
+    url = f"file://{tmp_path}/uids.npy"
+    assert load_hashes(url).tolist() == hashes.tolist()
+    for place in (f"{tmp_path}/several.npy", f"file://{tmp_path}/several.npy"):
+        with pytest.raises(UserError, match="got an archive of arrays"):
+            load_hashes(place)
+    monkeypatch.setattr("scanner.curation.key_hashes.LARGEST_BYTES", 100)
+    with pytest.raises(UserError, match=r"uids\.npy: over 0 MiB; download it"):
+        load_hashes(url)
 
 
 def test_curate_takes_lists_and_ignores_the_image_key(

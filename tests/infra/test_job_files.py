@@ -8,7 +8,7 @@ import pytest
 
 from jobs.scan import main
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.input_choice import choose_inputs
 from tests.commands import parsed
 from tests.infra.shapes import ROWS, SHAPES, img2dataset
 

@@ -17,7 +17,7 @@ from jobs.bench.acceptance.peaks import published
 from jobs.bench.acceptance.run import accept, chosen
 from jobs.bench.acceptance.sampling import mitigation
 from jobs.bench.acceptance.tables import lines
-from jobs.bench.acceptance.worker import Outcome, Worker
+from jobs.bench.acceptance.worker import PartOutcome, Worker
 from jobs.bench.flops import TIMED
 from scanner.errors import UsageError
 from scanner.scoring.catalog import SIGNALS
@@ -148,7 +148,7 @@ def test_tables_show_three_digits_and_blanks_for_none() -> None:
         "triage": {"1": {"captions_per_second": 12.3456, "peak_memory_bytes": 2**20}},
         "standard": {"1": {"captions_per_second": None, "peak_memory_bytes": None}},
     }
-    assert lines("sizes", Outcome("passed", 2.0, sizes))[-2:] == [
+    assert lines("sizes", PartOutcome("passed", 2.0, sizes))[-2:] == [
         "| triage | 1 | 12.3 | 1 |",
         "| standard | 1 |  |  |",
     ]

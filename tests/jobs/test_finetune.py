@@ -33,7 +33,7 @@ def test_a_guard_that_excludes_everything_keeps_the_weights(
     assert moved["entropy"] == 0
     listed = pq.read_table(tmp_path / "entropy" / "excluded.parquet").to_pylist()
     assert {row["key"] for row in listed} <= set(rows["key"].to_pylist())
-    assert sum(row["left_out"] for row in listed) == 6
+    assert sum(row["excluded_steps"] for row in listed) == 6
     assert main([*arguments, *tuning]) == 2, "a pipeline is not overwritten"
 
 
@@ -63,7 +63,7 @@ def test_weights_by_probability_and_known_captions(
     arguments += [*tuning, "--weights", "probability", "--known", str(known)]
     assert main(arguments) == 0
     (row,) = pq.read_table(out / "excluded.parquet").to_pylist()
-    assert (row["caption"], row["left_out"], row["seen"]) == (first, 2, 2)
+    assert (row["caption"], row["excluded_steps"], row["seen"]) == (first, 2, 2)
     assert (row["mean_weight"], row["mean_probability"]) == (0.25, 0.75)
 
 

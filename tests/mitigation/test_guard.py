@@ -71,7 +71,7 @@ def test_a_guard_reads_the_signal_and_keeps_the_gradients(model: Any) -> None:
         excluded = "a" if higher == (signal == "bos_mass") else "c"
         assert weight.tolist() == [float(excluded != "a"), 1.0, float(excluded != "c")]
         (row,) = guard.exclusions.table(signal).to_pylist()
-        assert (row["key"], row["left_out"], row["seen"]) == (excluded, 1, 1)
+        assert (row["key"], row["excluded_steps"], row["seen"]) == (excluded, 1, 1)
         assert row[f"mean_{signal}"] == pytest.approx(
             values[0 if excluded == "a" else 2].item(), rel=1e-5
         )
@@ -237,7 +237,7 @@ def test_a_guard_excludes_memorized_samples_of_the_testbed(tmp_path: Path) -> No
     out = tmp_path / "excluded.parquet"
     assert guard.removal_list(out) == len(captions) // 2
     listed = pq.read_table(out).to_pylist()
-    assert all(row["left_out"] == 1 and row["seen"] == 2 for row in listed)
+    assert all(row["excluded_steps"] == 1 and row["seen"] == 2 for row in listed)
     assert sum(row["caption"] in memorized for row in listed) >= 0.8 * len(listed)
 
 

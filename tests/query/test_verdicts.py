@@ -98,9 +98,9 @@ def test_precision_at_depth_counts_verified_captions(run: str) -> None:
 
 
 def test_precision_excludes_captions_without_compared_images(run: str) -> None:
-    # The ranking is b, d, a; the verdicts are as earlier releases wrote them.
+    # The ranking is b, d, a.
     rows = [
-        {"caption_id": "b", "verdict": "verbatim", "n_references": 0},
+        {"caption_id": "b", "verdict": "seed-consistent", "n_references": 0},
         {"caption_id": "d", "verdict": "template", "n_references": 2},
         {"caption_id": "a", "verdict": "none", "n_references": 0},
     ]

@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from scanner.captions.limits import IMAGE_BYTES
 from scanner.errors import UserError
 from scanner.models.loading import local_tokenizer
 from scanner.models.spec import ModelSpec
-from scanner.report.thumbnails import image_roots, make_thumbnails
+from scanner.report.thumbnails import image_roots, make_thumbnails, open_stored, read_stored
 from scanner.storage import Store
 from tests.logs import logged
 
@@ -54,6 +55,17 @@ def test_images_of_verify_out_need_an_input_root(tmp_path: Path) -> None:
     assert thumbnails_of(tmp_path / "run", name)[0]["generated"] == []
     allowed, _ = thumbnails_of(tmp_path / "run", name, str(tmp_path / "kept"))
     assert len(allowed["generated"]) == 1
+
+
+def test_an_image_is_read_up_to_the_limit(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "run"))
+    for path in (tmp_path / "run/images/a.png", tmp_path / "kept/a.png"):
+        save_image(path)
+        with path.open("r+b") as file:
+            file.truncate(4 * IMAGE_BYTES)
+    for name in ("images/a.png", str(tmp_path / "kept/a.png")):
+        assert len(read_stored(store, name) or b"") == IMAGE_BYTES + 1
+        assert open_stored(store, name) is None
 
 
 def test_training_images_must_be_below_the_scans_captions(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 from scanner.query import open_run
 from scanner.review import Site, make_site, open_index
+from scanner.review.access import AccessGuard
 from scanner.review.app import make_app
-from scanner.review.guard import Guard
 from scanner.storage import Roots
 from tests.query.runs import make_run, trigger
 from tests.waiting import run_in_thread
@@ -102,7 +102,7 @@ def ask(
             answer.headers = {name.decode(): value.decode() for name, value in pairs}
         answer.body += message.get("body", b"")
 
-    guard = Guard(make_app(site), TOKEN, frozenset({HOST, "localhost:8765"}))
+    guard = AccessGuard(make_app(site), TOKEN, frozenset({HOST, "localhost:8765"}))
     run_in_thread(guard(scope, receive, send))
     return answer
 

@@ -2,13 +2,18 @@
 
 import io
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
-from scanner.query import open_run
+from scanner.evidence.training_images.sample_images import SampleImages
+from scanner.query import RunTables, open_run
 from scanner.review import Site, make_site, open_index
 from scanner.run import Output
 from scanner.run.verdicts import FOLDER, TABLES, VERDICTS, verdict_commits
@@ -79,3 +84,50 @@ def test_it_is_found_by_its_key_in_a_tar_beside_its_table(tmp_path: Path) -> Non
     pq.write_table(pa.table({"key": ["k3"]}), folder / "a.parquet")
     site = site_of(tmp_path, str(folder / "a.parquet"), str(folder))
     assert ask(site, "/image/0000/source/0").status == 200
+
+
+def test_a_slow_image_delays_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = save_images(tmp_path / "data")
+    site = site_of(tmp_path, source, str(tmp_path / "data"))
+    began, goes_on = threading.Event(), threading.Event()
+    read = SampleImages.images
+
+    def read_slowly(images: SampleImages, samples: list[Any]) -> list[Any]:
+        began.set()
+        assert goes_on.wait(60)
+        return read(images, samples)
+
+    monkeypatch.setattr(SampleImages, "images", read_slowly)
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(site.pictures.webp, "0000", "source", 0)
+        try:
+            assert began.wait(60)
+            other = threads.submit(site.pictures.webp, "0001", "generated", 0)
+            assert other.result(60) is None
+        finally:
+            goes_on.set()
+        assert slow.result(60) is not None
+
+
+def test_kept_samples_do_not_wait_for_a_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = site_of(tmp_path, save_images(tmp_path / "data"), str(tmp_path / "data"))
+    known = site.pictures.samples.of("0001")
+    began, goes_on = threading.Event(), threading.Event()
+    query = RunTables.query
+
+    def query_slowly(tables: RunTables, *arguments: Any) -> Any:
+        began.set()
+        assert goes_on.wait(60)
+        return query(tables, *arguments)
+
+    monkeypatch.setattr(RunTables, "query", query_slowly)
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(site.pictures.samples.of, "0000")
+        try:
+            assert began.wait(60)
+            assert threads.submit(site.pictures.samples.of, "0001").result(60) == known
+        finally:
+            goes_on.set()
+        assert slow.result(60)

@@ -10,6 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from scanner.calibration import reviewed_precision
 from scanner.query import open_run
 from scanner.review import Site
 from scanner.review.sampling import stratified_sample
@@ -144,6 +145,20 @@ def test_invalid_decisions_change_nothing(site: Site, body: object) -> None:
     assert answer.status == 400
     assert answer.json["error"]
     assert site.book.all() == {}
+
+
+def test_precision_is_that_of_the_view_of_decisions(fresh: Site) -> None:
+    """Of samples of several sizes, a caption keeps its highest probability of being drawn."""
+    ids = [f"{n:04}" for n in range(60)]
+    decide(fresh, "ann", ids[:20], "order=sample&n=30", label="verbatim")
+    decide(fresh, "ann", ids[:10], "order=sample&n=5", label="verbatim")
+    decide(fresh, "bob", ids[5:15], "order=sample&n=10", label="verbatim")
+    decide(fresh, "bob", ids[30:32], "order=sample&n=60", label="none")
+    decide(fresh, "bob", ids[16:18], "order=sample&n=60", label="none")
+    ask(fresh, "/undo", {"reviewer": "bob"})
+    shown = fresh.precision()
+    assert any(one.drawn and one.drawn < one.depth for one in shown)
+    assert shown == reviewed_precision(open_run(fresh.tables.url))
 
 
 def test_two_servers_see_each_other_s_decisions(fresh: Site, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ CHANGES: tuple[tuple[str, str, tuple, Any], ...] = (
     ("curate", "run.json", ("inputs", "captions"), ["s3://elsewhere/x"]),
     ("report", "run.json", ("model", "name"), "http://127.0.0.1:9/x"),
     ("report", "run.json", ("model", "name"), "y" * 200_000),
-    ("report", "run.json", ("asked",), {"model_config": None}),
+    ("report", "run.json", ("options",), {"model": {"config": None}}),
     ("curate", "plan.json", ("generations", 0, "slices", "rows", 0), -1),
     ("curate", "plan.json", ("generations", 0, "counts"), {"captions": 10**30}),
     ("curate", "plan.json", ("generations", 0, "inputs", 0, "url"), "a\0\x1b[31m\nb"),
@@ -54,8 +54,8 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
     top = tmp_path_factory.mktemp("hostile")
     (top / "d").mkdir()
     (top / "d/a.csv").write_text("key,caption\nk1,loud\nk2,quiet\n")
-    asked = {"model": "testbed", "model_config": None, "profile": "triage"}
-    record = {"asked": asked, "model": {"name": "testbed", "revision": None}}
+    options = {"model": {"name": "testbed", "config": None}, "scoring": {"profile": "triage"}}
+    record = {"options": options, "model": {"name": "testbed", "revision": None}}
     run = make_run(top / "run", loudness, captions=(str(top / "d"),), record=record)
     join(run, "v", 1.0, {"x": "verbatim"})
     (top / "p.toml").write_text(POLICY)

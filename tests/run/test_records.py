@@ -10,13 +10,11 @@ import pytest
 
 from jobs.status import main as status
 from scanner.errors import UserError
-from scanner.models import ModelSpec
 from scanner.query import open_run
 from scanner.run import Run
 from scanner.run.json_files import RunRecord
 from scanner.run.progress import Progress
 from scanner.run.records import DamagedFile, read_json
-from scanner.scoring import ScoringSpec
 from tests.curation.runs import loudness, make_run
 
 WRONG: list[Any] = [None, 7, "x", [1], {"a": 1}, -1, 1.5, True]
@@ -145,49 +143,11 @@ def test_names_out_of_the_run_are_refused_by_file(
         file.write_bytes(before)
 
 
-def test_progress_of_an_earlier_version_is_read(sealed: Path) -> None:
-    file = sealed / "progress.json"
-    record = json.loads(file.read_text())
-    file.write_text(json.dumps(record | {"running": ["000000"]}))
-    assert status([str(sealed)]) == 0
-
-
 def test_a_missing_field_is_named_on_access(sealed: Path) -> None:
     record = Run.existing(str(sealed)).record()
     assert record is not None
     with pytest.raises(DamagedFile, match=r"run\.json is damaged \(no revision\)"):
         record["model"]["revision"]
-
-
-def test_run_json_of_version_0_1_is_read(tmp_path: Path) -> None:
-    old = {
-        "inputs": {},
-        "asked": {
-            "model": "testbed",
-            "revision": None,
-            "model_config": "c",
-            "lora": None,
-            "lora_scale": 1.0,
-            "dtype": "auto",
-            "profile": "thorough",
-            "signals": ["entropy_e"],
-            "seeds": 3,
-            "steps": 50,
-            "guidance": 7.5,
-            "height": None,
-            "width": None,
-        },
-        "fingerprint": {"id": "f"},
-    }
-    (tmp_path / "run.json").write_text(json.dumps(old))
-    record = Run.existing(str(tmp_path)).record()
-    assert record is not None
-    assert "asked" not in record
-    spec = ScoringSpec("thorough", ("entropy_e",), seeds=3)
-    assert record["options"] == {
-        "model": ModelSpec("testbed", config="c").to_json(),
-        "scoring": spec.to_json(),
-    }
 
 
 def test_other_files_among_the_commits_are_ignored(sealed: Path) -> None:

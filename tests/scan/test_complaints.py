@@ -1,6 +1,5 @@
 """The complaints of a finished scan, computed from its counts."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from jobs.scan import exit_status
 from scanner.run import Plan, Run, Slice
 from scanner.scan.config import ScanConfig
-from scanner.scan.opening import inputs_record, open_scan, options_record
+from scanner.scan.opening import inputs_record, options_record
 from scanner.scan.results import result_of
 from scanner.scan.scan import scan
 from scanner.storage import Store
@@ -54,16 +53,3 @@ def test_accepted_rejects_do_not_fail_but_a_slice_does(
     assert exit_status(result, False) == status
     assert exit_status(result, True) == accepted
     assert bool(result.complaints) == bool(status)
-
-
-def test_a_finished_run_of_version_0_1_is_recognized(tmp_path: Path) -> None:
-    config = ScanConfig(captions=("a.parquet",), out=str(tmp_path / "run"), model="testbed")
-    run = Run(Store(config.out))
-    model, scoring = config.model_spec.to_json(), config.scoring_spec.to_json()
-    asked = {"model": model.pop("name"), "model_config": model.pop("config"), **model, **scoring}
-    run.begin({"inputs": inputs_record(config), "asked": asked, "fingerprint": {"id": "f"}})
-    counts = {"rows": 1, "samples": 1, "rejects": 0, "captions": 0, "rejected_files": 0}
-    run.adopt(Plan((), (), (), (), (), counts, {}))
-    run.seal()
-    assert open_scan(config).result
-    assert open_scan(replace(config, steps=20)).result is None

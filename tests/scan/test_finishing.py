@@ -11,7 +11,7 @@ from scanner.errors import UserError
 from scanner.run import Commits, Output, Run
 from scanner.run.progress import PlanningProgress, Progress, Watch
 from scanner.scan.finishing import merge_and_check, remove_merged
-from scanner.scan.merging import MergeWork
+from scanner.scan.merging import PartMergeWork
 from scanner.storage import Store
 from tests.local_ray import local_ray
 from tests.run.planned import ROWS, commit_slice, plan_of, planned_run, slices_of, table_of
@@ -93,7 +93,7 @@ def test_a_killed_merge_resumes_with_what_is_committed(run: Run) -> None:
     plan = run.plan()
     assert plan is not None
     first = run.layout(plan, SIZES).pending[0]
-    work = MergeWork(run.store, "f")
+    work = PartMergeWork(run.store, "f")
     run.store.write("compacted/scores/000000-000004-killed.parquet", b"half")
     result = work.finish(work.prepare(first))
     made = run.compaction.commit(first.id, result.outputs, first.generation, notes=result.notes)

@@ -44,10 +44,3 @@ def test_units_are_numbered_and_survive_json() -> None:
     assert [unit.id for unit in frozen.units] == ["000000", "000001"]
     assert frozen.units[1].segments[1] == Segment("b", True, None, None, "ValueError: damaged")
     assert FrozenInputs.from_json("inputs.json", frozen.to_json()) == frozen
-
-
-def test_inputs_frozen_before_0_2_are_read() -> None:
-    frozen = FrozenInputs(("url",), pack_units([_file("a")]))
-    before = frozen.to_json().replace(b'"segments"', b'"pieces"')
-    assert b'"pieces"' in before
-    assert FrozenInputs.from_json("inputs.json", before) == frozen

@@ -13,8 +13,9 @@ import pytest
 from scanner.captions.sidecars import ABOUT_TAR
 from scanner.errors import UserError
 from scanner.run import Plan
+from scanner.run.records import DamagedFile
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.storage import Store
 from scanner.storage.walking import HIDDEN
@@ -265,3 +266,13 @@ def test_added_files_may_lack_columns_of_the_first_plan(tmp_path: Path) -> None:
     assert file.columns
     with pytest.raises(UserError, match="no column 'no'"):
         choose_inputs(added)
+
+
+def test_frozen_inputs_are_read_up_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_text("caption\na cat\n")
+    _plan(tmp_path, captions=(str(tmp_path / "a.csv"),))
+    monkeypatch.setattr("scanner.scan.plan.make_plan.LARGEST_BYTES", 10)
+    with pytest.raises(DamagedFile, match=r"planning/0000/inputs\.json is damaged"):
+        _plan(tmp_path, captions=(str(tmp_path / "a.csv"),))

@@ -13,7 +13,7 @@ import pytest
 
 from scanner.run import Plan
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.stages import planning_executor
 from scanner.storage import Store

@@ -17,8 +17,8 @@ from scanner.errors import UserError
 from scanner.run import Commits, Plan, Run
 from scanner.run.status import status
 from scanner.scan.config import ScanConfig
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.plan.cuts import IDS, IdRange, StagedPart
-from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.merging import StagedParts, plan_merges
 from scanner.scan.plan.running import execute_here

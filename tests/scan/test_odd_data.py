@@ -13,7 +13,7 @@ from scanner.captions.lines import UNCLOSED_ROWS
 from scanner.captions.webdataset import SKIPPED
 from scanner.run import Plan
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
 from scanner.scan.scan import log_notes

@@ -12,7 +12,7 @@ from ray.experimental.internal_kv import _internal_kv_get
 from scanner.cluster import autoscaling, request_cpus
 from scanner.run.progress import PlanningProgress, Progress
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.sizes import PlanSizes
 from scanner.scan.stages import planning_executor

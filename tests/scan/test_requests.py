@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.sizes import PlanSizes
 from scanner.storage import Store

@@ -13,8 +13,8 @@ from scanner.query import open_run
 from scanner.run import Plan, Slice, Tier
 from scanner.run.summary import PlanSummary
 from scanner.scan.config import ScanConfig
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.plan.from_run import plan_from_run
-from scanner.scan.plan.inputs import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.sizes import PlanSizes
 from scanner.scan.plan.tiers import BY_RANK, BY_SAMPLES

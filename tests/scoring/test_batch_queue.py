@@ -7,7 +7,7 @@ import torch
 
 from scanner.models import DiffusionModel, load_model
 from scanner.scoring import Scorer
-from scanner.scoring.batch_queue import Batch, BatchQueue
+from scanner.scoring.batch_queue import BatchQueue, CaptionBatch
 from tests.random_families import FAMILIES
 from tests.scoring.test_scorer import assert_same_scores
 
@@ -21,7 +21,7 @@ def model(random_families: dict[str, Path]) -> DiffusionModel:
     return load_model(str(random_families["pixart-sigma"]), "float32", "cpu")
 
 
-def _batches(queue: BatchQueue, size: int, mixed: bool = False) -> list[Batch]:
+def _batches(queue: BatchQueue, size: int, mixed: bool = False) -> list[CaptionBatch]:
     found = []
     while queue:
         found.append(queue.peek(size, mixed))
@@ -30,7 +30,7 @@ def _batches(queue: BatchQueue, size: int, mixed: bool = False) -> list[Batch]:
     return found
 
 
-def _widths(batches: list[Batch]) -> list[int]:
+def _widths(batches: list[CaptionBatch]) -> list[int]:
     return [batch.tokens.ids_BL.shape[1] for batch in batches]
 
 

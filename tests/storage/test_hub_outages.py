@@ -17,7 +17,8 @@ from scanner.captions.formats import inspect, read
 from scanner.cluster import Execution, InProcess, Item, Outcome, RetryLimits, Work, execute
 from scanner.errors import UserError
 from scanner.run import Commits
-from scanner.scan.plan.inputs import Inputs, choose_inputs
+from scanner.scan.input_choice import choose_inputs
+from scanner.scan.plan.inputs import Inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.running import ONE_CORE
 from scanner.storage import Listing, Store, is_transient, retry_outages

@@ -123,6 +123,15 @@ def test_a_write_returns_the_checksum_that_listings_show(store: Store) -> None:
 
 
 @pytest.mark.slow
+def test_a_file_that_is_missing_may_be_removed(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write("a", b"")
+    store.remove("a")
+    store.remove("a", missing_ok=True)
+    with pytest.raises(FileNotFoundError):
+        store.remove("a")
+
+
 def test_a_removed_folder_takes_all_of_its_files_and_no_others(store: Store) -> None:
     for name in ("a/x", "a/sub/y", "ab", "b/z"):
         store.write(name, b"1")

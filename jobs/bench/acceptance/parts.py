@@ -9,24 +9,26 @@ from jobs.bench.acceptance.part import Options
 
 
 @dataclass(frozen=True)
-class Part:
+class AcceptancePart:
+    """What a part measures, and its time in seconds."""
+
     measure: Callable[[Options], dict[str, Any]]
     budget: float
 
 
 PARTS = {
-    "device": Part(peaks.peaks, 30),
-    "parity": Part(agreement.parity, 60),
-    "precision": Part(agreement.precision, 30),
-    "memory": Part(agreement.out_of_memory, 20),
-    "throughput": Part(scoring.throughput, 60),
-    "overhead": Part(forwards.overhead, 30),
-    "fused": Part(fusion.fused, 40),
-    "kernels": Part(scoring.kernels, 20),
-    "mitigation": Part(sampling.mitigation, 30),
-    "sizes": Part(scoring.sizes, 40),
-    "compiled_triage": Part(scoring.compiled("triage"), 60),
-    "compiled_standard": Part(scoring.compiled("standard"), 120),
-    "sharing": Part(sharing.sharing, 60),
-    "compiled_forward": Part(forwards.compiled, 90),
+    "device": AcceptancePart(peaks.peaks, 30),
+    "parity": AcceptancePart(agreement.parity, 60),
+    "precision": AcceptancePart(agreement.precision, 30),
+    "memory": AcceptancePart(agreement.out_of_memory, 20),
+    "throughput": AcceptancePart(scoring.throughput, 60),
+    "overhead": AcceptancePart(forwards.overhead, 30),
+    "fused": AcceptancePart(fusion.fused, 40),
+    "kernels": AcceptancePart(scoring.kernels, 20),
+    "mitigation": AcceptancePart(sampling.mitigation, 30),
+    "sizes": AcceptancePart(scoring.sizes, 40),
+    "compiled_triage": AcceptancePart(scoring.compiled("triage"), 60),
+    "compiled_standard": AcceptancePart(scoring.compiled("standard"), 120),
+    "sharing": AcceptancePart(sharing.sharing, 60),
+    "compiled_forward": AcceptancePart(forwards.compiled, 90),
 }

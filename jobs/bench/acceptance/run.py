@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.bench.acceptance.part import RANDOM, Options
 from jobs.bench.acceptance.parts import PARTS
-from jobs.bench.acceptance.worker import Outcome, Worker
+from jobs.bench.acceptance.worker import PartOutcome, Worker
 from scanner.errors import UsageError
 from scanner.models.loading import DTYPES, choose_device
 
@@ -19,7 +19,7 @@ def accept(
     only: Sequence[str],
     options: Options,
     limit: float,
-    report: Callable[[str, Outcome], None] = lambda name, outcome: None,
+    report: Callable[[str, PartOutcome], None] = lambda name, outcome: None,
 ) -> dict[str, Any]:
     """Return the outcome and figures of every part; see ``bench --acceptance --json``.
 
@@ -31,7 +31,9 @@ def accept(
         for name in chosen(only):
             left = began + limit - time.monotonic()
             if left < MIN_SECONDS:
-                outcome = Outcome("skipped", 0.0, {}, f"the time limit of {limit:.0f} s is reached")
+                outcome = PartOutcome(
+                    "skipped", 0.0, {}, f"the time limit of {limit:.0f} s is reached"
+                )
             else:
                 outcome = worker.run(name, options, min(PARTS[name].budget, left))
             outcomes[name] = asdict(outcome)

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from jobs.bench.acceptance.worker import Outcome
+from jobs.bench.acceptance.worker import PartOutcome
 
 Values = dict[str, Any]
 
 
-def lines(name: str, outcome: Outcome) -> list[str]:
+def lines(name: str, outcome: PartOutcome) -> list[str]:
     """Return a part's heading and, if it passed, its tables."""
     head = f"{name}: {outcome.status} in {outcome.seconds:.1f} s"
     if outcome.reason:

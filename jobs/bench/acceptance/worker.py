@@ -13,7 +13,7 @@ GRACE = 20.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PartOutcome:
     """Outcome of a part: passed with values, or skipped or failed with a one-line reason."""
 
     status: str
@@ -36,7 +36,7 @@ class Worker:
         self._ours: Any = None
         self._is_busy = False
 
-    def run(self, name: str, options: Options, budget: float) -> Outcome:
+    def run(self, name: str, options: Options, budget: float) -> PartOutcome:
         """Run a part with a deadline of ``budget`` seconds for its rounds; kill it ``grace``
         seconds later."""
         began = time.monotonic()
@@ -65,17 +65,17 @@ class Worker:
         self._is_busy = False
         theirs.close()
 
-    def _answer(self, began: float, budget: float) -> Outcome:
+    def _answer(self, began: float, budget: float) -> PartOutcome:
         try:
             if self._ours.poll(budget + self._grace):
                 status, values, reason = self._ours.recv()
                 self._is_busy = False
-                return Outcome(status, time.monotonic() - began, values, reason)
+                return PartOutcome(status, time.monotonic() - began, values, reason)
             reason = f"no result within {budget + self._grace:.0f} s; stopped"
         except EOFError:
             self._process.join()
             reason = f"its process exited with code {self._process.exitcode}"
-        return Outcome("failed", time.monotonic() - began, {}, reason)
+        return PartOutcome("failed", time.monotonic() - began, {}, reason)
 
 
 def _serve(connection: Any) -> None:

@@ -13,7 +13,7 @@ from jobs.studies.late_step.measurements import (
     SEEDED,
     SIDES,
     TIMESTEPS,
-    Measured,
+    ModelScores,
 )
 from scanner.calibration.bootstrap import Bools, Floats
 from scanner.calibration.calibrate import TEXT_ONLY
@@ -47,7 +47,7 @@ COLUMN = {"noise_norm_first": f"noise_norm_{FIRST}", "noise_norm_low": f"noise_n
 Row = dict[str, Any]
 
 
-def by_timestep(model: Measured) -> list[Row]:
+def by_timestep(model: ModelScores) -> list[Row]:
     """Return the separation of the norm at every timestep and latent side."""
     return [
         {
@@ -61,7 +61,7 @@ def by_timestep(model: Measured) -> list[Row]:
     ]
 
 
-def by_seeds(model: Measured) -> list[Row]:
+def by_seeds(model: ModelScores) -> list[Row]:
     """Return the separation of the mean norm over 1, 2 and 4 seeds."""
     return [
         {
@@ -75,7 +75,7 @@ def by_seeds(model: Measured) -> list[Row]:
     ]
 
 
-def by_scale(model: Measured) -> list[Row]:
+def by_scale(model: ModelScores) -> list[Row]:
     """Return the separation of the norm for other scales of the noise."""
     rows = []
     for timestep in (FIRST, LOW):
@@ -90,7 +90,7 @@ def by_scale(model: Measured) -> list[Row]:
     return rows
 
 
-def baselines(model: Measured) -> list[Row]:
+def baselines(model: ModelScores) -> list[Row]:
     """Return the separation of what needs no model, and of other single signals."""
     table = model.captions.table
     rows = []
@@ -103,7 +103,7 @@ def baselines(model: Measured) -> list[Row]:
     return rows
 
 
-def combinations(model: Measured) -> list[Row]:
+def combinations(model: ModelScores) -> list[Row]:
     """Return the separation of cross-fitted combinations, and their gain over noise_norm_low."""
     known, clusters = model.captions.memorized, model.captions.clusters
     rows = []
@@ -124,7 +124,7 @@ def combinations(model: Measured) -> list[Row]:
     return rows
 
 
-def gains(model: Measured) -> list[Row]:
+def gains(model: ModelScores) -> list[Row]:
     """Return the AUC gain of the late norm over the first one, at every latent side."""
     known, clusters = model.captions.memorized, model.captions.clusters
     rows = []
@@ -142,7 +142,7 @@ def gains(model: Measured) -> list[Row]:
     return rows
 
 
-def by_group(model: Measured) -> list[Row]:
+def by_group(model: ModelScores) -> list[Row]:
     """Return each group's labels, its norms, and the share flagged at 1 % false positives."""
     known = model.captions.memorized
     groups, reproduced = np.array(model.groups), np.array(model.reproduced)
@@ -165,7 +165,7 @@ def by_group(model: Measured) -> list[Row]:
     return rows
 
 
-def errors(model: Measured) -> list[Row]:
+def errors(model: ModelScores) -> list[Row]:
     """Return the captions that the late norm misses or flags falsely at 1 % false positives."""
     known, norms = model.captions.memorized, model.norm(LOW)
     wrong = np.flatnonzero(_flagged(norms, known) != known)
@@ -184,7 +184,7 @@ def errors(model: Measured) -> list[Row]:
     ]
 
 
-def mistaken(model: Measured) -> list[Row]:
+def mistaken(model: ModelScores) -> list[Row]:
     """Return for falsely flagged captions, and others that are not memorized, how many of them
     point to an image of a memorized caption at the low-noise step."""
     known = model.captions.memorized
@@ -207,7 +207,7 @@ def mistaken(model: Measured) -> list[Row]:
     ]
 
 
-def directions(model: Measured) -> list[Row]:
+def directions(model: ModelScores) -> list[Row]:
     """Return by group how closely the caption's effect points to its own image (see
     measurements), and the norms of the predictions."""
     rows = []
@@ -226,7 +226,7 @@ def directions(model: Measured) -> list[Row]:
     return rows
 
 
-def with_image(model: Measured) -> list[Row]:
+def with_image(model: ModelScores) -> list[Row]:
     """Return the separation of the cosine with the caption's own image, which needs the image."""
     return [
         {
@@ -238,7 +238,7 @@ def with_image(model: Measured) -> list[Row]:
     ]
 
 
-def separated(model: Measured, scores: Floats) -> Row:
+def separated(model: ModelScores, scores: Floats) -> Row:
     """Return AUC and TPR at 1 % FPR with intervals, and the TPR with at most one false positive
     (0.08 % of 1,214), whose interval the data cannot resolve."""
     found = separation(scores, model.captions.memorized, model.captions.clusters)
@@ -261,13 +261,13 @@ def _flagged(scores: Floats, known: Bools) -> Bools:
     return scores >= (np.inf if threshold is None else threshold)
 
 
-def _text_only(model: Measured) -> Floats:
+def _text_only(model: ModelScores) -> Floats:
     captions = model.captions
     values, _ = feature_matrix(captions.table, list(TEXT_ONLY))
     return cross_fit(values, captions.memorized, captions.clusters)
 
 
-def _features(model: Measured, columns: Sequence[str], side: float, is_early: bool) -> Floats:
+def _features(model: ModelScores, columns: Sequence[str], side: float, is_early: bool) -> Floats:
     parts = []
     for name in columns:
         values, _ = feature_matrix(model.scans[side].table, [COLUMN.get(name, name)])
@@ -275,7 +275,7 @@ def _features(model: Measured, columns: Sequence[str], side: float, is_early: bo
     return np.hstack(parts)
 
 
-TABLES: dict[str, Callable[[Measured], list[Row]]] = {
+TABLES: dict[str, Callable[[ModelScores], list[Row]]] = {
     "timesteps": by_timestep,
     "seeds": by_seeds,
     "scales": by_scale,

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from jobs.studies.late_step import analysis, measurements, plots
-from jobs.studies.late_step.measurements import FIRST, LOW, Measured
+from jobs.studies.late_step.measurements import FIRST, LOW, ModelScores
 from jobs.studies.late_step.models import VARIANTS
 from scanner.models.random_weights import stable_diffusion_14
 from scanner.scoring import Scorer
@@ -43,7 +43,7 @@ def write_findings(out: Path) -> None:
     (out / "findings.md").write_text(text, encoding="utf-8")
 
 
-def _points(model: Measured) -> list[Row]:
+def _points(model: ModelScores) -> list[Row]:
     order = {group: number for number, group in enumerate(analysis.GROUPS)}
     rows = [
         {"model": model.name, "group": group, "first": float(first), "low": float(low)}
@@ -52,7 +52,7 @@ def _points(model: Measured) -> list[Row]:
     return sorted(rows, key=lambda row: order[row["group"]])
 
 
-def _sections(tables: dict[str, list[Row]], models: Sequence[Measured]) -> dict[str, list[str]]:
+def _sections(tables: dict[str, list[Row]], models: Sequence[ModelScores]) -> dict[str, list[str]]:
     names = [model.name for model in models]
     return {
         "models": _models(tables, names),

@@ -45,7 +45,7 @@ SEEDS_RUN = "seeds"
 
 
 @dataclass(frozen=True)
-class Measured:
+class ModelScores:
     """A model's scores. ``scans``: the labelled captions with their scores, by latent side as a
     share of the model's own, and of several seeds; all in one order. ``extra``: what no scan
     computes, in the same order. ``images``: of the data set. ``groups``, ``reproduced``: group and
@@ -92,13 +92,13 @@ def measure(out: Path, name: str) -> None:
         pq.write_table(pa.table({"caption": captions, **columns}), extra)
 
 
-def read(out: Path, name: str) -> Measured:
+def read(out: Path, name: str) -> ModelScores:
     """Read a model's measurements."""
     labels = pa.csv.read_csv(labels_file(out, name)).to_pylist()
     by_caption = {row["caption"]: row for row in labels}
     scans = {side: _labelled(out, name, _folder(side)) for side in SIDES}
     rows = [by_caption[caption] for caption in scans[1.0].table["caption"].to_pylist()]
-    return Measured(
+    return ModelScores(
         name,
         scans,
         _labelled(out, name, SEEDS_RUN),

@@ -6,18 +6,18 @@ from jobs.studies.mitigation.conditions import DOSES, MITIGATIONS, NONE
 from jobs.studies.mitigation.evaluator import sample_captions
 from jobs.studies.mitigation.finetuning import finetune_and_measure, tuning_runs
 from jobs.studies.mitigation.generation import generate
-from jobs.studies.mitigation.tasks import Task
+from jobs.studies.mitigation.tasks import StudyTask
 
 
-def tuning_tasks(steps: int, seeds: int) -> list[Task]:
+def tuning_tasks(steps: int, seeds: int) -> list[StudyTask]:
     """Return the fine-tuning runs."""
     return [
-        Task(f"tuning seed{run.seed} {run.name}", partial(finetune_and_measure, run))
+        StudyTask(f"tuning seed{run.seed} {run.name}", partial(finetune_and_measure, run))
         for run in tuning_runs(steps, seeds)
     ]
 
 
-def generation_tasks(memorized: int, others: int, seeds: int) -> dict[str, list[Task]]:
+def generation_tasks(memorized: int, others: int, seeds: int) -> dict[str, list[StudyTask]]:
     """Return the tasks per experiment.
 
     mitigations: half 0 with seed 0, to choose settings, and half 1
@@ -27,7 +27,9 @@ def generation_tasks(memorized: int, others: int, seeds: int) -> dict[str, list[
     first, second = ([caption for caption in captions if caption.half == half] for half in (0, 1))
     dosed = [caption for caption in second if caption.memorized or caption.group == "once"]
     mitigations = [
-        Task(f"half{half} seed{seed} {condition.name}", partial(generate, condition, seed, subset))
+        StudyTask(
+            f"half{half} seed{seed} {condition.name}", partial(generate, condition, seed, subset)
+        )
         for condition in (NONE, *MITIGATIONS)
         for half, seed, subset in (
             (0, 0, first),
@@ -35,7 +37,7 @@ def generation_tasks(memorized: int, others: int, seeds: int) -> dict[str, list[
         )
     ]
     doses = [
-        Task(f"dose {condition.name}", partial(generate, condition, 0, dosed))
+        StudyTask(f"dose {condition.name}", partial(generate, condition, 0, dosed))
         for condition in (NONE, *DOSES)
     ]
     return {"mitigations": mitigations, "doses": doses}

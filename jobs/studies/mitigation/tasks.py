@@ -21,7 +21,7 @@ log = logging.getLogger("memscan")
 
 
 @dataclass(frozen=True)
-class Task:
+class StudyTask:
     """``name``: names its file; ``compute``: a picklable function that returns its table."""
 
     name: str
@@ -45,7 +45,7 @@ def check_sizes(out: Path, config: Any, names: Sequence[str]) -> dict[str, Any]:
     return sizes
 
 
-def run_tasks(folder: Path, tasks: Sequence[Task], workers: int) -> None:
+def run_tasks(folder: Path, tasks: Sequence[StudyTask], workers: int) -> None:
     """Run the tasks that have no file yet in ``workers`` parallel processes, one core each."""
     folder.mkdir(parents=True, exist_ok=True)
     remaining = [task for task in tasks if not _path(folder, task).exists()]
@@ -67,16 +67,16 @@ def run_tasks(folder: Path, tasks: Sequence[Task], workers: int) -> None:
             raise
 
 
-def read_tasks(folder: Path, tasks: Sequence[Task]) -> pa.Table:
+def read_tasks(folder: Path, tasks: Sequence[StudyTask]) -> pa.Table:
     """Return the concatenated tables of finished tasks."""
     return pa.concat_tables(pq.read_table(_path(folder, task)) for task in tasks)
 
 
-def _path(folder: Path, task: Task) -> Path:
+def _path(folder: Path, task: StudyTask) -> Path:
     return folder / f"{task.name.replace(' ', '-')}.parquet"
 
 
-def _run(task: Task, folder: Path) -> None:
+def _run(task: StudyTask, folder: Path) -> None:
     path = _path(folder, task)
     temporary = path.with_suffix(f".{os.getpid()}.part")
     pq.write_table(task.compute(), temporary, compression="zstd")

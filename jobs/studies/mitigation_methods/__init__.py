@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _study(config: MethodStudyConfig) -> int:
     from jobs.studies.mitigation.evaluator import sample_captions
-    from jobs.studies.mitigation.tasks import Task, check_sizes, read_tasks, run_tasks
+    from jobs.studies.mitigation.tasks import StudyTask, check_sizes, read_tasks, run_tasks
     from jobs.studies.mitigation_methods import comparison
     from jobs.studies.mitigation_methods.conditions import NONE, conditions_of, methods_of
     from jobs.studies.mitigation_methods.cost import measure_cost
@@ -95,7 +95,7 @@ def _study(config: MethodStudyConfig) -> int:
     sizes = check_sizes(config.out, config, ("testbed", "memorized", "others", "seeds"))
     halves = [[caption for caption in captions if caption.half == half] for half in (0, 1)]
     tasks = [
-        Task(
+        StudyTask(
             f"half{half} seed{seed} {condition.name}",
             partial(generate, config.testbed, condition, seed, halves[half]),
         )
@@ -114,7 +114,7 @@ def _study(config: MethodStudyConfig) -> int:
 
 
 def _attack(config: MethodStudyConfig, captions: Sequence["StudyCaption"]) -> int:
-    from jobs.studies.mitigation.tasks import Task, check_sizes, read_tasks, run_tasks
+    from jobs.studies.mitigation.tasks import StudyTask, check_sizes, read_tasks, run_tasks
     from jobs.studies.mitigation_methods import adversarial_page
     from jobs.studies.mitigation_methods.adversarial import TUNED, Attacked, attack
     from jobs.studies.mitigation_methods.conditions import NONE, MethodCondition, conditions_of
@@ -130,7 +130,7 @@ def _attack(config: MethodStudyConfig, captions: Sequence["StudyCaption"]) -> in
     own = AdversaryOptions(neighbors=config.neighbors)
     plans += [(1, condition, own) for condition in conditions]
     tasks = [
-        Task(
+        StudyTask(
             f"half{half} {condition.name} radius {options.radius:g}",
             partial(
                 attack,

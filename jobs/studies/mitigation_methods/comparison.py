@@ -19,7 +19,7 @@ MEASURES = ("reproduced", "others_moved", "memorized_moved", "others_alignment",
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MethodComparison:
     """``settings``: one row per setting on the reported half, with ``time_ratio`` (CPU seconds per
     image against those without mitigation) and ``on_front``."""
 
@@ -27,7 +27,7 @@ class Comparison:
     summary: dict[str, Any]
 
 
-def compare(table: pa.Table) -> Comparison:
+def compare(table: pa.Table) -> MethodComparison:
     """Choose the best setting on half 0, and report every setting on half 1."""
     halves = [by_condition(table, half) for half in (0, 1)]
     threshold = choose_threshold(halves[0]["none"])
@@ -48,7 +48,7 @@ def compare(table: pa.Table) -> Comparison:
         "others_moved": [after[name] for name in ("others_moved", *_bounds("others_moved"))],
         "front": [row["setting"] for row in second if row["on_front"]],
     }
-    return Comparison(second, summary)
+    return MethodComparison(second, summary)
 
 
 def _bounds(name: str) -> tuple[str, str]:
@@ -71,14 +71,14 @@ def _seconds(table: pa.Table) -> dict[str, float]:
     }
 
 
-def write(out: Path, result: Comparison, sizes: dict[str, object]) -> None:
+def write(out: Path, result: MethodComparison, sizes: dict[str, object]) -> None:
     """Write methods.csv, methods.png and findings.md."""
     pa.csv.write_csv(pa.Table.from_pylist(result.settings), out / "methods.csv")
     plot(result.settings, out / "methods.png")
     (out / "findings.md").write_text(_page(result, sizes), encoding="utf-8")
 
 
-def _page(result: Comparison, sizes: dict[str, object]) -> str:
+def _page(result: MethodComparison, sizes: dict[str, object]) -> str:
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in sizes.items())
     summary = result.summary
     after, low, high = summary["memorized_after"]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from jobs.bench.sql_run import synthetic_run
 from scanner.run import Commits, Output, Run
 from scanner.run.compaction import DEFAULT_SIZES, Group, SliceVersion
-from scanner.scan.merging import MergeWork
+from scanner.scan.merging import PartMergeWork
 from scanner.storage import Store
 
 FINGERPRINT = "f"
@@ -24,7 +24,7 @@ def merge_group(folder: Path, captions: int, slice_captions: int) -> tuple[float
     store, group = _scored_group(folder, slice_captions)
     small = sum(file.size for file in store.files("scores").values())
     began = time.perf_counter()
-    work = MergeWork(store, FINGERPRINT)
+    work = PartMergeWork(store, FINGERPRINT)
     result = work.finish(work.prepare(group))
     merged = Commits(store, "compaction").commit(group.id, result.outputs, notes=result.notes)
     seconds = time.perf_counter() - began

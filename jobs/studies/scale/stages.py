@@ -38,7 +38,7 @@ SCORES = pa.schema(
 
 
 @dataclass(frozen=True)
-class Measured:
+class StageCost:
     """Cost of one stage: seconds without ``waited``, those that listings waited for their pages;
     requests by kind, and the peak memory of its process in bytes."""
 
@@ -83,7 +83,7 @@ def simulate(captions: int, slice_captions: int) -> list[str]:
     return [*lines, *(_line(title, stage) for title, stage in measured.items())]
 
 
-def _line(title: str, measured: Measured) -> str:
+def _line(title: str, measured: StageCost) -> str:
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(measured.requests.items()))
     peak = f"{measured.peak / 1e9:.1f} GB"
     waits = f"{measured.estimate:,.0f}" if measured.requests else "–"
@@ -97,29 +97,29 @@ def _alone(stage: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(stage, *arguments).result()
 
 
-def _measure(step: Callable[[Run, Size], str], folder: Path, size: Size) -> Measured:
+def _measure(step: Callable[[Run, Size], str], folder: Path, size: Size) -> StageCost:
     store = SimulatedStore(folder, size)
     began = time.perf_counter()
     note = step(Run(store), size)
     seconds = time.perf_counter() - began - store.waited
-    return Measured(seconds, dict(store.requests), _peak_bytes(), note, store.waited)
+    return StageCost(seconds, dict(store.requests), _peak_bytes(), note, store.waited)
 
 
-def _measure_merge(folder: Path, size: Size) -> Measured:
+def _measure_merge(folder: Path, size: Size) -> StageCost:
     from jobs.studies.scale.merge import merge_group  # loads torch, which other stages do not need
 
     seconds, note = merge_group(folder, size.captions, size.slice_captions)
-    return Measured(seconds, {}, _peak_bytes(), note)
+    return StageCost(seconds, {}, _peak_bytes(), note)
 
 
-def _measure_rank(folder: Path) -> Measured:
+def _measure_rank(folder: Path) -> StageCost:
     began = time.perf_counter()
     tables = open_run(str(folder))
     tables.rank_by()
     rows = tables.query("SELECT * FROM ranking ORDER BY rank_score DESC LIMIT 10").num_rows
     parts = tables.query("SELECT count(*) AS n FROM scores")["n"][0].as_py()
     note = f"first {rows} of {parts:,} parts with one row each"
-    return Measured(time.perf_counter() - began, {}, _peak_bytes(), note)
+    return StageCost(time.perf_counter() - began, {}, _peak_bytes(), note)
 
 
 def _peak_bytes() -> int:

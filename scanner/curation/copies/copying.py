@@ -24,9 +24,9 @@ from scanner.cluster import (
 )
 from scanner.curation.copies.cleaning import REFUSED, Cleaner, CleanWork
 from scanner.curation.copies.shards import Shard, roots_of, shards_of
-from scanner.curation.plurals import pluralize
 from scanner.curation.removals import PARQUET, REMOVED
 from scanner.errors import UserError
+from scanner.plurals import pluralize
 from scanner.run import Commit, Commits, Run
 from scanner.run.records import encode
 from scanner.storage import Store
@@ -39,7 +39,7 @@ POOL_FROM = 4
 CPUS = 1.0
 LOG_SECONDS = 10.0
 NAMED = 10
-MEND = "remove it and rerun the same memscan curate, which copies its shard again"
+REMEDY = "remove it and rerun the same memscan curate, which copies its shard again"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Applied:
         return asdict(self)
 
     def to_text(self) -> str:
-        left_out = f", and {pluralize(self.unscanned, 'file')} never scanned, copied whole"
+        unscanned = f", and {pluralize(self.unscanned, 'file')} never scanned, copied whole"
         refused = (
             f"; {pluralize(self.names_refused, 'name')} refused that would lead out of the folder, "
             f"such as {self.first_refused}"
@@ -70,7 +70,7 @@ class Applied:
         shards = self.shards - self.unscanned
         return (
             f"{self.out}: {pluralize(shards, 'shard')} with {pluralize(self.kept, 'row')} of "
-            f"{self.rows:,} ({self.removed:,} removed){left_out if self.unscanned else ''}"
+            f"{self.rows:,} ({self.removed:,} removed){unscanned if self.unscanned else ''}"
             f"{refused if self.names_refused else ''}"
         )
 
@@ -132,7 +132,7 @@ def copy_shards(
     """
     copies = store.url
     digest = _begin(removal_list, store, copies, samples, mode)
-    commits = Commits(store, f"{FOLDER}/commits", digest, MEND)
+    commits = Commits(store, f"{FOLDER}/commits", digest, REMEDY)
     copying = _Copying(len(shards))
     here = InProcess[Shard](lambda left: len(left) < pool_from and not actors)
     outcome = execute(

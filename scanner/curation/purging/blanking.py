@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scanner.curation.purging.targets import Targets
+from scanner.run.schema import with_column
 from scanner.run.verdicts import SOURCE_REASON, SOURCES
 
 CAPTIONS = "captions"
@@ -27,9 +28,8 @@ def blanked(table: pa.Table, kind: str, targets: Targets) -> pa.Table:
     if names.issuperset(_OF_SOURCE) and len(table):
         table = _without_sources(table, targets)
     if kind == CAPTIONS:
-        index = table.column_names.index("is_reference")
         is_one = pc.or_(table["is_reference"], pc.is_in(table["caption_id"], targets.references))
-        table = table.set_column(index, table.schema.field(index), is_one)
+        table = with_column(table, "is_reference", is_one)
     return table
 
 
@@ -49,10 +49,8 @@ def _without_sources(table: pa.Table, targets: Targets) -> pa.Table:
         table = _replaced(table, name, which)
     if "reason" not in table.column_names:
         return table
-    index = table.column_names.index("reason")
     cut = pc.replace_substring_regex(table["reason"], f"(?s); {SOURCE_REASON} .*", "")
-    reasons = pc.if_else(gone, cut, table["reason"])
-    return table.set_column(index, table.schema.field(index), reasons)
+    return with_column(table, "reason", pc.if_else(gone, cut, table["reason"]))
 
 
 def _names_one(keys: list[str], names: set[str], targets: Targets) -> bool:
@@ -65,7 +63,5 @@ def _names_one(keys: list[str], names: set[str], targets: Targets) -> bool:
 
 
 def _replaced(table: pa.Table, name: str, gone: pa.Array) -> pa.Table:
-    index = table.column_names.index(name)
-    kind = table.schema.field(index).type
-    values = pc.if_else(gone, pa.nulls(len(table), kind), table[name])
-    return table.set_column(index, table.schema.field(index), values)
+    nulls = pa.nulls(len(table), table.schema.field(name).type)
+    return with_column(table, name, pc.if_else(gone, nulls, table[name]))

@@ -16,7 +16,8 @@ from scanner.run.json_files import Count, Counts, FileName
 from scanner.run.records import LARGEST_BYTES, decode, encode
 from scanner.storage import Store
 
-REMEDY = "remove it and rerun the same memscan purge"
+# Without the journal, a rerun no longer knows what the purge was about to remove.
+REMEDY = "restore the run from a copy, or scan into a new run"
 
 
 @dataclass(frozen=True)

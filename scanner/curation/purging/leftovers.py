@@ -1,6 +1,5 @@
 """Remove what a purge has replaced, and what no reader needs: all of it may name what is purged."""
 
-import contextlib
 from collections.abc import Iterable
 
 from scanner.curation.purging.commits import COMMITTED, TABLES
@@ -92,7 +91,7 @@ def _forget_events(run: Run) -> None:
     """Empty the events in progress.json, which may quote captions."""
     state = read_progress(run)
     if state:
-        run.store.write("progress.json", encode({**state, "events": [], "happened": []}))
+        run.store.write("progress.json", encode({**state, "events": []}))
 
 
 def _remove_parts(store: Store, folder: str, named: set[str]) -> None:
@@ -102,5 +101,4 @@ def _remove_parts(store: Store, folder: str, named: set[str]) -> None:
 
 def _remove(store: Store, names: Iterable[str]) -> None:
     for name in list(names):
-        with contextlib.suppress(FileNotFoundError):  # an earlier call was faster
-            store.remove(name)
+        store.remove(name, missing_ok=True)  # an earlier call was faster

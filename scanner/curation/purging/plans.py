@@ -113,30 +113,34 @@ def _new_name(name: str, one: Rewritten | None) -> str:
 
 
 def _purged_slices(slices: tuple[Slice, ...], changed: dict[str, Rewritten]) -> list[Slice]:
-    found: list[Slice] = []
+    purged: list[Slice] = []
     groups = {name: _new_groups(one) for name, one in changed.items()}
     for item in slices:
-        one = changed.get(item.file)
-        if one is None:
-            found.append(item)
-            continue
-        if item.rows and item.row_group is None:
-            raise UserError(
-                f"{item.file}: planned by an early version, which cannot be purged; scan again"
-            )
-        group = item.row_group or 0
-        rows = item.rows - one.lost[group] if item.rows else 0
-        if rows:
-            first, last = one.kept_ids[group]
-            assert one.part is not None, "a file with rows left"
-            found.append(replace(item, file=one.part.path, first=first, last=last, rows=rows,
-                                 row_group=groups[item.file][group]))  # fmt: skip
-            continue
+        if one := changed.get(item.file):
+            item = _purged_slice(item, one, groups[item.file], purged[-1].last if purged else None)
+        purged.append(item)
+    return purged
+
+
+def _purged_slice(item: Slice, one: Rewritten, groups: dict[int, int], before: str | None) -> Slice:
+    """Return a slice of a file that was rewritten; ``groups``: the file's new row groups;
+    ``before``: the last id of the slice before it, None of the first."""
+    if item.rows and item.row_group is None:
+        raise UserError(
+            f"{item.file}: slice {item.id} has no row group, so it cannot be purged; scan again"
+        )
+    group = item.row_group or 0
+    rows = item.rows - one.lost[group] if item.rows else 0
+    if not rows:
         # An interval of ids that is empty, after those of the slice before it.
-        nothing = f"{found[-1].last}~" if found else ""
+        nothing = "" if before is None else f"{before}~"
         file = one.part.path if one.part else item.file
-        found.append(replace(item, file=file, first=nothing, last=nothing, rows=0, row_group=None))
-    return found
+        return replace(item, file=file, first=nothing, last=nothing, rows=0, row_group=None)
+    assert one.part is not None, "a file with rows left"
+    first, last = one.kept_ids[group]
+    return replace(
+        item, file=one.part.path, first=first, last=last, rows=rows, row_group=groups[group]
+    )
 
 
 def _new_groups(one: Rewritten) -> dict[int, int]:

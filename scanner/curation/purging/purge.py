@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from scanner.curation.name_lists import NameList
 from scanner.curation.named_samples import ListEffect, list_effects
-from scanner.curation.plurals import pluralize
 from scanner.curation.purging.commits import COMMITTED, TABLES, result_commits, table_commits
 from scanner.curation.purging.decisions import purged_entries
 from scanner.curation.purging.journal import (
@@ -28,6 +27,7 @@ from scanner.curation.purging.targets import Targets, find_targets
 from scanner.errors import UserError
 from scanner.evidence.index.index_files import open_index
 from scanner.evidence.index.purging import purge_index
+from scanner.plurals import pluralize
 from scanner.query import open_run
 from scanner.run import Commit, Commits, Run
 from scanner.run.decision_log import FOLDER as DECISIONS

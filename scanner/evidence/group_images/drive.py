@@ -13,13 +13,13 @@ from scanner.evidence.group_images.config import GroupImagesConfig
 from scanner.evidence.group_images.given import given_images
 from scanner.evidence.group_images.hashing import HASHED, HashWork
 from scanner.evidence.identity import identity
-from scanner.evidence.training_images.passing import (
+from scanner.evidence.training_images.group_runner import (
+    GroupsResult,
     ImageProgress,
-    Passed,
-    in_groups,
-    pass_over,
     read_parts,
+    run_groups,
 )
+from scanner.evidence.training_images.image_groups import in_groups
 from scanner.evidence.training_images.selection import chosen_images, digest
 from scanner.query import Calibration, RunTables, open_run
 from scanner.query.image_clusters import near_duplicate_images
@@ -101,15 +101,15 @@ def group_images(
     out = Store(f"{config.run.rstrip('/')}/{IMAGE_CLUSTERS_FOLDER}/{name}", config.single_writer)
     out.preflight()
     out.create("grouping.json", encode(about))
-    hashed, passed = HASHED.empty_table(), None
+    hashed, outcome = HASHED.empty_table(), None
     if images is not None:
-        passed = _hash(config, record, images, out, name, progress)
-        hashed = pa.concat_tables([hashed, *read_parts(out, passed.commits)])
+        outcome = _hash(config, record, images, out, name, progress)
+        hashed = pa.concat_tables([hashed, *read_parts(out, outcome.commits)])
         log.info(f"{len(hashed):,} images are hashed, clustering them")
     clusters = near_duplicate_images(hashed, config.distance)
     for column in ("cluster", "distance"):
         hashed = hashed.append_column(column, clusters[column])
-    return _add(config, tables, hashed, given, passed, name, out.url)
+    return _add(config, tables, hashed, given, outcome, name, out.url)
 
 
 _NONE_GIVEN = pa.table(
@@ -132,12 +132,12 @@ def _hash(
     out: Store,
     name: str,
     progress: Callable[[ImageProgress], None],
-) -> Passed:
+) -> GroupsResult:
     """Hash the images that have no commit yet."""
     log.info(f"hashing {len(images):,} images, into {out.url}")
     _, resources = choose_resources(config, "cpu")
     roots = Roots.of(recorded_roots(record), config.input_root)
-    return pass_over(
+    return run_groups(
         Commits(out, "commits", name, REMEDY),
         in_groups(images, GROUP),
         HashWork(config.images, config.image_column, roots),
@@ -154,7 +154,7 @@ def _add(
     tables: RunTables,
     hashed: pa.Table,
     given: pa.Table,
-    passed: Passed | None,
+    outcome: GroupsResult | None,
     name: str,
     out: str,
 ) -> ImageGrouping:
@@ -176,9 +176,9 @@ def _add(
         clusters=len(sizes),
         grouped=sum(sizes),
         largest=max(sizes, default=0),
-        missing_images=passed.missing if passed else 0,
-        quarantined=passed.quarantined if passed else 0,
-        images_per_second=passed.progress.images_per_second if passed else 0.0,
+        missing_images=outcome.missing if outcome else 0,
+        quarantined=outcome.quarantined if outcome else 0,
+        images_per_second=outcome.progress.images_per_second if outcome else 0.0,
         out=out,
-        complaints=passed.complaints if passed else (),
+        complaints=outcome.complaints if outcome else (),
     )

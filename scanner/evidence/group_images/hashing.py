@@ -10,7 +10,7 @@ from PIL import Image
 from scanner.captions.images import open_image
 from scanner.cluster import Result
 from scanner.credentials import without_secrets
-from scanner.evidence.training_images.passing import ImageGroup
+from scanner.evidence.training_images.image_groups import ImageGroup
 from scanner.evidence.training_images.sample_images import SampleImages
 from scanner.run import Output
 from scanner.storage import ImageHosts, Roots

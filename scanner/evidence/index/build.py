@@ -33,12 +33,12 @@ from scanner.evidence.index.index_files import (
     manifest_of,
     seal,
 )
-from scanner.evidence.index.inputs import Inputs, open_inputs
+from scanner.evidence.index.inputs import IndexInputs, open_inputs
 from scanner.evidence.index.plan import (
     PLAN,
     REMEDY,
+    ImageBatch,
     IndexPlan,
-    Item,
     ItemSizes,
     digest,
     read_plan,
@@ -117,7 +117,7 @@ def index_images(
         gpu_share=resources.gpus,
     )
     commits = Commits(out, "commits", plan.fingerprint, REMEDY)
-    embedding = _Embedding(out.url, plan, progress)
+    embedding = _EmbeddingEvents(out.url, plan, progress)
     outcome = _embed(config, commits, plan, work, resources, embedding)
     done = [item.id for item in plan.items if item.id not in outcome.failed]
     manifest = manifest_of(plan, commits.of(done), outcome.failed)
@@ -132,7 +132,7 @@ def index_images(
 def _plan(
     config: IndexConfig,
     out: Store,
-    inputs: Inputs,
+    inputs: IndexInputs,
     embedder: Embedder,
     dimension: int,
     sizes: ItemSizes,
@@ -175,10 +175,10 @@ def _embed(
     plan: IndexPlan,
     work: EmbedWork,
     resources: Resources,
-    on_event: Callable[[Event[Item]], None],
+    on_event: Callable[[Event[ImageBatch]], None],
 ) -> Outcome:
     is_alone = may_run_in_process(config.actors, config.address) and work.device == "cpu"
-    here = InProcess[Item](
+    here = InProcess[ImageBatch](
         lambda items: is_alone and sum(item.images for item in items) <= IN_PROCESS_IMAGES
     )
     return execute(
@@ -193,7 +193,7 @@ def _embed(
     )
 
 
-class _Embedding:
+class _EmbeddingEvents:
     """Follows the events of embedding: logs them and reports progress."""
 
     def __init__(self, out: str, plan: IndexPlan, progress: Callable[[Indexing], None]) -> None:
@@ -203,7 +203,7 @@ class _Embedding:
         self._committed = self._new = 0
         self._began = float("inf")
 
-    def __call__(self, event: Event[Item]) -> None:
+    def __call__(self, event: Event[ImageBatch]) -> None:
         if isinstance(event, Started):
             self._committed = self.state.images - sum(item.images for item in event.items)
             if self._committed and event.items:

@@ -17,7 +17,7 @@ from scanner.credentials import without_secrets
 from scanner.evidence.index.embedders import Embedder, make_embedder
 from scanner.evidence.index.embedding_file import EmbeddingFile
 from scanner.evidence.index.image_stream import Found, ImageStream
-from scanner.evidence.index.plan import Item, read_list
+from scanner.evidence.index.plan import ImageBatch, read_list
 from scanner.evidence.index.read_ahead import read_ahead
 from scanner.evidence.index.shards import IMAGES, UNREADABLE, UNREADABLE_KIND, shards_of
 from scanner.evidence.training_images.sample_images import SampleImages
@@ -79,7 +79,7 @@ class _Embedding:
     embedder: Embedder
     hosts: ImageHosts = field(default_factory=ImageHosts)
 
-    def prepare(self, item: Item) -> pa.Table:
+    def prepare(self, item: ImageBatch) -> pa.Table:
         return read_list(self.how.out, item)
 
     def compute(self, prepared: pa.Table) -> _Embedded:

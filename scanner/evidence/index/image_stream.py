@@ -1,6 +1,5 @@
 """Stream the image files of samples in the order in which they are stored, each file read once."""
 
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -14,15 +13,13 @@ from scanner.captions.images import IMAGE_DATA_COLUMNS, TOO_LARGE, image_bytes
 from scanner.captions.limits import IMAGE_BYTES
 from scanner.captions.parquet import SkippedRows, bounded_batches, open_parquet
 from scanner.captions.webdataset import tar_files
-from scanner.errors import UserError
-from scanner.evidence.training_images.sample_images import IMAGE_ENDINGS
+from scanner.evidence.training_images.sample_images import DAMAGE, IMAGE_ENDINGS
 from scanner.storage import Roots, is_transient, open_input
 
 BATCH_ROWS = 256
 NO_IMAGE = "no image in this row"
 NOT_IN_TAR = "no image with its key in the tar"
 ELSEWHERE = "no images in this kind of file; give their location with --images"
-_DAMAGE = (OSError, ValueError, EOFError, tarfile.TarError, pa.ArrowException, UserError)
 # An image's number, and its bytes or why it has none.
 Found = tuple[int, bytes | str]
 
@@ -62,7 +59,7 @@ class ImageStream:
                     yield start + number, data
                 if not missing:
                     return
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if is_transient(error):
                 raise
             why = f"unreadable file: {type(error).__name__}: {error}"

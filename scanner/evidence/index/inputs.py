@@ -20,7 +20,7 @@ from scanner.storage import Roots, Store, full_url
 
 
 @dataclass(frozen=True)
-class Inputs:
+class IndexInputs:
     """What to index: ``about`` identifies it; ``list_images`` yields its distinct images, and the
     reasons for files that could not be read are in ``unreadable`` afterwards."""
 
@@ -30,7 +30,7 @@ class Inputs:
     unreadable: dict[str, str]
 
 
-def open_inputs(config: IndexConfig) -> Inputs:
+def open_inputs(config: IndexConfig) -> IndexInputs:
     """Open the run or the files that the options name. Raises UserError."""
     kept = names_of(config.images) if config.images else []
     kept = [name for name in dict.fromkeys(kept) if name not in IMAGES.names]
@@ -38,7 +38,7 @@ def open_inputs(config: IndexConfig) -> Inputs:
         return _run_inputs(config, config.inputs[0], kept)
     listing = FileListing.of(config.inputs)
     columns = KeyColumns(config.key_column, config.image_key, tuple(kept))
-    return Inputs(
+    return IndexInputs(
         {"files": digest(listing.urls), "key_column": columns.key, "image_key": columns.image_key},
         Roots.of(config.inputs, config.input_root),
         lambda: listing.images(columns),
@@ -46,7 +46,7 @@ def open_inputs(config: IndexConfig) -> Inputs:
     )
 
 
-def _run_inputs(config: IndexConfig, url: str, kept: list[str]) -> Inputs:
+def _run_inputs(config: IndexConfig, url: str, kept: list[str]) -> IndexInputs:
     if config.key_column or config.image_key:
         raise UserError(
             f"{url}: a run has its own keys; leave out --key-column and --image-key, or index the "
@@ -57,7 +57,7 @@ def _run_inputs(config: IndexConfig, url: str, kept: list[str]) -> Inputs:
         check_images(config.images, tables)
     manifest = run.manifest()
     assert manifest is not None, "open_run checked it"
-    return Inputs(
+    return IndexInputs(
         {"run": full_url(url), "samples": digest(manifest["samples"])},
         Roots.of(recorded_roots(run.record() or {}), config.input_root),
         lambda: images_of_run(tables, kept),

@@ -39,7 +39,7 @@ class ItemSizes:
 
 
 @dataclass(frozen=True)
-class Item:
+class ImageBatch:
     """Images that are embedded and committed together: row group ``group`` of a list."""
 
     id: Id
@@ -55,7 +55,7 @@ class IndexPlan:
 
     fingerprint: str
     about: dict[str, Any]
-    items: tuple[Item, ...]
+    items: tuple[ImageBatch, ...]
     unreadable: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -80,12 +80,12 @@ def read_plan(store: Store) -> IndexPlan | None:
 
 def write_lists(
     store: Store, images: Iterable[pa.RecordBatch], sizes: ItemSizes, cut_anywhere: bool
-) -> tuple[Item, ...]:
+) -> tuple[ImageBatch, ...]:
     """Write the lists of images under unique names, and return their items.
 
     ``cut_anywhere``: images are separate files, so that an item can end at any of them.
     """
-    attempt, items = uuid.uuid4().hex[:12], list[Item]()
+    attempt, items = uuid.uuid4().hex[:12], list[ImageBatch]()
     pending: list[pa.Table] = []
 
     def flush() -> None:
@@ -94,7 +94,7 @@ def write_lists(
         with pq.ParquetWriter(sink, pending[0].schema, compression="zstd") as writer:
             for group, table in enumerate(pending):
                 writer.write_table(table, row_group_size=max(1, len(table)))
-                items.append(Item(f"{len(items):06d}", path, group, len(table)))
+                items.append(ImageBatch(f"{len(items):06d}", path, group, len(table)))
         store.write(path, sink.getvalue())
         pending.clear()
 
@@ -107,7 +107,7 @@ def write_lists(
     return tuple(items)
 
 
-def read_list(store: Store, item: Item) -> pa.Table:
+def read_list(store: Store, item: ImageBatch) -> pa.Table:
     """Return an item's images, in bounded memory. Raises ValueError or OSError if it is damaged."""
     with store.open(item.path) as file:
         parquet = open_parquet(file)

@@ -50,7 +50,7 @@ def shard_schema(dimension: int) -> pa.Schema:
 
 
 @dataclass(frozen=True)
-class Shard(Output):
+class VectorPart(Output):
     """A part whose vectors are stored uncompressed: they hardly shrink, and are read faster."""
 
     def write(self, store: Store, name: str) -> Part:
@@ -58,7 +58,7 @@ class Shard(Output):
         return write_part(store, self.kind, name, self.table, self.row_group, compression)
 
 
-def shards_of(images: pa.Table, vectors_ND: np.ndarray) -> Iterator[Shard]:
+def shards_of(images: pa.Table, vectors_ND: np.ndarray) -> Iterator[VectorPart]:
     """Yield the shards of some images (the columns of IMAGES) and their vectors (float16)."""
     dimension = vectors_ND.shape[1]
     schema = shard_schema(dimension)
@@ -70,10 +70,10 @@ def shards_of(images: pa.Table, vectors_ND: np.ndarray) -> Iterator[Shard]:
         yield shard_of(pa.table(columns, schema=schema))
 
 
-def shard_of(table: pa.Table) -> Shard:
+def shard_of(table: pa.Table) -> VectorPart:
     """Return the shard of a table, which has shard_schema."""
     dimension = table.schema.field(VECTOR).type.list_size
-    return Shard(KIND, table, max(1, GROUP_BYTES // (2 * dimension)))
+    return VectorPart(KIND, table, max(1, GROUP_BYTES // (2 * dimension)))
 
 
 def read_shard(store: Store, part: Part, dimension: int) -> pa.Table:

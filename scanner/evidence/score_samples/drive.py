@@ -15,13 +15,13 @@ from scanner.evidence.identity import identity
 from scanner.evidence.run_model import choose_models
 from scanner.evidence.score_samples.config import ScoreSamplesConfig
 from scanner.evidence.score_samples.work import SampleRecipe, ScoreSamplesWork
-from scanner.evidence.training_images.passing import (
+from scanner.evidence.training_images.group_runner import (
+    GroupsResult,
     ImageProgress,
-    Passed,
-    in_groups,
-    pass_over,
     read_parts,
+    run_groups,
 )
+from scanner.evidence.training_images.image_groups import in_groups
 from scanner.evidence.training_images.selection import chosen_pairs, digest
 from scanner.models.loading import choose_dtype
 from scanner.models.noise_process import NoiseProcess, Timestep
@@ -96,7 +96,7 @@ def score_samples(
         f"scoring {len(pairs):,} pairs of a caption and an image, {forwards} forwards each, into "
         f"{out.url}"
     )
-    passed = pass_over(
+    outcome = run_groups(
         Commits(out, "commits", name, REMEDY),
         in_groups(pairs, size),
         work,
@@ -107,16 +107,16 @@ def score_samples(
         hang_seconds=HANG_SECONDS.get(work.device, HANG_SECONDS["cuda"]) * size * forwards,
         progress=progress,
     )
-    scored = sum(part.rows for commit in passed.commits for part in commit.parts)
+    scored = sum(part.rows for commit in outcome.commits for part in commit.parts)
     if scored:
         add_tables(
             Store(config.run, config.single_writer),
             SAMPLE_SCORES_FOLDER,
             name,
-            lambda now: _tables(out, passed.commits, name, now),
+            lambda now: _tables(out, outcome.commits, name, now),
             {"scored": scored},
         )
-    return _result(pairs, passed, scored, out.url)
+    return _result(pairs, outcome, scored, out.url)
 
 
 def _prepare(
@@ -176,16 +176,16 @@ def _tables(
         yield pa.concat_tables(waiting)
 
 
-def _result(pairs: pa.Table, passed: Passed, scored: int, out: str) -> SampleScoring:
-    rejected = sum(sum(commit.notes["reasons"].values()) for commit in passed.commits)
+def _result(pairs: pa.Table, outcome: GroupsResult, scored: int, out: str) -> SampleScoring:
+    rejected = sum(sum(commit.notes["reasons"].values()) for commit in outcome.commits)
     return SampleScoring(
         samples=sum(pairs["samples"].to_pylist()),
         pairs=len(pairs),
         scored=scored,
-        missing_images=passed.missing,
+        missing_images=outcome.missing,
         rejected=rejected,
-        quarantined=passed.quarantined,
-        images_per_second=passed.progress.images_per_second,
+        quarantined=outcome.quarantined,
+        images_per_second=outcome.progress.images_per_second,
         out=out,
-        complaints=passed.complaints,
+        complaints=outcome.complaints,
     )

@@ -13,7 +13,7 @@ from scanner.cluster import Result
 from scanner.cluster.broken_devices import raise_broken_devices
 from scanner.credentials import without_secrets
 from scanner.evidence.score_samples.denoising import SampleDenoiser, SampleErrors
-from scanner.evidence.training_images.passing import ImageGroup
+from scanner.evidence.training_images.image_groups import ImageGroup
 from scanner.evidence.training_images.sample_images import SampleImages
 from scanner.models import ModelSpec, load_model
 from scanner.models.encoding import load_encoder

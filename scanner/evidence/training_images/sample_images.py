@@ -27,7 +27,8 @@ from scanner.storage import ImageHosts, Missing, Roots, is_transient, open_input
 IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "gif")
 LARGEST_PIXELS = 1024
 BATCH_ROWS = 256
-_DAMAGE = (OSError, ValueError, EOFError, tarfile.TarError, pa.ArrowException)
+# What a damaged file raises, or one whose store needs a client that is not installed (UserError).
+DAMAGE = (OSError, ValueError, EOFError, tarfile.TarError, pa.ArrowException, UserError)
 Sample = Mapping[str, Any]
 
 
@@ -103,7 +104,7 @@ class SampleImages:
                 return self._from_tar(source, samples, "row")
             if ending == ".parquet":
                 return self._from_parquet(source, samples)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if is_transient(error):
                 raise
             return self._miss_all(samples, f"{source}: {type(error).__name__}: {error}")

@@ -21,6 +21,7 @@ from scanner.mitigation.adversary.search import Adversary, Attack
 from scanner.models import ModelFiles
 from scanner.models.encoding import load_encoder
 from scanner.models.pipeline import denoiser_of, model_of
+from scanner.run.schema import with_column
 from scanner.run.verdicts import ADVERSARIAL, COPIES, KINDS, MEASURES, OWN_CAPTION
 
 
@@ -110,10 +111,7 @@ def add_adversarial(
     ids = verdicts["caption_id"].to_pylist()
     for field in ADVERSARIAL:
         values = [found.get(name, {}).get(field.name) for name in ids]
-        index = verdicts.schema.get_field_index(field.name)
-        verdicts = verdicts.set_column(
-            index, verdicts.schema.field(index), pa.array(values, field.type)
-        )
+        verdicts = with_column(verdicts, field.name, pa.array(values, field.type))
     return verdicts
 
 

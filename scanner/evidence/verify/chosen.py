@@ -8,7 +8,7 @@ from scanner.captions.columns import CAPTION_NAMES
 from scanner.captions.identity import caption_id, is_caption_id
 from scanner.errors import UserError
 from scanner.evidence.verify.config import VerifyConfig
-from scanner.evidence.verify.generation import Group
+from scanner.evidence.verify.generation import CaptionGroup
 from scanner.models import ModelFiles, canonical
 from scanner.models.loading import canonical_tokenizer
 from scanner.query import RunTables, rank
@@ -78,7 +78,7 @@ def refuse_other_ids(ids: Sequence[Any], where: str, remedy: str) -> None:
 
 def grouped(
     tables: RunTables, captions: Sequence[tuple[str, str]], seeds: int, references: int
-) -> list[Group]:
+) -> list[CaptionGroup]:
     """Split captions into groups of about ``GROUP_IMAGES`` images, with samples of their most
     common training images, at most ``references`` per caption."""
     ids = [name for name, _ in captions]
@@ -87,7 +87,7 @@ def grouped(
         samples.setdefault(row["caption_id"], []).append(row["one"])
     size = max(1, GROUP_IMAGES // seeds)
     return [
-        Group(
+        CaptionGroup(
             f"{start // size:06d}",
             tuple(captions[start : start + size]),
             tuple(tuple(samples.get(name, ())) for name in ids[start : start + size]),

@@ -27,7 +27,7 @@ from scanner.evidence.verify.attacking import add_adversarial, count_attacks
 from scanner.evidence.verify.changes import compare
 from scanner.evidence.verify.chosen import choose, grouped
 from scanner.evidence.verify.config import VerifyConfig
-from scanner.evidence.verify.generation import Group
+from scanner.evidence.verify.generation import CaptionGroup
 from scanner.evidence.verify.preparation import PreparedVerification, prepare
 from scanner.evidence.verify.sources import count_sources
 from scanner.evidence.verify.verdicts import attacks_of, judge, measures_of
@@ -53,7 +53,7 @@ HANG_SECONDS = {"cpu": 1800.0, "cuda": 120.0}
 # How much longer a group may take with an adversary.
 ADVERSARY_TIMES = 10
 SHOWN = 3
-MEND = "remove it and rerun the same memscan verify, which makes it again"
+REMEDY = "remove it and rerun the same memscan verify, which makes it again"
 
 
 @dataclass
@@ -103,7 +103,7 @@ def verify(
         f"{', mitigated' if config.mitigate else ''}"
         f"{', with an adversary' if config.adversarial else ''}, into {out.url}"
     )
-    commits = Commits(out, "commits", name, MEND)
+    commits = Commits(out, "commits", name, REMEDY)
     place = f"{full_url(config.out)}/" if config.out else f"{folder}/{name}/"
     drawn, lost = _generate(setting, commits, groups, place, progress)
     found = commits.of(group.id for group in groups if group.id not in lost)
@@ -131,7 +131,7 @@ def verify(
     )
 
 
-def _refuse_nothing(config: VerifyConfig, groups: list[Group]) -> None:
+def _refuse_nothing(config: VerifyConfig, groups: list[CaptionGroup]) -> None:
     """Raise UserError if there is no caption, or no image to attack captions with."""
     if not groups:
         raise UserError(f"{config.run}: no captions to verify; see --where and --top")
@@ -163,7 +163,7 @@ def _begin(out: Store, about: dict[str, Any]) -> None:
     """Claim a directory for a verification. Raises UserError if it holds another one."""
     if out.create("verification.json", encode(about)):
         return
-    existing = read_json(out, "verification.json", dict[str, Any], MEND)
+    existing = read_json(out, "verification.json", dict[str, Any], REMEDY)
     given = json.loads(encode(about))
     differ = [key for key, value in given.items() if existing.get(key) != value]
     if differ:
@@ -176,7 +176,7 @@ def _begin(out: Store, about: dict[str, Any]) -> None:
 def _generate(
     setting: PreparedVerification,
     commits: Commits,
-    groups: list[Group],
+    groups: list[CaptionGroup],
     place: str,
     progress: Callable[[Drawn], None],
 ) -> tuple[Drawn, dict[str, str]]:
@@ -201,13 +201,13 @@ class _Drawing:
     """Follows the events of generating: logs them and reports progress."""
 
     def __init__(
-        self, out: str, groups: list[Group], seeds: int, progress: Callable[[Drawn], None]
+        self, out: str, groups: list[CaptionGroup], seeds: int, progress: Callable[[Drawn], None]
     ) -> None:
         self.out, self.progress = out, progress
         self.drawn = Drawn(sum(len(group.captions) for group in groups), seeds)
         self._began = float("inf")
 
-    def __call__(self, event: Event[Group]) -> None:
+    def __call__(self, event: Event[CaptionGroup]) -> None:
         drawn = self.drawn
         if isinstance(event, Started):
             self._start(event)
@@ -220,7 +220,7 @@ class _Drawing:
         log_event(log, self.out, event)
         self.progress(drawn)
 
-    def _start(self, event: Started[Group]) -> None:
+    def _start(self, event: Started[CaptionGroup]) -> None:
         drawn = self.drawn
         drawn.captions_done = drawn.captions - sum(len(item.captions) for item in event.items)
         if not event.items:
@@ -245,7 +245,6 @@ def _join(
         "thresholds": thresholds,
         "captions": len(table),
         "out": full_url(out),
-        "kinds": [*KINDS],  # earlier releases had other kinds
     }
     if index:
         record["index"] = index
@@ -269,7 +268,7 @@ def _log_problems(commits: list[Commit]) -> None:
         log.warning(f"{count:,} training images could not be read: {why}")
 
 
-def _outside(groups: list[Group], table: pa.Table) -> int:
+def _outside(groups: list[CaptionGroup], table: pa.Table) -> int:
     """Return how many of the judged captions have no sample in the training set."""
     pairs = [
         (caption_id, samples)
@@ -280,7 +279,9 @@ def _outside(groups: list[Group], table: pa.Table) -> int:
     return len(without.intersection(table["caption_id"].to_pylist()))
 
 
-def _complaints(groups: list[Group], found: list[Commit], lost: dict[str, str]) -> tuple[str, ...]:
+def _complaints(
+    groups: list[CaptionGroup], found: list[Commit], lost: dict[str, str]
+) -> tuple[str, ...]:
     complaints = [
         f"{len(group.captions)} captions of group {group.id} have no verdict: {lost[group.id]}; "
         "rerun the same command"

@@ -37,7 +37,7 @@ PICTURE = 8
 
 
 @dataclass(frozen=True)
-class Group:
+class CaptionGroup:
     """Captions that are generated and committed together, with samples for training images."""
 
     id: str
@@ -84,13 +84,13 @@ class GenerateWork:
 
 
 @dataclass
-class _Drawn:
+class _DrawnGroup:
     """A group in progress: G captions, K seeds; images and noise are empty until generated.
 
     ``attacks``: each with the number of its caption; A of them.
     """
 
-    group: Group
+    group: CaptionGroup
     references: list[list[Image.Image | None]]
     problems: Counter[str]
     images_GKCHW: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -111,16 +111,16 @@ class Generator:
     adversary: Adversary | None = None
     hosts: ImageHosts = field(default_factory=ImageHosts)
 
-    def prepare(self, item: Group) -> _Drawn:
+    def prepare(self, item: CaptionGroup) -> _DrawnGroup:
         how = self.how
         finder = SampleImages(how.images, how.image_column, how.roots, self.hosts)
         # All at once, to read a file with samples of several captions only once.
         images = iter(finder.images([sample for mine in item.samples for sample in mine]))
-        return _Drawn(
+        return _DrawnGroup(
             item, [[next(images) for _ in mine] for mine in item.samples], finder.problems
         )
 
-    def compute(self, prepared: _Drawn) -> _Drawn:
+    def compute(self, prepared: _DrawnGroup) -> _DrawnGroup:
         captions = [caption for _, caption in prepared.group.captions]
         with raise_broken_devices():
             prepared.images_GKCHW, prepared.noise_GKCHW = self._draw(captions)
@@ -177,7 +177,7 @@ class Generator:
             self.batch_size //= 2
             return None
 
-    def finish(self, computed: _Drawn) -> Result:
+    def finish(self, computed: _DrawnGroup) -> Result:
         rows, rejects = [], {}
         for number, (caption_id, _) in enumerate(computed.group.captions):
             row = self._row(computed, number)
@@ -201,7 +201,7 @@ class Generator:
             outputs.append(Output(ATTACKS_KIND, pa.Table.from_pylist(kept, schema=ATTACKS)))
         return Result(outputs, notes)
 
-    def _attacked_row(self, computed: _Drawn, attack_number: int) -> dict[str, Any] | None:
+    def _attacked_row(self, computed: _DrawnGroup, attack_number: int) -> dict[str, Any] | None:
         """Return a row of ATTACKS; None if the model's output is not finite."""
         number, attack = computed.attacks[attack_number]
         images = computed.attacked_AKCHW[attack_number]
@@ -216,7 +216,7 @@ class Generator:
         }
 
     def _row(
-        self, computed: _Drawn, number: int, attacked: tuple[str, Tensor, Tensor] | None = None
+        self, computed: _DrawnGroup, number: int, attacked: tuple[str, Tensor, Tensor] | None = None
     ) -> dict[str, Any] | None:
         """Return a row of MEASURES of a caption; None if the model's output is not finite.
 

@@ -16,7 +16,7 @@ from scanner.evidence.run_model import choose_models
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.drawing import Recipe
 from scanner.evidence.verify.embedding import Embedding
-from scanner.evidence.verify.generation import GenerateWork, Group
+from scanner.evidence.verify.generation import CaptionGroup, GenerateWork
 from scanner.evidence.verify.mitigated import load_mitigated
 from scanner.evidence.verify.sources import SourceSearch
 from scanner.evidence.verify.thresholds import Thresholds
@@ -78,7 +78,7 @@ class PreparedVerification:
         given = self.config.thresholds
         return replace(given, source=self.sources.match) if self.sources else given
 
-    def about(self, groups: Sequence[Group]) -> dict[str, Any]:
+    def about(self, groups: Sequence[CaptionGroup]) -> dict[str, Any]:
         """Return all that the measures depend on, which calls on one directory have in common."""
         config = self.config
         captions = [caption for group in groups for caption in group.captions]

@@ -16,6 +16,7 @@ from scanner.evidence.index.embedders import Embedder
 from scanner.evidence.index.index_files import Index
 from scanner.evidence.index.search_work import search_on_pool
 from scanner.query import RunTables
+from scanner.run.schema import with_column
 from scanner.run.verdicts import (
     OTHER,
     OWN,
@@ -106,14 +107,12 @@ class SourceSearch:
         rows = [self._row(name, images, captions) for name, images in zip(ids, found, strict=True)]
         for field in SOURCES:
             values = pa.array([row[field.name] for row in rows], field.type)
-            index = verdicts.schema.get_field_index(field.name)
-            verdicts = verdicts.set_column(index, verdicts.schema.field(index), values)
+            verdicts = with_column(verdicts, field.name, values)
         reasons = [
             f"{reason}; {self._reason(row)}"
             for reason, row in zip(verdicts["reason"].to_pylist(), rows, strict=True)
         ]
-        index = verdicts.schema.get_field_index("reason")
-        return verdicts.set_column(index, verdicts.schema.field(index), pa.array(reasons))
+        return with_column(verdicts, "reason", pa.array(reasons))
 
     def _query(self, row: dict[str, Any], out: Store) -> np.ndarray:
         """Return the mean of the unit vectors of a caption's images: (D,). Its inner product with

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from scanner.errors import UserError
 from scanner.run import Commit, Commits, Output, Plan, Slice, Tier
 from scanner.run.directory import planning_folder
+from scanner.run.records import LARGEST_BYTES
 from scanner.scan.plan.chunk import COUNTS, Canonical, unreadable_reject
 from scanner.scan.plan.group_stage import GroupStage
 from scanner.scan.plan.grouping import id_bounds
@@ -125,7 +126,7 @@ def _freeze(
         frozen = FrozenInputs(kept, units, skipped, several, order)
         if store.create(name, frozen.to_json()):
             return frozen
-    return FrozenInputs.from_json(store.location(name), store.read(name))
+    return FrozenInputs.from_json(store.location(name), store.read(name, LARGEST_BYTES))
 
 
 def _keep_columns(inputs: Sequence[Input], earlier: Sequence[Plan]) -> tuple[str, ...]:
@@ -147,9 +148,7 @@ def _sum_files(read: Sequence[Commit]) -> list[dict[str, Any]]:
     """Return the counts of each file, summed over its segments."""
     files: dict[tuple[str, bool], dict[str, Any]] = {}
     for commit in read:
-        for read_segment in commit.notes["files"]:
-            # Versions before several caption columns did not count pairs.
-            segment = {"pairs": read_segment["rows"], **read_segment}
+        for segment in commit.notes["files"]:
             file = files.setdefault((segment["url"], segment["is_reference"]), segment)
             if file is not segment:
                 file.update({name: file[name] + segment[name] for name in COUNTS})

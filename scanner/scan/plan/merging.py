@@ -56,7 +56,7 @@ class StagedParts:
         return replace(item, staged=tuple(sources))
 
 
-class MergeWork:
+class PlanMergeWork:
     """Merges the cuts of a range of ids into parts of one kind with spellings.
 
     Usually one part; more for over ``merge_bytes``. Notes: ``staged``, as
@@ -138,7 +138,7 @@ def merge_all(
             break
         commits = Commits(store, f"{folder}/merge")
         items = {item.id: item for items in merges.values() for item in items}
-        make_work = partial(MergeWork, store, kind, sizes)
+        make_work = partial(PlanMergeWork, store, kind, sizes)
         failure = "groups of staged parts cannot be merged"
         done = run_all(commits, list(items.values()), make_work, execute, failure)
         merged = staged_parts(commits, done, kind, items)

@@ -12,6 +12,9 @@ from jobs.purge import main
 from scanner.curation.name_lists import NameList
 from scanner.curation.purging import Purge, purge
 from scanner.errors import UserError
+from scanner.run.directory import PURGE_JOURNAL
+from scanner.run.records import DamagedFile
+from scanner.storage import Store
 from tests.curation.runs import loudness, make_run
 from tests.evidence.index.pictures import encoded
 from tests.evidence.index.test_index_images import index, rows_of
@@ -81,6 +84,13 @@ def test_an_index_named_later_is_purged_by_the_list(original: Path, tmp_path: Pa
     assert purged(folder).removed["samples"] == 3
     assert purged(folder, "of-run").indexes == {str(folder / "of-run"): 2}
     assert places(folder / "of-run") == ["a0", "a1", "a3", "a4", "b0", "b2", "b3", "b4"]
+
+
+def test_a_damaged_journal_is_not_to_be_removed(original: Path, tmp_path: Path) -> None:
+    folder = copied(original, tmp_path)
+    Store(str(folder / "of-run")).write(PURGE_JOURNAL, b"{")
+    with pytest.raises(DamagedFile, match=r"damaged .*; restore the index from a copy, or remove"):
+        purged(folder, "of-run")
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ from scanner.errors import UserError
 from scanner.query import open_run
 from scanner.run import Output, Run
 from scanner.run.compaction import GroupSizes
+from scanner.run.directory import PURGE_JOURNAL
+from scanner.run.records import DamagedFile
 from scanner.run.status import status
 from scanner.run.verdicts import FOLDER, TABLES, VERDICTS, verdict_commits
 from scanner.scan.finishing import merge_and_check, remove_merged
@@ -206,6 +208,15 @@ def test_a_purge_killed_anywhere_is_finished_by_another(original: Path, tmp_path
         assert contents(disturbed).keys() == expected.keys(), kill
         assert contents(disturbed) == expected, kill
         shutil.rmtree(disturbed)
+
+
+@MERGED
+def test_a_damaged_journal_is_not_to_be_removed(original: Path, tmp_path: Path) -> None:
+    """A rerun without it would find nothing to purge, and leave what was not replaced yet."""
+    run = copied(original, tmp_path / "run")
+    Store(run).write(PURGE_JOURNAL, b"{")
+    with pytest.raises(DamagedFile, match=r"damaged .*; restore the run from a copy, or scan into"):
+        purged(run, original)
 
 
 @MERGED

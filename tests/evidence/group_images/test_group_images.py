@@ -43,7 +43,7 @@ def grouped(run: str, undisturbed: str) -> dict[str, Any]:
         "import scanner.evidence.group_images.drive as drive; drive.GROUP = 8; "
         "from jobs.group_images import main; sys.exit(main(sys.argv[2:]))"
     )
-    module = "scanner.evidence.training_images.passing"
+    module = "scanner.evidence.training_images.group_runner"
     driver = start_held(module, call, run, "--where", "true", "--json")
 
     def commits() -> int:

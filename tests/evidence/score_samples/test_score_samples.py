@@ -57,7 +57,7 @@ def killed(run: str, undisturbed: str) -> int:
         "import scanner.evidence.score_samples.drive as drive; drive.GROUP_FORWARDS = 8; "
         "from jobs.score_samples import main; sys.exit(main(sys.argv[2:]))"
     )
-    driver = start_held("scanner.evidence.training_images.passing", call, run, *SETTINGS)
+    driver = start_held("scanner.evidence.training_images.group_runner", call, run, *SETTINGS)
 
     def commits() -> int:
         return len(list(Path(run).glob("sample_scores/*/commits/*.json")))

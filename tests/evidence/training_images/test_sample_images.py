@@ -20,7 +20,7 @@ from PIL import Image
 from scanner.captions.limits import IMAGE_BYTES
 from scanner.evidence.training_images.sample_images import LARGEST_PIXELS, SampleImages
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.input_choice import choose_inputs
 from scanner.storage import ImageHosts
 from tests.servers import free_port
 
@@ -119,6 +119,14 @@ def test_missing_and_damaged_sources_are_counted(tmp_path: Path) -> None:
         finder = SampleImages(None, None)
         assert finder.images(samples(tmp_path / name, 0, 1)) == [None, None], name
         assert sum(finder.problems.values()) == 2, name
+
+
+def test_a_source_without_a_client_is_counted() -> None:
+    finder = SampleImages(None, None)
+    source = {"source": "unknown://bucket/a.parquet", "row": 0, "key": "a"}
+    assert finder.images([source]) == [None]
+    (why,) = finder.problems
+    assert why.startswith("unknown://bucket/a.parquet: UserError: ")
 
 
 def test_a_large_image_is_reduced(tmp_path: Path) -> None:

@@ -264,15 +264,20 @@ def test_a_model_whose_output_is_not_finite_gives_no_verdict() -> None:
     from collections import Counter
 
     from scanner.evidence.verify.drawing import Recipe
-    from scanner.evidence.verify.generation import GenerateWork, Generator, Group, _Drawn
+    from scanner.evidence.verify.generation import (
+        CaptionGroup,
+        GenerateWork,
+        Generator,
+        _DrawnGroup,
+    )
     from scanner.storage import Roots, Store
 
     recipe = Recipe(ModelSpec("testbed", dtype="float32"), "", 2, 1, 2.0, None, None)
     how = GenerateWork(Store("/nonexistent"), "", recipe, "cpu", 1, 4, None, None, None, Roots())
-    group = Group("000000", (("a", "a caption"),), ((),))
+    group = CaptionGroup("000000", (("a", "a caption"),), ((),))
     broken = torch.full((1, 2, 3, 32, 32), torch.nan)
     result = Generator(how, None, None, 4).finish(
-        _Drawn(group, [[]], Counter(), broken, torch.zeros(1, 2, 4, 8, 8))
+        _DrawnGroup(group, [[]], Counter(), broken, torch.zeros(1, 2, 4, 8, 8))
     )
     assert result.notes["rejects"] == {"a": "the model's output is not finite"}
     assert [output.table.num_rows for output in result.outputs] == [0]

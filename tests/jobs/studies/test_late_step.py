@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jobs.studies.late_step import analysis, findings, measurements, models
-from jobs.studies.late_step.measurements import FIRST, LOW, SIDES, TIMESTEPS, Measured
+from jobs.studies.late_step.measurements import FIRST, LOW, SIDES, TIMESTEPS, ModelScores
 from scanner.calibration.labelled_captions import LabelledCaptions
 from scanner.errors import UserError
 from scanner.models import load_model
@@ -22,7 +22,7 @@ GROUPS = {"memorized": 30, "template": 10, "repeated": 40, "once": 160, "heldout
 
 
 @pytest.fixture(scope="module")
-def measured() -> Measured:
+def measured() -> ModelScores:
     """Scores of a model whose late norm separates perfectly, and whose first norm does not; one
     held-out caption has a large late norm."""
     random = np.random.default_rng(0)
@@ -71,10 +71,10 @@ def measured() -> Measured:
     scans = {side: scan(1 / side) for side in SIDES}
     groups = [group for group, count in GROUPS.items() for _ in range(count)]
     copied = [1.0] * KNOWN + [0.0] * (CAPTIONS - KNOWN)
-    return Measured("testbed", scans, seeds, pa.table(extra), 100, groups, copied)
+    return ModelScores("testbed", scans, seeds, pa.table(extra), 100, groups, copied)
 
 
-def test_the_late_norm_separates_and_its_error_is_listed(measured: Measured) -> None:
+def test_the_late_norm_separates_and_its_error_is_listed(measured: ModelScores) -> None:
     rows = {(row["side"], row["timestep"]): row for row in analysis.by_timestep(measured)}
     assert len(rows) == len(SIDES) * len(TIMESTEPS)
     assert rows[1.0, LOW]["auc"] > 0.99 > rows[1.0, FIRST]["auc"]
@@ -87,7 +87,7 @@ def test_the_late_norm_separates_and_its_error_is_listed(measured: Measured) -> 
     assert gain["gain_low"] > 0
 
 
-def test_groups_and_directions_are_counted(measured: Measured) -> None:
+def test_groups_and_directions_are_counted(measured: ModelScores) -> None:
     groups = {row["group"]: row for row in analysis.by_group(measured)}
     assert {name: row["captions"] for name, row in groups.items()} == GROUPS
     assert groups["memorized"]["flagged_low"] == groups["memorized"]["ever_reproduced"] == 30
@@ -97,7 +97,7 @@ def test_groups_and_directions_are_counted(measured: Measured) -> None:
     assert first["own_image_first"] == 1  # one of 100 images is not farther: its own
 
 
-def test_early_combinations_read_only_the_early_layers(measured: Measured) -> None:
+def test_early_combinations_read_only_the_early_layers(measured: ModelScores) -> None:
     names = ("entropy_e", "entropy_layers", "noise_norm_low")
     early = analysis._features(measured, names, 0.5, is_early=True)
     assert early.shape == (CAPTIONS, 1 + analysis.EARLY_LAYERS + 1)
@@ -105,14 +105,14 @@ def test_early_combinations_read_only_the_early_layers(measured: Measured) -> No
     assert analysis._features(measured, names, 0.5, is_early=False).shape == (CAPTIONS, 18)
 
 
-def test_more_seeds_are_averaged(measured: Measured) -> None:
+def test_more_seeds_are_averaged(measured: ModelScores) -> None:
     by_seed = np.array(measured.seeds.table[f"noise_norm_{LOW}_seeds"].to_pylist())
     assert np.allclose(measured.norm_of_seeds(LOW, 2), by_seed[:, :2].mean(1))
 
 
 @pytest.mark.slow
 def test_the_page_has_every_table(
-    measured: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    measured: ModelScores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = {name: replace(measured, name=name) for name in ("testbed", "joint")}
     monkeypatch.setattr(measurements, "measured", lambda out: list(both))

@@ -18,7 +18,7 @@ from jobs.studies.mitigation.conditions import (
     choose_positions,
     make_edit,
 )
-from jobs.studies.mitigation.tasks import Task, read_tasks, run_tasks
+from jobs.studies.mitigation.tasks import StudyTask, read_tasks, run_tasks
 from scanner.mitigation.prompt_hook import PromptRows
 
 PIXELS = 12
@@ -155,9 +155,9 @@ def test_results_are_written_as_tables_plots_and_a_page(
 
 
 def test_finished_tasks_are_not_computed_again(tmp_path: Path) -> None:
-    tasks = [Task(f"task {n}", partial(pa.table, {"n": [n]})) for n in range(3)]
+    tasks = [StudyTask(f"task {n}", partial(pa.table, {"n": [n]})) for n in range(3)]
     pq.write_table(pa.table({"n": [100]}), tmp_path / "task-0.parquet")
-    broken = Task("broken", partial(json.loads, "{"))
+    broken = StudyTask("broken", partial(json.loads, "{"))
     with pytest.raises(ValueError, match="Expecting"):
         run_tasks(tmp_path, [*tasks, broken], workers=1)
     run_tasks(tmp_path, tasks, workers=1)

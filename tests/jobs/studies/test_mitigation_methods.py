@@ -43,14 +43,14 @@ def _table() -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def result() -> comparison.Comparison:
+def result() -> comparison.MethodComparison:
     features = np.random.default_rng(1).normal(size=(50, 3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analysis, "heldout_features", lambda: features)
         return comparison.compare(_table())
 
 
-def test_the_front_holds_settings_that_no_other_beats(result: comparison.Comparison) -> None:
+def test_the_front_holds_settings_that_no_other_beats(result: comparison.MethodComparison) -> None:
     summary = result.summary
     assert summary["chosen"] in ("strong, selective", "crude, selective")
     # Selectively, neither changes other captions; applied to all, each change is beaten by that.
@@ -62,7 +62,7 @@ def test_the_front_holds_settings_that_no_other_beats(result: comparison.Compari
 
 @pytest.mark.slow
 def test_the_comparison_is_written_with_its_command(
-    result: comparison.Comparison, tmp_path: Path
+    result: comparison.MethodComparison, tmp_path: Path
 ) -> None:
     comparison.write(tmp_path, result, {"testbed": "testbed", "memorized": 4})
     page = (tmp_path / "findings.md").read_text()

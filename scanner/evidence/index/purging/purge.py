@@ -1,6 +1,5 @@
 """Purge an index: write new files, put them in place, remove the old."""
 
-import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -131,7 +130,7 @@ def _pending(store: Store) -> IndexJournal | None:
     if not store.exists(PURGE_JOURNAL):
         return None
     data = store.read(PURGE_JOURNAL, LARGEST_BYTES)
-    remedy = "remove it and rerun the same memscan purge"
+    remedy = f"restore the index from a copy, or {REMEDY}"
     return decode(store.location(PURGE_JOURNAL), data, IndexJournal, remedy)
 
 
@@ -165,5 +164,4 @@ def _remove_leftovers(store: Store) -> None:
 
 def _remove(store: Store, names: Iterable[str]) -> None:
     for name in list(names):
-        with contextlib.suppress(FileNotFoundError):  # an earlier call was faster
-            store.remove(name)
+        store.remove(name, missing_ok=True)  # an earlier call was faster

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scanner.evidence.index.plan import IndexPlan, Item, read_list
+from scanner.evidence.index.plan import ImageBatch, IndexPlan, read_list
 from scanner.evidence.index.shards import IMAGES, KIND, UNREADABLE, read_shard, shard_of
 from scanner.run import Commit, Output
 from scanner.run.part_tables import read_part_groups
@@ -57,9 +57,9 @@ def purged_plan(purging: Purging, plan: IndexPlan, writes: bool = True) -> Purge
 
     An item that loses all its images is omitted. Raises DamagedPart if a list is damaged.
     """
-    items: list[Item] = []
+    items: list[ImageBatch] = []
     touched: dict[str, int] = {}
-    by_path: dict[str, list[Item]] = {}
+    by_path: dict[str, list[ImageBatch]] = {}
     for item in plan.items:
         by_path.setdefault(item.path, []).append(item)
     for path, old in by_path.items():
@@ -72,11 +72,11 @@ def purged_plan(purging: Purging, plan: IndexPlan, writes: bool = True) -> Purge
     return PurgedPlan(replace(plan, items=tuple(items)), touched)
 
 
-def _rewritten_list(purging: Purging, path: str, items: list[Item]) -> Iterator[Item]:
+def _rewritten_list(purging: Purging, path: str, items: list[ImageBatch]) -> Iterator[ImageBatch]:
     """Write the images of some items that stay, and yield the items that have any."""
     name = f"lists/{purging.rewritten(path)}.parquet"
     sink = io.BytesIO()
-    new: list[Item] = []
+    new: list[ImageBatch] = []
     writer: pq.ParquetWriter | None = None
     for item in items:
         images = _read_list(purging.store, item)
@@ -85,7 +85,7 @@ def _rewritten_list(purging: Purging, path: str, items: list[Item]) -> Iterator[
             continue
         writer = writer or pq.ParquetWriter(sink, images.schema, compression="zstd")
         writer.write_table(images, row_group_size=len(images))
-        new.append(Item(item.id, name, len(new), len(images)))
+        new.append(ImageBatch(item.id, name, len(new), len(images)))
     if writer:
         writer.close()
         purging.store.write(name, sink.getvalue())
@@ -124,7 +124,7 @@ def purged_commit(purging: Purging, commit: Commit, dimension: int) -> Commit:
     )
 
 
-def _read_list(store: Store, item: Item) -> pa.Table:
+def _read_list(store: Store, item: ImageBatch) -> pa.Table:
     """Return an item's images. Raises DamagedPart if its list is damaged."""
     try:
         images = read_list(store, item)

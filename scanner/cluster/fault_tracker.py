@@ -12,7 +12,7 @@ from scanner.cluster.events import Location, Place
 from scanner.cluster.limits import DEFAULT_LIMITS, RetryLimits
 
 
-class Blame:
+class FaultTracker:
     """Books failures on items, devices and nodes.
 
     ``out_of_service``: what is not used any more, by device (or a node's id and "" for all of it),

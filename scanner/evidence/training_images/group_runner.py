@@ -21,6 +21,7 @@ from scanner.cluster import (
     may_run_in_process,
 )
 from scanner.evidence.event_log import log_event
+from scanner.evidence.training_images.image_groups import ImageGroup
 from scanner.evidence.training_images.options import SampleOptions
 from scanner.run import Commit, Commits
 from scanner.run.part_tables import read_part_table
@@ -31,18 +32,10 @@ log = logging.getLogger("memscan.images")
 SHOWN = 3
 
 
-@dataclass(frozen=True)
-class ImageGroup:
-    """Rows (one per image, or per pair of a caption and an image) that are committed together."""
-
-    id: str
-    rows: pa.Table
-
-
 @dataclass
 class ImageProgress:
-    """Progress of a pass: rows in all, done, and done by earlier calls; ``images``: read by this
-    call, in ``seconds`` since it started its first group."""
+    """Progress of all groups: rows in all, done, and done by earlier calls; ``images``: read by
+    this call, in ``seconds`` since it started its first group."""
 
     total: int
     before: int = 0
@@ -61,8 +54,8 @@ class ImageProgress:
 
 
 @dataclass(frozen=True)
-class Passed:
-    """The result of a pass: its commits, its progress, and why groups were given up, by id."""
+class GroupsResult:
+    """The result of all groups: commits, progress, and why groups were given up, by id."""
 
     commits: list[Commit]
     progress: ImageProgress
@@ -83,23 +76,13 @@ class Passed:
         )
 
 
-def in_groups(table: pa.Table, size: int) -> list[ImageGroup]:
-    """Split a table into groups of ``size`` rows, each in separate memory."""
-    return [
-        ImageGroup(
-            f"{number:06d}", table.take(pa.array(range(start, min(start + size, len(table)))))
-        )
-        for number, start in enumerate(range(0, len(table), size))
-    ]
-
-
 def read_parts(store: Store, commits: Sequence[Commit]) -> Iterator[pa.Table]:
     """Yield the tables of commits, in the order of the groups. Raises DamagedPart."""
     for part in (part for commit in commits for part in commit.parts):
         yield read_part_table(store, part)
 
 
-def pass_over(
+def run_groups(
     commits: Commits,
     groups: Sequence[ImageGroup],
     make_work: Callable[[], Work],
@@ -110,7 +93,7 @@ def pass_over(
     here: Callable[[], Work] | None = None,
     hang_seconds: float,
     progress: Callable[[ImageProgress], None],
-) -> Passed:
+) -> GroupsResult:
     """Run the groups that have no commit yet.
 
     ``few``: rows up to which the work runs in this process, and is made by ``here`` if given.
@@ -134,7 +117,7 @@ def pass_over(
     done = commits.of(group.id for group in groups if group.id not in outcome.failed)
     _log_problems(done)
     lost = _rows([group for group in groups if group.id in outcome.failed])
-    return Passed(done, follower.state, outcome.failed, lost)
+    return GroupsResult(done, follower.state, outcome.failed, lost)
 
 
 def _rows(groups: Sequence[ImageGroup]) -> int:
@@ -150,7 +133,7 @@ def _log_problems(commits: Sequence[Commit]) -> None:
 
 
 class _Follower:
-    """Follows the events of a pass: logs them and reports progress."""
+    """Follows the events of the groups: logs them and reports progress."""
 
     def __init__(
         self, url: str, groups: Sequence[ImageGroup], progress: Callable[[ImageProgress], None]

@@ -32,7 +32,7 @@ HEADERS = {
 
 
 @dataclass(frozen=True)
-class Guard:
+class AccessGuard:
     """Middleware that refuses what is not from this server's own pages.
 
     ``hosts``: the names and ports, as in Host headers, that this server answers to.
