@@ -1,4 +1,4 @@
-"""Operations, memory and time of each method on Stable Diffusion 1.4's full-size U-Net, random weights."""
+"""Operations, memory and time of each method on Stable Diffusion 1.4's full-size U-Net."""
 
 import logging
 import statistics
@@ -29,9 +29,9 @@ def measure_cost(methods: tuple[str, ...], pairs: int) -> list[dict[str, Any]]:
     """Return one row per method: its operations, memory and time against plain sampling.
 
     One image at 256 px in three steps. ``flop_ratio``: of products, counted with unfused attention,
-    since the fused kernel counts as zero on the CPU. ``peak_mib``: most memory of tensors beyond the
-    weights, and ``plain_peak_mib`` without the method. ``time_ratio``: median over ``pairs`` of
-    generations without and with the method, one after the other; None if 0.
+    since the fused kernel counts as zero on the CPU. ``peak_mib``: most memory of tensors beyond
+    the weights, and ``plain_peak_mib`` without the method. ``time_ratio``: median over ``pairs`` of
+    generations without and with the method, one after the other; None if 0. Weights are random.
     """
     pipe = _pipeline()
     plain, plain_mib = _count(pipe, nullcontext()), _peak_mib(pipe, nullcontext())
