@@ -56,10 +56,10 @@ class ReportContent:
     """Everything on the page except its images.
 
     ``headline``: see :mod:`scanner.report.headline`. ``doubtful``: the calibration's labels differ
-    in style. ``rows``: the top of the ranking
-    (:func:`scanner.report.rows.ranked_rows`). ``policy``: what a policy
-    would remove; ``rules``: the same per rule. ``scored_samples``: pairs of a caption and an image
-    with a sample score, and their captions. ``reviewed``: precision by the labels of reviewers.
+    in style. ``rows``: the top of the ranking (:func:`scanner.report.rows.ranked_rows`).
+    ``policy``: what a policy would remove; ``rules``: the same per rule. ``scored_samples``: pairs
+    of a caption and an image with a sample score, and their captions. ``reviewed``: precision by
+    the labels of reviewers.
     ``evaluation``: of the calibration (see ``memscan calibrate --json``), None without one.
     ``count_seed_consistent``: whether ``precision`` counts seed-consistent captions as copies.
     """

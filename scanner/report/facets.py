@@ -49,7 +49,7 @@ def facets_of(rows: Sequence[Row]) -> list[Facet]:
 def _facet(
     name: str, title: str, values: list[list[str]], labels: dict[str, str] | None = None
 ) -> Facet:
-    """Return a facet; its values are in the order of ``labels``, or else the most frequent first."""
+    """Return a facet; its values are in the order of ``labels``, or else by falling frequency."""
     counts = Counter(value for some in values for value in some)
     labels = labels or {value: value for value, _ in counts.most_common()}
     number = {value: index for index, value in enumerate(labels)}

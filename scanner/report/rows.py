@@ -1,4 +1,4 @@
-"""The ranked captions of a report: with verdicts, the policy's rule, sources, and near-duplicates."""
+"""The ranked captions of a report: with verdicts, the policy's rule, sources and clusters."""
 
 from collections import Counter
 from typing import Any

@@ -123,7 +123,8 @@ const show = () => {
     body.classList.remove("member");
   }
   shown.forEach(showGroup);
-  table.append(...shown.flat().map(({ body }) => body));
+  // The rows shown come first, in their order.
+  table.tHead.after(...shown.flat().map(({ body }) => body));
   // Rows that are moved lose the keyboard focus.
   if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
   showControls(counts);
