@@ -41,7 +41,8 @@ class ReportConfig:
     top: int = 1000
     """Number of ranked captions to list."""
     pictures: int = 100
-    """Number of verified captions to show thumbnails for."""
+    """Number of verified captions to show images of. The fewer, the larger they are: a page of 1,000
+    captions stays below 5 MB."""
     input_root: tuple[str, ...] = ()
     """Also show images below this directory or URL, such as those of verify --out or training
     images in a store. By default only images in the run and local training images below the scan's
@@ -74,7 +75,7 @@ def write_report(config: ReportConfig, made_by: str) -> int:
     from scanner.models.spec import ModelSpec
     from scanner.query import open_run
     from scanner.report import gather, render_report
-    from scanner.report.thumbnails import image_roots, make_thumbnails
+    from scanner.report.thumbnails import fit_thumbnails, image_roots, read_images
     from scanner.run import Run
 
     log.info(f"reading {config.run}")
@@ -100,8 +101,10 @@ def write_report(config: ReportConfig, made_by: str) -> int:
         log.info(f"words are not shaded, only trigger words are marked: {error}")
     roots = image_roots(content.record, config.input_root)
     store = Run.existing(config.run).store
-    thumbnails = make_thumbnails(store, content.rows, config.pictures, roots)
-    text = render_report(content, tokenizer, thumbnails, made_by).encode()
+    images = read_images(store, content.rows, config.pictures, roots)
+    text = render_report(
+        content, tokenizer, made_by, lambda most: fit_thumbnails(images, content.rows, most)
+    ).encode()
     return write_out(config.out, lambda file: file.write(text))
 
 

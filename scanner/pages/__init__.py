@@ -3,11 +3,12 @@
 from scanner.pages.chart_style import Chart, finish, png
 from scanner.pages.colors import PAPER, THEMED, Colors
 from scanner.pages.served import render_served, stylesheet
-from scanner.pages.shell import render
+from scanner.pages.shell import VIEWER, render
 
 __all__ = [
     "PAPER",
     "THEMED",
+    "VIEWER",
     "Chart",
     "Colors",
     "finish",

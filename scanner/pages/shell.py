@@ -15,6 +15,8 @@ from scanner.pages.chart_style import VEGA_LITE
 from scanner.pages.colors import DARK, PAPER, variables
 
 HERE = Path(__file__).parent
+# Enlarges images that a template marks, with the dialog of viewer.html.j2.
+VIEWER = HERE / "viewer.js"
 
 
 class _Environment(Environment):

@@ -9,7 +9,8 @@ from scanner.pages import Chart, Colors, finish
 from scanner.report.content import OTHERS, ReportContent
 
 WIDE = 620
-PANEL = (260, 110)
+PANEL = (260, 130)
+COLUMNS = 3
 
 
 def report_charts(content: ReportContent, colors: Colors) -> dict[str, Chart]:
@@ -57,13 +58,19 @@ def distributions(content: ReportContent, colors: Colors) -> Chart:
             y=alt.Y("share:Q", title=None, stack=None, axis=alt.Axis(format="%", tickCount=3)),
             y2=alt.datum(0),
             color=color,
-            tooltip=["kind:N", "from:Q", "to:Q", "captions:Q"],
+            tooltip=[
+                alt.Tooltip("kind:N", title=signal),
+                alt.Tooltip("from:Q", format=".4~g"),
+                alt.Tooltip("to:Q", format=".4~g"),
+                alt.Tooltip("captions:Q", format=","),
+                alt.Tooltip("share:Q", format=".1%"),
+            ],
         )
         .properties(width=PANEL[0], height=PANEL[1], title=signal)
         for signal in signals
     ]
     return finish(
-        alt.concat(*panels, columns=2, spacing=20),
+        alt.concat(*panels, columns=COLUMNS, spacing=20),
         colors,
         f"Histograms of {', '.join(signals)} over the ranked captions, as shares of the "
         f"{' and of the '.join(kinds)}.",
@@ -85,12 +92,20 @@ def repetition(content: ReportContent, colors: Colors) -> Chart:
         for row in content.repetition
     ]
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("samples:N", sort=None, title="samples per caption")
+        x=alt.X("samples:N", sort=None, title="samples per caption", axis=alt.Axis(labelAngle=0))
     )
-    tips = ["samples:N", "captions:Q", "median:Q", "p90:Q", alt.Tooltip("flagged:Q", format=".1%")]
+    tips = [
+        alt.Tooltip("samples:N", title="samples per caption"),
+        alt.Tooltip("captions:Q", format=","),
+        alt.Tooltip("median:Q", format=".4~g"),
+        alt.Tooltip("p90:Q", title="90th percentile", format=".4~g"),
+        alt.Tooltip("flagged:Q", format=".1%"),
+    ]
     chart = alt.layer(
         base.mark_rule(color=colors.others, strokeWidth=6).encode(
-            y=alt.Y("median:Q", title=f"{content.signal} (memorized is higher)"), y2="p90:Q"
+            y=alt.Y("median:Q", title=f"{content.signal} (memorized is higher)"),
+            y2="p90:Q",
+            tooltip=tips,
         ),
         base.mark_point(filled=True, size=90, color=colors.here, opacity=1).encode(
             y="median:Q", tooltip=tips
@@ -117,7 +132,13 @@ def agreement(content: ReportContent, colors: Colors) -> Chart:
         for one, other in ((row["signal"], row["other"]), (row["other"], row["signal"]))
     ]
     base = alt.Chart(alt.Data(values=both)).encode(
-        x=alt.X("one:N", title=None, axis=alt.Axis(labelAngle=-35)), y=alt.Y("other:N", title=None)
+        x=alt.X("one:N", title=None, axis=alt.Axis(labelAngle=-35)),
+        y=alt.Y("other:N", title=None),
+        tooltip=[
+            alt.Tooltip("one:N", title="signal"),
+            alt.Tooltip("other:N", title="and"),
+            alt.Tooltip("correlation:Q", title="rank correlation", format=".3f"),
+        ],
     )
     chart = alt.layer(
         base.mark_rect().encode(
@@ -154,7 +175,11 @@ def reliability(bins: Sequence[dict[str, Any]], colors: Colors) -> Chart:
         base.mark_line(color=colors.here),
         base.mark_point(filled=True, color=colors.here, opacity=1).encode(
             size=alt.Size("captions:Q", legend=None),
-            tooltip=["predicted:Q", "observed:Q", "captions:Q"],
+            tooltip=[
+                alt.Tooltip("predicted:Q", format=".1%"),
+                alt.Tooltip("observed:Q", format=".1%"),
+                alt.Tooltip("captions:Q", format=","),
+            ],
         ),
     ).properties(width=300, height=220)
     values = "; ".join(

@@ -13,7 +13,7 @@ from scanner.calibration import (
     reviewed_precision,
 )
 from scanner.curation import Policy, Summary, make_list, summarize
-from scanner.query import Coverage, RunTables, library, measure_coverage, rank
+from scanner.query import Coverage, RunTables, library, measure_coverage
 from scanner.report.expected import ExpectedMemorized, expected_memorized
 from scanner.report.headline import (
     HeadlineSentence,
@@ -23,13 +23,13 @@ from scanner.report.headline import (
     count_verdicts,
     headline,
 )
+from scanner.report.rows import Row, ranked_rows
 from scanner.report.rules import RuleRow, rule_rows
 from scanner.run import Run
-from scanner.run.verdicts import COPIES, OTHER, SEED_CONSISTENT
+from scanner.run.verdicts import COPIES, SEED_CONSISTENT
 
 BINS = 40
 OTHERS = "other captions"
-Row = dict[str, Any]
 # Number of captions per signal, bin and kind.
 _BINS = """
     WITH ends AS (
@@ -49,36 +49,6 @@ _VERDICTS = """
 _LABELS = "SELECT unnest($ids) AS caption_id, 'memorized, by label' AS kind"
 _SCORED_SAMPLES = """
     SELECT count(*) AS pairs, count(DISTINCT caption_id) AS captions FROM sample_scores"""
-_EXTRA = """
-    SELECT ranked.* EXCLUDE (caption), verdicts.* EXCLUDE (caption_id), decided, is_disputed
-    FROM (
-        SELECT COLUMNS(lambda name: list_contains(
-            ['caption_id', 'caption', 'probability', 'token_mass'], name
-        ))
-        FROM ranked
-    ) AS ranked LEFT JOIN (
-        SELECT caption_id, verdict, images, reference_source, reference_row, source_match,
-               source_keys[1] AS source_key, source_similarities[1] AS source_similarity,
-               source_file, source_row, source_caption_ids
-        FROM verdicts
-    ) AS verdicts USING (caption_id) LEFT JOIN (
-        SELECT caption_id, concat_ws(', ', label, decision) AS decided, is_disputed FROM reviewed
-    ) AS reviewed USING (caption_id)
-    WHERE list_contains($ids, caption_id)"""
-
-# Captions that share the training image that another caption reproduces.
-_SOURCE_CAPTIONS = """
-    SELECT caption_id, caption FROM captions WHERE list_contains($ids, caption_id)"""
-
-# A tar beside a Parquet file has its images by key.
-_KEYS = """
-    SELECT DISTINCT source, "row", key FROM samples
-    WHERE list_contains($ids, caption_id)
-      AND list_contains($places, {source: source, "row": "row"})"""
-PLACES = {
-    "reference_key": ("reference_source", "reference_row"),
-    "source_sample_key": ("source_file", "source_row"),
-}
 
 
 @dataclass(frozen=True)
@@ -86,9 +56,10 @@ class ReportContent:
     """Everything on the page except its images.
 
     ``headline``: see :mod:`scanner.report.headline`. ``doubtful``: the calibration's labels differ
-    in style. ``rows``: the top of the ranking, with verdicts if any. ``policy``: what a policy
-    would remove; ``rules``: the same per rule. ``scored_samples``: pairs of a caption and an image
-    with a sample score, and their captions. ``reviewed``: precision by the labels of reviewers.
+    in style. ``rows``: the top of the ranking (:func:`scanner.report.rows.ranked_rows`).
+    ``policy``: what a policy would remove; ``rules``: the same per rule. ``scored_samples``: pairs
+    of a caption and an image with a sample score, and their captions. ``reviewed``: precision by
+    the labels of reviewers.
     ``evaluation``: of the calibration (see ``memscan calibrate --json``), None without one.
     ``count_seed_consistent``: whether ``precision`` counts seed-consistent captions as copies.
     """
@@ -166,7 +137,7 @@ def gather(
         bins=tables.query(_BINS, {"bins": BINS, "others": OTHERS}).to_pylist(),
         repetition=_run_query(tables, "duplicates_and_scores"),
         agreement=_run_query(tables, "signal_agreement"),
-        rows=_rows(tables, top),
+        rows=ranked_rows(tables, top),
         templates=_run_query(tables, "templates", limit=20),
         words=_run_query(tables, "trigger_words", limit=20),
         spans=_run_query(tables, "trigger_spans", limit=20),
@@ -210,38 +181,3 @@ def _hosts(tables: RunTables) -> list[Row]:
     names = tables.query("FROM samples LIMIT 0").column_names
     column = next((name for name in names if name.lower() in ("url", "image_url")), None)
     return _run_query(tables, "by_source", column=column, limit=20) if column else []
-
-
-def _rows(tables: RunTables, top: int) -> list[Row]:
-    """Return the ranked rows joined with their verdicts, with the keys of the samples whose images
-    are shown, and with the captions of the training image that a caption reproduces if it is not
-    its own (``source_captions``)."""
-    ranked = rank(tables, top).to_pylist()
-    verdicts = tables.query(_EXTRA, {"ids": [row["caption_id"] for row in ranked]}).to_pylist()
-    extra = {row["caption_id"]: row for row in verdicts}
-    rows = [{**extra[row["caption_id"]], **row} for row in ranked]
-    foreign = [row for row in rows if row["source_match"] == OTHER]
-    ids = {name for row in foreign for name in row["source_caption_ids"] or ()}
-    found = tables.query(_SOURCE_CAPTIONS, {"ids": sorted(ids)}).to_pylist() if ids else []
-    texts = {one["caption_id"]: one["caption"] for one in found}
-    _add_keys(tables, rows, sorted(ids.union(extra)))
-    for row in foreign:
-        row["source_captions"] = [
-            texts[name] for name in row["source_caption_ids"] or () if name in texts
-        ]
-    return rows
-
-
-def _add_keys(tables: RunTables, rows: list[Row], ids: list[str]) -> None:
-    """Add the keys of the samples of PLACES to the rows; ``ids``: these samples' captions."""
-    places = [
-        {"source": row[source], "row": row[number]}
-        for source, number in PLACES.values()
-        for row in rows
-        if row[source] is not None
-    ]
-    found = tables.query(_KEYS, {"ids": ids, "places": places}).to_pylist() if places else []
-    keys = {(one["source"], one["row"]): one["key"] for one in found}
-    for row in rows:
-        for name, (source, number) in PLACES.items():
-            row[name] = keys.get((row[source], row[number]))

@@ -1,26 +1,56 @@
-"""Thumbnails of verified captions: generated images and the training image."""
+"""Images of verified captions on a page: generated ones and training images, in bounded size."""
 
-import base64
-import io
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
 from scanner.captions.images import NotAnImage, open_image
 from scanner.captions.limits import IMAGE_BYTES
-from scanner.evidence.training_images.sample_images import Sample, SampleImages
+from scanner.evidence.training_images.sample_images import Sample, SampleImages, reduced_image
+from scanner.report.image_sizes import data_url, encode, fit_side, page_bytes
 from scanner.run.directory import recorded_roots
 from scanner.run.verdicts import OTHER
 from scanner.storage import Roots, Store, UnsafeName, is_transient, open_input
 
 log = logging.getLogger("memscan.report")
 
-SIDE = 72
-SEEDS = 2
+# Beyond these, not even the smallest images fit a page.
+MOST_IMAGES = 2500
+MOST_SEEDS = 16
 PROBLEMS = 3
 Row = dict[str, Any]
+
+
+Encoded = TypeVar("Encoded", bytes, str)
+
+
+@dataclass(frozen=True)
+class CaptionImages(Generic[Encoded]):
+    """Images of a caption, as WebP or as data URLs. ``generated``: by seed; ``training``: the most
+    similar training image of the caption; ``source``: that of other captions, if they match it."""
+
+    generated: dict[int, Encoded]
+    training: Encoded | None
+    source: Encoded | None
+
+    def all(self) -> list[Encoded]:
+        return [one for one in (self.training, self.source, *self.generated.values()) if one]
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Images by caption id, as data URLs, at most ``side`` pixels wide and high. ``left_out``:
+    number of verified captions whose images were not read or did not fit."""
+
+    captions: dict[str, CaptionImages[str]]
+    side: int
+    left_out: int
+
+
+NO_THUMBNAILS = Thumbnails({}, 0, 0)
 
 
 def image_roots(record: dict[str, Any], input_roots: Sequence[str]) -> Roots:
@@ -30,52 +60,92 @@ def image_roots(record: dict[str, Any], input_roots: Sequence[str]) -> Roots:
     return Roots.of(local, input_roots)
 
 
-def make_thumbnails(
+def read_images(
     store: Store, rows: Sequence[Row], limit: int, roots: Roots
-) -> dict[str, dict[str, Any]]:
-    """Return by caption id ``generated`` (one data URL per seed), ``training`` (one, or None) and
-    ``source``: the training image of other captions that they match (one, or None).
+) -> dict[str, CaptionImages[bytes]]:
+    """Read the images of the first ``limit`` rows with a verdict, as WebP, by caption id.
 
-    Covers the first ``limit`` rows with a verdict, to keep the page small. Images outside the run
-    that are not below ``roots`` are refused and logged.
+    At most MOST_IMAGES are read. Images outside the run that are not below ``roots`` are refused
+    and logged.
     """
     chosen = [row for row in rows if row["images"]][:limit]
-    references = SampleImages(None, None, roots)
+    references = SampleImages(None, None, roots, decode=_encode_bytes)
     training = _images(references, chosen, "reference_source", "reference_row", "reference_key")
     foreign = [row for row in chosen if row.get("source_match") == OTHER]
     sources = _images(references, foreign, "source_file", "source_row", "source_sample_key")
-    thumbnails = {}
+    found: dict[str, CaptionImages[bytes]] = {}
     refused: list[str] = []
+    count = 0
     for row in chosen:
-        generated = []
-        for name in row["images"][:SEEDS]:
-            if why := why_refused(store, name, roots):
-                refused.append(f"{name!r} ({why})")
-            else:
-                generated.append(open_stored(store, name))
-        thumbnails[row["caption_id"]] = {
-            "generated": [_data_url(image) for image in generated if image],
-            "training": training.get(row["caption_id"]),
-            "source": sources.get(row["caption_id"]),
-        }
+        name = row["caption_id"]
+        images = CaptionImages(
+            dict(_generated(store, row, roots, refused)),
+            training.get(name),
+            sources.get(name),
+        )
+        count += len(images.all())
+        if count > MOST_IMAGES:
+            break
+        found[name] = images
     if refused:
         log.warning(f"{len(refused):,} images of verdicts refused, such as {refused[0]}")
-    for why, count in references.problems.most_common(PROBLEMS):
-        log.warning(f"{count:,} training images not shown: {why}")
-    return thumbnails
+    for why, times in references.problems.most_common(PROBLEMS):
+        log.warning(f"{times:,} training images not shown: {why}")
+    return found
+
+
+def fit_thumbnails(
+    images: dict[str, CaptionImages[bytes]], rows: Sequence[Row], most_bytes: int
+) -> Thumbnails:
+    """Return the images as data URLs of ``most_bytes`` in total: all of them as large as they fit,
+    or, if not even the smallest do, those of the first rows."""
+    encoded = [one for row in images.values() for one in row.all()]
+    side, fitted = fit_side(encoded, most_bytes)
+    smaller = dict(zip(encoded, fitted, strict=True))
+    captions: dict[str, CaptionImages[str]] = {}
+    left_out = sum(bool(row["images"]) for row in rows)
+    room = most_bytes
+    for name, row in images.items():
+        room -= sum(page_bytes(smaller[one]) for one in row.all())
+        if room < 0:
+            break
+        left_out -= 1
+        if row.all():
+            captions[name] = CaptionImages(
+                {seed: data_url(smaller[one]) for seed, one in row.generated.items()},
+                row.training and data_url(smaller[row.training]),
+                row.source and data_url(smaller[row.source]),
+            )
+    return Thumbnails(captions, side, left_out)
+
+
+def _generated(
+    store: Store, row: Row, roots: Roots, refused: list[str]
+) -> Iterator[tuple[int, bytes]]:
+    """Yield seeds with their images; those that must not be read are added to ``refused``."""
+    for seed, name in enumerate(row["images"][:MOST_SEEDS]):
+        if why := why_refused(store, name, roots):
+            refused.append(f"{name!r} ({why})")
+        elif image := open_stored(store, name):
+            yield seed, encode(image)
 
 
 def _images(
     references: SampleImages, rows: Sequence[Row], source: str, number: str, key: str
-) -> dict[str, str]:
-    """Return data URLs of training images by caption id; ``source``, ``number``, ``key``: the
-    columns with their place and their sample's key."""
-    placed = [row for row in rows if row[source] is not None]
+) -> dict[str, bytes]:
+    """Return training images as WebP by caption id; ``source``, ``number``, ``key``: the columns
+    with their place and their sample's key."""
+    placed = [row for row in rows if row[source] is not None][:MOST_IMAGES]
     samples: list[Sample] = [
         {"source": row[source], "row": row[number], "key": row.get(key)} for row in placed
     ]
     images = zip(placed, references.images(samples), strict=True)
-    return {row["caption_id"]: _data_url(image) for row, image in images if image}
+    return {row["caption_id"]: image for row, image in images if image}
+
+
+def _encode_bytes(data: bytes) -> bytes:
+    """Return a training image as WebP. Raises NotAnImage."""
+    return encode(reduced_image(data))
 
 
 def why_refused(store: Store, name: str, roots: Roots) -> str:
@@ -123,11 +193,3 @@ def read_stored(store: Store, name: str) -> bytes | None:
         if is_transient(error):
             raise
         return None
-
-
-def _data_url(image: Image.Image) -> str:
-    small = image.copy()
-    small.thumbnail((SIDE, SIDE))
-    with io.BytesIO() as file:
-        small.save(file, "WEBP", quality=80)
-        return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

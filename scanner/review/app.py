@@ -16,13 +16,14 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from scanner.errors import UserError
-from scanner.pages import stylesheet
+from scanner.pages import VIEWER, stylesheet
 from scanner.review.export import as_csv, as_parquet, as_policy, selection_table
 from scanner.review.pictures import PLACES
 from scanner.review.requests import MOST_BYTES, parse_decide, parse_undo
 from scanner.review.selection import Filters
 from scanner.review.site import FOLDER, Site
 
+SCRIPTS = {path.name: path for path in (FOLDER / "review.js", VIEWER)}
 IMAGE_KINDS = ("generated", *PLACES, "training")
 MOST_NUMBER = 1000
 Answer = Callable[[Request], Awaitable[Response]]
@@ -146,8 +147,8 @@ def _download(data: bytes, name: str, kind: str) -> Response:
 def _static(request: Request) -> Response:
     name = request.path_params["name"]
     if name == "style.css":
-        return Response(stylesheet(FOLDER / "review.css"), media_type="text/css")
-    if name == "review.js":
-        script = (FOLDER / "review.js").read_text(encoding="utf-8")
-        return Response(script, media_type="text/javascript")
+        style = stylesheet(VIEWER.with_suffix(".css"), FOLDER / "review.css")
+        return Response(style, media_type="text/css")
+    if script := SCRIPTS.get(name):
+        return Response(script.read_text(encoding="utf-8"), media_type="text/javascript")
     return PlainTextResponse("no such file\n", 404)

@@ -175,6 +175,8 @@ const showSamples = (place, { samples, others }) => {
     image.src = `${place.dataset.image}${number}`;
     const link = made("a", image);
     link.href = image.src;
+    link.dataset.picture = "reference";
+    link.dataset.title = `training image, sample ${number + 1}`;
     images.append(made("figure", link, made("figcaption", `training image, sample ${number + 1}`)));
   }
   byId("images").hidden = !images.children.length;
@@ -190,7 +192,7 @@ const showSamples = (place, { samples, others }) => {
 };
 // An image that cannot be shown is said so. Errors of images do not bubble.
 document.addEventListener("error", ({ target: image }) => {
-  if (image.matches?.("figure img")) image.closest("a").replaceWith(made("p", `not available: ${image.alt}`));
+  if (image.matches?.("figure a img")) image.closest("a").replaceWith(made("p", `not available: ${image.alt}`));
 }, true);
 const samples = byId("samples");
 if (samples) {

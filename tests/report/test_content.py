@@ -78,7 +78,7 @@ def test_captions_of_a_reproduced_image_are_named_and_escaped(run: str) -> None:
     rows = {row["caption"]: row for row in found.rows}
     assert rows["first of all"]["source_captions"] == ["another one", "third thing"]
     assert "source_captions" not in rows["another one"]
-    page = render_report(found, None, {}, "memscan report")
+    page = render_report(found, None, "memscan report")
     assert "reproduces the training image <bdi>&lt;b&gt;key</bdi> (cosine 0.97)" in page
     assert page.count("which is not its own; it belongs to") == 1
 

@@ -12,7 +12,13 @@ from scanner.captions.limits import IMAGE_BYTES
 from scanner.errors import UserError
 from scanner.models.loading import local_tokenizer
 from scanner.models.spec import ModelSpec
-from scanner.report.thumbnails import image_roots, make_thumbnails, open_stored, read_stored
+from scanner.report.thumbnails import (
+    CaptionImages,
+    image_roots,
+    open_stored,
+    read_images,
+    read_stored,
+)
 from scanner.storage import Store
 from tests.logs import logged
 
@@ -25,13 +31,13 @@ def save_image(path: Path) -> Path:
 
 def thumbnails_of(
     run: Path, name: str, *input_roots: str, source: str | None = None, **columns
-) -> tuple[dict, str]:
+) -> tuple[CaptionImages[bytes], str]:
     row = {"caption_id": "c", "images": [name], "reference_source": source, "reference_row": 0}
     row |= columns
     roots = image_roots({"inputs": {"captions": [str(run.parent / "data")]}}, input_roots)
     with logged() as messages:
-        thumbnails = make_thumbnails(Store(str(run)), [row], 1, roots)
-    return thumbnails["c"], " ".join(messages)
+        images = read_images(Store(str(run)), [row], 1, roots)
+    return images["c"], " ".join(messages)
 
 
 @pytest.mark.parametrize(
@@ -45,16 +51,16 @@ def test_images_outside_the_run_are_refused(name: str, tmp_path: Path) -> None:
     save_image(run / "verdicts/a.png")
     (run / "out").symlink_to(tmp_path / "private")
     thumbnails, messages = thumbnails_of(run, name.format(tmp_path))
-    assert thumbnails["generated"] == []
+    assert thumbnails.generated == {}
     assert "1 images of verdicts refused, such as" in messages
-    assert len(thumbnails_of(run, "verdicts/a.png")[0]["generated"]) == 1
+    assert len(thumbnails_of(run, "verdicts/a.png")[0].generated) == 1
 
 
 def test_images_of_verify_out_need_an_input_root(tmp_path: Path) -> None:
     name = str(save_image(tmp_path / "kept/images/a.png"))
-    assert thumbnails_of(tmp_path / "run", name)[0]["generated"] == []
+    assert thumbnails_of(tmp_path / "run", name)[0].generated == {}
     allowed, _ = thumbnails_of(tmp_path / "run", name, str(tmp_path / "kept"))
-    assert len(allowed["generated"]) == 1
+    assert len(allowed.generated) == 1
 
 
 def test_an_image_is_read_up_to_the_limit(tmp_path: Path) -> None:
@@ -75,10 +81,10 @@ def test_training_images_must_be_below_the_scans_captions(tmp_path: Path) -> Non
         pq.write_table(pa.table({"image": [png]}), tmp_path / folder / "a.parquet")
     run = tmp_path / "run"
     allowed, _ = thumbnails_of(run, "none.png", source=f"{tmp_path}/data/a.parquet")
-    assert allowed["training"]
+    assert allowed.training
     for source in (f"{tmp_path}/private/a.parquet", "http://127.0.0.1:9/a.parquet"):
         thumbnails, messages = thumbnails_of(run, "none.png", source=source)
-        assert thumbnails["training"] is None
+        assert thumbnails.training is None
         assert f"{source} is refused" in messages
 
 
@@ -89,10 +95,10 @@ def test_the_image_of_another_caption_is_shown_if_it_matches(tmp_path: Path) -> 
     place = {"source_file": f"{tmp_path}/data/a.parquet", "source_row": 0}
     run = tmp_path / "run"
     matched, _ = thumbnails_of(run, "none.png", source_match="other", **place)
-    assert matched["source"].startswith("data:image/webp")
-    assert matched["training"] is None
+    assert matched.source[8:12] == b"WEBP"
+    assert matched.training is None
     own, _ = thumbnails_of(run, "none.png", source_match="own", **place)
-    assert own["source"] is None
+    assert own.source is None
 
 
 def test_a_run_s_model_is_not_fetched_for_its_tokenizer() -> None:
@@ -116,7 +122,7 @@ def test_a_tar_beside_a_parquet_file_has_the_image_by_key(tmp_path: Path) -> Non
         tar.add(png, "k1.png")
     source = f"{tmp_path}/data/a.parquet"
     found, _ = thumbnails_of(tmp_path / "run", "none.png", source=source, reference_key="k1")
-    assert found["training"].startswith("data:image/webp")
+    assert found.training[8:12] == b"WEBP"
     missing, messages = thumbnails_of(tmp_path / "run", "none.png", source=source)
-    assert missing["training"] is None
+    assert missing.training is None
     assert "no image with its key in the tar" in messages

@@ -14,7 +14,7 @@ class ImageGroup:
 
 
 def in_groups(table: pa.Table, size: int) -> list[ImageGroup]:
-    """Split a table into groups of ``size`` rows, each with memory of its own."""
+    """Split a table into groups of ``size`` rows, each in separate memory."""
     return [
         ImageGroup(
             f"{number:06d}", table.take(pa.array(range(start, min(start + size, len(table)))))
