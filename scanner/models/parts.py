@@ -12,7 +12,8 @@ import transformers.utils.logging
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from scanner.models.opening import AGAIN, model_error, opening
+from scanner.models.names import model_error
+from scanner.models.opening import AGAIN, opening
 from scanner.models.weights import VARIANT, is_variant
 
 # Weights of a whole CLIP model that serves as a text encoder; not used here.
