@@ -114,8 +114,8 @@ def print_label_counts(evaluation: "LabelEvaluation") -> None:
     """Print how precise these figures are, and how many labels would make them precise."""
     show(
         "\nprecision of the combination's figures by number of labels, in clusters of "
-        "near-duplicates, drawn\nfrom these labels with replacement: half-widths of 95 % intervals, "
-        "and the interval of the rate at a 1 % threshold\n"
+        "near-duplicates, drawn from\nthese labels with replacement: half-widths of 95 % "
+        "intervals, and the interval of the false-positive rate\nof a threshold at 1 %\n"
         f"  {'memorized':>10}{'others':>8}{'AUC':>10}{'TPR at 1 % FPR':>17}{'FPR':>17}"
     )
     for each in evaluation.label_counts:

@@ -40,7 +40,7 @@ class LabelCount:
 
     @property
     def is_enough(self) -> bool:
-        return self.tpr <= ENOUGH_TPR and self.fpr_high <= ENOUGH_FPR
+        return round(self.tpr, 3) <= ENOUGH_TPR and round(self.fpr_high, 3) <= ENOUGH_FPR
 
 
 def label_counts(

@@ -45,7 +45,7 @@ SLOW = ["torch", "diffusers", "transformers", "ray", "sklearn", "scipy", "altair
 WRONG = [
     ["scan --captions nothere.csv --model testbed --out x", "nothere.csv: no such file"],
     ["scan --captions a.csv --model ./nothere --out x", "model: ./nothere: neither a directory"],
-    ["scan --captions a.csv --model no.safetensors --out x", "no.safetensors: no such file"],
+    ["scan --captions a.csv --model no.safetensors --out x", "model: no.safetensors: no such file"],
     ["scan --captions a.csv --model testbed --lora no --out x", "model: --lora no: no such file"],
     ["scan --captions-from nothere --out x", "nothere: no run here"],
     ["rank nothere", "nothere: no run here"],
