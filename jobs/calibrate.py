@@ -118,7 +118,9 @@ def _check(config: CalibrateConfig) -> None:
     unlabelled_only = [name for name in ("by", "calibration") if getattr(config, name)]
     unlabelled_only += ["null"] if config.null != "reference" else []
     if config.has_labels and unlabelled_only:
-        raise UsageError(f"--{unlabelled_only[0]} cannot be used with labels; drop one of them")
+        raise UsageError(
+            f"--{unlabelled_only[0]} cannot be used with --labels, --memorized or --not-memorized"
+        )
     if config.labels in ("verdicts", "decisions") and (config.memorized or config.not_memorized):
         raise UsageError(
             f"--labels {config.labels} cannot be combined with --memorized or --not-memorized"
