@@ -2,21 +2,33 @@
 
 With --labels: measures how well each signal and their combination separate memorized captions, and
 fits a calibration for rank, sql, curate and report. Without labels: selects captions at a target
-false discovery rate (Benjamini–Hochberg) against reference captions.
+false discovery rate (Benjamini–Hochberg) against reference captions, which are known not to be in
+the training set (memscan scan --reference).
+
+Label captions with memscan review, or generate from them with memscan verify. The output says how
+precise the figures are, and how many labels would make them precise.
 
 Examples: memscan calibrate RUN --labels labels.csv --out calibration.json
           memscan calibrate RUN --calibration calibration.json --fdr 0.05
 """
 
+import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from jobs.calibration_output import print_discovery, print_evaluation, print_thresholds
+from jobs.calibration_output import (
+    few_labels,
+    print_discovery,
+    print_evaluation,
+    print_label_counts,
+    print_thresholds,
+)
 from jobs.calibrations import evaluation_of, named_calibration, named_labels, warn_of_style
+from jobs.early_checks import check_calibration, check_files, check_labels, check_run
 from jobs.escaping import printable
 from jobs.terminal import command, next_step, print_json, show, warn
 from scanner.errors import UsageError
@@ -26,6 +38,9 @@ if TYPE_CHECKING:
     from scanner.query import Calibration, RunTables
 
 
+log = logging.getLogger("memscan")
+
+
 @dataclass(frozen=True)
 class CalibrateConfig:
     """Run, labels and error rates."""
@@ -33,17 +48,23 @@ class CalibrateConfig:
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
     labels: str | None = None
-    """A csv, tsv, jsonl or parquet file with a column caption, caption_id or key and a
-    column memorized, label or verdict (true or false, 1 or 0, verbatim, template or none); or
-    "verdicts" for the run's verdicts, "decisions" for what people labeled with memscan review. A
-    column verdict beside memorized tells verbatim from
-    template copies, which are then also evaluated separately. Instead of a label, the file can have
-    a column similarity, sscd or max_sscd: the similarity of the caption's generations to a training
-    image, from 0 to 1."""
+    """A csv, tsv, jsonl or parquet file with a column caption (or prompt or text), caption_id or
+    key and a column memorized, label or verdict (true or false, 1 or 0, verbatim, template or
+    none); or "verdicts" for the run's verdicts (what memscan verify concluded from generated
+    images), "decisions" for what people labeled with memscan review. A column verdict beside
+    memorized tells verbatim from template copies, which are then also evaluated separately. Public
+    lists are read as published: type (VM, TM) and overfit_type (MV, RV, TV, N) are verdicts, and
+    sscd, max_sscd or mean_sscd is the similarity of the caption's generations to a training image,
+    from 0 to 1. Without any other label, that similarity, or a column similarity, is the label."""
+    memorized: tuple[str, ...] = ()
+    """Lists of memorized captions, which label them, alone or beside --labels: a txt with one
+    caption per line, or a file with a column caption."""
+    not_memorized: tuple[str, ...] = ()
+    """Lists of captions that are not memorized, in the same formats."""
     similarity_column: str | None = None
     """With --labels: column of similarities from 0 to 1, for example mean_sscd; needed if it has
-    another name than those above, or if the file also has labels. With --labels verdicts: a
-    similarity that verify measured, for example likeness_embedding."""
+    another name than those above. With --labels verdicts: a similarity that verify measured, for
+    example likeness_embedding."""
     similarity_threshold: float | None = None
     """With similarities: the least similarity that counts as memorized, for fitting and thresholds
     (for example 0.5). By default the labels decide; without labels, 0.7."""
@@ -72,6 +93,10 @@ class CalibrateConfig:
     json: bool = False
     """Print the result as JSON."""
 
+    @property
+    def has_labels(self) -> bool:
+        return bool(self.labels or self.memorized or self.not_memorized)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     return command(CalibrateConfig, "calibrate", __doc__, _calibrate, arguments)
@@ -79,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _calibrate(config: CalibrateConfig) -> int:
     _check(config)
-    return _by_labels(config) if config.labels else _by_null(config)
+    return _by_labels(config) if config.has_labels else _by_null(config)
 
 
 def _check(config: CalibrateConfig) -> None:
@@ -92,17 +117,29 @@ def _check(config: CalibrateConfig) -> None:
             raise UsageError(f"--{name.replace('_', '-')} needs --labels FILE or --labels verdicts")
     unlabelled_only = [name for name in ("by", "calibration") if getattr(config, name)]
     unlabelled_only += ["null"] if config.null != "reference" else []
-    if config.labels and unlabelled_only:
-        raise UsageError(f"--{unlabelled_only[0]} cannot be used with --labels; drop one of them")
+    if config.has_labels and unlabelled_only:
+        raise UsageError(
+            f"--{unlabelled_only[0]} cannot be used with --labels, --memorized or --not-memorized"
+        )
+    if config.labels in ("verdicts", "decisions") and (config.memorized or config.not_memorized):
+        raise UsageError(
+            f"--labels {config.labels} cannot be combined with --memorized or --not-memorized"
+        )
     if config.count_seed_consistent and not config.labels:
         raise UsageError("--count-seed-consistent needs --labels, for example --labels verdicts")
-    if config.prevalence is not None and not config.labels:
+    if config.prevalence is not None and not config.has_labels:
         raise UsageError("--prevalence needs --labels FILE, which the probabilities are fitted on")
     if config.fpr != CalibrateConfig.fpr and not config.labels:
         raise UsageError("--fpr needs --labels FILE, which the thresholds are fitted on")
 
 
 def _by_labels(config: CalibrateConfig) -> int:
+    check_run(config.run)
+    check_labels(config.labels)
+    check_files("--memorized", config.memorized)
+    check_files("--not-memorized", config.not_memorized)
+    log.info(f"reading {config.run}")
+
     from scanner.calibration import (
         SimilarityOptions,
         calibrate,
@@ -114,7 +151,14 @@ def _by_labels(config: CalibrateConfig) -> int:
 
     tables = open_run(config.run)
     similarity = SimilarityOptions(config.similarity_column, config.similarity_threshold)
-    labels = named_labels(str(config.labels), tables, config.count_seed_consistent, similarity)
+    labels = named_labels(
+        config.labels,
+        tables,
+        config.count_seed_consistent,
+        similarity,
+        config.memorized,
+        config.not_memorized,
+    )
     labelled = match_labels(tables, labels)
     evaluation, calibration = calibrate(tables, labelled, config.prevalence, config.fpr, config.fdr)
     record = evaluation_record(evaluation)
@@ -127,7 +171,8 @@ def _by_labels(config: CalibrateConfig) -> int:
             "unlabelled": labels.unlabelled,
             "seed_consistent": labels.seed_consistent,
         }
-        print_json({**record, "labels": skipped, "out": config.out})
+        counts = [asdict(one) for one in evaluation.label_counts]
+        print_json({**record, "labels": skipped, "label_counts": counts, "out": config.out})
         return 0
     _print_labelled(labelled, evaluation)
     if config.labels == "verdicts":
@@ -144,13 +189,20 @@ def _by_labels(config: CalibrateConfig) -> int:
         else:
             show("captions drawn at random are weighted by 1 / sampling probability")
     print_evaluation(evaluation, prior_given=config.prevalence is not None)
+    print_label_counts(evaluation)
     print_thresholds(calibration)
     warn_of_style(record)
+    if problem := few_labels(evaluation):
+        warn(problem)
     _print_next(config)
     return 0
 
 
 def _by_null(config: CalibrateConfig) -> int:
+    check_run(config.run)
+    check_calibration(config.calibration)
+    log.info(f"reading {config.run}")
+
     from scanner.calibration import discover, discovery_record, write_calibration
     from scanner.query import open_run
 

@@ -110,6 +110,38 @@ def _print_similarity(evaluation: "SimilarityEvaluation") -> None:
     )
 
 
+def print_label_counts(evaluation: "LabelEvaluation") -> None:
+    """Print how precise these figures are, and how many labels would make them precise."""
+    show(
+        "\nprecision of the combination's figures by number of labels, in clusters of "
+        "near-duplicates, drawn from\nthese labels with replacement: half-widths of 95 % "
+        "intervals, and the interval of the false-positive rate\nof a threshold at 1 %\n"
+        f"  {'memorized':>10}{'others':>8}{'AUC':>10}{'TPR at 1 % FPR':>17}{'FPR':>17}"
+    )
+    for each in evaluation.label_counts:
+        rate = f"{each.fpr_low:.1%} – {each.fpr_high:.1%}"
+        show(
+            f"  {each.memorized:10,}{each.others:8,}{f'±{each.auc:.3f}':>10}"
+            f"{f'±{each.tpr:.3f}':>17}{rate:>17}"
+        )
+
+
+def few_labels(evaluation: "LabelEvaluation") -> str:
+    """Return a warning if there are too few labels for precise figures, else ""."""
+    here = next(one for one in evaluation.label_counts if one.factor == 1)
+    if here.is_enough:
+        return ""
+    enough = next((one for one in evaluation.label_counts if one.is_enough), None)
+    target = enough or evaluation.label_counts[-1]
+    return (
+        f"few labels: the true-positive rate of the combination is known to ±{here.tpr:.0%}, and a "
+        f"threshold at 1 % false positives has between {here.fpr_low:.1%} and {here.fpr_high:.1%}; "
+        f"for ±5 % and at most 2 %, label {'about' if enough else 'more than'} "
+        f"{target.memorized:,} clusters of memorized captions and {target.others:,} of others, "
+        "with memscan review or memscan verify"
+    )
+
+
 def _print_fdr_checks(name: str, references: int, checks: "list[FdrCheck]") -> None:
     columns = f"{'q·m₀/m':>7}{'FDR':>7}{'length':>8}{'TPR':>8}"
     show(

@@ -1,5 +1,6 @@
 """Open what the options --calibration and --labels name."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs.terminal import warn
@@ -57,29 +58,25 @@ def warn_of_style(evaluation: dict[str, Any] | None, prefix: str = "") -> None:
 
 
 def named_labels(
-    name: str,
+    name: str | None,
     tables: RunTables,
     count_seed_consistent: bool,
     similarity: "SimilarityOptions | None" = None,
+    memorized: Sequence[str] = (),
+    not_memorized: Sequence[str] = (),
 ) -> "Labels":
     """Read labels from a file or URL, or, for ``verdicts`` and ``decisions``, from the run's.
-    Reports how many rows are skipped, and the threshold of similarities. Raises UserError."""
-    from scanner.calibration import (
-        SimilarityOptions,
-        decision_labels,
-        read_labels,
-        verdict_labels,
-    )
+
+    ``memorized``, ``not_memorized``: lists of captions that are added. Reports how many rows are
+    skipped, and the threshold of similarities. Raises UserError.
+    """
+    from scanner.calibration import SimilarityOptions, join_labels, read_list
 
     similarity = similarity or SimilarityOptions()
-    if name == "verdicts":
-        labels = verdict_labels(tables, count_seed_consistent, similarity)
-    elif name == "decisions":
-        if similarity != SimilarityOptions():
-            raise UsageError("--labels decisions: reviewers state labels, not similarities")
-        labels = decision_labels(tables)
-    else:
-        labels = read_labels(name, count_seed_consistent, similarity)
+    parts = [_labels_of(name, tables, count_seed_consistent, similarity)] if name else []
+    parts += [read_list(url, True) for url in memorized]
+    parts += [read_list(url, False) for url in not_memorized]
+    labels = join_labels(parts)
     if labels.threshold is not None and similarity.threshold is None:
         warn(
             f"no labels in {name}: captions with a similarity of at least {labels.threshold:g} "
@@ -93,6 +90,25 @@ def named_labels(
             "image shows a copy; --count-seed-consistent counts them as memorized"
         )
     return labels
+
+
+def _labels_of(
+    name: str, tables: RunTables, count_seed_consistent: bool, similarity: "SimilarityOptions"
+) -> "Labels":
+    from scanner.calibration import (
+        SimilarityOptions,
+        decision_labels,
+        read_labels,
+        verdict_labels,
+    )
+
+    if name == "verdicts":
+        return verdict_labels(tables, count_seed_consistent, similarity)
+    if name == "decisions":
+        if similarity != SimilarityOptions():
+            raise UsageError("--labels decisions: reviewers state labels, not similarities")
+        return decision_labels(tables)
+    return read_labels(name, count_seed_consistent, similarity)
 
 
 def _url(name: str) -> str:

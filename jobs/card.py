@@ -14,6 +14,7 @@ from typing import Annotated
 
 import tyro
 
+from jobs.early_checks import check_calibration, check_policy, check_run
 from jobs.output import write_out
 from jobs.terminal import command, print_json, show
 
@@ -43,13 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _card(config: CardConfig) -> int:
+    check_run(config.run)
+    check_calibration(config.calibration)
+    check_policy(config.policy)
+    log.info(f"reading {config.run}")
+
     from jobs.calibrations import evaluation_of, named_calibration, null_of
     from scanner.curation import read_policy
     from scanner.query import open_run
     from scanner.report import gather
     from scanner.report.card import render_card
 
-    log.info(f"reading {config.run}")
     tables = open_run(config.run, calibration=named_calibration(config.calibration))
     content = gather(
         config.run,

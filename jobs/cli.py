@@ -6,6 +6,7 @@ import importlib
 import sys
 
 import scanner
+from jobs.heartbeat import heartbeat
 from jobs.terminal import complain, run, show
 
 COMMANDS = {
@@ -41,7 +42,8 @@ def usage() -> str:
 def main() -> int:
     """Run the console script. Exit codes: 0 done, 1 failed, 2 invalid arguments, 3 done with
     losses, 130 stopped by Ctrl-C or SIGTERM."""
-    status = run(_main)
+    with heartbeat(sys.argv[1] if len(sys.argv) > 1 else "memscan"):
+        status = run(_main)
     if "ray" in sys.modules:
         # Shut down here: at exit, Ray would report an impatient Ctrl-C as an error.
         with contextlib.suppress(KeyboardInterrupt):

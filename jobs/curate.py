@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jobs.calibrations import named_calibration
+from jobs.early_checks import check_calibration, check_policy, check_run
 from jobs.logs import LogOptions
 from jobs.options import pairs
 from jobs.tables import print_table
@@ -97,6 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _curate(config: CurateConfig) -> int:
     _check(config)
+    check_run(config.run)
+    check_calibration(config.calibration)
+    check_policy(config.policy)
+    log.info(f"reading {config.run}")
+
     from scanner.curation import (
         LimitExceeded,
         choose_image_key,
@@ -113,7 +119,6 @@ def _curate(config: CurateConfig) -> int:
     policy = read_policy(config.policy)
     _refuse_other_images(config, policy)
     calibration = named_calibration(config.calibration)
-    log.info(f"reading {config.run}")
     tables = open_run(config.run, pairs("--with", config.with_), calibration)
     lists = parse_lists(config.list_)
     if lists:

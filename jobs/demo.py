@@ -20,7 +20,7 @@ from jobs.calibration_output import (
 )
 from jobs.escaping import printable
 from jobs.progress import ScanProgress
-from jobs.terminal import command, next_step, print_json, quiet_libraries, show, warn
+from jobs.terminal import command, load_libraries, next_step, print_json, show, warn
 from scanner.scoring.spec import ProfileName
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(config: DemoConfig) -> int:
+    load_libraries()
+
     from jobs.report import ReportConfig, write_report
     from scanner.calibration import (
         Labels,
@@ -135,7 +137,6 @@ def _scan(config: DemoConfig) -> "tuple[ScanResult, str]":
     from scanner.scan.scan import scan
     from scanner.testbed import files
 
-    quiet_libraries()
     data, run = config.out / "data", str(config.out / f"run-{config.variant}")
     data.mkdir(parents=True, exist_ok=True)
     for source in (files.TRAIN, files.HELDOUT, files.TESTBEDS[config.model].labels):

@@ -15,10 +15,12 @@ from typing import Annotated
 import tyro
 
 from jobs.calibrations import evaluation_of, named_calibration
+from jobs.early_checks import check_calibration, check_files
 from jobs.escaping import printable
 from jobs.output import write_out
-from jobs.terminal import command, print_json, quiet_libraries, show
+from jobs.terminal import command, load_libraries, print_json, show
 from scanner.errors import UsageError, UserError
+from scanner.models.device_option import check_device
 from scanner.models.packaged import PACKAGED
 from scanner.models.spec import DEFAULT_MODEL, ModelOptions
 from scanner.scoring.spec import DenoisingOptions
@@ -51,6 +53,7 @@ class ExplainConfig(DenoisingOptions, ModelOptions):
 
     def check(self) -> None:
         """Raise UsageError for invalid options."""
+        check_device(self.device, takes_number=True)
         if self.band_size < 0:
             raise UsageError(f"--band-size {self.band_size}: must be at least 0")
         if self.steps < 1:
@@ -69,12 +72,16 @@ def _explain(config: ExplainConfig) -> int:
     config.check()
     config = replace(config, model=config.model or DEFAULT_MODEL)
 
+    config.model_spec.check_names()
+    check_files("--band", [config.band])
+    check_calibration(config.calibration)
+    if config.png:
+        _make_folder(config.png)
+    load_libraries()
+
     from scanner.evidence.explain import explain, render_explanation, write_png_files
     from scanner.models import find_model, load_decoder, load_model
 
-    quiet_libraries()
-    if config.png:
-        _make_folder(config.png)
     held_out = _held_out(config)
     files = find_model(config.model_spec)
     files.refuse_only_scanned("explain")

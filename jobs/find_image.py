@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from jobs.early_checks import check_files
 from jobs.escaping import printable
 from jobs.progress import SearchProgress
-from jobs.terminal import command, print_json, show
+from jobs.terminal import announce_loading, command, print_json, show
 from scanner.errors import UsageError
 from scanner.evidence.index.embedding_file import embedding_of
+from scanner.models.device_option import check_device
 
 if TYPE_CHECKING:
     from scanner.evidence.index.find import Found
@@ -57,7 +59,13 @@ def _find(config: FindConfig) -> int:
         raise UsageError("name at least one image file")
     if config.match is not None and not 0 <= config.match <= 1:
         raise UsageError(f"--match {config.match}: must be between 0 and 1")
+    check_device(config.device, takes_number=True)
     file = embedding_of(config.embedding, config.embedding_sha256)
+
+    check_files("FILES", config.files)
+    check_files("--index", [config.index])
+    check_files("--embedding", [config.embedding])
+    announce_loading("PyTorch")
 
     from scanner.evidence.index.find import find_images
     from scanner.models.loading import choose_device

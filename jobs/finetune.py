@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from jobs.early_checks import check_files, check_model
 from jobs.escaping import printable
 from jobs.logs import LogOptions
 from jobs.progress import Ticker
-from jobs.terminal import command, print_json, quiet_libraries, show
+from jobs.terminal import command, load_libraries, print_json, show
 from scanner.errors import UsageError
 from scanner.mitigation.training_options import TrainingOptions
+from scanner.models.device_option import check_device
 
 if TYPE_CHECKING:
     from scanner.mitigation.guard import Guard
@@ -100,15 +102,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _finetune(config: FinetuneConfig) -> int:
+    guarded = config.guard != "off"
+    check_device(config.device, takes_number=True)
+    _check_guard(config)
+    if config.out.exists() and any(config.out.iterdir()):
+        raise UsageError(f"--out {config.out}: is not empty; choose another directory")
+    check_files("--data", [config.data])
+    check_files("--clean", [config.clean])
+    check_model(config.model)
+    load_libraries()
+
     from scanner.mitigation.finetune import finetune
     from scanner.models import find_model, load_model
     from scanner.models.pipeline import pipeline_of
 
-    guarded = config.guard != "off"
-    _check_guard(config)
-    if config.out.exists() and any(config.out.iterdir()):
-        raise UsageError(f"--out {config.out}: is not empty; choose another directory")
-    quiet_libraries()
     files = find_model(config.model)
     files.refuse_only_scanned("finetune")
     if files.checkpoint:

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from jobs.calibrations import named_calibration
+from jobs.early_checks import check_calibration, check_files, check_run
 from jobs.logs import LogOptions
 from jobs.progress import ImagesProgress
-from jobs.terminal import command, next_step, print_json, show, warn
+from jobs.terminal import announce_loading, command, next_step, print_json, show, warn
 from scanner.evidence.group_images.config import GroupImagesConfig
 
 
@@ -32,7 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _group(config: GroupImagesConfig) -> int:
-    config.check()  # before the libraries load: a wrong option should show at once
+    config.check()
+    check_run(config.run)
+    check_calibration(config.calibration)
+    check_files("--image-clusters", [config.image_clusters])
+    announce_loading("PyTorch and Ray")
 
     from scanner.evidence.group_images.drive import group_images
 

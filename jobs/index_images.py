@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobs.early_checks import check_files
 from jobs.escaping import printable
 from jobs.logs import LogOptions
 from jobs.progress import IndexProgress
-from jobs.terminal import command, print_json, show, warn
+from jobs.terminal import announce_loading, command, print_json, show, warn
 from scanner.evidence.index.config import IndexConfig
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _index(config: IndexConfig) -> int:
-    config.check()  # before the libraries load: a wrong option should show at once
+    config.check()
+    check_files("--embedding", [config.embedding])
+    check_files("INPUTS", [name for name in config.inputs if not set(name) & set("*?[")])
+    announce_loading("PyTorch and Ray")
 
     from scanner.evidence.index.build import index_images
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,7 +61,22 @@ class StderrHandler(logging.Handler):
     """Writes to whatever standard error is at the time; a reader that has gone is an error."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        note_output()
         print(self.format(record), file=sys.stderr, flush=True)
+
+
+_last_output = 0.0
+
+
+def note_output() -> None:
+    """Note that something is printed now, on either stream."""
+    global _last_output
+    _last_output = time.monotonic()
+
+
+def last_output() -> float:
+    """Return when something was printed last, by the monotonic clock; 0 for never."""
+    return _last_output
 
 
 _handler = StderrHandler()

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from jobs.escaping import printable
+from jobs.heartbeat import pause, resume
 from jobs.logs import is_json
 from scanner.plurals import pluralize
 from scanner.run.progress import PlanningProgress, Progress
@@ -35,6 +36,7 @@ class ProgressLine:
             self._bar = Bar(*columns, console=Console(stderr=True))
             self._task = self._bar.add_task("starting", total=None)
             self._bar.start()
+            pause()
 
     def show(self, done: int, total: int | None, description: str) -> None:
         if self._bar:
@@ -50,6 +52,7 @@ class ProgressLine:
     def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
+            resume()
 
 
 def _describe_planning(state: PlanningProgress) -> str:

@@ -17,6 +17,7 @@ from typing import Annotated
 
 import tyro
 
+from jobs.early_checks import check_run
 from jobs.logs import LogOptions
 from jobs.terminal import command, print_json, show
 from scanner.errors import UsageError
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _purge(config: PurgeConfig) -> int:
     if not config.list_:
         raise UsageError("--list: name at least one list of keys or URLs to remove")
+    check_run(config.run)
+
     from scanner.curation import parse_lists
     from scanner.curation.purging import purge
 

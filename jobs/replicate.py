@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from jobs.calibration_output import print_heading, print_separations
 from jobs.progress import ScanProgress, duration
-from jobs.terminal import command, print_json, quiet_libraries, show, warn
+from jobs.terminal import command, load_libraries, print_json, show, warn
 from scanner.replication.config import ReplicateConfig
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _replicate(config: ReplicateConfig, made_by: str) -> int:
     config.check()
-    quiet_libraries()
+    load_libraries()
     if config.dry_run:
         from scanner.replication.estimating import estimate
 

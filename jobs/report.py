@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 
 from jobs.calibrations import evaluation_of, named_calibration, named_labels, null_of
+from jobs.early_checks import check_calibration, check_labels, check_policy, check_run
 from jobs.output import write_out
 from jobs.terminal import command, print_json, show
 from scanner.errors import UsageError, UserError
@@ -41,8 +42,8 @@ class ReportConfig:
     top: int = 1000
     """Number of ranked captions to list."""
     pictures: int = 100
-    """Number of verified captions to show images of. The fewer, the larger they are: a page of 1,000
-    captions stays below 5 MB."""
+    """Number of verified captions to show images of. The fewer, the larger they are: a page of
+    1,000 captions stays below 5 MB."""
     input_root: tuple[str, ...] = ()
     """Also show images below this directory or URL, such as those of verify --out or training
     images in a store. By default only images in the run and local training images below the scan's
@@ -70,15 +71,18 @@ def _report(config: ReportConfig, made_by: str) -> int:
 
 def write_report(config: ReportConfig, made_by: str) -> int:
     """Write the page, which names the command ``made_by``; return its size in bytes."""
+    check_run(config.run)
+    check_calibration(config.calibration)
+    check_policy(config.policy)
+    check_labels(config.labels)
+    log.info(f"reading {config.run}")
+
     from scanner.curation import read_policy
-    from scanner.models.loading import local_tokenizer
-    from scanner.models.spec import ModelSpec
     from scanner.query import open_run
     from scanner.report import gather, render_report
     from scanner.report.thumbnails import fit_thumbnails, image_roots, read_images
     from scanner.run import Run
 
-    log.info(f"reading {config.run}")
     tables = open_run(config.run, calibration=named_calibration(config.calibration))
     evaluation = evaluation_of(config.calibration)
     counting = config.count_seed_consistent
@@ -94,6 +98,9 @@ def write_report(config: ReportConfig, made_by: str) -> int:
         counting,
     )
     log.info(f"rendering {config.out}")
+    from scanner.models.loading import local_tokenizer
+    from scanner.models.spec import ModelSpec
+
     tokenizer = None
     try:
         tokenizer = local_tokenizer(ModelSpec.of_run(content.record))

@@ -19,6 +19,8 @@ from typing import Annotated
 import tyro
 
 from jobs.calibrations import named_calibration
+from jobs.early_checks import check_calibration, check_files, check_run
+from jobs.heartbeat import pause
 from jobs.terminal import command, print_json, show
 from scanner.errors import UsageError, UserError
 
@@ -70,6 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _review(config: ReviewConfig) -> int:
     if not 0 <= config.port < 1 << 16 or config.timeout <= 0:
         raise UsageError("--port must be from 0 to 65535, --timeout above 0")
+    check_run(config.run)
+    check_calibration(config.calibration)
+    check_files("--token-file", [config.token_file])
+    log.info(f"reading {config.run}")
+
     from scanner.models.loading import local_tokenizer
     from scanner.models.spec import ModelSpec
     from scanner.query import open_run
@@ -80,7 +87,6 @@ def _review(config: ReviewConfig) -> int:
 
     token = read_token(config.token_file)
     calibration = named_calibration(config.calibration)
-    log.info(f"reading {config.run}")
     tables = open_run(config.run, calibration=calibration, timeout=config.timeout)
     index = open_index(tables, config.index)
     record = Run.existing(config.run).record() or {}
@@ -94,6 +100,7 @@ def _review(config: ReviewConfig) -> int:
     site = make_site(tables, index, tokenizer, roots, f"/{token}", reviewer, config.read_only)
 
     def started(url: str) -> None:
+        pause()  # from here on, it waits for reviewers
         if config.json:
             print_json({"url": url, "captions": len(index), "read_only": config.read_only})
             sys.stdout.flush()

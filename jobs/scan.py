@@ -17,11 +17,11 @@ from jobs.progress import ScanProgress, duration, limited, samples_read
 from jobs.run_log import messages_kept
 from jobs.terminal import (
     command,
+    load_libraries,
     next_step,
     print_json,
     print_rejects,
     print_skipped,
-    quiet_libraries,
     show,
     warn,
 )
@@ -43,7 +43,7 @@ def scan_command(config: ScanConfig) -> int:
     opened = open_scan(config)
     result = opened.result
     if result is None:
-        quiet_libraries()  # loads them, which takes seconds
+        load_libraries()  # loads them, which takes seconds
         if config.dry_run:
             from scanner.scan.dry_run import dry_run
 
@@ -133,16 +133,22 @@ def _print_speed(result: dict, captions: int) -> None:
 
 
 def _print_gpu_estimate(one: dict) -> None:
+    if not one["fits"]:
+        show(f"on one {one['gpu'] + ':':14}does not fit, see memory")
+        return
     low, high = (_rough(one[f"captions_per_second_{end}"]) for end in ("low", "high"))
     hours = [_rough(one[f"hours_{end}"]) for end in ("low", "high")]
     show(
         f"on one {one['gpu'] + ':':14}{_range(hours)} GPU-hours, at {_range([low, high])} captions "
-        f"per second (peak {one['peak_tflops']:g} TFLOP/s in float16, {one['memory_gib']} GiB)"
+        f"per second (peak {one['peak_tflops']:g} TFLOP/s in float16), in batches of up to "
+        f"{one['largest_batch']:,} ({one['memory_gib']} GiB)"
     )
     if one["cost_low"] is not None:
         costs = [f"{one[f'cost_{end}']:,.2f}" for end in ("low", "high")]
         show(f"cost                 {_range(costs)}, in the currency of --price")
     show(f"assumption           {one['assumption']}")
+    if one["is_offloaded"]:
+        show(f"{'':21}weights in host memory, see above, take longer than this estimate")
 
 
 def _range(ends: list[str]) -> str:

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from jobs.calibrations import named_calibration
+from jobs.early_checks import check_calibration, check_model, check_run
 from jobs.logs import LogOptions
 from jobs.progress import ImagesProgress
-from jobs.terminal import command, next_step, print_json, quiet_libraries, show, warn
+from jobs.terminal import command, load_libraries, next_step, print_json, show, warn
 from scanner.evidence.score_samples.config import ScoreSamplesConfig
 
 
@@ -33,11 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _score(config: ScoreSamplesConfig) -> int:
-    config.check()  # before the libraries load: a wrong option should show at once
+    config.check()
+    check_run(config.run)
+    check_model(config.model)
+    check_calibration(config.calibration)
+    load_libraries()
 
     from scanner.evidence.score_samples.drive import score_samples
 
-    quiet_libraries()
     with ImagesProgress("pairs scored") as progress:
         result = score_samples(config, progress, named_calibration(config.calibration))
     if config.json:

@@ -1,5 +1,8 @@
 """Show the progress of a scan: slices, captions, speed, time left, rejects by reason.
 
+A slice is a range of captions that are scored and committed together; a quarantined one failed
+three times. A sealed run is finished: its list of files is final, and other commands read it.
+
 Example: memscan status RUN --json
 """
 

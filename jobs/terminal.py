@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from jobs.escaping import escaped, json_text, printable
-from jobs.logs import LogOptions, logging_to_stderr, set_format
+from jobs.heartbeat import heartbeat
+from jobs.logs import LogOptions, logging_to_stderr, note_output, set_format
 from jobs.options import parse
 from jobs.streams import as_text, escape_messages, escapes_json, prepare_streams
 from scanner.errors import UsageError, UserError
@@ -39,7 +40,8 @@ def command(
         options = parse(config, name, str(purpose), words)
         if isinstance(options, LogOptions):
             set_format(options.log_format)
-        return do(options)
+        with heartbeat(name):
+            return do(options)
 
     return run(body)
 
@@ -119,6 +121,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def show(text: str) -> None:
     """Print a result to standard output, with control characters escaped."""
+    note_output()
     print(escaped(text), flush=True)
 
 
@@ -137,8 +140,15 @@ def complain(problem: object) -> None:
     log.error(str(problem), extra={"complaint": True, "multiline": True})
 
 
-def quiet_libraries() -> None:
-    """Turn off the progress bars of libraries."""
+def announce_loading(libraries: str) -> None:
+    """Log that libraries load, which takes seconds: check paths and options before."""
+    if "torch" not in sys.modules:
+        log.info(f"loading {libraries}")
+
+
+def load_libraries() -> None:
+    """Load torch, diffusers and transformers, and turn off their progress bars."""
+    announce_loading("PyTorch, diffusers and transformers")
     import diffusers.utils.logging
     import transformers.utils.logging
 

@@ -24,9 +24,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from jobs.early_checks import check_files, check_model, check_run
 from jobs.logs import LogOptions
 from jobs.progress import DrawnProgress
-from jobs.terminal import command, next_step, print_json, quiet_libraries, show, warn
+from jobs.terminal import command, load_libraries, next_step, print_json, show, warn
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.run.verdicts import OTHER, OWN, OWN_CAPTION, SOURCE_NONE
 
@@ -53,11 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _verify(config: VerifyConfig) -> int:
-    config.check()  # before the libraries load: a wrong option should show at once
+    config.check()
+    check_run(config.run)
+    check_model(config.model)
+    check_files("--captions", [config.captions])
+    check_files("--index", [config.index])
+    check_files("--embedding", [config.embedding])
+    load_libraries()
 
     from scanner.evidence.verify.drive import verify
 
-    quiet_libraries()
     with DrawnProgress() as progress:
         verification = verify(config, progress, progress.searched)
     if config.json:

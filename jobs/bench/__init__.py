@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.tables import print_table
-from jobs.terminal import command, print_json, quiet_libraries, show
+from jobs.terminal import command, load_libraries, print_json, show
 from scanner.errors import UsageError
 
 log = logging.getLogger("memscan")
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _bench(config: BenchConfig) -> int:
     if config.acceptance:
         return _accept(config)
-    quiet_libraries()
+    load_libraries()
     alone = (config.joint_attention, config.samples, config.index, config.review)
     for part, is_given in zip(ALONE, alone, strict=True):
         if is_given:

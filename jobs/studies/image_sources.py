@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.terminal import command, print_json, quiet_libraries, show
+from jobs.terminal import command, load_libraries, print_json, show
 
 # The share of wrong labels that verdict_thresholds chose for the testbed.
 TAIL = 0.02
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _study(config: SourceStudyConfig) -> int:
-    quiet_libraries()
+    load_libraries()
     config.out.mkdir(parents=True, exist_ok=True)
     exchanged = _write_data(config)
     _run(config)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.tables import print_table
-from jobs.terminal import command, print_json, quiet_libraries, show
+from jobs.terminal import command, load_libraries, print_json, show
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _study(config: SampleScoresConfig) -> int:
     if config.tuned_steps and not config.out:
         raise UsageError("--tuned-steps: needs --out, the directory for the model")
-    quiet_libraries()
+    load_libraries()
     from scanner.testbed.bank import bank_and_owners
     from scanner.testbed.files import DATA
 

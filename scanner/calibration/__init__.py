@@ -20,10 +20,10 @@ from scanner.calibration.file import (
     read_null,
     write_calibration,
 )
-from scanner.calibration.label_files import read_labels
+from scanner.calibration.label_files import read_labels, read_list
 from scanner.calibration.label_values import SimilarityOptions
 from scanner.calibration.labelled_captions import LabelledCaptions, match_labels
-from scanner.calibration.labels import Labels
+from scanner.calibration.labels import Labels, join_labels
 from scanner.calibration.layers import LayerEvaluation, evaluate_layers
 from scanner.calibration.reviewed_precision import ReviewedPrecision, reviewed_precision
 from scanner.calibration.separation import FPRS, Separation
@@ -51,11 +51,13 @@ __all__ = [
     "discovery_record",
     "evaluate_layers",
     "evaluation_record",
+    "join_labels",
     "labels_differ_in_style",
     "match_labels",
     "read_calibration",
     "read_evaluation",
     "read_labels",
+    "read_list",
     "read_null",
     "reviewed_precision",
     "selection_threshold",

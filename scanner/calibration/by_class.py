@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scanner.calibration.bootstrap import Floats
-from scanner.calibration.combination import MIN_CLUSTERS
+from scanner.calibration.cluster_counts import MIN_CLUSTERS
 from scanner.calibration.labelled_captions import LabelledCaptions
 from scanner.calibration.separation import Separation, separation
 from scanner.run.verdicts import COPIES

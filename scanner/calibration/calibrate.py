@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from scanner.calibration.bootstrap import Floats
 from scanner.calibration.by_class import ClassEvaluation, evaluate_classes
-from scanner.calibration.combination import check_clusters, cross_fit, fit
+from scanner.calibration.cluster_counts import check_clusters
 from scanner.calibration.discovery import FdrCheck, check_fdr
 from scanner.calibration.features import (
     TEXT_ONLY,
@@ -18,6 +18,7 @@ from scanner.calibration.features import (
     is_attention_signal,
     scalar_signals,
 )
+from scanner.calibration.label_counts import LabelCount, label_counts
 from scanner.calibration.labelled_captions import LabelledCaptions
 from scanner.calibration.probability import Bin, prior_shift, reliability
 from scanner.calibration.separation import (
@@ -46,6 +47,7 @@ class LabelEvaluation:
     signal, the empirical check of Benjamini–Hochberg selection; empty without labeled reference
     captions. ``classes``: the same scores on verbatim and on template copies, if labels say which;
     ``similarity``: the same compared with similarities, None if labels have none.
+    ``label_counts``: how precise the combination's figures are, and would be with more labels.
     """
 
     captions: int
@@ -63,6 +65,7 @@ class LabelEvaluation:
     fdr_checks: dict[str, list[FdrCheck]]
     classes: dict[str, ClassEvaluation]
     similarity: SimilarityEvaluation | None
+    label_counts: list[LabelCount]
 
     @property
     def combined(self) -> dict[str, Separation]:
@@ -84,6 +87,8 @@ def calibrate(
     false-positive rate of the calibration's thresholds; ``fdr``: an additional target for the FDR
     checks. Raises UserError if there are too few labels or they are no better than chance.
     """
+    from scanner.calibration.combination import cross_fit, fit  # scikit-learn loads slowly
+
     known = labelled.memorized
     check_clusters(known, labelled.clusters)
     _check_fpr(labelled, fpr)
@@ -170,6 +175,7 @@ def _evaluate(
         fdr_checks={name: checks for name, checks in fdr_checks.items() if checks},
         classes=evaluate_classes(labelled, every_score, directions),
         similarity=evaluate_similarity(labelled, every_score, directions),
+        label_counts=label_counts(logits, known, clusters, weights),
     )
 
 
@@ -188,6 +194,8 @@ def _column(labelled: LabelledCaptions, name: str) -> Floats:
 
 
 def _cross_fitted(labelled: LabelledCaptions, names: list[str]) -> Floats:
+    from scanner.calibration.combination import cross_fit
+
     values, _ = feature_matrix(labelled.table, names)
     return cross_fit(values, labelled.memorized, labelled.clusters, labelled.weights)
 

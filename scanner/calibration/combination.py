@@ -21,7 +21,6 @@ from scanner.calibration.bootstrap import Bools, Floats
 from scanner.errors import UserError
 
 FOLDS = 5
-MIN_CLUSTERS = 10
 INVERSE_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
@@ -35,17 +34,6 @@ class LinearModel:
 
     def __call__(self, values: Floats) -> Floats:
         return values @ self.weights + self.intercept
-
-
-def check_clusters(memorized: Bools, clusters: NDArray) -> None:
-    """Raise UserError unless both classes have enough clusters of near-duplicates."""
-    for kind, name in ((True, "memorized"), (False, "not memorized")):
-        count = len(np.unique(clusters[memorized == kind]))
-        if count < MIN_CLUSTERS:
-            raise UserError(
-                f"the labels cover {count} clusters of near-duplicate captions that are {name}; "
-                f"at least {MIN_CLUSTERS} of each kind are needed: label more captions"
-            )
 
 
 def cross_fit(

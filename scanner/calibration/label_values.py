@@ -4,20 +4,31 @@ import math
 from dataclasses import dataclass
 
 from scanner.errors import UserError
-from scanner.run.verdicts import COPIES, SEED_CONSISTENT
+from scanner.run.verdicts import SEED_CONSISTENT
 
+# Classes by the names that labels give them: ours, VM and TM of NeMo's lists, and MV (matching
+# verbatim), RV (retrieved verbatim) and TV (template verbatim) of Webster's.
+CLASSES = {
+    "verbatim": "verbatim",
+    "template": "template",
+    "vm": "verbatim",
+    "tm": "template",
+    "mv": "verbatim",
+    "rv": "verbatim",
+    "tv": "template",
+}
 MEANINGS = {
     "true": True,
     "1": True,
     "1.0": True,
     "yes": True,
-    "verbatim": True,
-    "template": True,
+    **dict.fromkeys(CLASSES, True),
     "false": False,
     "0": False,
     "0.0": False,
     "no": False,
     "none": False,
+    "n": False,
 }
 
 
@@ -26,9 +37,9 @@ class SimilarityOptions:
     """Which column holds each caption's similarity to its nearest copy, and which similarities mean
     memorized.
 
-    ``column``: by default similarity, sscd or max_sscd of a file without labels. ``threshold``: the
-    least similarity that means memorized; by default the labels beside it decide, or 0.7 without
-    labels.
+    ``column``: by default sscd, max_sscd or mean_sscd, or similarity of a file without labels.
+    ``threshold``: the least similarity that means memorized; by default the labels beside it
+    decide, or 0.7 without labels.
     """
 
     column: str | None = None
@@ -51,6 +62,11 @@ class Value:
 
 def is_blank(text: str | None) -> bool:
     return text is None or not text.strip()
+
+
+def is_label(value: Value) -> bool:
+    """Return whether a cell holds a label; a blank one does not."""
+    return str(value.text).strip().lower() in {*MEANINGS, SEED_CONSISTENT}
 
 
 def parse_label(value: Value, count_seed_consistent: bool) -> bool | None:
@@ -89,8 +105,7 @@ def parse_similarity(value: Value) -> float | None:
 
 def class_of(label: str | None) -> str | None:
     """Return the class that a label states: verbatim or template, or None."""
-    text = (label or "").strip().lower()
-    return text if text in COPIES else None
+    return CLASSES.get((label or "").strip().lower())
 
 
 def parse_verdict(value: Value) -> str | None:

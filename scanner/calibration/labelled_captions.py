@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from scanner.calibration.bootstrap import Bools, Floats
 from scanner.calibration.labels import Labels
@@ -19,6 +17,8 @@ from scanner.query import RunTables, near_duplicate_clusters
 
 # An integer key that was stored as a float, such as 12.0.
 _WHOLE = re.compile(r"^(-?[0-9]+)\.0+$")
+# A field that kept the quotes of its csv, as in some published txt files.
+_QUOTED = re.compile(r'"(?:[^"]|"")+"', re.DOTALL)
 _BY_KEY = """
     SELECT DISTINCT regexp_replace(key, $whole, '\\1') AS key, caption_id FROM samples
     WHERE regexp_replace(key, $whole, '\\1') IN (SELECT unnest($keys))
@@ -154,8 +154,10 @@ def _unusable(labels: Labels, known: Bools, contradicted: int, similarities: Flo
         )
     if len(known):
         only = "memorized" if known.all() else "not memorized"
+        missing = "--not-memorized" if known.all() else "--memorized"
         why = f"all usable captions ({len(known):,}) are labeled {only}; label some of each"
-        return f"{subject}: {why}{'; ' + conflict if contradicted else ''}"
+        excluded = f"; {conflict}" if contradicted else ""
+        return f"{subject}: {why}{excluded}; {missing} FILE adds a list of others"
     if contradicted:
         return f"{subject}: no usable captions: {conflict}"
     return f"{subject}: none matches a caption that this run has scored"
@@ -181,10 +183,15 @@ def _ids(tables: RunTables, labels: Labels) -> dict[str, set[str]]:
     )
     exact = dict(zip(rows["caption"].to_pylist(), rows["caption_id"].to_pylist(), strict=True))
     normalized = caption_ids(map(_normalize_like_clip, labels.names)).to_pylist()
-    return {
+    ids = {
         name: {exact.get(name, caption_id)}
         for name, caption_id in zip(labels.names, normalized, strict=True)
     }
+    quoted = [name for name in labels.names if _QUOTED.fullmatch(name)]
+    plain = caption_ids(_normalize_like_clip(name[1:-1].replace('""', '"')) for name in quoted)
+    for name, caption_id in zip(quoted, plain.to_pylist(), strict=True):
+        ids[name].add(caption_id)
+    return ids
 
 
 def _normalize_like_clip(caption: str) -> str:
@@ -195,6 +202,9 @@ def _normalize_like_clip(caption: str) -> str:
 def _merge_clusters(near: list[str], groups: list[str | None]) -> NDArray[np.int64]:
     """Return cluster numbers: the connected components of rows that share a near-duplicate cluster
     or a group."""
+    from scipy.sparse import coo_array  # loads slowly
+    from scipy.sparse.csgraph import connected_components
+
     edges = [(row, f"near {cluster}") for row, cluster in enumerate(near)]
     edges += [(row, f"group {group}") for row, group in enumerate(groups) if group is not None]
     nodes = {node: k + len(near) for k, node in enumerate(dict.fromkeys(n for _, n in edges))}

@@ -1,7 +1,9 @@
 """Labels of captions: whether they are memorized, as which class, and how similar to a copy."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,6 +15,7 @@ from scanner.calibration.label_values import (
     parse_similarity,
     parse_verdict,
 )
+from scanner.errors import UserError
 from scanner.run.verdicts import SEED_CONSISTENT
 
 CLASS = "verdict"  # beside a column memorized or label, adds the class
@@ -55,6 +58,43 @@ class Labels:
             verdicts = zip(memorized, table[CLASS].to_pylist(), strict=True)
             classes = [class_of(verdict) if positive else None for positive, verdict in verdicts]
         return cls("caption", captions, memorized, groups, classes=classes)
+
+
+def join_labels(parts: Sequence[Labels]) -> Labels:
+    """Return the labels of several files as one.
+
+    Raises UserError if they identify captions by different columns, or define memorized by a
+    threshold of similarity, which labels of other files contradict.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    by = list(dict.fromkeys(one.by for one in parts))
+    if len(by) > 1:
+        raise UserError(
+            f"the files of labels identify captions by {' and '.join(by)}; give all of them one of "
+            "these columns"
+        )
+    if any(one.threshold is not None for one in parts):
+        raise UserError(
+            "similarities of --labels cannot be combined with --memorized or --not-memorized; "
+            "leave out --similarity-threshold, or label the captions in one file"
+        )
+
+    def joined(name: str) -> list[Any]:
+        lists = [getattr(one, name) or [None] * len(one.names) for one in parts]
+        return list(itertools.chain(*lists)) if any(getattr(one, name) for one in parts) else []
+
+    return Labels(
+        first.by,
+        joined("names"),
+        joined("memorized"),
+        joined("groups"),
+        sum(one.unlabelled for one in parts),
+        sum(one.seed_consistent for one in parts),
+        joined("classes"),
+        joined("similarities"),
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from scanner.calibration.bootstrap import Floats
 from scanner.errors import UserError
@@ -63,6 +62,8 @@ class Bulk:
     """
 
     def __init__(self, sample: Floats) -> None:
+        from scipy.stats import norm  # loads slowly
+
         if not len(sample):
             raise UserError("--null bulk: the run has no ranked captions to fit a null to")
         low, self.center, high = np.quantile(sample, [0.25, 0.5, 0.75])

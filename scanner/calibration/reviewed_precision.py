@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scanner.calibration.wilson import wilson
 from scanner.query import RunTables
 from scanner.run.verdicts import COPIES
 
-# 95 % of the normal distribution.
-Z = 1.959964
 _LABELLED = """
     SELECT place, label, sampling_probability
     FROM (SELECT caption_id, row_number() OVER (ORDER BY rank_score DESC, caption_id) AS place
@@ -72,11 +71,4 @@ def _at(
     weights = 1 / probability[drawn]
     share = float(weights @ memorized[drawn] / weights.sum())
     effective = float(weights.sum() ** 2 / (weights**2).sum())
-    return ReviewedPrecision(*counts, share, *_wilson(share, effective))
-
-
-def _wilson(share: float, n: float) -> tuple[float, float]:
-    spread = Z**2 / n
-    middle = (share + spread / 2) / (1 + spread)
-    reach = np.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
-    return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))
+    return ReviewedPrecision(*counts, share, *wilson(share, effective))

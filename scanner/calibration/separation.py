@@ -1,5 +1,6 @@
 """AUC and true-positive rates of a signal, with intervals from a bootstrap over clusters."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,12 +143,17 @@ def replicates(
         raise ValueError("separation needs positive and negative captions")
     each = np.ones(len(clusters)) if weights is None else weights
     each = each if among is None else each[among]
+    draws = (drawn * each for drawn in replicate_weights(clusters, among))
+    return draw_replicates(scores, positive, fprs, draws)
+
+
+def draw_replicates(
+    scores: Floats, positive: Bools, fprs: tuple[float, ...], draws: Iterable[Floats]
+) -> tuple[Floats, Floats]:
+    """Return AUC (R,) and TPR per FPR (R, K) of R draws; ``draws``: blocks (B, N) of weights."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
-    parts = [
-        _curves((draws * each)[:, order], positive[order], starts, fprs)
-        for draws in replicate_weights(clusters, among)
-    ]
+    parts = [_curves(block[:, order], positive[order], starts, fprs) for block in draws]
     return np.concatenate([auc for auc, _ in parts]), np.concatenate([tpr for _, tpr in parts])
 
 

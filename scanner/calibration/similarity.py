@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scanner.calibration.bootstrap import Bools, Floats
-from scanner.calibration.combination import MIN_CLUSTERS
+from scanner.calibration.cluster_counts import MIN_CLUSTERS
 from scanner.calibration.labelled_captions import LabelledCaptions
 from scanner.calibration.rank_correlation import RankCorrelation, rank_correlation
 from scanner.calibration.separation import Separation, separation

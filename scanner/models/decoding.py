@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scanner.models.fetching import fetch_weights
 from scanner.models.model_files import ModelFiles
-from scanner.models.opening import model_error
+from scanner.models.names import model_error
 from scanner.models.parts import load_part
 from scanner.models.single_file import VAE, load_vae_of_single_file
 from scanner.models.weights import expected_files, outline, refuse_missing

@@ -7,7 +7,7 @@ from scanner.models.cogview4 import CogView4
 from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.flux import Chroma, Flux
 from scanner.models.lumina2 import Lumina2
-from scanner.models.opening import model_error
+from scanner.models.names import model_error
 from scanner.models.pixart import PixArt, PixArtSigma
 from scanner.models.qwen_image import QwenImage
 from scanner.models.sana import Sana

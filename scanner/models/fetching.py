@@ -1,7 +1,6 @@
 """Fetch a model's files to this machine from a directory, a store or the hub."""
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from huggingface_hub import HfApi, snapshot_download
 
 from scanner.errors import UserError
-from scanner.models.opening import model_error
+from scanner.models.names import check_name, is_hub_id, model_error
 from scanner.models.packaged import PACKAGED
 from scanner.models.weights import VARIANT, expected_files, plain_files
 from scanner.storage import fetch, is_transient, local_path, mark_transient, retry_outages
@@ -20,7 +19,6 @@ from scanner.storage.outages import RETRY_SECONDS
 log = logging.getLogger("memscan.models")
 
 CONFIGURATION = ("*/*.json", "*/*.txt", "tokenizer*/*.model", "model_index.json")
-_HUB_ID = re.compile(r"(?!\.)[\w.-]+/[\w.-]+")
 OTHER_WEIGHTS = ("*non_ema*",)
 OTHER_FORMATS = ("*.bin", "*.msgpack", "*.onnx*", "*.ckpt", "*.pt")
 VARIANTS = (f"*.{VARIANT}.*", f"*.{VARIANT}-*", *OTHER_WEIGHTS)
@@ -58,12 +56,7 @@ def fetch_configuration(
             "a file where the directory of a diffusers model is expected; name the directory, or "
             "a single-file checkpoint that ends in .safetensors",
         )
-    if not _HUB_ID.fullmatch(name):
-        raise model_error(
-            name,
-            "neither a directory, a URL, a hub id (owner/name), a .safetensors file nor "
-            f"{' nor '.join(PACKAGED)}",
-        )
+    check_name(name)
     folder = _download(name, revision, CONFIGURATION, retry_seconds=retry_seconds)
     return folder, folder.name
 
@@ -78,7 +71,7 @@ def configuration_here(name: str, revision: str | None = None) -> Path:
         raise model_error(name, "a URL from a run, which is not fetched")
     if name in PACKAGED or Path(name).expanduser().exists():
         return fetch_configuration(name)[0]
-    if not _HUB_ID.fullmatch(name):
+    if not is_hub_id(name):
         raise model_error(name, "not on this machine")
     return _download(name, revision, CONFIGURATION, local_files_only=True)
 

@@ -10,7 +10,8 @@ from scanner.models.fetching import fetch_configuration, fetch_weights
 from scanner.models.fitting import refuse_misfit
 from scanner.models.lora import find_lora
 from scanner.models.model_files import ModelFiles, read_index
-from scanner.models.opening import model_error, opening
+from scanner.models.names import model_error
+from scanner.models.opening import opening
 from scanner.models.single_file import (
     find_single_file,
     is_single_file,

@@ -6,7 +6,8 @@ from transformers import CLIPTextConfig, PretrainedConfig
 
 from scanner.models.fitting_transformer import ONE_MODEL, refuse_text
 from scanner.models.model_files import ModelFiles
-from scanner.models.opening import model_error, opening
+from scanner.models.names import model_error
+from scanner.models.opening import opening
 from scanner.models.parts import ATTENTION
 from scanner.models.tokenizers import open_tokenizer, refuse_other_tokenizer
 from scanner.models.tokens import is_clip

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PretrainedConfig
 
 from scanner.models.diffusion_model import DiffusionModel
-from scanner.models.opening import model_error
+from scanner.models.names import model_error
 from scanner.models.stable_diffusion_3 import StableDiffusion3
 from scanner.models.tokens import is_clip
 

@@ -6,7 +6,8 @@ from typing import Any
 from peft.tuners.lora import LoraLayer
 
 from scanner.models.fetching import local_copy
-from scanner.models.opening import model_error, opening
+from scanner.models.names import model_error
+from scanner.models.opening import opening
 from scanner.models.parts import quiet
 from scanner.models.weights import outline
 

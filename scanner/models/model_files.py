@@ -10,8 +10,9 @@ from scanner.models.families import FAMILIES, is_named
 from scanner.models.hash_cache import MARKER_BYTES, remembered_hash
 from scanner.models.hashing import ModelHash
 from scanner.models.layers import refuse_only_scanned
+from scanner.models.names import model_error
 from scanner.models.noise_process import NoiseProcess
-from scanner.models.opening import model_error, opening, read_json
+from scanner.models.opening import opening, read_json
 from scanner.models.single_file import is_scored
 from scanner.models.spec import ModelSpec
 from scanner.models.tokenizers import open_tokenizer, tokenization_rules

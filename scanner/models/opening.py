@@ -10,15 +10,11 @@ import torch
 
 from scanner.errors import UserError
 from scanner.memory import is_out_of_memory
+from scanner.models.names import model_error
 from scanner.storage import is_transient
 
 POINTER = b"version https://git-lfs"
 AGAIN = "download or save the model again"
-
-
-def model_error(name: str, problem: str) -> UserError:
-    """Return an error about a model; ``problem``: the file or part, what is wrong, the remedy."""
-    return UserError(f"model: {name}: {problem}")
 
 
 @contextmanager

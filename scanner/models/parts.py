@@ -12,7 +12,8 @@ import transformers.utils.logging
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from scanner.models.opening import AGAIN, model_error, opening
+from scanner.models.names import model_error
+from scanner.models.opening import AGAIN, opening
 from scanner.models.weights import VARIANT, is_variant
 from scanner.plurals import pluralize
 

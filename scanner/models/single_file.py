@@ -22,12 +22,12 @@ from transformers import PreTrainedModel
 from scanner.errors import UserError
 from scanner.models.families import refuse_distilled, supported
 from scanner.models.fetching import fetch_configuration, local_copy
-from scanner.models.opening import model_error, opening
+from scanner.models.names import ENDINGS, check_name, model_error
+from scanner.models.opening import opening
 from scanner.models.parts import ATTENTION, missing_weights, quiet, refuse_incomplete
 from scanner.models.weights import outline
 from scanner.storage import local_path
 
-ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 KINDS = ("v1", "v2", "xl_base")
 UNET = "model.diffusion_model."
 TEXT = ("cond_stage_model.", "conditioner.embedders.")
@@ -58,9 +58,9 @@ def find_single_file(name: str, model_config: str | None) -> tuple[Path, Path]:
     directory, URL or hub id) instead of the default for this kind. Raises UserError if the file is
     not a checkpoint of a supported kind.
     """
+    check_name(name)
     path = local_copy(name)
-    if path is None:
-        raise model_error(name, "no such file; check the path")
+    assert path is not None, "checked: a URL or an existing file"
     kind = _kind(name, outline(name, path))
     own = DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
     try:

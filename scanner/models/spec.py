@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from scanner.errors import UserError
+from scanner.models.names import check_name, model_error
 from scanner.models.packaged import PACKAGED
 from scanner.storage import full_url, local_path
 
@@ -54,6 +55,15 @@ class ModelSpec:
             dtype=given.get("dtype", cls.dtype),
         )
 
+    def check_names(self) -> None:
+        """Raise UserError for a name, configuration or LoRA that cannot be one. Loads nothing."""
+        for name in filter(None, (self.name, self.config)):
+            check_name(name)
+        if self.lora and "://" not in self.lora and not local_path(self.lora).exists():
+            raise model_error(
+                f"--lora {self.lora}", "no such file, directory or URL; check the path"
+            )
+
     def refuse_urls(self, run: str, confirmed: str | None = None) -> None:
         """Raise UserError if a run's model is, or takes a part from, a URL: what a run names is not
         fetched unless the user names it. ``confirmed``: the URL that the user named."""
@@ -90,7 +100,7 @@ class ModelOptions:
     dtype: str = "auto"
     """float32, float16, bfloat16 or auto (float16 on cuda, float32 on cpu)."""
     device: str = "auto"
-    """cuda, cpu, or auto: cuda if available."""
+    """cuda, cpu, or auto: cuda if available. Apple GPUs (mps) are not supported."""
 
     @property
     def model_spec(self) -> ModelSpec:

@@ -21,7 +21,8 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from scanner.models.opening import AGAIN, model_error, opening, read_json, refuse_pointer
+from scanner.models.names import model_error
+from scanner.models.opening import AGAIN, opening, read_json, refuse_pointer
 
 WHOLE = "tokenizer.json"
 VOCABULARY = ("vocab.json", "merges.txt")

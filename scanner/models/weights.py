@@ -8,7 +8,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
-from scanner.models.opening import AGAIN, model_error, opening, read_json, refuse_pointer
+from scanner.models.names import model_error
+from scanner.models.opening import AGAIN, opening, read_json, refuse_pointer
 
 ENDING = ".safetensors"
 INDEX = f"{ENDING}.index.json"

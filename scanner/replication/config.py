@@ -7,6 +7,7 @@ import tyro
 
 from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
+from scanner.models.device_option import check_device
 from scanner.replication.kits import Kit, ModelName, kits
 from scanner.scan.gpu_estimate import find_card
 from scanner.scoring.spec import ProfileName
@@ -61,7 +62,7 @@ class ReplicateConfig(ActorOptions):
     """Print the scans, estimated GPU-hours and the size of the download. Fetches and writes
     nothing."""
     gpu: str = "a100"
-    """With --dry-run, the card to estimate hours for: t4, v100, a10, l4, a100, h100 or h200."""
+    """With --dry-run, the card to estimate hours for, as for memscan scan --gpu."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -82,6 +83,7 @@ class ReplicateConfig(ActorOptions):
     def check(self) -> None:
         """Raise UsageError for options that are out of range or contradict each other."""
         self.check_actors()
+        check_device(self.device)
         find_card(self.gpu)
         if not self.out:
             raise UsageError("--out: name the directory that the results are written to")

@@ -126,8 +126,9 @@ def _by_scores(
         return HeadlineSentence(
             f"{null.beyond:,}",
             f"of {scored} are selected at a false discovery rate of {100 * null.fdr:.0f} %: on "
-            "average, at most that share of them is not memorized, if the reference captions are "
-            "exchangeable with captions that are not memorized.",
+            "average, at most that share of them is not memorized, if the reference captions "
+            "(known not to be in the training set) are exchangeable with captions that are not "
+            "memorized.",
         )
     return HeadlineSentence("", f"{unknown}: {_unknown_because(null)}.")
 

@@ -10,6 +10,7 @@ import tyro
 from scanner.captions.records import QuotingOption
 from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
+from scanner.models.device_option import check_device
 from scanner.models.spec import ModelOptions
 from scanner.scan.gpu_estimate import check_estimate
 from scanner.scan.plan.tiers import ScanOrder
@@ -59,7 +60,7 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     Such a run cannot be extended; scan the whole data set into another --out."""
     order: ScanOrder = "yield"
     """Which captions are scanned first. yield: those that are most likely memorized, so that a scan
-    that is stopped early has found most: reference captions, then captions by number of samples
+    that is stopped early has found most: those of --reference, then captions by number of samples
     (100 or more, 10, 4, 2, 1), or with --captions-from by the earlier run's ranking (its top 1/64,
     1/16, 1/4, and the rest). id: in order of caption ids, which are hashes, so that the captions
     scored at any time are a random sample. Changes no score; a run keeps its first order."""
@@ -98,7 +99,8 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     it does not have yet. New files may name their caption, key and image columns differently."""
     repair: bool = False
     """Read every part of a run again, and rescore the slices whose parts are damaged or missing
-    (without it, a run is checked by file size and the store's checksums before it is sealed)."""
+    (without it, a run is checked by file size and the store's checksums before it is sealed, its
+    list of files being final)."""
     max_reject_fraction: float = 0.05
     """Exit with status 3 if more than this share of the rows was rejected."""
     accept_rejects: bool = False
@@ -109,8 +111,10 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     """Show what the scan would do and how long it would take. Leaves nothing behind; tests the
     store by writing a file and deleting it."""
     gpu: str | None = None
-    """With --dry-run, also estimate GPU-hours on this card: t4, v100, a10, l4, a100, h100 or
-    h200. Its speed is assumed from published rates, unless --captions-per-second is set."""
+    """With --dry-run, also say whether the model fits this card, in what batches, and estimate
+    GPU-hours: t4, v100, rtx3090, rtx4090, rtx5090, a10, l4, l40s, a100-40, a100 (80 GB), h100, h200
+    or b200; also as the driver names it. Its speed is assumed from published rates, unless
+    --captions-per-second is set."""
     price: float | None = None
     """With --gpu, the price of a GPU-hour in any currency, such as 1.2: also estimate the cost."""
     captions_per_second: float | None = None
@@ -146,6 +150,7 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
                 raise UsageError(f"--extend adds whole files, by --captions; leave out {flag}")
         if self.where != "true" and not self.captions_from:
             raise UsageError("--where selects captions of --captions-from; name a run")
+        check_device(self.device)
         check_estimate(self.gpu, self.price, self.captions_per_second, self.dry_run)
         if not self.out and not self.dry_run:
             raise UsageError("--out: name the directory that the run is written to")

@@ -22,6 +22,7 @@ from scanner.scan.preparation import PreparedScan, prepare
 from scanner.scan.scan import plan_scan
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
+from scanner.scoring.fit import Fit
 from scanner.storage import Store
 from scanner.storage.local import LOCK
 
@@ -98,15 +99,20 @@ def dry_run(opened: OpenScan) -> dict[str, Any]:
         **_speed(trial, actors, plan.counts["captions"]),
         "batch_size": batch_size,
         "not_measured": not_measured,
-        "gpu_estimate": _on_gpu(config, plan.counts["captions"], gflop),
+        "gpu_estimate": _on_gpu(config, plan.counts["captions"], gflop, fitted),
     }
 
 
-def _on_gpu(config: ScanConfig, captions: int, gflop: float) -> dict[str, Any] | None:
+def _on_gpu(config: ScanConfig, captions: int, gflop: float, fitted: Fit) -> dict[str, Any] | None:
+    """Return the estimate for the card of --gpu; ``fitted``: how the model fits that card."""
     if config.gpu is None:
         return None
-    rate = config.captions_per_second
-    return asdict(gpu_estimate(config.gpu, captions, gflop, config.price, rate))
+    estimated = gpu_estimate(config.gpu, captions, gflop, config.price, config.captions_per_second)
+    return asdict(estimated) | {
+        "fits": not fitted.refusal,
+        "largest_batch": fitted.largest_batch,
+        "is_offloaded": fitted.offloads or fitted.offloads_denoiser,
+    }
 
 
 def _speed(trial: Trial | None, actors: int, captions: int) -> dict[str, Any]:

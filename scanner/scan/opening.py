@@ -58,6 +58,7 @@ def open_scan(config: ScanConfig) -> OpenScan:
     model = choose_model(config)
     inputs = inputs_record(config)
     if not config.out:
+        model.check_names()
         log_inherited(config, model)
         return OpenScan(config, model, None, None, inputs, inputs=choose_inputs(config))
     run = Run(Store(config.out, config.single_writer))
@@ -72,6 +73,7 @@ def open_scan(config: ScanConfig) -> OpenScan:
         raise UserError(
             f"{config.out}: memscan purge was interrupted; rerun it first, with any list"
         )
+    model.check_names()
     log_inherited(config, model)
     plans = tuple(run.plans())
     files = Inputs() if plans and not config.extend else choose_inputs(config, plans)

@@ -1,10 +1,13 @@
 """Fetch files that a dataset links to from untrusted hosts, with short timeouts."""
 
 from collections import Counter
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import aiohttp
 from fsspec.asyn import get_loop, sync
+
+if TYPE_CHECKING:
+    import aiohttp  # loads slowly
 
 CONNECT_SECONDS = 5.0
 SILENT_SECONDS = 5.0
@@ -32,6 +35,8 @@ class ImageHosts:
     def __init__(
         self, silent_seconds: float = SILENT_SECONDS, total_seconds: float = TOTAL_SECONDS
     ) -> None:
+        import aiohttp
+
         self._timeout = aiohttp.ClientTimeout(
             total_seconds, connect=CONNECT_SECONDS, sock_read=silent_seconds
         )
@@ -52,8 +57,10 @@ class ImageHosts:
         return data
 
 
-async def _fetch(url: str, most_bytes: int, timeout: aiohttp.ClientTimeout) -> bytes:
+async def _fetch(url: str, most_bytes: int, timeout: "aiohttp.ClientTimeout") -> bytes:
     """Raise Missing, with a cause if the host is at fault."""
+    import aiohttp
+
     async with aiohttp.ClientSession(
         timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
@@ -75,7 +82,7 @@ async def _fetch(url: str, most_bytes: int, timeout: aiohttp.ClientTimeout) -> b
     raise AssertionError("the last attempt returns or raises")
 
 
-async def _try(session: aiohttp.ClientSession, url: str, most_bytes: int) -> bytes:
+async def _try(session: "aiohttp.ClientSession", url: str, most_bytes: int) -> bytes:
     async with session.get(url, max_redirects=REDIRECTS, raise_for_status=True) as answer:
         data = bytearray()
         async for chunk in answer.content.iter_chunked(_CHUNK):

@@ -6,10 +6,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from scanner.calibration.cluster_counts import check_clusters
 from scanner.calibration.combination import (
     _Labels,
     _regression,
-    check_clusters,
     cross_fit,
     fit,
     platt,

@@ -58,7 +58,7 @@ def test_a_verdict_beside_the_label_adds_the_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("text,memorized\na,1\n", "no column that identifies the caption: expected caption_id or"),
+        ("words,memorized\na,1\n", "no column that identifies the caption: expected caption_id or"),
         ("caption,truth\na,1\n", "no column with the label: expected memorized or"),
         (
             "caption,memorized\na,maybe\n",

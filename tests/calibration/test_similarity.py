@@ -84,7 +84,7 @@ def test_a_similarity_beside_labels_must_be_named(tmp_path: Path) -> None:
         ("key,other\n1,1\n", {}, "no column with the label: .* or similarity or sscd or max_sscd"),
         ("key,sscd\n1,1\n", {"column": "ssim"}, "--similarity-column ssim: .* columns key, sscd"),
         (
-            "key,label,sscd\n1,1,1\n",
+            "key,label,similarity\n1,1,1\n",
             {"threshold": 0.5},
             "has labels, in the column label; --similarity-threshold needs similarities: name",
         ),

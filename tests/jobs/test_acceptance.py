@@ -104,7 +104,8 @@ def test_published_rates_match_a_whole_word_of_the_name() -> None:
     assert published("Tesla V100-PCIE-16GB") == 125
     assert published("NVIDIA H200") == 989
     assert published("NVIDIA A10G") is None
-    assert published("NVIDIA L40S") is None
+    assert published("NVIDIA L40") is None
+    assert published("NVIDIA L40S") == 362
 
 
 def test_parts_run_in_order_and_unknown_names_are_refused() -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.bench.acceptance.peaks import PUBLISHED as BENCH_PEAKS
 from jobs.scan import main
 from scanner.errors import UsageError
 from scanner.scan.config import ScanConfig
-from scanner.scan.gpu_estimate import CARDS, gpu_estimate
+from scanner.scan.gpu_estimate import CARDS, card_name, gpu_estimate
 
 BILLION = 1_000_000_000
 
@@ -34,10 +33,38 @@ def test_a_measured_rate_replaces_the_assumption() -> None:
     assert "not measured" not in one.assumption
 
 
-def test_cards_have_the_peaks_that_the_bench_compares_with() -> None:
-    assert {name: card.peak_tflops for name, card in CARDS.items()} == {
-        name.lower(): peak for name, peak in BENCH_PEAKS.items()
-    }
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        *((name, name) for name in CARDS),
+        ("RTX 4090", "rtx4090"),
+        ("3090", "rtx3090"),
+        ("NVIDIA GeForce RTX 5090", "rtx5090"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA A100-PCIE-40GB", "a100-40"),
+        ("A100 40 GB", "a100-40"),
+        ("NVIDIA A100 80GB PCIe", "a100"),
+        ("Tesla V100-SXM2-32GB", "v100"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA B200", "b200"),
+    ],
+)
+def test_a_card_is_found_by_its_name_and_the_driver_s(given: str, name: str) -> None:
+    assert card_name(given) == name
+
+
+@pytest.mark.parametrize("given", ["RTX 3090 Ti", "A10G", "V100 16GB", "L40", "", "H100 NVL 94GB"])
+def test_a_card_that_is_not_in_the_table_is_refused(given: str) -> None:
+    with pytest.raises(UsageError, match="not in the table; one of t4, v100, rtx3090"):
+        card_name(given)
+
+
+@pytest.mark.parametrize("given", ["mps", "Apple M3 Max", "m4"])
+def test_an_apple_gpu_is_refused_with_the_reason(given: str) -> None:
+    with pytest.raises(UsageError, match=r"Apple GPUs are not supported: .* tested for CUDA"):
+        card_name(given)
 
 
 def test_the_guide_s_sizing_is_what_an_estimate_prints() -> None:
@@ -56,7 +83,7 @@ def test_the_guide_s_sizing_is_what_an_estimate_prints() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gpu": "a1000"}, "--gpu a1000: not in the table; one of t4, v100, a10, l4, a100"),
+        ({"gpu": "a1000"}, "--gpu a1000: not in the table; one of t4, v100, rtx3090, rtx4090"),
         ({"gpu": "a100", "dry_run": False}, "add --dry-run"),
         ({"gpu": "a100", "price": -1.0}, "--price -1: must be 0 or more"),
         ({"gpu": "a100", "price": float("nan")}, "--price nan"),
@@ -83,7 +110,9 @@ def test_a_dry_run_prints_the_estimate(tmp_path: Path, capsys: pytest.CaptureFix
     one = json.loads(capsys.readouterr().out)["gpu_estimate"]
     assert (one["gpu"], one["memory_gib"]) == ("a100", 80)
     assert 0 < one["cost_low"] < one["cost_high"]
+    assert (one["fits"], one["is_offloaded"], one["largest_batch"]) == (True, False, 512)
     assert main(scan) == 0
     shown = capsys.readouterr().out
     assert "on one a100:" in shown
+    assert "in batches of up to 512 (80 GiB)" in shown
     assert "assumption           not measured" in shown

@@ -7,18 +7,21 @@ from typing import Any
 import torch
 
 from jobs.bench.acceptance.part import Options, seconds
+from scanner.errors import UsageError
 from scanner.models.loading import DTYPES
+from scanner.scan.gpu_estimate import find_card
 
-PUBLISHED = {"A100": 312, "H100": 989, "H200": 989, "L4": 121, "A10": 125, "T4": 65, "V100": 125}
-"""Dense float16 (since the A100 also bfloat16) TFLOP/s from the vendor's data sheets, of the SXM
-version if a device has several."""
 SIDE_CUDA, SIDE_CPU = 8192, 1024
 
 
 def published(device_name: str) -> float | None:
-    """Return a device's published rate in TFLOP/s, None if it is not in the table."""
-    words = re.findall(r"[A-Za-z0-9]+", device_name)
-    return next((float(rate) for name, rate in PUBLISHED.items() if name in words), None)
+    """Return a device's published dense float16 rate (since the A100 also bfloat16) in TFLOP/s,
+    None if it is not in the table."""
+    without_memory = re.sub(r"-?\b\d+ ?GB\b.*", "", device_name)  # sizes have the same rate
+    try:
+        return float(find_card(without_memory).peak_tflops)
+    except UsageError:
+        return None
 
 
 def measured(dtype: str, options: Options) -> float:

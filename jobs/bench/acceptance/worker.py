@@ -82,9 +82,9 @@ def _serve(connection: Any) -> None:
     """Run parts from the connection until the other end closes it."""
     from jobs.bench.acceptance.parts import PARTS
     from jobs.escaping import escaped
-    from jobs.terminal import quiet_libraries
+    from jobs.terminal import load_libraries
 
-    quiet_libraries()
+    load_libraries()
     while True:
         try:
             name, options = connection.recv()

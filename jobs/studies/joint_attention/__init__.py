@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.terminal import command, quiet_libraries, show
+from jobs.terminal import command, load_libraries, show
 
 SEEDS = (0, 1, 2)
 PAGE = "joint_attention.md"
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _study(config: JointAttentionConfig) -> int:
     from jobs.studies.joint_attention import measurements, page
 
-    quiet_libraries()
+    load_libraries()
     evaluations = []
     for seed in config.seeds:
         measurements.train(config.out, seed)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.terminal import command, quiet_libraries, show
+from jobs.terminal import command, load_libraries, show
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _study(config: LateStepConfig) -> int:
     from jobs.studies.late_step import findings, measurements, models
 
-    quiet_libraries()
+    load_libraries()
     names = models.chosen(config.models)
     for name in names:
         models.train(config.out, name)

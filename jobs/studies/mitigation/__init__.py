@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.terminal import command, print_json, quiet_libraries, show
+from jobs.terminal import command, load_libraries, print_json, show
 from scanner.cores import usable_cores
 
 GENERATION = ("memorized", "others", "seeds")
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _study(config: MitigationStudyConfig) -> int:
     from jobs.studies.mitigation import analysis, experiments, findings, tasks, tuning
 
-    quiet_libraries()
+    load_libraries()
     if config.cost_only:
         print_json(_cost(config))
         return 0

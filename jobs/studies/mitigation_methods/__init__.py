@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.terminal import command, print_json, quiet_libraries, show
+from jobs.terminal import command, load_libraries, print_json, show
 from scanner.cores import usable_cores
 from scanner.errors import UsageError
 
@@ -83,7 +83,7 @@ def _study(config: MethodStudyConfig) -> int:
     from jobs.studies.mitigation_methods.generation import generate
     from scanner.testbed.files import TESTBEDS
 
-    quiet_libraries()
+    load_libraries()
     if config.cost_only:
         print_json(measure_cost(config.methods or methods_of(config.testbed), config.pairs))
         return 0

@@ -9,6 +9,7 @@ from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
 from scanner.evidence.index.embedding_file import embedding_of
 from scanner.evidence.training_images.image_path import names_of
+from scanner.models.device_option import check_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +60,7 @@ class IndexConfig(ActorOptions):
             raise UsageError("name a run, or input files, to index")
         if self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: must be at least 1")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise UsageError(f"--device {self.device}: must be cuda, cpu or auto")
+        check_device(self.device)
         if self.images:
             names_of(self.images)
             if self.image_column:

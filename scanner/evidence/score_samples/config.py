@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from scanner.errors import UsageError
 from scanner.evidence.training_images.options import SampleOptions
+from scanner.models.device_option import check_device
 
 LEVELS = (100.0, 300.0, 500.0, 700.0)
 
@@ -35,6 +36,7 @@ class ScoreSamplesConfig(SampleOptions):
     def check(self) -> None:
         """Raise UsageError for values out of range and options that conflict."""
         self.check_samples()
+        check_device(self.device)
         if self.where is None:
             raise UsageError(
                 "--where: name the captions whose samples to score, for example "

@@ -13,6 +13,7 @@ from scanner.evidence.training_images.image_path import names_of
 from scanner.evidence.verify.mitigated import Mitigation
 from scanner.evidence.verify.thresholds import Thresholds
 from scanner.mitigation.adversary.options import AdversaryOptions
+from scanner.models.device_option import check_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,7 @@ class VerifyConfig(ActorOptions):
             if value is not None and value < 1:
                 raise UsageError(f"{flag} {value}: must be at least 1")
         self.check_actors()
+        check_device(self.device)
         if self.guidance is not None and not 1 < self.guidance < 1000:
             raise UsageError(f"--guidance {self.guidance}: must be above 1 (and below 1000)")
         if self.captions and (self.by or self.where != "true"):

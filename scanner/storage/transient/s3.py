@@ -1,18 +1,9 @@
 """Errors of botocore, which s3fs uses."""
 
-from botocore import exceptions as boto
-from botocore.parsers import ResponseParserError
+import sys
 
 from scanner.storage.transient.statuses import TRANSIENT_STATUSES
 
-_TRANSIENT = (
-    boto.ConnectionError,
-    boto.HTTPClientError,
-    boto.IncompleteReadError,
-    boto.CredentialRetrievalError,
-    boto.MetadataRetrievalError,
-    ResponseParserError,
-)
 # Error codes that stores also send with status 400, or with 200 and an error in the body.
 _CODES = {
     "InternalError",
@@ -35,6 +26,19 @@ def is_transient(error: BaseException) -> bool | None:
     if isinstance(response, dict):  # a ClientError
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return status in TRANSIENT_STATUSES or response.get("Error", {}).get("Code") in _CODES
+    if "botocore" not in sys.modules:  # it loads slowly
+        return None
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
     if isinstance(error, boto.SSLError):
         return False
-    return True if isinstance(error, _TRANSIENT) else None
+    transient = (
+        boto.ConnectionError,
+        boto.HTTPClientError,
+        boto.IncompleteReadError,
+        boto.CredentialRetrievalError,
+        boto.MetadataRetrievalError,
+        ResponseParserError,
+    )
+    return True if isinstance(error, transient) else None

@@ -1,0 +1,49 @@
+"""Check what options name before the libraries load, which takes seconds.
+
+Whoever reads it checks it again; locations in a store are left to them.
+"""
+
+from collections.abc import Iterable
+
+from scanner.errors import UserError
+from scanner.models.packaged import PACKAGED
+from scanner.storage import local_path
+
+
+def check_run(url: str) -> None:
+    """Raise UserError if there is no run."""
+    from scanner.run import Run
+
+    Run.existing(url)
+
+
+def check_model(name: str | None) -> None:
+    """Raise UserError for a name that cannot be a model's; None: no model is named."""
+    from scanner.models.names import check_name
+
+    if name:
+        check_name(name)
+
+
+def check_calibration(name: str | None) -> None:
+    """Raise UserError if the local file of a calibration does not exist."""
+    check_files("--calibration", [None if name in PACKAGED else name])
+
+
+def check_labels(name: str | None) -> None:
+    """Raise UserError if the local file of labels does not exist."""
+    check_files("--labels", [None if name in ("verdicts", "decisions") else name])
+
+
+def check_policy(name: str) -> None:
+    """Raise UserError if the local file of a policy does not exist."""
+    check_files("--policy", [None if name == "default" else name])
+
+
+def check_files(flag: str, names: Iterable[str | None]) -> None:
+    """Raise UserError for a local file or directory that does not exist; None: none is named."""
+    for name in filter(None, names):
+        if "://" not in name and not local_path(name).exists():
+            raise UserError(
+                f"{flag} {name}: cannot be read: no such file or directory; check the path"
+            )

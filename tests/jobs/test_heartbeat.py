@@ -1,0 +1,72 @@
+"""A command that prints nothing for a while says that it works."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from jobs import heartbeat
+from jobs.logs import logging_to_stderr
+from jobs.terminal import run
+from tests.waiting import wait_until
+
+
+class Clock:
+    """The time of a thread that waits, and when something was printed last."""
+
+    def __init__(self, ends: float, outputs: tuple[float, ...] = ()) -> None:
+        self.now, self.ends, self.outputs = 100.0, 100.0 + ends, [100.0 + t for t in outputs]
+        self.lines: list[float] = []
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        return self.now > self.ends
+
+    def last_output(self) -> float:
+        return max((t for t in [*self.outputs, *self.lines] if t <= self.now), default=0.0)
+
+
+def _lines(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return when lines are logged, in seconds since the start."""
+    monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(heartbeat, "last_output", clock.last_output)
+    monkeypatch.setattr(
+        heartbeat, "log", SimpleNamespace(info=lambda line: clock.lines.append(clock.now))
+    )
+    heartbeat._beat("rank", clock)  # type: ignore[arg-type]
+    return [round(t - 100, 1) for t in clock.lines]
+
+
+def test_the_first_line_comes_within_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, *_ = _lines(Clock(ends=30), monkeypatch)
+    assert first < 1.5
+    assert second - first == pytest.approx(heartbeat.SECONDS, abs=0.5)
+
+
+def test_other_lines_postpone_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    every_ten_seconds = (0.5, 10.5, 20.5, 30.5)
+    assert _lines(Clock(ends=40, outputs=every_ten_seconds), monkeypatch) == []
+
+
+def test_a_paused_command_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    heartbeat.pause()
+    try:
+        assert _lines(Clock(ends=30), monkeypatch) == []
+    finally:
+        heartbeat.resume()
+
+
+def test_a_command_s_line_names_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(heartbeat, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(heartbeat, "POLL_SECONDS", 0.01)
+
+    def command() -> int:
+        with heartbeat.heartbeat("rank"), heartbeat.heartbeat("inner"):
+            wait_until(lambda: caplog.messages != [], "no line")
+        return 0
+
+    with caplog.at_level(logging.INFO, "memscan"), logging_to_stderr():
+        assert run(command) == 0
+    assert caplog.messages == ["rank: working, 0 s so far"]
