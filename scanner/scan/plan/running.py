@@ -18,14 +18,21 @@ def execute_here(commits: Commits, items: Sequence[Item], make_work: Callable[[]
 
 
 def run_all(
-    commits: Commits, items: Sequence[Item], make_work: Callable[[], Work], execute: Execute
+    commits: Commits,
+    items: Sequence[Item],
+    make_work: Callable[[], Work],
+    execute: Execute,
+    what: str = "ranges of caption ids",
 ) -> list[Commit]:
-    """Run the items and return their commits. Raises UserError if an item fails."""
+    """Run the items and return their commits.
+
+    ``what``: the items, for the error. Raises UserError if an item fails.
+    """
     failed = execute(commits, items, make_work).failed
     if failed:
         name, reason = next(iter(failed.items()))
         raise UserError(
-            f"{commits.store.url}: {len(failed)} of {len(items)} ranges of caption ids cannot be "
+            f"{commits.store.url}: {len(failed)} of {len(items)} {what} cannot be "
             f"grouped ({commits.folder}/{name}: {reason}); progress is kept: fix the cause and "
             "rerun the same command"
         )
