@@ -89,6 +89,7 @@ def test_both_services_serve_metrics_at_the_page_s_port(compose: dict[str, Any])
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments")  # in Ray Serve
 def test_ray_knows_the_options_that_start_it(compose: dict[str, Any]) -> None:
     from ray.scripts.scripts import start as ray_start
 
