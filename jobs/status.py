@@ -79,8 +79,13 @@ def _print(state: dict[str, Any]) -> None:
         of = "" if planning["units"] is None else f" of {planning['units']:,}"
         level = planning["merge_level"]
         merged = f"{planning['ranges_merged']:,} merged (level {level}), " if level else ""
+        images = (
+            f"images: {planning['image_files_read']:,} samples files read, "
+            f"{planning['image_ranges_grouped']:,} ranges grouped; "
+        )
         show(
             f"planning   {planning['units_read']:,}{of} input parts read; "
+            f"{images * bool(planning['image_files_read'])}"
             f"ranges of caption ids: {merged}{planning['ranges_grouped']:,} grouped"
         )
     working = (

@@ -52,8 +52,9 @@ class BenchConfig:
     """Distinct captions in each of the first two scans of --pipeline."""
     planning: bool = False
     """Time planning in one process, on parquet files in which every caption occurs twice: rows per
-    second and memory; also count its storage requests at two sizes, and time Ray Data's hash
-    aggregation of the same files for comparison (if ray[data] is installed)."""
+    second, memory, and how much longer it takes with image keys; also count its storage requests at
+    two sizes, and time Ray Data's hash aggregation of the same files for comparison (if ray[data]
+    is installed)."""
     rows: int = 2_000_000
     """Rows to plan in --planning, in 20 files; requests are also counted at a quarter of them."""
     sql: bool = False
@@ -134,7 +135,9 @@ def _bench(config: BenchConfig) -> int:
     if "pipeline" in record:
         _print_pipeline(record["pipeline"])
     if "planning" in record:
-        _print_planning(record["planning"])
+        from jobs.bench import planning
+
+        planning.show_figures(record["planning"])
     if "sql" in record:
         from jobs.bench import sql
 
@@ -209,53 +212,6 @@ def _print_pipeline(figures: dict[str, Any]) -> None:
         f"{figures['actor_busy_fraction']:.1%} of their time in forwards, "
         f"{figures['two_actors_over_two_bare']:.2f} of two plain processes"
     )
-
-
-def _print_planning(figures: dict[str, Any]) -> None:
-    peak, before = (figures[f"{name}_bytes"] / 2**20 for name in ("peak_memory", "memory_before"))
-    show(
-        f"\nplanning of {figures['rows']:,} rows, half of them duplicates, in one process: read in "
-        f"{figures['seconds_read']:.0f} s ({figures['rows_per_second_read']:,.0f} rows/s), merged "
-        f"in {figures['seconds_merge']:.0f} s, grouped in {figures['seconds_group']:.0f} s; peak "
-        f"resident memory {peak:,.0f} MiB, of which {before:,.0f} MiB before reading, with the "
-        "model loaded"
-    )
-    from jobs.bench.planning_growth import SCALE
-
-    show(
-        f"\nrequests with parts and ranges of 1/{SCALE} of the default size, and Ray Data's hash "
-        "aggregation of the same files\n"
-    )
-    rows = [
-        {
-            "rows": one["rows"],
-            "requests": one["requests"],
-            "per 1,000 rows": one["requests_per_thousand_rows"],
-            "bytes read per row": one["bytes_read_per_row"],
-            "written": one["bytes_written_per_row"],
-            "seconds": one["seconds"],
-            "Ray Data: seconds": one["ray_data"].get("seconds"),
-            "bytes shuffled per row": one["ray_data"].get("bytes_shuffled_per_row"),
-        }
-        for one in figures["growth"]
-    ]
-    print_table(rows, list(rows[0]))
-    for problem in {one["ray_data"].get("problem") for one in figures["growth"]} - {None}:
-        show(problem)
-    show("\nrequests at the default sizes, calculated from the merges that planning would run\n")
-    rows = [
-        {
-            "rows": one["rows"],
-            "parts": one["parts"],
-            "ranges": one["ranges"],
-            "levels of merging": one["levels_of_merging"],
-            "requests": one["requests"],
-            "per 1,000 rows": one["requests_per_thousand_rows"],
-            "bytes read per row": one["bytes_read_per_row"],
-        }
-        for one in figures["calculated"]
-    ]
-    print_table(rows, list(rows[0]))
 
 
 def _print_model(figures: dict[str, Any]) -> None:

@@ -9,24 +9,32 @@ WORDS = ("red", "blue", "old", "new", "small", "cat", "dog", "house", "tree", "r
 
 
 def write_captions(
-    folder: Path, rows: int, files: int, distinct: int | None = None, row_group: int | None = None
+    folder: Path,
+    rows: int,
+    files: int,
+    distinct: int | None = None,
+    row_group: int | None = None,
+    images: int | None = None,
 ) -> str:
     """Write captions of about a dozen words to parquet files; return a glob that matches them.
 
     ``distinct``: number of different captions, repeated in turn; by default no caption repeats.
-    ``row_group``: rows per row group, by default those of pyarrow.
+    ``row_group``: rows per row group, by default those of pyarrow. ``images``: number of different
+    values of the column image, repeated in turn; by default there is no such column.
     """
     folder.mkdir(parents=True, exist_ok=True)
     share = -(-rows // files)
     for number in range(files):
         part = range(number * share, min(rows, (number + 1) * share))
-        table = pa.table(
-            {
-                "key": pa.array(part, pa.int64()).cast(pa.string()),
-                "caption": [caption(row % (distinct or rows)) for row in part],
-            }
+        columns = {
+            "key": pa.array(part, pa.int64()).cast(pa.string()),
+            "caption": [caption(row % (distinct or rows)) for row in part],
+        }
+        if images:
+            columns["image"] = [f"https://images.example/{row % images}.jpg" for row in part]
+        pq.write_table(
+            pa.table(columns), folder / f"{number:03d}.parquet", row_group_size=row_group
         )
-        pq.write_table(table, folder / f"{number:03d}.parquet", row_group_size=row_group)
     return str(folder / "*.parquet")
 
 

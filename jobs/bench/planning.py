@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeVar
 
 from jobs.bench.captions import write_captions
-from jobs.bench.planning_growth import calculate_growth, measure_growth
+from jobs.bench.planning_growth import IMAGE_KEYS, SCALE, calculate_growth, measure_growth
 from jobs.logs import logging_to_stderr
+from jobs.tables import print_table
+from jobs.terminal import show
 from scanner.cluster import Item, Outcome, Work
 from scanner.run import Commits
 from scanner.scan.config import ScanConfig
@@ -26,7 +29,7 @@ log = logging.getLogger("memscan")
 
 Returned = TypeVar("Returned")
 
-FILES = 20
+FILES, ROUNDS = 20, 3
 STAGES = ("read", "merge", "group")
 
 
@@ -34,11 +37,77 @@ def measure(rows: int) -> dict[str, Any]:
     """Return all figures, measured in new processes; see ``bench --json`` for their names."""
     with tempfile.TemporaryDirectory() as folder:
         log.info(f"planning: writing {rows:,} rows")
-        files = write_captions(Path(folder, "rows"), rows, FILES, distinct=rows // 2)
-        figures = in_new_process(_plan, files, str(Path(folder, "run")))
+        files = write_captions(
+            Path(folder, "rows"), rows, FILES, distinct=rows // 2, images=rows * 3 // 4
+        )
+        rounds = [
+            [
+                in_new_process(_plan, files, str(Path(folder, f"{number}-{key}")), key)
+                for key in IMAGE_KEYS
+            ]
+            for number in range(ROUNDS)
+        ]
+    ratios = [with_images["seconds_cpu"] / plain["seconds_cpu"] for plain, with_images in rounds]
+    figures = {**rounds[0][0], "with_images": rounds[0][1], "images_over_plain": median(ratios)}
     with tempfile.TemporaryDirectory() as folder:
         growth = in_new_process(measure_growth, Path(folder), rows)
     return {**figures, "growth": growth, "calculated": calculate_growth()}
+
+
+def show_figures(figures: dict[str, Any]) -> None:
+    """Print what :func:`measure` returns."""
+    peak, before = (figures[f"{name}_bytes"] / 2**20 for name in ("peak_memory", "memory_before"))
+    show(
+        f"\nplanning of {figures['rows']:,} rows, half of them duplicates, in one process: read in "
+        f"{figures['seconds_read']:.0f} s ({figures['rows_per_second_read']:,.0f} rows/s), merged "
+        f"in {figures['seconds_merge']:.0f} s, grouped in {figures['seconds_group']:.0f} s; peak "
+        f"resident memory {peak:,.0f} MiB, of which {before:,.0f} MiB before reading, with the "
+        "model loaded"
+    )
+    images = figures["with_images"]
+    show(
+        "with image keys, half of the samples sharing their image with another: "
+        f"{figures['images_over_plain']:.2f} times the CPU time (median of {ROUNDS} rounds); "
+        f"images of samples read in {images['seconds_image_read']:.0f} s, grouped in "
+        f"{images['seconds_image_group']:.0f} s; peak resident memory "
+        f"{images['peak_memory_bytes'] / 2**20:,.0f} MiB"
+    )
+    show(
+        f"\nrequests with parts and ranges of 1/{SCALE} of the default size, and Ray Data's hash "
+        "aggregation of the same files\n"
+    )
+    rows = [
+        {
+            "rows": one["rows"],
+            "requests": one["requests"],
+            "per 1,000 rows": one["requests_per_thousand_rows"],
+            "bytes read per row": one["bytes_read_per_row"],
+            "written": one["bytes_written_per_row"],
+            "seconds": one["seconds"],
+            "with images: requests": one["with_images"]["requests"],
+            "Ray Data: seconds": one["ray_data"].get("seconds"),
+            "bytes shuffled per row": one["ray_data"].get("bytes_shuffled_per_row"),
+        }
+        for one in figures["growth"]
+    ]
+    print_table(rows, list(rows[0]))
+    for problem in {one["ray_data"].get("problem") for one in figures["growth"]} - {None}:
+        show(problem)
+    show("\nrequests at the default sizes, calculated from the merges that planning would run\n")
+    rows = [
+        {
+            "rows": one["rows"],
+            "parts": one["parts"],
+            "ranges": one["ranges"],
+            "levels of merging": one["levels_of_merging"],
+            "requests": one["requests"],
+            "with images": one["requests_with_images"],
+            "per 1,000 rows": one["requests_per_thousand_rows"],
+            "bytes read per row": one["bytes_read_per_row"],
+        }
+        for one in figures["calculated"]
+    ]
+    print_table(rows, list(rows[0]))
 
 
 def in_new_process(function: Callable[..., Returned], *arguments: Any) -> Returned:
@@ -47,9 +116,15 @@ def in_new_process(function: Callable[..., Returned], *arguments: Any) -> Return
         return pool.submit(function, *arguments).result()
 
 
-def _plan(files: str, out: str) -> dict[str, Any]:
+def _plan(files: str, out: str, image_key: str) -> dict[str, Any]:
     config = ScanConfig(
-        captions=(files,), out=out, model="testbed", device="cpu", actors=1, cpus_per_actor=1.0
+        captions=(files,),
+        out=out,
+        image_key=image_key,
+        model="testbed",
+        device="cpu",
+        actors=1,
+        cpus_per_actor=1.0,
     )
     with logging_to_stderr():
         return _plan_and_time(config)
@@ -57,7 +132,7 @@ def _plan(files: str, out: str) -> dict[str, Any]:
 
 def _plan_and_time(config: ScanConfig) -> dict[str, Any]:
     prepared = prepare(config)
-    before, seconds = _peak_bytes(), dict.fromkeys(STAGES, 0.0)
+    before, began, seconds = _peak_bytes(), time.process_time(), dict.fromkeys(STAGES, 0.0)
 
     def timed(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
         began = time.perf_counter()
@@ -74,6 +149,7 @@ def _plan_and_time(config: ScanConfig) -> dict[str, Any]:
         "rows": rows,
         "captions": plan.counts["captions"],
         **durations,
+        "seconds_cpu": time.process_time() - began,
         "rows_per_second_read": rows / durations["seconds_read"],
         "memory_before_bytes": before,
         "peak_memory_bytes": _peak_bytes(),

@@ -145,7 +145,8 @@ PANELS = (
     ),
     Panel(
         "Items left",
-        "Neither committed nor quarantined, by stage: planning (read, apart, merge, group), score, "
+        "Neither committed nor quarantined, by stage: planning (read, apart, merge, image_read, "
+        "image_merge, image_group, repeat_merge, group), score, "
         "finishing (compact, check, remove).",
         "none",
         ((_last("items_left", "run, stage"), "{{run}}: {{stage}}"),),

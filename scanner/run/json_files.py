@@ -18,6 +18,9 @@ from typing_extensions import TypedDict
 
 from scanner.storage import why_unsafe
 
+# Of a staged part of planning.
+MOST_CUTS = 512
+
 
 def _contained(name: str) -> str:
     if why := why_unsafe(name):
@@ -245,7 +248,7 @@ class StagedRecord(TypedDict):
     """A staged part of planning: stored bytes of each cut."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
-    cuts: Annotated[list[Count], Field(min_length=1, max_length=256)]
+    cuts: Annotated[list[Count], Field(min_length=1, max_length=MOST_CUTS)]
     long_bytes: Count
 
 

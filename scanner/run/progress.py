@@ -91,8 +91,9 @@ def hours_unit(device_kind: str) -> str:
 class PlanningProgress:
     """Items of a stage of planning: ``start`` (of Ray), ``read`` (units of input files), ``apart``
     (input files of failed units), ``merge`` (ranges of caption ids, for each level of merging),
-    ``group`` (ranges of caption ids); or of finishing: ``compact`` (groups of parts), ``check``
-    (groups of parts), ``remove`` (groups of merged parts)."""
+    ``image_read`` (samples files), ``image_merge`` and ``image_group`` (ranges of image ids),
+    ``repeat_merge`` and ``group`` (ranges of caption ids); or of finishing: ``compact`` (groups of
+    parts), ``check`` (groups of parts), ``remove`` (groups of merged parts)."""
 
     stage: str
     items: int

@@ -134,8 +134,9 @@ def _of_listing(run: Run, plans: Sequence[PlanSummary], state: dict[str, Any]) -
 
 def _planning(run: Run, generation: int) -> dict[str, int | None] | None:
     """Return the progress of the next generation of the plan: units of the input files read, ranges
-    of caption ids merged (on all levels, and the highest level so far, 0 before any) and grouped.
-    None if the run has a plan and is not being extended."""
+    of caption ids merged (on all levels, and the highest level so far, 0 before any) and grouped;
+    samples files read for their images and ranges of image ids grouped, 0 unless the order depends
+    on images. None if the run has a plan and is not being extended."""
     folder = planning_folder(generation)
     frozen = f"{folder}/inputs.json"
     has_started = run.store.exists(frozen)
@@ -149,6 +150,8 @@ def _planning(run: Run, generation: int) -> dict[str, int | None] | None:
         "units_read": len(run.store.names(f"{folder}/read")),
         "ranges_merged": len(merged),
         "merge_level": max((int(match[1]) for match in levels), default=0),
+        "image_files_read": len(run.store.names(f"{folder}/image_read")),
+        "image_ranges_grouped": len(run.store.names(f"{folder}/image_group")),
         "ranges_grouped": len(run.store.names(f"{folder}/group")),
     }
 

@@ -61,8 +61,9 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     order: ScanOrder = "yield"
     """Which captions are scanned first. yield: those that are most likely memorized, so that a scan
     that is stopped early has found most: those of --reference, then captions by number of samples
-    (100 or more, 10, 4, 2, 1), or with --captions-from by the earlier run's ranking (its top 1/64,
-    1/16, 1/4, and the rest). id: in order of caption ids, which are hashes, so that the captions
+    (100 or more, 10, 4, 2, 1), or of samples that share one of their images if these are more and
+    there is an image key, or with --captions-from by the earlier run's ranking (its top 1/64, 1/16,
+    1/4, and the rest). id: in order of caption ids, which are hashes, so that the captions
     scored at any time are a random sample. Changes no score; a run keeps its first order."""
     profile: ProfileName = "standard"
     """Which signals to compute. triage: attention of the early layers at step 0, part of a forward.

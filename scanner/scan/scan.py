@@ -20,9 +20,11 @@ from scanner.scan.opening import (
     run_record,
 )
 from scanner.scan.plan.from_run import plan_from_run
+from scanner.scan.plan.image_pairs import PAIR_ROWS, REPEAT_ROWS
 from scanner.scan.plan.inputs import Input, Inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.running import Execute, execute_here
+from scanner.scan.plan.spellings import SPELLING_ROWS
 from scanner.scan.preparation import PreparedScan, prepare
 from scanner.scan.results import ScanResult, result_of
 from scanner.scan.score_plan import BudgetUsed, score_plan
@@ -77,7 +79,8 @@ def run_scan(opened: OpenScan, progress: Watch, pool_from: int = POOL_FROM) -> S
     manifest = run.seal(layout, is_whole)
     remove_merged(run, manifest, config.address, progress)
     for number in range(len(plans)):
-        run.store.remove_folder(f"{planning_folder(number)}/spellings")
+        for rows in (SPELLING_ROWS, PAIR_ROWS, REPEAT_ROWS):
+            run.store.remove_folder(rows.kind(planning_folder(number)))
     return result_of(run, manifest, config)
 
 

@@ -1,5 +1,6 @@
 """The Compose file is valid, and its services fit one another, the image and the command line."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from compose_spec.models import ComposeSpecification, Service
 from tests.commands import parsed
 
 FILE = Path(__file__).parents[2] / "infra/compose.yaml"
+SLURM = FILE.parent / "slurm/scan.sbatch"
 
 
 @pytest.fixture
@@ -73,6 +75,35 @@ def test_only_the_worker_has_gpus_and_joins_the_driver(compose: dict[str, Any]) 
     port = start[start.index("--port") + 1]
     assert worker["command"][:4] == ["ray", "start", "--address", f"driver:{port}"]
     assert worker["depends_on"] == {"driver": {"condition": "service_healthy"}}
+
+
+def test_both_services_serve_metrics_at_the_page_s_port(compose: dict[str, Any]) -> None:
+    driver, worker = (compose["services"][name] for name in ("driver", "worker"))
+    start = driver["command"][-1].partition("&&")[0].split()
+    for words in (start, worker["command"]):
+        assert words[words.index("--metrics-export-port") + 1] == "8080"
+    page = (FILE.parent / "two-machines/README.md").read_text()
+    assert re.search(r"metrics\]\S+ there at port 8080", page)
+    (network,) = driver["networks"]
+    assert f"docker network connect {compose['name']}_{network} " in page
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments")  # in Ray Serve
+def test_ray_knows_the_options_that_start_it(compose: dict[str, Any]) -> None:
+    from ray.scripts.scripts import start as ray_start
+
+    known = {name for option in ray_start.params for name in option.opts}
+    driver, worker = (compose["services"][name] for name in ("driver", "worker"))
+    batch = SLURM.read_text().partition("ray symmetric-run")[2].partition("-- bash")[0]
+    for words in (
+        driver["command"][-1].partition("&&")[0].split(),
+        worker["command"],
+        batch.split(),
+    ):
+        given = {word for word in words if word.startswith("--")}
+        assert given - {"--address", "--min-nodes"} <= known
+        assert "--metrics-export-port" in given
 
 
 def test_the_driver_runs_a_scan_on_this_ray(compose: dict[str, Any], tmp_path: Path) -> None:

@@ -122,6 +122,9 @@ def test_jobs_keep_to_themselves_on_a_node(make: Make, tmp_path: Path) -> None:
     assert ":29870 --min-nodes 1 --num-cpus 1" in ray
     for option in ("client-server-port 29871", "dashboard-port 29872", "listen-port 29873"):
         assert option in ray
+    assert "--metrics-export-port 29874" in ray, "the port that the page names"
+    page = " ".join((SCRIPT.parent / "README.md").read_text().split())
+    assert "such as 29874 for job 4100987" in page
     assert "--min-worker-port 0 --max-worker-port 0" in ray
     environment = (tmp_path / "environment").read_text().splitlines()
     assert {

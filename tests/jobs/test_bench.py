@@ -102,7 +102,15 @@ def test_planning_reports_time_per_stage_and_peak_memory(
     assert figures["rows_per_second_read"] == pytest.approx(600 / figures["seconds_read"])
     assert figures["seconds_group"] > 0
     assert 0 < figures["memory_before_bytes"] <= figures["peak_memory_bytes"]
+    images = figures["with_images"]
+    assert images["captions"] == 300
+    assert min(images["seconds_image_read"], images["seconds_image_group"]) > 0
+    assert "seconds_image_read" not in figures
+    assert figures["images_over_plain"] > 0
     quarter, whole = figures["growth"]
+    for one in (quarter, whole):
+        assert one["requests"] < one["with_images"]["requests"]
+    assert whole["with_images"]["requests"] <= 5 * quarter["with_images"]["requests"]
     assert (quarter["rows"], whole["rows"]) == (150, 600)
     assert 0 < quarter["requests"] <= whole["requests"] <= 5 * quarter["requests"]
     for one in (quarter, whole):

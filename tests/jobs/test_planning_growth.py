@@ -35,6 +35,8 @@ def test_requests_grow_at_most_fivefold_with_four_times_the_rows() -> None:
     for small, large in pairwise(growth):
         assert large["rows"] == 4 * small["rows"]
         assert large["requests"] <= 5 * small["requests"]
+        assert large["requests_with_images"] <= 5 * small["requests_with_images"]
+        assert large["requests_with_images"] < 3 * large["requests"]
     (largest,) = [one for one in growth if one["rows"] == 2_000_000_000]
     assert (largest["parts"], largest["ranges"]) == (3815, 1908)
     assert largest["requests"] < 120_000, "28 million when each range read each part"

@@ -19,6 +19,8 @@ progress(PlanningProgress("read", 40, 7, actors=2))
 progress._last = 0.0
 progress(PlanningProgress("merge", 16, 4, actors=2))
 progress._last = 0.0
+progress(PlanningProgress("image_group", 9, 5, actors=2))
+progress._last = 0.0
 progress(PlanningProgress("group", 12, 3, actors=2))
 progress._last = 0.0
 state = Progress(8, 4096, captions_done=500, running={'1': 12}, actors=3)
@@ -30,6 +32,7 @@ LINES = (
     "starting Ray",
     "planning: 7 of 40 input parts read, 2 actors",
     "planning: 4 of 16 ranges of caption ids merged, 2 actors",
+    "planning: 5 of 9 ranges of image ids grouped, 2 actors",
     "planning: 3 of 12 ranges of caption ids grouped, 2 actors",
     "512 of 4,096 captions, 51.2 per second, 3 actors, 70 s left",
 )

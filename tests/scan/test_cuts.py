@@ -10,6 +10,7 @@ import pytest
 
 from scanner.captions.identity import caption_ids
 from scanner.run import Commits
+from scanner.run.json_files import MOST_CUTS
 from scanner.run.records import DamagedFile
 from scanner.scan.plan import cuts
 from scanner.scan.plan.cuts import IDS, ByteRange, IdRange, StagedPart, id_of, read_cuts, stage
@@ -75,6 +76,24 @@ def test_long_captions_make_more_cuts(tmp_path: Path) -> None:
     part = write(Store(str(tmp_path)), table, PlanSizes(staged_bytes=40_000))
     assert len(part.cuts) == 8
     assert part.long_bytes == 2 * sum(len(text) for text in table["caption"].to_pylist())
+
+
+def test_a_part_of_the_most_cuts_can_be_read(tmp_path: Path) -> None:
+    table = spellings([f"caption {number}" for number in range(2 * MOST_CUTS)])
+    store = Store(str(tmp_path))
+    part = write(store, table, PlanSizes(staged_rows=1))
+    assert len(part.cuts) == MOST_CUTS
+    assert read(store, part, 0, IDS).equals(table)
+
+
+def test_large_parts_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = [
+        ByteRange(str(number), 0, size) for number, size in enumerate([1, 2, 9, 9, *[1] * 9])
+    ]
+    monkeypatch.setattr(cuts, "READ_BYTES", 8)
+    batches = [[source.end for source in batch] for batch in cuts._batches(sources)]
+    assert batches == [[1, 2], [9], [9], [1] * 8, [1]]
+    assert list(cuts._batches([])) == [[]]
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,8 @@ def test_status_shows_the_progress_of_planning(
 ) -> None:
     run = Run(Store(str(tmp_path / "run")))
     run.begin({"inputs": {}, "fingerprint": {"id": "f"}})
-    nothing = {"units_read": 0, "ranges_merged": 0, "merge_level": 0, "ranges_grouped": 0}
+    names = ("units_read", "ranges_merged", "image_files_read", "image_ranges_grouped")
+    nothing = dict.fromkeys((*names, "merge_level", "ranges_grouped"), 0)
     assert status(run)["planning"] == {"units": None, **nothing}
 
     def stops_after_one_range(

@@ -1,15 +1,16 @@
-"""Staged parts: spellings sorted by caption id, in cuts that can be read and decoded separately.
+"""Staged parts: rows sorted by an id, in cuts that can be read and decoded separately.
 
-A cut holds the ids of an equal share of the part's ids: a header (stored bytes, bytes of the
-message, CRC-32 of what is stored), then one Arrow IPC record batch, compressed whole with zstd.
-Consecutive cuts are one byte range. Empty cuts take no bytes.
+The id is the first column: of a caption, or of an image. A cut holds the ids of an equal share of
+the part's ids: a header (stored bytes, bytes of the message, CRC-32 of what is stored), then one
+Arrow IPC record batch, compressed whole with zstd. Consecutive cuts are one byte range. Empty cuts
+take no bytes.
 """
 
 import hashlib
 import struct
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -20,18 +21,19 @@ import pyarrow.compute as pc
 
 from scanner.captions.identity import DIGITS
 from scanner.run import Output
+from scanner.run.json_files import MOST_CUTS
 from scanner.run.records import DamagedFile, Part
 from scanner.scan.plan.sizes import PlanSizes
 from scanner.scan.plan.spellings import SPELLINGS
 from scanner.storage import Store
 
 IDS = 16**DIGITS
-MOST_CUTS = 512
 # Of a caption that counts towards the bytes of a range.
 LONG_BYTES = 4096
 # Of one cut, far above any that planning writes.
 CUT_BYTES = 1 << 30
-READERS = 8
+# Parts that are read at a time, and their stored bytes, unless one has more.
+READERS, READ_BYTES = 8, 128 << 20
 _HEADER = struct.Struct("<III")
 _CODEC = pa.Codec("zstd", compression_level=3)
 
@@ -47,10 +49,11 @@ class ByteRange:
 
 @dataclass(frozen=True)
 class IdRange:
-    """The caption ids from ``first`` to ``last``, inclusive, and where to read them.
+    """The ids from ``first`` to ``last``, inclusive, and where to read them.
 
-    ``staged``: cuts that hold all staged spellings of these ids, and possibly of neighboring ids;
-    ``earlier``: captions files of earlier plans that may hold these ids.
+    ``staged``: cuts that hold all staged rows of these ids, and possibly of neighboring ids;
+    ``earlier``: captions files of earlier plans that may hold these ids; ``repeats``: of caption
+    ids, cuts with how often their images are repeated.
     """
 
     id: str
@@ -58,13 +61,14 @@ class IdRange:
     last: str
     staged: tuple[ByteRange, ...] = ()
     earlier: tuple[str, ...] = ()
+    repeats: tuple[ByteRange, ...] = ()
 
 
 @dataclass(frozen=True)
 class StagedPart:
     """A staged part: the ids from ``first`` to ``end``, exclusive, as numbers.
 
-    ``rows``: number of spellings; ``long_bytes``: total size of long captions; ``cuts``: stored
+    ``rows``: number of rows; ``long_bytes``: total size of long captions; ``cuts``: stored
     bytes of each cut.
     """
 
@@ -89,7 +93,7 @@ class StagedPart:
 
 @dataclass(frozen=True)
 class StagedOutput(Output):
-    """Spellings sorted by caption id, with ids from ``first`` to ``end``, exclusive, as numbers.
+    """Rows sorted by id, with ids from ``first`` to ``end``, exclusive, as numbers.
 
     ``count``: number of cuts. Writing the part adds the stored bytes of its cuts to ``cuts``.
     """
@@ -111,54 +115,68 @@ class StagedOutput(Output):
 
 def stage(
     kind: str,
-    spellings: pa.Table,
+    rows: pa.Table,
     sizes: PlanSizes,
     notes: list[dict[str, Any]],
     first: int = 0,
     end: int = IDS,
 ) -> Iterator[StagedOutput]:
-    """Yield the part with these spellings, none without any, and describe it in ``notes``.
+    """Yield the part with these rows, none without any, and describe it in ``notes``.
 
-    ``spellings``: sorted by caption id, with ids from ``first`` to ``end``, exclusive.
+    ``rows``: sorted by id, with ids from ``first`` to ``end``, exclusive.
     """
-    if not len(spellings):
+    if not len(rows):
         return
-    record: dict[str, Any] = {"cuts": [], "long_bytes": _long_bytes(spellings)}
+    record: dict[str, Any] = {"cuts": [], "long_bytes": _long_bytes(rows)}
     notes.append(record)
-    rows, size = len(spellings) // sizes.staged_rows, spellings.nbytes // sizes.staged_bytes
-    count = min(MOST_CUTS, 1 << (max(rows, size, 1).bit_length() - 1))
-    yield StagedOutput(kind, spellings, None, first, end, count, record["cuts"])
+    number, size = len(rows) // sizes.staged_rows, rows.nbytes // sizes.staged_bytes
+    count = min(MOST_CUTS, 1 << (max(number, size, 1).bit_length() - 1))
+    yield StagedOutput(kind, rows, None, first, end, count, record["cuts"])
 
 
-def _long_bytes(spellings: pa.Table) -> int:
-    lengths = pc.binary_length(spellings["caption"])
+def _long_bytes(rows: pa.Table) -> int:
+    """Return the size of long captions, 0 for rows without captions."""
+    if "caption" not in rows.column_names:
+        return 0
+    lengths = pc.binary_length(rows["caption"])
     return 2 * (pc.sum(lengths.filter(pc.greater(lengths, LONG_BYTES))).as_py() or 0)
 
 
 def id_of(number: int) -> str:
-    """Return a caption id from its number."""
+    """Return an id from its number."""
     return f"{number:0{DIGITS}x}"
 
 
-def read_cuts(store: Store, item: IdRange) -> Iterator[pa.Table]:
-    """Yield the staged spellings of a range of ids: one table per part, read by one request.
+def read_cuts(store: Store, item: IdRange, schema: pa.Schema = SPELLINGS) -> Iterator[pa.Table]:
+    """Yield the staged rows of a range of ids: one table per part, read by one request.
 
-    READERS parts are read at a time, since a store has high latency. Raises DamagedFile.
+    Several parts are read at a time, since a store has high latency. Raises DamagedFile.
     """
 
     def read(source: ByteRange) -> pa.Table:
         data = store.read_range(source.path, source.start, source.end)
-        batches = [_within(batch, item) for batch in _decode(store, source, data)]
-        return pa.Table.from_batches(batches, SPELLINGS)
+        batches = [_within(batch, item) for batch in _decode(store, source, data, schema)]
+        return pa.Table.from_batches(batches, schema)
 
     with ThreadPoolExecutor(READERS) as threads:
-        for start in range(0, len(item.staged), READERS):
-            yield from threads.map(read, item.staged[start : start + READERS])
+        for sources in _batches(item.staged):
+            yield from threads.map(read, sources)
+
+
+def _batches(sources: Sequence[ByteRange]) -> Iterator[Sequence[ByteRange]]:
+    """Yield the sources in batches to read at a time: rows of one id can fill whole parts."""
+    start = size = 0
+    for number, source in enumerate(sources):
+        size += source.end - source.start
+        if number - start == READERS or (number > start and size > READ_BYTES):
+            yield sources[start:number]
+            start, size = number, source.end - source.start
+    yield sources[start:]
 
 
 def _split(table: pa.Table, first: int, end: int, count: int) -> Iterator[pa.Table]:
     """Yield the rows of each of ``count`` equal intervals of ids."""
-    ids = table["caption_id"].combine_chunks()
+    ids = table.column(0).combine_chunks()
     bounds = [
         # The first id of the interval whose share of the cuts, rounded down, is ``cut``.
         id_of(first - (first - end) * cut // count) if cut < count else "g"
@@ -187,7 +205,9 @@ def _encode(cut: pa.Table) -> bytes:
     return _HEADER.pack(len(stored), len(message), zlib.crc32(stored)) + stored
 
 
-def _decode(store: Store, source: ByteRange, data: bytes) -> list[pa.RecordBatch]:
+def _decode(
+    store: Store, source: ByteRange, data: bytes, schema: pa.Schema = SPELLINGS
+) -> list[pa.RecordBatch]:
     """Return the rows of consecutive cuts, one batch each.
 
     Raises DamagedFile, whatever the bytes are.
@@ -203,7 +223,7 @@ def _decode(store: Store, source: ByteRange, data: bytes) -> list[pa.RecordBatch
             offset += size
             if raw > CUT_BYTES or len(stored) != size or zlib.crc32(stored) != checksum:
                 raise ValueError("size or checksum of a cut")
-            batch = pa.ipc.read_record_batch(_CODEC.decompress(stored, raw), SPELLINGS)
+            batch = pa.ipc.read_record_batch(_CODEC.decompress(stored, raw), schema)
             batch.validate(full=True)  # the format itself checks no offset
             batches.append(batch)
     except (ValueError, OSError, EOFError, struct.error) as error:  # Arrow raises the first three

@@ -15,6 +15,7 @@ from scanner.cluster.work import Result
 from scanner.run import Output, Plan
 from scanner.run.schema import CAPTION_ID, CAPTIONS
 from scanner.scan.plan.cuts import IDS, IdRange, id_of, read_cuts
+from scanner.scan.plan.image_pairs import REPEATS
 from scanner.scan.plan.spellings import SPELLINGS
 from scanner.scan.plan.tiers import TIER, CaptionsOutput
 from scanner.storage import Store
@@ -79,16 +80,23 @@ class GroupWork:
 
     Captions of earlier plans are omitted, and training captions with an id above ``cutoff``.
     ``row_group``: rows per row group of the parts, except the last of an item, or of a tier;
-    ``by_samples``: whether there are tiers, by number of samples.
+    ``by_samples``: whether there are tiers, by number of samples; ``by_images``: also by how often
+    images of captions are repeated.
     """
 
     def __init__(
-        self, store: Store, cutoff: str | None, row_group: int, by_samples: bool = False
+        self,
+        store: Store,
+        cutoff: str | None,
+        row_group: int,
+        by_samples: bool = False,
+        by_images: bool = False,
     ) -> None:
         self.store = store
         self.cutoff = cutoff
         self.row_group = row_group
         self.by_samples = by_samples
+        self.by_images = by_images
 
     def prepare(self, item: IdRange) -> IdRange:
         return item
@@ -108,10 +116,16 @@ class GroupWork:
             self.cutoff,
             self.row_group,
             self.by_samples,
+            self._repeats(item) if self.by_images else None,
         )
         for table in rechunk(batches, part_rows(self.row_group)):
             rows = len(table) * GROUP_BYTES // max(1, table.nbytes)
             yield CaptionsOutput("captions", table, max(1, min(self.row_group, rows)))
+
+    def _repeats(self, item: IdRange) -> pa.RecordBatchReader:
+        tables = read_cuts(self.store, replace(item, staged=item.repeats), REPEATS)
+        batches = (batch for table in tables for batch in table.to_batches())
+        return pa.RecordBatchReader.from_batches(REPEATS, batches)
 
 
 def part_rows(row_group: int) -> int:

@@ -66,7 +66,8 @@ class FrozenInputs:
     """The units to read, the columns to copy to samples, and the skipped files.
 
     ``names_column``: whether samples have the name of their caption's column; ``order``: of the
-    slices. Stored by the first driver for all others.
+    slices; ``by_images``: whether their order also depends on how often images are repeated. Stored
+    by the first driver for all others.
     """
 
     keep: tuple[str, ...]
@@ -74,6 +75,7 @@ class FrozenInputs:
     skipped: dict[str, Any] = field(default_factory=dict)
     names_column: bool = False
     order: ScanOrder = "id"
+    by_images: bool = False
 
     def to_json(self) -> bytes:
         return encode(asdict(self))

@@ -23,7 +23,13 @@ from scanner.scan.plan.inputs import FrozenInputs, Input, Inputs, Unit, pack_uni
 from scanner.scan.plan.reading import ReadWork
 from scanner.scan.plan.running import Execute, execute_here
 from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
-from scanner.scan.plan.tiers import BY_SAMPLES, ScanOrder, count_tiers, tiers_of
+from scanner.scan.plan.tiers import (
+    BY_SAMPLES,
+    BY_SAMPLES_OR_IMAGES,
+    ScanOrder,
+    count_tiers,
+    tiers_of,
+)
 from scanner.storage import Store
 
 READERS = 16
@@ -47,7 +53,8 @@ def make_plan(
     ``make_canonical``: picklable, makes the model's normalization; ``slice_rows``: number of
     captions → captions per slice; ``execute``: runs the work; ``earlier``: plans of the same run,
     whose captions are not planned again; ``sizes``: how much to read, group and write at a time;
-    ``order``: of the slices, ``yield`` for tiers by number of samples.
+    ``order``: of the slices, ``yield`` for tiers by number of samples, and by how often images are
+    repeated if the inputs have image keys.
     Progress is committed in the folder of this generation: a rerun resumes with the inputs of the
     first call. Memory does not grow with the data. Raises UserError if there are no captions, or
     captions cannot be grouped.
@@ -67,11 +74,12 @@ def make_plan(
             f"rows, {counts['rejects']} of them rejected {reason}; check --captions and "
             "--caption-column"
         )
-    stage = GroupStage(store, execute, folder, earlier, sizes, frozen.order)
+    stage = GroupStage(store, execute, folder, earlier, sizes, frozen.order, frozen.by_images)
     grouped = stage.run(read, slice_rows, limit)
     captions = _paths(grouped, "captions")
     first = sum(len(plan.slices) for plan in earlier)
-    slices, tiers = list_slices(store, captions, BY_SAMPLES, first)
+    names = BY_SAMPLES_OR_IMAGES if frozen.by_images else BY_SAMPLES
+    slices, tiers = list_slices(store, captions, names, first)
     segments = [segment for unit in frozen.units for segment in unit.segments]
     return Plan(
         inputs=tuple(files),
@@ -123,10 +131,16 @@ def _freeze(
         kept = _keep_columns(inputs.files, earlier)
         units, skipped = pack_units(inputs.files, sizes), inputs.skipped.to_json()
         several = any(item.columns and item.columns.more_captions for item in inputs.files)
-        frozen = FrozenInputs(kept, units, skipped, several, order)
+        by_images = order == "yield" and _have_image_keys(inputs.files)
+        frozen = FrozenInputs(kept, units, skipped, several, order, by_images)
         if store.create(name, frozen.to_json()):
             return frozen
     return FrozenInputs.from_json(store.location(name), store.read(name, LARGEST_BYTES))
+
+
+def _have_image_keys(inputs: Sequence[Input]) -> bool:
+    training = (item for item in inputs if not item.is_reference)
+    return any(item.columns and item.columns.image_key for item in training)
 
 
 def _keep_columns(inputs: Sequence[Input], earlier: Sequence[Plan]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from scanner.run.records import DamagedFile, Part, commit_name
 from scanner.scan.plan.cuts import IDS, IdRange, StagedPart, id_of, read_cuts, stage
 from scanner.scan.plan.running import Execute, run_all
 from scanner.scan.plan.sizes import PlanSizes
-from scanner.scan.plan.spellings import merge_spellings
+from scanner.scan.plan.staged_rows import StagedRows
 from scanner.storage import Store
 
 # Beyond any amount of data: 16 parts each would be 16 million parts.
@@ -57,15 +57,16 @@ class StagedParts:
 
 
 class PlanMergeWork:
-    """Merges the cuts of a range of ids into parts of one kind with spellings.
+    """Merges the cuts of a range of ids into parts of one kind.
 
     Usually one part; more for over ``merge_bytes``. Notes: ``staged``, as
     :func:`scanner.scan.plan.cuts.stage` describes the parts.
     """
 
-    def __init__(self, store: Store, kind: str, sizes: PlanSizes) -> None:
+    def __init__(self, store: Store, rows: StagedRows, folder: str, sizes: PlanSizes) -> None:
         self.store = store
-        self.kind = kind
+        self.rows = rows
+        self.kind = rows.kind(folder)
         self.sizes = sizes
 
     def prepare(self, item: IdRange) -> IdRange:
@@ -82,20 +83,20 @@ class PlanMergeWork:
         first, end = int(item.first, 16), int(item.last, 16) + 1
         held: list[pa.Table] = []
         size = 0
-        for table in read_cuts(self.store, item):
+        for table in read_cuts(self.store, item, self.rows.schema):
             if held and size + table.nbytes > self.sizes.merge_bytes:
-                yield from stage(self.kind, merge_spellings(held), self.sizes, notes, first, end)
+                yield from stage(self.kind, self.rows.merge(held), self.sizes, notes, first, end)
                 size = 0
             held.append(table)
             size += table.nbytes
         if held:
-            yield from stage(self.kind, merge_spellings(held), self.sizes, notes, first, end)
+            yield from stage(self.kind, self.rows.merge(held), self.sizes, notes, first, end)
 
 
 def staged_parts(
     commits: Commits, read: Iterable[Commit], kind: str, intervals: dict[str, IdRange] | None = None
 ) -> list[StagedPart]:
-    """Return the parts of a kind with spellings that commits name.
+    """Return the staged parts of a kind that commits name.
 
     ``intervals``: by slice id, the ids that they hold; all by default. Raises DamagedFile if a
     commit does not describe its parts.
@@ -124,24 +125,24 @@ def merge_all(
     store: Store,
     execute: Execute,
     folder: str,
-    kind: str,
+    rows: StagedRows,
     sizes: PlanSizes,
 ) -> StagedParts:
     """Merge parts, level by level, until each interval of ids has few, and return what is left.
 
-    Commits in ``folder``/merge. Raises UserError if parts cannot be merged.
+    Commits in the folder of the rows' merges. Raises UserError if parts cannot be merged.
     """
     staged = StagedParts(parts)
     for level in range(1, MOST_LEVELS + 1):
         merges = plan_merges(staged, level, sizes)
         if not merges:
             break
-        commits = Commits(store, f"{folder}/merge")
+        commits = Commits(store, f"{folder}/{rows.merge_stage}")
         items = {item.id: item for items in merges.values() for item in items}
-        make_work = partial(PlanMergeWork, store, kind, sizes)
-        failure = "groups of staged parts cannot be merged"
+        make_work = partial(PlanMergeWork, store, rows, folder, sizes)
+        failure = f"{rows.what} cannot be merged"
         done = run_all(commits, list(items.values()), make_work, execute, failure)
-        merged = staged_parts(commits, done, kind, items)
+        merged = staged_parts(commits, done, rows.kind(folder), items)
         left = [
             part for key, parts in staged.buckets.items() if key not in merges for part in parts
         ]

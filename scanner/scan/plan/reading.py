@@ -11,6 +11,7 @@ from scanner.run import Output
 from scanner.scan.plan.chunk import COUNTS, Canonical, Chunk, unreadable_reject
 from scanner.scan.plan.inputs import Segment, Unit
 from scanner.scan.plan.sizes import DEFAULT_SIZES, PlanSizes
+from scanner.scan.plan.spellings import SPELLING_ROWS
 from scanner.storage import is_transient
 
 REASON_CHARACTERS = 200
@@ -36,7 +37,7 @@ class ReadWork:
     ) -> None:
         self.canonical = make_canonical()
         self.keep = keep
-        self.staged = spellings_kind(folder)
+        self.staged = SPELLING_ROWS.kind(folder)
         self.sizes = sizes
         self.names_column = names_column
 
@@ -101,7 +102,3 @@ class ReadWork:
             bad = [*batch.bad, (batch.rows[0], reason)]
             nothing: dict[str, Values] = {name: [] for name in batch.columns}
             chunk.add(segment, Batch([], nothing, bad), counts, self.canonical)
-
-
-def spellings_kind(folder: str) -> str:
-    return f"{folder}/spellings"

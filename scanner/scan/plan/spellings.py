@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scanner.run.schema import CAPTIONS, column
+from scanner.scan.plan.staged_rows import StagedRows
 
 SPELLINGS = pa.schema([*CAPTIONS, column("n", pa.int64(), "number of samples with this spelling")])
 
@@ -32,3 +33,6 @@ def merge_spellings(spellings: list[pa.Table]) -> pa.Table:
     columns["n"] = pa.array(np.add.reduceat(counts, first) if len(first) else counts)
     columns["canonical"] = rows["canonical"].take(order.take(pa.array(first)))
     return pa.table([columns[name] for name in SPELLINGS.names], schema=SPELLINGS)
+
+
+SPELLING_ROWS = StagedRows("spellings", "merge", SPELLINGS, merge_spellings)

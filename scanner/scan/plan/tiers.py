@@ -2,7 +2,11 @@
 
 Before a scan, repetition says most about memorization: what models were found to have memorized was
 mostly repeated in their training sets (Carlini et al., "Extracting training data from diffusion
-models", USENIX Security 2023, section 4.2). Captions are therefore divided into a few tiers. Each
+models", USENIX Security 2023, section 4.2). An image that is repeated under other captions counts
+too (Somepalli et al., "Understanding and mitigating copying in diffusion models", NeurIPS 2023). If
+there are image keys, a caption's prior is therefore the larger of its number of samples and the
+largest number of samples that share one of its images; otherwise it is its number of samples.
+Captions are divided into a few tiers by their prior. Each
 stays sorted by caption id, a hash, so that wherever a scan stops, it has scored a random sample of
 its current tier, and merged parts have narrow ranges of ids.
 """
@@ -30,6 +34,15 @@ BY_SAMPLES = (
     "captions with 4 to 9 samples",
     "captions with 2 or 3 samples",
     "captions with one sample",
+)
+# The same if images count too: by the samples of the caption or of one of its images, the larger.
+BY_SAMPLES_OR_IMAGES = (
+    "reference captions",
+    "captions or images with 100 samples or more",
+    "captions or images with 10 to 99 samples",
+    "captions or images with 4 to 9 samples",
+    "captions or images with 2 or 3 samples",
+    "captions and images with one sample",
 )
 # The tiers of a cascade, and their ends in the ranking by the earlier run, as shares.
 BY_RANK = (
