@@ -1,11 +1,9 @@
 """List the sizes of the wheel, the sdist, an installation and the image, and what takes them.
 
-The wheel and the sdist are built in a temporary directory. The installation is this environment: of
-its packages, those that memscan needs. The image's packages are those of infra/requirements.lock, as
-wheels, which the lock has no sizes of: --lock names one that has, made by
-uv pip compile pyproject.toml infra/build.in --constraint infra/requirements.lock --extra azure --extra gcs
---python-version 3.12 --python-platform x86_64-manylinux_2_36 --only-binary :all: --no-emit-index-url
---format pylock.toml --output-file pylock.toml
+The wheel and the sdist are built in a temporary directory. The installation is this environment:
+of its packages, those that memscan needs. The image installs the wheels of infra/requirements.lock,
+which has no sizes: --lock names the same in TOML, which has them. The command at the top of the
+lock makes it, with --constraint infra/requirements.lock --format pylock.toml and without hashes.
 
 Example: python -m jobs.development.sizes
 """
@@ -134,7 +132,7 @@ def locked_sizes(lock: str) -> dict[str, int]:
             name = wheel.get("name") or wheel["url"].rpartition("/")[2]
             own = [ranks[tag] for tag in parse_wheel_filename(name)[3] if tag in ranks]
             fitting += [(min(own), wheel.get("size"))] if own else []
-        rank, size = min(fitting, key=lambda each: each[0], default=(None, None))
+        _, size = min(fitting, key=lambda each: each[0], default=(None, None))
         if size is None:
             raise UserError(
                 f"{package['name']}: no wheel for the image, or without size, in the lock"

@@ -29,7 +29,8 @@ LOADING = {
 class Texts(HTMLParser):
     """Counts the texts of a page's blocks, and collects its ids, links and what it loads.
 
-    ``within``: read only inside elements of this tag. Links to headings and buttons are left out.
+    Texts are without white space, which pages differ in. ``within``: read only inside elements of
+    this tag. Links to headings and buttons are left out.
     """
 
     def __init__(self, within: str = "") -> None:
@@ -58,7 +59,7 @@ class Texts(HTMLParser):
             return
         while True:
             name, words, hidden = self._open.pop()
-            text = " ".join("".join(words).split())
+            text = "".join("".join(words).split())
             if name in KINDS and not hidden and self._is_counted(name):
                 self.texts[KINDS[name], text] += 1
             if self._open and not hidden:

@@ -70,10 +70,13 @@ def test_link_that_leads_nowhere_is_an_error(link: str, why: str, tmp_path: Path
 
 
 def test_lists_are_indented_and_set_off_for_python_markdown() -> None:
-    text = "Text:\n1. First\n   more\n\n   ```\n   code\n   ```\n2. Second\n   - inner\n     too\n\nEnd\n| a |\n|---|\n"
+    text = (
+        "Text:\n1. First\n   more\n\n   ```\n   code\n   ```\n2. Second\n   - inner\n     too\n\n"
+        "End\n| a |\n|---|\n"
+    )
     assert for_python_markdown(text).splitlines() == [
-        *("Text:", "", "1.  First", "    more", "", "    ```", "    code", "    ```"),
-        *("2.  Second", "", "    -   inner", "        too", "", "End", "", "| a |", "|---|"),
+        *("Text:", "", "1.  First", "    more", "", "", "    ```", "    code", "    ```"),
+        *("", "2.  Second", "", "    -   inner", "        too", "", "End", "", "| a |", "|---|"),
     ]
 
 
@@ -96,14 +99,14 @@ def test_docstring_becomes_markdown() -> None:
 def test_page_outside_the_navigation_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     pages = [*arrangement.repository_pages(), "jobs/NEW.md"]
     monkeypatch.setattr(arrangement, "repository_pages", lambda: pages)
-    with pytest.raises(UserError, match="jobs/NEW.md"):
+    with pytest.raises(UserError, match=r"jobs/NEW\.md"):
         arrangement.arranged()
 
 
 def test_section_that_is_gone_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = {"Tutorial": {"First steps": ("jobs/README.md#nothing",)}}
     monkeypatch.setattr(arrangement, "PARTS", parts)
-    with pytest.raises(UserError, match="jobs/README.md#nothing: no such section"):
+    with pytest.raises(UserError, match=r"jobs/README\.md#nothing: no such section"):
         arrangement.arranged()
 
 

@@ -1,9 +1,9 @@
 """Build the documentation site from the pages of this repository.
 
 Every Markdown page, the notebooks and the files that they link to, in four parts (tutorial, how-to,
-reference, explanation), and reference pages written from the code: options of the commands, columns,
-named queries, Python names. The site is static and loads nothing from other hosts. Needs the extra
-docs: pip install -e '.[docs]'.
+reference, explanation), and reference pages written from the code: options of the commands,
+columns, named queries, Python names. The site is static and loads nothing from other hosts. Needs
+the extra docs: pip install -e '.[docs]'.
 
 Example: python -m jobs.development.site --out site
 """

@@ -1,4 +1,4 @@
-"""Arrange the pages of the repository, and those written from the code, in the site's navigation."""
+"""Arrange the pages of the repository and those written from the code in the navigation."""
 
 from collections.abc import Iterator
 from fnmatch import fnmatch

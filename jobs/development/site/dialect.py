@@ -9,7 +9,7 @@ _INDENT = " " * 4
 
 
 def for_python_markdown(text: str) -> str:
-    """Return a page with blank lines around lists and tables, items indented by four, and diagrams
+    """Return a page with blank lines before lists, tables and code, items indented by four, and diagrams
     of Mermaid, which the site has no script for, as tables."""
     return "\n".join(_indented(_without_diagrams(text).splitlines()))
 
@@ -18,12 +18,13 @@ def _indented(lines: list[str]) -> list[str]:
     """Indent the content of list items by four; each item may contain lists."""
     written: list[str] = []
     kinds = [is_text for _, is_text in outside_code(lines)]
-    position = 0
+    position, is_loose = 0, False
     while position < len(lines):
         line, is_text = lines[position], kinds[position]
         item = _item(line, written) if is_text else None
         if item is None:
-            if is_text and _begins_table(lines, position):
+            begins_code = not is_text and position and kinds[position - 1]
+            if begins_code or (is_text and _begins_table(lines, position)):
                 written.append("")
             written.append(line)
             position += 1
@@ -32,8 +33,9 @@ def _indented(lines: list[str]) -> list[str]:
         end = _end_of_item(lines, kinds, position + 1, width)
         content = [_dedented(each, width) for each in lines[position + 1 : end]]
         first, *others = _indented([line[width:], *content])
-        if _ends_in_paragraph(written):
+        if _ends_in_paragraph(written) or (is_loose and written and written[-1]):
             written.append("")
+        is_loose = "" in content
         written.append(f"{item[1]:<4}{first}")
         written += [f"{_INDENT}{each}" if each else "" for each in others]
         position = end
@@ -49,8 +51,8 @@ def _item(line: str, written: list[str]) -> re.Match[str] | None:
 
 
 def _end_of_item(lines: list[str], kinds: list[bool], start: int, width: int) -> int:
-    """Return where an item ends: at the next item, or at text that is neither indented nor continues
-    its paragraph."""
+    """Return where an item ends: at the next item, or at text that is not indented and continues no
+    paragraph."""
     for position in range(start, len(lines)):
         line, before = lines[position], lines[position - 1]
         if not line.strip() or line.startswith(" " * width):

@@ -14,7 +14,7 @@ _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
 class Links:
     """The pages of a site, by what links in the repository name.
 
-    ``files``: other files of the repository that pages link to, which the site has at the same path.
+    ``files``: other files and directories of the repository that pages link to.
     """
 
     def __init__(self, root: Path, pages: Iterable[SitePage]) -> None:

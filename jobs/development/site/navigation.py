@@ -1,8 +1,9 @@
 """The parts of the site, and which page of the repository is in which.
 
-A part has groups, and a group has entries: ``FILE``; ``FILE#SECTION``, a section under a second-level
-heading as its own page; ``FILE#*``, the introduction and every section not named elsewhere; a pattern
-for files not named elsewhere; or a page of :data:`~jobs.development.site.reference.GENERATED`.
+A part has groups, and a group has entries: ``FILE``; ``FILE#SECTION``, a section under a
+second-level heading as its own page; ``FILE#*``, the introduction and every section not named
+elsewhere; a pattern for files not named elsewhere; or a page of
+:data:`~jobs.development.site.reference.GENERATED`.
 """
 
 HOME = "README.md"

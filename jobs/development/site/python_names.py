@@ -10,8 +10,8 @@ import scanner
 
 _OPENING = """# Python
 
-The names that `scanner` exports, and the classes that its functions return. Each is imported on first
-use. `scanner.__version__` is the installed version.
+The names that `scanner` exports, and the classes that its functions return. Each is imported on
+first use. `scanner.__version__` is the installed version.
 """
 _ROLE = re.compile(r":(?:class|func|meth|attr|mod|data):`~?([\w.]+)`")
 _LONGEST = 88

@@ -18,12 +18,12 @@ from scanner.scoring.table_schema import score_schema
 
 _COLUMNS = """# Columns
 
-The tables of a run and of an index of images. All are Parquet, and each column's description, unit and
-source are metadata of its field. This page is written from the same schemas.
+The tables of a run and of an index of images. All are Parquet, and each column's description, unit
+and source are metadata of its field. This page is written from the same schemas.
 """
-_SCORES = """`NAME_low`, `NAME_mid` and `NAME_T` are the signal NAME on pure noise at the low-noise step, at
-half of the training steps and at timestep T (`--signals NAME@low`, `NAME@mid`, `NAME@T`). A run has the
-signals of its profile that its model, resolution and number of seeds can give.
+_SCORES = """`NAME_low`, `NAME_mid` and `NAME_T` are the signal NAME on pure noise at the low-noise
+step, at half of the training steps and at timestep T (`--signals NAME@low`, `NAME@mid`, `NAME@T`).
+A run has the signals of its profile that its model, resolution and number of seeds can give.
 """
 
 

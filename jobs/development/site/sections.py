@@ -13,8 +13,8 @@ _FENCE = re.compile(r" *(```+|~~~+)")
 class SitePage:
     """A page of the site.
 
-    ``source``: file of the repository; ``section``: slug of its heading there, empty for a whole file
-    or an introduction; ``anchors``: of all headings that are on this page.
+    ``source``: file of the repository; ``section``: slug of its heading there, empty for a whole
+    file or an introduction; ``anchors``: of all headings that are on this page.
     """
 
     path: str
