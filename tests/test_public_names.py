@@ -3,7 +3,6 @@
 import doctest
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 import scanner
 from tests.query.test_query import make_run
 
-ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(set(scanner.__all__) - {"__version__"})
 
 
@@ -24,11 +22,6 @@ def test_public_names_are_these() -> None:
         assert getattr(scanner, name)
     with pytest.raises(AttributeError, match="no attribute 'Scorers'"):
         scanner.Scorers  # noqa: B018
-
-
-def test_version_is_that_of_pyproject() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert scanner.__version__ == project["version"]
 
 
 def test_import_loads_no_heavy_library() -> None:

@@ -1,9 +1,16 @@
-"""The files of the wheel, as hatchling selects them."""
+"""The wheel and the sdist, as hatchling builds them."""
 
+import os
+import subprocess
+import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
+
+from jobs.development.sizes import CONTENT, build, content
+from tests.test_version import VERSION
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,3 +37,60 @@ def test_wheel_ships_type_information(package: str, wheel: set[str]) -> None:
 @pytest.mark.parametrize("folder", ["jobs/studies", "jobs/development", "jobs/notebooks", "tests"])
 def test_wheel_has_no_studies_or_development_tools(folder: str, wheel: set[str]) -> None:
     assert not [path for path in wheel if path.startswith(f"{folder}/")]
+
+
+@pytest.mark.parametrize("part", ["/examples/", "/findings/", ".md"])
+def test_wheel_has_no_pages_and_their_pictures(part: str, wheel: set[str]) -> None:
+    assert not [path for path in wheel if part in path]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The wheel and the sdist."""
+    return build(ROOT, tmp_path_factory.mktemp("built"))
+
+
+@pytest.mark.slow
+def test_wheel_from_the_sdist_is_that_from_the_tree(
+    built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    wheel, sdist = built
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    again, _ = build(unpacked, tmp_path / "again")
+    assert again.name == wheel.name == f"memorization_scanner-{VERSION}-py3-none-any.whl"
+    assert again.read_bytes() == wheel.read_bytes()
+
+
+@pytest.mark.slow
+def test_testbed_is_most_of_the_wheel(built: tuple[Path, Path]) -> None:
+    sizes = {what: size for what, (_, size) in content(built[0]).items()}
+    testbed = sum(size for what, size in sizes.items() if "scanner/testbed/" in what)
+    assert testbed > 0.9 * sum(sizes.values())
+    assert sizes[f"`*`: {CONTENT['*']}"] < 200_000
+    assert built[0].stat().st_size < 25e6
+
+
+@pytest.mark.slow
+def test_wheel_alone_scans_and_ranks(built: tuple[Path, Path], tmp_path: Path) -> None:
+    wheel, target = built[0], tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--target", str(target), str(wheel)], check=True)
+
+    def memscan(*words: str) -> str:
+        """What a command of the installed wheel prints."""
+        return subprocess.run(
+            [sys.executable, str(target / "bin/memscan"), *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(target)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    assert memscan("--version") == f"memscan {VERSION}\n"
+    (tmp_path / "captions.csv").write_text("caption\na red fox\nan old boat\n")
+    memscan("scan", "--model", "testbed", "--captions", "captions.csv", "--out", "run")
+    assert "an old boat" in memscan("rank", "run")
+    assert str(VERSION) in (tmp_path / "run/run.json").read_text()
