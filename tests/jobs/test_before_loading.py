@@ -11,7 +11,7 @@ import pytest
 from tests.calibration.runs import synthetic_labels, synthetic_run
 
 ROOT = Path(__file__).parents[2]
-# Takes cases as JSON; a library that is imported ends the case, instead of loading.
+# A library that is imported ends the case, instead of loading.
 CASES = """
 import contextlib, importlib.abc, io, json, sys
 
@@ -39,7 +39,8 @@ for words in cases:
         except Loads as library:
             loaded = str(library)
     results.append([status, loaded, shown.getvalue()])
-print(json.dumps(results))
+with open(sys.argv[3], "w") as file:  # DuckDB's bar is on standard output, with python -c
+    json.dump(results, file)
 """
 SLOW = ["torch", "diffusers", "transformers", "ray", "sklearn", "scipy", "altair"]
 WRONG = [
@@ -108,8 +109,9 @@ def _run(commands: list[str], folder: Path) -> list[tuple[int | None, str, str]]
     """Run commands in one process; return the status of each or the library that it starts to load,
     and what it has said until then."""
     words = json.dumps([command.split() for command in commands])
+    out = folder / "results.json"
     done = subprocess.run(
-        [sys.executable, "-c", CASES, json.dumps(SLOW), words],
+        [sys.executable, "-c", CASES, json.dumps(SLOW), words, str(out)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -117,8 +119,7 @@ def _run(commands: list[str], folder: Path) -> list[tuple[int | None, str, str]]
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout.splitlines()[-1])
-    return [(status, loaded, shown) for status, loaded, shown in results]
+    return [(status, loaded, shown) for status, loaded, shown in json.loads(out.read_text())]
 
 
 def test_a_wrong_path_is_an_error_before_anything_slow_loads(folder: Path) -> None:
