@@ -36,8 +36,8 @@ class CaptionImages(Generic[Encoded]):
     source: Encoded | None
 
     def all(self) -> list[Encoded]:
-        images = [self.training, self.source, *self.generated.values()]
-        return [one for one in images if one is not None]
+        references = [one for one in (self.training, self.source) if one is not None]
+        return [*references, *self.generated.values()]
 
 
 @dataclass(frozen=True)
