@@ -36,8 +36,9 @@ class CaptionImages(Generic[Encoded]):
     source: Encoded | None
 
     def all(self) -> list[Encoded]:
-        references = [one for one in (self.training, self.source) if one is not None]
-        return [*references, *self.generated.values()]
+        found = list(self.generated.values())
+        found += [one for one in (self.training, self.source) if one is not None]
+        return found
 
 
 @dataclass(frozen=True)
