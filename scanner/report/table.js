@@ -23,6 +23,10 @@ const plain = {
   q: "", sort: "rank-up", grouped: grouped ? "yes" : "no", page: "1",
   ...Object.fromEntries(selects.map((select) => [select.dataset.facet, ""])),
 };
+// On narrow screens, each number has its column's name in front.
+for (const { body } of captions)
+  for (const { dataset, cellIndex } of heads.filter((head) => !head.classList.contains("text")))
+    if (dataset.column !== "rank") body.rows[0].cells[cellIndex].dataset.name = dataset.column;
 const opened = new Set();
 const toggles = new Map();
 let state = { ...plain };

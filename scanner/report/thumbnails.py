@@ -37,7 +37,9 @@ class CaptionImages(Generic[Encoded]):
     source: Encoded | None
 
     def all(self) -> list[Encoded]:
-        return [one for one in (self.training, self.source, *self.generated.values()) if one]
+        found = list(self.generated.values())
+        found += [one for one in (self.training, self.source) if one is not None]
+        return found
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ def fit_thumbnails(
         if row.all():
             captions[name] = CaptionImages(
                 {seed: data_url(smaller[one]) for seed, one in row.generated.items()},
-                row.training and data_url(smaller[row.training]),
-                row.source and data_url(smaller[row.source]),
+                data_url(smaller[row.training]) if row.training else None,
+                data_url(smaller[row.source]) if row.source else None,
             )
     return Thumbnails(captions, side, left_out)
 

@@ -154,6 +154,15 @@ def test_a_row_has_an_address_wherever_it_is(browser: Browser, file: Path) -> No
         assert last.get_by_role("link").first.get_attribute("href") == f"#caption-{119:032x}"
 
 
+def test_numbers_have_their_names_on_a_phone(shown: Page) -> None:
+    shown.set_viewport_size({"width": 390, "height": 844})
+    name = "cells => cells.map((cell) => getComputedStyle(cell, '::before').content)"
+    cells = shown.locator(f"#caption-{1:032x} tr:first-child td")
+    names = [f'"{name} "' for name in ("samples", "probability", "noise_norm_first", "entropy_e")]
+    assert cells.evaluate_all(name) == ["none", "none", *names, "none"]
+    assert shown.evaluate("document.documentElement.scrollWidth") == 390
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_images_are_enlarged_beside_the_original(shown: Page, width: int) -> None:
     shown.set_viewport_size({"width": width, "height": 844})

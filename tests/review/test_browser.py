@@ -14,6 +14,7 @@ from scanner.query import open_run
 from scanner.testbed import labels
 from tests.forking import forking_python
 from tests.memscan import called
+from tests.report.verified_runs import verified_run
 from tests.review.sites import HOSTILE, small_run
 from tests.waiting import wait_until
 
@@ -231,3 +232,25 @@ def test_pages_are_readable_and_inert(
     assert page.evaluate("window.ran") is None
     # The run's images are not there.
     assert [text for text in messages if "404" not in text] == []
+
+
+def test_images_are_enlarged_beside_the_original(
+    tmp_path: Path, serve: Callable[..., Server], browser: Browser
+) -> None:
+    server = serve(verified_run(tmp_path / "images", 20, {1: "verbatim"}))
+    page = visit(browser, f"{server.url}/../caption/{1:032x}")
+    seed = page.get_by_role("link", name="seed 2")
+    seed.focus()
+    page.keyboard.press("Enter")
+    viewer = page.get_by_role("dialog")
+    notes = viewer.locator("figcaption")
+    assert notes.first.inner_text() == "most similar training image of this caption"
+    assert notes.last.inner_text() == "generated, seed 2"
+    assert viewer.locator(".title").inner_text() == "alpha1 beta1 gamma1"
+    # The keys of the page behind do not label its caption.
+    page.keyboard.press("v")
+    page.keyboard.press("ArrowRight")
+    assert notes.last.inner_text() == "generated, seed 3"
+    page.keyboard.press("Escape")
+    assert not viewer.is_visible()
+    assert page.locator(".stated .badge").count() == 0
