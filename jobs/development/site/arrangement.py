@@ -36,7 +36,8 @@ def arranged() -> tuple[list[SitePage], Navigation]:
     named = {HOME} | {entry.partition("#")[0] for entry in entries}
     rest = [source for source in repository_pages() if source not in named]
     (home,) = _read(HOME)
-    pages, navigation = [home], [{"Overview": home.path}]
+    pages = [home]
+    navigation: Navigation = [{"Overview": home.path}]
     for part, groups in PARTS.items():
         listed: Navigation = []
         for group, members in groups.items():
