@@ -37,7 +37,7 @@ CONTENT = {
     "scanner/testbed/model_dit/*": "transformer of `--model testbed-dit`",
     "scanner/testbed/data/*": "training set and labels of both, scanned by the demo",
     "scanner/testbed/calibration*.json": "their calibrations (`--calibration testbed`)",
-    "scanner/query/sql/*": "the named queries",
+    "scanner/query/sql/*": "the named queries and their page",
     "*.py": "the code",
     "*.dist-info/*": "metadata, with README.md and the license",
     "*": "templates, scripts and styles of pages; default files",
