@@ -41,7 +41,8 @@ def test_wheel_has_no_studies_or_development_tools(folder: str, wheel: set[str])
 
 @pytest.mark.parametrize("part", ["/examples/", "/findings/", ".md"])
 def test_wheel_has_no_pages_and_their_pictures(part: str, wheel: set[str]) -> None:
-    assert not [path for path in wheel if part in path]
+    page_of_queries = "scanner/query/sql/README.md"  # comes with its directory
+    assert not [path for path in wheel - {page_of_queries} if part in path]
 
 
 @pytest.fixture(scope="module")

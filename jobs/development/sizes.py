@@ -2,8 +2,9 @@
 
 The wheel and the sdist are built in a temporary directory. The installation is this environment:
 of its packages, those that memscan needs. The image installs the wheels of infra/requirements.lock,
-which has no sizes: --lock names the same in TOML, which has them. The command at the top of the
-lock makes it, with --constraint infra/requirements.lock --format pylock.toml and without hashes.
+which has no sizes: --lock names the same in TOML, which has them. The uv command at the top of the
+lock makes it, with --constraint infra/requirements.lock, --format pylock.toml instead of
+--generate-hashes, and --output-file pylock.toml.
 
 Example: python -m jobs.development.sizes
 """
@@ -36,7 +37,7 @@ CONTENT = {
     "scanner/testbed/model_dit/*": "transformer of `--model testbed-dit`",
     "scanner/testbed/data/*": "training set and labels of both, scanned by the demo",
     "scanner/testbed/calibration*.json": "their calibrations (`--calibration testbed`)",
-    "scanner/query/sql/*": "the named queries",
+    "scanner/query/sql/*": "the named queries and their page",
     "*.py": "the code",
     "*.dist-info/*": "metadata, with README.md and the license",
     "*": "templates, scripts and styles of pages; default files",
@@ -59,14 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _sizes(config: SizesConfig) -> int:
     with tempfile.TemporaryDirectory(prefix="memscan-sizes-") as folder:
         wheel, sdist = build(ROOT, Path(folder))
-        show(_table("file", "content", [_described(wheel), _described(sdist)]))
-        rows = [(what, f"{files} files", size) for what, (files, size) in content(wheel).items()]
-        show(_table("in the wheel", "", rows))
+        archives = [_described(archive) for archive in (wheel, sdist)]
+        show(_table(("file", "content", "size"), archives))
+        rows = [
+            (what, str(files), _megabytes(size)) for what, (files, size) in content(wheel).items()
+        ]
+        show(_table(("in the wheel", "files", "size"), rows))
     installed = installation()
-    show(_table(f"installed, of {len(installed)} packages", "", _largest(installed)))
+    show(_table((f"installed, {len(installed)} packages", "size"), _largest(installed)))
     if config.lock:
         wheels = locked_sizes(config.lock.read_text(encoding="utf-8"))
-        show(_table(f"the image's wheels, of {len(wheels)}", "", _largest(wheels)))
+        show(_table((f"image, {len(wheels)} wheels", "size"), _largest(wheels)))
     return 0
 
 
@@ -141,7 +145,8 @@ def locked_sizes(lock: str) -> dict[str, int]:
     return sizes
 
 
-def _described(archive: Path) -> tuple[str, str, int]:
+def _described(archive: Path) -> tuple[str, str, str]:
+    """Return an archive's name, what it holds, and its size."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             members = [member.file_size for member in wheel.infolist()]
@@ -149,22 +154,21 @@ def _described(archive: Path) -> tuple[str, str, int]:
         with tarfile.open(archive) as sdist:
             members = [member.size for member in sdist.getmembers()]
     about = f"{len(members)} files, {_megabytes(sum(members))} unpacked"
-    return f"`{archive.name}`", about, archive.stat().st_size
+    return f"`{archive.name}`", about, _megabytes(archive.stat().st_size)
 
 
-def _largest(sizes: Mapping[str, int]) -> list[tuple[str, str, int]]:
+def _largest(sizes: Mapping[str, int]) -> list[tuple[str, str]]:
     """Return the largest packages, then all others, then the sum."""
     ordered = sorted(sizes.items(), key=lambda item: -item[1])
-    rows = [(f"`{name}`", "", size) for name, size in ordered[:LISTED]]
-    others = ordered[LISTED:]
-    rows.append((f"{len(others)} others", "", sum(size for _, size in others)))
-    return [*rows, ("all", "", sum(sizes.values()))]
+    others = sum(size for _, size in ordered[LISTED:])
+    rows = [(f"`{name}`", size) for name, size in ordered[:LISTED]]
+    rows += [(f"{len(ordered[LISTED:])} others", others), ("all", sum(sizes.values()))]
+    return [(name, _megabytes(size)) for name, size in rows]
 
 
-def _table(what: str, about: str, rows: Iterable[tuple[str, str, int]]) -> str:
-    lines = [f"| {what} | {about} | size |", "|---|---|---|"]
-    lines += [f"| {name} | {text} | {_megabytes(size)} |" for name, text, size in rows]
-    return "\n".join([*lines, ""])
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), ""])
 
 
 def _megabytes(size: int) -> str:

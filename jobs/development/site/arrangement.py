@@ -35,8 +35,9 @@ def arranged() -> tuple[list[SitePage], Navigation]:
     entries = {entry for groups in PARTS.values() for one in groups.values() for entry in one}
     named = {HOME} | {entry.partition("#")[0] for entry in entries}
     rest = [source for source in repository_pages() if source not in named]
-    (home,) = _read(HOME)
-    pages, navigation = [home], [{"Overview": home.path}]
+    home = _read(HOME)
+    pages = [home]
+    navigation: Navigation = [{"Overview": home.path}]
     for part, groups in PARTS.items():
         listed: Navigation = []
         for group, members in groups.items():
@@ -67,18 +68,15 @@ def _pages_of(entry: str, entries: set[str], rest: list[str]) -> Iterator[SitePa
     elif "*" in source:
         for matching in [one for one in rest if fnmatch(one, source)]:
             rest.remove(matching)
-            yield from _read(matching)
+            yield _read(matching)
     else:
-        yield from _read(source)
+        yield _read(source)
 
 
-def _read(source: str) -> list[SitePage]:
+def _read(source: str) -> SitePage:
     """Return a file as one page."""
-    return [
-        notebook(source, _text(source))
-        if source.endswith(".ipynb")
-        else whole(source, _text(source))
-    ]
+    as_page = notebook if source.endswith(".ipynb") else whole
+    return as_page(source, _text(source))
 
 
 def _text(source: str) -> str:

@@ -9,8 +9,10 @@ _INDENT = " " * 4
 
 
 def for_python_markdown(text: str) -> str:
-    """Return a page with blank lines before lists, tables and code, items indented by four, and diagrams
-    of Mermaid, which the site has no script for, as tables."""
+    """Return a page with blank lines before lists, tables and code, and items indented by four.
+
+    Diagrams of Mermaid, which the site has no script for, become tables.
+    """
     return "\n".join(_indented(_without_diagrams(text).splitlines()))
 
 

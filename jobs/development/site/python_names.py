@@ -43,11 +43,11 @@ def _section(name: str, public: Any) -> str:
     module = public.__module__
     exported = name in scanner.__all__
     imported = f"from scanner import {name}" if exported else f"# {module}"
-    blocks = [f"## {name}", f"```python\n{imported}\n\n{_signature(name, public)}\n```"]
+    blocks = [f"## `{name}`", f"```python\n{imported}\n\n{_signature(name, public)}\n```"]
     blocks.append(as_markdown(inspect.getdoc(public) or ""))
     if isinstance(public, type):
         for method, signature, text in _methods(public):
-            heading = f"### {name}.{method}"
+            heading = f"### `{name}.{method}`"
             blocks += [heading, f"```python\n{signature}\n```", as_markdown(text)]
     return "\n\n".join([*blocks, ""])
 
