@@ -28,7 +28,7 @@ class Refusing(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Refusing())
 from jobs import cli
 
-cases = json.loads(sys.argv[2])
+cases, out = json.loads(sys.argv[2]), sys.argv[3]
 results = []
 for words in cases:
     sys.argv[:] = ["memscan", *words]
@@ -39,7 +39,7 @@ for words in cases:
         except Loads as library:
             loaded = str(library)
     results.append([status, loaded, shown.getvalue()])
-with open(sys.argv[3], "w") as file:  # DuckDB's bar is on standard output, with python -c
+with open(out, "w") as file:  # DuckDB's bar is on standard output, with python -c
     json.dump(results, file)
 """
 SLOW = ["torch", "diffusers", "transformers", "ray", "sklearn", "scipy", "altair"]

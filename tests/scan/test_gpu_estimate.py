@@ -12,6 +12,9 @@ from scanner.scan.config import ScanConfig
 from scanner.scan.gpu_estimate import CARDS, card_name, gpu_estimate
 
 BILLION = 1_000_000_000
+README = Path("README.md")
+# Stable Diffusion 1.4 at 512 px, as infra/README.md states it.
+STANDARD_GFLOP = 897.3
 
 
 def test_hours_and_cost_follow_from_peak_utilization_and_price() -> None:
@@ -78,6 +81,15 @@ def test_the_guide_s_sizing_is_what_an_estimate_prints() -> None:
             one = gpu_estimate(name, BILLION, each, None, None)
             assert float(peak) == one.peak_tflops
             assert printed == f"{one.hours_low:,.0f} to {one.hours_high:,.0f}"
+
+
+def test_the_readme_s_hours_are_what_an_estimate_prints() -> None:
+    rows = re.findall(r"^\| `([\w-]+)`, (\d+) GiB \| (.*) h, ", README.read_text(), re.MULTILINE)
+    assert [name for name, *_ in rows] == list(CARDS)
+    for name, memory, hours in rows:
+        one = gpu_estimate(name, 1_000_000, STANDARD_GFLOP, None, None)
+        assert int(memory) == one.memory_gib
+        assert hours == f"{one.hours_low:.2g} to {one.hours_high:.2g}"
 
 
 @pytest.mark.parametrize(
