@@ -10,10 +10,13 @@ import torch
 
 from jobs.studies.late_step import analysis, findings, measurements, models
 from jobs.studies.late_step.measurements import FIRST, LOW, SIDES, TIMESTEPS, ModelScores
+from scanner.calibration import combination
 from scanner.calibration.labelled_captions import LabelledCaptions
 from scanner.errors import UserError
 from scanner.models import load_model
 from scanner.scoring import Scorer
+
+pytestmark = pytest.mark.usefixtures("few_replicates")
 
 CAPTIONS = 400
 CLASSES = np.full(CAPTIONS, "")
@@ -74,6 +77,7 @@ def measured() -> ModelScores:
     return ModelScores("testbed", scans, seeds, pa.table(extra), 100, groups, copied)
 
 
+@pytest.mark.slow
 def test_the_late_norm_separates_and_its_error_is_listed(measured: ModelScores) -> None:
     rows = {(row["side"], row["timestep"]): row for row in analysis.by_timestep(measured)}
     assert len(rows) == len(SIDES) * len(TIMESTEPS)
@@ -117,6 +121,8 @@ def test_the_page_has_every_table(
     both = {name: replace(measured, name=name) for name in ("testbed", "joint")}
     monkeypatch.setattr(measurements, "measured", lambda out: list(both))
     monkeypatch.setattr(measurements, "read", lambda out, name: both[name])
+    # Fits of few strengths: what the tables show is not looked at.
+    monkeypatch.setattr(combination, "INVERSE_STRENGTHS", (0.1, 1.0))
     findings.write_findings(tmp_path)
     page = (tmp_path / "findings.md").read_text()
     assert "<!--" not in page
