@@ -19,7 +19,7 @@ from scanner.cluster import Item, Outcome, Work
 from scanner.run import Commits, Plan, Run
 from scanner.run.status import status
 from scanner.scan.config import ScanConfig
-from scanner.scan.plan.inputs import choose_inputs
+from scanner.scan.input_choice import choose_inputs
 from scanner.scan.plan.make_plan import make_plan
 from scanner.scan.plan.running import execute_here
 from scanner.scan.plan.sizes import PlanSizes

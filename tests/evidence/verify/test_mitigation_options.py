@@ -27,7 +27,7 @@ from scanner.mitigation.inference import BOS_SCALE, REN
         ),
         (
             {"mitigate": True, "mitigation": Mitigation("ren", setting=("a=1",))},
-            "for the other --method",
+            "for the other methods",
         ),
         (
             {"mitigate": True, "mitigation": Mitigation(method="sail", setting=("weight",))},
