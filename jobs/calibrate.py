@@ -104,6 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _calibrate(config: CalibrateConfig) -> int:
     _check(config)
+    check_run(config.run)
+    check_calibration(config.calibration)
+    check_labels(config.labels)
+    check_files("--memorized", config.memorized)
+    check_files("--not-memorized", config.not_memorized)
+    log.info(f"reading {config.run}")
     return _by_labels(config) if config.has_labels else _by_null(config)
 
 
@@ -134,12 +140,6 @@ def _check(config: CalibrateConfig) -> None:
 
 
 def _by_labels(config: CalibrateConfig) -> int:
-    check_run(config.run)
-    check_labels(config.labels)
-    check_files("--memorized", config.memorized)
-    check_files("--not-memorized", config.not_memorized)
-    log.info(f"reading {config.run}")
-
     from scanner.calibration import (
         SimilarityOptions,
         calibrate,
@@ -199,10 +199,6 @@ def _by_labels(config: CalibrateConfig) -> int:
 
 
 def _by_null(config: CalibrateConfig) -> int:
-    check_run(config.run)
-    check_calibration(config.calibration)
-    log.info(f"reading {config.run}")
-
     from scanner.calibration import discover, discovery_record, write_calibration
     from scanner.query import open_run
 

@@ -102,7 +102,10 @@ def _curate(config: CurateConfig) -> int:
     check_calibration(config.calibration)
     check_policy(config.policy)
     log.info(f"reading {config.run}")
+    return _write_list(config)
 
+
+def _write_list(config: CurateConfig) -> int:
     from scanner.curation import (
         LimitExceeded,
         choose_image_key,
