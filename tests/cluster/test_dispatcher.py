@@ -170,7 +170,9 @@ def test_work_that_hangs_costs_only_its_own_item(tmp_path: Path) -> None:
                 time.sleep(3600)
             return super().compute(item)
 
-    run, events = _drive(tmp_path, make=Hangs, limits=replace(QUICK, hang_seconds=5.0))
+    # The second wait for an item that hung is twice as long.
+    limits = replace(QUICK, attempts=2, hang_seconds=5.0)
+    run, events = _drive(tmp_path, make=Hangs, limits=limits)
     assert sorted(run.commits.done()) == [item.id for item in SLICES if item.id != "000002"]
     (given_up,) = _quarantined(events)
     assert "no sign of life" in given_up.reason
