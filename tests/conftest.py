@@ -159,6 +159,14 @@ def testbed_run(demo: Path) -> str:
     return str(demo / "demo" / "run-standard")
 
 
+@pytest.fixture(scope="module")
+def few_replicates() -> Iterator[None]:
+    """Draw 200 bootstrap replicates instead of 1,000, which take most of a calibration's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scanner.calibration.bootstrap.REPLICATES", 200)
+        yield
+
+
 @pytest.fixture(scope="session")
 def data(once: Once) -> Path:
     """400 distinct captions in 3,000 rows of csv."""

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from scanner.calibration import (
     LabelEvaluation,
     LabelledCaptions,
+    bootstrap,
     calibrate,
     evaluation_record,
     match_labels,
@@ -22,6 +23,8 @@ from scanner.calibration.separation import separation
 from scanner.query import open_run
 from scanner.testbed import files
 from tests.calibration.runs import synthetic_labels, synthetic_run
+
+pytestmark = pytest.mark.usefixtures("few_replicates")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def test_a_class_is_measured_on_the_draws_of_the_whole_set() -> None:
     whole = separation(scores, positive, clusters)
     assert separation(scores, positive, clusters, among=np.ones(200, bool)) == whole
     half = separation(scores, positive, clusters, among=np.arange(200) >= 25)
-    draws = np.random.default_rng(0).multinomial(100, np.full(100, 0.01), size=1000)
+    draws = np.random.default_rng(0).multinomial(100, np.full(100, 0.01), size=bootstrap.REPLICATES)
     aucs = [
         roc_auc_score(positive[25:], scores[25:], sample_weight=draw[clusters][25:])
         for draw in draws
@@ -74,6 +77,7 @@ def test_a_class_is_measured_on_the_draws_of_the_whole_set() -> None:
     assert (half.auc_low, half.auc_high) == (pytest.approx(low), pytest.approx(high))
 
 
+@pytest.mark.slow
 def test_a_class_of_few_clusters_is_only_counted(
     made: tuple[LabelledCaptions, LabelEvaluation, str],
 ) -> None:
@@ -89,6 +93,7 @@ def test_a_class_of_few_clusters_is_only_counted(
     assert found["verbatim"].separations.keys() == {"n"}
 
 
+@pytest.mark.slow
 def test_the_file_keeps_each_class(made: tuple[LabelledCaptions, LabelEvaluation, str]) -> None:
     _, evaluation, path = made
     record = read_evaluation(path)

@@ -27,6 +27,8 @@ from scanner.scoring.catalog import AT_ANY_LEVEL, SIGNALS
 from scanner.signals.noise_level import FIRST, LOW
 from tests.calibration.runs import FINGERPRINT, SCORES, synthetic_labels, synthetic_run
 
+pytestmark = pytest.mark.usefixtures("few_replicates")
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict:

@@ -14,6 +14,7 @@ from scanner.calibration import (
     LabelledCaptions,
     Labels,
     SimilarityOptions,
+    bootstrap,
     calibrate,
     evaluation_record,
     match_labels,
@@ -26,6 +27,8 @@ from scanner.calibration.similarity import evaluate_similarity, similarity_thres
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
 from tests.calibration.runs import synthetic_run, synthetic_similarities
+
+pytestmark = pytest.mark.usefixtures("few_replicates")
 
 Made = tuple[RunTables, LabelledCaptions]
 
@@ -127,7 +130,7 @@ def test_rank_correlation_matches_scipy_on_every_draw() -> None:
     found = rank_correlation(scores, strengths, clusters, among)
     assert found is not None
     assert found.rho == pytest.approx(spearmanr(scores[among], strengths[among]).statistic)
-    draws = np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), size=1000)
+    draws = np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), size=bootstrap.REPLICATES)
     rhos = []
     for draw in draws:
         rows = np.repeat(np.flatnonzero(among), draw[clusters[among]])

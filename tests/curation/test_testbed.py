@@ -16,6 +16,7 @@ from scanner.curation import Summary, curate, read_policy
 from scanner.query import open_run
 from scanner.testbed import files, labels
 
+pytestmark = pytest.mark.usefixtures("few_replicates")
 Judged = dict[str, dict]
 
 

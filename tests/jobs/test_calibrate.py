@@ -12,6 +12,8 @@ import pytest
 from tests.calibration.runs import synthetic_labels, synthetic_run, synthetic_similarities
 from tests.sealed import seal_run
 
+pytestmark = pytest.mark.usefixtures("few_replicates")
+
 
 @dataclass(frozen=True)
 class Done:

@@ -23,7 +23,8 @@ from scanner.scoring import Scorer
 from scanner.testbed import files, labels
 from tests.calibration.runs import write_run
 
-pytestmark = pytest.mark.slow  # they read a scan of the testbed
+# They read a scan of the testbed.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_replicates")]
 
 GROUP_SIZES = {"memorized": 45, "template": 30, "repeated": 15, "once": 60, "heldout": 150}
 

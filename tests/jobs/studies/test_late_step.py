@@ -15,6 +15,8 @@ from scanner.errors import UserError
 from scanner.models import load_model
 from scanner.scoring import Scorer
 
+pytestmark = pytest.mark.usefixtures("few_replicates")
+
 CAPTIONS = 400
 CLASSES = np.full(CAPTIONS, "")
 KNOWN = 40
@@ -74,6 +76,7 @@ def measured() -> Measured:
     return Measured("testbed", scans, seeds, pa.table(extra), 100, groups, copied)
 
 
+@pytest.mark.slow
 def test_the_late_norm_separates_and_its_error_is_listed(measured: Measured) -> None:
     rows = {(row["side"], row["timestep"]): row for row in analysis.by_timestep(measured)}
     assert len(rows) == len(SIDES) * len(TIMESTEPS)

@@ -17,7 +17,8 @@ from scanner.scoring.catalog import SIGNALS
 from scanner.testbed import labels
 from tests.calibration.runs import FINGERPRINT, synthetic_run, write_run
 
-pytestmark = pytest.mark.slow  # it counts the FLOPs of full-size models
+# It counts the FLOPs of full-size models.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_replicates")]
 
 LABELS = labels().to_pylist()
 CHOSEN = [row for row in LABELS if row["memorized"]]
