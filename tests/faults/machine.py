@@ -5,7 +5,6 @@ import random
 import secrets
 import select
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.forking import forked_session, forking_python
 from tests.servers import Server
 
 NODES = 2
@@ -30,7 +30,7 @@ class Machine:
         self.tokens.mkdir()
         self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
         self.nodes = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.nodes"],
+            [forking_python(), "-m", "tests.faults.nodes"],
             env=os.environ | self.token | {"RAY_worker_niceness": "0"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -57,7 +57,7 @@ class Machine:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """A driver, as a user starts it."""
-        command = [sys.executable, "-m", "tests.faults.spoiled_scan", *arguments]
+        command = [forking_python(), "-m", "tests.faults.spoiled_scan", *arguments]
         driver = subprocess.Popen(
             [*command, "--address", self.address, "--cpus-per-actor", "1"],
             env=os.environ | self.token | {"FAULT_TOKENS": str(self.tokens)},
@@ -148,8 +148,9 @@ class Machine:
     def _actors(self) -> list[psutil.Process]:
         """Return the actors on these nodes, by the title that Ray gives their processes."""
         found = []
-        for process in psutil.Process(self.nodes.pid).children(recursive=True):
+        for child in psutil.Process(_running(self.nodes.pid)).children(recursive=True):
             try:
+                process = psutil.Process(_running(child.pid))
                 if " ".join(process.cmdline()).startswith("ray::WorkActor"):
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -185,3 +186,8 @@ class Machine:
         thread = threading.Thread(target=wait)
         thread.start()
         self.late.append(thread)
+
+
+def _running(process: int) -> int:
+    """Return the process, or the fork that runs in its place."""
+    return forked_session(process) or process

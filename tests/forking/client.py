@@ -11,7 +11,7 @@ import socket
 import sys
 
 SCRIPTS = ("default_worker.py", "dashboard.py", "main.py", "log_monitor.py", "monitor.py")  # Ray's
-MODULES = ("jobs.cli",)
+MODULES = ("jobs.cli", "tests.faults.nodes", "tests.faults.spoiled_scan")
 FORKED = "# forked\n"  # how code for -c begins that may run in a fork
 
 
