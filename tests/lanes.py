@@ -74,6 +74,7 @@ def starts_processes(function: Callable[..., Any]) -> bool:
         seen.add(used)
         names, constants = _names_and_constants(used.__code__)
         values = {name: used.__globals__.get(name) for name in names}
+        constants |= {word for words in values.values() for word in _words(words)}
         if _qualified(used) in SLOW_CALLS or ("called" in values and constants & SLOW_COMMANDS):
             return True
         if any(getattr(values[name], "__name__", "") == name for name in SLOW_MODULES & names):
@@ -94,6 +95,11 @@ def _names_and_constants(code: CodeType) -> tuple[set[str], set[str]]:
         elif isinstance(constant, str):
             constants.add(constant)
     return names, constants
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    """Return the strings of a tuple, as of the words of a command that several tests call."""
+    return tuple(word for word in value if isinstance(word, str)) if type(value) is tuple else ()
 
 
 def _qualified(value: Any) -> str:

@@ -13,6 +13,8 @@ from tests.random_families import FAMILIES
 from tests.random_pipelines import KINDS
 from tests.random_transformers import KINDS as TRANSFORMERS
 
+WORDS = ("scan", "--help")
+
 
 def _nested() -> None:
     def start() -> None:
@@ -24,6 +26,10 @@ def _nested() -> None:
 
 def _by_command() -> None:
     called("scan", "--help")
+
+
+def _by_words_of_several_tests() -> None:
+    called(*WORDS)
 
 
 def _through_another_function() -> None:
@@ -43,7 +49,11 @@ def _queries() -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [_nested, _by_command, _through_another_function, _calls_memscan, _starts_python]
+    "function",
+    [
+        *(_nested, _by_command, _by_words_of_several_tests, _through_another_function),
+        *(_calls_memscan, _starts_python),
+    ],
 )
 def test_what_starts_processes_is_slow(function) -> None:
     assert lanes.starts_processes(function)

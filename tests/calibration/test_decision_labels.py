@@ -57,6 +57,7 @@ def test_nobody_s_labels_are_an_error(tmp_path: Path) -> None:
         decision_labels(tables)
 
 
+@pytest.mark.slow
 def test_weights_count_as_copies() -> None:
     random = np.random.default_rng(0)
     known = random.random(200) < 0.4

@@ -16,6 +16,7 @@ def curated(run: str, out: Path, given=DROP) -> Summary:
     return curate(run, open_run(run), given, str(out))
 
 
+@pytest.mark.slow
 def test_samples_beyond_the_scans_limit_are_counted(tmp_path: Path) -> None:
     rows = [(f"quiet {k // 2}", None) for k in range(20)]
     data = write_rows(tmp_path / "a.jsonl", rows)
@@ -29,6 +30,7 @@ def test_samples_beyond_the_scans_limit_are_counted(tmp_path: Path) -> None:
     assert line in summary.to_text()
 
 
+@pytest.mark.slow
 def test_rejected_captions_stay_unless_their_image_is_removed(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("odd", "u"), ("odd", "v")])
 
@@ -49,6 +51,7 @@ def test_no_caution_if_every_caption_has_a_score(tmp_path: Path) -> None:
     assert "2 samples: 1 (50.0%) to be removed, because of 1 caption\n" in summary.to_text()
 
 
+@pytest.mark.slow
 def test_rejected_rows_count_neither_as_samples_nor_as_changes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("key,caption\na,loud\nb,\nc,quiet\nd,\n")
     (tmp_path / "held.csv").write_text("key,caption\na,other\nb,\n")

@@ -98,6 +98,7 @@ def test_a_cap_of_captions_keeps_the_lowest_score(
     }
 
 
+@pytest.mark.slow
 def test_a_larger_image_is_kept_before_the_first_key(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_larger_image_is_kept_before_the_first_key(
     assert found == {1: ("cap", "5", True), 5: ("keep", None, False)}
 
 
+@pytest.mark.slow
 def test_a_drop_takes_the_same_image_along(run: str, tables: RunTables, tmp_path: Path) -> None:
     found = listed(run, tables, rule("loud", LOUD, "drop", of="image_cluster"), tmp_path)
     shared = {row for row, (_, _, is_shared) in found.items() if is_shared}

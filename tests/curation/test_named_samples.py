@@ -62,6 +62,7 @@ def test_a_list_wins_over_rules_and_takes_the_image(run: str, tmp_path: Path) ->
     assert "1 of its entries match nothing, such as nobody" in text
 
 
+@pytest.mark.slow
 def test_a_cap_keeps_another_sample_than_the_listed_one(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", f"u{k}") for k in range(3)])
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
@@ -73,6 +74,7 @@ def test_a_cap_keeps_another_sample_than_the_listed_one(tmp_path: Path) -> None:
     assert sorted(action for action, _ in found.values()) == ["cap", "keep"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uids.npy", "keys.parquet", "removal_list.parquet"])
 def test_lists_come_in_the_formats_of_others(name: str, tmp_path: Path) -> None:
     uids = [f"{k + 10:032X}" for k in range(4)]
@@ -93,6 +95,7 @@ def test_lists_come_in_the_formats_of_others(name: str, tmp_path: Path) -> None:
     assert (effect.entries, effect.unmatched) == (2, 0)
 
 
+@pytest.mark.slow
 def test_a_list_of_captions_names_all_their_samples(run: str, tmp_path: Path) -> None:
     (caption_id,) = open_run(run).query("FROM captions WHERE caption = 'mine'")["caption_id"]
     (tmp_path / "ids.csv").write_text(f"caption_id\n{caption_id}\n")
@@ -105,6 +108,7 @@ def test_a_list_of_captions_names_all_their_samples(run: str, tmp_path: Path) ->
         RemovalFilter(lists[0])
 
 
+@pytest.mark.slow
 def test_unusable_lists_and_entries_are_reported(run: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("key,url\n,\n 5 ,\n5,u\n")
     found, summary = curated(run, tmp_path / "o", str(tmp_path / "list.csv"))
@@ -122,6 +126,7 @@ def test_unusable_lists_and_entries_are_reported(run: str, tmp_path: Path) -> No
         parse_lists(["a/list.csv", "b/list.csv"])
 
 
+@pytest.mark.slow
 def test_curate_takes_lists_and_ignores_the_image_key(
     run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

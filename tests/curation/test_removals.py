@@ -37,6 +37,7 @@ def test_a_cap_keeps_k_samples_and_removes_whole_images(
     assert summary["shared_image"] == sum("same-image" in reasons for _, reasons in found.values())
 
 
+@pytest.mark.slow
 def test_a_cap_keeps_the_same_samples_each_time(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
@@ -70,6 +71,7 @@ def test_the_first_rule_decides_and_all_matches_are_named(
     assert found.keys() == {0, 1, 2, 3, 4, 10}
 
 
+@pytest.mark.slow
 def test_keep_protects_samples_of_a_removed_image(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("mine", "u"), ("other", "u")])
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
@@ -78,6 +80,7 @@ def test_keep_protects_samples_of_a_removed_image(tmp_path: Path) -> None:
     assert found == {0: ("drop", "loud"), 2: ("drop", "loud;same-image")}
 
 
+@pytest.mark.slow
 def test_dropping_an_image_overrides_another_captions_cap(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [*[("loud x", "u")] * 2, ("loud y", "u")])
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))
@@ -87,6 +90,7 @@ def test_dropping_an_image_overrides_another_captions_cap(tmp_path: Path) -> Non
     assert found == {0: shared, 1: shared, 2: ("drop", "y")}
 
 
+@pytest.mark.slow
 def test_image_key_may_be_none_or_another_column(run: str, tmp_path: Path) -> None:
     given = policy(rule("loud", LOUD, "cap"))
     tables = open_run(run)
@@ -176,6 +180,7 @@ def test_diff_compares_with_another_policy_or_earlier_list(
         load_baseline(tables, str(tmp_path / "nothing"), run)
 
 
+@pytest.mark.slow
 def test_equal_lists_have_no_differences(run: str, tables: RunTables, tmp_path: Path) -> None:
     given = policy(rule("loud", LOUD, "cap"))
     curate(run, tables, given, str(tmp_path))
@@ -184,6 +189,7 @@ def test_equal_lists_have_no_differences(run: str, tables: RunTables, tmp_path: 
     assert difference(tables, "x").to_text().endswith("nothing changes")
 
 
+@pytest.mark.slow
 def test_predicates_can_read_verdicts_and_p_values(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("quiet", "v"), ("copied", "w")])
     held_out = write_rows(tmp_path / "h.jsonl", [(f"held out {k}", f"x{k}") for k in range(40)])

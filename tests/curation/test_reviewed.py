@@ -48,6 +48,7 @@ DROP = rule("people-drop", "decision = 'drop'", "drop")
 COPIES = rule("people-copies", "label IN ('verbatim', 'template')", "cap")
 
 
+@pytest.mark.slow
 def test_rules_follow_people(run: str, tmp_path: Path) -> None:
     decide(run, "ann", "loud a", "none", "keep")
     decide(run, "ann", "quiet", "verbatim", "drop")
@@ -62,6 +63,7 @@ def test_rules_follow_people(run: str, tmp_path: Path) -> None:
     assert "reviewed by people: 3 captions (keep 1, cap 0, drop 1, disputed 1)" in reasons[""]
 
 
+@pytest.mark.slow
 def test_a_list_against_people_warns(run: str, tmp_path: Path) -> None:
     decide(run, "ann", "loud a", "none", "keep")
     decide(run, "ann", "quiet", "verbatim", "drop")
@@ -69,6 +71,7 @@ def test_a_list_against_people_warns(run: str, tmp_path: Path) -> None:
     assert "1 caption that people keep would lose samples" in reasons[""]
 
 
+@pytest.mark.slow
 def test_rules_on_decisions_of_nobody_say_so(run: str, tmp_path: Path) -> None:
     _, reasons = removed(run, tmp_path / "out", DROP, COPIES)
     assert "people-drop" in reasons[""]

@@ -94,6 +94,7 @@ def test_a_row_is_removed_with_all_its_captions(run: str, tmp_path: Path) -> Non
     assert [json.loads(line)["id"] for line in lines[:2]] == [3, 6]
 
 
+@pytest.mark.slow
 def test_a_cap_counts_rows_and_a_protected_caption_its_row(run: str, tmp_path: Path) -> None:
     mine = rule("mine", "caption = 'mine'", "keep")
     found, _ = listed(run, tmp_path / "o", mine, rule("loud", LOUD, "cap", keep=1))

@@ -25,6 +25,7 @@ def test_a_source_that_loses_too_much_needs_force(
         curate(run, tables, given, str(tmp_path / "o"))
 
 
+@pytest.mark.slow
 def test_sources_over_the_limit_have_the_summary_s_names(tmp_path: Path) -> None:
     for number in range(6):
         (tmp_path / f"{number}.csv").write_text("caption\nloud\n" + "quiet\n" * number)
@@ -61,6 +62,7 @@ def test_the_summary_names_what_a_rule_needs_and_the_run_lacks(
     assert f"{len(ROWS)} samples: 7 (58.3%) to be removed, because of 2 captions" in text
 
 
+@pytest.mark.slow
 def test_a_surprise_rule_without_matches_states_the_best_value(
     tmp_path: Path,
 ) -> None:

@@ -155,6 +155,7 @@ def test_keys_that_lists_cannot_tell_apart_are_counted(tmp_path: Path) -> None:
     assert not (tmp_path / "o" / "keep_uids.npy").exists()
 
 
+@pytest.mark.slow
 def test_rejected_rows_keep_their_uids_as_the_policy_says(tmp_path: Path) -> None:
     captions = ["loud", "quiet", None]
     table = pa.table({"uid": UIDS[:3], "caption": captions})

@@ -63,6 +63,7 @@ def _planned(url: str, quoting: str) -> tuple[Result, list[tuple[str, pa.Table]]
     return result, [(output.kind, output.table) for output in result.outputs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [line_files, tar_files], ids=["lines", "tar"])
 def test_every_row_comes_out_once(explore: Explore, place: Place, kind: Callable) -> None:
     def check(file: File) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from scanner.calibration.label_files import read_labels
@@ -17,6 +18,7 @@ Place = Callable[[str, bytes], str]
 NOT_UTF_8: dict[str, Any] = {"file": File("a.csv", b"\x80\n1\n")}
 
 
+@pytest.mark.slow
 def test_lists_are_read_the_same_each_time_or_refused(explore: Explore, place: Place) -> None:
     def check(file: File, name: str) -> None:
         url = place(name or file.name, file.data)

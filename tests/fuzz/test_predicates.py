@@ -58,6 +58,7 @@ def test_an_accepted_predicate_stays_one_column(explore: Explore, tables: RunTab
     explore(check, predicate=soup())
 
 
+@pytest.mark.slow
 def test_a_rule_holds_for_a_caption_once_or_is_refused(explore: Explore, tables: RunTables) -> None:
     def check(predicate: str) -> None:
         rules = [rule("one", predicate or "x", "drop"), rule("two", "entropy_e > 1", "keep")]

@@ -68,6 +68,7 @@ def _names(run: Path) -> list[str]:
     return sorted(str(path.relative_to(run)) for path in run.rglob("*.json"))
 
 
+@pytest.mark.slow
 def test_changed_records_of_a_run_are_read_or_refused(explore: Explore, run: Path) -> None:
     whole = {name: (run / name).read_bytes() for name in _names(run)}
 

@@ -204,6 +204,7 @@ def test_duplicate_columns_and_decimals_are_kept(run: str) -> None:
     assert odd.returncode == 0
 
 
+@pytest.mark.slow
 def test_rank_joins_another_run(run: str) -> None:
     where = "caption_id IN (SELECT caption_id FROM other.ranked WHERE n_samples > 1)"
     done = called("rank", run, "--with", f"other={run}", "--where", where, "--json")

@@ -30,6 +30,7 @@ def test_a_batch_launches_fewer_operators_than_before(
     assert copies == 1, "9 and 10 before"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd1", "sd2", "sdxl"])
 @pytest.mark.parametrize("profile", ["triage", "late-half", "thorough"])
 def test_a_batch_is_copied_to_the_host_at_most_twice(

@@ -96,6 +96,7 @@ def test_weights_need_a_forward_of_the_same_rows(random_models: dict[str, Path])
         Guard(model.unet, "noise_norm")
 
 
+@pytest.mark.slow
 def test_a_soft_guard_gives_half_weight_at_the_threshold(
     random_models: dict[str, Path],
 ) -> None:
@@ -114,6 +115,7 @@ def test_a_soft_guard_gives_half_weight_at_the_threshold(
     assert weights[2.0] < 0.02
 
 
+@pytest.mark.slow
 def test_masses_are_those_over_words_and_summary_tokens(
     random_models: dict[str, Path],
 ) -> None:
@@ -179,6 +181,7 @@ def test_known_probabilities_lower_the_weight_too() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_settings_that_contradict_each_other_are_refused(
     random_models: dict[str, Path],
 ) -> None:

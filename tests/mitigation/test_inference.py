@@ -81,6 +81,7 @@ def _tokens(pipe: Any, caption: str) -> list[int]:
     return pipe.tokenizer(caption)["input_ids"]
 
 
+@pytest.mark.slow
 def test_hooks_are_removed_and_not_installed_when_off(pipe: Any) -> None:
     def hooks() -> int:
         return sum(
@@ -133,6 +134,7 @@ def test_only_the_given_steps_and_layers_are_edited(sd1: Any) -> None:
     assert again == got, "every generation counts its steps from 0"
 
 
+@pytest.mark.slow
 def test_captions_below_the_threshold_stay_bit_identical(pipe: Any) -> None:
     stock = generate(pipe, UNEQUAL)
     with mitigate(pipe) as everything:

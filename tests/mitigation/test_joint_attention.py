@@ -68,6 +68,7 @@ def _mitigation(pipe: Any, captions: list[str], factor: float, mask: bool, guide
     return edit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("images", "guidance", "factor", "mask"),
     [(1, 7.0, 1.5, True), (2, 7.0, 1.0, True), (1, 1.0, 0.5, True), (1, 3.0, 2.0, False)],
@@ -179,6 +180,7 @@ def _calibration(signal: str, path: Path, channels: int = 16) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_calibrated_threshold_measures_half_of_the_noise(sd3: Any, tmp_path: Path) -> None:
     calibration = _calibration("velocity_norm_mid", tmp_path / "mid.json")
     with mitigate(sd3, 2.0, calibration=calibration) as record:

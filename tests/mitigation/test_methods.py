@@ -61,6 +61,7 @@ def _close(left: Tensor, right: Tensor, tolerance: float = 1e-3) -> bool:
     return bool((left - right).abs().max() < tolerance * right.abs().max())
 
 
+@pytest.mark.slow
 def test_sharpness_equals_the_plain_loop(pipe: Any) -> None:
     got = _mitigated(pipe, "sharpness", radius=20.0, unguided=0.5)
     for row, caption in enumerate(CAPTIONS):
@@ -73,6 +74,7 @@ def test_sharpness_equals_the_plain_loop(pipe: Any) -> None:
         assert _close(got[row], plain.sample(image, x, guide)[0])
 
 
+@pytest.mark.slow
 def test_sail_equals_the_plain_loop(pipe: Any) -> None:
     # The first caption's loss is at once below this target, the second's is not.
     image = [plain.Image(pipe, caption, STEPS) for caption in CAPTIONS]
@@ -92,6 +94,7 @@ def _sail_loss(image: plain.Image, x: Tensor) -> float:
         return float(there.norm() + 0.05 * x.norm())
 
 
+@pytest.mark.slow
 def test_the_optimized_embedding_equals_the_plain_loop(pipe: Any) -> None:
     image = [plain.Image(pipe, caption, STEPS) for caption in CAPTIONS]
     with torch.no_grad():
@@ -108,6 +111,7 @@ def test_the_optimized_embedding_equals_the_plain_loop(pipe: Any) -> None:
         assert _close(stock, x, 0.1) == bool(norms[row] < target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [0.0, 1.0])
 def test_guidance_waits_for_the_basin_to_end(pipe: Any, before: float) -> None:
     got = _mitigated(pipe, "basin", before=before)
@@ -116,6 +120,7 @@ def test_guidance_waits_for_the_basin_to_end(pipe: Any, before: float) -> None:
         assert _close(got[row], plain.sample(image, _noise(pipe, row), guide)[0])
 
 
+@pytest.mark.slow
 def test_guidance_returns_after_the_first_local_minimum(sd1: Any) -> None:
     guides = []
     for row, caption in enumerate(CAPTIONS):
@@ -150,6 +155,7 @@ class _PlainGuard:
         return attn.to_out[0](torch.stack(heads, 1).flatten(1))[None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd1", "sd2"])
 def test_guard_equals_whole_softmaxes(kind: str, pipelines: dict[str, Any]) -> None:
     pipe = pipelines[kind]
@@ -198,6 +204,7 @@ def test_neutral_padding_equals_other_embeddings_and_a_mask(sd1: Any) -> None:
         assert _close(got[row], plain.sample(image, _noise(sd1, row), guide)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_restores_the_pipeline_and_spares_others(method: str, sd1: Any) -> None:
     def state() -> tuple[Any, ...]:
@@ -222,6 +229,7 @@ def test_a_method_restores_the_pipeline_and_spares_others(method: str, sd1: Any)
     assert torch.equal(generate(sd1, CAPTIONS, steps=STEPS), stock)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_images_do_not_depend_on_their_batch(method: str, pipelines: dict[str, Any]) -> None:
     pipe = pipelines["sdxl"]

@@ -66,6 +66,7 @@ def _signals(model: Any) -> dict[Signal, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 def test_a_guard_reads_the_signal_and_keeps_the_gradients(model: Any) -> None:
     def gradients() -> torch.Tensor:
         model.transformer.zero_grad()
@@ -93,6 +94,7 @@ def test_a_guard_reads_the_signal_and_keeps_the_gradients(model: Any) -> None:
         Guard(model.transformer, "noise_norm", (0,), empty={"encoder_hidden_states": TIMES})
 
 
+@pytest.mark.slow
 def test_noise_is_mixed_by_flow_matching(random_transformers: dict[str, Path]) -> None:
     model = load_model(str(random_transformers["sd3"]))
     model.noise_process.timesteps(7)  # a scan's schedule is not that of training

@@ -28,6 +28,7 @@ def _tensors(model: DiffusionModel) -> dict[str, tuple[torch.Size, torch.dtype]]
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("kind", ALL)
 def test_every_tensor_is_that_of_the_loaded_model(
@@ -40,6 +41,7 @@ def test_every_tensor_is_that_of_the_loaded_model(
     assert weight_bytes(meta) == weight_bytes(loaded)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ALL)
 def test_a_forward_gives_the_shapes_of_a_real_one(
     random_folders: dict[str, Path], kind: str
@@ -68,6 +70,7 @@ def test_weights_are_neither_read_nor_needed(
         find_model(str(folder), downloads_weights=False)  # of a directory, they are lost
 
 
+@pytest.mark.slow
 def test_a_hub_model_is_described_without_its_weights(
     random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def _parameter_bytes(model: DiffusionModel) -> int:
     return sum(weight.nbytes for weight in model.denoiser.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, *TRANSFORMERS, *FAMILIES])
 def test_scores_are_bitwise_those_of_parts_on_the_device(
     random_folders: dict[str, Path], kind: str, device: Device
@@ -107,6 +108,7 @@ def test_scores_are_bitwise_those_of_parts_on_the_device(
         assert 0 < device.most <= min(most, 0.8 * device.whole)
 
 
+@pytest.mark.slow
 def test_a_truncated_copy_copies_only_its_blocks(
     random_folders: dict[str, Path], device: Device
 ) -> None:
@@ -120,6 +122,7 @@ def test_a_truncated_copy_copies_only_its_blocks(
     assert device.onloads == 2 * (1 + blocks), "the outer parts, then the blocks, in two batches"
 
 
+@pytest.mark.slow
 def test_encoders_are_copied_once_for_many_captions(
     random_folders: dict[str, Path], visits: list[str]
 ) -> None:
@@ -139,6 +142,7 @@ def test_encoders_are_copied_once_for_many_captions(
         assert_same_scores(table, expected)
 
 
+@pytest.mark.slow
 def test_each_caption_is_encoded_once(random_models: dict[str, Path]) -> None:
     """For all seeds, noise levels, and steps of a trajectory, conditional or not."""
     model = load_model(str(random_models["sdxl"]), "float32", "cpu")
@@ -157,6 +161,7 @@ def test_a_backward_reaches_the_offloaded_text(random_models: dict[str, Path]) -
     assert Scorer(model, signals=["token_gradient"]).score(CAPTIONS) == expected
 
 
+@pytest.mark.slow
 def test_offloading_twice_changes_nothing(random_folders: dict[str, Path]) -> None:
     model = load_model(str(random_folders["sd3"]), "float32", "cpu")
     scores = []

@@ -80,6 +80,7 @@ def test_the_velocity_is_the_pipelines_own(
     assert (with_caption - without)[0].abs().mean() > 0.01, "equal branches would test nothing"
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_is_that_of_the_pipeline(folder: Path, dtype: str) -> None:
@@ -95,6 +96,7 @@ def test_half_precision_is_that_of_the_pipeline(folder: Path, dtype: str) -> Non
     assert velocity.isfinite().all()
 
 
+@pytest.mark.slow
 def test_words_are_those_of_clip_and_of_t5(random_transformers: dict[str, Path]) -> None:
     """Beginning, end, padding and the zeros in place of T5 are not words."""
     for kind in ("sd3", "sd3-t5"):
@@ -111,6 +113,7 @@ def test_words_are_those_of_clip_and_of_t5(random_transformers: dict[str, Path])
         assert tokens.words_BL[2].sum() == 0
 
 
+@pytest.mark.slow
 def test_a_caption_is_truncated_if_every_tokenizer_cuts_it(
     random_transformers: dict[str, Path],
 ) -> None:
@@ -132,6 +135,7 @@ def test_parts_of_a_batch_keep_their_tokens(model: DiffusionModel) -> None:
     assert all(len(ids) == 4 for ids in padded.more_ids)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_whole_pipelines_have_all_of_the_text(folder: Path) -> None:
     """Those that draw, and that are trained and saved, read a caption as the scores do."""
@@ -146,6 +150,7 @@ def test_whole_pipelines_have_all_of_the_text(folder: Path) -> None:
             assert torch.allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -199,6 +204,7 @@ def test_sizes_that_the_pipeline_refuses_are_refused(
         model.latent_shape(**size)
 
 
+@pytest.mark.slow
 def test_captions_are_alike_if_every_tokenizer_reads_them_alike(
     random_transformers: dict[str, Path],
 ) -> None:

@@ -157,6 +157,7 @@ def test_processors_are_restored_on_exit_and_after_exceptions(model: DiffusionMo
     assert all(after[name] is before[name] for name in before)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_is_near_float32(

@@ -57,6 +57,7 @@ def test_csv_safe_changes_the_csv_list_and_not_the_parquet(
     assert set(exact) <= set(BEGIN_FORMULAS)
 
 
+@pytest.mark.slow
 def test_sql_and_rank_write_safe_csv_with_csv_safe(run: str, tmp_path: Path) -> None:
     query = 'SELECT caption, -1 AS number, 1 AS "=name" FROM captions'
     for words in (("sql", run, query), ("rank", run)):

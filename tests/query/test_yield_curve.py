@@ -72,6 +72,7 @@ def test_flagged_captions_are_counted_in_their_tier(run: Run) -> None:
     assert found.found_high == pytest.approx(3 / (3 + found.left_low))
 
 
+@pytest.mark.slow
 def test_sealing_changes_nothing(run: Run) -> None:
     for number in range(6):
         _score(run, number, loud=number % 2)
@@ -97,6 +98,7 @@ def test_a_tier_not_begun_is_bounded_by_the_last_begun() -> None:
     assert _left([TierYield("purged", 5, 0, 0, 3, 1)])[1] <= 5
 
 
+@pytest.mark.slow
 def test_the_interval_covers_what_a_whole_scan_flags() -> None:
     """Of random halves of tiers, whose totals are known, nearly all intervals have the rest."""
     rng, covered = np.random.default_rng(0), 0
@@ -113,6 +115,7 @@ def test_shares_without_a_flagged_caption_are_defined() -> None:
     assert (empty.found_low, empty.curve()) == (None, [(0.5, 0.0)])
 
 
+@pytest.mark.slow
 def test_status_shows_the_yield(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     _score(run, 0, loud=2)
     _score(run, 2, loud=0)

@@ -64,6 +64,7 @@ def test_a_slice_may_be_any_row_group(tmp_path: Path) -> None:
         reader.read(Slice("0", "captions.parquet", "a", "d", 2))
 
 
+@pytest.mark.slow
 def test_a_footer_is_read_once_for_all_slices_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

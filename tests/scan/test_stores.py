@@ -72,6 +72,7 @@ def _kill_before(commit: int, words: tuple[str, ...]) -> None:
             called(*words)
 
 
+@pytest.mark.slow
 def test_a_killed_scan_resumes_to_the_local_table(
     bucket: str, captions: Path, local: Scores
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_killed_scan_resumes_to_the_local_table(
     assert_nothing_lost(out, local)
 
 
+@pytest.mark.slow
 def test_a_damaged_part_is_scored_again(bucket: str, captions: Path, local: Scores) -> None:
     words = _words(bucket, captions)
     _kill_before(3, words)
@@ -98,6 +100,7 @@ def test_a_damaged_part_is_scored_again(bucket: str, captions: Path, local: Scor
     assert_nothing_lost(words[-1], local)
 
 
+@pytest.mark.slow
 def test_a_store_that_caches_listings_loses_nothing(
     tmp_path: Path, captions: Path, local: Scores, monkeypatch: pytest.MonkeyPatch
 ) -> None:

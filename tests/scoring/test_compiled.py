@@ -63,6 +63,7 @@ def test_nothing_is_compiled_while_the_batch_size_is_tuned(
     assert rows == [4, 4]
 
 
+@pytest.mark.slow
 def test_by_default_a_gpu_compiles_only_long_scans(
     random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

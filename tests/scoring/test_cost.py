@@ -20,6 +20,7 @@ def _run_gflop(model: DiffusionModel, part: str, ids: torch.Tensor) -> float:
     return counter.get_total_flops() / 1e9
 
 
+@pytest.mark.slow
 def test_flux_s_encoders_are_counted_at_their_own_lengths(
     random_families: dict[str, Path],
 ) -> None:
@@ -34,6 +35,7 @@ def test_flux_s_encoders_are_counted_at_their_own_lengths(
     assert counted.text_share == pytest.approx(share)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd1", "sd3", *FAMILIES])
 def test_a_model_without_weights_costs_the_same(random_folders: dict[str, Path], kind: str) -> None:
     loaded, meta = (
@@ -44,6 +46,7 @@ def test_a_model_without_weights_costs_the_same(random_folders: dict[str, Path],
     assert loaded.text_encoder > 0
 
 
+@pytest.mark.slow
 def test_zeros_for_t5_are_folded_on_the_cpu_only(
     random_transformers: dict[str, Path],
 ) -> None:

@@ -75,6 +75,7 @@ def _plain(model: DiffusionModel, stock: StockDenoiser, caption: str, seed: int)
     }
 
 
+@pytest.mark.slow
 def test_scores_equal_the_plain_computation(model: DiffusionModel, stock: StockDenoiser) -> None:
     rows = Scorer(model, signals=NAMES, seeds=2).score(CAPTIONS).to_pylist()
     for caption, row in zip(CAPTIONS, rows, strict=True):
@@ -104,6 +105,7 @@ def test_both_modes_of_differentiation_agree(model: DiffusionModel) -> None:
     assert not forward.is_inference()
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_batches_or_order(model: DiffusionModel) -> None:
     captions = [*CAPTIONS, "", "word " * 300]
     scorer = Scorer(model, signals=NAMES, batch_size=8)
@@ -113,6 +115,7 @@ def test_scores_do_not_depend_on_batches_or_order(model: DiffusionModel) -> None
     assert_same_scores(whole, backwards.take(list(range(len(captions)))[::-1]), 1e-4)
 
 
+@pytest.mark.slow
 def test_the_empty_caption_has_no_derivatives(model: DiffusionModel) -> None:
     if getattr(model, "force_zeros_for_empty_prompt", False):
         pytest.skip("without a caption, this model reads zeros")
@@ -211,6 +214,7 @@ def _predicted(
     return model.predict(x, time, Conditioning(hidden, added))
 
 
+@pytest.mark.slow
 def test_no_forward_runs_twice(
     random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +234,7 @@ def forward_costs(random_models: dict[str, Path]) -> ForwardCosts:
     return ForwardCosts(model, model.latent_shape())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "forwards", "of_empty"),
     [

@@ -30,6 +30,7 @@ def test_half_precision_values_arrive_as_float32() -> None:
     assert pack([values], rows=2).wait()["scalar"].dtype == torch.float32
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_every_batch_is_packed_and_equals_its_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = []

@@ -96,6 +96,7 @@ def _stock_forward(model: DiffusionModel, time: int) -> tuple[Tensor, Tensor]:
     return torch.stack(abar), scale * difference_BCHW.flatten(1).norm(dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIGNALS)
 def test_scores_round_no_worse_than_the_stock_unet(
     name: str, exact: Scores, stock: Scores, scored: Scores
@@ -107,6 +108,7 @@ def test_scores_round_no_worse_than_the_stock_unet(
     assert 0 < of_scored <= FACTOR * of_stock
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SIGNALS if not name.endswith("_layers")])
 def test_early_scores_and_norms_are_within_1e_5_of_float64(
     name: str, exact: Scores, scored: Scores

@@ -42,6 +42,7 @@ def _expected(model: DiffusionModel, caption: str, time: float, shape: tuple[int
     return np.mean([compare(a, b) for a, b in combinations(patterns, 2)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["", "@761"])
 def test_the_score_is_the_mean_over_all_pairs(model: DiffusionModel, level: str) -> None:
     rows = Scorer(model, signals=(SMALL + level,), seeds=3, batch_size=2).score(CAPTIONS)
@@ -51,6 +52,7 @@ def test_the_score_is_the_mean_over_all_pairs(model: DiffusionModel, level: str)
     assert column == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_large_latents_are_compared_at_three_scales(random_models: dict[str, Path]) -> None:
     model = load_model(str(random_models["sd1"]))
     side = 44 * model.pixels_per_latent
@@ -62,6 +64,7 @@ def test_large_latents_are_compared_at_three_scales(random_models: dict[str, Pat
     assert {LARGE, SMALL} <= {signal.name for signal in Scorer(model, "all", **options).signals}
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_batches_or_order(model: DiffusionModel) -> None:
     scorer = Scorer(model, signals=(SMALL,), seeds=3, batch_size=8)
     whole = scorer.score(CAPTIONS)
@@ -102,6 +105,7 @@ def test_what_cannot_be_measured_is_refused_with_the_reason(
         Scorer(load_model(str(random_models["sd1"])), signals=(signal,), **options)
 
 
+@pytest.mark.slow
 def test_the_profile_all_leaves_out_what_cannot_be_measured(model: DiffusionModel) -> None:
     names = {signal.name for signal in Scorer(model, "all", steps=5).signals}
     one_seed = {signal.name for signal in Scorer(model, "all", seeds=1, steps=5).signals}

@@ -165,6 +165,7 @@ def test_a_shard_that_changed_since_the_scan_is_refused(
     assert apply(run, out, str(tmp_path / "copies")).kept == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_commit_of_a_copy_names_the_remedy(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", loudness, captions=(str(small(tmp_path / "d")),))
     out, copies = listed(run, tmp_path / "list"), tmp_path / "copies"

@@ -77,6 +77,7 @@ def test_a_tsv_is_copied_with_the_quoting_of_the_scan(tmp_path: Path, quoting: s
     assert (tmp_path / "copies" / "a.tsv").read_text() == "caption\turl\n" + "".join(kept)
 
 
+@pytest.mark.slow
 def test_a_copy_whose_quotes_would_merge_rows_is_refused(tmp_path: Path) -> None:
     """A row that a stray quote would close in goes, and with it what showed the quote as stray."""
     data = tmp_path / "d"
@@ -88,6 +89,7 @@ def test_a_copy_whose_quotes_would_merge_rows_is_refused(tmp_path: Path) -> None
     assert "report" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_an_img2dataset_shard_that_loses_no_row_is_copied(tmp_path: Path) -> None:
     data = tmp_path / "d"
     data.mkdir()
@@ -108,6 +110,7 @@ def test_an_img2dataset_shard_that_loses_no_row_is_copied(tmp_path: Path) -> Non
             assert tar.getnames() == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beside", [True, False])
 def test_a_tar_with_scattered_samples_is_refused(tmp_path: Path, beside: bool) -> None:
     """Whether it is scanned itself, or lies beside the table that img2dataset wrote."""

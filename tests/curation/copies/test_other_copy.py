@@ -45,6 +45,7 @@ def write_copies(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_rows_of_another_copy_are_found_by_key_or_url(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,6 +42,7 @@ def test_an_input_that_has_become_a_link_is_refused(tmp_path: Path) -> None:
     assert apply(run, out, str(copies), input_roots=[str(private)]).kept == 1
 
 
+@pytest.mark.slow
 def test_links_next_to_a_table_are_counted_not_copied(tmp_path: Path) -> None:
     data = tmp_path / "d"
     (data / "0").mkdir(parents=True)

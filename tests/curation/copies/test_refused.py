@@ -52,6 +52,7 @@ def test_a_pool_reports_refused_shards_once_and_resumes(
     assert len(files_of(copies)) == 5
 
 
+@pytest.mark.slow
 def test_many_refused_shards_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write(tmp_path / "d", NAMED + 2)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))

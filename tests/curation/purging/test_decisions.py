@@ -67,6 +67,7 @@ def _left(run: Path, *texts: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_statements_about_purged_captions_disappear(original: Path) -> None:
     run = original / "run"
     gone = [_id(str(run), caption) for caption, _ in ROWS[2:]]

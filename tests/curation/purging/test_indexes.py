@@ -59,6 +59,7 @@ def places(out: Path) -> list[str]:
     return [f"{Path(row['source']).stem}{row['row']}" for row in rows_of(out)]
 
 
+@pytest.mark.slow
 def test_images_leave_indexes_by_row_key_and_image_key(original: Path, tmp_path: Path) -> None:
     folder = copied(original, tmp_path)
     names = ("of-run", "of-files", "by-row")

@@ -137,6 +137,7 @@ def left_of(run: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_purge_leaves_nothing_and_its_sums_hold(original: Path, tmp_path: Path) -> None:
     run = copied(original, tmp_path / "run")
     assert len(left_of(run)) > 5
@@ -174,6 +175,7 @@ def _ids(run: Path | str) -> set[str]:
     return set(found.to_pylist())
 
 
+@pytest.mark.slow
 def test_a_purged_run_is_checked_extended_and_purged_again(original: Path, tmp_path: Path) -> None:
     run = copied(original, tmp_path / "run")
     purged(run, original)

@@ -20,6 +20,7 @@ def denoiser(folder: Path, batch_size: int) -> SampleDenoiser:
     return SampleDenoiser(model, load_encoder(files, "cpu"), [100, 700], 2, batch_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @torch.inference_mode()
 def test_errors_are_those_of_plain_forwards(kind: str, random_folders: dict[str, Path]) -> None:
@@ -52,6 +53,7 @@ def test_errors_are_those_of_plain_forwards(kind: str, random_folders: dict[str,
                 assert torch.allclose(got[1], without - with_caption, atol=1e-3 * float(without))
 
 
+@pytest.mark.slow
 def test_batches_change_no_score(random_folders: dict[str, Path]) -> None:
     one, many = (denoiser(random_folders["sd1"], size) for size in (1, 64))
     x = torch.randn(3, *one.latent_shape, generator=torch.Generator().manual_seed(0))

@@ -14,6 +14,7 @@ from tests.evidence.verify.test_drawing import RECIPE
 from tests.random_transformers import KINDS as TRANSFORMERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TRANSFORMERS)
 def test_images_are_those_of_the_scores_own_denoising(
     kind: str, random_transformers: dict[str, Path]
@@ -34,6 +35,7 @@ def test_images_are_those_of_the_scores_own_denoising(
     torch.testing.assert_close(alone, decoded, atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_height_and_width_set_the_size(random_transformers: dict[str, Path]) -> None:
     pipe = load_pipeline(find_model(str(random_transformers["sd3"])), "float32", "cpu")
     images, velocity = draw(pipe, [("a cat", 0)], replace(RECIPE, height=32, width=96))

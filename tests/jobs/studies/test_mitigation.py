@@ -154,6 +154,7 @@ def test_results_are_written_as_tables_plots_and_a_page(
     assert "--memorized 4 --others 3`" in page
 
 
+@pytest.mark.slow
 def test_finished_tasks_are_not_computed_again(tmp_path: Path) -> None:
     tasks = [Task(f"task {n}", partial(pa.table, {"n": [n]})) for n in range(3)]
     pq.write_table(pa.table({"n": [100]}), tmp_path / "task-0.parquet")

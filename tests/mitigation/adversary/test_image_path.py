@@ -49,6 +49,7 @@ def plain_errors(adversary: Adversary, rows: Rows) -> Tensor:
     return torch.stack(errors, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_errors_equal_those_of_plain_forwards(kind: str, make_adversary: MakeAdversary) -> None:
     adversary = make_adversary(kind)
@@ -74,6 +75,7 @@ def test_gradients_equal_finite_differences(kind: str, make_adversary: MakeAdver
     torch.testing.assert_close((around[0] - around[1]) / 0.002, expected, rtol=0.05, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ren", "guard", "sail", "embedding", "padding"])
 def test_gradients_pass_through_mitigations(method: str, make_adversary: MakeAdversary) -> None:
     @contextmanager

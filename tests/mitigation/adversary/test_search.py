@@ -19,6 +19,7 @@ def by_kind(found: list[tuple[int, Attack]], number: int) -> dict[str, Attack]:
     return {attack.kind: attack for owner, attack in found if owner == number}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd1", "sd3-t5"])
 def test_embeddings_stay_within_the_radius(
     kind: str, make_adversary: MakeAdversary, images_GCHW: Images
@@ -39,6 +40,7 @@ def test_embeddings_stay_within_the_radius(
         assert attack.distance == relative_distance(hidden, attack.offset_LC)
 
 
+@pytest.mark.slow
 def test_searches_are_repeatable_and_of_each_caption_alone(
     make_adversary: MakeAdversary, images_GCHW: Images
 ) -> None:
