@@ -1,5 +1,6 @@
 """Which tests are slow: ``pytest -m "not slow"`` leaves them out."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from types import CodeType, FunctionType
@@ -64,6 +65,7 @@ def _parameters(item: pytest.Function) -> dict[str, Any]:
     return item.callspec.params if hasattr(item, "callspec") else {}
 
 
+@functools.cache  # tests share fixtures, and parameters their function
 def starts_processes(function: Callable[..., Any]) -> bool:
     """Return whether a function, or one of tests/ that it uses, makes one of the slow calls."""
     pending, seen = [function], set()
@@ -72,9 +74,9 @@ def starts_processes(function: Callable[..., Any]) -> bool:
         if not isinstance(used, FunctionType) or used in seen:
             continue
         seen.add(used)
-        names, constants = _names_and_constants(used.__code__)
+        names, own_constants = _names_and_constants(used.__code__)
         values = {name: used.__globals__.get(name) for name in names}
-        constants |= {word for words in values.values() for word in _words(words)}
+        constants = own_constants | {word for each in values.values() for word in _words(each)}
         if _qualified(used) in SLOW_CALLS or ("called" in values and constants & SLOW_COMMANDS):
             return True
         if any(getattr(values[name], "__name__", "") == name for name in SLOW_MODULES & names):
@@ -85,7 +87,8 @@ def starts_processes(function: Callable[..., Any]) -> bool:
     return False
 
 
-def _names_and_constants(code: CodeType) -> tuple[set[str], set[str]]:
+@functools.cache
+def _names_and_constants(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
     """Return a function's global names and strings, including those of nested functions."""
     names, constants = set(code.co_names), set()
     for constant in code.co_consts:
@@ -94,7 +97,7 @@ def _names_and_constants(code: CodeType) -> tuple[set[str], set[str]]:
             names, constants = names | inner_names, constants | inner_constants
         elif isinstance(constant, str):
             constants.add(constant)
-    return names, constants
+    return frozenset(names), frozenset(constants)
 
 
 def _words(value: Any) -> tuple[str, ...]:

@@ -1,9 +1,12 @@
 """The rooms of the package and which may import which: arrows point one way."""
 
+import functools
 from pathlib import Path
 
-from jobs.development.architecture import imports_of, modules, redraw
+from jobs.development import architecture
+from jobs.development.architecture import modules, redraw
 
+imports_of = functools.cache(architecture.imports_of)
 ROOT = Path(__file__).parents[1]
 ROOMS = {
     "credentials": set(),
