@@ -60,6 +60,7 @@ def test_each_class_is_compared_with_what_is_not_memorized(
         assert found.keys() >= names
 
 
+@pytest.mark.slow
 def test_a_class_is_measured_on_the_draws_of_the_whole_set() -> None:
     """With every caption that is memorized in the class, the result is that of the whole set."""
     random = np.random.default_rng(0)

@@ -60,6 +60,7 @@ def test_without_labels_and_verdicts_there_is_one_kind(run: str) -> None:
     assert pluralize(open_run(run), run, None) == {"other captions": 3}
 
 
+@pytest.mark.slow
 def test_captions_of_a_reproduced_image_are_named_and_escaped(run: str) -> None:
     verdict = {
         "caption_id": "f",

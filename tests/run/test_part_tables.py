@@ -50,6 +50,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_small_part_that_takes_much_memory_is_refused(store: Store, name: str) -> None:
     part = _written(store, BOMBS[name](), use_dictionary=name != "zeros")
@@ -106,6 +107,7 @@ def test_slices_with_such_a_part_are_not_merged_but_scored_again(tmp_path: Path)
     assert "scores/p.parquet is damaged (it takes" in problems[SLICES[3].id]
 
 
+@pytest.mark.slow
 def test_reasons_are_counted_without_repeating_their_texts(store: Store) -> None:
     table = pa.table({"reason": [f"too long: {LONG}"] * ROWS + ["empty caption"]})
     part = _written(store, table, use_dictionary=True)

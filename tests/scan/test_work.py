@@ -40,6 +40,7 @@ def _keep_threads():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_the_next_actor_starts_with_the_size_that_was_found(
     tmp_path: Path, model: ModelFiles
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_small_model_is_not_counted(tmp_path: Path) -> None:
     assert actor.scorer.batch_size == 8
 
 
+@pytest.mark.slow
 def test_the_first_batch_is_one_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _only(monkeypatch, free=17)
     actor = _work(tmp_path)()
@@ -103,6 +105,7 @@ def test_the_first_batch_is_one_that_fits(tmp_path: Path, monkeypatch: pytest.Mo
     assert "the cpu has 17.0 MiB" in actor.notice
 
 
+@pytest.mark.slow
 def test_a_stored_size_that_does_not_fit_is_reduced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +116,7 @@ def test_a_stored_size_that_does_not_fit_is_reduced(
     assert _work(tmp_path)().scorer.batch_size < 8
 
 
+@pytest.mark.slow
 def test_a_model_that_never_fits_is_refused_before_it_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,11 +135,13 @@ def test_a_model_that_never_fits_is_refused_before_it_loads(
     assert loaded == ["meta"]
 
 
+@pytest.mark.slow
 def test_memory_in_use_delays_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _only(monkeypatch, free=5, total=100)
     assert _work(tmp_path)().scorer.batch_size == 1
 
 
+@pytest.mark.slow
 def test_parts_are_offloaded_by_option(tmp_path: Path) -> None:
     placed = {"text_encoders": "offload", "denoiser": "offload"}
     offloading = _work(tmp_path, "testbed-dit", **placed)()
@@ -150,6 +156,7 @@ def test_parts_are_offloaded_by_option(tmp_path: Path) -> None:
     assert offloading.scorer.fingerprint == plain.scorer.fingerprint
 
 
+@pytest.mark.slow
 def test_a_unet_is_not_offloaded(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--denoiser offload is for transformers"):
         _work(tmp_path, denoiser="offload")()

@@ -240,6 +240,7 @@ def test_half_precision_scores_are_finite(
     assert len(table) == len(CAPTIONS)
 
 
+@pytest.mark.slow
 def test_the_cost_is_counted_with_all_text_encoders(
     random_transformers: dict[str, Path],
 ) -> None:

@@ -65,6 +65,7 @@ def test_folded_generation_equals_the_pipelines(monkeypatch: pytest.MonkeyPatch)
     assert torch.allclose(generate_folded(pipe, CAPTIONS, 0), stock, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_training_changes_the_transformer_and_resumes(tmp_path: Path) -> None:
     images, _, _ = bank.bank_and_owners(files.DATA)
     captions, rows = bank.training_rows(files.DATA)
