@@ -194,10 +194,10 @@ def _directions(rows: Sequence[Row]) -> list[str]:
 def _costs() -> list[str]:
     lines = _head(("profile", "latents", "GFLOP per caption", "share of one whole forward"))
     model = stable_diffusion_14()
+    whole = cost(Scorer(model, "late")).forward
     for name in COUNTED:
         scorer = Scorer(model, name)
         counted = cost(scorer)
-        whole = cost(Scorer(model, "late")).forward
         size = "x".join(map(str, scorer.latent_shape[1:]))
         seeds = f", {PROFILES[name].seeds} seeds" if PROFILES[name].seeds > 1 else ""
         lines.append(

@@ -121,7 +121,7 @@ def test_the_page_has_every_table(
     both = {name: replace(measured, name=name) for name in ("testbed", "joint")}
     monkeypatch.setattr(measurements, "measured", lambda out: list(both))
     monkeypatch.setattr(measurements, "read", lambda out, name: both[name])
-    # Fits of few strengths: what the tables show is not looked at.
+    # Fewer fits: the test does not check the figures.
     monkeypatch.setattr(combination, "INVERSE_STRENGTHS", (0.1, 1.0))
     findings.write_findings(tmp_path)
     page = (tmp_path / "findings.md").read_text()
