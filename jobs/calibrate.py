@@ -1,9 +1,10 @@
 """Fit a calibration on labels, or select captions at a given FDR.
 
 With --labels: measures how well each signal and their combination separate memorized captions, and
-fits a calibration for rank, sql, curate and report. Without labels: selects captions at a target
-false discovery rate (Benjamini–Hochberg) against reference captions, which are known not to be in
-the training set (memscan scan --reference).
+fits a calibration for rank, sql, curate and report, without a threshold for signals whose
+documented direction the labels contradict. Without labels: selects captions at a target false
+discovery rate (Benjamini–Hochberg) against reference captions, which are known not to be in the
+training set (memscan scan --reference).
 
 Label captions with memscan review, or generate from them with memscan verify. The output says how
 precise the figures are, and how many labels would make them precise.
@@ -26,6 +27,7 @@ from jobs.calibration_output import (
     print_evaluation,
     print_label_counts,
     print_thresholds,
+    reversed_directions,
 )
 from jobs.calibrations import evaluation_of, named_calibration, named_labels, warn_of_style
 from jobs.early_checks import check_calibration, check_files, check_labels, check_run
@@ -164,6 +166,8 @@ def _by_labels(config: CalibrateConfig) -> int:
     record = evaluation_record(evaluation)
     if config.out:
         write_calibration(config.out, calibration, record)
+    for problem in reversed_directions(evaluation):
+        warn(problem)
     if config.json:
         skipped = {
             "unknown": labelled.unknown,
@@ -175,19 +179,7 @@ def _by_labels(config: CalibrateConfig) -> int:
         print_json({**record, "labels": skipped, "label_counts": counts, "out": config.out})
         return 0
     _print_labelled(labelled, evaluation)
-    if config.labels == "verdicts":
-        warn(
-            "only some captions were chosen for verification, so these figures hold for "
-            "captions chosen the same way, not for all"
-        )
-    if config.labels == "decisions":
-        if labelled.weights is None:
-            warn(
-                "no labeled caption was drawn at random, so these figures hold for captions chosen "
-                "the same way, not for all; review some in the order random sample"
-            )
-        else:
-            show("captions drawn at random are weighted by 1 / sampling probability")
+    _print_sampling(config, labelled)
     print_evaluation(evaluation, prior_given=config.prevalence is not None)
     print_label_counts(evaluation)
     print_thresholds(calibration)
@@ -256,6 +248,23 @@ def _print_labelled(labelled: "LabelledCaptions", evaluation: "LabelEvaluation")
         warn(f"{labelled.unknown:,} labels match no caption that this run has scored")
     if labelled.contradicted:
         warn(f"{labelled.contradicted:,} captions with contradictory labels excluded")
+
+
+def _print_sampling(config: CalibrateConfig, labelled: "LabelledCaptions") -> None:
+    """Print how the labeled captions were chosen, which limits what the figures hold for."""
+    if config.labels == "verdicts":
+        warn(
+            "only some captions were chosen for verification, so these figures hold for "
+            "captions chosen the same way, not for all"
+        )
+    if config.labels == "decisions":
+        if labelled.weights is None:
+            warn(
+                "no labeled caption was drawn at random, so these figures hold for captions chosen "
+                "the same way, not for all; review some in the order random sample"
+            )
+        else:
+            show("captions drawn at random are weighted by 1 / sampling probability")
 
 
 def _print_next(config: CalibrateConfig) -> None:

@@ -142,6 +142,16 @@ def few_labels(evaluation: "LabelEvaluation") -> str:
     )
 
 
+def reversed_directions(evaluation: "LabelEvaluation") -> list[str]:
+    """Return a warning per signal whose documented direction the labels refute."""
+    return [
+        f"{name}: labels contradict the documented direction (AUC {result.auc:.3f}, 95 % interval "
+        f"{result.auc_low:.3f} – {result.auc_high:.3f}); no threshold is given. Check the labels, "
+        "or use the combination, which learns the sign"
+        for name, result in evaluation.reversed_signals.items()
+    ]
+
+
 def _print_fdr_checks(name: str, references: int, checks: "list[FdrCheck]") -> None:
     columns = f"{'q·m₀/m':>7}{'FDR':>7}{'length':>8}{'TPR':>8}"
     show(

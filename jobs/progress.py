@@ -1,6 +1,7 @@
 """Show the progress of a long command: a bar on a terminal, log lines elsewhere."""
 
 import logging
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Self
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("memscan")
 
 PLAIN_SECONDS = 10.0
+REPEATED_SECONDS = 60.0
 
 
 class ProgressLine:
-    """A bar on a terminal; elsewhere one log line every ten seconds."""
+    """A bar on a terminal; elsewhere one log line every ten seconds, the first at once, and the
+    same line every minute."""
 
     def __init__(self) -> None:
-        self._last = 0.0
+        self._last = -math.inf
+        self._logged = ""
         self._bar: Bar | None = None
         if sys.stderr.isatty() and not is_json():
             columns = (BarColumn(), TextColumn("{task.description}", markup=False))
@@ -42,9 +46,11 @@ class ProgressLine:
         if self._bar:
             shown = printable(description)
             self._bar.update(self._task, total=total, completed=done, description=shown)
-        elif time.monotonic() - self._last > PLAIN_SECONDS:
+            return
+        now = time.monotonic()
+        if now - self._last > (REPEATED_SECONDS if description == self._logged else PLAIN_SECONDS):
             log.info(description)
-            self._last = time.monotonic()
+            self._last, self._logged = now, description
 
     def __enter__(self) -> Self:
         return self

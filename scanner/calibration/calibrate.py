@@ -73,6 +73,11 @@ class LabelEvaluation:
         combined = {COMBINATION: self.combination, "attention_only": self.attention_only}
         return {name: result for name, result in combined.items() if result}
 
+    @property
+    def reversed_signals(self) -> dict[str, Separation]:
+        """Return the signals whose documented direction the labels refute."""
+        return {name: result for name, result in self.signals.items() if result.is_reversed}
+
 
 def calibrate(
     tables: RunTables,
@@ -84,8 +89,9 @@ def calibrate(
     """Evaluate the signals on the labels, and fit the combination that ranks other captions.
 
     ``prevalence``: share of captions that are memorized, by default that of the labels. ``fpr``:
-    false-positive rate of the calibration's thresholds; ``fdr``: an additional target for the FDR
-    checks. Raises UserError if there are too few labels or they are no better than chance.
+    false-positive rate of the calibration's thresholds, which omit signals whose direction the
+    labels refute; ``fdr``: an additional target for the FDR checks. Raises UserError if there are
+    too few labels or they are no better than chance.
     """
     from scanner.calibration.combination import cross_fit, fit  # scikit-learn loads slowly
 
@@ -108,10 +114,12 @@ def calibrate(
             "labels, or label more captions"
         )
     model = fit(values, known, labelled.clusters, weights)
+    evaluation = _evaluate(tables.schema, labelled, logits, combination, prior, fdr)
     every_score = {**scores, COMBINATION: logits}
     thresholds = {
         name: threshold_at_fpr(values, known, fpr, directions.get(name, 1), weights)
         for name, values in every_score.items()
+        if name not in evaluation.reversed_signals
     }
     calibration = Calibration(
         source="this calibration",
@@ -125,7 +133,6 @@ def calibrate(
         ),
         references=int(labelled.is_reference.sum()),
     )
-    evaluation = _evaluate(tables.schema, labelled, logits, combination, prior, fdr)
     return evaluation, calibration
 
 

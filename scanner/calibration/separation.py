@@ -36,6 +36,11 @@ class Separation:
     auc_high: float
     at_fpr: dict[float, OperatingPoint]
 
+    @property
+    def is_reversed(self) -> bool:
+        """Whether the labels refute the direction: the whole interval of the AUC is below 0.5."""
+        return self.auc_high < 0.5
+
     def to_json(self) -> dict[str, float]:
         """Return the AUC and the rate at 1 % false positives, with their intervals."""
         point = self.at_fpr[0.01]

@@ -12,7 +12,9 @@ class ActorOptions:
 
     actors: int | None = None
     """Number of worker processes; by default one per accelerator, or one per two cores if
-    there is none. On a cluster, by default as many as fit, growing as nodes join."""
+    there is none. On a cluster, by default as many as fit, growing as nodes join. Unless this is
+    above 1 or a cluster is named, small jobs (of scan: at most 256 forwards of the denoiser) run in
+    the command's own process, without Ray and its start."""
     gpus_per_actor: float = 1.0
     """Accelerators per actor (0.5: two actors share one); ignored on the cpu."""
     cpus_per_actor: float | None = None

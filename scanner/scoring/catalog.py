@@ -4,7 +4,7 @@ Signals of one forward on pure noise are published for the first step, or for th
 ``name@low`` and ``name@T`` ask for the same at the low-noise step or at timestep T, in the columns
 name_low and name_T.
 
-To add a signal, write its equation in :mod:`scanner.signals`, an entry here, and a test.
+CONTRIBUTING.md says how to add a signal.
 """
 
 import re

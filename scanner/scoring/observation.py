@@ -113,10 +113,10 @@ class Signal:
     """One column of the score table.
 
     compute: returns (B,), or (B, K) for a list column; the table holds the mean over the seeds.
-    memorized: +1 if memorized captions have higher values according to the publication, −1 if
-    lower, 0 if unpublished. seeds_column: name of the list column with the value per seed.
-    by_token: truncate the list to the caption's tokens. level: its noise level, if the signal is
-    computed from one forward on pure noise.
+    memorized: +1 if memorized captions have higher values according to the source, −1 if lower, 0
+    for no direction: rankings and calibrations omit the column. seeds_column: name
+    of the list column with the value per seed. by_token: truncate the list to the caption's tokens.
+    level: its noise level, if the signal is computed from one forward on pure noise.
     """
 
     field: pa.Field

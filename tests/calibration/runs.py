@@ -1,5 +1,6 @@
 """Sealed runs of captions with scores set by the test."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,23 @@ def write_run(
     )
 
 
-def synthetic_run(folder: Path, captions: int = 300, seed: int = 0, **changed: Any) -> str:
+def synthetic_run(
+    folder: Path,
+    captions: int = 300,
+    seed: int = 0,
+    directions: Mapping[str, str] | None = None,
+    **changed: Any,
+) -> str:
     """Write a run of captions ``Word k``: the first fifth memorized, the last third references.
 
     Memorized captions have a noise norm 2 standard deviations higher, a BOS mass 1 lower, and 1.5
-    more in the second of three layers. ``changed``: entries of the fingerprint to override.
+    more in the second of three layers. ``directions``: documented directions to override, by
+    column; ``changed``: entries of the fingerprint to override.
     """
+    schema = SCORES
+    for name, direction in (directions or {}).items():
+        field = SCORES.field(name).with_metadata({"memorized": direction})
+        schema = schema.set(schema.get_field_index(name), field)
     random = np.random.default_rng(seed)
     memorized = np.arange(captions) < captions // 5
     texts = [f"Word{'abcdefghij'[k % 10]} {k:04d}" for k in range(captions)]
@@ -78,7 +90,7 @@ def synthetic_run(folder: Path, captions: int = 300, seed: int = 0, **changed: A
             "title_case_fraction": random.random(captions),
             "digit_fraction": random.random(captions),
         }
-    ).cast(SCORES)
+    ).cast(schema)
     reference = np.arange(captions) >= captions - captions // 3
     return write_run(folder, texts, scores, reference, FINGERPRINT | changed)
 

@@ -182,6 +182,20 @@ def test_an_unusable_file_is_refused_with_the_reason(made: dict, tmp_path: Path)
         open_run(made["run"], calibration=read_calibration(str(path)))
 
 
+@pytest.mark.slow
+def test_a_refuted_direction_gets_no_threshold(tmp_path: Path) -> None:
+    """bos_mass, lower if memorized in these data, is declared higher."""
+    tables = open_run(synthetic_run(tmp_path / "run", directions={"bos_mass": "higher"}))
+    labelled = match_labels(tables, read_labels(synthetic_labels(tmp_path / "labels.csv")))
+    evaluation, calibration = calibrate(tables, labelled)
+    assert evaluation.signals["bos_mass"].auc_high < 0.5
+    assert evaluation.reversed_signals == {"bos_mass": evaluation.signals["bos_mass"]}
+    assert {one.signal for one in calibration.thresholds} == {"noise_norm_first", "combination"}
+    record = evaluation_record(evaluation)
+    assert record["signals"]["bos_mass"]["auc"] == evaluation.signals["bos_mass"].auc
+    assert "bos_mass" in calibration.weights  # the combination learns the sign
+
+
 def test_too_few_or_random_labels_are_refused(made: dict) -> None:
     tables, labelled = open_run(made["run"]), made["labelled"]
     with pytest.raises(UserError, match="cannot resolve a rate below"):

@@ -78,6 +78,27 @@ def test_the_text_output_has_the_same_figures(memscan: Memscan, run: str, tmp_pa
     assert "1 labels match no caption" in done.stderr
 
 
+def test_a_contradicted_direction_is_reported_with_its_auc(
+    memscan: Memscan, tmp_path: Path
+) -> None:
+    run = synthetic_run(tmp_path / "run", directions={"bos_mass": "higher"})
+    labels = synthetic_labels(tmp_path / "labels.csv")
+    done = memscan("calibrate", run, "--labels", labels, "--json")
+    found = json.loads(done.stdout)["signals"]["bos_mass"]
+    interval = f"{found['auc_low']:.3f} – {found['auc_high']:.3f}"
+    warning = (
+        "bos_mass: labels contradict the documented direction "
+        f"(AUC {found['auc']:.3f}, 95 % interval {interval}); no threshold is given"
+    )
+    assert warning in done.stderr
+    assert "noise_norm_first: labels contradict" not in done.stderr
+    shown = memscan("calibrate", run, "--labels", labels)
+    assert warning in shown.stderr
+    _, _, thresholds = shown.stdout.partition("\nthresholds\n")
+    assert "noise_norm_first" in thresholds
+    assert "bos_mass" not in thresholds
+
+
 def test_copies_of_each_class_are_reported_apart(
     memscan: Memscan, run: str, tmp_path: Path
 ) -> None:

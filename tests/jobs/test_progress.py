@@ -5,6 +5,12 @@ import pty
 import select
 import subprocess
 import sys
+from types import SimpleNamespace
+
+import pytest
+
+from jobs import progress
+from scanner.run.progress import Progress
 
 SHOW = """
 from jobs.progress import ScanProgress
@@ -42,6 +48,23 @@ def test_without_a_terminal_progress_is_plain_lines() -> None:
     done = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines() == list(LINES)
     assert done.stdout == ""
+
+
+def test_a_repeated_line_is_logged_once_per_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = 0.0
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock))
+    caplog.set_level("INFO", "memscan")
+    waiting, working = Progress(8, 372), Progress(8, 372, captions_done=12)
+    logged = []
+    with progress.ScanProgress() as shown:
+        for clock in range(0, 200, 2):
+            caplog.clear()
+            shown(waiting if clock < 150 else working)
+            logged += [(clock, message) for message in caplog.messages]
+    starting, begun = "0 of 372 captions, starting", "12 of 372 captions, starting"
+    assert logged == [(0, starting), (62, starting), (124, starting), (150, begun)]
 
 
 def test_on_a_terminal_a_bar_shows_progress() -> None:

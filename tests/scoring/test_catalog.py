@@ -14,6 +14,8 @@ ROW = re.compile(r"^\| `(\w+)` \| (higher|lower) \| .* \| ([^|]*) \|$", re.MULTI
 def test_the_signals_page_states_every_direction() -> None:
     stated = {name: direction for name, direction, _ in ROW.findall(PAGE.read_text())}
     directed = {name: DIRECTION[one.memorized] for name, one in SIGNALS.items() if one.memorized}
+    missing = ", ".join(directed.keys() - stated.keys())
+    assert not missing, f'scanner/signals/README.md, "Directions": add a row for {missing}'
     assert stated == directed
 
 
@@ -32,4 +34,6 @@ def test_unpublished_directions_are_not_in_the_metadata() -> None:
 
 def test_the_default_ranking_prefers_signals_of_the_catalog() -> None:
     numbers = [name for name, one in SIGNALS.items() if "list" not in str(one.field.type)]
+    missing = ", ".join(set(numbers) - {*PREFERRED, "summary_mass"})
+    assert not missing, f"PREFERRED of scanner/query/views.py: add {missing}"
     assert set(PREFERRED) == set(numbers) - {"summary_mass"}
