@@ -11,6 +11,7 @@ The other methods are in :mod:`scanner.mitigation.methods`.
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -82,26 +83,46 @@ def mitigate(
     1
     """
     norm_threshold = _norm_threshold(threshold, calibration)
-    if method != REN:
-        _refuse_settings_of_ren(
-            method,
-            bos_scale=bos_scale,
-            mask_padding=mask_padding,
-            steps=steps,
-            layers=layers,
-            token_counts=token_counts,
-        )
-        context = _steered(pipe, method, settings, norm_threshold)
-    elif settings:
-        raise UsageError(f"mitigation: {min(settings)!r} is not a setting of 'ren'")
-    elif build := _edit(
-        BOS_SCALE if bos_scale is None else bos_scale, mask_padding is not False, token_counts
-    ):
-        context = intervene(pipe, build, steps=steps, layers=layers, threshold=norm_threshold)
+    ren = RenSettings(bos_scale, mask_padding, steps, layers, token_counts)
+    if method == REN:
+        context = _edited(pipe, ren, settings, norm_threshold)
     else:
-        context = nullcontext(MitigationRecord())
+        ren.refuse(method)
+        context = _steered(pipe, method, settings, norm_threshold)
     with context as record:
         yield record
+
+
+@dataclass(frozen=True)
+class RenSettings:
+    """The arguments of :func:`mitigate` for ``"ren"``; None: the default."""
+
+    bos_scale: float | None
+    mask_padding: bool | None
+    steps: Collection[int] | None
+    layers: Collection[int] | None
+    token_counts: Sequence[int] | None
+
+    def refuse(self, method: str) -> None:
+        """Raise UsageError if one is given, for another method."""
+        for field in fields(self):
+            if getattr(self, field.name) is not None:
+                raise UsageError(
+                    f"mitigation: {field.name} is a setting of method 'ren', not of {method!r}; "
+                    "add method='ren', or drop it"
+                )
+
+
+def _edited(
+    pipe: Any, ren: RenSettings, settings: dict[str, float], threshold: NoiseNormThreshold | None
+) -> AbstractContextManager[MitigationRecord]:
+    if settings:
+        raise UsageError(f"mitigation: {min(settings)!r} is not a setting of 'ren'")
+    bos_scale = BOS_SCALE if ren.bos_scale is None else ren.bos_scale
+    build = _edit(bos_scale, ren.mask_padding is not False, ren.token_counts)
+    if build is None:
+        return nullcontext(MitigationRecord())
+    return intervene(pipe, build, steps=ren.steps, layers=ren.layers, threshold=threshold)
 
 
 def _edit(
@@ -119,15 +140,6 @@ def _edit(
         return AttentionEdit(rows.count, bias_NL, bias_NL, key)
 
     return build
-
-
-def _refuse_settings_of_ren(method: str, **settings: Any) -> None:
-    for name, value in settings.items():
-        if value is not None:
-            raise UsageError(
-                f"mitigation: {name} is a setting of method 'ren', not of {method!r}; add "
-                "method='ren', or drop it"
-            )
 
 
 def _steered(

@@ -258,7 +258,7 @@ def test_wrong_methods_settings_and_calls_are_refused(sd1: Any, pipelines: Any) 
         ({"method": "sail", "target": float("nan")}, "must be a number"),
         ({"method": "sail", "iterations": 0.5}, "whole number"),
         ({"method": "sharpness", "radius": -1.0}, "must be positive"),
-        ({"radius": 1.0}, "'radius' is not a setting of 'ren'"),
+        ({"method": "ren", "radius": 1.0}, "'radius' is not a setting of 'ren'"),
     ):
         with pytest.raises(UsageError, match=words):
             enter(**options)
