@@ -22,12 +22,13 @@ from jobs.early_checks import check_calibration, check_policy, check_run
 from jobs.logs import LogOptions
 from jobs.options import pairs
 from jobs.tables import print_table
-from jobs.terminal import command, print_json, show
+from jobs.terminal import command, next_step, print_json, show
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
     from scanner.curation.copies.copying import Applied
     from scanner.curation.policy import Policy
+    from scanner.curation.summary import Summary
 
 log = logging.getLogger("memscan")
 
@@ -153,7 +154,7 @@ def _write_list(config: CurateConfig) -> int:
     if not config.json:
         show(f"\nlist     {config.out}/removal_list.parquet, .csv")
         if not config.apply:
-            show("next: add --apply DIR to write cleaned copies of the shards")
+            _print_next(config, summary)
     if config.apply:
         copied = _apply(config, config.apply)
         record["apply"] = copied.to_json()
@@ -190,6 +191,14 @@ def _check(config: CurateConfig) -> None:
         from scanner.cluster.runtime_env import check_runtime_env
 
         check_runtime_env(config.runtime_env, config.address)
+
+
+def _print_next(config: CurateConfig, summary: "Summary") -> None:
+    if summary.removed:
+        show("next: add --apply DIR to write cleaned copies of the shards")
+        return
+    show("nothing removed; the default policy reads verdicts, a calibration or reference captions")
+    next_step("memscan", "verify", config.run, "--top", "100")
 
 
 def _apply(config: CurateConfig, copies: str) -> "Applied":

@@ -28,6 +28,7 @@ def test_curate_writes_a_list_a_diff_and_copies(
     run = make_run(tmp_path / "run", loudness, captions=(str(tmp_path / "d"),))
     for action in ("cap", "drop", "delete"):
         (tmp_path / f"{action}.toml").write_text(POLICY.replace("ACTION", action))
+    (tmp_path / "none.toml").write_text(POLICY.replace("> 5", "> 500").replace("ACTION", "drop"))
 
     def curate(name: str, *more: str) -> tuple[int, str, str]:
         out = str(tmp_path / f"list-{name}")
@@ -53,6 +54,9 @@ def test_curate_writes_a_list_a_diff_and_copies(
     assert record["out"] == str(tmp_path / "list-cap")
     assert record["apply"]["kept"] == 6
     assert len((tmp_path / "copies" / "a.csv").read_text().splitlines()) == 7
+    status, shown, _ = curate("none")
+    assert (status, "0 (0.0%) to be removed" in shown) == (0, True)
+    assert shown.splitlines()[-1] == f"next: memscan verify {run} --top 100"
     status, shown, _ = curate("drop", "--force", "--diff", str(tmp_path / "list-cap"))
     assert status == 0
     for line in ("cap → drop", "keep → drop", "3 (37.5%) to be removed", "unknown, because"):
