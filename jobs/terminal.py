@@ -21,6 +21,7 @@ from scanner.storage import skipped_lines
 log = logging.getLogger("memscan")
 
 Config = TypeVar("Config")
+REPEAT_SECONDS = 0.05
 
 
 def command(
@@ -104,7 +105,11 @@ def _describe(error: Exception) -> str | None:
 
 @contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Make SIGTERM end the process as Ctrl-C does: save what is done, shut Ray down."""
+    """Make SIGTERM end the process as Ctrl-C does: save what is done, shut Ray down.
+
+    Python drops an exception that a signal raises within a weak reference's callback or a
+    finalizer; the signal is then repeated.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -112,10 +117,26 @@ def _terminated_as_interrupted() -> Iterator[None]:
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    ended = threading.Event()
+
+    def repeat(dropped: Any) -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            # A moment later: it must not be raised in this hook.
+            threading.Timer(REPEAT_SECONDS, kill).start()
+        else:
+            hook(dropped)
+
+    def kill() -> None:
+        if not ended.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before, hook = signal.signal(signal.SIGTERM, interrupt), sys.unraisablehook
+    sys.unraisablehook = repeat
     try:
         yield
     finally:
+        ended.set()
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, before)
 
 

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,25 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert shown == "memscan: stopped; rerun the same command to resume\n"
     assert (tmp_path / "tidied").exists()
+
+
+def test_sigterm_within_a_finalizer_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    class Thing:
+        pass
+
+    def body() -> int:
+        thing = Thing()
+        # Python drops what is raised in this callback.
+        reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        del thing
+        assert reference() is None
+        time.sleep(60)
+        return 0
+
+    hook = sys.unraisablehook
+    assert run(body) == 130
+    assert capsys.readouterr().err == "memscan: stopped; rerun the same command to resume\n"
+    assert sys.unraisablehook is hook
 
 
 def _python(code: str, *words: str, **environment: str) -> bytes:
