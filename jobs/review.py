@@ -19,7 +19,7 @@ from typing import Annotated
 import tyro
 
 from jobs.calibrations import named_calibration
-from jobs.early_checks import check_calibration, check_files, check_run
+from jobs.early_checks import check_calibration, check_run
 from jobs.heartbeat import pause
 from jobs.terminal import command, print_json, show
 from scanner.errors import UsageError, UserError
@@ -74,7 +74,6 @@ def _review(config: ReviewConfig) -> int:
         raise UsageError("--port must be from 0 to 65535, --timeout above 0")
     check_run(config.run)
     check_calibration(config.calibration)
-    check_files("--token-file", [config.token_file])
     log.info(f"reading {config.run}")
 
     from scanner.models.loading import local_tokenizer

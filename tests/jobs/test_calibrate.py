@@ -182,6 +182,7 @@ def test_labels_that_differ_in_style_cause_a_warning(
     assert warning not in memscan("rank", run, "--calibration", str(out)).stderr
     made = json.loads(out.read_text())
     made["evaluation"]["gains"]["text_combination"]["low"] = -0.01
+    made["evaluation"]["text_only"]["text_combination"]["auc_low"] = 0.4
     out.write_text(json.dumps(made))
     errors = memscan("rank", run, "--calibration", str(out)).stderr
     assert warning not in errors, "text features at chance are no sign of style"

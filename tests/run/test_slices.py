@@ -1,5 +1,4 @@
 import json
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -14,10 +13,6 @@ PLAN = plan_of(slices_of(5, per_file=2))
 def test_a_plan_is_read_as_it_was_written() -> None:
     assert Plan.from_json("plan.json", PLAN.to_json()) == PLAN
     assert len(PLAN.to_json().splitlines()) < 12
-
-
-def test_slices_listed_one_by_one_are_read() -> None:
-    assert Plan.from_json("plan.json", encode({"generations": [asdict(PLAN)]})) == PLAN
 
 
 @pytest.mark.parametrize(

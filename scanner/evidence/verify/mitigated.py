@@ -55,9 +55,11 @@ class Mitigation:
                 flag = field.name.replace("_", "-")
                 flag = f"no-{flag}" if field.default is True else flag
                 raise UsageError(f"--{flag} needs --mitigate; add it, or drop --{flag}")
+        if not on:
+            return
         if not 0 < self.bos_scale < float("inf"):
             raise UsageError(f"--bos-scale {self.bos_scale}: must be a positive number")
-        if on and self.bos_scale == 1 and not self.mask_padding:
+        if self.bos_scale == 1 and not self.mask_padding:
             raise UsageError(
                 "--mitigate with --bos-scale 1 and --no-mask-padding changes nothing; drop one"
             )
