@@ -36,6 +36,7 @@
     title.textContent = picture.closest("tbody, main").querySelector("bdi").textContent.trim();
     show();
     viewer.showModal();
+    viewer.querySelector("[data-close]").focus();
   };
 
   document.addEventListener("click", (event) => {
