@@ -137,7 +137,7 @@ def _check(config: CalibrateConfig) -> None:
         raise UsageError("--count-seed-consistent needs --labels, for example --labels verdicts")
     if config.prevalence is not None and not config.has_labels:
         raise UsageError("--prevalence needs --labels FILE, which the probabilities are fitted on")
-    if config.fpr != CalibrateConfig.fpr and not config.labels:
+    if config.fpr != CalibrateConfig.fpr and not config.has_labels:
         raise UsageError("--fpr needs --labels FILE, which the thresholds are fitted on")
 
 

@@ -194,11 +194,12 @@ def _check(config: CurateConfig) -> None:
 
 
 def _print_next(config: CurateConfig, summary: "Summary") -> None:
-    if summary.removed:
+    is_changed = summary.removed or summary.actions["recaption"]
+    if is_changed or (summary.rejects["rows"] and summary.rejects["action"] == "drop"):
         show("next: add --apply DIR to write cleaned copies of the shards")
-        return
-    show("nothing removed; the default policy reads verdicts, a calibration or reference captions")
-    next_step("memscan", "verify", config.run, "--top", "100")
+    elif config.policy == CurateConfig.policy:
+        show("the default policy reads verdicts, a calibration or reference captions")
+        next_step("memscan", "verify", config.run, "--top", "100")
 
 
 def _apply(config: CurateConfig, copies: str) -> "Applied":

@@ -1,6 +1,7 @@
 """Check what options name before the libraries load, which takes seconds.
 
-Whoever reads it checks it again; locations in a store are left to them.
+Each is checked again when it is read. Other files in a store are checked only then; a run is looked
+up at once.
 """
 
 from collections.abc import Iterable

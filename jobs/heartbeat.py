@@ -10,7 +10,7 @@ from jobs.logs import last_output
 
 log = logging.getLogger("memscan")
 
-# Before the first line, and from then on: longer than between the lines of jobs.progress.
+# Before the first line, and from then on.
 FIRST_SECONDS, SECONDS = 1.0, 12.0
 POLL_SECONDS = 0.2
 

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 
 from jobs.escaping import printable
 from jobs.heartbeat import pause, resume
-from jobs.logs import is_json
+from jobs.logs import is_json, note_output
 from scanner.plurals import pluralize
 from scanner.run.progress import PlanningProgress, Progress
 
@@ -28,8 +28,8 @@ REPEATED_SECONDS = 60.0
 
 
 class ProgressLine:
-    """A bar on a terminal; elsewhere one log line every ten seconds, the first at once, and the
-    same line every minute."""
+    """A bar on a terminal; elsewhere at most one log line every ten seconds, and an unchanged one
+    at most once per minute."""
 
     def __init__(self) -> None:
         self._last = -math.inf
@@ -43,6 +43,7 @@ class ProgressLine:
             pause()
 
     def show(self, done: int, total: int | None, description: str) -> None:
+        note_output()  # the command is alive, also if the line is not due
         if self._bar:
             shown = printable(description)
             self._bar.update(self._task, total=total, completed=done, description=shown)

@@ -42,8 +42,8 @@ class ReportConfig:
     top: int = 1000
     """Number of ranked captions to list."""
     pictures: int = 100
-    """Number of verified captions to show images of. The fewer, the larger they are: a page of
-    1,000 captions stays below 5 MB."""
+    """Maximum number of verified captions shown with images; with fewer, images are larger (a page
+    of 1,000 captions stays below 5 MB)."""
     input_root: tuple[str, ...] = ()
     """Also show images below this directory or URL, such as those of verify --out or training
     images in a store. By default only images in the run and local training images below the scan's

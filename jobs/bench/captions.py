@@ -20,7 +20,7 @@ def write_captions(
 
     ``distinct``: number of different captions, repeated in turn; by default no caption repeats.
     ``row_group``: rows per row group, by default those of pyarrow. ``images``: number of different
-    values of the column image, repeated in turn; by default there is no such column.
+    values of the column image, repeated in turn; by default the column is omitted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     share = -(-rows // files)

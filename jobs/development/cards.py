@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from jobs.terminal import command, show
 from scanner.errors import UsageError
 from scanner.models import DiffusionModel
-from scanner.models.device_memory import DeviceMemory
 from scanner.models.loading import META
 from scanner.models.random_weights import (
     flux_dev,
@@ -20,10 +19,11 @@ from scanner.models.random_weights import (
     stable_diffusion_14,
     stable_diffusion_xl,
 )
+from scanner.scan.device_fit import card_memory
 from scanner.scan.gpu_estimate import CARDS, gpu_estimate
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
-from scanner.scoring.fit import Fit, fit
+from scanner.scoring.fit import fit
 from scanner.scoring.memory import MemoryEstimate, estimate_memory
 from scanner.scoring.spec import ProfileName
 
@@ -79,7 +79,7 @@ def count(model: DiffusionModel, profile: str) -> Counted:
 
 def cell(card: str, model: Counted) -> str:
     """Return hours per million captions and the largest batch that fits."""
-    fitted = fit_on(card, model.memory)
+    fitted = fit(model.memory, card_memory(card))
     if fitted.refusal:
         return "does not fit"
     batch = f"batches of {fitted.largest_batch}"
@@ -87,11 +87,6 @@ def cell(card: str, model: Counted) -> str:
         return f"slower: weights in host memory, {batch}"
     hours = gpu_estimate(card, CAPTIONS, model.gflop, None, None)
     return f"{hours.hours_low:.2g} to {hours.hours_high:.2g} h, {batch}"
-
-
-def fit_on(card: str, memory: MemoryEstimate) -> Fit:
-    size = CARDS[card].memory_gib << 30
-    return fit(memory, DeviceMemory(card, size, size, "cuda"))
 
 
 if __name__ == "__main__":

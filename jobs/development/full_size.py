@@ -11,7 +11,6 @@ from jobs.terminal import command, show
 from scanner.errors import UsageError
 from scanner.memory import readable_bytes
 from scanner.models import DiffusionModel
-from scanner.models.device_memory import DeviceMemory
 from scanner.models.full_size_transformers import (
     aura_flow,
     cogview4,
@@ -29,6 +28,7 @@ from scanner.models.random_weights import (
     sana,
     stable_diffusion_3,
 )
+from scanner.scan.device_fit import card_memory
 from scanner.scan.gpu_estimate import CARDS
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
@@ -94,13 +94,8 @@ def _cells(model: DiffusionModel, profile: str) -> list[str]:
         readable_bytes(sum(estimate.weights.values()) - text),
         readable_bytes(text),
         readable_bytes(estimate.denoising.per_caption),
-        *(_batch(fit(estimate, _memory(card), denoiser="device")) for card in SHOWN),
+        *(_batch(fit(estimate, card_memory(card), denoiser="device")) for card in SHOWN),
     ]
-
-
-def _memory(card: str) -> DeviceMemory:
-    size = CARDS[card].memory_gib << 30
-    return DeviceMemory(card, size, size, "cuda")
 
 
 def _batch(fitted: Fit) -> str:

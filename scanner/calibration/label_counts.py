@@ -50,16 +50,14 @@ def label_counts(
 
     Captions of either kind are drawn in whole clusters, with replacement, as many as there would
     be. ``scores``: (N,), higher for memorized captions; ``weights``: how many captions each
-    represents. A cluster with captions of both kinds counts as memorized.
+    represents.
     """
-    _, cluster = np.unique(clusters, return_inverse=True)
-    kinds = np.zeros(int(cluster.max()) + 1, bool)
-    kinds[cluster[memorized]] = True
-    each = np.ones(len(cluster)) if weights is None else weights
+    each = np.ones(len(clusters)) if weights is None else weights
+    present = [len(np.unique(clusters[kind])) for kind in (memorized, ~memorized)]
     counts = []
     for factor in FACTORS:
-        yes, no = (max(1, round(factor * number)) for number in (kinds.sum(), (~kinds).sum()))
-        draws = (block * each for block in _draws(cluster, kinds, yes, no))
+        yes, no = (max(1, round(factor * number)) for number in present)
+        draws = (block * each for block in _draws(clusters, memorized, yes, no))
         auc, tpr = draw_replicates(scores, memorized, (FPR,), draws)
         middle = float(np.nanmean(tpr[:, 0]))
         counts.append(
@@ -76,18 +74,18 @@ def label_counts(
     return counts
 
 
-def _draws(cluster: NDArray, kinds: Bools, yes: int, no: int) -> Iterator[Floats]:
+def _draws(clusters: NDArray, memorized: Bools, yes: int, no: int) -> Iterator[Floats]:
     """Yield blocks (B, N) of how often each caption is drawn; the first row is the data itself."""
     random = np.random.default_rng(SEED)
-    yield np.ones((1, len(cluster)))
-    size = max(1, BLOCK // len(cluster))
+    yield np.ones((1, len(clusters)))
+    size = max(1, BLOCK // len(clusters))
     for done in range(0, DRAWS, size):
-        rows = min(size, DRAWS - done)
-        drawn = np.empty((rows, len(kinds)))
-        for kind, count in ((kinds, yes), (~kinds, no)):
-            members = int(kind.sum())
-            drawn[:, kind] = random.multinomial(count, np.full(members, 1 / members), size=rows)
-        yield drawn[:, cluster]
+        drawn = np.empty((min(size, DRAWS - done), len(clusters)))
+        for kind, count in ((memorized, yes), (~memorized, no)):
+            names, own = np.unique(clusters[kind], return_inverse=True)
+            share = np.full(len(names), 1 / len(names))
+            drawn[:, kind] = random.multinomial(count, share, size=len(drawn))[:, own]
+        yield drawn
 
 
 def _half(low: float, high: float) -> float:

@@ -22,7 +22,8 @@ NAMES = ("caption_id", "caption", "key", "prompt", "text")
 # The column overfit_type is that of Webster's lists, type that of NeMo's.
 TYPE = "type"
 PUBLISHED_CLASSES = ("overfit_type", TYPE)
-LABELS = ("memorized", "label", CLASS, *PUBLISHED_CLASSES)
+STATED = ("memorized", "label")
+LABELS = (*STATED, CLASS, *PUBLISHED_CLASSES)
 GROUPS = ("family", "cluster")
 SSCD = ("sscd", "max_sscd", "mean_sscd")
 SIMILARITIES = ("similarity", *SSCD)
@@ -57,6 +58,9 @@ def read_labels(
     found = {name.lower(): name for name in inspect(url).columns}
     by = _column(url, found, NAMES, "that identifies the caption")
     label = next((name for name in LABELS if name in found), None)
+    has_similarity = not found.keys().isdisjoint(SIMILARITIES)
+    if label == TYPE and has_similarity and not _is_of_labels(url, found):
+        label = None
     strength = _similarity_column(url, found, label, similarity)
     threshold = similarity.threshold
     if label is None:
@@ -85,7 +89,7 @@ def read_list(url: str, memorized: bool) -> Labels:
     """
     found = {name.lower(): name for name in inspect(url).columns}
     by = _column(url, found, NAMES, "that identifies the caption")
-    if label := next((found[name] for name in LABELS[:2] if name in found), None):
+    if label := next((found[name] for name in STATED if name in found), None):
         raise UserError(f"{url} has labels, in the column {label}: read it by --labels")
     strength = next((found[name] for name in SSCD if name in found), None)
     group = next((found[name] for name in GROUPS if name in found), None)
@@ -136,6 +140,14 @@ def _known_class(columns: _Columns, verdict: Value) -> Value:
     return replace(verdict, text=None) if is_type and not is_label(verdict) else verdict
 
 
+def _is_of_labels(url: str, columns: dict[str, str]) -> bool:
+    """Return whether the first cell of the column type that is not blank is a label."""
+    for row in _rows(url, _Columns(columns[TYPE], None, None, None, None)):
+        if not is_blank(row.name):
+            return is_label(Value(row.name, url))
+    return False
+
+
 def _class_column(columns: dict[str, str], label: str | None = None) -> str | None:
     """Return the name of the column of classes beside the column ``label``."""
     names = (CLASS, *PUBLISHED_CLASSES)
@@ -158,6 +170,8 @@ def _similarity_column(
             )
         return columns[options.column.lower()]
     if label is None:
+        if named := [columns[name] for name in SIMILARITIES if name in columns]:
+            return named[0]
         accepted = (*LABELS, *SIMILARITIES)
         remedy = "; a file of captions of one kind is for --memorized or --not-memorized"
         return columns[_column(url, columns, accepted, "with the label", remedy)]

@@ -73,7 +73,7 @@ def load_hashes(url: str) -> np.ndarray:
             hashes = np.load(io.BytesIO(_read(url)), allow_pickle=False)
         else:
             hashes = np.load(url, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, OverflowError, MemoryError) as error:
         raise UserError(f"{url}: cannot be read as an array: {error}") from error
     if not isinstance(hashes, np.ndarray):
         raise UserError(f"{url}: must be one array (.npy), got an archive of arrays (.npz)")

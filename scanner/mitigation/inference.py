@@ -52,7 +52,8 @@ def mitigate(
 
     ``pipe``: a diffusers pipeline of Stable Diffusion 1, 2, 3 or XL. ``method``: one of
     :data:`scanner.mitigation.methods.METHODS`, with ``settings`` by name, or ``"ren"``. The default
-    optimizes the caption's embedding, which takes about twice the time of a plain generation.
+    optimizes the caption's embedding, at most the operations of 20.5 further steps with Stable
+    Diffusion 1.4.
 
     Settings of ``"ren"``: ``bos_scale``, factor on the BOS token's logit in rows with a caption
     (default 1.25; 1: no change); ``mask_padding``, mask the positions after the EOS token (default

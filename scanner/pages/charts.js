@@ -34,13 +34,13 @@ const drawn = async (place, spec, room) => {
 };
 for (const place of document.querySelectorAll(".chart")) {
   const spec = JSON.parse(place.querySelector("script").textContent);
-  let [asked, last, busy] = [0, 0, Promise.resolve()];
+  let [wanted, last, busy] = [0, 0, Promise.resolve()];
   new ResizeObserver(() => {
-    asked = place.closest("figure").clientWidth;
+    wanted = place.closest("figure").clientWidth;
     busy = busy.then(async () => {
-      if (asked === last || !asked) return;
-      last = asked;
+      if (wanted === last || !wanted) return;
+      last = wanted;
       await drawn(place, spec, last);
-    });
+    }).catch(console.error);
   }).observe(place.closest("figure"));
 }

@@ -168,8 +168,9 @@ def measure_yield(url: str, calibration: Calibration | None = None) -> YieldCurv
 
 
 def _threshold(tables: RunTables, which: str) -> tuple[str, float | None]:
-    """Return what flags a caption, and the lowest rank_score flagged; ``which``: captions have a
-    score here. Where few slices of a tier are read, the others weigh more in the top of these."""
+    """Return what flags a caption, and the lowest rank_score flagged; ``which``: completes
+    "the top 1 % of the captions …". If only some slices of a tier are read, that tier is
+    underrepresented in this top 1 %."""
     signal = tables.rank_by()
     threshold = tables.query(f"SELECT rank_threshold({RATE}) AS threshold")["threshold"][0].as_py()
     if tables.query(_HAS_THRESHOLD)["found"][0].as_py():

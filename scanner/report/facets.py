@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from scanner.report.rows import Row
 
 NO_VERDICT = "not verified"
 NO_RULE = "no rule"
@@ -11,7 +12,6 @@ NO_ACTION = "none"
 # Clusters that captions can be filtered by: the largest.
 MOST_CLUSTERS = 200
 LABEL_LENGTH = 60
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

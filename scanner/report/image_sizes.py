@@ -16,11 +16,10 @@ TRIED = 40
 
 
 def encode(image: Image.Image, side: int = SIDES[0]) -> bytes:
-    """Encode an image as WebP, at most ``side`` pixels wide and high."""
-    small = image.copy()
-    small.thumbnail((side, side))
+    """Encode an image as WebP, scaled down in place to at most ``side`` pixels wide and high."""
+    image.thumbnail((side, side))
     with io.BytesIO() as file:
-        small.save(file, "WEBP", quality=QUALITY)
+        image.save(file, "WEBP", quality=QUALITY)
         return file.getvalue()
 
 

@@ -13,7 +13,8 @@ from scanner.report.shading import TextSpan, shade_captions
 from scanner.report.thumbnails import NO_THUMBNAILS, Thumbnails
 
 FOLDER = Path(__file__).parent
-# A page of a thousand captions with their images has fewer bytes.
+# Maximum size of a page of up to 1,999 captions, images included; longer pages get this per
+# PAGE_CAPTIONS.
 PAGE_BYTES = 4_900_000
 PAGE_CAPTIONS = 1000
 # The rest of a longer caption is left out.

@@ -10,7 +10,8 @@ from PIL import Image
 from scanner.captions.images import NotAnImage, open_image
 from scanner.captions.limits import IMAGE_BYTES
 from scanner.evidence.training_images.sample_images import Sample, SampleImages, reduced_image
-from scanner.report.image_sizes import data_url, encode, fit_side, page_bytes
+from scanner.report.image_sizes import SIDES, data_url, encode, fit_side, page_bytes
+from scanner.report.rows import Row
 from scanner.run.directory import recorded_roots
 from scanner.run.verdicts import OTHER
 from scanner.storage import Roots, Store, UnsafeName, is_transient, open_input
@@ -21,7 +22,6 @@ log = logging.getLogger("memscan.report")
 MOST_IMAGES = 2500
 MOST_SEEDS = 16
 PROBLEMS = 3
-Row = dict[str, Any]
 
 
 Encoded = TypeVar("Encoded", bytes, str)
@@ -67,8 +67,8 @@ def read_images(
 ) -> dict[str, CaptionImages[bytes]]:
     """Read the images of the first ``limit`` rows with a verdict, as WebP, by caption id.
 
-    At most MOST_IMAGES are read. Images outside the run that are not below ``roots`` are refused
-    and logged.
+    At most MOST_IMAGES are read. Those that are not shown are logged, such as images outside the
+    run that are not below ``roots``.
     """
     chosen = [row for row in rows if row["images"]][:limit]
     references = SampleImages(None, None, roots, decode=_encode_bytes)
@@ -90,7 +90,7 @@ def read_images(
             break
         found[name] = images
     if refused:
-        log.warning(f"{len(refused):,} images of verdicts refused, such as {refused[0]}")
+        log.warning(f"{len(refused):,} images of verdicts are not shown, such as {refused[0]}")
     for why, times in references.problems.most_common(PROBLEMS):
         log.warning(f"{times:,} training images not shown: {why}")
     return found
@@ -111,8 +111,8 @@ def fit_thumbnails(
         room -= sum(page_bytes(smaller[one]) for one in row.all())
         if room < 0:
             break
-        left_out -= 1
         if row.all():
+            left_out -= 1
             captions[name] = CaptionImages(
                 {seed: data_url(smaller[one]) for seed, one in row.generated.items()},
                 data_url(smaller[row.training]) if row.training else None,
@@ -124,12 +124,16 @@ def fit_thumbnails(
 def _generated(
     store: Store, row: Row, roots: Roots, refused: list[str]
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield seeds with their images; those that must not be read are added to ``refused``."""
-    for seed, name in enumerate(row["images"][:MOST_SEEDS]):
-        if why := why_refused(store, name, roots):
-            refused.append(f"{name!r} ({why})")
-        elif image := open_stored(store, name):
+    """Yield seeds with their images; those that are not shown are added to ``refused``."""
+    for seed, name in enumerate(row["images"]):
+        why = why_refused(store, name, roots)
+        if not why and seed >= MOST_SEEDS:
+            why = f"of more than {MOST_SEEDS} seeds"
+        image = None if why else decode(read_stored(store, name) or b"", SIDES[0])
+        if image:
             yield seed, encode(image)
+        else:
+            refused.append(f"{name!r} ({why or 'missing or damaged'})")
 
 
 def _images(
@@ -164,12 +168,6 @@ def why_refused(store: Store, name: str, roots: Roots) -> str:
 def _is_outside(name: str) -> bool:
     """Return whether verify --out stored an image outside the run."""
     return "://" in name or name.startswith("/")
-
-
-def open_stored(store: Store, name: str) -> Image.Image | None:
-    """Open an image that verify stored in the run or elsewhere; None if it no longer exists."""
-    data = read_stored(store, name)
-    return None if data is None else decode(data)
 
 
 def decode(data: bytes, side: int | None = None) -> Image.Image | None:

@@ -1,6 +1,5 @@
 """Images of a caption: generated ones and those of its samples, encoded again before shown."""
 
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 
 from scanner.evidence.training_images.sample_images import Sample, SampleImages
 from scanner.query import RunTables
+from scanner.report.image_sizes import encode
 from scanner.report.thumbnails import decode, read_stored, why_refused
 from scanner.review.samples import CaptionSamples
 from scanner.storage import Roots, Store
@@ -27,8 +27,9 @@ PLACES = {
 class Pictures:
     """The images that pages may show: of the run itself, and below ``roots``. Safe for threads.
 
-    A page names an image by caption, kind and number, never by a path. Images are read at the same
-    time, so that a slow store delays no other page, and decoded one at a time, which takes memory.
+    A page names an image by caption, kind and number, never by a path. READERS images are read at a
+    time, so that one slow file does not delay the others, and decoded one at a time, which takes
+    memory.
     """
 
     tables: RunTables
@@ -51,10 +52,10 @@ class Pictures:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        with self._reading:
+        with self._reading:  # until it is decoded: READERS files are in memory at most
             data = self._read(*key)
-        with self._decoding:
-            encoded = _webp(data) if data else None
+            with self._decoding:
+                encoded = _webp(data) if data else None
         with self._lock:
             self._kept[key] = encoded
             while len(self._kept) > CACHED:
@@ -89,8 +90,4 @@ class Pictures:
 def _webp(data: bytes) -> bytes | None:
     """Return an image scaled down, None if it cannot be decoded."""
     image = decode(data, SIDE)
-    if image is None:
-        return None
-    with io.BytesIO() as file:
-        image.save(file, "WEBP", quality=85)
-        return file.getvalue()
+    return None if image is None else encode(image, SIDE)

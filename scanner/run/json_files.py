@@ -198,7 +198,7 @@ class ManifestRecord(TypedDict):
     scores: list[PartOfManifest]
     quarantined: list[QuarantinedSlice]
     counts: Counts
-    reject_reasons: NotRequired[Counts]
+    reject_reasons: Counts
 
 
 class ProgressRecord(TypedDict, total=False):

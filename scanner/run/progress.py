@@ -114,8 +114,3 @@ def read_progress(run: Run) -> dict[str, Any]:
     if not run.store.exists("progress.json"):
         return {}
     return read_json(run.store, "progress.json", ProgressRecord)
-
-
-def events_in(state: dict[str, Any]) -> list[str]:
-    """Return the events in progress.json."""
-    return state.get("events", [])

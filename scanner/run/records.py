@@ -168,7 +168,7 @@ class Part:
     path: FileName
     rows: Count
     sha256: str
-    bytes: Count = 0
+    bytes: Count
     etag: str = ""
 
 

@@ -81,7 +81,7 @@ def compare_with_listing(store: Store, parts: Iterable[Part]) -> tuple[dict[str,
             file = files.get(part.path)
             if file is None:
                 damaged[part.path] = f"{part.path} is missing"
-            elif part.bytes and file.size != part.bytes:
+            elif file.size != part.bytes:
                 damaged[part.path] = f"{part.path} is damaged"
             elif part.etag and file.etag and part.etag != file.etag:
                 suspects.append(part)

@@ -9,7 +9,7 @@ from typing import Any
 
 from scanner.run.directory import Run, is_complete, planning_folder
 from scanner.run.json_files import PlanningRecord, QuarantineRecord
-from scanner.run.progress import events_in, read_progress
+from scanner.run.progress import read_progress
 from scanner.run.records import read_json
 from scanner.run.sealing import is_in_part
 from scanner.run.summary import PlanSummary, joined_skipped
@@ -83,7 +83,7 @@ def status(run: Run) -> dict[str, Any]:
         "actors": 0 if stale else state.get("actors", 0),
         "quarantined": {name: _reason(run, name) for name in stuck},
         "out_of_service": [] if stale else list(state.get("out_of_service", [])),
-        "events": events_in(state),
+        "events": state.get("events", []),
         "planning": _planning(run, len(plans)),
     }
 

@@ -113,9 +113,9 @@ class ScanConfig(ActorOptions, DenoisingOptions, ModelOptions):
     store by writing a file and deleting it."""
     gpu: str | None = None
     """With --dry-run, also say whether the model fits this card, in what batches, and estimate
-    GPU-hours: t4, v100, rtx3090, rtx4090, rtx5090, a10, l4, l40s, a100-40, a100 (80 GB), h100, h200
-    or b200; also as the driver names it. Its speed is assumed from published rates, unless
-    --captions-per-second is set."""
+    GPU-hours: t4, v100, rtx3090, rtx4090, rtx5090, a10, l4, l40s, a100-40, a100 (80 GB), h100,
+    h100-pcie, h100-nvl, h200 or b200; also as the driver names it. Its speed is assumed from
+    published rates, unless --captions-per-second is set."""
     price: float | None = None
     """With --gpu, the price of a GPU-hour in any currency, such as 1.2: also estimate the cost."""
     captions_per_second: float | None = None

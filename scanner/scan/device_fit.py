@@ -19,7 +19,7 @@ def fit_here(prepared: PreparedScan) -> Fit:
         return fit(estimate, memory, config.text_encoders, config.denoiser)
     model = load_model(prepared.files, choose_dtype(config.dtype, "cuda"), META)
     scorer = Scorer.from_spec(model, config.scoring_spec)
-    estimate, card = estimate_memory(scorer, "cuda"), _card(config.gpu)
+    estimate, card = estimate_memory(scorer, "cuda"), card_memory(config.gpu)
     return fit(estimate, card, config.text_encoders, config.denoiser)
 
 
@@ -40,6 +40,7 @@ def _own(prepared: PreparedScan) -> DeviceMemory:
     return device_memory(choose_device(prepared.config.device), prepared.memory_share)
 
 
-def _card(name: str) -> DeviceMemory:
+def card_memory(name: str) -> DeviceMemory:
+    """Return the memory of a card of the table, all of it free."""
     size = find_card(name).memory_gib << 30
     return DeviceMemory(name, size, size, "cuda")

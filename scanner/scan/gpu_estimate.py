@@ -33,11 +33,13 @@ CARDS = {
     "a100-40": Card(312, 40, "NVIDIA A100 data sheet, 40 GB"),
     "a100": Card(312, 80, "NVIDIA A100 data sheet, SXM"),
     "h100": Card(989, 80, "NVIDIA H100 data sheet, SXM, without sparsity"),
+    "h100-pcie": Card(756, 80, "NVIDIA H100 data sheet, PCIe, without sparsity"),
+    "h100-nvl": Card(835, 94, "NVIDIA H100 data sheet, NVL, without sparsity"),
     "h200": Card(989, 141, "NVIDIA H200 data sheet, SXM, without sparsity"),
     "b200": Card(2250, 180, "NVIDIA DGX B200 data sheet, per GPU, without sparsity"),
 }
 _ALIASES = {"a100-80": "a100", "3090": "rtx3090", "4090": "rtx4090", "5090": "rtx5090"}
-# Words of product names that do not tell cards of the table apart.
+# Words of product names that do not tell cards of the table apart; pcie and nvl do for the H100.
 _IGNORED = re.compile(
     r"\b(nvidia|geforce|tesla|graphics|device|gpu|tensor|core|pcie|hgx|dgx|(sxm|nvl|hbm)\d*e?)\b"
 )
@@ -80,16 +82,19 @@ def card_name(name: str) -> str:
     """Return the table's name of a card, given as there or as the driver does: ``RTX 4090``,
     ``NVIDIA A100-SXM4-80GB``. Raises UsageError if it is not there."""
     words = re.sub(r"[\s_-]+", " ", name.lower())
-    if _APPLE.search(words):
-        raise UsageError(f"--gpu {name}: {APPLE}")
+    variant = re.search(r"\bh100\b.*\b(pcie|nvl)\b", words)
     plain = re.sub(r"(\d) ?gi?b\b", r"\1", _IGNORED.sub(" ", words))
     plain = "-".join(plain.split())
+    if variant:
+        plain = plain.replace("h100", f"h100-{variant[1]}")
     for each in (plain, _ALIASES.get(plain, ""), plain.replace("-", "")):
         if each in CARDS:
             return each
     for each, card in CARDS.items():  # with its memory, of which there is one size
         if plain == f"{each}-{card.memory_gib}":
             return each
+    if _APPLE.search(words) and not re.search(r"\b(nvidia|tesla)\b", words):
+        raise UsageError(f"--gpu {name}: {APPLE}")
     raise UsageError(f"--gpu {name}: not in the table; one of {', '.join(CARDS)}")
 
 

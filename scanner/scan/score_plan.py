@@ -21,7 +21,7 @@ from scanner.cluster import (
 from scanner.errors import UserError
 from scanner.run import Plan, Run, Slice
 from scanner.run.compaction import DEFAULT_SIZES, GroupSizes, Layout
-from scanner.run.progress import Progress, Watch, events_in, hours_unit, read_progress
+from scanner.run.progress import Progress, Watch, hours_unit, read_progress
 from scanner.run.records import DamagedFile, encode
 from scanner.scan.finishing import merge_and_check
 from scanner.scan.metrics import ProgressMetrics, scoring_tags
@@ -118,7 +118,7 @@ class _ScoringEvents:
             len(plan.slices),
             plan.counts["captions"],
             rejects=earlier.get("rejects", {}),
-            events=events_in(earlier),
+            events=earlier.get("events", []),
             device_seconds=earlier.get("device_seconds", 0.0),
             device_share=gpus or 1.0,
             device_kind="GPU" if gpus else "CPU",

@@ -69,3 +69,11 @@ def test_wilson_s_interval_inverts_the_normal_test(share: float, n: float) -> No
     for end in (low, high):
         if 0 < end < 1:
             assert abs(share - end) == pytest.approx(1.959964 * np.sqrt(end * (1 - end) / n))
+
+
+def test_clusters_of_both_kinds_count_in_each() -> None:
+    scores, positive = _sample(5, 1)
+    clusters = np.concatenate([np.arange(MEMORIZED), np.arange(OTHERS) % MEMORIZED])
+    one = label_counts(scores, positive, clusters)[FACTORS.index(1)]
+    assert (one.memorized, one.others) == (MEMORIZED, MEMORIZED)
+    assert (one.fpr_low, one.fpr_high) == wilson(0.01, MEMORIZED)

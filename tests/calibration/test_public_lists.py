@@ -106,6 +106,8 @@ def test_a_column_type_about_something_else_is_not_a_class(tmp_path: Path) -> No
     assert read_list(str(path), False).memorized == [False, False]
     with pytest.raises(UserError, match=r"row 0 .*, type: 'photo' is not a label; use one of true"):
         read_labels(str(path))
+    path.write_text("caption,type,sscd\na,,0.1\nb,photo,0.9\n")
+    assert read_labels(str(path)).memorized == [False, True]
 
 
 @pytest.mark.parametrize(

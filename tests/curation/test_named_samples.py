@@ -1,5 +1,6 @@
 """Somebody else's lists: what they remove, before and beside the rules."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,14 @@ def test_a_remote_array_is_read_up_to_a_limit(
     for place in (f"{tmp_path}/several.npy", f"file://{tmp_path}/several.npy"):
         with pytest.raises(UserError, match="got an archive of arrays"):
             load_hashes(place)
+    for rows in (1 << 70, 1 << 50):
+        header = io.BytesIO()
+        about = {"descr": np.lib.format.dtype_to_descr(hashes.dtype), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(header, {**about, "shape": (rows,)})
+        (tmp_path / "huge.npy").write_bytes(header.getvalue())
+        for place in (f"{tmp_path}/huge.npy", f"file://{tmp_path}/huge.npy"):
+            with pytest.raises(UserError, match="cannot be read as an array"):
+                load_hashes(place)
     monkeypatch.setattr("scanner.curation.key_hashes.LARGEST_BYTES", 100)
     with pytest.raises(UserError, match=r"uids\.npy: over 0 MiB; download it"):
         load_hashes(url)

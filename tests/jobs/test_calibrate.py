@@ -220,6 +220,7 @@ def test_a_selection_can_use_a_calibration_of_another_run(
         (("--labels", "x.csv", "--null", "bulk"), 2, "--null cannot be used with --labels"),
         (("--prevalence", "0.1"), 2, "needs --labels FILE"),
         (("--fpr", "0.05"), 2, "--fpr needs --labels FILE"),
+        (("--fpr", "0.05", "--memorized", "missing.txt"), 1, "missing.txt"),
         (("--similarity-column", "sscd"), 2, "--similarity-column needs --labels FILE"),
         (("--similarity-threshold", "7", "--labels", "x"), 2, "must be between 0 and 1"),
         (("--by", "n_tokens"), 1, "this run has no such signal"),

@@ -56,6 +56,9 @@ def test_curate_writes_a_list_a_diff_and_copies(
     assert len((tmp_path / "copies" / "a.csv").read_text().splitlines()) == 7
     status, shown, _ = curate("none")
     assert (status, "0 (0.0%) to be removed" in shown) == (0, True)
+    assert "next:" not in shown
+    assert main([run, "--out", str(tmp_path / "list-default")]) == 0
+    shown = capsys.readouterr().out
     assert shown.splitlines()[-1] == f"next: memscan verify {run} --top 100"
     status, shown, _ = curate("drop", "--force", "--diff", str(tmp_path / "list-cap"))
     assert status == 0

@@ -50,6 +50,9 @@ def test_a_measured_rate_replaces_the_assumption() -> None:
         ("Tesla V100-SXM2-32GB", "v100"),
         ("Tesla T4", "t4"),
         ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H100 PCIe", "h100-pcie"),
+        ("NVIDIA H100 NVL", "h100-nvl"),
+        ("H100 NVL 94GB", "h100-nvl"),
         ("NVIDIA L40S", "l40s"),
         ("NVIDIA B200", "b200"),
     ],
@@ -58,7 +61,9 @@ def test_a_card_is_found_by_its_name_and_the_driver_s(given: str, name: str) -> 
     assert card_name(given) == name
 
 
-@pytest.mark.parametrize("given", ["RTX 3090 Ti", "A10G", "V100 16GB", "L40", "", "H100 NVL 94GB"])
+@pytest.mark.parametrize(
+    "given", ["RTX 3090 Ti", "A10G", "V100 16GB", "L40", "", "H100 64GB", "Tesla M4"]
+)
 def test_a_card_that_is_not_in_the_table_is_refused(given: str) -> None:
     with pytest.raises(UsageError, match="not in the table; one of t4, v100, rtx3090"):
         card_name(given)

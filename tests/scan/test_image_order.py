@@ -83,14 +83,15 @@ def _tiers(run: Path, plan: Plan) -> dict[str, str]:
     return found
 
 
-def _expected(rows: Sequence[Row], planned: Sequence[Row] | None = None) -> dict[str, str]:
+def _expected(
+    rows: Sequence[Row], planned: Sequence[Row] | None = None, by_images: bool = True
+) -> dict[str, str]:
     """The tiers, by a plain count over all rows; of the captions of ``planned`` rows."""
-    samples = Counter(caption.strip() for caption, _ in rows)
-    images = Counter(key for _, key in rows if key)
-    priors = dict(samples)
+    priors = dict(Counter(caption.strip() for caption, _ in rows))
+    images = Counter(key for _, key in rows if key and by_images)
     for caption, key in rows:
-        priors[caption.strip()] = max(priors[caption.strip()], images[key] if key else 0)
-    names = BY_SAMPLES_OR_IMAGES[1:]
+        priors[caption.strip()] = max(priors[caption.strip()], images[key])
+    names = (BY_SAMPLES_OR_IMAGES if by_images else BY_SAMPLES)[1:]
     return {
         caption.strip(): names[sum(priors[caption.strip()] < least for least in LEAST_SAMPLES)]
         for caption, _ in (rows if planned is None else planned)
@@ -185,12 +186,13 @@ def test_only_reference_files_with_image_keys_do_not_count(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("limit", [25, 300])
-def test_a_limit_takes_the_same_captions_with_their_tiers(
+def test_a_limit_takes_the_same_captions_and_counts_no_images(
     tmp_path: Path, data: Path, limit: int
 ) -> None:
     plan = _plan(tmp_path / "yield", data, limit=limit)
     by_id = _plan(tmp_path / "id", data, limit=limit, order="id")
-    expected = _expected(_rows())
+    assert not list((tmp_path / "yield").glob("planning/*/image_read"))
+    expected = _expected(_rows(), by_images=False)
     found = _tiers(tmp_path / "yield", plan)
     assert found.keys() == _tiers(tmp_path / "id", by_id).keys()
     assert found == {caption: expected[caption] for caption in found}

@@ -24,7 +24,8 @@ def build_site(out: Path) -> int:
     Raises UserError if a page is not in the navigation, a link leads nowhere, or ``out`` holds
     something else than a site.
     """
-    if out.exists() and any(out.iterdir()) and not (out / "search/search_index.json").exists():
+    is_ours = (out / "search/search_index.json").exists()
+    if out.exists() and not is_ours and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"--out {out}: holds something else than a site; name an empty directory")
     pages, navigation = arranged()
     with tempfile.TemporaryDirectory(prefix="memscan-site-") as folder:

@@ -65,7 +65,7 @@ class VerifyConfig(ActorOptions):
     """Generate with mitigation and report how the verdicts change. Stored as the view mitigated;
     the view verdicts is unchanged."""
     mitigation: Mitigation = field(default_factory=Mitigation)
-    """Strength of the mitigation."""
+    """Method of mitigation and its settings."""
     adversarial: bool = False
     """Also search near each caption (its embedding, and words in place of its own) for a start that
     reproduces the training image, with the same seeds and mitigation; its verdict is

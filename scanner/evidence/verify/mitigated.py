@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mitigation:
-    """Strength of --mitigate, with the names and defaults of scanner.mitigation.mitigate."""
+    """Method and settings of --mitigate, with the names and defaults of
+    scanner.mitigation.mitigate."""
 
     method: str = "embedding"
     """With --mitigate: embedding (Wen et al.), guard, sharpness, sail, basin, padding or ren (Ren
@@ -19,8 +20,7 @@ class Mitigation:
     bos_scale: float = 1.25
     """With --method ren: factor on the BOS token's logit; 1 changes nothing."""
     mask_padding: bool = True
-    """With --method ren: mask the padding after the EOS token, the default, or do not
-    (--no-mask-padding)."""
+    """With --method ren: mask the padding after the EOS token (default)."""
     setting: tuple[str, ...] = ()
     """With --mitigate: a setting of that method, as NAME=VALUE (such as repulsion=1); repeat the
     option, or list several."""
@@ -75,6 +75,8 @@ class Mitigation:
                 "--bos-scale and --no-mask-padding are of --method ren, not of "
                 f"{self.method}; add --method ren"
             )
+        if self.method == Mitigation.method and not self.setting:
+            return
         from scanner.mitigation.methods import METHODS, make_method  # loads torch
 
         if self.method not in METHODS:

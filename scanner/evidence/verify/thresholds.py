@@ -25,7 +25,7 @@ class Thresholds:
     """Threshold of the copy-detection embedding: minimum cosine similarity to count as a copy; by
     default the similarity is measured but not used."""
     source: float | None = None
-    """With --index: threshold of its images: minimum cosine similarity (mean over seeds) to a
+    """With --index: threshold: minimum cosine similarity (mean over seeds) to a
     training image to count as a copy of it; by default 0.75 with --embedding (what the authors of
     SSCD use), and 0.955 for the built-in descriptor (fitted by
     ``python -m jobs.studies.image_sources``)."""

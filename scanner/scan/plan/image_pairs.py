@@ -12,12 +12,11 @@ import pyarrow.parquet as pq
 
 from scanner.captions.identity import caption_ids
 from scanner.captions.image_repeats import count_repeats
-from scanner.cluster.work import Result
 from scanner.run import Output
 from scanner.run.schema import CAPTION_ID, column
 from scanner.scan.plan.cuts import IdRange, read_cuts, stage
 from scanner.scan.plan.sizes import PlanSizes
-from scanner.scan.plan.staged_rows import StagedRows
+from scanner.scan.plan.staged_rows import StagedRows, StagingWork
 from scanner.storage import Store
 
 IMAGE_ID = column("image_id", pa.string(), "first 128 bits of the SHA-256 of the image key, in hex")
@@ -62,7 +61,7 @@ class SamplesFile:
 def pairs_of(samples: pa.Table, is_earlier: bool = False) -> pa.Table:
     """Return the pairs of samples, without those of reference captions.
 
-    A sample whose image key is null or empty shows an image of its own: it is in no pair.
+    A sample whose image key is null or empty counts as a unique image and is not in any pair.
     ``is_earlier``: the captions are null.
     """
     keys = samples["image_key"]
@@ -81,24 +80,11 @@ def pairs_of(samples: pa.Table, is_earlier: bool = False) -> pa.Table:
     return merge_pairs([pairs])
 
 
-class PairWork:
-    """Makes pairs of samples files. Notes: ``staged``, as :func:`scanner.scan.plan.cuts.stage`
-    describes the parts."""
+class PairWork(StagingWork[SamplesFile]):
+    """Makes pairs of samples files."""
 
     def __init__(self, store: Store, folder: str, sizes: PlanSizes) -> None:
-        self.store = store
-        self.kind = PAIR_ROWS.kind(folder)
-        self.sizes = sizes
-
-    def prepare(self, item: SamplesFile) -> SamplesFile:
-        return item
-
-    def compute(self, prepared: SamplesFile) -> SamplesFile:
-        return prepared
-
-    def finish(self, computed: SamplesFile) -> Result:
-        notes: dict[str, Any] = {"staged": []}
-        return Result(self._outputs(computed, notes["staged"]), notes)
+        super().__init__(store, PAIR_ROWS, folder, sizes)
 
     def _outputs(self, item: SamplesFile, notes: list[dict[str, Any]]) -> Iterator[Output]:
         # A cache would fetch the other columns too; the few read are fetched in one request.
@@ -108,27 +94,15 @@ class PairWork:
         yield from stage(self.kind, pairs_of(samples, item.is_earlier), self.sizes, notes)
 
 
-class RepeatWork:
+class RepeatWork(StagingWork[IdRange]):
     """Counts the samples of the images in a range, and writes those of repeated images by caption.
 
-    Captions with ids above ``cutoff`` are omitted. Notes: as :class:`PairWork`.
+    Captions with ids above ``cutoff`` are omitted.
     """
 
     def __init__(self, store: Store, folder: str, sizes: PlanSizes, cutoff: str | None) -> None:
-        self.store = store
-        self.kind = REPEAT_ROWS.kind(folder)
-        self.sizes = sizes
+        super().__init__(store, REPEAT_ROWS, folder, sizes)
         self.cutoff = cutoff
-
-    def prepare(self, item: IdRange) -> IdRange:
-        return item
-
-    def compute(self, prepared: IdRange) -> IdRange:
-        return prepared
-
-    def finish(self, computed: IdRange) -> Result:
-        notes: dict[str, Any] = {"staged": []}
-        return Result(self._outputs(computed, notes["staged"]), notes)
 
     def _outputs(self, item: IdRange, notes: list[dict[str, Any]]) -> Iterator[Output]:
         tables = read_cuts(self.store, item, PAIRS)

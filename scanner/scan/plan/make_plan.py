@@ -60,7 +60,8 @@ def make_plan(
     captions cannot be grouped.
     """
     folder = planning_folder(len(earlier))
-    frozen = _freeze(inputs, store, folder, earlier, sizes, order)
+    by_images = order == "yield" and limit is None and _have_image_keys(inputs.files)
+    frozen = _freeze(inputs, store, folder, earlier, sizes, order, by_images)
     read = read_units(frozen, store, make_canonical, execute, folder, sizes)
     files = _sum_files(read)
     counts = {name: sum(file[name] for file in files) for name in COUNTS}
@@ -124,6 +125,7 @@ def _freeze(
     earlier: Sequence[Plan],
     sizes: PlanSizes,
     order: ScanOrder,
+    by_images: bool,
 ) -> FrozenInputs:
     """Return the inputs as the first driver found them; creates inputs.json if absent."""
     name = f"{folder}/inputs.json"
@@ -131,7 +133,6 @@ def _freeze(
         kept = _keep_columns(inputs.files, earlier)
         units, skipped = pack_units(inputs.files, sizes), inputs.skipped.to_json()
         several = any(item.columns and item.columns.more_captions for item in inputs.files)
-        by_images = order == "yield" and _have_image_keys(inputs.files)
         frozen = FrozenInputs(kept, units, skipped, several, order, by_images)
         if store.create(name, frozen.to_json()):
             return frozen

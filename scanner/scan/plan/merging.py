@@ -18,13 +18,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.cluster.work import Result
 from scanner.run import Commit, Commits, Output
 from scanner.run.records import DamagedFile, Part, commit_name
 from scanner.scan.plan.cuts import IDS, IdRange, StagedPart, id_of, read_cuts, stage
 from scanner.scan.plan.running import Execute, run_all
 from scanner.scan.plan.sizes import PlanSizes
-from scanner.scan.plan.staged_rows import StagedRows
+from scanner.scan.plan.staged_rows import StagedRows, StagingWork
 from scanner.storage import Store
 
 # Beyond any amount of data: 16 parts each would be 16 million parts.
@@ -56,28 +55,11 @@ class StagedParts:
         return replace(item, staged=tuple(sources))
 
 
-class PlanMergeWork:
+class PlanMergeWork(StagingWork[IdRange]):
     """Merges the cuts of a range of ids into parts of one kind.
 
-    Usually one part; more for over ``merge_bytes``. Notes: ``staged``, as
-    :func:`scanner.scan.plan.cuts.stage` describes the parts.
+    Usually one part; more for over ``merge_bytes``.
     """
-
-    def __init__(self, store: Store, rows: StagedRows, folder: str, sizes: PlanSizes) -> None:
-        self.store = store
-        self.rows = rows
-        self.kind = rows.kind(folder)
-        self.sizes = sizes
-
-    def prepare(self, item: IdRange) -> IdRange:
-        return item
-
-    def compute(self, prepared: IdRange) -> IdRange:
-        return prepared
-
-    def finish(self, computed: IdRange) -> Result:
-        notes: dict[str, Any] = {"staged": []}
-        return Result(self._outputs(computed, notes["staged"]), notes)
 
     def _outputs(self, item: IdRange, notes: list[dict[str, Any]]) -> Iterator[Output]:
         first, end = int(item.first, 16), int(item.last, 16) + 1

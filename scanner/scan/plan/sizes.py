@@ -14,10 +14,11 @@ class PlanSizes:
     ``unit_segments``: the segments that are read and committed together, in stored bytes;
     ``batch_rows``: rows read from a file at a time, None for the default of its format;
     ``chunk_rows``, ``chunk_bytes``: rows written together; ``staged_rows``, ``staged_bytes``: a cut
-    of the staged spellings, the least that is read of a part; ``range_rows``, ``range_bytes``: a
-    range of caption ids, which is read as a whole, in rows and in bytes of long captions;
+    of staged rows, the least that is read of a part; ``range_rows``, ``range_bytes``: a
+    range of ids (of captions, or of images), which is read as a whole, in rows and in bytes of long
+    captions;
     ``fan_in``: parts merged into one; ranges are read from about as many parts, and more are merged
-    first; ``merge_bytes``: spellings merged in memory.
+    first; ``merge_bytes``: staged rows merged in memory.
     """
 
     segment_rows: int = 1 << 20
