@@ -8,6 +8,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -59,8 +60,16 @@ def synthetic_run(folder: Path, scores: int) -> str:
 def _write(store: Store, scores: int) -> None:
     Run(store).begin({"inputs": {}, "fingerprint": {"id": "made up"}})
     words = _vocabulary()
-    manifest: dict = {"fingerprint": "made up", "counts": {}, "quarantined": [], "rejects": []}
-    manifest |= {"captions": [], "scores": []}
+    manifest: dict[str, Any] = {
+        "fingerprint": "made up",
+        "samples": _write_samples(store, scores),
+        "captions": [],
+        "scores": [],
+        "rejects": [],
+        "reject_reasons": {},
+        "quarantined": [],
+        "counts": {},
+    }
     for part in range(PARTS):
         rows = np.arange(part * scores // PARTS, (part + 1) * scores // PARTS)
         synthetic = _captions(rows, words, np.random.default_rng(part))
@@ -71,9 +80,9 @@ def _write(store: Store, scores: int) -> None:
         name = f"{part:04d}"
         manifest["captions"].append(write_part(store, "captions", name, captions).path)
         written = write_part(store, "scores", name, _scores(ids, synthetic, part))
-        entry = {"path": written.path, "rows": written.rows, "sha256": written.sha256}
-        manifest["scores"].append(entry)
-    manifest["samples"] = _write_samples(store, scores)
+        manifest["scores"].append(
+            {"path": written.path, "rows": written.rows, "sha256": written.sha256}
+        )
     store.create("manifest-0001.json", encode(manifest))
 
 
