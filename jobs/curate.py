@@ -40,7 +40,8 @@ class CurateConfig(LogOptions):
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
     out: Annotated[str, tyro.conf.arg(help_behavior_hint="(required)")] = ""
-    """Directory or URL for removal_list.parquet and .csv, summary.json and .txt, and policy.toml;
+    """Directory or URL for removal_list.csv (the rows to remove) and .parquet (with those that a
+    cap keeps), lists of keys and URLs for training code, summary.json and .txt, and policy.toml;
     replaces an earlier list there."""
     policy: str = "default"
     """TOML file with rules, or default."""
@@ -68,7 +69,7 @@ class CurateConfig(LogOptions):
     """Write the list even if one source or one cluster loses more than the policy's limits
     allow."""
     csv_safe: bool = False
-    """In removal_list.csv, put an apostrophe before each cell that a spreadsheet would run as a
+    """In the CSV lists, put an apostrophe before each cell that a spreadsheet would run as a
     formula (one that starts with = + - @, a tab or a line break). The Parquet list, which --apply
     reads, is not changed."""
     image_key: str = "image_key"
@@ -152,7 +153,7 @@ def _write_list(config: CurateConfig) -> int:
             if changes.captions:
                 print_table(changes.captions, ["caption", "samples", "before", "after", "reasons"])
     if not config.json:
-        show(f"\nlist     {config.out}/removal_list.parquet, .csv")
+        show(f"\nlist     {config.out}/removal_list.csv (the rows to remove), removal_list.parquet")
         if not config.apply:
             _print_next(config, summary)
     if config.apply:

@@ -17,12 +17,13 @@ from jobs.early_checks import check_calibration, check_labels, check_policy, che
 from jobs.output import write_out
 from jobs.terminal import command, print_json, show
 from scanner.errors import UsageError, UserError
+from scanner.evidence.training_images.place import ImagePlace
 
 log = logging.getLogger("memscan")
 
 
 @dataclass(frozen=True)
-class ReportConfig:
+class ReportConfig(ImagePlace):
     """Run, calibration, labels and limits of the page."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(config: ReportConfig, made_by: str) -> int:
     if config.top < 1 or config.pictures < 0:
         raise UsageError("--top must be at least 1, --pictures at least 0")
+    config.check_images()
     written = write_report(config, made_by)
     if config.json:
         print_json({"out": config.out, "bytes": written})
@@ -108,7 +110,7 @@ def write_report(config: ReportConfig, made_by: str) -> int:
         log.info(f"words are not shaded, only trigger words are marked: {error}")
     roots = image_roots(content.record, config.input_root)
     store = Run.existing(config.run).store
-    images = read_images(store, content.rows, config.pictures, roots)
+    images = read_images(store, content.rows, config.pictures, roots, config)
     text = render_report(
         content, tokenizer, made_by, lambda most: fit_thumbnails(images, content.rows, most)
     ).encode()

@@ -23,12 +23,13 @@ from jobs.early_checks import check_calibration, check_run
 from jobs.heartbeat import pause
 from jobs.terminal import command, print_json, show
 from scanner.errors import UsageError, UserError
+from scanner.evidence.training_images.place import ImagePlace
 
 log = logging.getLogger("memscan")
 
 
 @dataclass(frozen=True)
-class ReviewConfig:
+class ReviewConfig(ImagePlace):
     """Run, calibration, address and files."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _review(config: ReviewConfig) -> int:
     if not 0 <= config.port < 1 << 16 or config.timeout <= 0:
         raise UsageError("--port must be from 0 to 65535, --timeout above 0")
+    config.check_images()
     check_run(config.run)
     check_calibration(config.calibration)
     log.info(f"reading {config.run}")
@@ -96,7 +98,8 @@ def _review(config: ReviewConfig) -> int:
         log.info(f"words are not shaded, only trigger words are marked: {error}")
     roots = image_roots(record, config.input_root)
     reviewer = config.reviewer or _user()
-    site = make_site(tables, index, tokenizer, roots, f"/{token}", reviewer, config.read_only)
+    pages = f"/{token}", reviewer, config.read_only
+    site = make_site(tables, index, tokenizer, roots, *pages, config)
 
     def started(url: str) -> None:
         pause()  # from here on, it waits for reviewers

@@ -20,6 +20,7 @@ _MISSING = {
     "p_value": "the run has no reference captions; see scan --reference",
     "q_value": "the run has no reference captions; see scan --reference",
 }
+_NOT_REVIEWED = "nobody has reviewed a caption yet; see memscan review"
 # An ENUM is never compared with a number, which older policies did: decision was ranked's number.
 _REVIEWED = f"reviewed.decision::ENUM{CHOICES} AS decision, label, is_disputed"
 # Only the captions with the highest rank_score are clustered.
@@ -97,8 +98,11 @@ class Matching:
     def _missing(self, needed: Set[str], unavailable: Set[str]) -> list[str]:
         """Return what a predicate needs and this run lacks, else the smallest p-value or q-value
         that the run attains."""
-        if needed & unavailable:
-            return list(dict.fromkeys(_MISSING[name] for name in sorted(needed & unavailable)))
+        if lacking := needed & unavailable:
+            reviewed = {"decision", "label"}
+            if reviewed <= lacking:
+                return [_NOT_REVIEWED, *(_MISSING[name] for name in sorted(lacking - reviewed))]
+            return list(dict.fromkeys(_MISSING[name] for name in sorted(lacking)))
         if self.calibrated or self.significance is None:
             return []
         lowest = self.significance.lowest()

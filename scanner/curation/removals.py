@@ -1,9 +1,10 @@
 """The removal list of a policy: every sample that it affects, with its action."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +23,8 @@ from scanner.run.schema import CAPTION_COLUMN, column
 from scanner.storage import Store
 
 PARQUET = "removal_list.parquet"
-CSV = "removal_list.csv"
+# For spreadsheets: the rows to remove and those to recaption, each in a file of its own.
+CSV, RECAPTION_CSV = "removal_list.csv", "recaption_list.csv"
 REMOVED = ("drop", "cap")
 REJECTED = "rejected-by-planning"
 BATCH_ROWS = 1 << 16
@@ -109,27 +111,55 @@ def count_listed(tables: RunTables) -> dict[str, int]:
 def write_list(
     tables: RunTables, store: Store, policy: str, fingerprint: str, csv_safe: bool
 ) -> None:
-    """Write the table listed as Parquet and CSV, in bounded memory, each file atomically.
+    """Write the table listed, in bounded memory, each file atomically.
 
-    ``csv_safe``: escape cells of the CSV file that a spreadsheet would run as formulas.
+    ``removal_list.parquet`` has all rows; ``removal_list.csv`` those that are removed, and
+    ``recaption_list.csv``, if there are any, those to recaption, both with their captions.
+    ``csv_safe``: escape cells of the CSV files that a spreadsheet would run as formulas.
     """
+    schema = _schema(tables, policy, fingerprint)
+    as_cells = text_cells if csv_safe else lambda table: table
     with tempfile.TemporaryDirectory() as folder:
-        parquet, text = Path(folder, PARQUET), Path(folder, CSV)
-        schema = _schema(tables, policy, fingerprint)
-        as_cells = text_cells if csv_safe else lambda table: table
-        with (
-            pq.ParquetWriter(parquet, schema, compression="zstd") as as_parquet,
-            pyarrow.csv.CSVWriter(text, as_cells(_flat(schema.empty_table())).schema) as as_csv,
-        ):
-            for table in _tables(tables, schema, policy):
-                as_parquet.write_table(table)
-                as_csv.write_table(as_cells(_flat(table)))
-        store.upload(text, CSV)
+        for name, actions in ((CSV, REMOVED), (RECAPTION_CSV, ("recaption",))):
+            path = Path(folder, name)
+            if _write_csv(tables, path, schema, actions, as_cells) or name == CSV:
+                store.upload(path, name)
+            elif store.exists(name):  # of an earlier list
+                store.remove(name)
+        parquet = Path(folder, PARQUET)
+        with pq.ParquetWriter(parquet, schema, compression="zstd") as file:
+            for table in _tables(tables, "FROM listed", schema):
+                file.write_table(table)
         store.upload(parquet, PARQUET)
 
 
-def _tables(tables: RunTables, schema: pa.Schema, policy: str) -> Iterator[pa.Table]:
-    for batch in tables.batches("FROM listed", BATCH_ROWS):
+def _write_csv(
+    tables: RunTables,
+    path: Path,
+    schema: pa.Schema,
+    actions: tuple[str, ...],
+    as_cells: Callable[[pa.Table], pa.Table],
+) -> int:
+    """Write the rows with these actions; return their number. ``as_cells``: changes each table."""
+    sql = "FROM listed"
+    if "caption" not in map(str.lower, schema.names):
+        place = schema.names.index("caption_id") + 1
+        schema = schema.insert(place, pa.field("caption", pa.string()))
+        sql = "SELECT listed.*, caption FROM listed LEFT JOIN captions USING (caption_id)"
+    sql = f'FROM ({sql}) WHERE list_contains($actions, action) ORDER BY source, "row", caption_id'
+    rows = 0
+    with pyarrow.csv.CSVWriter(path, as_cells(_flat(schema.empty_table())).schema) as file:
+        for table in _tables(tables, sql, schema, {"actions": list(actions)}):
+            file.write_table(as_cells(_flat(table)))
+            rows += len(table)
+    return rows
+
+
+def _tables(
+    tables: RunTables, sql: str, schema: pa.Schema, parameters: dict[str, Any] | None = None
+) -> Iterator[pa.Table]:
+    policy = schema.metadata[b"policy"].decode()
+    for batch in tables.batches(sql, BATCH_ROWS, parameters):
         table = pa.table(batch)
         table = table.append_column("policy", pa.repeat(policy, len(table)))
         yield table.select(schema.names).cast(schema)

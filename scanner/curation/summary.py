@@ -15,7 +15,7 @@ from scanner.curation.removals import count_if_only_rule, count_listed
 from scanner.curation.reviewed import Reviewed, compare_with_decisions
 from scanner.curation.safeguards import NAMED, HeaviestLosses, heaviest, unnamed
 from scanner.curation.training_lists import TrainingLists
-from scanner.plurals import pluralize
+from scanner.plurals import join_with_and, pluralize
 from scanner.query import RunTables
 
 # One row per flagged caption that loses samples, or whose image other captions' samples lose.
@@ -113,7 +113,8 @@ class Summary:
             *self._actions(),
             "",
             f"  {'rule':24}{'matches':>12}{'removes':>14}{'if applied alone':>18}",
-            *(line for reason, rule in self.by_rule.items() for line in _rule(reason, rule)),
+            *(_rule(reason, rule) for reason, rule in self.by_rule.items() if not rule.missing),
+            *_matching_nothing(self.by_rule),
             *(effect.to_text(reason) for reason, effect in self.by_list.items()),
             "",
             _errors(self),
@@ -217,12 +218,25 @@ def _one(tables: RunTables, sql: str) -> dict[str, Any]:
     return row
 
 
-def _rule(reason: str, rule: RuleEffect) -> list[str]:
+def _rule(reason: str, rule: RuleEffect) -> str:
     alone = rule.alone["drop"] + rule.alone["cap"]
     line = f"  {reason:24}{rule.captions:>12,}{rule.removed:>14,}{alone:>18,}"
     if rule.alone["recaption"]:
         line += f"  recaptions {rule.recaption:,} ({rule.alone['recaption']:,} if applied alone)"
-    return [line, *([f"    matches nothing: {rule.missing}"] if rule.missing else [])]
+    return line
+
+
+def _matching_nothing(by_rule: dict[str, RuleEffect]) -> list[str]:
+    """Return lines with what rules need and the run lacks, one for each."""
+    rules: dict[str, list[str]] = {}
+    for reason, rule in by_rule.items():
+        if rule.missing:
+            rules.setdefault(rule.missing, []).append(reason)
+    lines = []
+    for missing, reasons in rules.items():
+        verb = "matches" if len(reasons) == 1 else "match"
+        lines.append(f"  {join_with_and(reasons)} {verb} nothing: {missing}")
+    return lines
 
 
 def _errors(summary: Summary) -> str:

@@ -26,10 +26,10 @@ _ROWS = """
     UNION ALL SELECT key FROM rejected ANTI JOIN listed USING (source, "row")"""
 _UIDS = f"""
     SELECT count(*) AS rows, count(*) FILTER (regexp_full_match(key, '{UID}')) AS uids FROM"""
-# Several samples may have the same key: a list of keys cannot tell them apart.
+# Several samples may have the same key or URL: a list of names cannot tell them apart.
 _SHARED = f"""
     SELECT count(*) AS n FROM samples
-    SEMI JOIN (SELECT key FROM {_GONE}) AS gone USING (key)
+    SEMI JOIN (SELECT {{0}} AS name FROM {_GONE}) AS names ON samples.{{0}} = names.name
     ANTI JOIN {_GONE} AS gone USING (source, "row")
     WHERE NOT is_reference"""
 
@@ -40,8 +40,8 @@ class TrainingLists:
 
     ``without_key``: removed samples and rows without a key, which only removal_list.parquet names.
     ``with_line_breaks``: keys and URLs left out of the .txt files. ``shared_keys``: kept samples
-    with the key of a removed one, which lists by key remove too. ``unknown``: kept rows without a
-    uid, which keep_uids.npy leaves out.
+    with the key of a removed one, which lists by key remove too; ``shared_urls``: the same for
+    URLs. ``unknown``: kept rows without a uid, which keep_uids.npy leaves out.
     """
 
     entries: dict[str, int]
@@ -49,6 +49,7 @@ class TrainingLists:
     without_key: int = 0
     with_line_breaks: int = 0
     shared_keys: int = 0
+    shared_urls: int = 0
     unknown: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -62,6 +63,7 @@ class TrainingLists:
             (self.without_key, "removed row", "without a key, named in the removal list only"),
             (self.with_line_breaks, "name", "with line breaks, left out of the .txt files"),
             (self.shared_keys, "kept sample", "with a removed key, which lists by key remove too"),
+            (self.shared_urls, "kept sample", f"with a removed URL, which {URLS} names too"),
             (self.unknown, "kept row", f"without a uid, left out of {KEEP}"),
         ):
             lines += [f"warning: {pluralize(count, what)} {about}"] if count else []
@@ -110,14 +112,18 @@ def write_training_lists(
     for name in not_written:
         if store.exists(name):
             store.remove(name)
-    without = f"SELECT count(*) AS n FROM {_GONE} WHERE key IS NULL"
     return TrainingLists(
         entries,
         not_written,
-        without_key=tables.query(without)["n"][0].as_py(),
-        shared_keys=tables.query(_SHARED)["n"][0].as_py(),
+        without_key=_count(tables, f"SELECT count(*) AS n FROM {_GONE} WHERE key IS NULL"),
+        shared_keys=_count(tables, _SHARED.format("key")),
+        shared_urls=_count(tables, _SHARED.format(identifier(url))) if url else 0,
         **counts,
     )
+
+
+def _count(tables: RunTables, sql: str) -> int:
+    return tables.query(sql)["n"][0].as_py()
 
 
 def _why_no_uids(tables: RunTables, takes_whole_set: bool) -> str:

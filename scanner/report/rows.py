@@ -54,14 +54,14 @@ _SOURCES = """
 _SOURCE_CAPTIONS = """
     SELECT caption_id, caption FROM captions WHERE list_contains($ids, caption_id)"""
 
-# A tar beside a Parquet file has its images by key.
-_KEYS = """
-    SELECT DISTINCT source, "row", key FROM samples
+# Where an image is may depend on any column of its sample.
+_SAMPLES = """
+    SELECT * FROM samples
     WHERE list_contains($ids, caption_id)
       AND list_contains($places, {source: source, "row": "row"})"""
 PLACES = {
-    "reference_key": ("reference_source", "reference_row"),
-    "source_sample_key": ("source_file", "source_row"),
+    "reference_sample": ("reference_source", "reference_row"),
+    "source_sample": ("source_file", "source_row"),
 }
 
 
@@ -70,7 +70,7 @@ def ranked_rows(tables: RunTables, top: int) -> list[Row]:
 
     In addition to the columns of sql/rank.sql and of verdicts: ``rule`` (None without one),
     ``action`` and ``removed`` samples by the policy, whose list must have been made; ``sources``;
-    ``near`` (number of captions in the cluster); the keys of the samples whose images are shown;
+    ``near`` (number of captions in the cluster); the samples whose images are shown;
     and ``source_captions``, the captions of the training image that a caption reproduces if it is
     not its own.
     """
@@ -104,23 +104,23 @@ def _add_source_captions(tables: RunTables, rows: list[Row], shown: list[str]) -
     foreign = [row for row in rows if row["source_match"] == OTHER]
     ids = {name for row in foreign for name in row["source_caption_ids"] or ()}
     found = _by_caption(tables, _SOURCE_CAPTIONS, ids=sorted(ids)) if ids else {}
-    _add_keys(tables, rows, sorted(ids.union(shown)))
+    _add_samples(tables, rows, sorted(ids.union(shown)))
     for row in foreign:
         row["source_captions"] = [
             found[name]["caption"] for name in row["source_caption_ids"] or () if name in found
         ]
 
 
-def _add_keys(tables: RunTables, rows: list[Row], ids: list[str]) -> None:
-    """Add the keys of the samples of PLACES to the rows; ``ids``: these samples' captions."""
+def _add_samples(tables: RunTables, rows: list[Row], ids: list[str]) -> None:
+    """Add the samples of PLACES to the rows; ``ids``: these samples' captions."""
     places = [
         {"source": row[source], "row": row[number]}
         for source, number in PLACES.values()
         for row in rows
         if row[source] is not None
     ]
-    found = tables.query(_KEYS, {"ids": ids, "places": places}).to_pylist() if places else []
-    keys = {(one["source"], one["row"]): one["key"] for one in found}
+    found = tables.query(_SAMPLES, {"ids": ids, "places": places}).to_pylist() if places else []
+    samples = {(one["source"], one["row"]): one for one in found}
     for row in rows:
         for name, (source, number) in PLACES.items():
-            row[name] = keys.get((row[source], row[number]))
+            row[name] = samples.get((row[source], row[number]))

@@ -9,6 +9,7 @@ from PIL import Image
 
 from scanner.captions.images import NotAnImage, open_image
 from scanner.captions.limits import IMAGE_BYTES
+from scanner.evidence.training_images.place import NEXT_TO_CAPTIONS, ImagePlace
 from scanner.evidence.training_images.sample_images import Sample, SampleImages, reduced_image
 from scanner.report.image_sizes import SIDES, data_url, encode, fit_side, page_bytes
 from scanner.report.rows import Row
@@ -63,18 +64,22 @@ def image_roots(record: dict[str, Any], input_roots: Sequence[str]) -> Roots:
 
 
 def read_images(
-    store: Store, rows: Sequence[Row], limit: int, roots: Roots
+    store: Store,
+    rows: Sequence[Row],
+    limit: int,
+    roots: Roots,
+    place: ImagePlace = NEXT_TO_CAPTIONS,
 ) -> dict[str, CaptionImages[bytes]]:
     """Read the images of the first ``limit`` rows with a verdict, as WebP, by caption id.
 
-    At most MOST_IMAGES are read. Those that are not shown are logged, such as images outside the
-    run that are not below ``roots``.
+    ``place``: of training images. At most MOST_IMAGES are read. Those that are not shown are
+    logged, such as images outside the run that are not below ``roots``.
     """
     chosen = [row for row in rows if row["images"]][:limit]
-    references = SampleImages(None, None, roots, decode=_encode_bytes)
-    training = _images(references, chosen, "reference_source", "reference_row", "reference_key")
+    references = SampleImages(place.images, place.image_column, roots, decode=_encode_bytes)
+    training = _images(references, chosen, "reference_source", "reference_row", "reference_sample")
     foreign = [row for row in chosen if row.get("source_match") == OTHER]
-    sources = _images(references, foreign, "source_file", "source_row", "source_sample_key")
+    sources = _images(references, foreign, "source_file", "source_row", "source_sample")
     found: dict[str, CaptionImages[bytes]] = {}
     refused: list[str] = []
     count = 0
@@ -137,13 +142,14 @@ def _generated(
 
 
 def _images(
-    references: SampleImages, rows: Sequence[Row], source: str, number: str, key: str
+    references: SampleImages, rows: Sequence[Row], source: str, number: str, sample: str
 ) -> dict[str, bytes]:
-    """Return training images as WebP by caption id; ``source``, ``number``, ``key``: the columns
-    with their place and their sample's key."""
+    """Return training images as WebP by caption id; ``source``, ``number``, ``sample``: the columns
+    with their place and their sample, if the run has it."""
     placed = [row for row in rows if row[source] is not None][:MOST_IMAGES]
     samples: list[Sample] = [
-        {"source": row[source], "row": row[number], "key": row.get(key)} for row in placed
+        row.get(sample) or {"source": row[source], "row": row[number], "key": None}
+        for row in placed
     ]
     images = zip(placed, references.images(samples), strict=True)
     return {row["caption_id"]: image for row, image in images if image}

@@ -1,16 +1,20 @@
 """Images of a caption: generated ones and those of its samples, encoded again before shown."""
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from scanner.evidence.training_images.place import NEXT_TO_CAPTIONS, ImagePlace
 from scanner.evidence.training_images.sample_images import Sample, SampleImages
 from scanner.query import RunTables
 from scanner.report.image_sizes import encode
 from scanner.report.thumbnails import decode, read_stored, why_refused
 from scanner.review.samples import CaptionSamples
-from scanner.storage import Roots, Store
+from scanner.storage import ImageHosts, Roots, Store
+
+log = logging.getLogger("memscan.review")
 
 SIDE = 512
 CACHED = 128
@@ -25,7 +29,8 @@ PLACES = {
 
 @dataclass
 class Pictures:
-    """The images that pages may show: of the run itself, and below ``roots``. Safe for threads.
+    """The images that pages may show: of the run itself, below ``roots``, and, of ``place``, those
+    that its template leads to. Safe for threads.
 
     A page names an image by caption, kind and number, never by a path. READERS images are read at a
     time, so that one slow file does not delay the others, and decoded one at a time, which takes
@@ -36,6 +41,8 @@ class Pictures:
     samples: CaptionSamples
     store: Store
     roots: Roots
+    place: ImagePlace = NEXT_TO_CAPTIONS
+    _hosts: ImageHosts = field(default_factory=ImageHosts)
     _kept: OrderedDict[tuple[str, str, int], bytes | None] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _reading: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(READERS))
@@ -75,6 +82,8 @@ class Pictures:
                 return None
             own = self.samples.of(caption_id)
             found = [one for one in own if (one["source"], one["row"]) == place]
+            if not found and self.place.images:
+                found = self.samples.at(*place)
             key = (verdict["source_keys"] or [None])[0] if kind == "source" else None
             return self._training(found or [{"source": place[0], "row": place[1], "key": key}])
         names = (verdict["images"] or [])[number : number + 1]
@@ -83,7 +92,11 @@ class Pictures:
         return read_stored(self.store, names[0])
 
     def _training(self, samples: Sequence[Sample]) -> bytes | None:
-        images = SampleImages(None, None, self.roots, decode=bytes).images(list(samples))
+        place = self.place.images, self.place.image_column
+        finder = SampleImages(*place, self.roots, self._hosts, decode=bytes)
+        images = finder.images(list(samples))
+        for why in finder.problems:
+            log.info(f"a training image is not shown: {why}")
         return images[0] if images else None
 
 

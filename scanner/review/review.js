@@ -117,7 +117,9 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const at = event.target;
   if (at.matches("input:not([type=checkbox]), select, textarea")) {
-    if (event.key === "Escape") at.blur();
+    const leaves = event.key === "Escape" || (event.key === "Enter" && at === reviewer);
+    if (leaves && items.length) move(current);
+    else if (leaves) at.blur();
     return;
   }
   if (event.key === "Enter" && at.matches("a, button, summary")) return;
@@ -192,7 +194,8 @@ const showSamples = (place, { samples, others }) => {
 };
 // An image that cannot be shown is said so. Errors of images do not bubble.
 document.addEventListener("error", ({ target: image }) => {
-  if (image.matches?.("figure a img")) image.closest("a").replaceWith(made("p", `not available: ${image.alt}`));
+  if (image.matches?.("figure a img")) image.closest("a").replaceWith(made("p", `not available: ${image.alt}${
+    image.closest("[data-picture=reference]") ? "; name its location with memscan review --images" : ""}`));
 }, true);
 const samples = byId("samples");
 if (samples) {

@@ -11,6 +11,8 @@ import numpy as np
 
 from scanner.calibration.reviewed_precision import ReviewedPrecision, precision_at_depths
 from scanner.errors import UserError
+from scanner.evidence.training_images.image_path import names_of
+from scanner.evidence.training_images.place import NEXT_TO_CAPTIONS, ImagePlace
 from scanner.pages import render_served
 from scanner.query import RunTables
 from scanner.query.hashes import hashes
@@ -229,14 +231,16 @@ def make_site(
     base: str,
     reviewer: str,
     read_only: bool,
+    place: ImagePlace = NEXT_TO_CAPTIONS,
 ) -> Site:
-    """Prepare the pages of a run; ``roots``: where images may be, besides the run."""
+    """Prepare the pages of a run; ``roots``: where images may be, besides the run; ``place``: of
+    training images."""
     store = Run.existing(tables.url).store
     book = DecisionBook(store)
     rows = tables.query("SELECT caption_id, verdict FROM verdicts").to_pylist()
     verdicts = {row["caption_id"]: row["verdict"] for row in rows}
     sources = tables.query("SELECT DISTINCT source FROM samples ORDER BY source LIMIT 200")
-    samples = CaptionSamples(tables)
+    samples = CaptionSamples(tables, names_of(place.images) if place.images else ())
     log.info("reading the distribution of the signals")
     site = Site(
         tables=tables,
@@ -244,7 +248,7 @@ def make_site(
         book=book,
         selections=Selections(tables, index, book),
         reader=CaptionReader(tables, index, tokenizer, samples, verdicts),
-        pictures=Pictures(tables, samples, store, roots),
+        pictures=Pictures(tables, samples, store, roots, place),
         verdicts=verdicts,
         clusters=top_clusters(index),
         sources=sources["source"].to_pylist(),

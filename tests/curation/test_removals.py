@@ -116,8 +116,26 @@ def test_the_list_identifies_each_sample(run: str, tables: RunTables, tmp_path: 
     about = table.schema.field("kept_score").metadata[b"description"]
     assert about == b"the input's column score, as text"
     text = pyarrow.csv.read_csv(tmp_path / "removal_list.csv")
-    assert text.column_names == table.column_names
+    assert [name for name in text.column_names if name != "caption"] == table.column_names
     assert len(text) == len(table) == 10
+
+
+def test_csv_files_have_what_to_remove_and_to_recaption(
+    run: str, tables: RunTables, tmp_path: Path
+) -> None:
+    rules = [rule("loud", LOUD, "cap"), rule("often", "n_samples >= 2", "recaption")]
+    curate(run, tables, policy(*rules), str(tmp_path))
+    listed = pq.read_table(tmp_path / "removal_list.parquet").to_pylist()
+    assert {row["action"] for row in listed} == {"keep", "cap", "recaption"}
+    removed = pyarrow.csv.read_csv(tmp_path / "removal_list.csv").to_pylist()
+    assert {row["action"] for row in removed} == {"cap"}
+    assert len(removed) == sum(row["action"] == "cap" for row in listed)
+    texts = {row["caption_id"]: row["caption"] for row in tables.query("FROM captions").to_pylist()}
+    assert all(row["caption"] == texts[row["caption_id"]] for row in removed)
+    rewritten = pyarrow.csv.read_csv(tmp_path / "recaption_list.csv")
+    assert len(rewritten) == sum(row["action"] == "recaption" for row in listed) > 0
+    curate(run, tables, policy(rules[0]), str(tmp_path))
+    assert not (tmp_path / "recaption_list.csv").exists()
 
 
 def test_each_rule_is_also_counted_as_if_applied_alone(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.curation import curate
+from scanner.curation import curate, read_policy
 from scanner.errors import UserError
 from scanner.query import open_run
 from scanner.run.decision_log import DecisionLog
@@ -74,8 +74,8 @@ def test_a_list_against_people_warns(run: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_rules_on_decisions_of_nobody_say_so(run: str, tmp_path: Path) -> None:
     _, reasons = removed(run, tmp_path / "out", DROP, COPIES)
-    assert "people-drop" in reasons[""]
-    assert reasons[""].count("matches nothing: nobody has") == 2
+    assert "people-drop matches nothing: nobody has decided yet" in reasons[""]
+    assert "people-copies matches nothing: nobody has labeled a caption yet" in reasons[""]
     assert "reviewed by people" not in reasons[""]
 
 
@@ -94,3 +94,21 @@ def test_an_old_name_in_a_rule_is_an_error_with_the_new_one(
         removed(run, tmp_path / "out", rule("old", when, "drop"))
     assert str(caught.value).startswith(f"rule old: when = {when!r}: ")
     assert str(caught.value).endswith(remedy) or f"{remedy}, or rank_score" in str(caught.value)
+
+
+def test_the_default_policy_follows_people(run: str, tmp_path: Path) -> None:
+    tables = open_run(run)
+    unreviewed = curate(run, tables, read_policy("default"), str(tmp_path / "before"))
+    assert "nothing: nobody has reviewed a caption yet; see memscan review" in unreviewed.to_text()
+    decide(run, "ann", "loud a", "none")
+    decide(run, "ann", "loud b", "verbatim")
+    decide(run, "ann", "loud c", "verbatim", "drop")
+    summary = curate(run, open_run(run), read_policy("default"), str(tmp_path / "out"), force=True)
+    effects = {name: effect.captions for name, effect in summary.by_rule.items()}
+    assert [effects[f"people-{name}"] for name in ("keep", "drop", "cap")] == [1, 1, 1]
+    listed = pq.read_table(tmp_path / "out" / "removal_list.parquet").to_pylist()
+    of = {row["caption_id"]: row["caption"] for row in tables.query("FROM captions").to_pylist()}
+    actions = {(of[row["caption_id"]], row["reasons"][0]): row["action"] for row in listed}
+    assert actions["loud c", "people-drop"] == "drop"
+    assert "people-cap" in {reason for caption, reason in actions if caption == "loud b"}
+    assert "loud a" not in {caption for caption, _ in actions}

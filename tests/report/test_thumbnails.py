@@ -10,6 +10,7 @@ from PIL import Image
 
 from scanner.captions.limits import IMAGE_BYTES
 from scanner.errors import UserError
+from scanner.evidence.training_images.place import ImagePlace
 from scanner.models.loading import local_tokenizer
 from scanner.models.spec import ModelSpec
 from scanner.report.thumbnails import (
@@ -110,6 +111,17 @@ def test_the_image_of_another_caption_is_shown_if_it_matches(tmp_path: Path) -> 
     assert own.source is None
 
 
+def test_a_template_leads_to_the_training_image(tmp_path: Path) -> None:
+    save_image(tmp_path / "images/k1.png")
+    sample = {"source": f"{tmp_path}/captions.csv", "row": 0, "key": "k1"}
+    row = {"caption_id": "c", "images": ["none.png"], "reference_source": sample["source"]}
+    row |= {"reference_row": 0, "reference_sample": sample}
+    place = ImagePlace(images=f"{tmp_path}/images/{{key}}.png")
+    store = Store(str(tmp_path / "run"))
+    images = read_images(store, [row], 1, image_roots({"inputs": {"captions": []}}, ()), place)
+    assert images["c"].training[8:12] == b"WEBP"
+
+
 def test_a_run_s_model_is_not_fetched_for_its_tokenizer() -> None:
     for name in (
         "http://127.0.0.1:9/model",
@@ -130,7 +142,8 @@ def test_a_tar_beside_a_parquet_file_has_the_image_by_key(tmp_path: Path) -> Non
     with tarfile.open(tmp_path / "data/a.tar", "w") as tar:
         tar.add(png, "k1.png")
     source = f"{tmp_path}/data/a.parquet"
-    found, _ = thumbnails_of(tmp_path / "run", "none.png", source=source, reference_key="k1")
+    sample = {"source": source, "row": 0, "key": "k1"}
+    found, _ = thumbnails_of(tmp_path / "run", "none.png", source=source, reference_sample=sample)
     assert found.training[8:12] == b"WEBP"
     missing, messages = thumbnails_of(tmp_path / "run", "none.png", source=source)
     assert missing.training is None

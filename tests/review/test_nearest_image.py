@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from scanner.errors import UserError
+from scanner.evidence.training_images.place import ImagePlace
 from scanner.evidence.training_images.sample_images import SampleImages
 from scanner.query import RunTables, open_run
 from scanner.review import Site, make_site, open_index
@@ -84,6 +86,25 @@ def test_it_is_found_by_its_key_in_a_tar_beside_its_table(tmp_path: Path) -> Non
     pq.write_table(pa.table({"key": ["k3"]}), folder / "a.parquet")
     site = site_of(tmp_path, str(folder / "a.parquet"), str(folder))
     assert ask(site, "/image/0000/source/0").status == 200
+
+
+def test_a_template_leads_to_images_in_a_folder(tmp_path: Path) -> None:
+    """As of a csv of captions, which has no images."""
+    (tmp_path / "images").mkdir()
+    run = small_run(tmp_path)
+    tables = open_run(run)
+    (sample,) = tables.query("FROM samples WHERE caption_id = '0000' LIMIT 1").to_pylist()
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "images" / f"{sample['source']}.png")
+    place = ImagePlace(images=f"{tmp_path}/images/{{source}}.png")
+    pages = f"/{TOKEN}", "ann", False
+    index = open_index(tables, None)
+    site = make_site(tables, index, None, Roots.of([], []), *pages, place)
+    assert ask(site, "/image/0000/training/0").status == 200
+    assert ask(site, "/image/0001/training/0").status == 404
+    assert site.pictures.samples.at(sample["source"], sample["row"])[0]["row"] == sample["row"]
+    wrong = ImagePlace(images=f"{tmp_path}/images/{{no_column}}.png")
+    with pytest.raises(UserError, match="no_column"):
+        make_site(tables, index, None, Roots.of([], []), *pages, wrong)
 
 
 def test_a_slow_image_delays_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

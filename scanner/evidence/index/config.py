@@ -8,12 +8,12 @@ import tyro
 from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
 from scanner.evidence.index.embedding_file import embedding_of
-from scanner.evidence.training_images.image_path import names_of
+from scanner.evidence.training_images.place import ImagePlace
 from scanner.models.device_option import check_device
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexConfig(ActorOptions):
+class IndexConfig(ActorOptions, ImagePlace):
     """Options of indexing the images of a training set; a field's docstring is its help."""
 
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -21,11 +21,6 @@ class IndexConfig(ActorOptions):
     directories or globs of parquet, tar, csv or jsonl, as for memscan scan --captions."""
     out: str
     """Directory or URL of the index."""
-    images: str | None = None
-    """Path template of a sample's image, with columns of samples as fields
-    (s3://bucket/{key}.jpg); by default the parquet file's image column or the sample's tar."""
-    image_column: str | None = None
-    """Parquet image column; by default detected by name (image, jpg, png …)."""
     input_root: tuple[str, ...] = ()
     """Also read images below this directory or URL, in addition to those below the scan's
     --captions or the given files; repeat the option, or list several."""
@@ -61,7 +56,4 @@ class IndexConfig(ActorOptions):
         if self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: must be at least 1")
         check_device(self.device)
-        if self.images:
-            names_of(self.images)
-            if self.image_column:
-                raise UsageError("--images and --image-column exclude each other; drop one")
+        self.check_images()

@@ -8,11 +8,11 @@ import tyro
 
 from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
-from scanner.evidence.training_images.image_path import names_of
+from scanner.evidence.training_images.place import ImagePlace
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(ActorOptions):
+class SampleOptions(ActorOptions, ImagePlace):
     """Which samples to read, and where their images are; a field's docstring is its help."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -28,11 +28,6 @@ class SampleOptions(ActorOptions):
     calibration: str | None = None
     """Calibration that provides the column probability: a file or URL written by memscan calibrate,
     or testbed."""
-    images: str | None = None
-    """Path template of a sample's image, with columns of samples as fields
-    (s3://bucket/{key}.jpg); by default the parquet file's image column or the sample's tar."""
-    image_column: str | None = None
-    """Parquet image column; by default detected by name (image, jpg, png …)."""
     input_root: tuple[str, ...] = ()
     """Also read images below this directory or URL, in addition to those below the scan's
     --captions; repeat the option, or list several."""
@@ -50,5 +45,4 @@ class SampleOptions(ActorOptions):
         if self.top is not None and self.top < 1:
             raise UsageError(f"--top {self.top}: must be at least 1")
         self.check_actors()
-        if self.images:
-            names_of(self.images)
+        self.check_images()

@@ -9,7 +9,7 @@ import tyro
 from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
 from scanner.evidence.index.embedding_file import embedding_of
-from scanner.evidence.training_images.image_path import names_of
+from scanner.evidence.training_images.place import ImagePlace
 from scanner.evidence.verify.mitigated import Mitigation
 from scanner.evidence.verify.thresholds import Thresholds
 from scanner.mitigation.adversary.options import AdversaryOptions
@@ -17,7 +17,7 @@ from scanner.models.device_option import check_device
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyConfig(ActorOptions):
+class VerifyConfig(ActorOptions, ImagePlace):
     """Options of generating and comparing images; a field's docstring is its help."""
 
     run: Annotated[str, tyro.conf.Positional]
@@ -41,11 +41,6 @@ class VerifyConfig(ActorOptions):
     """Steps of the schedule (DDIM; Euler for flow matching); by default the run's."""
     guidance: float | None = None
     """Guidance scale, above 1; by default the run's."""
-    images: str | None = None
-    """Path template of a sample's training image, with columns of samples as fields
-    (s3://bucket/{key}.jpg); by default the parquet file's image column or the sample's tar."""
-    image_column: str | None = None
-    """Parquet image column; by default detected by name (image, jpg, png …)."""
     input_root: tuple[str, ...] = ()
     """Also read training images below this directory or URL, in addition to those below the scan's
     --captions; repeat the option, or list several."""
@@ -115,8 +110,7 @@ class VerifyConfig(ActorOptions):
         embedding_of(self.embedding, self.embedding_sha256)
         if self.thresholds.source is not None and not self.index:
             raise UsageError("--source is a threshold of --index; name one, or leave it out")
-        if self.images:
-            names_of(self.images)
+        self.check_images()
         self.thresholds.check()
         self.mitigation.check(self.mitigate)
         self.adversary.check(self.adversarial)
