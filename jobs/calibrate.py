@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("memscan")
 
+SHOWN_LETTERS = 60
+
 
 @dataclass(frozen=True)
 class CalibrateConfig:
@@ -245,7 +247,9 @@ def _print_labelled(labelled: "LabelledCaptions", evaluation: "LabelEvaluation")
         f"{at_least}, in {evaluation.clusters:,} clusters of near-duplicates"
     )
     if labelled.unknown:
-        warn(f"{labelled.unknown:,} labels match no caption that this run has scored")
+        shown = ", ".join(repr(name[:SHOWN_LETTERS]) for name in labelled.first_unknown)
+        unknown = f"{labelled.unknown:,} labels match no caption that this run has scored"
+        warn(f"{unknown}, such as {shown}")
     if labelled.contradicted:
         warn(f"{labelled.contradicted:,} captions with contradictory labels excluded")
 

@@ -42,7 +42,9 @@ def usage() -> str:
 def main() -> int:
     """Run the console script. Exit codes: 0 done, 1 failed, 2 invalid arguments, 3 done with
     losses, 130 stopped by Ctrl-C or SIGTERM."""
-    with heartbeat(sys.argv[1] if len(sys.argv) > 1 else "memscan"):
+    words = sys.argv[1:]
+    is_help = not {"-h", "--help"}.isdisjoint(words)
+    with contextlib.nullcontext() if is_help else heartbeat(words[0] if words else "memscan"):
         status = run(_main)
     if "ray" in sys.modules:
         # Shut down here: at exit, Ray would report an impatient Ctrl-C as an error.

@@ -52,7 +52,7 @@ class CurateConfig(LogOptions):
     """Also remove the samples that a list names (opt-outs, takedowns), whatever the policy says,
     and other samples of their images: a txt of keys or URLs, a table with a column key, uid,
     sample_id, url, image_url (or, without these, caption or caption_id: all samples of the
-    captions), another run's removal_list.parquet, or a .npy of uids. REASON, by
+    captions; or else id), another run's removal_list.parquet, or a .npy of uids. REASON, by
     default the file's name, is stored with each sample; repeat the option, or list several."""
     apply: str | None = None
     """Also write cleaned copies of the input shards to this directory or URL, with the same format

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.calibration_output import (
+    in_words,
     print_classes,
     print_heading,
     print_separation,
@@ -174,6 +175,7 @@ def _print_evaluation(evaluation: "LabelEvaluation", layers: "LayerEvaluation") 
     print_separations("signals", evaluation.signals)
     print_separations("combined, cross-validated by near-duplicate cluster", evaluation.combined)
     print_separations("baselines without the model", evaluation.text_only)
+    show(in_words(evaluation))
     print_classes(evaluation)
     show(
         "best layer, selected on half of the captions and reported on the other half\n"

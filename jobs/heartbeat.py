@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Iterator
 
-from jobs.logs import last_output
+from jobs.logs import forget_message, last_message, last_output
 
 log = logging.getLogger("memscan")
 
-# Before the first line, and from then on.
-FIRST_SECONDS, SECONDS = 1.0, 12.0
+# Before the first line, and from then on, twice as long after each.
+FIRST_SECONDS, SECONDS, MOST_SECONDS = 1.0, 12.0, 60.0
 POLL_SECONDS = 0.2
 
 _is_running = threading.Event()
@@ -20,7 +20,8 @@ _is_paused = threading.Event()
 
 @contextlib.contextmanager
 def heartbeat(command: str) -> Iterator[None]:
-    """Log a line if nothing is printed for FIRST_SECONDS, and then whenever nothing is for SECONDS.
+    """Log a line if nothing is printed for FIRST_SECONDS, and then whenever nothing is for SECONDS,
+    less and less often. It repeats the last message, which says what takes so long.
 
     Commands may call each other: only the outermost has lines.
     """
@@ -30,6 +31,7 @@ def heartbeat(command: str) -> Iterator[None]:
     ended = threading.Event()
     _is_running.set()
     _is_paused.clear()
+    forget_message()
     thread = threading.Thread(target=_beat, args=(command, ended), daemon=True, name="heartbeat")
     thread.start()
     try:
@@ -50,11 +52,13 @@ def resume() -> None:
 
 
 def _beat(command: str, ended: threading.Event) -> None:
-    began, limit = time.monotonic(), FIRST_SECONDS
+    began, limit, lines = time.monotonic(), FIRST_SECONDS, 0
     while not ended.wait(POLL_SECONDS):
         now, last = time.monotonic(), last_output()
         if last > began:
-            limit = SECONDS
+            limit = min(SECONDS * 2 ** max(0, lines - 1), MOST_SECONDS)
         if _is_paused.is_set() or now - max(began, last) < limit:
             continue
-        log.info(f"{command}: working, {now - began:.0f} s so far")
+        lines += 1
+        doing = f"; last: {last_message()}" if last_message() else ""
+        log.info(f"{command}: working, {now - began:.0f} s so far{doing}", extra={"beat": True})

@@ -18,6 +18,8 @@ FIELDS = ("run", "slice", "node", "device")
 # Maximum size of a message in text: a name from an untrusted file can be endless.
 LINE_CHARACTERS = 2000
 LINES = 40
+# Of a message that a heartbeat repeats.
+MESSAGE_CHARACTERS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +63,15 @@ class StderrHandler(logging.Handler):
     """Writes to whatever standard error is at the time; a reader that has gone is an error."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        global _last_message
         note_output()
+        if not getattr(record, "beat", False):
+            _last_message = _message(record).split("\n")[0][:MESSAGE_CHARACTERS]
         print(self.format(record), file=sys.stderr, flush=True)
 
 
 _last_output = 0.0
+_last_message = ""
 
 
 def note_output() -> None:
@@ -77,6 +83,17 @@ def note_output() -> None:
 def last_output() -> float:
     """Return when something was printed last, by the monotonic clock; 0 for never."""
     return _last_output
+
+
+def last_message() -> str:
+    """Return the first line of the message that was logged last, heartbeats aside; "" for none."""
+    return _last_message
+
+
+def forget_message() -> None:
+    """Forget the last message, which was another command's."""
+    global _last_message
+    _last_message = ""
 
 
 _handler = StderrHandler()

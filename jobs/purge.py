@@ -34,8 +34,8 @@ class PurgeConfig(LogOptions):
         tyro.conf.arg(name="list", metavar="[REASON=]FILE", help_behavior_hint="(required)"),
     ] = ()
     """A txt of keys or URLs, a table with a column key, uid, sample_id, url, image_url (or, without
-    these, caption or caption_id: all samples of the captions), or a .npy of uids; repeat the
-    option, or list several."""
+    these, caption or caption_id: all samples of the captions; or else id), or a .npy of uids;
+    repeat the option, or list several."""
     index: Annotated[tuple[str, ...], tyro.conf.arg(metavar="INDEX")] = ()
     """Also remove the images from an index that memscan index-images made (its directory or URL);
     repeat the option, or list several."""

@@ -20,11 +20,17 @@ from jobs.options import pairs
 from jobs.tables import TableOptions
 from jobs.terminal import command
 from scanner.errors import UsageError
+from scanner.plurals import pluralize
 
 if TYPE_CHECKING:
     from scanner.query import RunTables
 
 log = logging.getLogger("memscan")
+
+_NOT_CALIBRATED = (
+    "a ranking is not a verdict, and has no natural end: memscan verify generates images from the "
+    "top captions, memscan calibrate gives probabilities; memscan curate lists samples with keys"
+)
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,19 @@ def _rank(config: RankConfig) -> int:
     if len(table):
         log.info(f"ranked by {_basis(tables, table['signal'][0].as_py(), config.by)}")
     config.write(table, ("rank", "n_samples", _decided_by(table, config), "caption", "reasons"))
-    if not config.calibration and config.out is None and not config.json and sys.stdout.isatty():
-        log.info(
-            "a ranking is not a verdict: memscan verify generates images from the top captions, "
-            "memscan calibrate gives probabilities"
-        )
+    if config.out is None and not config.json and sys.stdout.isatty():
+        log.info(_what_next(tables) if config.calibration else _NOT_CALIBRATED)
     return 0
+
+
+def _what_next(tables: "RunTables") -> str:
+    """Say where the default policy stops in the ranking, and what lists the samples."""
+    sql = "SELECT count(*) AS n FROM ranked WHERE probability >= 0.5"
+    likely = pluralize(tables.query(sql)["n"][0].as_py(), "caption")
+    return (
+        f"{likely} with a probability of at least 0.5, which memscan curate caps by default; it "
+        "lists their samples with keys"
+    )
 
 
 def _basis(tables: "RunTables", signal: str, by: str | None) -> str:

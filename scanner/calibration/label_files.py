@@ -14,7 +14,7 @@ from scanner.calibration.label_values import (
 )
 from scanner.calibration.labels import CLASS, Labels, Row, all_seed_consistent, parse_rows
 from scanner.captions.formats import UnreadableFile, inspect, read
-from scanner.captions.values import as_text
+from scanner.captions.values import as_text, why_not_text
 from scanner.errors import UserError
 
 CAPTIONS = ("caption", "prompt", "text")
@@ -129,6 +129,9 @@ def _rows(url: str, columns: _Columns) -> Iterator[Row]:
                 )
                 group = text[columns.group][position] if columns.group else None
                 name = text[columns.name][position] or ""
+                given = batch.columns[columns.name][position]
+                if isinstance(given, str) and (why := why_not_text(given)):
+                    raise UserError(f"{where}: {why}")
                 yield Row(name, label, _known_class(columns, verdict), similarity, group)
     except UnreadableFile as error:
         raise UserError(f"{url}: cannot be read: {error}") from error

@@ -19,6 +19,7 @@ from scanner.query import RunTables, near_duplicate_clusters
 _WHOLE = re.compile(r"^(-?[0-9]+)\.0+$")
 # A field that kept the quotes of its csv, as in some published txt files.
 _QUOTED = re.compile(r'"(?:[^"]|"")+"', re.DOTALL)
+SHOWN = 3
 _BY_KEY = """
     SELECT DISTINCT regexp_replace(key, $whole, '\\1') AS key, caption_id FROM samples
     WHERE regexp_replace(key, $whole, '\\1') IN (SELECT unnest($keys))
@@ -34,8 +35,8 @@ class LabelledCaptions:
     memorized, None if labels say what does.
 
     ``weights``: how many captions each represents, of mean 1; None if each only itself.
-    ``unknown``: labels for captions that the run has not scored; ``contradicted``: captions
-    excluded because their labels contradict each other.
+    ``unknown``: labels for captions that the run has not scored, of which ``first_unknown`` names a
+    few; ``contradicted``: captions excluded because their labels contradict each other.
     """
 
     table: pa.Table
@@ -47,6 +48,7 @@ class LabelledCaptions:
     similarities: Floats | None = None
     threshold: float | None = None
     weights: Floats | None = None
+    first_unknown: tuple[str, ...] = ()
 
     @property
     def is_reference(self) -> Bools:
@@ -75,6 +77,7 @@ def match_labels(tables: RunTables, labels: Labels) -> LabelledCaptions:
     if not known.any() or known.all():
         raise UserError(_unusable(labels, known, len(contradicted), similarities))
     scored = set(table["caption_id"].to_pylist()) | contradicted
+    unknown = [name for name in labels.names if scored.isdisjoint(ids.get(name, ()))]
     clusters = _merge_clusters(
         near_duplicate_clusters(table.select(["caption_id", "caption"])).to_pylist(),
         [one.group for one in matched],
@@ -84,11 +87,12 @@ def match_labels(tables: RunTables, labels: Labels) -> LabelledCaptions:
         known,
         clusters,
         classes=np.array([one.kind for one in matched], np.str_),
-        unknown=sum(not scored.intersection(ids.get(name, ())) for name in labels.names),
+        unknown=len(unknown),
         contradicted=len(contradicted),
         similarities=similarities if np.isfinite(similarities).any() else None,
         threshold=labels.threshold,
         weights=_weights(labels, matched),
+        first_unknown=tuple(unknown[:SHOWN]),
     )
 
 

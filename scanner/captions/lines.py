@@ -1,6 +1,7 @@
 """Read rows of csv, tsv and jsonl files."""
 
 import io
+import itertools
 import json
 import tarfile
 import zlib
@@ -28,6 +29,7 @@ from scanner.captions.records import (
     records,
     sampled,
 )
+from scanner.errors import UserError
 from scanner.storage import is_transient, open_input
 
 FIRST_ROWS = 1000
@@ -35,6 +37,15 @@ LONG_LINES = 10
 _NONE = "if quotes are plain characters, pass --quoting none"
 UNCLOSED_ROWS = f"rows rejected for an unclosed quote; {_NONE}"
 LONG_ROWS = f"rows contain more than {LONG_LINES} lines between quotes; {_NONE}"
+
+
+def check_encoding(url: str, line: str) -> None:
+    """Raise UserError if a file with this first line is UTF-16 text."""
+    if line.startswith(("\udcff\udcfe", "\udcfe\udcff")) or 3 * line.count("\0") > len(line):
+        raise UserError(
+            f"{url}: it is UTF-16 text; save it as UTF-8 (in Excel: CSV UTF-8; on a command line: "
+            "iconv -f UTF-16 -t UTF-8)"
+        )
 
 
 @contextmanager
@@ -50,6 +61,9 @@ def lines_of(url: str, newline: str = "") -> Iterator[Iterator[str]]:
 def csv_contents(url: str, quoting: QuotingOption = "auto") -> Contents:
     """Return the names in the first line, none for an empty file. Raises ValueError."""
     with lines_of(url) as file:
+        first = next(file, "")
+        check_encoding(url, first)
+        file = itertools.chain([first] if first else [], file)
         lines = list(sampled(file)) if is_tsv(url) else file
         chosen = quoting_of(url, lines, quoting)
         header = next((fields for fields, _ in records(url, lines, chosen) if fields), [])
@@ -97,7 +111,10 @@ def jsonl_contents(url: str) -> Contents:
     Bad lines are rejected as rows and do not fail the file.
     """
     with lines_of(url) as file:
-        objects = (json_row(line) for line in file if line.strip())
+        first = next(file, "")
+        check_encoding(url, first)
+        lines = itertools.chain([first], file)
+        objects = (json_row(line) for line in lines if line.strip())
         found = first_names(objects)
     return Contents(found.names, is_open=found.any_rows, is_whole=found.is_whole)
 

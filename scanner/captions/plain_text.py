@@ -4,17 +4,16 @@ from collections.abc import Iterator
 
 from scanner.captions.batch import Batch, Contents, Extent, collect
 from scanner.captions.bounded_lines import LongLine
-from scanner.captions.lines import lines_of
+from scanner.captions.lines import check_encoding, lines_of
 
 COLUMN = "caption"
 
 
 def text_contents(url: str) -> Contents:
-    """Return the single column. Raises ValueError if the file is not UTF-8 text."""
+    """Return the single column. Raises UserError if the file is UTF-16 text."""
     with lines_of(url, "\n") as lines:
         first = next(iter(lines), "")
-        if "\0" in first:
-            raise ValueError("zero bytes in its first line, as in UTF-16; save it as UTF-8")
+        check_encoding(url, first)
     return Contents([COLUMN] if first else [])
 
 

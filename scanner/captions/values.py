@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from scanner.captions.batch import Values
 from scanner.captions.text import decoded, stored_bytes_of, text_of, valid_text
 
+NOT_UTF8 = "caption is not UTF-8; save the file as UTF-8"
 _JSON_TYPES = {bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
 
 
@@ -71,13 +72,22 @@ def _no_caption(value: Any) -> str:
     if value is None:
         return "null caption"
     if isinstance(value, bytes):
-        return "caption is not valid Unicode"
+        return NOT_UTF8
     if not isinstance(value, str):
         return f"caption must be text, got {_JSON_TYPES.get(type(value), type(value).__name__)}"
+    return why_not_text(value)
+
+
+def why_not_text(value: str) -> str:
+    """Return why text cannot be stored, "" if it can."""
     try:
         value.encode()
     except UnicodeEncodeError:
-        return "caption is not valid Unicode"
+        try:
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return "caption is not valid Unicode"
+        return NOT_UTF8  # bytes that reading kept as surrogates
     return ""
 
 

@@ -21,6 +21,8 @@ KEYS = ("key", "__key__", "uid", "sample_id")
 URLS = ("url", "image_url")
 # Of a table without any of those: all samples of the captions.
 CAPTIONS = ("caption_id", "caption")
+# Without any of these either, the key, which beside them may be the list's own number.
+ID = "id"
 # In a removal list, what happens to the sample.
 ACTION = "action"
 BATCH_ROWS = 1 << 16
@@ -39,9 +41,9 @@ def read_names(url: str, option: str = "--list") -> Iterator[pa.RecordBatch]:
     at least one is not null if the entry is usable.
 
     A .npy file has uids (scanner.curation.key_hashes.HASH). A table has a column key, uid,
-    sample_id, url or image_url, or several, or without these caption_id or caption; of one with a
-    column action, only rows that are dropped or capped count. A line of a .txt may be a key or a
-    URL. Raises UserError, with ``option`` in the message, if the file cannot be read.
+    sample_id, url or image_url, or several, or without these caption_id or caption, or id alone; of
+    one with a column action, only rows that are dropped or capped count. A line of a .txt may be a
+    key or a URL. Raises UserError, with ``option`` in the message, if the file cannot be read.
     """
     try:
         if bare_name(url).endswith(".npy"):
@@ -69,10 +71,12 @@ def _of_table(url: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     for name in columns:
         found.setdefault(name.lower(), name)
     names = [[found[name] for name in some if name in found] for some in (KEYS, URLS, CAPTIONS)]
+    if not any(names) and ID in found:
+        names[0] = [found[ID]]
     if found and not any(names):
         raise UserError(
-            f"{url}: no column {', '.join((*KEYS, *URLS, *CAPTIONS))} that names samples; it has "
-            f"{', '.join(found.values())}"
+            f"{url}: no column {', '.join((*KEYS, *URLS, *CAPTIONS, ID))} that names samples; it "
+            f"has {', '.join(found.values())}"
         )
     if names[0] or names[1]:
         names[2] = []  # of the samples that keys and URLs name

@@ -237,3 +237,10 @@ def test_seed_consistent_verdicts_are_not_labels(tmp_path: Path) -> None:
     found = verdict_labels(open_run(run))
     assert (found.names, found.memorized, found.seed_consistent) == ([ids[0]], [True], 2)
     assert found.classes == ["verbatim"]
+
+
+def test_labels_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes("caption,memorized\na kite,1\ncafé,0\n".encode("cp1252"))
+    with pytest.raises(UserError, match=r"row 1 \(counting from 0\): caption is not UTF-8; save"):
+        read_labels(str(path))

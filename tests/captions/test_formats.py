@@ -168,10 +168,13 @@ def test_a_file_of_nothing_has_no_columns_and_no_rows(
     assert list(read(str(tmp_path / name), ["caption"])) == []
 
 
-def test_a_txt_in_utf_16_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes("a kite\ntwo keys\n".encode("utf-16"))
-    with pytest.raises(UserError, match="zero bytes in its first line, as in UTF-16"):
-        inspect(str(tmp_path / "a.txt"))
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
+@pytest.mark.parametrize("ending", ["txt", "csv", "tsv", "jsonl"])
+def test_utf_16_text_is_refused(tmp_path: Path, ending: str, encoding: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes('{"caption": "a kite"}\n'.encode(encoding))
+    with pytest.raises(UserError, match="it is UTF-16 text; save it as UTF-8"):
+        inspect(str(path))
 
 
 def test_a_jsonl_of_bad_lines_has_no_columns_but_rows(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A command that prints nothing for a while says that it works."""
 
+import itertools
 import logging
 from types import SimpleNamespace
 
@@ -31,7 +32,7 @@ def _lines(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(heartbeat, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(heartbeat, "last_output", clock.last_output)
     monkeypatch.setattr(
-        heartbeat, "log", SimpleNamespace(info=lambda line: clock.lines.append(clock.now))
+        heartbeat, "log", SimpleNamespace(info=lambda line, extra: clock.lines.append(clock.now))
     )
     heartbeat._beat("rank", clock)  # type: ignore[arg-type]
     return [round(t - 100, 1) for t in clock.lines]
@@ -41,6 +42,13 @@ def test_the_first_line_comes_within_two_seconds(monkeypatch: pytest.MonkeyPatch
     first, second, *_ = _lines(Clock(ends=30), monkeypatch)
     assert first < 1.5
     assert second - first == pytest.approx(heartbeat.SECONDS, abs=0.5)
+
+
+def test_later_lines_are_further_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = _lines(Clock(ends=400), monkeypatch)
+    gaps = [late - early for early, late in itertools.pairwise(lines)]
+    assert gaps[:4] == pytest.approx([12, 24, 48, 60], abs=0.5)
+    assert gaps[4:] == pytest.approx([60] * len(gaps[4:]), abs=0.5)
 
 
 def test_other_lines_postpone_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,3 +78,16 @@ def test_a_command_s_line_names_it(
     with caplog.at_level(logging.INFO, "memscan"), logging_to_stderr():
         assert run(command) == 0
     assert caplog.messages == ["rank: working, 0 s so far"]
+
+
+def test_a_line_says_what_was_begun(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(heartbeat, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(heartbeat, "SECONDS", 0.1)
+    monkeypatch.setattr(heartbeat, "POLL_SECONDS", 0.01)
+    shown = caplog.at_level(logging.INFO, "memscan"), logging_to_stderr()
+    with shown[0], shown[1], heartbeat.heartbeat("rank"):
+        logging.getLogger("memscan").info("reading the run")
+        wait_until(lambda: len(caplog.messages) > 3, "no lines")
+    assert caplog.messages[-1].endswith("; last: reading the run")
