@@ -4,6 +4,7 @@ Each is checked again when it is read. Other files in a store are checked only t
 up at once.
 """
 
+import os
 from collections.abc import Iterable
 
 from scanner.errors import UserError
@@ -39,6 +40,19 @@ def check_labels(name: str | None) -> None:
 def check_policy(name: str) -> None:
     """Raise UserError if the local file of a policy does not exist."""
     check_files("--policy", [None if name == "default" else name])
+
+
+def check_writable(flag: str, name: str) -> None:
+    """Raise UserError if a local directory can neither be written nor made; a store is tried only
+    once the libraries are loaded."""
+    if not name or "://" in name:
+        return
+    path = local_path(name).absolute()
+    nearest = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    if not nearest.is_dir():
+        raise UserError(f"{flag} {name}: {nearest} is not a directory; name another location")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"{flag} {name}: {nearest} cannot be written; name another location")
 
 
 def check_files(flag: str, names: Iterable[str | None]) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jobs.early_checks import check_writable
 from jobs.escaping import printable
 from jobs.logs import LogOptions
 from jobs.progress import ScanProgress, duration, limited, samples_read
@@ -43,6 +44,7 @@ def scan_command(config: ScanConfig) -> int:
     opened = open_scan(config)
     result = opened.result
     if result is None:
+        check_writable("--out", config.out)
         load_libraries()  # loads them, which takes seconds
         if config.dry_run:
             from scanner.scan.dry_run import dry_run

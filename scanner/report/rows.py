@@ -22,7 +22,9 @@ _VERDICTS = """
                source_file, source_row, source_caption_ids
         FROM verdicts
     ) AS verdicts USING (caption_id) LEFT JOIN (
-        SELECT caption_id, concat_ws(', ', label, decision) AS decided, is_disputed FROM reviewed
+        SELECT caption_id, is_disputed,
+               concat_ws(', ', if(label = 'none', 'not memorized', label), decision) AS decided
+        FROM reviewed
     ) AS reviewed USING (caption_id)
     WHERE list_contains($ids, caption_id)"""
 

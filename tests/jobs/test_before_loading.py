@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.early_checks import check_writable
+from scanner.errors import UserError
 from tests.calibration.runs import synthetic_labels, synthetic_run
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +130,19 @@ def test_a_wrong_path_is_an_error_before_anything_slow_loads(folder: Path) -> No
         assert not loaded, f"memscan {command} imports {loaded} before it says what is wrong"
         assert status == 1, f"memscan {command}: {shown}"
         assert f"memscan: {message}" in shown, command
+
+
+def test_an_output_that_cannot_be_written_is_found_early(tmp_path: Path) -> None:
+    check_writable("--out", str(tmp_path / "new" / "run"))
+    check_writable("--out", "s3://bucket/run")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="file is not a directory; name another location"):
+        check_writable("--out", str(tmp_path / "file" / "run"))
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    if not os.access(closed, os.W_OK):  # it is, for root
+        with pytest.raises(UserError, match="closed cannot be written; name another location"):
+            check_writable("--out", str(closed / "run"))
 
 
 def test_a_line_is_printed_before_anything_slow_loads(folder: Path) -> None:
