@@ -36,7 +36,7 @@ from jobs.terminal import command, next_step, print_json, show, warn
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:
-    from scanner.calibration import Discovery, LabelEvaluation, LabelledCaptions
+    from scanner.calibration import Discovery, LabeledCaptions, LabelEvaluation
     from scanner.query import Calibration, RunTables
 
 
@@ -125,11 +125,11 @@ def _check(config: CalibrateConfig) -> None:
     for name in ("similarity_column", "similarity_threshold"):
         if getattr(config, name) is not None and not config.labels:
             raise UsageError(f"--{name.replace('_', '-')} needs --labels FILE or --labels verdicts")
-    unlabelled_only = [name for name in ("by", "calibration") if getattr(config, name)]
-    unlabelled_only += ["null"] if config.null != "reference" else []
-    if config.has_labels and unlabelled_only:
+    unlabeled_only = [name for name in ("by", "calibration") if getattr(config, name)]
+    unlabeled_only += ["null"] if config.null != "reference" else []
+    if config.has_labels and unlabeled_only:
         raise UsageError(
-            f"--{unlabelled_only[0]} cannot be used with --labels, --memorized or --not-memorized"
+            f"--{unlabeled_only[0]} cannot be used with --labels, --memorized or --not-memorized"
         )
     if config.labels in ("verdicts", "decisions") and (config.memorized or config.not_memorized):
         raise UsageError(
@@ -163,8 +163,8 @@ def _by_labels(config: CalibrateConfig) -> int:
         config.memorized,
         config.not_memorized,
     )
-    labelled = match_labels(tables, labels)
-    evaluation, calibration = calibrate(tables, labelled, config.prevalence, config.fpr, config.fdr)
+    labeled = match_labels(tables, labels)
+    evaluation, calibration = calibrate(tables, labeled, config.prevalence, config.fpr, config.fdr)
     record = evaluation_record(evaluation)
     if config.out:
         write_calibration(config.out, calibration, record)
@@ -172,16 +172,16 @@ def _by_labels(config: CalibrateConfig) -> int:
         warn(problem)
     if config.json:
         skipped = {
-            "unknown": labelled.unknown,
-            "contradicted": labelled.contradicted,
-            "unlabelled": labels.unlabelled,
+            "unknown": labeled.unknown,
+            "contradicted": labeled.contradicted,
+            "unlabeled": labels.unlabeled,
             "seed_consistent": labels.seed_consistent,
         }
         counts = [asdict(one) for one in evaluation.label_counts]
         print_json({**record, "labels": skipped, "label_counts": counts, "out": config.out})
         return 0
-    _print_labelled(labelled, evaluation)
-    _print_sampling(config, labelled)
+    _print_labeled(labeled, evaluation)
+    _print_sampling(config, labeled)
     print_evaluation(evaluation, prior_given=config.prevalence is not None)
     print_label_counts(evaluation)
     print_thresholds(calibration)
@@ -240,21 +240,21 @@ def _with_threshold(tables: "RunTables", discovery: "Discovery") -> "Calibration
     return replace(before, thresholds=others + ((threshold,) if threshold else ()))
 
 
-def _print_labelled(labelled: "LabelledCaptions", evaluation: "LabelEvaluation") -> None:
-    at_least = f" (similarity ≥ {labelled.threshold:g})" if labelled.threshold is not None else ""
+def _print_labeled(labeled: "LabeledCaptions", evaluation: "LabelEvaluation") -> None:
+    at_least = f" (similarity ≥ {labeled.threshold:g})" if labeled.threshold is not None else ""
     show(
         f"{evaluation.captions:,} labeled captions, {evaluation.memorized:,} of them memorized"
         f"{at_least}, in {evaluation.clusters:,} clusters of near-duplicates"
     )
-    if labelled.unknown:
-        shown = ", ".join(repr(name[:SHOWN_LETTERS]) for name in labelled.first_unknown)
-        unknown = f"{labelled.unknown:,} labels match no caption that this run has scored"
+    if labeled.unknown:
+        shown = ", ".join(repr(name[:SHOWN_LETTERS]) for name in labeled.first_unknown)
+        unknown = f"{labeled.unknown:,} labels match no caption that this run has scored"
         warn(f"{unknown}, such as {shown}")
-    if labelled.contradicted:
-        warn(f"{labelled.contradicted:,} captions with contradictory labels excluded")
+    if labeled.contradicted:
+        warn(f"{labeled.contradicted:,} captions with contradictory labels excluded")
 
 
-def _print_sampling(config: CalibrateConfig, labelled: "LabelledCaptions") -> None:
+def _print_sampling(config: CalibrateConfig, labeled: "LabeledCaptions") -> None:
     """Print how the labeled captions were chosen, which limits what the figures hold for."""
     if config.labels == "verdicts":
         warn(
@@ -262,7 +262,7 @@ def _print_sampling(config: CalibrateConfig, labelled: "LabelledCaptions") -> No
             "captions chosen the same way, not for all"
         )
     if config.labels == "decisions":
-        if labelled.weights is None:
+        if labeled.weights is None:
             warn(
                 "no labeled caption was drawn at random, so these figures hold for captions chosen "
                 "the same way, not for all; review some in the order random sample"

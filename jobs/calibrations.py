@@ -82,8 +82,8 @@ def named_labels(
             f"no labels in {name}: captions with a similarity of at least {labels.threshold:g} "
             "count as memorized; memscan calibrate --similarity-threshold sets another threshold"
         )
-    if labels.unlabelled:
-        warn(f"{labels.unlabelled:,} rows without a label skipped")
+    if labels.unlabeled:
+        warn(f"{labels.unlabeled:,} rows without a label skipped")
     if labels.seed_consistent:
         warn(
             f"{labels.seed_consistent:,} seed-consistent verdicts skipped: no training "

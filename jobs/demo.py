@@ -77,9 +77,9 @@ def _demo(config: DemoConfig) -> int:
 
     result, run = _scan(config)
     tables = open_run(run)
-    labelled = match_labels(tables, Labels.from_table(files.labels(config.model)))
-    evaluation, calibration = calibrate(tables, labelled)
-    layers = evaluate_layers(tables, labelled)
+    labeled = match_labels(tables, Labels.from_table(files.labels(config.model)))
+    evaluation, calibration = calibrate(tables, labeled)
+    layers = evaluate_layers(tables, labeled)
     written = str(config.out / f"calibration-{config.variant}.json")
     write_calibration(written, calibration, evaluation_record(evaluation))
     labels = str(config.out / "data" / files.TESTBEDS[config.model].labels.name)

@@ -57,7 +57,7 @@ def _study(config: VerdictStudyConfig) -> int:
 
     from scanner.evidence.verify.threshold_fitting import cross_validate, first_half, fit
 
-    table = _labelled(config)
+    table = _labeled(config)
     memorized = table["memorized"].to_numpy(zero_copy_only=False)
     families = [
         f"family {family}" if family is not None else caption
@@ -107,7 +107,7 @@ def _lines(url: str) -> list[str]:
         raise UserError(f"--looked-at {url}: cannot be read: {error}") from error
 
 
-def _labelled(config: VerdictStudyConfig) -> "pa.Table":
+def _labeled(config: VerdictStudyConfig) -> "pa.Table":
     """Return the measures of captions that have both a verdict and a label."""
     import pyarrow as pa
     import pyarrow.compute as pc

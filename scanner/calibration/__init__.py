@@ -22,7 +22,7 @@ from scanner.calibration.file import (
 )
 from scanner.calibration.label_files import read_labels, read_list
 from scanner.calibration.label_values import SimilarityOptions
-from scanner.calibration.labelled_captions import LabelledCaptions, match_labels
+from scanner.calibration.labeled_captions import LabeledCaptions, match_labels
 from scanner.calibration.labels import Labels, join_labels
 from scanner.calibration.layers import LayerEvaluation, evaluate_layers
 from scanner.calibration.reviewed_precision import ReviewedPrecision, reviewed_precision
@@ -37,7 +37,7 @@ __all__ = [
     "FdrCheck",
     "FdrOutcome",
     "LabelEvaluation",
-    "LabelledCaptions",
+    "LabeledCaptions",
     "Labels",
     "LayerEvaluation",
     "ReviewedPrecision",

@@ -7,7 +7,7 @@ import numpy as np
 
 from scanner.calibration.bootstrap import Floats
 from scanner.calibration.cluster_counts import MIN_CLUSTERS
-from scanner.calibration.labelled_captions import LabelledCaptions
+from scanner.calibration.labeled_captions import LabeledCaptions
 from scanner.calibration.separation import Separation, separation
 from scanner.run.verdicts import COPIES
 
@@ -25,24 +25,24 @@ class ClassEvaluation:
 
 
 def evaluate_classes(
-    labelled: LabelledCaptions, scores: Mapping[str, Floats], directions: Mapping[str, int]
+    labeled: LabeledCaptions, scores: Mapping[str, Floats], directions: Mapping[str, int]
 ) -> dict[str, ClassEvaluation]:
     """Evaluate the scores on each class that the labels state, with the bootstrap draws of the
     whole set.
 
     ``directions``: −1 for scores whose lower values mean memorized; 1 if missing.
     """
-    known, clusters = labelled.memorized, labelled.clusters
+    known, clusters = labeled.memorized, labeled.clusters
     evaluations = {}
     for kind in COPIES:
-        members = labelled.classes == kind
+        members = labeled.classes == kind
         if not members.any():
             continue
         count = len(np.unique(clusters[members]))
         measured = scores if count >= MIN_CLUSTERS else {}
         separations = {
             name: separation(
-                values, known, clusters, directions.get(name, 1), members | ~known, labelled.weights
+                values, known, clusters, directions.get(name, 1), members | ~known, labeled.weights
             )
             for name, values in measured.items()
         }

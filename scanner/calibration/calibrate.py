@@ -19,7 +19,7 @@ from scanner.calibration.features import (
     scalar_signals,
 )
 from scanner.calibration.label_counts import LabelCount, label_counts
-from scanner.calibration.labelled_captions import LabelledCaptions
+from scanner.calibration.labeled_captions import LabeledCaptions
 from scanner.calibration.probability import Bin, prior_shift, reliability
 from scanner.calibration.separation import (
     AucGain,
@@ -81,7 +81,7 @@ class LabelEvaluation:
 
 def calibrate(
     tables: RunTables,
-    labelled: LabelledCaptions,
+    labeled: LabeledCaptions,
     prevalence: float | None = None,
     fpr: float = 0.01,
     fdr: float = 0.1,
@@ -95,26 +95,26 @@ def calibrate(
     """
     from scanner.calibration.combination import cross_fit, fit  # scikit-learn loads slowly
 
-    known = labelled.memorized
-    check_clusters(known, labelled.clusters)
-    _check_fpr(labelled, fpr)
-    weights = labelled.weights
+    known = labeled.memorized
+    check_clusters(known, labeled.clusters)
+    _check_fpr(labeled, fpr)
+    weights = labeled.weights
     prior = float(np.average(known, weights=weights)) if prevalence is None else prevalence
     directions = scalar_signals(tables.schema)
-    scores = {name: _column(labelled, name) for name in directions}
+    scores = {name: _column(labeled, name) for name in directions}
     names = combination_inputs(tables.schema)
-    values, widths = feature_matrix(labelled.table, names)
+    values, widths = feature_matrix(labeled.table, names)
     shift = prior_shift(known, prior, weights)
-    logits = cross_fit(values, known, labelled.clusters, weights) + shift
-    combination = separation(logits, known, labelled.clusters, weights=weights)
+    logits = cross_fit(values, known, labeled.clusters, weights) + shift
+    combination = separation(logits, known, labeled.clusters, weights=weights)
     if combination.auc_low <= 0.5:
         raise UserError(
             "the combination is no better than chance on held-out captions (AUC "
             f"{combination.auc:.2f}, 95 % interval from {combination.auc_low:.2f}): check the "
             "labels, or label more captions"
         )
-    model = fit(values, known, labelled.clusters, weights)
-    evaluation = _evaluate(tables.schema, labelled, logits, combination, prior, fdr)
+    model = fit(values, known, labeled.clusters, weights)
+    evaluation = _evaluate(tables.schema, labeled, logits, combination, prior, fdr)
     every_score = {**scores, COMBINATION: logits}
     thresholds = {
         name: threshold_at_fpr(values, known, fpr, directions.get(name, 1), weights)
@@ -131,43 +131,43 @@ def calibrate(
             for name, threshold in thresholds.items()
             if threshold is not None
         ),
-        references=int(labelled.is_reference.sum()),
+        references=int(labeled.is_reference.sum()),
     )
     return evaluation, calibration
 
 
 def _evaluate(
     schema: pa.Schema,
-    labelled: LabelledCaptions,
+    labeled: LabeledCaptions,
     logits: Floats,
     combination: Separation,
     prior: float,
     fdr: float,
 ) -> LabelEvaluation:
-    known, clusters, weights = labelled.memorized, labelled.clusters, labelled.weights
+    known, clusters, weights = labeled.memorized, labeled.clusters, labeled.weights
     measure = partial(separation, positive=known, clusters=clusters, weights=weights)
     directions = scalar_signals(schema)
-    scores = {name: _column(labelled, name) for name in directions}
+    scores = {name: _column(labeled, name) for name in directions}
     attention = [name for name in combination_inputs(schema) if is_attention_signal(name)]
     combined = {COMBINATION: logits}
     if attention:
-        combined["attention_only"] = _cross_fitted(labelled, attention)
-    baselines = {name: _column(labelled, name) for name in (*TEXT_ONLY, "n_samples")}
-    baselines[TEXT_COMBINATION] = _cross_fitted(labelled, list(TEXT_ONLY))
+        combined["attention_only"] = _cross_fitted(labeled, attention)
+    baselines = {name: _column(labeled, name) for name in (*TEXT_ONLY, "n_samples")}
+    baselines[TEXT_COMBINATION] = _cross_fitted(labeled, list(TEXT_ONLY))
     every_score = {**scores, **combined, **baselines}
     signals = {name: measure(values, direction=directions[name]) for name, values in scores.items()}
     best = max(signals, key=lambda name: signals[name].auc, default=None)
     best_scores = {best: directions[best] * scores[best]} if best else {}
     by_attention = combined.get("attention_only")
     fdr_checks = {
-        name: check_fdr(values, known, labelled.is_reference, sorted({*FDRS, fdr}))
+        name: check_fdr(values, known, labeled.is_reference, sorted({*FDRS, fdr}))
         for name, values in {**best_scores, COMBINATION: logits}.items()
     }
     return LabelEvaluation(
         captions=len(known),
         memorized=int(known.sum()),
         clusters=len(np.unique(clusters)),
-        references=int(labelled.is_reference.sum()),
+        references=int(labeled.is_reference.sum()),
         signals=signals,
         combination=combination,
         attention_only=None if by_attention is None else measure(by_attention),
@@ -180,14 +180,14 @@ def _evaluate(
         prior=prior,
         reliability=reliability(1 / (1 + np.exp(-logits)), known, prior, weights),
         fdr_checks={name: checks for name, checks in fdr_checks.items() if checks},
-        classes=evaluate_classes(labelled, every_score, directions),
-        similarity=evaluate_similarity(labelled, every_score, directions),
+        classes=evaluate_classes(labeled, every_score, directions),
+        similarity=evaluate_similarity(labeled, every_score, directions),
         label_counts=label_counts(logits, known, clusters, weights),
     )
 
 
-def _check_fpr(labelled: LabelledCaptions, fpr: float) -> None:
-    negative = len(np.unique(labelled.clusters[~labelled.memorized]))
+def _check_fpr(labeled: LabeledCaptions, fpr: float) -> None:
+    negative = len(np.unique(labeled.clusters[~labeled.memorized]))
     if fpr * negative < 1:
         raise UserError(
             f"--fpr {fpr:g}: {negative} clusters of captions that are not memorized cannot resolve "
@@ -196,15 +196,15 @@ def _check_fpr(labelled: LabelledCaptions, fpr: float) -> None:
         )
 
 
-def _column(labelled: LabelledCaptions, name: str) -> Floats:
-    return feature_matrix(labelled.table, [name])[0][:, 0]
+def _column(labeled: LabeledCaptions, name: str) -> Floats:
+    return feature_matrix(labeled.table, [name])[0][:, 0]
 
 
-def _cross_fitted(labelled: LabelledCaptions, names: list[str]) -> Floats:
+def _cross_fitted(labeled: LabeledCaptions, names: list[str]) -> Floats:
     from scanner.calibration.combination import cross_fit
 
-    values, _ = feature_matrix(labelled.table, names)
-    return cross_fit(values, labelled.memorized, labelled.clusters, labelled.weights)
+    values, _ = feature_matrix(labeled.table, names)
+    return cross_fit(values, labeled.memorized, labeled.clusters, labeled.weights)
 
 
 def _by_column(

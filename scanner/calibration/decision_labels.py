@@ -33,7 +33,7 @@ def decision_labels(tables: RunTables) -> Labels:
         [row["caption_id"] for row in rows],
         [label in COPIES for label in labels],
         [None] * len(rows),
-        unlabelled=unsure.as_py(),
+        unlabeled=unsure.as_py(),
         classes=[label if label in COPIES else None for label in labels],
         weights=weights if max(weights) > 1 else [],
     )

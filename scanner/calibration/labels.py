@@ -26,7 +26,7 @@ class Labels:
     """Whether captions are memorized, one entry per label.
 
     ``by``: what ``names`` identify captions by: caption_id, caption or key. ``groups``: labels with
-    equal values share a cluster whatever their text; None for no group. ``unlabelled``: number of
+    equal values share a cluster whatever their text; None for no group. ``unlabeled``: number of
     rows skipped because their label is blank; ``seed_consistent``: rows skipped for that verdict.
     ``classes``: verbatim or template, None if not memorized or not stated; empty if none is stated.
     ``similarities``: to the nearest copy, in [0, 1], None if unknown; empty if all are.
@@ -38,7 +38,7 @@ class Labels:
     names: list[str]
     memorized: list[bool]
     groups: list[str | None]
-    unlabelled: int = 0
+    unlabeled: int = 0
     seed_consistent: int = 0
     classes: list[str | None] = field(default_factory=list)
     similarities: list[float | None] = field(default_factory=list)
@@ -90,7 +90,7 @@ def join_labels(parts: Sequence[Labels]) -> Labels:
         joined("names"),
         joined("memorized"),
         joined("groups"),
-        sum(one.unlabelled for one in parts),
+        sum(one.unlabeled for one in parts),
         sum(one.seed_consistent for one in parts),
         joined("classes"),
         joined("similarities"),
@@ -125,12 +125,12 @@ def parse_rows(
     ``threshold``: the least similarity that means memorized; None if labels say what does.
     """
     parsed: list[_Label] = []
-    unlabelled, seed_consistent = 0, 0
+    unlabeled, seed_consistent = 0, 0
     for row in rows:
         similarity = parse_similarity(row.similarity)
         memorized: bool | None
         if is_blank(row.label.text) if threshold is None else similarity is None:
-            unlabelled += 1
+            unlabeled += 1
             continue
         if threshold is None:
             memorized = parse_label(row.label, count_seed_consistent)
@@ -147,7 +147,7 @@ def parse_rows(
         [one.name for one in parsed],
         [one.memorized for one in parsed],
         [one.group for one in parsed],
-        unlabelled,
+        unlabeled,
         seed_consistent,
         [one.kind for one in parsed] if any(one.kind for one in parsed) else [],
         [one.similarity for one in parsed]

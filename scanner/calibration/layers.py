@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scanner.calibration.features import direction, feature_matrix, layer_signals
-from scanner.calibration.labelled_captions import LabelledCaptions
+from scanner.calibration.labeled_captions import LabeledCaptions
 from scanner.calibration.separation import Separation, separation
 from scanner.query import RunTables
 
@@ -32,12 +32,12 @@ class LayerEvaluation:
     selected: dict[str, SelectedLayer]
 
 
-def evaluate_layers(tables: RunTables, labelled: LabelledCaptions) -> LayerEvaluation:
+def evaluate_layers(tables: RunTables, labeled: LabeledCaptions) -> LayerEvaluation:
     """Compare the scores of every layer with the labels, including reference captions."""
-    known, clusters = labelled.memorized, labelled.clusters
+    known, clusters = labeled.memorized, labeled.clusters
     all_layers, selected = {}, {}
     for name in layer_signals(tables.schema):
-        values, _ = feature_matrix(labelled.table, [name])
+        values, _ = feature_matrix(labeled.table, [name])
         sign = direction(tables.schema.field(name))
         all_layers[name] = [separation(layer, known, clusters, sign) for layer in values.T]
         selected[name] = select_layer(values, known, clusters)

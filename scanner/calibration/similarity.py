@@ -7,7 +7,7 @@ import numpy as np
 
 from scanner.calibration.bootstrap import Bools, Floats
 from scanner.calibration.cluster_counts import MIN_CLUSTERS
-from scanner.calibration.labelled_captions import LabelledCaptions
+from scanner.calibration.labeled_captions import LabeledCaptions
 from scanner.calibration.rank_correlation import RankCorrelation, rank_correlation
 from scanner.calibration.separation import Separation, separation
 
@@ -46,27 +46,27 @@ class SimilarityEvaluation:
 
 
 def evaluate_similarity(
-    labelled: LabelledCaptions, scores: Mapping[str, Floats], directions: Mapping[str, int]
+    labeled: LabeledCaptions, scores: Mapping[str, Floats], directions: Mapping[str, int]
 ) -> SimilarityEvaluation | None:
     """Evaluate the scores on captions with a similarity; None if the labels have none.
 
     ``directions``: −1 for scores whose lower values mean memorized; 1 if missing.
     """
-    if labelled.similarities is None:
+    if labeled.similarities is None:
         return None
-    strengths, clusters = labelled.similarities, labelled.clusters
+    strengths, clusters = labeled.similarities, labeled.clusters
     among = np.isfinite(strengths)
     return SimilarityEvaluation(
         captions=int(among.sum()),
         clusters=len(np.unique(clusters[among])),
-        class_threshold=labelled.threshold,
+        class_threshold=labeled.threshold,
         correlations={
             name: rank_correlation(directions.get(name, 1) * values, strengths, clusters, among)
             for name, values in scores.items()
         },
         thresholds=[
-            _at_threshold(threshold, labelled, strengths, among, scores, directions)
-            for threshold in similarity_thresholds(strengths[among], labelled.threshold)
+            _at_threshold(threshold, labeled, strengths, among, scores, directions)
+            for threshold in similarity_thresholds(strengths[among], labeled.threshold)
         ],
     )
 
@@ -84,13 +84,13 @@ def similarity_thresholds(similarities: Floats, class_threshold: float | None) -
 
 def _at_threshold(
     threshold: float,
-    labelled: LabelledCaptions,
+    labeled: LabeledCaptions,
     strengths: Floats,
     among: Bools,
     scores: Mapping[str, Floats],
     directions: Mapping[str, int],
 ) -> AtThreshold:
-    clusters = labelled.clusters
+    clusters = labeled.clusters
     similar = among & (strengths >= threshold)
     count, others = (len(np.unique(clusters[side])) for side in (similar, among & ~similar))
     measured = scores if min(count, others) >= MIN_CLUSTERS else {}

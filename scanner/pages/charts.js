@@ -13,11 +13,11 @@ const arrange = (spec, columns, width) => {
   if (columns === hconcat.length) return { ...rest, hconcat: hconcat.map((one) => resize(one, width)) };
   // Side by side, the panels share the labels of the first.
   const y = hconcat[0].encoding?.y;
-  const labelled = ({ encoding, ...one }) =>
+  const labeled = ({ encoding, ...one }) =>
     resize(y && encoding?.y?.axis === null
       ? { ...one, encoding: { ...encoding, y: { ...encoding.y, axis: y.axis } } }
       : { ...one, ...(encoding && { encoding }) }, width);
-  return { ...rest, vconcat: hconcat.map(labelled) };
+  return { ...rest, vconcat: hconcat.map(labeled) };
 };
 const drawn = async (place, spec, room) => {
   const columns = across(spec, room);

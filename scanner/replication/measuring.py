@@ -8,8 +8,8 @@ import numpy as np
 
 from scanner.calibration import (
     ClassEvaluation,
+    LabeledCaptions,
     LabelEvaluation,
-    LabelledCaptions,
     Separation,
     calibrate,
     match_labels,
@@ -40,7 +40,7 @@ class Measurement:
     """
 
     scan: PlannedScan
-    labelled: LabelledCaptions
+    labeled: LabeledCaptions
     signals: dict[str, Separation]
     text_only: dict[str, Separation]
     classes: dict[str, ClassEvaluation]
@@ -67,14 +67,14 @@ class Measurement:
     def gain(self, column: str, other: "Measurement", baseline: str) -> AucGain | None:
         """Return the AUC of a column minus that of another scan's; None unless both scans scored
         the same prompts."""
-        mine, its = self.labelled.table, other.labelled.table
+        mine, its = self.labeled.table, other.labeled.table
         if not mine["caption_id"].equals(its["caption_id"]):
             return None
         return auc_gain(
             feature_matrix(mine, [column])[0][:, 0],
             feature_matrix(its, [baseline])[0][:, 0],
-            self.labelled.memorized,
-            self.labelled.clusters,
+            self.labeled.memorized,
+            self.labeled.clusters,
         )
 
 
@@ -93,19 +93,19 @@ def _measure(
 ) -> Measurement:
     url = scanned.store.location(planned.folder)
     tables = open_run(url)
-    labelled = match_labels(tables, scanned.truth.labels)
+    labeled = match_labels(tables, scanned.truth.labels)
     evaluation, calibration, why_not = None, None, "a sweep of one signal"
     if planned.kind == "profile":
-        evaluation, calibration, why_not = _fitted(tables, labelled)
+        evaluation, calibration, why_not = _fitted(tables, labeled)
     if evaluation:
         signals, text_only = evaluation.signals, evaluation.text_only
         classes = evaluation.classes
     else:
-        signals, text_only, classes = _plain(tables, labelled)
-    seconds, devices = _seconds(url, len(labelled.memorized))
+        signals, text_only, classes = _plain(tables, labeled)
+    seconds, devices = _seconds(url, len(labeled.memorized))
     return Measurement(
         planned,
-        labelled,
+        labeled,
         signals,
         # The lists name each prompt once.
         {name: one for name, one in text_only.items() if name != "n_samples"},
@@ -120,27 +120,27 @@ def _measure(
 
 
 def _fitted(
-    tables: RunTables, labelled: LabelledCaptions
+    tables: RunTables, labeled: LabeledCaptions
 ) -> tuple[LabelEvaluation | None, Calibration | None, str]:
     """Return a profile's evaluation and calibration, or why there are none."""
-    negative = len(np.unique(labelled.clusters[~labelled.memorized]))
+    negative = len(np.unique(labeled.clusters[~labeled.memorized]))
     fpr = max(FPR, math.ceil(1000 / negative) / 1000)
     try:
-        evaluation, calibration = calibrate(tables, labelled, fpr=fpr)
+        evaluation, calibration = calibrate(tables, labeled, fpr=fpr)
     except UserError as error:
         return None, None, str(error)
     return evaluation, calibration, ""
 
 
 def _plain(
-    tables: RunTables, labelled: LabelledCaptions
+    tables: RunTables, labeled: LabeledCaptions
 ) -> tuple[dict[str, Separation], dict[str, Separation], dict[str, ClassEvaluation]]:
     """Return the separations of signals, of text features, and by class, without a combination."""
     directions = scalar_signals(tables.schema)
     scores = {
-        name: feature_matrix(labelled.table, [name])[0][:, 0] for name in (*directions, *TEXT_ONLY)
+        name: feature_matrix(labeled.table, [name])[0][:, 0] for name in (*directions, *TEXT_ONLY)
     }
-    known, clusters = labelled.memorized, labelled.clusters
+    known, clusters = labeled.memorized, labeled.clusters
     each = {
         name: separation(values, known, clusters, directions.get(name, 1))
         for name, values in scores.items()
@@ -149,7 +149,7 @@ def _plain(
     return (
         signals,
         {name: each[name] for name in TEXT_ONLY},
-        evaluate_classes(labelled, scores, directions),
+        evaluate_classes(labeled, scores, directions),
     )
 
 

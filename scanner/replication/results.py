@@ -59,7 +59,7 @@ class ReplicationResults:
 
     @property
     def clusters(self) -> int:
-        return len(set(self.measurements[0].labelled.clusters.tolist()))
+        return len(set(self.measurements[0].labeled.clusters.tolist()))
 
     @property
     def devices(self) -> list[str]:

@@ -163,8 +163,8 @@ def _materialize_truth(
 ) -> None:
     """Create the table of memorized captions, by labels or else by verdicts."""
     if labels:
-        labelled = match_labels(tables, labels)
-        memorized = labelled.table["caption_id"].filter(pa.array(labelled.memorized))
+        labeled = match_labels(tables, labels)
+        memorized = labeled.table["caption_id"].filter(pa.array(labeled.memorized))
         tables.create_table("truth", _LABELS, {"ids": memorized.to_pylist()})
         return
     copies = [*COPIES, *([SEED_CONSISTENT] if count_seed_consistent else [])]

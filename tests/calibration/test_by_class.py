@@ -8,8 +8,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from scanner.calibration import (
+    LabeledCaptions,
     LabelEvaluation,
-    LabelledCaptions,
     bootstrap,
     calibrate,
     evaluation_record,
@@ -28,32 +28,32 @@ pytestmark = pytest.mark.usefixtures("few_replicates")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabelledCaptions, LabelEvaluation, str]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[LabeledCaptions, LabelEvaluation, str]:
     folder = tmp_path_factory.mktemp("classes")
     tables = open_run(synthetic_run(folder / "run"))
     labels = read_labels(synthetic_labels(folder / "labels.csv", classes=True))
-    labelled = match_labels(tables, labels)
-    evaluation, calibration = calibrate(tables, labelled)
+    labeled = match_labels(tables, labels)
+    evaluation, calibration = calibrate(tables, labeled)
     path = str(folder / "calibration.json")
     write_calibration(path, calibration, evaluation_record(evaluation))
-    return labelled, evaluation, path
+    return labeled, evaluation, path
 
 
 @pytest.mark.slow
 def test_each_class_is_compared_with_what_is_not_memorized(
-    made: tuple[LabelledCaptions, LabelEvaluation, str],
+    made: tuple[LabeledCaptions, LabelEvaluation, str],
 ) -> None:
-    labelled, evaluation, _ = made
+    labeled, evaluation, _ = made
     assert list(evaluation.classes) == ["verbatim", "template"]
     assert [each.captions for each in evaluation.classes.values()] == [40, 20]
-    norm = labelled.table["noise_norm_first"].to_numpy().astype(float)
-    mass = labelled.table["bos_mass"].to_numpy().astype(float)
+    norm = labeled.table["noise_norm_first"].to_numpy().astype(float)
+    mass = labeled.table["bos_mass"].to_numpy().astype(float)
     for kind, each in evaluation.classes.items():
-        chosen = (labelled.classes == kind) | ~labelled.memorized
-        known, found = labelled.memorized[chosen], each.separations
+        chosen = (labeled.classes == kind) | ~labeled.memorized
+        known, found = labeled.memorized[chosen], each.separations
         assert found["noise_norm_first"].auc == pytest.approx(roc_auc_score(known, norm[chosen]))
         assert found["bos_mass"].auc == pytest.approx(roc_auc_score(known, -mass[chosen]))
-        threshold = np.sort(norm[~labelled.memorized])[-3]  # 1 % of 240 is two captions
+        threshold = np.sort(norm[~labeled.memorized])[-3]  # 1 % of 240 is two captions
         tpr = (norm[chosen][known] > threshold).mean()
         assert found["noise_norm_first"].at_fpr[0.01].tpr == pytest.approx(tpr)
         names = {"combination", "attention_only", "text_combination", "n_samples", "bos_mass"}
@@ -80,13 +80,13 @@ def test_a_class_is_measured_on_the_draws_of_the_whole_set() -> None:
 
 @pytest.mark.slow
 def test_a_class_of_few_clusters_is_only_counted(
-    made: tuple[LabelledCaptions, LabelEvaluation, str],
+    made: tuple[LabeledCaptions, LabelEvaluation, str],
 ) -> None:
-    labelled = made[0]
-    few = labelled.classes.copy()
+    labeled = made[0]
+    few = labeled.classes.copy()
     few[np.flatnonzero(few == "template")[9:]] = ""
     found = evaluate_classes(
-        LabelledCaptions(labelled.table, labelled.memorized, labelled.clusters, few, 0, 0),
+        LabeledCaptions(labeled.table, labeled.memorized, labeled.clusters, few, 0, 0),
         {"n": np.arange(300.0)},
         {},
     )
@@ -95,7 +95,7 @@ def test_a_class_of_few_clusters_is_only_counted(
 
 
 @pytest.mark.slow
-def test_the_file_keeps_each_class(made: tuple[LabelledCaptions, LabelEvaluation, str]) -> None:
+def test_the_file_keeps_each_class(made: tuple[LabeledCaptions, LabelEvaluation, str]) -> None:
     _, evaluation, path = made
     record = read_evaluation(path)
     assert record is not None

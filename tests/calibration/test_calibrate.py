@@ -35,11 +35,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("calibrate")
     run = synthetic_run(folder / "run")
     tables = open_run(run)
-    labelled = match_labels(tables, read_labels(synthetic_labels(folder / "labels.csv")))
-    evaluation, calibration = calibrate(tables, labelled, prevalence=0.01)
+    labeled = match_labels(tables, read_labels(synthetic_labels(folder / "labels.csv")))
+    evaluation, calibration = calibrate(tables, labeled, prevalence=0.01)
     path = str(folder / "calibration.json")
     write_calibration(path, calibration, evaluation_record(evaluation))
-    return {"run": run, "labelled": labelled, "evaluation": evaluation, "path": path}
+    return {"run": run, "labeled": labeled, "evaluation": evaluation, "path": path}
 
 
 def test_only_signals_and_their_layers_are_combined() -> None:
@@ -72,19 +72,19 @@ def test_the_combination_is_compared_with_signals_and_baselines(made: dict) -> N
 def test_sql_gives_the_odds_that_were_fitted_under_the_prior(made: dict) -> None:
     """The file's weights in SQL give the log odds of scikit-learn's model, shifted to a prior of
     1 %."""
-    labelled = made["labelled"]
-    values, _ = feature_matrix(labelled.table, combination_inputs(SCORES))
-    expected = fit(values, labelled.memorized, labelled.clusters)(values)
+    labeled = made["labeled"]
+    values, _ = feature_matrix(labeled.table, combination_inputs(SCORES))
+    expected = fit(values, labeled.memorized, labeled.clusters)(values)
     expected += np.log(0.01 / 0.99) - np.log(60 / 240)
     tables = open_run(made["run"], calibration=read_calibration(made["path"]))
     rows = tables.query("SELECT * FROM ranked ORDER BY caption_id")
     assert set(rows["rank_signal"].to_pylist()) == {"combination"}
-    np.testing.assert_allclose(rows["rank_score"], expected[~labelled.is_reference], rtol=1e-9)
+    np.testing.assert_allclose(rows["rank_score"], expected[~labeled.is_reference], rtol=1e-9)
     np.testing.assert_allclose(
-        rows["probability"], 1 / (1 + np.exp(-expected[~labelled.is_reference])), rtol=1e-9
+        rows["probability"], 1 / (1 + np.exp(-expected[~labeled.is_reference])), rtol=1e-9
     )
     reference = tables.reference_rank_scores()
-    expected_reference = np.sort(expected[labelled.is_reference])
+    expected_reference = np.sort(expected[labeled.is_reference])
     np.testing.assert_allclose(np.sort(reference), expected_reference, rtol=1e-9)
 
 
@@ -93,7 +93,7 @@ def test_thresholds_keep_the_false_positive_rate(made: dict) -> None:
     tables = open_run(made["run"], calibration=read_calibration(made["path"]))
     rows = {row["signal"]: row for row in tables.query("FROM thresholds").to_pylist()}
     assert rows.keys() == {"noise_norm_first", "bos_mass", "combination"}
-    table, known = made["labelled"].table, made["labelled"].memorized
+    table, known = made["labeled"].table, made["labeled"].memorized
     norm, mass = (table[name].to_numpy() for name in ("noise_norm_first", "bos_mass"))
     assert rows["noise_norm_first"]["higher"]
     assert not rows["bos_mass"]["higher"]
@@ -186,8 +186,8 @@ def test_an_unusable_file_is_refused_with_the_reason(made: dict, tmp_path: Path)
 def test_a_refuted_direction_gets_no_threshold(tmp_path: Path) -> None:
     """bos_mass, lower if memorized in these data, is declared higher."""
     tables = open_run(synthetic_run(tmp_path / "run", directions={"bos_mass": "higher"}))
-    labelled = match_labels(tables, read_labels(synthetic_labels(tmp_path / "labels.csv")))
-    evaluation, calibration = calibrate(tables, labelled)
+    labeled = match_labels(tables, read_labels(synthetic_labels(tmp_path / "labels.csv")))
+    evaluation, calibration = calibrate(tables, labeled)
     assert evaluation.signals["bos_mass"].auc_high < 0.5
     assert evaluation.reversed_signals == {"bos_mass": evaluation.signals["bos_mass"]}
     assert {one.signal for one in calibration.thresholds} == {"noise_norm_first", "combination"}
@@ -197,9 +197,9 @@ def test_a_refuted_direction_gets_no_threshold(tmp_path: Path) -> None:
 
 
 def test_too_few_or_random_labels_are_refused(made: dict) -> None:
-    tables, labelled = open_run(made["run"]), made["labelled"]
+    tables, labeled = open_run(made["run"]), made["labeled"]
     with pytest.raises(UserError, match="cannot resolve a rate below"):
-        calibrate(tables, labelled, fpr=0.001)
-    shuffled = np.random.default_rng(0).permutation(labelled.memorized)
+        calibrate(tables, labeled, fpr=0.001)
+    shuffled = np.random.default_rng(0).permutation(labeled.memorized)
     with pytest.raises(UserError, match="no better than chance"):
-        calibrate(tables, replace(labelled, memorized=shuffled))
+        calibrate(tables, replace(labeled, memorized=shuffled))

@@ -40,13 +40,13 @@ def test_labels_weigh_what_they_represent(tmp_path: Path) -> None:
         ],
     )
     labels = decision_labels(tables)
-    assert (labels.names, labels.unlabelled) == (["00", "10", "10", "12", "12"], 1)
+    assert (labels.names, labels.unlabeled) == (["00", "10", "10", "12", "12"], 1)
     assert labels.weights == [1.0, 10.0, 10.0, 2.0, 2.0]
-    labelled = match_labels(tables, labels)
-    assert labelled.table["caption_id"].to_pylist() == ["00", "10"]
-    assert labelled.contradicted == 1
-    assert labelled.weights is not None
-    np.testing.assert_allclose(labelled.weights, [2 / 11, 20 / 11])
+    labeled = match_labels(tables, labels)
+    assert labeled.table["caption_id"].to_pylist() == ["00", "10"]
+    assert labeled.contradicted == 1
+    assert labeled.weights is not None
+    np.testing.assert_allclose(labeled.weights, [2 / 11, 20 / 11])
     (depth,) = [row for row in reviewed_precision(tables) if row.depth == 10]
     assert (depth.reviewed, depth.drawn, depth.memorized, depth.precision) == (1, 0, 1, None)
 
@@ -103,7 +103,7 @@ def test_precision_of_a_stratified_sample_is_unbiased() -> None:
     assert 0.9 <= covered / 200 <= 1
 
 
-def test_precision_is_exact_where_all_is_labelled() -> None:
+def test_precision_is_exact_where_all_is_labeled() -> None:
     rows = [(place, "template" if place < 4 else "none", None) for place in range(1, 11)]
     (first,) = precision_at_depths(rows)
     assert (first.precision, first.low, first.high) == (0.3, 0.3, 0.3)

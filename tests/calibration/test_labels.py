@@ -30,7 +30,7 @@ def test_all_formats_columns_and_label_values_are_read(tmp_path: Path) -> None:
     csv, jsonl, parquet = (tmp_path / name for name in ("a.csv", "a.jsonl", "a.parquet"))
     csv.write_text('Caption,Label\n"a, b",TRUE\nc,0\nd,\ne,No\n')
     assert read_labels(str(csv)) == Labels(
-        "caption", ["a, b", "c", "e"], [True, False, False], [None] * 3, unlabelled=1
+        "caption", ["a, b", "c", "e"], [True, False, False], [None] * 3, unlabeled=1
     )
     jsonl.write_text('{"key": 7, "verdict": "template"}\n{"key": 8, "verdict": "none"}\n')
     assert read_labels(str(jsonl)) == Labels(

@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from scanner.calibration import (
+    LabeledCaptions,
     LabelEvaluation,
-    LabelledCaptions,
     Labels,
     SimilarityOptions,
     bootstrap,
@@ -30,7 +30,7 @@ from tests.calibration.runs import synthetic_run, synthetic_similarities
 
 pytestmark = pytest.mark.usefixtures("few_replicates")
 
-Made = tuple[RunTables, LabelledCaptions]
+Made = tuple[RunTables, LabeledCaptions]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_a_column_of_similarities_is_a_label(tmp_path: Path, column: str) -> Non
     found = read_labels(str(path))
     assert (found.names, found.memorized) == (["1", "2", "4", "5"], [True, False, True, False])
     assert (found.similarities, found.threshold) == ([0.7, 0.69, 1.0, 0.0], 0.7)
-    assert found.unlabelled == 1
+    assert found.unlabeled == 1
     lower = read_labels(str(path), similarity=SimilarityOptions(threshold=0.5))
     assert (lower.memorized, lower.threshold) == ([True, True, True, False], 0.5)
 
@@ -142,21 +142,21 @@ def test_rank_correlation_matches_scipy_on_every_draw() -> None:
 
 @pytest.mark.slow
 def test_scores_are_compared_with_similarities(made: Made, evaluation: LabelEvaluation) -> None:
-    labelled, found = made[1], evaluation.similarity
+    labeled, found = made[1], evaluation.similarity
     assert found is not None
-    assert labelled.similarities is not None
+    assert labeled.similarities is not None
     assert (found.captions, found.class_threshold, evaluation.memorized) == (300, 0.7, 36)
     norm, mass = (
-        labelled.table[name].to_numpy().astype(float) for name in ("noise_norm_first", "bos_mass")
+        labeled.table[name].to_numpy().astype(float) for name in ("noise_norm_first", "bos_mass")
     )
     for name, values in (("noise_norm_first", norm), ("bos_mass", -mass)):
-        rho = spearmanr(values, labelled.similarities).statistic
+        rho = spearmanr(values, labeled.similarities).statistic
         correlation = found.correlations[name]
         assert correlation is not None
         assert correlation.rho == pytest.approx(rho)
         assert correlation.low < rho < correlation.high
         for each in found.thresholds:
-            similar = labelled.similarities >= each.threshold
+            similar = labeled.similarities >= each.threshold
             assert each.captions == similar.sum()
             assert each.separations[name].auc == pytest.approx(roc_auc_score(similar, values))
     assert {0.5, 0.7} < {each.threshold for each in found.thresholds}
@@ -171,18 +171,18 @@ def test_quantiles_that_leave_twenty_captions_are_thresholds() -> None:
 
 
 def test_captions_without_a_similarity_are_left_out(made: Made) -> None:
-    labelled = made[1]
-    assert labelled.similarities is not None
-    some = np.where(np.arange(300) % 2, labelled.similarities, np.nan)
+    labeled = made[1]
+    assert labeled.similarities is not None
+    some = np.where(np.arange(300) % 2, labeled.similarities, np.nan)
     scores = {"n": np.arange(300.0)}
-    found = evaluate_similarity(replace(labelled, similarities=some), scores, {"n": -1})
+    found = evaluate_similarity(replace(labeled, similarities=some), scores, {"n": -1})
     assert found is not None
     assert (found.captions, found.clusters) == (150, 150)
     expected = spearmanr(-np.arange(300)[1::2], some[1::2]).statistic
     correlation = found.correlations["n"]
     assert correlation is not None
     assert correlation.rho == pytest.approx(expected)
-    few = replace(labelled, similarities=np.where(some > 0.9, 0.1, some))
+    few = replace(labeled, similarities=np.where(some > 0.9, 0.1, some))
     last = evaluate_similarity(replace(few, threshold=0.89), scores, {})
     assert last is not None
     assert (last.thresholds[-1].threshold, last.thresholds[-1].separations) == (0.89, {})

@@ -106,16 +106,16 @@ def test_repeated_but_not_memorized_captions_stay_within_the_fdr(
 
 
 @pytest.fixture(scope="module")
-def unlabelled(testbed_run: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary]:
+def unlabeled(testbed_run: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary]:
     """The list by the default policy where there are no labels, and its summary."""
-    out = tmp_path_factory.mktemp("unlabelled")
+    out = tmp_path_factory.mktemp("unlabeled")
     return out, curate(testbed_run, open_run(testbed_run), read_policy("default"), str(out))
 
 
 def test_held_out_captions_alone_give_a_list_at_the_target_fdr(
-    testbed_run: str, unlabelled: tuple[Path, Summary]
+    testbed_run: str, unlabeled: tuple[Path, Summary]
 ) -> None:
-    out, summary = unlabelled
+    out, summary = unlabeled
     truth = dict(zip(*(labels()[n].to_pylist() for n in ("caption", "memorized")), strict=True))
     found = lost(testbed_run, out)
     assert summary.expected_by == "reference captions"
@@ -125,9 +125,9 @@ def test_held_out_captions_alone_give_a_list_at_the_target_fdr(
 
 
 def test_the_list_names_rows_of_the_training_set(
-    unlabelled: tuple[Path, Summary], demo: Path
+    unlabeled: tuple[Path, Summary], demo: Path
 ) -> None:
-    row = pq.read_table(unlabelled[0] / "removal_list.parquet").slice(0, 1).to_pylist()[0]
+    row = pq.read_table(unlabeled[0] / "removal_list.parquet").slice(0, 1).to_pylist()[0]
     there = pq.read_table(files.TRAIN).slice(row["row"], 1).to_pylist()[0]
     assert (row["source"], row["key"], row["url"]) == (
         str(demo / "demo/data/train.parquet"),

@@ -63,7 +63,7 @@ def test_every_label_counts_or_is_refused(explore: Explore, place: Place) -> Non
             return
         blank = [row for row in rows if row[1] is None or not str(row[1]).strip()]
         assert len(found.names) == len(rows) - len(blank)
-        assert found.unlabelled == len(blank)
+        assert found.unlabeled == len(blank)
         assert found.names == [
             caption for caption, label, _ in rows if (caption, label, _) not in blank
         ]

@@ -50,7 +50,7 @@ def pluralize(tables: RunTables, run: str, labels: Labels | None) -> dict[str, i
 
 
 @pytest.mark.slow
-def test_labelled_captions_are_shown_separately(run: str) -> None:
+def test_labeled_captions_are_shown_separately(run: str) -> None:
     labels = Labels("caption", list(TEXTS), [True, True, False, True], [None] * 4)
     found = pluralize(open_run(run), run, labels)
     assert found == {"memorized, by label": 2, "other captions": 1}

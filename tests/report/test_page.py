@@ -70,7 +70,7 @@ def test_a_thousand_captions_fit_into_five_megabytes(file: Path) -> None:
     assert file.stat().st_size < 5_000_000
 
 
-def test_an_unlabelled_calibration_and_a_bucket_are_supported(
+def test_an_unlabeled_calibration_and_a_bucket_are_supported(
     run: str, s3: str, tmp_path: Path
 ) -> None:
     listed = str(tmp_path / "list.json")

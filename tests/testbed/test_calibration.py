@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from scanner.calibration import (
+    LabeledCaptions,
     LabelEvaluation,
-    LabelledCaptions,
     Labels,
     calibrate,
     match_labels,
@@ -46,13 +46,13 @@ def _rows(table: pa.Table, group: str) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def labelled(run: str) -> LabelledCaptions:
+def labeled(run: str) -> LabeledCaptions:
     return match_labels(open_run(run), Labels.from_table(labels()))
 
 
 @pytest.fixture(scope="module")
-def evaluation(run: str, labelled: LabelledCaptions) -> LabelEvaluation:
-    return calibrate(open_run(run), labelled)[0]
+def evaluation(run: str, labeled: LabeledCaptions) -> LabelEvaluation:
+    return calibrate(open_run(run), labeled)[0]
 
 
 def test_the_combination_is_as_good_as_the_best_signal(evaluation: LabelEvaluation) -> None:

@@ -9,8 +9,8 @@ import pyarrow.csv
 from jobs.development.train_testbed_dit import TrainDitConfig, train_testbed_dit
 from jobs.progress import ScanProgress
 from scanner.calibration import (
+    LabeledCaptions,
     LabelEvaluation,
-    LabelledCaptions,
     Labels,
     LayerEvaluation,
     Separation,
@@ -73,19 +73,19 @@ def measure(out: Path, seed: int, trajectory: bool = False) -> Evaluated:
     run = _scan(out, seed, "run", signals=SIGNALS)
     labels = pyarrow.csv.read_csv(_labels_file(out, seed))
     tables = open_run(run)
-    labelled = match_labels(tables, Labels.from_table(labels))
+    labeled = match_labels(tables, Labels.from_table(labels))
     groups: dict[str, tuple[int, int]] = {}
     for row in labels.to_pylist():
         memorized, captions = groups.get(row["group"], (0, 0))
         groups[row["group"]] = (memorized + row["memorized"], captions + 1)
-    fitted = {name: _cross_fitted(labelled, inputs) for name, inputs in _combinations().items()}
-    known, clusters = labelled.memorized, labelled.clusters
-    velocity = labelled.table[MID].to_numpy()
+    fitted = {name: _cross_fitted(labeled, inputs) for name, inputs in _combinations().items()}
+    known, clusters = labeled.memorized, labeled.clusters
+    velocity = labeled.table[MID].to_numpy()
     return Evaluated(
         seed,
         groups,
-        calibrate(tables, labelled)[0],
-        evaluate_layers(tables, labelled),
+        calibrate(tables, labeled)[0],
+        evaluate_layers(tables, labeled),
         {name: separation(scores, known, clusters) for name, scores in fitted.items()},
         auc_gain(velocity, fitted["attention, first step"], known, clusters),
         _trajectory(out, labels) if trajectory and seed == 0 else {},
@@ -104,9 +104,9 @@ def _combinations() -> dict[str, tuple[str, ...]]:
     }
 
 
-def _cross_fitted(labelled: LabelledCaptions, names: tuple[str, ...]) -> Any:
-    values, _ = feature_matrix(labelled.table, list(names))
-    return cross_fit(values, labelled.memorized, labelled.clusters)
+def _cross_fitted(labeled: LabeledCaptions, names: tuple[str, ...]) -> Any:
+    values, _ = feature_matrix(labeled.table, list(names))
+    return cross_fit(values, labeled.memorized, labeled.clusters)
 
 
 def _trajectory(out: Path, labels: Any) -> dict[str, Separation]:
@@ -118,9 +118,9 @@ def _trajectory(out: Path, labels: Any) -> dict[str, Separation]:
         steps=TRAJECTORY_STEPS,
         guidance=TRAJECTORY_GUIDANCE,
     )
-    labelled = match_labels(open_run(run), Labels.from_table(labels))
+    labeled = match_labels(open_run(run), Labels.from_table(labels))
     return {
-        name: separation(labelled.table[name].to_numpy(), labelled.memorized, labelled.clusters)
+        name: separation(labeled.table[name].to_numpy(), labeled.memorized, labeled.clusters)
         for name in TRAJECTORY
     }
 

@@ -16,7 +16,7 @@ from jobs.studies.late_step.models import PACKAGED, VARIANTS, labels_file, model
 from scanner.calibration import Labels, match_labels
 from scanner.calibration.bootstrap import Bools, Floats
 from scanner.calibration.features import ATTENTION_SIGNALS
-from scanner.calibration.labelled_captions import LabelledCaptions
+from scanner.calibration.labeled_captions import LabeledCaptions
 from scanner.models import DiffusionModel, find_model, load_model
 from scanner.models.decoding import load_vae
 from scanner.models.traits import UNET
@@ -46,21 +46,21 @@ SEEDS_RUN = "seeds"
 
 @dataclass(frozen=True)
 class ModelScores:
-    """A model's scores. ``scans``: the labelled captions with their scores, by latent side as a
+    """A model's scores. ``scans``: the labeled captions with their scores, by latent side as a
     share of the model's own, and of several seeds; all in one order. ``extra``: what no scan
     computes, in the same order. ``images``: of the data set. ``groups``, ``reproduced``: group and
     share of generations that are copies, from the labels."""
 
     name: str
-    scans: dict[float, LabelledCaptions]
-    seeds: LabelledCaptions
+    scans: dict[float, LabeledCaptions]
+    seeds: LabeledCaptions
     extra: pa.Table
     images: int
     groups: list[str]
     reproduced: list[float]
 
     @property
-    def captions(self) -> LabelledCaptions:
+    def captions(self) -> LabeledCaptions:
         """The scan at the model's own size."""
         return self.scans[1.0]
 
@@ -83,11 +83,11 @@ def measure(out: Path, name: str) -> None:
     _scan(out, name, SEEDS_RUN, signals=norms, seeds=SEEDS)
     extra = _extra_file(out, name)
     if not extra.exists():
-        labelled = _labelled(out, name, _folder(1.0))
-        captions = labelled.table["caption"].to_pylist()
+        labeled = _labeled(out, name, _folder(1.0))
+        captions = labeled.table["caption"].to_pylist()
         model = load_model(str(model_folder(out, name)))
         columns = _scaled_noise(model, captions) | _directions(
-            model, model_folder(out, name), captions, labelled.memorized
+            model, model_folder(out, name), captions, labeled.memorized
         )
         pq.write_table(pa.table({"caption": captions, **columns}), extra)
 
@@ -96,12 +96,12 @@ def read(out: Path, name: str) -> ModelScores:
     """Read a model's measurements."""
     labels = pa.csv.read_csv(labels_file(out, name)).to_pylist()
     by_caption = {row["caption"]: row for row in labels}
-    scans = {side: _labelled(out, name, _folder(side)) for side in SIDES}
+    scans = {side: _labeled(out, name, _folder(side)) for side in SIDES}
     rows = [by_caption[caption] for caption in scans[1.0].table["caption"].to_pylist()]
     return ModelScores(
         name,
         scans,
-        _labelled(out, name, SEEDS_RUN),
+        _labeled(out, name, SEEDS_RUN),
         pq.read_table(_extra_file(out, name)),
         _images(),
         [row["group"] for row in rows],
@@ -148,7 +148,7 @@ def _scan(out: Path, name: str, run: str, **options: Any) -> None:
         scan(config, progress)
 
 
-def _labelled(out: Path, name: str, run: str) -> LabelledCaptions:
+def _labeled(out: Path, name: str, run: str) -> LabeledCaptions:
     labels = Labels.from_table(pa.csv.read_csv(labels_file(out, name)))
     return match_labels(open_run(str(_runs(out, name) / run)), labels)
 

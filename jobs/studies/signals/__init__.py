@@ -46,6 +46,6 @@ def _study(config: SignalStudyConfig) -> int:
     for testbed in testbeds:
         if testbed.name == "testbed" and set(TRIAGE) <= set(testbed.signals):
             title = f"## Ranking a triage run of `{testbed.name}`"
-            sections.append([title, "", *candidates(testbed.labelled)])
+            sections.append([title, "", *candidates(testbed.labeled)])
     show("\n\n".join("\n".join(section) for section in sections))
     return 0

@@ -118,15 +118,15 @@ def _gain(difference: Floats, digits: int) -> str:
 
 def _combine(testbed: TestbedRuns, names: Sequence[str], depth: int | None) -> Replicates:
     """Evaluate the cross-fitted combination. ``depth``: use only so many layers of a column."""
-    labelled = testbed.labelled
-    parts = [feature_matrix(labelled.table, [name])[0][:, :depth] for name in names]
-    fitted = cross_fit(np.hstack(parts), labelled.memorized, labelled.clusters)
+    labeled = testbed.labeled
+    parts = [feature_matrix(labeled.table, [name])[0][:, :depth] for name in names]
+    fitted = cross_fit(np.hstack(parts), labeled.memorized, labeled.clusters)
     return _evaluate(testbed, fitted)
 
 
 def _evaluate(testbed: TestbedRuns, scores: Floats) -> Replicates:
-    labelled = testbed.labelled
-    auc, tpr = replicates(scores, labelled.memorized, labelled.clusters, (FPR,))
+    labeled = testbed.labeled
+    auc, tpr = replicates(scores, labeled.memorized, labeled.clusters, (FPR,))
     return Replicates(auc, tpr[:, 0])
 
 

@@ -48,11 +48,11 @@ def comparison(testbeds: Sequence[TestbedRuns]) -> list[str]:
 def alone(testbed: TestbedRuns, name: str) -> Floats:
     """Return a signal's scores (N,), higher for memorized: in the direction of the catalog, or for
     a signal with one value per layer, the cross-fitted combination of its layers."""
-    labelled = testbed.labelled
-    values, _ = feature_matrix(labelled.table, [name])
+    labeled = testbed.labeled
+    values, _ = feature_matrix(labeled.table, [name])
     if values.shape[1] == 1:
         return np.asarray(SIGNALS[name].memorized * values[:, 0])
-    return cross_fit(values, labelled.memorized, labelled.clusters)
+    return cross_fit(values, labeled.memorized, labeled.clusters)
 
 
 def _with_interval(separated: Separation) -> str:
@@ -66,14 +66,14 @@ def _with_interval(separated: Separation) -> str:
 
 def _measured(testbed: TestbedRuns) -> dict[str, str]:
     """Return the cells of each signal."""
-    captions = len(testbed.labelled.memorized)
+    captions = len(testbed.labeled.memorized)
     model = FULL_SIZE[testbed.name][1]()
     model.noise_process = testbed.model.noise_process  # a signal of v costs the same on every model
     forwards = ForwardCosts(model, model.latent_shape())
     cells = {}
     for name in testbed.signals:
         part = testbed.with_scores_in(name)
-        known, clusters = part.labelled.memorized, part.labelled.clusters
+        known, clusters = part.labeled.memorized, part.labeled.clusters
         separated = separation(alone(part, name), known, clusters)
         on = "" if len(known) == captions else f", on {len(known):,} captions"
         count, share = _cost(testbed, name, model, forwards)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from jobs.studies.signals.testbed_runs import TestbedRuns
-    from scanner.calibration import LabelledCaptions, Separation
+    from scanner.calibration import LabeledCaptions, Separation
 
 DIRECTION = {1: "higher", -1: "lower", 0: "–"}
 BASE = "bos_mass"
@@ -32,7 +32,7 @@ def directions(testbed: "TestbedRuns") -> list[str]:
     ]
     for name in testbed.signals:
         signal = SIGNALS[name]
-        part = testbed.with_scores_in(name).labelled
+        part = testbed.with_scores_in(name).labeled
         separations = [
             separation(values, part.memorized, part.clusters, signal.memorized)
             for values in _columns(part, name)
@@ -41,18 +41,18 @@ def directions(testbed: "TestbedRuns") -> list[str]:
     return lines
 
 
-def candidates(labelled: "LabelledCaptions") -> list[str]:
+def candidates(labeled: "LabeledCaptions") -> list[str]:
     """Return a Markdown table of triage's signals and combinations of them that need no labels."""
     from scanner.calibration.separation import auc_gain, separation
 
-    base = _oriented(labelled, BASE)
+    base = _oriented(labeled, BASE)
     lines = [
         f"| ranked by | AUC, 95 % interval | TPR at 1 % FPR | AUC above `{BASE}`, 95 % interval |",
         "|---|---|---|---|",
     ]
-    for name, scores in _candidates(labelled).items():
-        separated = separation(scores, labelled.memorized, labelled.clusters)
-        improvement = auc_gain(scores, base, labelled.memorized, labelled.clusters)
+    for name, scores in _candidates(labeled).items():
+        separated = separation(scores, labeled.memorized, labeled.clusters)
+        improvement = auc_gain(scores, base, labeled.memorized, labeled.clusters)
         lines.append(
             f"| {name} | {_interval(separated)} | {separated.at_fpr[0.01].tpr:.3f} | "
             f"{improvement.auc:+.3f}, {improvement.low:+.3f} – {improvement.high:+.3f} |"
@@ -60,10 +60,10 @@ def candidates(labelled: "LabelledCaptions") -> list[str]:
     return lines
 
 
-def _candidates(labelled: "LabelledCaptions") -> "dict[str, NDArray[np.float64]]":
+def _candidates(labeled: "LabeledCaptions") -> "dict[str, NDArray[np.float64]]":
     import numpy as np
 
-    single = {name: _oriented(labelled, name) for name in TRIAGE}
+    single = {name: _oriented(labeled, name) for name in TRIAGE}
     ranked_by = {f"`{name}`": scores for name, scores in single.items()}
     for names in COMBINED:
         joined = ", ".join(f"`{name}`" for name in names)
@@ -74,17 +74,17 @@ def _candidates(labelled: "LabelledCaptions") -> "dict[str, NDArray[np.float64]]
     return ranked_by
 
 
-def _columns(labelled: "LabelledCaptions", name: str) -> "NDArray[np.float64]":
+def _columns(labeled: "LabeledCaptions", name: str) -> "NDArray[np.float64]":
     """Return a signal's values (K, N): one row, or one row per layer for a list column."""
     from scanner.calibration.features import feature_matrix
 
-    return feature_matrix(labelled.table, [name])[0].T
+    return feature_matrix(labeled.table, [name])[0].T
 
 
-def _oriented(labelled: "LabelledCaptions", name: str) -> "NDArray[np.float64]":
+def _oriented(labeled: "LabeledCaptions", name: str) -> "NDArray[np.float64]":
     from scanner.scoring.catalog import SIGNALS
 
-    return SIGNALS[name].memorized * _columns(labelled, name)[0]
+    return SIGNALS[name].memorized * _columns(labeled, name)[0]
 
 
 def _ranks(values: "NDArray[np.float64]") -> "NDArray[np.float64]":

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from scanner.calibration import LabelledCaptions, Labels, match_labels
+from scanner.calibration import LabeledCaptions, Labels, match_labels
 from scanner.calibration.bootstrap import Bools
 from scanner.errors import UserError
 from scanner.models import DiffusionModel, load_model
@@ -26,7 +26,7 @@ class TestbedRuns:
 
     name: str
     model: DiffusionModel
-    labelled: LabelledCaptions
+    labeled: LabeledCaptions
     fingerprints: dict[str, dict[str, Any]]
 
     @property
@@ -38,19 +38,19 @@ class TestbedRuns:
 
     def has(self, column: str) -> Bools:
         """Return whether each caption has a score in the column, (N,)."""
-        return np.asarray(self.labelled.table[column].is_valid())
+        return np.asarray(self.labeled.table[column].is_valid())
 
     def with_scores_in(self, column: str) -> "TestbedRuns":
         """Return the same with the captions that have a score in the column."""
-        among, labelled = self.has(column), self.labelled
+        among, labeled = self.has(column), self.labeled
         part = replace(
-            labelled,
-            table=labelled.table.filter(pa.array(among)),
-            memorized=labelled.memorized[among],
-            clusters=labelled.clusters[among],
-            classes=labelled.classes[among],
+            labeled,
+            table=labeled.table.filter(pa.array(among)),
+            memorized=labeled.memorized[among],
+            clusters=labeled.clusters[among],
+            classes=labeled.classes[among],
         )
-        return replace(self, labelled=part)
+        return replace(self, labeled=part)
 
 
 def join_runs(urls: Sequence[str]) -> list[TestbedRuns]:
@@ -62,8 +62,8 @@ def join_runs(urls: Sequence[str]) -> list[TestbedRuns]:
         tables = open_run(url)
         name = _testbed(tables, models)
         if name not in joined:
-            labelled = match_labels(tables, Labels.from_table(files.labels(name)))
-            joined[name] = TestbedRuns(name, models[name], labelled, {})
+            labeled = match_labels(tables, Labels.from_table(files.labels(name)))
+            joined[name] = TestbedRuns(name, models[name], labeled, {})
         joined[name] = _with_columns(joined[name], tables)
     return [joined[name] for name in files.TESTBEDS if name in joined]
 
@@ -76,7 +76,7 @@ def _testbed(tables: RunTables, models: dict[str, DiffusionModel]) -> str:
 
 
 def _with_columns(before: TestbedRuns, tables: RunTables) -> TestbedRuns:
-    table, scores = before.labelled.table, tables.query("SELECT * FROM scores")
+    table, scores = before.labeled.table, tables.query("SELECT * FROM scores")
     row_of = {one: row for row, one in enumerate(scores["caption_id"].to_pylist())}
     rows = pa.array([row_of.get(one) for one in table["caption_id"].to_pylist()], pa.int64())
     if len(row_of) > len(rows) - rows.null_count:
@@ -90,6 +90,4 @@ def _with_columns(before: TestbedRuns, tables: RunTables) -> TestbedRuns:
             fingerprints[name] = tables.fingerprint
             if name not in table.column_names:
                 table = table.append_column(name, scores[name].take(rows))
-    return replace(
-        before, labelled=replace(before.labelled, table=table), fingerprints=fingerprints
-    )
+    return replace(before, labeled=replace(before.labeled, table=table), fingerprints=fingerprints)

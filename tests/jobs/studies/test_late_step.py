@@ -11,7 +11,7 @@ import torch
 from jobs.studies.late_step import analysis, findings, measurements, models
 from jobs.studies.late_step.measurements import FIRST, LOW, SIDES, TIMESTEPS, ModelScores
 from scanner.calibration import combination
-from scanner.calibration.labelled_captions import LabelledCaptions
+from scanner.calibration.labeled_captions import LabeledCaptions
 from scanner.errors import UserError
 from scanner.models import load_model
 from scanner.scoring import Scorer
@@ -32,7 +32,7 @@ def measured() -> ModelScores:
     memorized = np.arange(CAPTIONS) < KNOWN
     names = [f"caption {number}" for number in range(CAPTIONS)]
 
-    def scan(noise: float) -> LabelledCaptions:
+    def scan(noise: float) -> LabeledCaptions:
         columns = {
             f"noise_norm_{timestep}": random.normal(size=CAPTIONS)
             + memorized * (1 + 6 * (timestep == LOW)) / noise
@@ -54,13 +54,13 @@ def measured() -> ModelScores:
                 },
             }
         )
-        return LabelledCaptions(table, memorized, np.arange(CAPTIONS), CLASSES, 0, 0)
+        return LabeledCaptions(table, memorized, np.arange(CAPTIONS), CLASSES, 0, 0)
 
     by_seed = {
         f"noise_norm_{timestep}_seeds": random.normal(size=(CAPTIONS, 4)).tolist()
         for timestep in measurements.SEEDED
     }
-    seeds = LabelledCaptions(pa.table(by_seed), memorized, np.arange(CAPTIONS), CLASSES, 0, 0)
+    seeds = LabeledCaptions(pa.table(by_seed), memorized, np.arange(CAPTIONS), CLASSES, 0, 0)
     extra = {
         f"{name}_{timestep}": random.uniform(size=CAPTIONS)
         for timestep in (FIRST, LOW)

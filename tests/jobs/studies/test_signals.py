@@ -82,11 +82,11 @@ def test_a_column_is_joined_by_caption(runs: list[str]) -> None:
     (testbed,) = join_runs(runs)
     expected = set(map(_id, CHOSEN[::2]))
     assert testbed.has("curvature").sum() == len(expected)
-    part = testbed.with_scores_in("curvature").labelled
+    part = testbed.with_scores_in("curvature").labeled
     (alone,) = join_runs(runs[1:])
-    assert part.table["caption_id"].equals(alone.labelled.table["caption_id"])
-    assert part.table["curvature"].equals(alone.labelled.table["curvature"])
-    assert (part.memorized == alone.labelled.memorized).all()
+    assert part.table["caption_id"].equals(alone.labeled.table["caption_id"])
+    assert part.table["curvature"].equals(alone.labeled.table["curvature"])
+    assert (part.memorized == alone.labeled.memorized).all()
 
 
 def test_other_runs_are_refused(runs: list[str], tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ _BY_KEY = """
 
 
 @dataclass(frozen=True)
-class LabelledCaptions:
+class LabeledCaptions:
     """N labeled captions sorted by caption_id: scores with caption, n_samples and is_reference;
     whether each is memorized; its cluster number; its class (verbatim or template), "" if it is not
     memorized or its labels do not agree on one. ``similarities``: to the nearest copy (the highest
@@ -56,7 +56,7 @@ class LabelledCaptions:
         return self.table["is_reference"].to_numpy(zero_copy_only=False)
 
 
-def match_labels(tables: RunTables, labels: Labels) -> LabelledCaptions:
+def match_labels(tables: RunTables, labels: Labels) -> LabeledCaptions:
     """Look up the labeled captions in a run, including reference captions.
 
     Captions share a cluster if they are near-duplicates or if the labels group them. Raises
@@ -82,7 +82,7 @@ def match_labels(tables: RunTables, labels: Labels) -> LabelledCaptions:
         near_duplicate_clusters(table.select(["caption_id", "caption"])).to_pylist(),
         [one.group for one in matched],
     )
-    return LabelledCaptions(
+    return LabeledCaptions(
         table,
         known,
         clusters,
