@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 
 from scanner.errors import UserError
-from scanner.models.packaged import PACKAGED
+from scanner.models.files.packaged import PACKAGED
 from scanner.storage import local_path
 
 
@@ -21,7 +21,7 @@ def check_run(url: str) -> None:
 
 def check_model(name: str | None) -> None:
     """Raise UserError for a name that cannot be a model's; None: no model is named."""
-    from scanner.models.names import check_name
+    from scanner.models.files.names import check_name
 
     if name:
         check_name(name)

@@ -20,8 +20,8 @@ from jobs.escaping import printable
 from jobs.output import write_out
 from jobs.terminal import command, load_libraries, print_json, show
 from scanner.errors import UsageError, UserError
-from scanner.models.device_option import check_device
-from scanner.models.packaged import PACKAGED
+from scanner.models.device.device_option import check_device
+from scanner.models.files.packaged import PACKAGED
 from scanner.models.spec import DEFAULT_MODEL, ModelOptions
 from scanner.scoring.spec import DenoisingOptions
 

@@ -19,7 +19,7 @@ from jobs.progress import SearchProgress
 from jobs.terminal import announce_loading, command, print_json, show
 from scanner.errors import UsageError
 from scanner.evidence.index.embedding_file import embedding_of
-from scanner.models.device_option import check_device
+from scanner.models.device.device_option import check_device
 
 if TYPE_CHECKING:
     from scanner.evidence.index.find import Found

@@ -25,7 +25,7 @@ from jobs.progress import Ticker
 from jobs.terminal import command, load_libraries, print_json, show
 from scanner.errors import UsageError
 from scanner.mitigation.training_options import TrainingOptions
-from scanner.models.device_option import check_device
+from scanner.models.device.device_option import check_device
 
 if TYPE_CHECKING:
     from scanner.mitigation.guard import Guard

@@ -13,7 +13,7 @@ from jobs.bench.device_memory import peak_memory, reset_peak_memory, synchronize
 from jobs.bench.flops import TIMED, gflop_by_size
 from jobs.bench.launches import count_launches
 from scanner.models import Conditioning, DiffusionModel, load_model
-from scanner.models.random_weights import (
+from scanner.models.random.random_weights import (
     stable_diffusion_3,
     stable_diffusion_14,
     stable_diffusion_xl,

@@ -15,7 +15,7 @@ from scanner.evidence.score_samples.config import LEVELS, ScoreSamplesConfig
 from scanner.evidence.score_samples.denoising import SampleDenoiser
 from scanner.models import find_model, load_model
 from scanner.models.encoding import load_encoder
-from scanner.models.random_weights import stable_diffusion_14
+from scanner.models.random.random_weights import stable_diffusion_14
 from scanner.scoring.cost import ForwardCosts
 
 IMAGES = 32

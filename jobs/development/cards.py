@@ -13,7 +13,7 @@ from jobs.terminal import command, show
 from scanner.errors import UsageError
 from scanner.models import DiffusionModel
 from scanner.models.loading import META
-from scanner.models.random_weights import (
+from scanner.models.random.random_weights import (
     flux_dev,
     stable_diffusion_3,
     stable_diffusion_14,

@@ -11,7 +11,7 @@ from jobs.terminal import command, show
 from scanner.errors import UsageError
 from scanner.memory import readable_bytes
 from scanner.models import DiffusionModel
-from scanner.models.full_size_transformers import (
+from scanner.models.random.full_size_transformers import (
     aura_flow,
     cogview4,
     lumina_2,
@@ -20,7 +20,7 @@ from scanner.models.full_size_transformers import (
     stable_diffusion_35_medium,
     z_image,
 )
-from scanner.models.random_weights import (
+from scanner.models.random.random_weights import (
     chroma,
     flux_dev,
     pixart_sigma,

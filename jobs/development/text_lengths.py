@@ -21,7 +21,7 @@ from jobs.terminal import command, show
 from scanner.captions.caption_list import read_caption_list
 from scanner.errors import UsageError
 from scanner.models import DiffusionModel, Tokens
-from scanner.models.random_weights import chroma, pixart_sigma, qwen_image, sana
+from scanner.models.random.random_weights import chroma, pixart_sigma, qwen_image, sana
 from scanner.scoring import Scorer
 from scanner.scoring.batch_queue import BatchQueue
 from scanner.scoring.cost import ForwardCosts, cost

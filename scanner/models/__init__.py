@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from scanner.models.conditioning import Conditioning
     from scanner.models.decoding import Decode, load_decoder
     from scanner.models.diffusion_model import DiffusionModel
-    from scanner.models.finding import find_model
+    from scanner.models.files.finding import find_model
+    from scanner.models.files.model_files import ModelFiles
     from scanner.models.loading import load_model, load_tokenizer
-    from scanner.models.model_files import ModelFiles
     from scanner.models.spec import ModelOptions, ModelSpec
     from scanner.models.tokens import Tokens, canonical, tokenize
 
@@ -32,9 +32,9 @@ _MODULES = {
     "conditioning": ("Conditioning",),
     "decoding": ("Decode", "load_decoder"),
     "diffusion_model": ("DiffusionModel",),
-    "finding": ("find_model",),
+    "files.finding": ("find_model",),
     "loading": ("load_model", "load_tokenizer"),
-    "model_files": ("ModelFiles",),
+    "files.model_files": ("ModelFiles",),
     "spec": ("ModelOptions", "ModelSpec"),
     "tokens": ("Tokens", "canonical", "tokenize"),
 }

@@ -7,12 +7,12 @@ import torch
 from diffusers import AutoencoderKLQwenImage
 from torch import Tensor
 
-from scanner.models.fetching import fetch_weights
-from scanner.models.model_files import ModelFiles
-from scanner.models.names import model_error
+from scanner.models.files.fetching import fetch_weights
+from scanner.models.files.model_files import ModelFiles
+from scanner.models.files.names import model_error
+from scanner.models.files.single_file import VAE, load_vae_of_single_file
+from scanner.models.files.weights import expected_files, outline, refuse_missing
 from scanner.models.parts import load_part
-from scanner.models.single_file import VAE, load_vae_of_single_file
-from scanner.models.weights import expected_files, outline, refuse_missing
 
 Decode = Callable[[Tensor], Tensor]
 

@@ -8,7 +8,7 @@ from diffusers import AutoencoderDC, AutoencoderKLQwenImage
 from torch import Tensor
 
 from scanner.models.decoding import latent_scale, load_vae
-from scanner.models.model_files import ModelFiles
+from scanner.models.files.model_files import ModelFiles
 
 Encode = Callable[[Tensor], Tensor]
 

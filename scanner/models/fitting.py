@@ -4,10 +4,10 @@ from typing import Any
 
 from transformers import CLIPTextConfig, PretrainedConfig
 
+from scanner.models.files.model_files import ModelFiles
+from scanner.models.files.names import model_error
+from scanner.models.files.opening import opening
 from scanner.models.fitting_transformer import ONE_MODEL, refuse_text
-from scanner.models.model_files import ModelFiles
-from scanner.models.names import model_error
-from scanner.models.opening import opening
 from scanner.models.parts import ATTENTION
 from scanner.models.tokenizers import open_tokenizer, refuse_other_tokenizer
 from scanner.models.tokens import is_clip

@@ -6,8 +6,8 @@ from typing import Any
 from transformers import PretrainedConfig
 
 from scanner.models.diffusion_model import DiffusionModel
-from scanner.models.names import model_error
-from scanner.models.stable_diffusion_3 import StableDiffusion3
+from scanner.models.families.stable_diffusion_3 import StableDiffusion3
+from scanner.models.files.names import model_error
 from scanner.models.tokens import is_clip
 
 ONE_MODEL = "use parts of the same model, or save it again"

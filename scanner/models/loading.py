@@ -8,20 +8,20 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from scanner.errors import UserError
+from scanner.models.device.threads import limit_threads
 from scanner.models.diffusion_model import DiffusionModel
-from scanner.models.families import FAMILIES
-from scanner.models.fetching import configuration_here
-from scanner.models.finding import find_model
+from scanner.models.families.registry import FAMILIES
+from scanner.models.files.fetching import configuration_here
+from scanner.models.files.finding import find_model
+from scanner.models.files.lora import fuse_lora
+from scanner.models.files.model_files import ModelFiles, read_index
+from scanner.models.files.single_file import load_single_file
+from scanner.models.files.weights import stored_dtype
 from scanner.models.layers import refuse_only_scanned
-from scanner.models.lora import fuse_lora
-from scanner.models.model_files import ModelFiles, read_index
 from scanner.models.parts import load_on_meta, load_part
-from scanner.models.single_file import load_single_file
 from scanner.models.spec import ModelSpec
-from scanner.models.threads import limit_threads
 from scanner.models.tokenizers import open_tokenizer
 from scanner.models.tokens import is_clip
-from scanner.models.weights import stored_dtype
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 META = "meta"

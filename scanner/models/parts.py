@@ -12,9 +12,9 @@ import transformers.utils.logging
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 
-from scanner.models.names import model_error
-from scanner.models.opening import AGAIN, opening
-from scanner.models.weights import VARIANT, is_variant
+from scanner.models.files.names import model_error
+from scanner.models.files.opening import AGAIN, opening
+from scanner.models.files.weights import VARIANT, is_variant
 from scanner.plurals import pluralize
 
 # Weights of a whole CLIP model that serves as a text encoder; not used here.

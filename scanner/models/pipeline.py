@@ -14,9 +14,9 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 from scanner.models.decoding import load_vae
 from scanner.models.diffusion_model import DiffusionModel
+from scanner.models.files.model_files import ModelFiles
+from scanner.models.files.opening import opening
 from scanner.models.loading import DTYPES, NO_CHECKER, build_pipeline, components_of
-from scanner.models.model_files import ModelFiles
-from scanner.models.opening import opening
 
 
 def load_pipeline(files: ModelFiles, dtype: str, device: str) -> Any:

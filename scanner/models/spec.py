@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from scanner.errors import UserError
-from scanner.models.names import check_name, model_error
-from scanner.models.packaged import PACKAGED
+from scanner.models.files.names import check_name, model_error
+from scanner.models.files.packaged import PACKAGED
 from scanner.storage import full_url, local_path
 
 DEFAULT_MODEL = "CompVis/stable-diffusion-v1-4"

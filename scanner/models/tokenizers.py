@@ -21,8 +21,8 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from scanner.models.names import model_error
-from scanner.models.opening import AGAIN, opening, read_json, refuse_pointer
+from scanner.models.files.names import model_error
+from scanner.models.files.opening import AGAIN, opening, read_json, refuse_pointer
 
 WHOLE = "tokenizer.json"
 VOCABULARY = ("vocab.json", "merges.txt")

@@ -7,7 +7,7 @@ import tyro
 
 from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
-from scanner.models.device_option import check_device
+from scanner.models.device.device_option import check_device
 from scanner.replication.kits import Kit, ModelName, kits
 from scanner.scan.gpu_estimate import find_card
 from scanner.scoring.spec import ProfileName

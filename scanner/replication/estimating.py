@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from scanner.models import DiffusionModel, load_model
-from scanner.models.device_memory import weight_bytes
+from scanner.models.device.device_memory import weight_bytes
 from scanner.models.loading import META
-from scanner.models.random_stable_diffusion_2 import stable_diffusion_2
-from scanner.models.random_weights import stable_diffusion_14
+from scanner.models.random.random_stable_diffusion_2 import stable_diffusion_2
+from scanner.models.random.random_weights import stable_diffusion_14
 from scanner.replication.config import ReplicateConfig
 from scanner.replication.measuring import gflop_per_caption
 from scanner.replication.planned_scans import plan_scans

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from scanner.models.packaged import PACKAGED
+from scanner.models.files.packaged import PACKAGED
 
 ModelName = Literal["sd14", "sd2", "rv51", "testbed", "testbed-dit"]
 FILE = Path(__file__).with_name("kits.toml")

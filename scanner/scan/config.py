@@ -10,7 +10,7 @@ import tyro
 from scanner.captions.records import QuotingOption
 from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
-from scanner.models.device_option import check_device
+from scanner.models.device.device_option import check_device
 from scanner.models.spec import ModelOptions
 from scanner.scan.gpu_estimate import check_estimate
 from scanner.scan.plan.tiers import ScanOrder

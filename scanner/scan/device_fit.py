@@ -1,6 +1,6 @@
 """Whether a prepared scan fits a device: this machine's, or the GPU that a dry run names."""
 
-from scanner.models.device_memory import DeviceMemory, device_memory
+from scanner.models.device.device_memory import DeviceMemory, device_memory
 from scanner.models.loading import META, choose_device, choose_dtype, load_model
 from scanner.scan.gpu_estimate import find_card
 from scanner.scan.preparation import PreparedScan

@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 
 from scanner.errors import UsageError
-from scanner.models.device_option import APPLE
+from scanner.models.device.device_option import APPLE
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from scanner.cluster.metrics import RETRIES, Metrics
 from scanner.cores import usable_cores
 from scanner.errors import UserError
 from scanner.models import DiffusionModel, ModelFiles, ModelSpec, load_model
-from scanner.models.device_memory import device_memory, peak_memory, weight_bytes
-from scanner.models.finding import find_same_model
-from scanner.models.gpu_share import keep_to_share
-from scanner.models.offloading import place
+from scanner.models.device.device_memory import device_memory, peak_memory, weight_bytes
+from scanner.models.device.gpu_share import keep_to_share
+from scanner.models.device.offloading import place
+from scanner.models.files.finding import find_same_model
 from scanner.run import Commit, Output, Slice
 from scanner.run.json_files import BatchSizeRecord
 from scanner.run.records import encode, read_json

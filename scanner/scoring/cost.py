@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scanner.models import DiffusionModel
-from scanner.models.meta import on_meta
+from scanner.models.random.meta import on_meta
 from scanner.probe import record_prefix, recording_denoiser
 from scanner.scoring.schedule import FORWARDS_OF, Schedule
 from scanner.scoring.scorer import Scorer

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scanner.memory import readable_bytes
-from scanner.models.device_memory import DeviceMemory
+from scanner.models.device.device_memory import DeviceMemory
 from scanner.scoring.batch_size import FIRST
 from scanner.scoring.memory import MemoryEstimate
 from scanner.scoring.spec import Placement

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from scanner.models import Conditioning, DiffusionModel
+from scanner.models.device.offloading import offload_blocks
 from scanner.models.noise_process import Ddpm, Timestep
-from scanner.models.offloading import offload_blocks
 from scanner.models.unet_model import UNetModel
 from scanner.probe import (
     AttentionRecord,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from scanner.models import DiffusionModel
-from scanner.models.device_memory import largest_layer_bytes, offloaded_bytes, weight_bytes
-from scanner.models.meta import on_meta
+from scanner.models.device.device_memory import largest_layer_bytes, offloaded_bytes, weight_bytes
+from scanner.models.random.meta import on_meta
 from scanner.scoring.batch_size import FIRST, MOST
 from scanner.scoring.forwards import Forwards
 from scanner.scoring.observing import observe

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
-from scanner.models.packaged import PACKAGED
+from scanner.models.files.packaged import PACKAGED
 
 FOLDER = Path(__file__).parent
 DATA = FOLDER / "data"

@@ -7,7 +7,7 @@ import torch
 
 from jobs.bench.flops import gflop_by_size
 from scanner.models import load_model
-from scanner.models.random_weights import stable_diffusion_3, transformer_3, unet_xl
+from scanner.models.random.random_weights import stable_diffusion_3, transformer_3, unet_xl
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
 from scanner.scoring.profiles import PROFILES

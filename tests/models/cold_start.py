@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from scanner.models import ModelSpec, find_model
-from scanner.models.hashing import ModelHash
+from scanner.models.files.hashing import ModelHash
 from scanner.storage import inputs
 
 PROCESSES = 3

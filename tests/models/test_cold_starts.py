@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scanner.models import find_model
-from scanner.models.hash_cache import remembered_hash
+from scanner.models.files.hash_cache import remembered_hash
 from scanner.storage import Store
 from tests.hub import REVISION, Hub, serving
 from tests.models.cold_start import PROCESSES

@@ -7,8 +7,8 @@ import pytest
 
 from scanner.errors import UserError
 from scanner.models import find_model, load_model
-from scanner.models.families import refuse_configuration
-from scanner.models.stable_diffusion_3 import StableDiffusion3
+from scanner.models.families.registry import refuse_configuration
+from scanner.models.families.stable_diffusion_3 import StableDiffusion3
 from tests.models.damage import (
     INDEX,
     SCHEDULER,

@@ -6,7 +6,7 @@ import pytest
 
 from jobs import explain, finetune, scan
 from scanner.errors import UsageError
-from scanner.models.device_option import check_device
+from scanner.models.device.device_option import check_device
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda", "cpu"])

@@ -11,7 +11,7 @@ from torch import Tensor
 from scanner.errors import UserError
 from scanner.mitigation.inference import mitigate
 from scanner.models import DiffusionModel, find_model, load_decoder, load_model
-from scanner.models.families import FAMILIES as ALL_FAMILIES
+from scanner.models.families.registry import FAMILIES as ALL_FAMILIES
 from scanner.models.loading import local_tokenizer
 from scanner.models.spec import ModelSpec
 from scanner.models.traits import JOINT_FAMILIES

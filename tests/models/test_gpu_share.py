@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from scanner.models.gpu_share import CONTEXT_BYTES, keep_to_share
+from scanner.models.device.gpu_share import CONTEXT_BYTES, keep_to_share
 
 TOTAL = 16 << 30
 

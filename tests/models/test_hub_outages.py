@@ -13,8 +13,8 @@ from ray.exceptions import RayTaskError
 from scanner.cluster.failures import cause_of, is_outage
 from scanner.errors import UserError
 from scanner.models import find_model, load_model
-from scanner.models.families import FAMILIES
-from scanner.models.fetching import fetch_configuration, fetch_weights
+from scanner.models.families.registry import FAMILIES
+from scanner.models.files.fetching import fetch_configuration, fetch_weights
 from scanner.storage import is_transient
 from tests.hub import REVISION, Hub, serving
 

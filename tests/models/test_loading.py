@@ -94,7 +94,7 @@ def test_a_hub_model_is_refused_before_downloading_weights(
         asked.extend(allow_patterns)
         return str(folder)
 
-    monkeypatch.setattr("scanner.models.fetching.snapshot_download", download)
+    monkeypatch.setattr("scanner.models.files.fetching.snapshot_download", download)
     with pytest.raises(UserError, match="FluxPipeline"):
         find_model("someone/large")
     assert asked

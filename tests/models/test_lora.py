@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scanner.errors import UserError
 from scanner.models import ModelSpec, find_model, load_model
-from scanner.models.lora import find_lora
+from scanner.models.files.lora import find_lora
 from scanner.scoring import Scorer
 from scanner.storage import Store
 from tests.original_layout import save_as_single_file

@@ -8,9 +8,9 @@ import torch
 
 from scanner.errors import UserError
 from scanner.models import DiffusionModel, ModelSpec, find_model, load_model
-from scanner.models.device_memory import largest_layer_bytes, weight_bytes
-from scanner.models.meta import on_meta
-from scanner.models.random_weights import flux_dev, flux_transformer, pixart_sigma
+from scanner.models.device.device_memory import largest_layer_bytes, weight_bytes
+from scanner.models.random.meta import on_meta
+from scanner.models.random.random_weights import flux_dev, flux_transformer, pixart_sigma
 from tests.hub import serving
 from tests.random_families import FAMILIES
 from tests.random_pipelines import KINDS

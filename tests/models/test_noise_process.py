@@ -9,7 +9,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.cogview4.pipeline_cogview4 import calculate_shift as cogview4_shift
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
 
-from scanner.models.cogview4 import UnshiftedFlowMatching
+from scanner.models.families.cogview4 import UnshiftedFlowMatching
 from scanner.models.noise_process import Ddpm, FlowMatching
 
 SHAPES = [(16, 64, 64), (16, 128, 96)]

@@ -11,8 +11,8 @@ from diffusers.hooks.group_offloading import ModuleGroup
 from torch import Tensor
 
 from scanner.models import DiffusionModel, load_model
-from scanner.models.device_memory import offloaded_bytes
-from scanner.models.offloading import place
+from scanner.models.device.device_memory import offloaded_bytes
+from scanner.models.device.offloading import place
 from scanner.probe.truncation import share_weights
 from scanner.scoring import Scorer
 from tests.random_families import FAMILIES
@@ -185,7 +185,7 @@ def test_tables_outside_of_buffers_go_to_the_device(
 ) -> None:
     """The meta device stands for one, without offloading, which it lacks; copies made later share
     the tables."""
-    monkeypatch.setattr("scanner.models.offloading.offload_blocks", lambda *_: None)
+    monkeypatch.setattr("scanner.models.device.offloading.offload_blocks", lambda *_: None)
     model = load_model(str(random_folders["lumina-2"]), "float32", "cpu")
     place(model, "meta", text_encoders=True, denoiser=denoiser)
     copied = share_weights(model.denoiser)

@@ -8,7 +8,7 @@ import pytest
 import sentencepiece
 from transformers import T5EncoderModel
 
-from scanner.models.t5 import tokenize_t5
+from scanner.models.families.t5 import tokenize_t5
 from scanner.models.tokenizers import open_tokenizer
 
 WORDS = ["".join(letters) for letters in itertools.product("bdglmnprstz", "aeiou", "klrstn", "aeo")]

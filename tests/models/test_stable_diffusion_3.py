@@ -10,9 +10,9 @@ from diffusers import DiffusionPipeline
 
 from scanner.errors import UserError
 from scanner.models import DiffusionModel, canonical, find_model, load_model
+from scanner.models.families.stable_diffusion_3 import T5_LENGTH
 from scanner.models.loading import canonical_tokenizer
 from scanner.models.pipeline import load_pipeline, pipeline_of
-from scanner.models.stable_diffusion_3 import T5_LENGTH
 from scanner.scoring import Scorer
 from tests.models.damage import SCHEDULER, Change, set_json
 from tests.random_transformers import KINDS

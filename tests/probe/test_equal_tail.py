@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from scanner.models import load_model
-from scanner.models.stable_diffusion_3 import T5_LENGTH
+from scanner.models.families.stable_diffusion_3 import T5_LENGTH
 from scanner.probe import recording_denoiser
 
 CAPTIONS = ["a red fox", "an old boat on the sea", ""]

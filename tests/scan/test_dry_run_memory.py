@@ -8,7 +8,7 @@ import pytest
 
 from jobs.scan import main
 from scanner.models import load_model
-from scanner.models.device_memory import DeviceMemory, weight_bytes
+from scanner.models.device.device_memory import DeviceMemory, weight_bytes
 from scanner.scan import device_fit
 from tests.hub import serving
 

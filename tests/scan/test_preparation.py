@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from scanner.errors import UserError
 from scanner.models import canonical, find_model, load_model, load_tokenizer
-from scanner.models.weights import ENDING, STEMS
+from scanner.models.files.weights import ENDING, STEMS
 from scanner.scan.config import ScanConfig
 from scanner.scan.opening import options_record
 from scanner.scan.preparation import prepare

@@ -7,7 +7,7 @@ import torch
 
 from scanner.errors import UserError
 from scanner.models import ModelFiles, ModelSpec, find_model
-from scanner.models.device_memory import DeviceMemory
+from scanner.models.device.device_memory import DeviceMemory
 from scanner.scan import work as work_module
 from scanner.scan.work import ScanWork, SliceScorer
 from scanner.scoring import ScoringSpec

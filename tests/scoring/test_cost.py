@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scanner.models import DiffusionModel, load_model
-from scanner.models.meta import on_meta
+from scanner.models.random.meta import on_meta
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
 from tests.random_families import FAMILIES

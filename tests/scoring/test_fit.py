@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from scanner.models.device_memory import DeviceMemory, device_memory
+from scanner.models.device.device_memory import DeviceMemory, device_memory
 from scanner.scoring.fit import fit
 from scanner.scoring.memory import Activations, MemoryEstimate
 from scanner.scoring.spec import Placement

@@ -8,7 +8,7 @@ import torch
 
 from scanner.errors import UserError
 from scanner.models import load_model
-from scanner.models.stable_diffusion import StableDiffusion
+from scanner.models.families.stable_diffusion import StableDiffusion
 from scanner.models.traits import UNET
 from scanner.scoring import ScoreError, Scorer
 from scanner.scoring.catalog import SIGNALS

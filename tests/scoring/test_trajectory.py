@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from scanner.models import Conditioning, DiffusionModel, load_model
-from scanner.models.stable_diffusion import StableDiffusion
+from scanner.models.families.stable_diffusion import StableDiffusion
 from scanner.scoring import Scorer
 from scanner.testbed import labels
 from tests.random_pipelines import KINDS

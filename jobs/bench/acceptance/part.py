@@ -12,7 +12,7 @@ import torch
 
 from jobs.bench.device_memory import synchronize
 from scanner.models import DiffusionModel, load_model
-from scanner.models.random_weights import stable_diffusion_14
+from scanner.models.random.random_weights import stable_diffusion_14
 from scanner.scoring import Scorer
 from scanner.scoring.cost import Cost, cost
 from scanner.scoring.spec import ScoringSpec

@@ -14,7 +14,7 @@ import pyarrow.csv
 from jobs.studies.late_step import analysis, measurements, plots
 from jobs.studies.late_step.measurements import FIRST, LOW, ModelScores
 from jobs.studies.late_step.models import VARIANTS
-from scanner.models.random_weights import stable_diffusion_14
+from scanner.models.random.random_weights import stable_diffusion_14
 from scanner.scoring import Scorer
 from scanner.scoring.cost import cost
 from scanner.scoring.profiles import PROFILES

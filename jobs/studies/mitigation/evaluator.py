@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from scanner.models import DiffusionModel, load_model
-from scanner.models.finding import find_model
+from scanner.models.files.finding import find_model
 from scanner.models.noise_process import FlowMatching
 from scanner.models.pipeline import pipeline_of
 from scanner.testbed import files, labels

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from scanner.mitigation.inference import REN, mitigate
-from scanner.models.random_weights import stable_diffusion_14, unet_14
+from scanner.models.random.random_weights import stable_diffusion_14, unet_14
 from scanner.testbed.files import MODEL
 
 log = logging.getLogger("memscan")

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scanner.mitigation import mitigate
 from scanner.models.loading import build_pipeline
-from scanner.models.random_weights import stable_diffusion_14
+from scanner.models.random.random_weights import stable_diffusion_14
 from scanner.scoring.peak_memory import peak_bytes
 
 log = logging.getLogger("memscan")

@@ -11,7 +11,7 @@ from scanner.calibration.combination import cross_fit
 from scanner.calibration.features import feature_matrix
 from scanner.calibration.separation import separation
 from scanner.models import DiffusionModel
-from scanner.models.random_weights import stable_diffusion_3, stable_diffusion_14
+from scanner.models.random.random_weights import stable_diffusion_3, stable_diffusion_14
 from scanner.scoring import Scorer
 from scanner.scoring.catalog import SIGNALS
 from scanner.scoring.cost import ForwardCosts, cost

@@ -9,7 +9,7 @@ from scanner.cluster.options import ActorOptions
 from scanner.errors import UsageError
 from scanner.evidence.index.embedding_file import embedding_of
 from scanner.evidence.training_images.place import ImagePlace
-from scanner.models.device_option import check_device
+from scanner.models.device.device_option import check_device
 
 
 @dataclass(frozen=True, kw_only=True)

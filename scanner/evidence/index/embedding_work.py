@@ -21,7 +21,7 @@ from scanner.evidence.index.plan import ImageBatch, read_list
 from scanner.evidence.index.read_ahead import read_ahead
 from scanner.evidence.index.shards import IMAGES, UNREADABLE, UNREADABLE_KIND, shards_of
 from scanner.evidence.training_images.sample_images import SampleImages
-from scanner.models.gpu_share import keep_to_share
+from scanner.models.device.gpu_share import keep_to_share
 from scanner.run import Output
 from scanner.storage import ImageHosts, Roots, Store
 

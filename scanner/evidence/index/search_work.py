@@ -27,7 +27,7 @@ from scanner.cluster.broken_devices import raise_broken_devices
 from scanner.errors import UserError
 from scanner.evidence.index.index_files import Index
 from scanner.evidence.index.search import Shards, nearest_of, search
-from scanner.models.gpu_share import keep_to_share
+from scanner.models.device.gpu_share import keep_to_share
 from scanner.run import Commits, Output
 from scanner.run.part_tables import read_part_table
 from scanner.run.records import Part

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from scanner.errors import UsageError
 from scanner.evidence.training_images.options import SampleOptions
-from scanner.models.device_option import check_device
+from scanner.models.device.device_option import check_device
 
 LEVELS = (100.0, 300.0, 500.0, 700.0)
 

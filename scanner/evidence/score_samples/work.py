@@ -16,9 +16,9 @@ from scanner.evidence.score_samples.denoising import SampleDenoiser, SampleError
 from scanner.evidence.training_images.image_groups import ImageGroup
 from scanner.evidence.training_images.sample_images import SampleImages
 from scanner.models import ModelSpec, load_model
+from scanner.models.device.gpu_share import keep_to_share
 from scanner.models.encoding import load_encoder
-from scanner.models.finding import find_same_model
-from scanner.models.gpu_share import keep_to_share
+from scanner.models.files.finding import find_same_model
 from scanner.models.noise_process import Timestep
 from scanner.run import Output
 from scanner.run.image_tables import SAMPLE_SCORES

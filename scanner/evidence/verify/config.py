@@ -13,7 +13,7 @@ from scanner.evidence.training_images.place import ImagePlace
 from scanner.evidence.verify.mitigated import Mitigation
 from scanner.evidence.verify.thresholds import Thresholds
 from scanner.mitigation.adversary.options import AdversaryOptions
-from scanner.models.device_option import check_device
+from scanner.models.device.device_option import check_device
 
 
 @dataclass(frozen=True, kw_only=True)

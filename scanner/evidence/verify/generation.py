@@ -26,8 +26,8 @@ from scanner.evidence.verify.mitigated import unmitigated
 from scanner.memory import is_out_of_memory
 from scanner.mitigation.adversary.perturbation import perturbed
 from scanner.mitigation.adversary.search import Adversary, Attack
-from scanner.models.finding import find_same_model
-from scanner.models.gpu_share import keep_to_share
+from scanner.models.device.gpu_share import keep_to_share
+from scanner.models.files.finding import find_same_model
 from scanner.models.pipeline import load_pipeline
 from scanner.run import Output
 from scanner.run.verdicts import ATTACKS, ATTACKS_KIND, MEASURES

@@ -4,11 +4,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from scanner.models.finding import find_model
+from scanner.models.families.stable_diffusion import StableDiffusion
+from scanner.models.files.finding import find_model
 from scanner.models.loading import load_tokenizer
 from scanner.models.noise_process import Ddpm
-from scanner.models.random_weights import BETAS
-from scanner.models.stable_diffusion import StableDiffusion
+from scanner.models.random.random_weights import BETAS
 
 TEXT_ENCODER = CLIPTextConfig(
     vocab_size=49408,

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from scanner.models.diffusion_model import DiffusionModel
-from scanner.models.families import FAMILIES, is_named
-from scanner.models.hash_cache import MARKER_BYTES, remembered_hash
-from scanner.models.hashing import ModelHash
+from scanner.models.families.registry import FAMILIES, is_named
+from scanner.models.files.hash_cache import MARKER_BYTES, remembered_hash
+from scanner.models.files.hashing import ModelHash
+from scanner.models.files.names import model_error
+from scanner.models.files.opening import opening, read_json
+from scanner.models.files.single_file import is_scored
+from scanner.models.files.weights import expected_files
 from scanner.models.layers import refuse_only_scanned
-from scanner.models.names import model_error
 from scanner.models.noise_process import NoiseProcess
-from scanner.models.opening import opening, read_json
-from scanner.models.single_file import is_scored
 from scanner.models.spec import ModelSpec
 from scanner.models.tokenizers import open_tokenizer, tokenization_rules
-from scanner.models.weights import expected_files
 
 BUFFERS = ("position_ids",)  # in old text encoders; now computed
 
@@ -118,7 +118,7 @@ class ModelFiles:
 
         Covers stored weights, tokenizers, configurations, noise levels, and the LoRA with its
         scale; not the sharding, nor files that are not loaded. Weights of ``marker_bytes`` or more
-        are read once per node, see :func:`~scanner.models.hash_cache.remembered_hash`.
+        are read once per node, see :func:`~scanner.models.files.hash_cache.remembered_hash`.
         """
         digest = self._settings_hash()
         files = [path for _, files in self._weights() for path in files]

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from scanner.memory import available_memory, usable_memory
+from scanner.models.device.gpu_share import CONTEXT_BYTES
 from scanner.models.diffusion_model import DiffusionModel
-from scanner.models.gpu_share import CONTEXT_BYTES
 
 STATUS = Path("/proc/self/status")
 

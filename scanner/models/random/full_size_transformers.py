@@ -27,15 +27,17 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from scanner.models.aura_flow import AuraFlow
-from scanner.models.cogview4 import CogView4
-from scanner.models.finding import find_model
+from scanner.models.families.aura_flow import AuraFlow
+from scanner.models.families.cogview4 import CogView4
+from scanner.models.families.lumina2 import Lumina2
+from scanner.models.families.pixart import PixArt
+from scanner.models.families.stable_diffusion_3 import StableDiffusion3
+from scanner.models.families.z_image import ZImage
+from scanner.models.files.finding import find_model
 from scanner.models.loading import DTYPES, load_tokenizer
-from scanner.models.lumina2 import Lumina2
 from scanner.models.noise_process import Ddpm
 from scanner.models.parts import build_on_meta
-from scanner.models.pixart import PixArt
-from scanner.models.random_weights import (
+from scanner.models.random.random_weights import (
     GEMMA_2B,
     PIXART_BETAS,
     T5_XXL,
@@ -43,9 +45,7 @@ from scanner.models.random_weights import (
     stable_diffusion_3,
     without_weights,
 )
-from scanner.models.stable_diffusion_3 import StableDiffusion3
 from scanner.models.transformer_model import OneEncoderModel
-from scanner.models.z_image import ZImage
 
 PILE_T5_XL = UMT5Config(
     vocab_size=32128,

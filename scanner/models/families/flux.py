@@ -9,8 +9,8 @@ from torch import Tensor
 from transformers import CLIPTextModel, T5EncoderModel
 
 from scanner.models.conditioning import Conditioning
+from scanner.models.families.t5 import tokenize_t5
 from scanner.models.noise_process import NoiseProcess
-from scanner.models.t5 import tokenize_t5
 from scanner.models.tokens import Tokens, tokenize
 from scanner.models.transformer_model import OneEncoderModel, TransformerModel, pack, unpack
 

@@ -8,8 +8,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
-from scanner.models.names import model_error
-from scanner.models.opening import AGAIN, opening, read_json, refuse_pointer
+from scanner.models.files.names import model_error
+from scanner.models.files.opening import AGAIN, opening, read_json, refuse_pointer
 
 ENDING = ".safetensors"
 INDEX = f"{ENDING}.index.json"

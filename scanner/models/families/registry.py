@@ -2,20 +2,20 @@
 
 from typing import Any
 
-from scanner.models.aura_flow import AuraFlow
-from scanner.models.cogview4 import CogView4
 from scanner.models.diffusion_model import DiffusionModel
-from scanner.models.flux import Chroma, Flux
-from scanner.models.lumina2 import Lumina2
-from scanner.models.names import model_error
-from scanner.models.pixart import PixArt, PixArtSigma
-from scanner.models.qwen_image import QwenImage
-from scanner.models.sana import Sana
-from scanner.models.sdxl import StableDiffusionXL
-from scanner.models.stable_diffusion import StableDiffusion
-from scanner.models.stable_diffusion_3 import StableDiffusion3
+from scanner.models.families.aura_flow import AuraFlow
+from scanner.models.families.cogview4 import CogView4
+from scanner.models.families.flux import Chroma, Flux
+from scanner.models.families.lumina2 import Lumina2
+from scanner.models.families.pixart import PixArt, PixArtSigma
+from scanner.models.families.qwen_image import QwenImage
+from scanner.models.families.sana import Sana
+from scanner.models.families.sdxl import StableDiffusionXL
+from scanner.models.families.stable_diffusion import StableDiffusion
+from scanner.models.families.stable_diffusion_3 import StableDiffusion3
+from scanner.models.families.z_image import ZImage
+from scanner.models.files.names import model_error
 from scanner.models.unet_model import UNetModel
-from scanner.models.z_image import ZImage
 
 FAMILIES: dict[str, type[DiffusionModel]] = {
     "StableDiffusionPipeline": StableDiffusion,

@@ -9,9 +9,9 @@ from typing import Any
 from huggingface_hub import HfApi, snapshot_download
 
 from scanner.errors import UserError
-from scanner.models.names import check_name, is_hub_id, model_error
-from scanner.models.packaged import PACKAGED
-from scanner.models.weights import VARIANT, expected_files, plain_files
+from scanner.models.files.names import check_name, is_hub_id, model_error
+from scanner.models.files.packaged import PACKAGED
+from scanner.models.files.weights import VARIANT, expected_files, plain_files
 from scanner.storage import fetch, is_transient, local_path, mark_transient, retry_outages
 from scanner.storage.node_lock import node_lock
 from scanner.storage.outages import RETRY_SECONDS

@@ -9,8 +9,8 @@ from torch import Tensor
 from transformers import UMT5EncoderModel
 
 from scanner.models.conditioning import Conditioning
+from scanner.models.families.templates import tokenize_in_template
 from scanner.models.noise_process import FlowMatching
-from scanner.models.templates import tokenize_in_template
 from scanner.models.tokens import Tokens
 from scanner.models.transformer_model import OneEncoderModel
 

@@ -3,7 +3,7 @@
 import re
 
 from scanner.errors import UserError
-from scanner.models.packaged import PACKAGED
+from scanner.models.files.packaged import PACKAGED
 from scanner.storage import local_path
 
 # Of single-file checkpoints.

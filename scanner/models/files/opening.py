@@ -10,7 +10,7 @@ import torch
 
 from scanner.errors import UserError
 from scanner.memory import is_out_of_memory
-from scanner.models.names import model_error
+from scanner.models.files.names import model_error
 from scanner.storage import is_transient
 
 POINTER = b"version https://git-lfs"

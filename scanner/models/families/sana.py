@@ -8,8 +8,8 @@ from torch import Tensor
 from transformers import Gemma2Model
 
 from scanner.models.conditioning import Conditioning
+from scanner.models.families.templates import instruction_of, tokenize_in_template
 from scanner.models.noise_process import FlowMatching
-from scanner.models.templates import instruction_of, tokenize_in_template
 from scanner.models.tokens import Tokens
 from scanner.models.transformer_model import OneEncoderModel
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from peft.tuners.lora import LoraLayer
 
-from scanner.models.fetching import local_copy
-from scanner.models.names import model_error
-from scanner.models.opening import opening
+from scanner.models.files.fetching import local_copy
+from scanner.models.files.names import model_error
+from scanner.models.files.opening import opening
+from scanner.models.files.weights import outline
 from scanner.models.parts import quiet
-from scanner.models.weights import outline
 
 USUAL_NAME = "pytorch_lora_weights.safetensors"
 # Names of a layer's two matrices, by format.

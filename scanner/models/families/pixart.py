@@ -8,8 +8,8 @@ from torch import Tensor
 from transformers import T5EncoderModel
 
 from scanner.models.conditioning import Conditioning
+from scanner.models.families.t5 import tokenize_t5
 from scanner.models.noise_process import Ddpm
-from scanner.models.t5 import tokenize_t5
 from scanner.models.tokens import Tokens
 from scanner.models.transformer_model import OneEncoderModel
 

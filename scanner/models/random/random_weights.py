@@ -25,17 +25,17 @@ from transformers import (
     T5EncoderModel,
 )
 
-from scanner.models.finding import find_model
-from scanner.models.flux import Chroma, Flux
+from scanner.models.families.flux import Chroma, Flux
+from scanner.models.families.pixart import PixArtSigma
+from scanner.models.families.qwen_image import QwenImage
+from scanner.models.families.sana import Sana
+from scanner.models.families.sdxl import StableDiffusionXL
+from scanner.models.families.stable_diffusion import StableDiffusion
+from scanner.models.families.stable_diffusion_3 import StableDiffusion3
+from scanner.models.files.finding import find_model
 from scanner.models.loading import DTYPES, choose_device, choose_dtype, load_tokenizer
 from scanner.models.noise_process import Ddpm, FlowMatching
 from scanner.models.parts import build_on_meta, quiet
-from scanner.models.pixart import PixArtSigma
-from scanner.models.qwen_image import QwenImage
-from scanner.models.sana import Sana
-from scanner.models.sdxl import StableDiffusionXL
-from scanner.models.stable_diffusion import StableDiffusion
-from scanner.models.stable_diffusion_3 import StableDiffusion3
 
 TEXT_ENCODER = CLIPTextConfig(
     vocab_size=49408,

@@ -20,12 +20,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from scanner.errors import UserError
-from scanner.models.families import refuse_distilled, supported
-from scanner.models.fetching import fetch_configuration, local_copy
-from scanner.models.names import ENDINGS, check_name, model_error
-from scanner.models.opening import opening
+from scanner.models.families.registry import refuse_distilled, supported
+from scanner.models.files.fetching import fetch_configuration, local_copy
+from scanner.models.files.names import ENDINGS, check_name, model_error
+from scanner.models.files.opening import opening
+from scanner.models.files.weights import outline
 from scanner.models.parts import ATTENTION, missing_weights, quiet, refuse_incomplete
-from scanner.models.weights import outline
 from scanner.storage import local_path
 
 KINDS = ("v1", "v2", "xl_base")

@@ -8,15 +8,15 @@ from torch import Tensor
 from transformers import Gemma2Model
 
 from scanner.models.conditioning import Conditioning
-from scanner.models.noise_process import FlowMatching
-from scanner.models.one_sequence import (
+from scanner.models.families.one_sequence import (
     patches,
     place_tokens,
     positions,
     run_within_hook,
     unpatched,
 )
-from scanner.models.templates import tokenize_in_template
+from scanner.models.families.templates import tokenize_in_template
+from scanner.models.noise_process import FlowMatching
 from scanner.models.tokens import Tokens
 from scanner.models.transformer_model import OneEncoderModel
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from scanner.models.conditioning import Conditioning
-from scanner.models.templates import tokenize_in_template
+from scanner.models.families.templates import tokenize_in_template
 from scanner.models.tokens import Tokens
 from scanner.models.transformer_model import OneEncoderModel, pack, unpack
 

@@ -5,20 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from scanner.errors import UserError
-from scanner.models.families import refuse_configuration, refuse_pipeline
-from scanner.models.fetching import fetch_configuration, fetch_weights
-from scanner.models.fitting import refuse_misfit
-from scanner.models.lora import find_lora
-from scanner.models.model_files import ModelFiles, read_index
-from scanner.models.names import model_error
-from scanner.models.opening import opening
-from scanner.models.single_file import (
+from scanner.models.families.registry import refuse_configuration, refuse_pipeline
+from scanner.models.files.fetching import fetch_configuration, fetch_weights
+from scanner.models.files.lora import find_lora
+from scanner.models.files.model_files import ModelFiles, read_index
+from scanner.models.files.names import model_error
+from scanner.models.files.opening import opening
+from scanner.models.files.single_file import (
     find_single_file,
     is_single_file,
     refuse_other_prediction,
 )
+from scanner.models.files.weights import ENDING, refuse_missing
+from scanner.models.fitting import refuse_misfit
 from scanner.models.spec import ModelSpec
-from scanner.models.weights import ENDING, refuse_missing
 
 LORA = "pytorch_lora_weights.safetensors"
 

@@ -2,5 +2,5 @@
 
 from pathlib import Path
 
-_TESTBED = Path(__file__).parents[1] / "testbed"
+_TESTBED = Path(__file__).parents[2] / "testbed"
 PACKAGED = {"testbed": _TESTBED / "model", "testbed-dit": _TESTBED / "model_dit"}

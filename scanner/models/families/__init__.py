@@ -1,0 +1,1 @@
+"""Adapters, one per model family."""

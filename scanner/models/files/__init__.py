@@ -1,0 +1,1 @@
+"""A model's files: found, fetched, hashed and opened without running their code."""

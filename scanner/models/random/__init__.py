@@ -1,0 +1,1 @@
+"""Models without trained weights: random ones, and shapes alone, to count memory and FLOPs."""
