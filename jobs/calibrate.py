@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from jobs.calibration_output import (
+from jobs.console.calibration_output import (
     few_labels,
     print_discovery,
     print_evaluation,
@@ -29,10 +29,10 @@ from jobs.calibration_output import (
     print_thresholds,
     reversed_directions,
 )
-from jobs.calibrations import evaluation_of, named_calibration, named_labels, warn_of_style
-from jobs.early_checks import check_calibration, check_files, check_labels, check_run
-from jobs.escaping import printable
-from jobs.terminal import command, next_step, print_json, show, warn
+from jobs.console.calibrations import evaluation_of, named_calibration, named_labels, warn_of_style
+from jobs.console.early_checks import check_calibration, check_files, check_labels, check_run
+from jobs.console.escaping import printable
+from jobs.console.terminal import command, next_step, print_json, show, warn
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:

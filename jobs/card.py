@@ -14,9 +14,9 @@ from typing import Annotated
 
 import tyro
 
-from jobs.early_checks import check_calibration, check_policy, check_run
-from jobs.output import write_out
-from jobs.terminal import command, print_json, show
+from jobs.console.early_checks import check_calibration, check_policy, check_run
+from jobs.console.output import write_out
+from jobs.console.terminal import command, print_json, show
 
 log = logging.getLogger("memscan")
 
@@ -49,7 +49,7 @@ def _card(config: CardConfig) -> int:
     check_policy(config.policy)
     log.info(f"reading {config.run}")
 
-    from jobs.calibrations import evaluation_of, named_calibration, null_of
+    from jobs.console.calibrations import evaluation_of, named_calibration, null_of
     from scanner.curation import read_policy
     from scanner.query import open_run
     from scanner.report import gather

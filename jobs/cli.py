@@ -6,8 +6,8 @@ import importlib
 import sys
 
 import scanner
-from jobs.heartbeat import heartbeat
-from jobs.terminal import complain, run, show
+from jobs.console.heartbeat import heartbeat
+from jobs.console.terminal import complain, run, show
 
 COMMANDS = {
     "demo": "run the whole pipeline on the small model in this package",

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jobs.calibrations import named_calibration
-from jobs.early_checks import check_calibration, check_policy, check_run
-from jobs.logs import LogOptions
-from jobs.options import pairs
-from jobs.tables import print_table
-from jobs.terminal import command, next_step, print_json, show
+from jobs.console.calibrations import named_calibration
+from jobs.console.early_checks import check_calibration, check_policy, check_run
+from jobs.console.logs import LogOptions
+from jobs.console.options import pairs
+from jobs.console.tables import print_table
+from jobs.console.terminal import command, next_step, print_json, show
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jobs.calibration_output import (
+from jobs.console.calibration_output import (
     in_words,
     print_classes,
     print_heading,
     print_separation,
     print_separations,
 )
-from jobs.escaping import printable
-from jobs.progress import ScanProgress
-from jobs.terminal import command, load_libraries, next_step, print_json, show, warn
+from jobs.console.escaping import printable
+from jobs.console.progress import ScanProgress
+from jobs.console.terminal import command, load_libraries, next_step, print_json, show, warn
 from scanner.scoring.spec import ProfileName
 
 if TYPE_CHECKING:

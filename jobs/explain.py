@@ -14,11 +14,11 @@ from typing import Annotated
 
 import tyro
 
-from jobs.calibrations import evaluation_of, named_calibration
-from jobs.early_checks import check_calibration, check_files
-from jobs.escaping import printable
-from jobs.output import write_out
-from jobs.terminal import command, load_libraries, print_json, show
+from jobs.console.calibrations import evaluation_of, named_calibration
+from jobs.console.early_checks import check_calibration, check_files
+from jobs.console.escaping import printable
+from jobs.console.output import write_out
+from jobs.console.terminal import command, load_libraries, print_json, show
 from scanner.errors import UsageError, UserError
 from scanner.models.device.device_option import check_device
 from scanner.models.files.packaged import PACKAGED

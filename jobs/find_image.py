@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jobs.early_checks import check_files
-from jobs.escaping import printable
-from jobs.progress import SearchProgress
-from jobs.terminal import announce_loading, command, print_json, show
+from jobs.console.early_checks import check_files
+from jobs.console.escaping import printable
+from jobs.console.progress import SearchProgress
+from jobs.console.terminal import announce_loading, command, print_json, show
 from scanner.errors import UsageError
 from scanner.evidence.index.embedding_file import embedding_of
 from scanner.models.device.device_option import check_device

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jobs.early_checks import check_files, check_model
-from jobs.escaping import printable
-from jobs.logs import LogOptions
-from jobs.progress import Ticker
-from jobs.terminal import command, load_libraries, print_json, show
+from jobs.console.early_checks import check_files, check_model
+from jobs.console.escaping import printable
+from jobs.console.logs import LogOptions
+from jobs.console.progress import Ticker
+from jobs.console.terminal import command, load_libraries, print_json, show
 from scanner.errors import UsageError
 from scanner.mitigation.training_options import TrainingOptions
 from scanner.models.device.device_option import check_device

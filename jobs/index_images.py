@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobs.early_checks import check_files
-from jobs.escaping import printable
-from jobs.logs import LogOptions
-from jobs.progress import IndexProgress
-from jobs.terminal import announce_loading, command, print_json, show, warn
+from jobs.console.early_checks import check_files
+from jobs.console.escaping import printable
+from jobs.console.logs import LogOptions
+from jobs.console.progress import IndexProgress
+from jobs.console.terminal import announce_loading, command, print_json, show, warn
 from scanner.evidence.index.config import IndexConfig
 
 if TYPE_CHECKING:

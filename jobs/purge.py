@@ -17,9 +17,9 @@ from typing import Annotated
 
 import tyro
 
-from jobs.early_checks import check_run
-from jobs.logs import LogOptions
-from jobs.terminal import command, print_json, show
+from jobs.console.early_checks import check_run
+from jobs.console.logs import LogOptions
+from jobs.console.terminal import command, print_json, show
 from scanner.errors import UsageError
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import pyarrow as pa
 import tyro
 
-from jobs.calibrations import named_calibration
-from jobs.options import pairs
-from jobs.tables import TableOptions
-from jobs.terminal import command
+from jobs.console.calibrations import named_calibration
+from jobs.console.options import pairs
+from jobs.console.tables import TableOptions
+from jobs.console.terminal import command
 from scanner.errors import UsageError
 from scanner.plurals import pluralize
 

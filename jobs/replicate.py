@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jobs.calibration_output import print_heading, print_separations
-from jobs.progress import ScanProgress, duration
-from jobs.terminal import command, load_libraries, print_json, show, warn
+from jobs.console.calibration_output import print_heading, print_separations
+from jobs.console.progress import ScanProgress, duration
+from jobs.console.terminal import command, load_libraries, print_json, show, warn
 from scanner.replication.config import ReplicateConfig
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import Annotated
 
 import tyro
 
-from jobs.calibrations import evaluation_of, named_calibration, named_labels, null_of
-from jobs.early_checks import check_calibration, check_labels, check_policy, check_run
-from jobs.output import write_out
-from jobs.terminal import command, print_json, show
+from jobs.console.calibrations import evaluation_of, named_calibration, named_labels, null_of
+from jobs.console.early_checks import check_calibration, check_labels, check_policy, check_run
+from jobs.console.output import write_out
+from jobs.console.terminal import command, print_json, show
 from scanner.errors import UsageError, UserError
 from scanner.evidence.training_images.place import ImagePlace
 

@@ -18,10 +18,10 @@ from typing import Annotated
 
 import tyro
 
-from jobs.calibrations import named_calibration
-from jobs.early_checks import check_calibration, check_run
-from jobs.heartbeat import pause
-from jobs.terminal import command, print_json, show
+from jobs.console.calibrations import named_calibration
+from jobs.console.early_checks import check_calibration, check_run
+from jobs.console.heartbeat import pause
+from jobs.console.terminal import command, print_json, show
 from scanner.errors import UsageError, UserError
 from scanner.evidence.training_images.place import ImagePlace
 

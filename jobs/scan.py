@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.early_checks import check_writable
-from jobs.escaping import printable
-from jobs.logs import LogOptions
-from jobs.progress import ScanProgress, duration, limited, samples_read
-from jobs.run_log import messages_kept
-from jobs.terminal import (
+from jobs.console.early_checks import check_writable
+from jobs.console.escaping import printable
+from jobs.console.logs import LogOptions
+from jobs.console.progress import ScanProgress, duration, limited, samples_read
+from jobs.console.run_log import messages_kept
+from jobs.console.terminal import (
     command,
     load_libraries,
     next_step,

@@ -16,11 +16,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from jobs.calibrations import named_calibration
-from jobs.early_checks import check_calibration, check_model, check_run
-from jobs.logs import LogOptions
-from jobs.progress import ImagesProgress
-from jobs.terminal import command, load_libraries, next_step, print_json, show, warn
+from jobs.console.calibrations import named_calibration
+from jobs.console.early_checks import check_calibration, check_model, check_run
+from jobs.console.logs import LogOptions
+from jobs.console.progress import ImagesProgress
+from jobs.console.terminal import command, load_libraries, next_step, print_json, show, warn
 from scanner.evidence.score_samples.config import ScoreSamplesConfig
 
 

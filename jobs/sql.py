@@ -19,11 +19,11 @@ from typing import Annotated
 import pyarrow as pa
 import tyro
 
-from jobs.calibrations import named_calibration
-from jobs.list_options import OPTIONAL_WITH
-from jobs.options import pairs
-from jobs.tables import TableOptions
-from jobs.terminal import command
+from jobs.console.calibrations import named_calibration
+from jobs.console.list_options import OPTIONAL_WITH
+from jobs.console.options import pairs
+from jobs.console.tables import TableOptions
+from jobs.console.terminal import command
 from scanner.errors import UsageError, UserError
 
 log = logging.getLogger("memscan")

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from jobs.escaping import printable
-from jobs.progress import duration, limited, samples_read
-from jobs.terminal import command, print_json, print_rejects, print_skipped, show
+from jobs.console.escaping import printable
+from jobs.console.progress import duration, limited, samples_read
+from jobs.console.terminal import command, print_json, print_rejects, print_skipped, show
 from scanner.errors import UsageError
 from scanner.run import Run
 from scanner.run.progress import hours_unit
@@ -56,7 +56,7 @@ def _status(config: StatusConfig) -> int:
         raise UsageError("--calibration: flags captions for --yield; add --yield")
     state = status(Run.existing(config.run))
     if config.yield_:
-        from jobs.calibrations import named_calibration  # slow to import
+        from jobs.console.calibrations import named_calibration  # slow to import
         from scanner.query.yield_curve import measure_yield
 
         found = measure_yield(config.run, named_calibration(config.calibration))

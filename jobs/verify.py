@@ -24,10 +24,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from jobs.early_checks import check_files, check_model, check_run
-from jobs.logs import LogOptions
-from jobs.progress import DrawnProgress
-from jobs.terminal import command, load_libraries, next_step, print_json, show, warn
+from jobs.console.early_checks import check_files, check_model, check_run
+from jobs.console.logs import LogOptions
+from jobs.console.progress import DrawnProgress
+from jobs.console.terminal import command, load_libraries, next_step, print_json, show, warn
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.run.verdicts import OTHER, OWN, OWN_CAPTION, SOURCE_NONE
 

@@ -4,8 +4,8 @@ import shlex
 from typing import Any
 
 from jobs.cli import COMMANDS
+from jobs.console.options import parse
 from jobs.development.options_page import config_of
-from jobs.options import parse
 
 
 def is_command(words: list[str]) -> bool:

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.tables import print_table
-from jobs.terminal import command, load_libraries, print_json, show
+from jobs.console.tables import print_table
+from jobs.console.terminal import command, load_libraries, print_json, show
 from scanner.errors import UsageError
 
 log = logging.getLogger("memscan")

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from jobs.bench.captions import write_captions
 from jobs.bench.planning_growth import IMAGE_KEYS, SCALE, calculate_growth, measure_growth
-from jobs.logs import logging_to_stderr
-from jobs.tables import print_table
-from jobs.terminal import show
+from jobs.console.logs import logging_to_stderr
+from jobs.console.tables import print_table
+from jobs.console.terminal import show
 from scanner.cluster import Item, Outcome, Work
 from scanner.run import Commits
 from scanner.scan.config import ScanConfig

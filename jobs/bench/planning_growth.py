@@ -15,7 +15,7 @@ from typing import Any
 from jobs.bench.captions import write_captions
 from jobs.bench.counting_store import CountingStore
 from jobs.bench.ray_data import group_with_ray_data
-from jobs.logs import logging_to_stderr
+from jobs.console.logs import logging_to_stderr
 from scanner.run.json_files import MOST_CUTS
 from scanner.scan.config import ScanConfig
 from scanner.scan.input_choice import choose_inputs

@@ -16,8 +16,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from jobs.tables import print_table
-from jobs.terminal import show
+from jobs.console.tables import print_table
+from jobs.console.terminal import show
 
 log = logging.getLogger("memscan")
 

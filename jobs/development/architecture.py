@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.terminal import command
+from jobs.console.terminal import command
 
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "```mermaid\n", "```\n"

@@ -14,8 +14,8 @@ from typing import Annotated
 
 import tyro
 
-from jobs.tables import print_table
-from jobs.terminal import command
+from jobs.console.tables import print_table
+from jobs.console.terminal import command
 from scanner.query import Query, RunTables, library, open_run, run_named_query
 from scanner.query.library import FOLDER
 from scanner.run import Run
@@ -74,7 +74,7 @@ def _cookbook(config: CookbookConfig) -> int:
 
 def cookbook(run: str, calibration: str) -> str:
     """Return the page, with every query executed on a run with a calibration."""
-    from jobs.calibrations import named_calibration
+    from jobs.console.calibrations import named_calibration
 
     tables = open_run(run, {"other": run}, named_calibration(calibration))
     (train,) = Run.existing(run).record()["inputs"]["captions"]  # type: ignore[index]

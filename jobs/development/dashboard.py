@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.terminal import command
+from jobs.console.terminal import command
 
 OUT = Path(__file__).parents[2] / "infra/monitoring/dashboard.json"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}

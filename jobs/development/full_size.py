@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jobs.terminal import command, show
+from jobs.console.terminal import command, show
 from scanner.errors import UsageError
 from scanner.memory import readable_bytes
 from scanner.models import DiffusionModel

@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import tyro
 
 from jobs.cli import COMMANDS
-from jobs.options import field_help
-from jobs.terminal import command
+from jobs.console.options import field_help
+from jobs.console.terminal import command
 
 ROOT = Path(__file__).parents[2]
 OPENING = """# Options

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.terminal import command
+from jobs.console.terminal import command
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "infra/requirements.lock"

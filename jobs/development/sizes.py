@@ -26,7 +26,7 @@ from packaging.requirements import Requirement
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from jobs.terminal import command, show
+from jobs.console.terminal import command, show
 from scanner.errors import UserError
 
 ROOT = Path(__file__).parents[2]

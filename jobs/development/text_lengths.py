@@ -17,7 +17,7 @@ from statistics import median
 
 import torch
 
-from jobs.terminal import command, show
+from jobs.console.terminal import command, show
 from scanner.captions.caption_list import read_caption_list
 from scanner.errors import UsageError
 from scanner.models import DiffusionModel, Tokens

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.terminal import command
+from jobs.console.terminal import command
 from scanner.errors import UserError
 from scanner.testbed.recipe import TestbedRecipe
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.console.terminal import command
 from jobs.development.train_testbed import by_group
-from jobs.terminal import command
 from scanner.errors import UserError
 from scanner.testbed.recipe import TransformerRecipe
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.terminal import command, load_libraries, print_json, show
+from jobs.console.terminal import command, load_libraries, print_json, show
 
 # The share of wrong labels that verdict_thresholds chose for the testbed.
 TAIL = 0.02
@@ -113,7 +113,7 @@ def _write_data(config: SourceStudyConfig) -> set[str]:
 
 
 def _run(config: SourceStudyConfig) -> None:
-    from jobs.progress import DrawnProgress, IndexProgress, ScanProgress
+    from jobs.console.progress import DrawnProgress, IndexProgress, ScanProgress
     from scanner.evidence.index.build import index_images
     from scanner.evidence.index.config import IndexConfig
     from scanner.evidence.verify.config import VerifyConfig

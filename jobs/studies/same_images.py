@@ -18,8 +18,8 @@ from typing import Any
 
 from PIL import Image, ImageEnhance
 
-from jobs.tables import print_table
-from jobs.terminal import command, print_json, show
+from jobs.console.tables import print_table
+from jobs.console.terminal import command, print_json, show
 
 SIDE = 32
 

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.tables import print_table
-from jobs.terminal import command, load_libraries, print_json, show
+from jobs.console.tables import print_table
+from jobs.console.terminal import command, load_libraries, print_json, show
 from scanner.errors import UsageError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jobs.terminal import command, print_json, show
+from jobs.console.terminal import command, print_json, show
 from scanner.errors import UserError
 
 WITH = "with training images"

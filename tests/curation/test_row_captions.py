@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.options import parse
+from jobs.console.options import parse
 from scanner.curation import Summary, curate
 from scanner.curation.copies.copying import apply
 from scanner.errors import UsageError

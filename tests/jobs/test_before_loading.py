@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.early_checks import check_writable
+from jobs.console.early_checks import check_writable
 from scanner.errors import UserError
 from tests.calibration.runs import synthetic_labels, synthetic_run
 

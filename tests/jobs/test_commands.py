@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import COMMANDS
+from jobs.console.escaping import printable
 from jobs.development.options_page import config_of
-from jobs.escaping import printable
 from tests.memscan import called, memscan
 from tests.query.test_query import make_run
 
@@ -124,7 +124,7 @@ def test_a_process_prints_an_error_on_one_line() -> None:
 def test_a_toml_file_sets_options_and_flags_override_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from jobs.options import parse
+    from jobs.console.options import parse
     from scanner.errors import UsageError
     from scanner.evidence.verify.config import VerifyConfig
     from scanner.evidence.verify.mitigated import Mitigation

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pytest
 
 import jobs
-from jobs.escaping import escaped, json_text, printable
-from jobs.logs import logging_to_stderr
-from jobs.progress import ProgressLine
-from jobs.tables import write_table
-from jobs.terminal import print_rejects, warn
+from jobs.console.escaping import escaped, json_text, printable
+from jobs.console.logs import logging_to_stderr
+from jobs.console.progress import ProgressLine
+from jobs.console.tables import write_table
+from jobs.console.terminal import print_rejects, warn
 from scanner.run import Run
 from tests.memscan import called
 from tests.query.runs import make_run, trigger
@@ -154,7 +154,7 @@ def test_csv_is_exact_in_a_pipe_and_escaped_on_a_terminal(monkeypatch: pytest.Mo
 
 PYTHON = r"""
 import logging, sys, threading, warnings
-from jobs.terminal import run
+from jobs.console.terminal import run
 def body():
     logging.getLogger("diffusers").warning("truncated: %s", "log\x1b[31m")
     warnings.warn("warning\x1b[31m")

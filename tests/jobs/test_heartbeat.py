@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobs import heartbeat
-from jobs.logs import logging_to_stderr
-from jobs.terminal import run
+from jobs.console import heartbeat
+from jobs.console.logs import logging_to_stderr
+from jobs.console.terminal import run
 from tests.waiting import wait_until
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.console.options import pairs, parse
 from jobs.curate import CurateConfig
-from jobs.options import pairs, parse
 from jobs.rank import RankConfig
 from jobs.sql import SqlConfig
 from scanner.errors import UsageError

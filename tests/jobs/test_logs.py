@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.logs import JsonFormatter, TextFormatter, logging_to_stderr, set_format
+from jobs.console.logs import JsonFormatter, TextFormatter, logging_to_stderr, set_format
 from scanner.run import Run
 from tests.memscan import memscan
 from tests.whole_scans import SCAN, write_captions

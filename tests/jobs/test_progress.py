@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobs import progress
+from jobs.console import progress
 from scanner.run.progress import Progress
 
 SHOW = """
-from jobs.progress import ScanProgress
+from jobs.console.progress import ScanProgress
 from scanner.run.progress import PlanningProgress, Progress
-from jobs.logs import logging_to_stderr
+from jobs.console.logs import logging_to_stderr
 logs = logging_to_stderr()
 logs.__enter__()
 progress = ScanProgress()

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser
 
-from jobs.options import parse
+from jobs.console.options import parse
 from scanner.calibration import read_calibration
 from scanner.replication.config import ReplicateConfig
 from scanner.replication.published import published

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import run_log
-from jobs.logs import logging_to_stderr
-from jobs.run_log import messages_kept
+from jobs.console import run_log
+from jobs.console.logs import logging_to_stderr
+from jobs.console.run_log import messages_kept
 from scanner.errors import UserError
 from scanner.run import Run
 from scanner.storage import Store

@@ -14,13 +14,13 @@ import pytest
 from botocore.exceptions import ClientError
 from ray.exceptions import RaySystemError
 
-from jobs.terminal import run
+from jobs.console.terminal import run
 from scanner.storage import Store
 from tests.waiting import wait_until
 
 SLEEPING = """
 import pathlib, sys, time
-from jobs.terminal import run
+from jobs.console.terminal import run
 def body():
     try:
         pathlib.Path(sys.argv[1], "begun").touch()
@@ -80,8 +80,8 @@ def _python(code: str, *words: str, **environment: str) -> bytes:
 CLI = "import sys; from jobs.cli import main; sys.exit(main())"
 TABLE = r"""
 import sys, pyarrow as pa
-from jobs.tables import write_table
-from jobs.terminal import run
+from jobs.console.tables import write_table
+from jobs.console.terminal import run
 table = pa.table({"x": ["\u4e2d\xe9\U0001f600"]})
 run(lambda: print(file=sys.stderr) or write_table(table, sys.argv[1], None) or 0)
 """
@@ -106,7 +106,7 @@ def test_a_pipe_gets_utf_8_unless_another_encoding_is_named() -> None:
     assert json.loads(named)[0]["x"].startswith("中é😀")
 
 
-SHOWS = "import sys; from jobs.streams import as_text; print(ascii(as_text(sys.argv[1])))"
+SHOWS = "import sys; from jobs.console.streams import as_text; print(ascii(as_text(sys.argv[1])))"
 
 
 def test_arguments_are_utf_8_in_any_locale() -> None:

@@ -10,7 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from jobs.card import main as card_command
-from jobs.options import parse
+from jobs.console.options import parse
 from scanner.curation import read_policy
 from scanner.pages.markdown import block, code, table
 from scanner.query import open_run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.calibrations import named_calibration
+from jobs.console.calibrations import named_calibration
 from scanner.query import open_run
 from scanner.query.yield_curve import measure_yield
 from scanner.scan import score_plan as scoring

@@ -81,8 +81,8 @@ class Worker:
 def _serve(connection: Any) -> None:
     """Run parts from the connection until the other end closes it."""
     from jobs.bench.acceptance.parts import PARTS
-    from jobs.escaping import escaped
-    from jobs.terminal import load_libraries
+    from jobs.console.escaping import escaped
+    from jobs.console.terminal import load_libraries
 
     load_libraries()
     while True:

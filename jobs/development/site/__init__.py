@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.console.terminal import command, show
 from jobs.development.site.build import build_site
-from jobs.terminal import command, show
 
 
 @dataclass(frozen=True)

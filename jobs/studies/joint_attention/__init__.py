@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.terminal import command, load_libraries, show
+from jobs.console.terminal import command, load_libraries, show
 
 SEEDS = (0, 1, 2)
 PAGE = "joint_attention.md"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow.csv
 
+from jobs.console.progress import ScanProgress
 from jobs.development.train_testbed_dit import TrainDitConfig, train_testbed_dit
-from jobs.progress import ScanProgress
 from scanner.calibration import (
     LabeledCaptions,
     LabelEvaluation,

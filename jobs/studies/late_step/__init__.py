@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.terminal import command, load_libraries, show
+from jobs.console.terminal import command, load_libraries, show
 
 
 @dataclass(frozen=True)

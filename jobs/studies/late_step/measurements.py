@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from jobs.progress import ScanProgress
+from jobs.console.progress import ScanProgress
 from jobs.studies.late_step.models import PACKAGED, VARIANTS, labels_file, model_folder
 from scanner.calibration import Labels, match_labels
 from scanner.calibration.bootstrap import Bools, Floats

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.terminal import command, load_libraries, print_json, show
+from jobs.console.terminal import command, load_libraries, print_json, show
 from scanner.cores import usable_cores
 
 GENERATION = ("memorized", "others", "seeds")

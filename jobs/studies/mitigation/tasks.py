@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.progress import duration
+from jobs.console.progress import duration
 from scanner.errors import UsageError
 
 log = logging.getLogger("memscan")

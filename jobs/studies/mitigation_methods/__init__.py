@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.terminal import command, load_libraries, print_json, show
+from jobs.console.terminal import command, load_libraries, print_json, show
 from scanner.cores import usable_cores
 from scanner.errors import UsageError
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.terminal import command, show
+from jobs.console.terminal import command, show
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from jobs.terminal import command, show
+from jobs.console.terminal import command, show
 
 FOLDER = "run/commits/"
 

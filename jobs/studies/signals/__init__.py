@@ -13,7 +13,7 @@ from typing import Annotated
 
 import tyro
 
-from jobs.terminal import command, show
+from jobs.console.terminal import command, show
 
 
 @dataclass(frozen=True)

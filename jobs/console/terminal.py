@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from jobs.escaping import escaped, json_text, printable
-from jobs.heartbeat import heartbeat
-from jobs.logs import LogOptions, logging_to_stderr, note_output, set_format
-from jobs.options import parse
-from jobs.streams import as_text, escape_messages, escapes_json, prepare_streams
+from jobs.console.escaping import escaped, json_text, printable
+from jobs.console.heartbeat import heartbeat
+from jobs.console.logs import LogOptions, logging_to_stderr, note_output, set_format
+from jobs.console.options import parse
+from jobs.console.streams import as_text, escape_messages, escapes_json, prepare_streams
 from scanner.errors import UsageError, UserError
 from scanner.storage import skipped_lines
 

@@ -11,7 +11,7 @@ import warnings
 from types import TracebackType
 from typing import Any
 
-from jobs.escaping import escaped
+from jobs.console.escaping import escaped
 from scanner.credentials import without_secrets
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from jobs.logs import JsonFormatter
+from jobs.console.logs import JsonFormatter
 from scanner.errors import UserError
 from scanner.run import Run
 

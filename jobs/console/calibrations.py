@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jobs.terminal import warn
+from jobs.console.terminal import warn
 from scanner.errors import UsageError
 from scanner.query import Calibration, RunTables
 

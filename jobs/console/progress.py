@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from jobs.escaping import printable
-from jobs.heartbeat import pause, resume
-from jobs.logs import is_json, note_output
+from jobs.console.escaping import printable
+from jobs.console.heartbeat import pause, resume
+from jobs.console.logs import is_json, note_output
 from scanner.plurals import pluralize
 from scanner.run.progress import PlanningProgress, Progress
 

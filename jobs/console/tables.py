@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.escaping import escaped, json_text, printable
-from jobs.output import write_out
-from jobs.plain_values import plain_rows
-from jobs.streams import escapes_json
+from jobs.console.escaping import escaped, json_text, printable
+from jobs.console.output import write_out
+from jobs.console.plain_values import plain_rows
+from jobs.console.streams import escapes_json
 from scanner.errors import UsageError
 
 log = logging.getLogger("memscan")

@@ -25,8 +25,8 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-from jobs.escaping import escaped
-from jobs.list_options import reorder
+from jobs.console.escaping import escaped
+from jobs.console.list_options import reorder
 from scanner.errors import UsageError, UserError
 
 Config = TypeVar("Config")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from jobs.escaping import escaped, json_text, printable
+from jobs.console.escaping import escaped, json_text, printable
 from scanner.credentials import without_secrets
 
 LogFormat = Literal["text", "json"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from jobs.terminal import show
+from jobs.console.terminal import show
 
 if TYPE_CHECKING:
     from scanner.calibration import (

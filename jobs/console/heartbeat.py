@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from jobs.logs import forget_message, last_message, last_output
+from jobs.console.logs import forget_message, last_message, last_output
 
 log = logging.getLogger("memscan")
 

@@ -1,0 +1,1 @@
+"""What all commands share: options, checks, messages, tables and progress."""
