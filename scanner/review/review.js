@@ -72,7 +72,7 @@ const decide = (stated, goOn) => {
   const body = { reviewer: who(), stated, query };
   if (everything?.checked) {
     const count = Number(everything.dataset.count);
-    if (!confirm(`Decide about ${count.toLocaleString("en")} captions?`)) return;
+    if (!confirm(`Decide about ${count.toLocaleString("en")} captions?`)) return say("Nothing was decided");
     Object.assign(body, { selection: query, count });
   } else {
     body.captions = (picked.length ? picked : [items[current]]).map((item) => item.dataset.id);

@@ -205,6 +205,29 @@ def curate(run: str, folder: Path, drops: int) -> None:
     assert summary["reviewed"]["disputed"] == 1
 
 
+def test_everything_selected_is_decided_once_confirmed(
+    browser: Browser, serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    run = small_run(tmp_path, captions=90)
+    page = visit(browser, f"{serve(run).url}?q=fox")
+    count = int(page.locator("h1").inner_text().split()[0])
+    assert count > len(ids(page)) > 1
+    page.on("dialog", lambda dialog: dialog.dismiss())
+    page.locator("#everything").check()
+    page.keyboard.press("3")
+    wait_for_stored(page, "Nothing was decided")
+    assert len(open_run(run).query("FROM decisions")) == 0
+
+    page = visit(browser, page.url)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.locator("#everything").check()
+    page.keyboard.press("3")
+    wait_for_stored(page, f"drop, {count} captions")
+    decisions = open_run(run).query("FROM decisions").to_pylist()
+    assert len(decisions) == count
+    assert {row["decision"] for row in decisions} == {"drop"}
+
+
 def test_pages_are_readable_and_inert(
     browser: Browser, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
