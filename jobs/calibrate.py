@@ -34,6 +34,7 @@ from jobs.console.early_checks import check_calibration, check_files, check_labe
 from jobs.console.escaping import printable
 from jobs.console.terminal import command, next_step, print_json, show, warn
 from scanner.errors import UsageError
+from scanner.plurals import pluralize
 
 if TYPE_CHECKING:
     from scanner.calibration import Discovery, LabeledCaptions, LabelEvaluation
@@ -247,9 +248,10 @@ def _print_labeled(labeled: "LabeledCaptions", evaluation: "LabelEvaluation") ->
         f"{at_least}, in {evaluation.clusters:,} clusters of near-duplicates"
     )
     if labeled.unknown:
+        verb = "matches" if labeled.unknown == 1 else "match"
         shown = ", ".join(repr(name[:SHOWN_LETTERS]) for name in labeled.first_unknown)
-        unknown = f"{labeled.unknown:,} labels match no caption that this run has scored"
-        warn(f"{unknown}, such as {shown}")
+        what = f"{pluralize(labeled.unknown, 'label')} {verb} no caption that this run has scored"
+        warn(f"{what}, such as {shown}")
     if labeled.contradicted:
         warn(f"{labeled.contradicted:,} captions with contradictory labels excluded")
 

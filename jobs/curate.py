@@ -40,9 +40,10 @@ class CurateConfig(LogOptions):
     run: Annotated[str, tyro.conf.Positional]
     """The run's directory or URL."""
     out: Annotated[str, tyro.conf.arg(help_behavior_hint="(required)")] = ""
-    """Directory or URL for removal_list.csv (the rows to remove) and .parquet (with those that a
-    cap keeps), lists of keys and URLs for training code, summary.json and .txt, and policy.toml;
-    replaces an earlier list there."""
+    """Directory or URL for removal_list.csv (the rows to remove), recaption_list.csv (those to
+    recaption, if a rule does), removal_list.parquet (all rows that a rule decides), lists of keys
+    and URLs for training code, summary.json and .txt, and policy.toml; replaces an earlier list
+    there."""
     policy: str = "default"
     """TOML file with rules, or default."""
     calibration: str | None = None
@@ -153,7 +154,9 @@ def _write_list(config: CurateConfig) -> int:
             if changes.captions:
                 print_table(changes.captions, ["caption", "samples", "before", "after", "reasons"])
     if not config.json:
-        show(f"\nlist     {config.out}/removal_list.csv (the rows to remove), removal_list.parquet")
+        recaptions = ", recaption_list.csv" if summary.actions["recaption"] else ""
+        names = f"removal_list.csv (the rows to remove){recaptions}, removal_list.parquet"
+        show(f"\nlist     {config.out}/{names}")
         if not config.apply:
             _print_next(config, summary)
     if config.apply:
@@ -199,7 +202,7 @@ def _print_next(config: CurateConfig, summary: "Summary") -> None:
     if is_changed or (summary.rejects["rows"] and summary.rejects["action"] == "drop"):
         show("next: add --apply DIR to write cleaned copies of the shards")
     elif config.policy == CurateConfig.policy:
-        show("the default policy reads verdicts, a calibration or reference captions")
+        show("the default policy reads decisions, verdicts, a calibration or reference captions")
         next_step("memscan", "verify", config.run, "--top", "100")
 
 

@@ -175,7 +175,8 @@ def _print_evaluation(evaluation: "LabelEvaluation", layers: "LayerEvaluation") 
     print_separations("signals", evaluation.signals)
     print_separations("combined, cross-validated by near-duplicate cluster", evaluation.combined)
     print_separations("baselines without the model", evaluation.text_only)
-    show(in_words(evaluation))
+    if sentence := in_words(evaluation):
+        show(sentence)
     print_classes(evaluation)
     show(
         "best layer, selected on half of the captions and reported on the other half\n"

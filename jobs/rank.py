@@ -18,7 +18,7 @@ import tyro
 from jobs.console.calibrations import named_calibration
 from jobs.console.options import pairs
 from jobs.console.tables import TableOptions
-from jobs.console.terminal import command
+from jobs.console.terminal import command, next_step
 from scanner.errors import UsageError
 from scanner.plurals import pluralize
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("memscan")
 
-_NOT_CALIBRATED = (
-    "a ranking is not a verdict, and has no natural end: memscan verify generates images from the "
-    "top captions, memscan calibrate gives probabilities; memscan curate lists samples with keys"
+NOT_A_VERDICT = (
+    "a ranking does not say which captions are memorized: memscan verify generates images from the "
+    "top captions, and memscan calibrate gives probabilities"
 )
 
 
@@ -73,17 +73,21 @@ def _rank(config: RankConfig) -> int:
         log.info(f"ranked by {_basis(tables, table['signal'][0].as_py(), config.by)}")
     config.write(table, ("rank", "n_samples", _decided_by(table, config), "caption", "reasons"))
     if config.out is None and not config.json and sys.stdout.isatty():
-        log.info(_what_next(tables) if config.calibration else _NOT_CALIBRATED)
+        has_weights = bool(calibration and calibration.weights)
+        log.info(likely_captions(tables) if has_weights else NOT_A_VERDICT)
+        if config.calibration:
+            curated = ("--calibration", config.calibration, "--out", "removal")
+            next_step("memscan", "curate", config.run, *curated)
     return 0
 
 
-def _what_next(tables: "RunTables") -> str:
-    """Say where the default policy stops in the ranking, and what lists the samples."""
+def likely_captions(tables: "RunTables") -> str:
+    """Return how far down the ranking the default policy of memscan curate removes samples."""
     sql = "SELECT count(*) AS n FROM ranked WHERE probability >= 0.5"
     likely = pluralize(tables.query(sql)["n"][0].as_py(), "caption")
     return (
-        f"{likely} with a probability of at least 0.5, which memscan curate caps by default; it "
-        "lists their samples with keys"
+        f"{likely} of this run have a probability of at least 0.5; memscan curate removes all but "
+        "one of their samples by default, and lists them with their keys"
     )
 
 

@@ -47,8 +47,8 @@ class ReportConfig(ImagePlace):
     of 1,000 captions stays below 5 MB)."""
     input_root: tuple[str, ...] = ()
     """Also show images below this directory or URL, such as those of verify --out or training
-    images in a store. By default only images in the run and local training images below the scan's
-    --captions are shown."""
+    images in a store. By default only images in the run, local training images below the scan's
+    --captions and those of --images are shown."""
     json: bool = False
     """Print the page's location and size as JSON."""
 
@@ -80,12 +80,15 @@ def write_report(config: ReportConfig, made_by: str) -> int:
     log.info(f"reading {config.run}")
 
     from scanner.curation import read_policy
+    from scanner.evidence.training_images.selection import check_images
     from scanner.query import open_run
     from scanner.report import gather, render_report
     from scanner.report.thumbnails import fit_thumbnails, image_roots, read_images
     from scanner.run import Run
 
     tables = open_run(config.run, calibration=named_calibration(config.calibration))
+    if config.images:
+        check_images(config.images, tables)
     evaluation = evaluation_of(config.calibration)
     counting = config.count_seed_consistent
     labels = named_labels(config.labels, tables, counting) if config.labels else None

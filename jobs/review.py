@@ -59,7 +59,8 @@ class ReviewConfig(ImagePlace):
     by default it is new each time."""
     input_root: tuple[str, ...] = ()
     """Also show images below this directory or URL, such as those of verify --out. By default only
-    images in the run and local training images below the scan's --captions are shown."""
+    images in the run, local training images below the scan's --captions and those of --images are
+    shown."""
     timeout: float = 60.0
     """Seconds after which a filter's SQL predicate is stopped."""
     json: bool = False
@@ -78,6 +79,7 @@ def _review(config: ReviewConfig) -> int:
     check_calibration(config.calibration)
     log.info(f"reading {config.run}")
 
+    from scanner.evidence.training_images.selection import check_images
     from scanner.models.loading import local_tokenizer
     from scanner.models.spec import ModelSpec
     from scanner.query import open_run
@@ -89,6 +91,8 @@ def _review(config: ReviewConfig) -> int:
     token = read_token(config.token_file)
     calibration = named_calibration(config.calibration)
     tables = open_run(config.run, calibration=calibration, timeout=config.timeout)
+    if config.images:
+        check_images(config.images, tables)
     index = open_index(tables, config.index)
     record = Run.existing(config.run).record() or {}
     tokenizer = None

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from scanner.query import Calibration
 
 
+RESOLVED = 100
+"""Clusters of captions that are not memorized from which a rate of 1 % means something."""
+
+
 def print_heading() -> None:
     show(f"{'':26}{'AUC':>6}  {'95 % interval':>14}  {'TPR at':>7} 0.1 %   1 %   3 % FPR")
 
@@ -45,7 +49,8 @@ def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
     print_separations("signals", evaluation.signals)
     print_separations("combined, cross-validated by near-duplicate cluster", evaluation.combined)
     print_separations("baselines without the model", evaluation.text_only)
-    show(in_words(evaluation))
+    if sentence := in_words(evaluation):
+        show(sentence)
     print_classes(evaluation)
     if evaluation.similarity:
         _print_similarity(evaluation.similarity)
@@ -63,12 +68,16 @@ def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
 
 
 def in_words(evaluation: "LabelEvaluation") -> str:
-    """Return what the combination and the best signal find, as a sentence."""
+    """Return what the combination and the best signal separate, as a sentence; "" without signals,
+    or with too few captions that are not memorized to tell 1 % of them."""
+    here = next(one for one in evaluation.label_counts if one.factor == 1)
+    if not evaluation.signals or here.others < RESOLVED:
+        return ""
     name, best = max(evaluation.signals.items(), key=lambda each: each[1].auc)
-    found, by_signal = (each.at_fpr[0.01].tpr for each in (evaluation.combination, best))
+    combined, single = (each.at_fpr[0.01].tpr for each in (evaluation.combination, best))
     return (
-        "in words: a threshold that flags 1 % of the captions that are not memorized finds\n"
-        f"{found:.0%} of the memorized ones by the combination of signals, {by_signal:.0%} by "
+        "in words: a threshold that flags 1 % of the captions that are not memorized flags\n"
+        f"{combined:.0%} of the memorized ones by the combination of signals, {single:.0%} by "
         f"{name} alone"
     )
 

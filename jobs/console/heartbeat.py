@@ -10,7 +10,7 @@ from jobs.console.logs import forget_message, last_message, last_output
 
 log = logging.getLogger("memscan")
 
-# Before the first line, and from then on, twice as long after each.
+# Before the first line; after other output; and at most.
 FIRST_SECONDS, SECONDS, MOST_SECONDS = 1.0, 12.0, 60.0
 POLL_SECONDS = 0.2
 
@@ -21,7 +21,8 @@ _is_paused = threading.Event()
 @contextlib.contextmanager
 def heartbeat(command: str) -> Iterator[None]:
     """Log a line if nothing is printed for FIRST_SECONDS, and then whenever nothing is for SECONDS,
-    less and less often. It repeats the last message, which says what takes so long.
+    twice as long after each line, up to MOST_SECONDS. It repeats the last message, which says what
+    takes so long.
 
     Commands may call each other: only the outermost has lines.
     """
@@ -52,13 +53,15 @@ def resume() -> None:
 
 
 def _beat(command: str, ended: threading.Event) -> None:
-    began, limit, lines = time.monotonic(), FIRST_SECONDS, 0
+    began, limit, lines, own = time.monotonic(), FIRST_SECONDS, 0, 0.0
     while not ended.wait(POLL_SECONDS):
         now, last = time.monotonic(), last_output()
         if last > began:
+            lines = lines if last == own else 0
             limit = min(SECONDS * 2 ** max(0, lines - 1), MOST_SECONDS)
         if _is_paused.is_set() or now - max(began, last) < limit:
             continue
         lines += 1
         doing = f"; last: {last_message()}" if last_message() else ""
         log.info(f"{command}: working, {now - began:.0f} s so far{doing}", extra={"beat": True})
+        own = last_output()

@@ -63,10 +63,12 @@ class StderrHandler(logging.Handler):
     """Writes to whatever standard error is at the time; a reader that has gone is an error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        global _last_message
-        note_output()
-        if not getattr(record, "beat", False):
-            _last_message = _message(record).split("\n")[0][:MESSAGE_CHARACTERS]
+        global _last_output, _last_message
+        if getattr(record, "beat", False):
+            _last_output = time.monotonic()
+        else:
+            note_output()
+            _last_message = _first_line(record) if record.levelno == logging.INFO else ""
         print(self.format(record), file=sys.stderr, flush=True)
 
 
@@ -76,8 +78,8 @@ _last_message = ""
 
 def note_output() -> None:
     """Note that something is printed now, on either stream."""
-    global _last_output
-    _last_output = time.monotonic()
+    global _last_output, _last_message
+    _last_output, _last_message = time.monotonic(), ""
 
 
 def last_output() -> float:
@@ -86,7 +88,10 @@ def last_output() -> float:
 
 
 def last_message() -> str:
-    """Return the first line of the message that was logged last, heartbeats aside; "" for none."""
+    """Return the first line of the message that was logged last, if nothing was printed since.
+
+    Heartbeats do not count. "" for no message, and after a warning.
+    """
     return _last_message
 
 
@@ -130,6 +135,11 @@ def is_json() -> bool:
 def _message(record: logging.LogRecord) -> str:
     """Return the message as it was logged: the process's record class escapes it for terminals."""
     return without_secrets(logging.LogRecord.getMessage(record))
+
+
+def _first_line(record: logging.LogRecord) -> str:
+    line = _message(record).split("\n")[0]
+    return line if len(line) <= MESSAGE_CHARACTERS else f"{line[:MESSAGE_CHARACTERS]} …"
 
 
 def _shortened(line: str) -> str:

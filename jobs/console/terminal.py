@@ -70,7 +70,7 @@ def _run(command: Callable[[], int]) -> int:
         complain(error)
         return 1
     except KeyboardInterrupt:
-        complain("stopped; rerun the same command: what is stored is not repeated")
+        complain("stopped; rerun the same command to resume")
         return 130  # the shells' status of a program that Ctrl-C ended
     except BrokenPipeError:
         # The reader is gone, but what is buffered is still written at exit.

@@ -5,7 +5,7 @@ from scanner.errors import UserError
 from scanner.query import RunTables
 from scanner.run.verdicts import COPIES
 
-_LABELLED = """
+_LABELED = """
     SELECT caption_id, decisions.label, reviewed.sampling_probability AS probability
     FROM decisions JOIN reviewed USING (caption_id)
     WHERE decisions.label IN ('verbatim', 'template', 'none')
@@ -19,7 +19,7 @@ def decision_labels(tables: RunTables) -> Labels:
     itself. Captions whose reviewers differ are contradicted labels. Raises UserError if there are
     no labels.
     """
-    rows = tables.query(_LABELLED).to_pylist()
+    rows = tables.query(_LABELED).to_pylist()
     unsure = tables.query("SELECT count(*) AS n FROM decisions WHERE label = 'unsure'")["n"][0]
     if not rows:
         raise UserError(

@@ -10,7 +10,7 @@ from scanner.calibration.wilson import wilson
 from scanner.query import RunTables
 from scanner.run.verdicts import COPIES
 
-_LABELLED = """
+_LABELED = """
     SELECT place, label, sampling_probability
     FROM (SELECT caption_id, row_number() OVER (ORDER BY rank_score DESC, caption_id) AS place
           FROM ranking)
@@ -36,7 +36,7 @@ class ReviewedPrecision:
 
 def reviewed_precision(tables: RunTables) -> list[ReviewedPrecision]:
     """Estimate the precision of a run's ranking from its decisions; [] without labels."""
-    return precision_at_depths([tuple(row.values()) for row in tables.query(_LABELLED).to_pylist()])
+    return precision_at_depths([tuple(row.values()) for row in tables.query(_LABELED).to_pylist()])
 
 
 def precision_at_depths(rows: Sequence[tuple[int, str, float | None]]) -> list[ReviewedPrecision]:

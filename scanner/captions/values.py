@@ -72,7 +72,7 @@ def _no_caption(value: Any) -> str:
     if value is None:
         return "null caption"
     if isinstance(value, bytes):
-        return NOT_UTF8
+        return "caption is not UTF-8"
     if not isinstance(value, str):
         return f"caption must be text, got {_JSON_TYPES.get(type(value), type(value).__name__)}"
     return why_not_text(value)

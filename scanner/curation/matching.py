@@ -100,7 +100,7 @@ class Matching:
         that the run attains."""
         if lacking := needed & unavailable:
             reviewed = {"decision", "label"}
-            if reviewed <= lacking:
+            if lacking & reviewed and reviewed <= unavailable:
                 return [_NOT_REVIEWED, *(_MISSING[name] for name in sorted(lacking - reviewed))]
             return list(dict.fromkeys(_MISSING[name] for name in sorted(lacking)))
         if self.calibrated or self.significance is None:

@@ -1,7 +1,7 @@
 """The removal list of a policy: every sample that it affects, with its action."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from scanner.run.schema import CAPTION_COLUMN, column
 from scanner.storage import Store
 
 PARQUET = "removal_list.parquet"
-# For spreadsheets: the rows to remove and those to recaption, each in a file of its own.
+# For spreadsheets: the rows to remove, and those to recaption.
 CSV, RECAPTION_CSV = "removal_list.csv", "recaption_list.csv"
 REMOVED = ("drop", "cap")
 REJECTED = "rejected-by-planning"
 BATCH_ROWS = 1 << 16
 # As in sql/removal_list.sql: the prefix of renamed input columns, and its intermediate columns.
 _KEPT = "kept_"
+CAPTION, _SCANNED = "caption", "kept_scanned_caption"
 _INNER = {
     *("_flag", "_image", "_shared", "_by", "_picture", "_group", "_of_group", "_clid", "_pixels"),
     *("_taken", "_place", "_kept", "_via", "_kept_of_via"),
@@ -115,14 +116,16 @@ def write_list(
 
     ``removal_list.parquet`` has all rows; ``removal_list.csv`` those that are removed, and
     ``recaption_list.csv``, if there are any, those to recaption, both with their captions.
-    ``csv_safe``: escape cells of the CSV files that a spreadsheet would run as formulas.
+    ``csv_safe``: escape all cells of the CSV files that a spreadsheet would run as formulas, not
+    only captions.
     """
     schema = _schema(tables, policy, fingerprint)
-    as_cells = text_cells if csv_safe else lambda table: table
+    to_recaption = count_listed(tables)["recaption"]
     with tempfile.TemporaryDirectory() as folder:
         for name, actions in ((CSV, REMOVED), (RECAPTION_CSV, ("recaption",))):
-            path = Path(folder, name)
-            if _write_csv(tables, path, schema, actions, as_cells) or name == CSV:
+            if name == CSV or to_recaption:
+                path = Path(folder, name)
+                _write_csv(tables, path, schema, actions, csv_safe)
                 store.upload(path, name)
             elif store.exists(name):  # of an earlier list
                 store.remove(name)
@@ -134,25 +137,32 @@ def write_list(
 
 
 def _write_csv(
-    tables: RunTables,
-    path: Path,
-    schema: pa.Schema,
-    actions: tuple[str, ...],
-    as_cells: Callable[[pa.Table], pa.Table],
-) -> int:
-    """Write the rows with these actions; return their number. ``as_cells``: changes each table."""
-    sql = "FROM listed"
-    if "caption" not in map(str.lower, schema.names):
-        place = schema.names.index("caption_id") + 1
-        schema = schema.insert(place, pa.field("caption", pa.string()))
-        sql = "SELECT listed.*, caption FROM listed LEFT JOIN captions USING (caption_id)"
-    sql = f'FROM ({sql}) WHERE list_contains($actions, action) ORDER BY source, "row", caption_id'
-    rows = 0
-    with pyarrow.csv.CSVWriter(path, as_cells(_flat(schema.empty_table())).schema) as file:
-        for table in _tables(tables, sql, schema, {"actions": list(actions)}):
-            file.write_table(as_cells(_flat(table)))
-            rows += len(table)
-    return rows
+    tables: RunTables, path: Path, schema: pa.Schema, actions: tuple[str, ...], csv_safe: bool
+) -> None:
+    """Write the rows with these actions, with the captions that were scanned.
+
+    A kept column "caption" is renamed kept_caption. Captions are for people, so they are escaped as
+    ``csv_safe`` escapes all cells.
+    """
+    names = [f"{_KEPT}{name}" if name.lower() == CAPTION else name for name in schema.names]
+    place = names.index("caption_id") + 1
+
+    def with_captions(table: pa.Table, captions: pa.ChunkedArray) -> pa.Table:
+        flat = _flat(table).rename_columns(names)
+        shown = text_cells(pa.table({CAPTION: captions}))[CAPTION]
+        flat = flat.add_column(place, CAPTION, shown)
+        return text_cells(flat) if csv_safe else flat
+
+    sql = f"""
+        SELECT listed.*, texts.caption AS "{_SCANNED}"
+        FROM listed LEFT JOIN texts USING (caption_id)
+        WHERE list_contains($actions, action) ORDER BY source, "row", caption_id"""
+    given = {"actions": list(actions)}
+    scanned = schema.append(pa.field(_SCANNED, pa.string()))
+    empty = with_captions(schema.empty_table(), pa.chunked_array([], pa.string()))
+    with pyarrow.csv.CSVWriter(path, empty.schema) as file:
+        for table in _tables(tables, sql, scanned, given):
+            file.write_table(with_captions(table.select(schema.names), table[_SCANNED]))
 
 
 def _tables(

@@ -44,12 +44,14 @@ class Reviewed:
         if self.kept_removed:
             lines.append(
                 f"warning: {pluralize(self.kept_removed, 'caption')} that people keep would lose "
-                'samples; put a rule with when = "decision = \'keep\'", action = "keep" first'
+                'samples, by a list or because the first rule is not when = "decision = '
+                '\'keep\'", action = "keep"'
             )
         if self.dropped_kept:
             lines.append(
-                f"warning: {pluralize(self.dropped_kept, 'caption')} that people drop would stay; "
-                'add a rule with when = "decision = \'drop\'", action = "drop"'
+                f"warning: {pluralize(self.dropped_kept, 'caption')} that people drop would stay, "
+                "because they have no score or no rule is when = \"decision = 'drop'\", action = "
+                '"drop"'
             )
         return lines
 

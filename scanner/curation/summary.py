@@ -24,9 +24,17 @@ _LOST = """
         SELECT coalesce(via, caption_id) AS caption_id, count(*) AS samples
         FROM listed WHERE action IN ('drop', 'cap') AND rule IS NOT NULL GROUP BY ALL
     )
-    SELECT count(*) AS captions, min(rank_score) AS least, sum(1 - probability) AS false_captions,
-           sum(samples * (1 - probability)) AS false_samples
-    FROM lost JOIN matched USING (caption_id)"""
+    SELECT count(*) AS captions, count(*) FILTER (is_reviewed) AS reviewed_captions,
+           coalesce(sum(samples) FILTER (is_reviewed), 0)::BIGINT AS reviewed_samples,
+           min(rank_score) FILTER (NOT is_reviewed) AS least,
+           sum(1 - probability) FILTER (NOT is_reviewed) AS false_captions,
+           sum(samples * (1 - probability)) FILTER (NOT is_reviewed) AS false_samples
+    FROM (
+        SELECT lost.*, rank_score, probability,
+               coalesce(decision IN ('drop', 'cap') OR label IN ('verbatim', 'template'), false)
+               AS is_reviewed
+        FROM lost JOIN matched USING (caption_id) LEFT JOIN reviewed USING (caption_id)
+    )"""
 _SHARED_IMAGE = """
     SELECT count(*) AS n FROM listed WHERE action IN ('drop', 'cap') AND via IS NOT NULL"""
 _BY_RULE = """
@@ -61,11 +69,12 @@ class Summary:
     a removed sample. ``unscored``: samples that no rule can match. ``suspicious_image_key``: an
     image key with too many samples to be one image. ``reviewed``: what people decided.
 
-    ``expected_false_captions`` and ``expected_false_removals``: expected number of removed captions
-    and samples that are not memorized, by the calibrated probabilities. Without a calibration the
-    first is an upper bound from the reference captions, or None if there are none, and the second
-    is None. ``expected_by`` names the method. ``lists``: the lists written for training code.
-    ``by_list``: the effect of each list of samples to remove, by reason.
+    ``reviewed_captions``, ``reviewed_samples``: of the removed ones, those that people decided to
+    remove or labeled as memorized. ``expected_false_captions`` and ``expected_false_removals``:
+    expected number of the others that are not memorized, by the calibrated probabilities. Without a
+    calibration the first is an upper bound from the reference captions, or None if there are none,
+    and the second is None. ``expected_by`` names the method. ``lists``: the lists written for
+    training code. ``by_list``: the effect of each list of samples to remove, by reason.
     """
 
     run: str
@@ -76,6 +85,8 @@ class Summary:
     rejects: dict[str, Any]
     by_rule: dict[str, RuleEffect]
     captions_removed: int
+    reviewed_captions: int
+    reviewed_samples: int
     shared_image: int
     unscored: Unscored
     suspicious_image_key: SuspiciousImageKey | None
@@ -93,10 +104,12 @@ class Summary:
 
     @property
     def expected_false_discovery_rate(self) -> float | None:
-        """Return the expected share of non-memorized captions among those that lose samples."""
-        if self.expected_false_captions is None or not self.captions_removed:
+        """Return the expected share of non-memorized captions among those that lose samples
+        without a review."""
+        judged = self.captions_removed - self.reviewed_captions
+        if self.expected_false_captions is None or not judged:
             return None
-        return self.expected_false_captions / self.captions_removed
+        return self.expected_false_captions / judged
 
     def to_json(self) -> dict[str, Any]:
         rate = self.expected_false_discovery_rate
@@ -168,6 +181,8 @@ def summarize(matching: Matching, run: str, out: str) -> Summary:
         rejects={"rows": rejects, "action": matching.policy.rejects},
         by_rule=_by_rule(matching),
         captions_removed=lost["captions"],
+        reviewed_captions=lost["reviewed_captions"],
+        reviewed_samples=lost["reviewed_samples"],
         shared_image=_one(tables, _SHARED_IMAGE)["n"],
         unscored=unscored(tables),
         suspicious_image_key=suspicious_image_key(tables, samples),
@@ -185,9 +200,8 @@ def _expected(matching: Matching, lost: dict[str, Any]) -> dict[str, Any]:
         by = "calibration"
     elif matching.significance:
         captions = 0.0
-        if lost["captions"]:
-            expected = matching.significance.expected_false(lost["least"])
-            captions = min(expected, lost["captions"])
+        if judged := lost["captions"] - lost["reviewed_captions"]:
+            captions = min(matching.significance.expected_false(lost["least"]), judged)
         by = "reference captions"
     return {
         "expected_false_captions": captions,
@@ -244,17 +258,23 @@ def _errors(summary: Summary) -> str:
     share = f" ({rate:.1%})" if rate is not None else ""
     if summary.expected_by and not summary.captions_removed:
         return "expected false removals: 0, because nothing is removed"
-    captions = f"of {pluralize(summary.captions_removed, 'caption')}{share}"
+    judged = summary.captions_removed - summary.reviewed_captions
+    captions = f"of {pluralize(judged, 'caption')}{share}"
+    reviewed = ""
+    if summary.reviewed_captions:
+        chosen = pluralize(summary.reviewed_captions, "caption")
+        reviewed = f"; {chosen} that people chose are not counted"
     if summary.expected_by == "calibration":
+        samples = pluralize(summary.removed - summary.reviewed_samples, "sample")
         return (
             f"expected false removals: {summary.expected_false_captions:,.1f} {captions}, "
-            f"{summary.expected_false_removals:,.1f} of {pluralize(summary.removed, 'sample')}, "
-            "by the calibrated probabilities"
+            f"{summary.expected_false_removals:,.1f} of {samples}, by the calibrated "
+            f"probabilities{reviewed}"
         )
     if summary.expected_by:
         return (
             f"expected false removals: at most {summary.expected_false_captions:,.1f} {captions} "
-            f"on average, estimated from the {summary.expected_by} (no calibration given)"
+            f"on average, estimated from the {summary.expected_by} (no calibration given){reviewed}"
         )
     return (
         "expected false removals: unknown, because there is no calibration for this run and no "

@@ -2,10 +2,12 @@
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from scanner.evidence.training_images.image_path import WEB
 from scanner.evidence.training_images.place import NEXT_TO_CAPTIONS, ImagePlace
 from scanner.evidence.training_images.sample_images import Sample, SampleImages
 from scanner.query import RunTables
@@ -19,6 +21,7 @@ log = logging.getLogger("memscan.review")
 SIDE = 512
 CACHED = 128
 READERS = 8
+HOSTS_SECONDS = 300.0
 _VERDICT = "SELECT * FROM verdicts WHERE caption_id = $id"
 PLACES = {
     "nearest": ("reference_source", "reference_row"),
@@ -42,8 +45,10 @@ class Pictures:
     store: Store
     roots: Roots
     place: ImagePlace = NEXT_TO_CAPTIONS
-    _hosts: ImageHosts = field(default_factory=ImageHosts)
     _kept: OrderedDict[tuple[str, str, int], bytes | None] = field(default_factory=OrderedDict)
+    _hosts: ImageHosts = field(default_factory=ImageHosts)
+    _hosts_since: float = field(default_factory=time.monotonic)
+    _logged: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _reading: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(READERS))
     _decoding: threading.Lock = field(default_factory=threading.Lock)
@@ -64,7 +69,9 @@ class Pictures:
             with self._decoding:
                 encoded = _webp(data) if data else None
         with self._lock:
-            self._kept[key] = encoded
+            # What a web host does not give now, it may give later.
+            if encoded is not None or not (self.place.images or "").startswith(WEB):
+                self._kept[key] = encoded
             while len(self._kept) > CACHED:
                 self._kept.popitem(last=False)
         return encoded
@@ -93,11 +100,21 @@ class Pictures:
 
     def _training(self, samples: Sequence[Sample]) -> bytes | None:
         place = self.place.images, self.place.image_column
-        finder = SampleImages(*place, self.roots, self._hosts, decode=bytes)
+        finder = SampleImages(*place, self.roots, self._image_hosts(), decode=bytes)
         images = finder.images(list(samples))
-        for why in finder.problems:
+        with self._lock:
+            new = finder.problems.keys() - self._logged
+            self._logged |= new
+        for why in new:
             log.info(f"a training image is not shown: {why}")
         return images[0] if images else None
+
+    def _image_hosts(self) -> ImageHosts:
+        """Return limits that forget after a while which hosts failed."""
+        with self._lock:
+            if time.monotonic() - self._hosts_since > HOSTS_SECONDS:
+                self._hosts, self._hosts_since = ImageHosts(), time.monotonic()
+            return self._hosts
 
 
 def _webp(data: bytes) -> bytes | None:

@@ -195,7 +195,8 @@ const showSamples = (place, { samples, others }) => {
 // An image that cannot be shown is said so. Errors of images do not bubble.
 document.addEventListener("error", ({ target: image }) => {
   if (image.matches?.("figure a img")) image.closest("a").replaceWith(made("p", `not available: ${image.alt}${
-    image.closest("[data-picture=reference]") ? "; name its location with memscan review --images" : ""}`));
+    "noImages" in document.body.dataset && image.closest("[data-picture=reference]")
+      ? "; memscan review --images gives their location" : ""}`));
 }, true);
 const samples = byId("samples");
 if (samples) {

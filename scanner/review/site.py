@@ -218,6 +218,7 @@ class Site:
             "calibrated": self.index.calibrated,
             "reviewer": self.reviewer,
             "read_only": self.read_only,
+            "has_images_option": bool(self.pictures.place.images),
             "captions": len(self.index),
         }
         return render_served(FOLDER / name, **{**shared, **values})

@@ -218,9 +218,7 @@ def test_a_small_scan_that_is_stopped_resumes(sent: signal.Signals, tmp_path: Pa
     driver.send_signal(sent)
     stdout, stderr = driver.communicate(timeout=120)
     assert driver.returncode == 130, stderr
-    assert stderr.endswith(
-        "memscan: stopped; rerun the same command: what is stored is not repeated\n"
-    )
+    assert stderr.endswith("memscan: stopped; rerun the same command to resume\n")
     assert stdout.splitlines() == ["[]"]
     assert json.loads((out / "progress.json").read_text())["running"] == {}
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from scanner.curation import curate, read_policy
+from scanner.curation import Summary, curate, read_policy
 from scanner.errors import UserError
-from scanner.query import open_run
+from scanner.query import Calibration, binding_of, open_run
 from scanner.run.decision_log import DecisionLog
 from scanner.run.decisions import Change, Entry, Statement
 from scanner.storage import Store
@@ -74,8 +74,8 @@ def test_a_list_against_people_warns(run: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_rules_on_decisions_of_nobody_say_so(run: str, tmp_path: Path) -> None:
     _, reasons = removed(run, tmp_path / "out", DROP, COPIES)
-    assert "people-drop matches nothing: nobody has decided yet" in reasons[""]
-    assert "people-copies matches nothing: nobody has labeled a caption yet" in reasons[""]
+    nobody = "match nothing: nobody has reviewed a caption yet; see memscan review"
+    assert f"people-drop and people-copies {nobody}" in reasons[""]
     assert "reviewed by people" not in reasons[""]
 
 
@@ -103,12 +103,46 @@ def test_the_default_policy_follows_people(run: str, tmp_path: Path) -> None:
     decide(run, "ann", "loud a", "none")
     decide(run, "ann", "loud b", "verbatim")
     decide(run, "ann", "loud c", "verbatim", "drop")
-    summary = curate(run, open_run(run), read_policy("default"), str(tmp_path / "out"), force=True)
-    effects = {name: effect.captions for name, effect in summary.by_rule.items()}
-    assert [effects[f"people-{name}"] for name in ("keep", "drop", "cap")] == [1, 1, 1]
+    assert people_rules(run, tmp_path) == [1, 1, 1]
     listed = pq.read_table(tmp_path / "out" / "removal_list.parquet").to_pylist()
     of = {row["caption_id"]: row["caption"] for row in tables.query("FROM captions").to_pylist()}
     actions = {(of[row["caption_id"]], row["reasons"][0]): row["action"] for row in listed}
     assert actions["loud c", "people-drop"] == "drop"
     assert "people-cap" in {reason for caption, reason in actions if caption == "loud b"}
     assert "loud a" not in {caption for caption, _ in actions}
+
+
+def test_labels_of_disputed_captions_do_not_count(run: str, tmp_path: Path) -> None:
+    decide(run, "ann", "loud a", "none", "keep")
+    decide(run, "bob", "loud a", "none", "drop")
+    decide(run, "ann", "loud b", "verbatim", "cap")
+    decide(run, "bob", "loud b", "template", "cap")  # they agree about what to do
+    assert people_rules(run, tmp_path) == [0, 0, 1]
+
+
+def people_rules(run: str, folder: Path) -> list[int]:
+    """The number of captions that match each rule of the default policy on what people said."""
+    policy = read_policy("default")
+    summary = curate(run, open_run(run), policy, str(folder / "out"), force=True)
+    return [summary.by_rule[f"people-{name}"].captions for name in ("keep", "drop", "cap")]
+
+
+def test_captions_that_people_chose_are_no_guesses(run: str, tmp_path: Path) -> None:
+    binding = binding_of(open_run(run).fingerprint)
+    calibration = Calibration("by hand", binding, {"noise_norm_first": (1.0,)}, -8.0, ())
+
+    def summary_of() -> Summary:
+        tables = open_run(run, calibration=calibration)
+        return curate(run, tables, policy(rule("loud", LOUD, "drop")), str(tmp_path), force=True)
+
+    before = summary_of()
+    decide(run, "ann", "loud c", "verbatim")
+    after = summary_of()
+    assert (before.captions_removed, before.reviewed_captions) == (3, 0)
+    assert (after.captions_removed, after.reviewed_captions) == (3, 1)
+    assert after.expected_false_captions == pytest.approx(2 * before.expected_false_captions / 3)
+    assert after.expected_false_discovery_rate == pytest.approx(
+        before.expected_false_discovery_rate
+    )
+    assert "of 2 captions" in after.to_text()
+    assert "; 1 caption that people chose are not counted" in after.to_text()

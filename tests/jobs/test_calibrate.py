@@ -75,7 +75,13 @@ def test_the_text_output_has_the_same_figures(memscan: Memscan, run: str, tmp_pa
         "nothing written",
     ):
         assert part in done.stdout
-    assert "1 labels match no caption" in done.stderr
+    unknown = (
+        "1 label matches no caption that this run has scored, such as 'a caption of another run'"
+    )
+    assert unknown in done.stderr
+    record = json.loads(memscan("calibrate", run, "--labels", labels, "--json").stdout)
+    rate = record["combination"]["tpr_at"]["0.01"]
+    assert f"flags\n{rate:.0%} of the memorized ones by the combination" in done.stdout
 
 
 def test_a_contradicted_direction_is_reported_with_its_auc(

@@ -40,7 +40,7 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert shown == "memscan: stopped; rerun the same command: what is stored is not repeated\n"
+    assert shown == "memscan: stopped; rerun the same command to resume\n"
     assert (tmp_path / "tidied").exists()
 
 
@@ -59,10 +59,7 @@ def test_sigterm_within_a_finalizer_is_not_lost(capsys: pytest.CaptureFixture[st
 
     hook = sys.unraisablehook
     assert run(body) == 130
-    assert (
-        capsys.readouterr().err
-        == "memscan: stopped; rerun the same command: what is stored is not repeated\n"
-    )
+    assert capsys.readouterr().err == "memscan: stopped; rerun the same command to resume\n"
     assert sys.unraisablehook is hook
 
 

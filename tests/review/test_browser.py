@@ -29,7 +29,7 @@ reason = "people-drop"
 when = "decision = 'drop'"
 action = "drop"
 """
-UNLABELLED = """
+UNLABELED = """
     [...document.querySelectorAll("input, select, button, a, img, [role=img]")].filter((one) =>
         one.checkVisibility() && !(one.labels?.length || one.textContent.trim() || one.alt
         || one.getAttribute("aria-label") || one.querySelector("img[alt]")))
@@ -243,7 +243,7 @@ def test_pages_are_readable_and_inert(
             page.goto(server.url + path)
             page.wait_for_load_state("networkidle")
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-            assert page.evaluate(UNLABELLED) == []
+            assert page.evaluate(UNLABELED) == []
             assert page.evaluate("window.ran") is None
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (dark == "rgb(21, 23, 26)") == (scheme == "dark")

@@ -42,6 +42,14 @@ def names_of(template: str) -> list[str]:
     return names
 
 
+def folder_of(template: str) -> str:
+    """Return the directory that the values of a template cannot lead out of, "" for web addresses
+    that the data names."""
+    (prefix, *_), *_ = Formatter().parse(template)
+    store = prefix.partition("://")[1] and "/".join(prefix.split("/", 3)[:3])
+    return prefix[: prefix.rfind("/", len(store)) + 1]
+
+
 def filled(template: str, sample: Mapping[str, Any]) -> str:
     """Return the location of a sample's image.
 
@@ -66,8 +74,7 @@ def filled(template: str, sample: Mapping[str, Any]) -> str:
         if not text.startswith(WEB):
             raise UnsafeValue("a value is not a web address, and the template names no store")
         return text
-    store = prefix.partition("://")[1] and "/".join(prefix.split("/", 3)[:3])
-    folder = prefix[: prefix.rfind("/", len(store)) + 1]
+    store, folder = prefix.partition("://")[1], folder_of(template)
     columns = ", ".join(dict.fromkeys(names_of(template)))
     if store and not folder:
         raise UnsafeValue(f"{columns} would choose the bucket or host; write it into --images")

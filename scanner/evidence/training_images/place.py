@@ -17,7 +17,7 @@ class ImagePlace:
     """Parquet image column; by default detected by name (image, jpg, png …)."""
 
     def check_images(self) -> None:
-        """Raise UsageError if ``images`` is no template of column names, or both are given."""
+        """Raise UsageError for an invalid template, and if both options are given."""
         if self.images:
             names_of(self.images)
             if self.image_column:

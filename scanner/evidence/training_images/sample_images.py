@@ -21,8 +21,8 @@ from scanner.captions.limits import IMAGE_BYTES
 from scanner.captions.parquet import SkippedRows, bounded_batches, open_parquet
 from scanner.captions.webdataset import tar_files
 from scanner.errors import UserError
-from scanner.evidence.training_images.image_path import WEB, UnsafeValue, filled
-from scanner.storage import ImageHosts, Missing, Roots, is_transient, open_input
+from scanner.evidence.training_images.image_path import WEB, UnsafeValue, filled, folder_of
+from scanner.storage import ImageHosts, Missing, Roots, full_url, is_transient, open_input
 
 IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "gif")
 LARGEST_PIXELS = 1024
@@ -40,7 +40,9 @@ def reduced_image(data: bytes) -> Image.Image:
 class SampleImages:
     """Loads the training images of samples, which have source, row, key and the kept columns.
 
-    ``template``: location of an image (see :mod:`scanner.evidence.training_images.image_path`).
+    ``template``: location of an image (see :mod:`scanner.evidence.training_images.image_path`); of
+    a local one, links that lead out of its directory are refused, except to ``roots`` that the user
+    named.
     Without one, images are expected next to the caption: in a Parquet column (``column``, or a
     common name), in the sample's tar, or in the tar with the same name as its Parquet file, as from
     img2dataset. ``roots``: where files named by a run may be stored; by default anywhere.
@@ -63,6 +65,11 @@ class SampleImages:
         self.roots = roots
         self.problems: Counter[str] = Counter()
         self._hosts = hosts or ImageHosts()
+        self._template_roots: Roots | None = None
+        scheme, is_url, _ = (template or "{").partition("://")
+        if template and not template.startswith("{") and (scheme == "file" or not is_url):
+            named = roots.named if roots else ()
+            self._template_roots = Roots.of([folder_of(template) or "."], named)
         self._decoded = decode
 
     def images(self, samples: list[Sample]) -> list[Any]:
@@ -84,6 +91,8 @@ class SampleImages:
             url = filled(str(self.template), sample)
             if url.startswith(WEB):
                 return self._bounded(lambda most: self._hosts.fetch(url, most))
+            if self._template_roots and self._template_roots.why_refused(full_url(url)):
+                raise UnsafeValue("a link leads out of the template's directory; see --input-root")
             with open_input(url) as file:
                 return self._bounded(file.read)
         except (UnsafeValue, Missing) as error:

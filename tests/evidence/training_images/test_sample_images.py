@@ -21,7 +21,7 @@ from scanner.captions.limits import IMAGE_BYTES
 from scanner.evidence.training_images.sample_images import LARGEST_PIXELS, SampleImages
 from scanner.scan.config import ScanConfig
 from scanner.scan.input_choice import choose_inputs
-from scanner.storage import ImageHosts
+from scanner.storage import ImageHosts, Roots
 from tests.servers import free_port
 
 
@@ -100,6 +100,21 @@ def test_images_come_from_a_template(tmp_path: Path) -> None:
         "--images: FileNotFoundError": 1,
         "--images: key would lead outside the template's directory": 1,
     }
+
+
+def test_a_link_out_of_the_template_s_directory_is_refused(tmp_path: Path) -> None:
+    for folder, name in (("private", "p.png"), ("images", "own.png")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(png(3))
+    (tmp_path / "images/k3.png").symlink_to(tmp_path / "private/p.png")
+    (tmp_path / "images/k4.png").symlink_to(tmp_path / "images/own.png")
+    template = f"{tmp_path}/images/{{key}}.png"
+    finder = SampleImages(template, None)
+    assert reds(finder.images(samples(Path("x.csv"), 3, 4))) == [None, 3]
+    (why,) = finder.problems
+    assert why == "--images: a link leads out of the template's directory; see --input-root"
+    allowed = SampleImages(template, None, Roots.of([], [str(tmp_path / "private")]))
+    assert reds(allowed.images(samples(Path("x.csv"), 3, 4))) == [3, 3]
 
 
 def test_invalid_images_are_counted(tmp_path: Path) -> None:
