@@ -12,13 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jobs.console.calibration_output import (
-    in_words,
-    print_classes,
-    print_heading,
-    print_separation,
-    print_separations,
-)
+from jobs.console.calibration_output import print_separation, print_tables
 from jobs.console.escaping import printable
 from jobs.console.progress import ScanProgress
 from jobs.console.terminal import command, load_libraries, next_step, print_json, show, warn
@@ -171,13 +165,7 @@ def _by_class(
 
 
 def _print_evaluation(evaluation: "LabelEvaluation", layers: "LayerEvaluation") -> None:
-    print_heading()
-    print_separations("signals", evaluation.signals)
-    print_separations("combined, cross-validated by near-duplicate cluster", evaluation.combined)
-    print_separations("baselines without the model", evaluation.text_only)
-    if sentence := in_words(evaluation):
-        show(sentence)
-    print_classes(evaluation)
+    print_tables(evaluation)
     show(
         "best layer, selected on half of the captions and reported on the other half\n"
         "(-5: layer 5, where lower values indicate memorization)"

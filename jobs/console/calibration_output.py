@@ -42,9 +42,8 @@ def print_separations(title: str, group: "dict[str, Separation]") -> None:
         print_separation(name, separation)
 
 
-def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
-    """Print the evaluation on labels. ``prior_given``: the user set the prior."""
-    show("")
+def print_tables(evaluation: "LabelEvaluation") -> None:
+    """Print how well each score separates the captions, also by class."""
     print_heading()
     print_separations("signals", evaluation.signals)
     print_separations("combined, cross-validated by near-duplicate cluster", evaluation.combined)
@@ -52,6 +51,12 @@ def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
     if sentence := in_words(evaluation):
         show(sentence)
     print_classes(evaluation)
+
+
+def print_evaluation(evaluation: "LabelEvaluation", prior_given: bool) -> None:
+    """Print the evaluation on labels. ``prior_given``: the user set the prior."""
+    show("")
+    print_tables(evaluation)
     if evaluation.similarity:
         _print_similarity(evaluation.similarity)
     show("AUC gained by the combination over")
