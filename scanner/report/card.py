@@ -80,7 +80,9 @@ def _policy(content: ReportContent) -> list[str]:
         if rate is None or content.doubtful:
             text += "; how many of these are not memorized is unknown"
         else:
-            text += f"; about {rate:.1%} of these are expected not to be memorized"
+            people = policy.reviewed_captions
+            chosen = f", without {people:,} that people chose," if people else ""
+            text += f"; about {rate:.1%} of these{chosen} are expected not to be memorized"
     rules = [
         (
             code(rule.reason),
