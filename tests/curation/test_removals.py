@@ -138,6 +138,19 @@ def test_csv_files_have_what_to_remove_and_to_recaption(
     assert not (tmp_path / "recaption_list.csv").exists()
 
 
+def test_csv_captions_are_those_scanned_and_no_formulas(tmp_path: Path) -> None:
+    data = tmp_path / "a.jsonl"
+    data.write_text(json.dumps({"text": "=1+1 loud", "caption": "another"}) + "\n")
+    columns = {"caption_column": ("text",), "keep": ("caption",)}
+    run = make_run(tmp_path / "run", loudness, captions=(str(data),), **columns)
+    given = policy(rule("loud", LOUD, "drop"))
+    curate(run, open_run(run), given, str(tmp_path / "o"), force=True)
+    (row,) = pyarrow.csv.read_csv(tmp_path / "o" / "removal_list.csv").to_pylist()
+    assert (row["caption"], row["kept_caption"]) == ("'=1+1 loud", "another")
+    (exact,) = pq.read_table(tmp_path / "o" / "removal_list.parquet").to_pylist()
+    assert exact["caption"] == "another"
+
+
 def test_each_rule_is_also_counted_as_if_applied_alone(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
