@@ -25,9 +25,9 @@ def plot_timesteps(rows: Sequence[Row], path: Path) -> None:
     for name in names:
         base = alt.Chart(alt.Data(values=[row for row in data if row["model"] == name])).encode(
             x=alt.X("timestep:Q", title="timestep", scale=alt.Scale(reverse=True)),
-            color=alt.Color("latents:N", legend=_LEGEND, scale=_scale(kinds, COLORS)),
+            color=alt.Color("latents:N", legend=_LINES, scale=_scale(kinds, COLORS)),
             strokeDash=alt.StrokeDash(
-                "latents:N", legend=_LEGEND, scale=_scale(kinds, [[1, 0], [6, 3], [2, 2]])
+                "latents:N", legend=_LINES, scale=_scale(kinds, [[1, 0], [6, 3], [2, 2]])
             ),
         )
         panels = []
@@ -67,6 +67,15 @@ def plot_groups(points: Sequence[Row], path: Path) -> None:
 
 
 _LEGEND = alt.Legend(title=None, orient="top", labelLimit=300)
+# The bands' color would be too faint.
+_LINES = alt.Legend(
+    title="latents",
+    orient="top",
+    symbolType="stroke",
+    symbolOpacity=1,
+    symbolSize=300,
+    symbolStrokeWidth=2,
+)
 _LOG = alt.Scale(type="log", nice=False, zero=False)
 _SHAPES = ["triangle-up", "diamond", "square", "circle", "cross"]
 
