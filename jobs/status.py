@@ -23,6 +23,7 @@ from scanner.run.progress import hours_unit
 from scanner.run.status import status
 
 SHOWN = 10
+REPORTS_SECONDS = 5  # a scan reports its progress more often
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,9 @@ def _status(config: StatusConfig) -> int:
 
 
 def _print(state: dict[str, Any]) -> None:
-    slices, left, planning = state["slices"], state["eta_seconds"], state["planning"]
-    if planning:
-        of = "" if planning["units"] is None else f" of {planning['units']:,}"
-        level = planning["merge_level"]
-        merged = f"{planning['ranges_merged']:,} merged (level {level}), " if level else ""
-        images = (
-            f"images: {planning['image_files_read']:,} samples files read, "
-            f"{planning['image_ranges_grouped']:,} ranges grouped; "
-        )
-        show(
-            f"planning   {planning['units_read']:,}{of} input parts read; "
-            f"{images * bool(planning['image_files_read'])}"
-            f"ranges of caption ids: {merged}{planning['ranges_grouped']:,} grouped"
-        )
+    slices, left = state["slices"], state["eta_seconds"]
+    if state["planning"]:
+        _print_planning(state["planning"])
     working = (
         "" if state["sealed"] else f"{slices['running']} running on {state['actors']} actors, "
     )
@@ -106,8 +96,14 @@ def _print(state: dict[str, Any]) -> None:
         show(f"speed      {state['captions_per_second']:,.1f} captions per second")
     if not state["sealed"]:
         how = "with a larger --budget-hours" if state["usable"] else "the same command"
-        stopped = f"unknown: no scan is running; rerun {how} to resume"
-        show(f"time left  {duration(left) if left is not None else stopped}")
+        silent = state["silent_seconds"] or 0.0
+        since = f" (the scan last reported {silent:.0f} s ago)" if silent > REPORTS_SECONDS else ""
+        unknown = (
+            f"unknown so far{since}"
+            if state["is_active"]
+            else f"unknown: no scan is running; rerun {how} to resume"
+        )
+        show(f"time left  {unknown if left is None else duration(left) + since}")
     _print_hours(state)
     if "yield" in state:
         _print_yield(state["yield"])
@@ -119,8 +115,25 @@ def _print(state: dict[str, Any]) -> None:
         show(f"out of service  {printable(line)}")
     for line in state["events"][-SHOWN:]:
         show(f"event      {printable(line)}")
+    if state["purge_interrupted"]:
+        show("purge      interrupted; rerun memscan purge, with any list, to finish it")
     usable = f"; commands read {state['usable']:,} captions, scored by the end of --budget-hours"
     show(f"sealed     {'yes' if state['sealed'] else 'no' + usable * bool(state['usable'])}")
+
+
+def _print_planning(planning: dict[str, Any]) -> None:
+    of = "" if planning["units"] is None else f" of {planning['units']:,}"
+    level = planning["merge_level"]
+    merged = f"{planning['ranges_merged']:,} merged (level {level}), " if level else ""
+    images = (
+        f"images: {planning['image_files_read']:,} samples files read, "
+        f"{planning['image_ranges_grouped']:,} ranges grouped; "
+    )
+    show(
+        f"planning   {planning['units_read']:,}{of} input parts read; "
+        f"{images * bool(planning['image_files_read'])}"
+        f"ranges of caption ids: {merged}{planning['ranges_grouped']:,} grouped"
+    )
 
 
 def _print_yield(found: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 import math
 import re
-import unicodedata
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from scanner.calibration.bootstrap import Bools, Floats
 from scanner.calibration.labels import Labels
-from scanner.captions.identity import caption_ids
+from scanner.captions.identity import caption_ids, normalize_like_clip
 from scanner.errors import UserError
 from scanner.query import RunTables, near_duplicate_clusters
 
@@ -186,21 +185,16 @@ def _ids(tables: RunTables, labels: Labels) -> dict[str, set[str]]:
         {"names": labels.names},
     )
     exact = dict(zip(rows["caption"].to_pylist(), rows["caption_id"].to_pylist(), strict=True))
-    normalized = caption_ids(map(_normalize_like_clip, labels.names)).to_pylist()
+    normalized = caption_ids(map(normalize_like_clip, labels.names)).to_pylist()
     ids = {
         name: {exact.get(name, caption_id)}
         for name, caption_id in zip(labels.names, normalized, strict=True)
     }
     quoted = [name for name in labels.names if _QUOTED.fullmatch(name)]
-    plain = caption_ids(_normalize_like_clip(name[1:-1].replace('""', '"')) for name in quoted)
+    plain = caption_ids(normalize_like_clip(name[1:-1].replace('""', '"')) for name in quoted)
     for name, caption_id in zip(quoted, plain.to_pylist(), strict=True):
         ids[name].add(caption_id)
     return ids
-
-
-def _normalize_like_clip(caption: str) -> str:
-    """Normalize a caption as CLIP's tokenizers do before they split it into tokens."""
-    return " ".join(unicodedata.normalize("NFC", caption).split()).lower()
 
 
 def _merge_clusters(near: list[str], groups: list[str | None]) -> NDArray[np.int64]:

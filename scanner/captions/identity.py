@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 
 import numpy as np
@@ -17,6 +18,11 @@ def caption_id(canonical: str) -> str:
     since not every Parquet reader supports UUID columns, and zstd compresses both to 16 bytes.
     """
     return hashlib.sha256(canonical.encode()).hexdigest()[:DIGITS]
+
+
+def normalize_like_clip(caption: str) -> str:
+    """Normalize a caption as CLIP's tokenizers do before they split it into tokens."""
+    return " ".join(unicodedata.normalize("NFC", caption).split()).lower()
 
 
 def is_caption_id(text: object) -> bool:

@@ -1,5 +1,6 @@
 """Tell failures of an item from those of a store, a device or a node."""
 
+import errno
 import re
 import traceback
 from typing import Any
@@ -17,6 +18,7 @@ NODE_LOST, STORE_OUTAGE = "node_lost", "store_outage"
 # Ray's words for an actor whose node is gone: the only sign, of one that was still starting.
 NODE_DIED = ("its node has died", "the actor's node was terminated")
 NO_MEMSCAN = re.compile(r"No module named '?scanner\b")
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 LACKS_MEMSCAN = " (memscan is not installed on the cluster; bring it with --runtime-env)"
 
 
@@ -80,7 +82,12 @@ def is_broken_device(error: Any) -> bool:
 
 
 def kind_of(error: BaseException | None) -> str:
-    """Return the cause of a retry for an exception that an item's work raised."""
+    """Return the cause of a retry for an exception that an item's work raised.
+
+    Raises the exception itself if the disk of the run is full or read-only, which no retry helps.
+    """
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE and "storage" in vars(error):
+        raise error
     if is_broken_device(error):
         return BROKEN_DEVICE
     return OUT_OF_MEMORY if error is not None and is_out_of_memory(error) else ERROR

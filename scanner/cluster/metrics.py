@@ -8,6 +8,7 @@ interval, which is 20 seconds by default.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from scanner.cluster.address import is_connected
@@ -114,10 +115,11 @@ def _export(metric: Metric) -> Any:
 
 
 def run_tag(url: str) -> str:
-    """Return a run's location for the tag ``run``, without user, password, query and fragment."""
+    """Return a run's location for the tag ``run``: a local path as an absolute one, a URL without
+    user, password, query and fragment."""
     scheme, is_url, rest = url.partition("://")
     if not is_url:
-        return url
+        return str(Path(url).absolute())
     host, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
     before, at, host = host.rpartition("@")
     # Azure's containers stand where other URLs have a user.

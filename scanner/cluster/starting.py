@@ -117,11 +117,16 @@ def _init(address: str | None, init: Callable[[], Any]) -> None:
             init()
     except UserError:
         raise
+    except SystemExit as error:  # Ray's handler of SIGTERM, while it starts
+        if error.code == signal.SIGTERM:
+            raise KeyboardInterrupt from error
+        raise
     except Exception as error:  # Ray raises OSError, ValueError, RuntimeError, its own and gRPC's
         if joins_cluster(address):
             raise UserError(
                 f"{name_address(address)}: cannot connect to Ray: {error} (if the cluster uses "
-                "tokens, set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to its own)"
+                "tokens, as one that ray start starts where ~/.ray/auth_token exists, set "
+                "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to another token)"
             ) from error
         raise UserError(
             f"a local Ray cannot start: {type(error).__name__}: {error} (its files are "

@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from scanner.captions.identity import caption_ids, normalize_like_clip
 from scanner.curation.key_hashes import UID
 from scanner.curation.name_lists import ENTRIES, NameList, read_names
 from scanner.curation.narrowed_samples import samples_without
@@ -28,7 +31,9 @@ SHOWN = 3
 _COUNTS = ("entries", "samples", "same_image", "unmatched", "unusable")
 SHOWN_LETTERS = 100
 _REASON = re.compile(r"([A-Za-z0-9_.-]+)=(.+)", re.DOTALL)
-_SCHEMA = pa.schema([pa.field("list", pa.int32()), pa.field("entry", pa.int64()), *ENTRIES])
+# of_text, of_clip: the ids of a caption given as text, as it is and as CLIP's tokenizers read it.
+_IDS = [pa.field("of_text", pa.string()), pa.field("of_clip", pa.string())]
+_SCHEMA = pa.schema([pa.field("list", pa.int32()), pa.field("entry", pa.int64()), *ENTRIES, *_IDS])
 
 
 def comparable(key: str) -> str:
@@ -46,15 +51,16 @@ _BY_URL = """
     SELECT list, entry, source, "row"
     FROM samples JOIN list_entries ON samples.{0} = list_entries.url
     WHERE is_reference <= $references"""
-# By id or as text: as spelled in the table of captions, or normalized.
+# By id, or as text: as spelled in the table of captions, or by the id of the text or of what CLIP's
+# tokenizers make of it. A scan with --limit has samples of captions that are not in the table.
 _BY_CAPTION = """
     SELECT list, entry, source, "row" FROM samples JOIN (
-        SELECT list, entry, texts.caption_id FROM texts JOIN list_entries
-            ON texts.caption_id = list_entries.caption
-        UNION ALL SELECT list, entry, texts.caption_id FROM texts JOIN list_entries
+        SELECT list, entry, caption AS caption_id FROM list_entries WHERE caption IS NOT NULL
+        UNION SELECT list, entry, of_text FROM list_entries WHERE of_text IS NOT NULL
+        UNION SELECT list, entry, of_clip FROM list_entries
+            WHERE of_clip IS NOT NULL AND (SELECT bool_or(canonical <> caption) FROM texts)
+        UNION SELECT list, entry, texts.caption_id FROM texts JOIN list_entries
             ON texts.caption = list_entries.caption
-        UNION ALL SELECT list, entry, texts.caption_id FROM texts JOIN list_entries
-            ON texts.canonical = list_entries.caption
     ) USING (caption_id)
     WHERE is_reference <= $references"""
 _ROWS = """
@@ -176,10 +182,23 @@ def _numbered(lists: Sequence[NameList], errors: list[Exception]) -> Iterator[pa
                 count = len(batch)
                 places = pa.array(range(entry, entry + count), pa.int64())
                 numbers = pa.repeat(pa.scalar(number, pa.int32()), count)
-                yield pa.RecordBatch.from_arrays([numbers, places, *batch.columns], schema=_SCHEMA)
+                columns = [numbers, places, *batch.columns, *_ids_of(batch["caption"])]
+                yield pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
                 entry += count
     except Exception as error:
         errors.append(error)
+
+
+def _ids_of(captions: pa.StringArray) -> list[pa.Array]:
+    """Return the ids of captions given as text: as it is, and as CLIP's tokenizers read it."""
+    given = captions.drop_null()
+    if not len(given):
+        return [captions, captions]
+    places = pa.array(np.cumsum(captions.is_valid().to_numpy(zero_copy_only=False)) - 1)
+    place = pc.if_else(captions.is_valid(), places, pa.scalar(None, pa.int64()))
+    texts = given.to_pylist()
+    ids = (caption_ids(texts), caption_ids(map(normalize_like_clip, texts)))
+    return [each.take(place) for each in ids]
 
 
 def take_listed(tables: RunTables, references: bool = False) -> None:

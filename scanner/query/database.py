@@ -1,5 +1,6 @@
 """A DuckDB connection with limited threads, memory, disk space, files and time."""
 
+import re
 import shutil
 import tempfile
 import threading
@@ -99,7 +100,19 @@ def interruptible(
         _stop(connection, outcome)
         raise
     except duckdb.Error as error:
-        raise UserError(f"SQL: {error}") from error
+        remedy = _REPAIR if _DAMAGE.search(str(error)) else ""
+        raise UserError(f"SQL: {error}{remedy}") from error
+
+
+# Of a Parquet file that is cut short, changed, or not there (DuckDB then looks for a folder of its
+# name, which it may not read).
+_DAMAGE = re.compile(
+    r"No magic bytes|TProtocolException|too small to be a Parquet|[Dd]ecompress|Snappy|ZSTD"
+    r"|\.parquet/\*\*/\*\.parquet|No files found that match|[Cc]orrupt"
+)
+_REPAIR = (
+    "; a file of the run is damaged or missing: rerun the memscan scan that made it with --repair"
+)
 
 
 def _stop(connection: duckdb.DuckDBPyConnection, outcome: Future[Any]) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scanner.run.directory import Run, is_complete, planning_folder
+from scanner.run.directory import PURGE_JOURNAL, Run, is_complete, planning_folder
 from scanner.run.json_files import PlanningRecord, QuarantineRecord
 from scanner.run.progress import read_progress
 from scanner.run.records import read_json
 from scanner.run.sealing import is_in_part
 from scanner.run.summary import PlanSummary, joined_skipped
 
+STALE_SECONDS = 30
 # The names of merges begin with their level.
 _MERGE_LEVEL = re.compile(r"(\d{1,9})-")
 
@@ -39,7 +40,8 @@ def status(run: Run) -> dict[str, Any]:
     files; reads no commit.
 
     A sealed run's counts are those of its manifest; ``usable`` is the number of captions whose
-    scores commands read, also of a run that is sealed in part. Before, the committed slices and
+    scores commands read, also of a run that is sealed in part. ``is_active``: a scan reported its
+    progress in the last STALE_SECONDS, ``silent_seconds`` ago. Before, the committed slices and
     their captions are exact; which of these captions were rejected is from progress.json, and
     ``estimated`` says whether it lags behind. Speed, time left and running slices are from
     progress.json too.
@@ -54,7 +56,8 @@ def status(run: Run) -> dict[str, Any]:
         committed = _of_listing(run, plans, state)
     stuck = committed.stuck
     rate = state.get("captions_per_second", 0.0)
-    stale = time.time() - state.get("updated", 0.0) > 30 or manifest is not None
+    silent = time.time() - state["updated"] if "updated" in state else None
+    stale = silent is None or silent > STALE_SECONDS or manifest is not None
     running = {} if stale else state.get("running", {})
     computed = sum(count for name, count in running.items() if name not in committed.ids)
     left = max(0, counts["captions"] - committed.scored - committed.rejected - computed)
@@ -78,6 +81,9 @@ def status(run: Run) -> dict[str, Any]:
         "captions_per_second": rate,
         "eta_seconds": eta,
         "sealed": manifest is not None,
+        "is_active": not stale,
+        "silent_seconds": None if manifest is not None else silent,
+        "purge_interrupted": run.store.exists(PURGE_JOURNAL),
         "usable": newest["counts"]["scored"] if newest else 0,
         **_device_hours(state, eta),
         "actors": 0 if stale else state.get("actors", 0),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from scanner.errors import UserError
 from scanner.models.spec import DEFAULT_MODEL, ModelSpec
+from scanner.plurals import pluralize
 from scanner.run import Plan, Run
 from scanner.run.directory import PURGE_JOURNAL, recorded_roots
 from scanner.scan.config import ScanConfig
@@ -67,6 +68,7 @@ def open_scan(config: ScanConfig) -> OpenScan:
         inputs = _original_inputs(config, record, inputs)
     opened = OpenScan(config, model, run, record, inputs)
     if _is_finished(opened):
+        _refuse_missing_parts(config.out, run)
         log.info(f"{config.out} is finished")
         return replace(opened, result=result_of(run, run.manifest() or {}, config))
     if record is not None and run.store.exists(PURGE_JOURNAL):
@@ -92,6 +94,18 @@ def _is_finished(opened: OpenScan) -> bool:
         return False
     expected = {"inputs": opened.inputs_record, "options": opened.options_record}
     return all(record.get(part) == one for part, one in expected.items()) and run.is_finished()
+
+
+def _refuse_missing_parts(out: str, run: Run) -> None:
+    """Raise UserError if scores of a sealed run are no longer there, by one listing."""
+    stored = set(run.store.names("scores"))
+    manifest = run.manifest() or {"scores": []}
+    missing = [part["path"] for part in manifest["scores"] if part["path"] not in stored]
+    if missing:
+        raise UserError(
+            f"{out}: {pluralize(len(missing), 'file')} of scores missing, such as {missing[0]}; "
+            "rerun the same command with --repair"
+        )
 
 
 def _original_inputs(

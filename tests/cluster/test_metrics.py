@@ -149,6 +149,7 @@ def test_the_tag_of_a_run_has_no_secrets() -> None:
     azure = "abfs://data@account.dfs.core.windows.net/runs/one"
     assert run_tag(azure) == azure
     assert run_tag("/data/run?1#2") == "/data/run?1#2", "a local path has no parameters"
+    assert run_tag("run") == f"{Path.cwd()}/run"
     signed = "https://me:password@host:8080/run?X-Amz-Signature=abc#token"
     assert run_tag(signed) == "https://host:8080/run"
     assert "hunter2" not in run_tag("https://host/a;password=hunter2/b")

@@ -53,6 +53,19 @@ def test_a_column_id_has_keys_if_nothing_else_names_samples(run: str, tmp_path: 
     assert found[0] != ("drop", "numbered")
 
 
+def test_captions_outside_the_limit_of_a_scan_are_found(tmp_path: Path) -> None:
+    rows = [(f"Loud {k}", f"u{k}") for k in range(8)]
+    data = write_rows(tmp_path / "a.jsonl", rows)
+    run = make_run(tmp_path / "run", loudness, captions=(str(data),), limit=2)
+    (tmp_path / "named.csv").write_text(
+        "".join(f"{line}\n" for line in ("caption", *(caption for caption, _ in rows)))
+    )
+    found, summary = curated(run, tmp_path / "o", str(tmp_path / "named.csv"))
+    assert len(open_run(run).query("FROM captions")) == 2
+    assert found == dict.fromkeys(range(8), ("drop", "named"))
+    assert summary.by_list["named"].unmatched == 0
+
+
 def test_a_list_wins_over_rules_and_takes_the_image(run: str, tmp_path: Path) -> None:
     (tmp_path / "opt-outs.txt").write_text("0\nu3\n7\nnobody\n\n")
     found, summary = curated(run, tmp_path / "o", str(tmp_path / "opt-outs.txt"))

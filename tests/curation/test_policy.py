@@ -49,7 +49,7 @@ def test_the_id_changes_with_every_setting_of_a_policy() -> None:
 def test_the_default_policy_is_valid() -> None:
     policy = read_policy("default")
     assert policy.name == "default"
-    assert all(rule.action != "drop" for rule in policy.rules)
+    assert {rule.reason for rule in policy.rules if rule.action == "drop"} == {"people-drop"}
     assert policy.text.startswith("# The default policy")
     assert policy.id == policy_of(tomllib.loads(policy.text), "default").id
 
