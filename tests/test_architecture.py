@@ -4,6 +4,8 @@ import ast
 import functools
 from pathlib import Path
 
+import pytest
+
 from jobs.development import architecture
 from jobs.development.architecture import modules, redraw
 
@@ -84,6 +86,7 @@ LIBRARIES = {
 }
 
 
+@pytest.mark.slow
 def test_rooms_import_only_what_lies_below_them() -> None:
     for room, path in modules():
         rooms = {name.split(".")[1] for name in imports_of(path) if name.startswith("scanner.")}
@@ -105,6 +108,7 @@ def test_every_room_is_named() -> None:
     assert {room for room, _ in modules()} == set(ROOMS)
 
 
+@pytest.mark.slow
 def test_no_two_public_classes_share_a_name() -> None:
     files: dict[str, list[Path]] = {}
     for folder in ("scanner", "jobs"):
@@ -115,6 +119,7 @@ def test_no_two_public_classes_share_a_name() -> None:
     assert {name: paths for name, paths in files.items() if len(paths) > 1} == {}
 
 
+@pytest.mark.slow
 def test_the_graph_of_rooms_is_current() -> None:
     page = (ROOT / "scanner/README.md").read_text()
     assert redraw(page) == page, "python -m jobs.development.architecture draws it again"

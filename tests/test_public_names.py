@@ -30,6 +30,7 @@ def test_import_loads_no_heavy_library() -> None:
     assert done.stdout == "set()\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_in_docstring_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

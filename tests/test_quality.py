@@ -56,6 +56,7 @@ def test_no_file_is_too_long_to_hold_one_idea() -> None:
     assert {path: count for path, count in lines.items() if count > FILE_LINES} == {}
 
 
+@pytest.mark.slow
 def test_every_function_can_be_read_at_once() -> None:
     for path, function in _functions():
         lines = (function.end_lineno or function.lineno) - function.lineno + 1

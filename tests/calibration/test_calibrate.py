@@ -196,6 +196,7 @@ def test_a_refuted_direction_gets_no_threshold(tmp_path: Path) -> None:
     assert "bos_mass" in calibration.weights  # the combination learns the sign
 
 
+@pytest.mark.slow
 def test_too_few_or_random_labels_are_refused(made: dict) -> None:
     tables, labeled = open_run(made["run"]), made["labeled"]
     with pytest.raises(UserError, match="cannot resolve a rate below"):

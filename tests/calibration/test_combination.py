@@ -31,6 +31,7 @@ def test_weights_in_original_units_match_scikit_learn() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_combination_separates_better_than_the_best_column() -> None:
     scores = cross_fit(VALUES, KNOWN, SINGLETONS)
     best = roc_auc_score(KNOWN, VALUES[:, 0])
@@ -38,6 +39,7 @@ def test_the_combination_separates_better_than_the_best_column() -> None:
     assert roc_auc_score(KNOWN, fit(VALUES, KNOWN, SINGLETONS)(VALUES)) > best + 0.02
 
 
+@pytest.mark.slow
 def test_random_labels_give_chance_when_cross_fitted() -> None:
     """Thirty columns of noise fit 60 of 300 labels well, but predict no held-out caption."""
     noise = np.random.default_rng(1).normal(size=(300, 30))
@@ -75,6 +77,7 @@ def test_a_caption_does_not_influence_the_scores_of_its_fold() -> None:
     np.testing.assert_array_equal(cross_fit(again, KNOWN, SINGLETONS)[kept], before[kept])
 
 
+@pytest.mark.slow
 def test_scores_are_log_odds() -> None:
     """Captions with labels drawn from known odds get these odds as scores."""
     random = np.random.default_rng(4)

@@ -17,6 +17,7 @@ def _sample(seed: int, factor: int) -> tuple[np.ndarray, np.ndarray]:
     return random.normal(size=len(positive)) + 2.5 * positive, positive
 
 
+@pytest.mark.slow
 def test_widths_are_those_of_samples_of_that_size() -> None:
     scores, positive = _sample(0, 1)
     counts = {one.factor: one for one in label_counts(scores, positive, np.arange(len(scores)))}

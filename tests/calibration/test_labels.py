@@ -224,6 +224,7 @@ def test_a_measure_of_verify_is_a_similarity(tmp_path: Path) -> None:
         verdict_labels(tables, similarity=SimilarityOptions("likeness_hash", 0.7))
 
 
+@pytest.mark.slow
 def test_seed_consistent_verdicts_are_not_labels(tmp_path: Path) -> None:
     run = synthetic_run(tmp_path / "run", captions=4)
     ids = [caption_id(f"worda {number:04}") for number in range(3)]

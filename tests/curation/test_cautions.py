@@ -43,6 +43,7 @@ def test_rejected_captions_stay_unless_their_image_is_removed(tmp_path: Path) ->
     assert (summary.unscored.samples, summary.unscored.why) == (1, ("1 rejected by the scan",))
 
 
+@pytest.mark.slow
 def test_no_caution_if_every_caption_has_a_score(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u"), ("quiet", "v")])
     summary = curated(make_run(tmp_path / "run", loudness, captions=(str(data),)), tmp_path / "o")
@@ -91,6 +92,7 @@ def test_an_image_key_with_too_many_samples_causes_a_warning(
     assert curate(run, tables, DROP, str(tmp_path / "o")).suspicious_image_key is None
 
 
+@pytest.mark.slow
 def test_one_repeated_caption_and_image_cause_no_warning(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "a.jsonl", [("loud", "u")] * 20 + [("quiet", "v")] * 20)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))

@@ -70,6 +70,7 @@ def listed(run: str, tables: RunTables, given: dict, out: Path) -> dict[int, tup
     }
 
 
+@pytest.mark.slow
 def test_a_cap_of_clusters_keeps_the_least_memorized(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_cap_of_clusters_keeps_the_least_memorized(
     }
 
 
+@pytest.mark.slow
 def test_a_cap_of_captions_keeps_the_lowest_score(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
@@ -122,11 +124,13 @@ def test_a_drop_takes_the_same_image_along(run: str, tables: RunTables, tmp_path
     assert {(action, kept) for action, kept, _ in found.values()} == {("drop", None)}
 
 
+@pytest.mark.slow
 def test_a_plain_drop_leaves_other_keys(run: str, tables: RunTables, tmp_path: Path) -> None:
     found = listed(run, tables, rule("loud", LOUD, "drop"), tmp_path)
     assert found.keys() == {0, 1, 2, 5, 6}
 
 
+@pytest.mark.slow
 def test_columns_of_the_input_keep_their_values(tmp_path: Path) -> None:
     """Some are named like columns of the clusters, the scores and the query itself."""
     names = ("cluster", "clid", "width", "image", "_kept", "_group", "kept_key")

@@ -43,6 +43,7 @@ def curated(run: str, out: Path, *given: str) -> tuple[Rows, Summary]:
     return {row["row"]: (row["action"], ";".join(row["reasons"])) for row in rows}, summary
 
 
+@pytest.mark.slow
 def test_a_column_id_has_keys_if_nothing_else_names_samples(run: str, tmp_path: Path) -> None:
     (tmp_path / "ids.csv").write_text("id,note\n0,a\n6,b\n")
     found, _ = curated(run, tmp_path / "o", str(tmp_path / "ids.csv"))
@@ -66,6 +67,7 @@ def test_captions_outside_the_limit_of_a_scan_are_found(tmp_path: Path) -> None:
     assert summary.by_list["named"].unmatched == 0
 
 
+@pytest.mark.slow
 def test_a_list_wins_over_rules_and_takes_the_image(run: str, tmp_path: Path) -> None:
     (tmp_path / "opt-outs.txt").write_text("0\nu3\n7\nnobody\n\n")
     found, summary = curated(run, tmp_path / "o", str(tmp_path / "opt-outs.txt"))

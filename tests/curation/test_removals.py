@@ -23,6 +23,7 @@ def listed(run: str, tables: RunTables, given, out: Path, **options) -> dict[int
     return {row["row"]: (row["action"], ";".join(row["reasons"])) for row in rows}
 
 
+@pytest.mark.slow
 def test_a_cap_keeps_k_samples_and_removes_whole_images(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
@@ -48,6 +49,7 @@ def test_a_cap_keeps_the_same_samples_each_time(
     assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_cap_of_images_counts_the_samples_of_all_captions(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
@@ -57,6 +59,7 @@ def test_a_cap_of_images_counts_the_samples_of_all_captions(
     assert sorted(with_u1) == ["cap"] * 4 + ["keep"] * 2
 
 
+@pytest.mark.slow
 def test_the_first_rule_decides_and_all_matches_are_named(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
@@ -103,6 +106,7 @@ def test_image_key_may_be_none_or_another_column(run: str, tmp_path: Path) -> No
     assert 8 in listed(run, tables, given, tmp_path / "o")
 
 
+@pytest.mark.slow
 def test_the_list_identifies_each_sample(run: str, tables: RunTables, tmp_path: Path) -> None:
     given = policy(rule("loud", LOUD, "drop"))
     curate(run, tables, given, str(tmp_path))
@@ -120,6 +124,7 @@ def test_the_list_identifies_each_sample(run: str, tables: RunTables, tmp_path: 
     assert len(text) == len(table) == 10
 
 
+@pytest.mark.slow
 def test_csv_files_have_what_to_remove_and_to_recaption(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:
@@ -138,6 +143,7 @@ def test_csv_files_have_what_to_remove_and_to_recaption(
     assert not (tmp_path / "recaption_list.csv").exists()
 
 
+@pytest.mark.slow
 def test_csv_captions_are_those_scanned_and_no_formulas(tmp_path: Path) -> None:
     data = tmp_path / "a.jsonl"
     data.write_text(json.dumps({"text": "=1+1 loud", "caption": "another"}) + "\n")
@@ -151,6 +157,7 @@ def test_csv_captions_are_those_scanned_and_no_formulas(tmp_path: Path) -> None:
     assert exact["caption"] == "another"
 
 
+@pytest.mark.slow
 def test_each_rule_is_also_counted_as_if_applied_alone(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:

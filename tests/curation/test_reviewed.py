@@ -96,6 +96,7 @@ def test_an_old_name_in_a_rule_is_an_error_with_the_new_one(
     assert str(caught.value).endswith(remedy) or f"{remedy}, or rank_score" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_default_policy_follows_people(run: str, tmp_path: Path) -> None:
     tables = open_run(run)
     unreviewed = curate(run, tables, read_policy("default"), str(tmp_path / "before"))
@@ -112,6 +113,7 @@ def test_the_default_policy_follows_people(run: str, tmp_path: Path) -> None:
     assert "loud a" not in {caption for caption, _ in actions}
 
 
+@pytest.mark.slow
 def test_labels_of_disputed_captions_do_not_count(run: str, tmp_path: Path) -> None:
     decide(run, "ann", "loud a", "none", "keep")
     decide(run, "bob", "loud a", "none", "drop")
@@ -127,6 +129,7 @@ def people_rules(run: str, folder: Path) -> list[int]:
     return [summary.by_rule[f"people-{name}"].captions for name in ("keep", "drop", "cap")]
 
 
+@pytest.mark.slow
 def test_captions_that_people_chose_are_no_guesses(run: str, tmp_path: Path) -> None:
     binding = binding_of(open_run(run).fingerprint)
     calibration = Calibration("by hand", binding, {"noise_norm_first": (1.0,)}, -8.0, ())

@@ -75,6 +75,7 @@ def test_each_caption_of_a_row_is_a_sample_with_its_column(run: str) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_row_is_removed_with_all_its_captions(run: str, tmp_path: Path) -> None:
     found, summary = listed(run, tmp_path / "o", rule("loud", LOUD, "drop"))
     loud, same = ("drop", "loud"), ("drop", "loud;same-image")
@@ -104,6 +105,7 @@ def test_a_cap_counts_rows_and_a_protected_caption_its_row(run: str, tmp_path: P
     assert actions[2] == actions[4] == {"keep"}
 
 
+@pytest.mark.slow
 def test_rows_rejected_for_one_caption_stay(run: str, tmp_path: Path) -> None:
     given = policy(rule("loud", LOUD, "keep"), rejects="drop")
     curate(run, open_run(run), given, str(tmp_path), force=True)

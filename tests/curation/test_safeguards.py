@@ -49,6 +49,7 @@ def test_one_cluster_cannot_lose_most_of_the_data_set(
         curate(run, tables, given, str(tmp_path / "o"))
 
 
+@pytest.mark.slow
 def test_the_summary_names_what_a_rule_needs_and_the_run_lacks(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:

@@ -138,6 +138,7 @@ def test_a_filter_reads_tables_that_name_samples(curated: tuple[Path, Summary]) 
     assert [keep({"uid": uid}) for uid in UIDS] == [k not in LOUD_ROWS for k in range(ROWS)]
 
 
+@pytest.mark.slow
 def test_kept_samples_with_a_removed_url_are_counted(tmp_path: Path) -> None:
     columns = {"caption": ["loud"] * 3 + ["quiet"], "url": ["u", "u", "v", "w"]}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
@@ -151,6 +152,7 @@ def test_kept_samples_with_a_removed_url_are_counted(tmp_path: Path) -> None:
     assert "1 kept sample with a removed URL, which removed_urls.txt names too" in summary.to_text()
 
 
+@pytest.mark.slow
 def test_keys_that_lists_cannot_tell_apart_are_counted(tmp_path: Path) -> None:
     rows = [("a", "loud 1"), ("a", "quiet 1"), ("b\nc", "loud 2"), (None, "loud 3"), ("d", "quiet")]
     columns = {"key": [key for key, _ in rows], "caption": [caption for _, caption in rows]}

@@ -77,6 +77,7 @@ def test_every_row_comes_out_once(explore: Explore, place: Place, kind: Callable
     explore(check, file=kind())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [line_files, tar_files], ids=["lines", "tar"])
 def test_planned_rows_are_samples_and_rejects(
     explore: Explore, place: Place, kind: Callable

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import strategies as st
 
 from scanner.captions.formats import ending_of, why_not_read
@@ -76,6 +77,7 @@ def _directory(place: Path, names: set[str]) -> Iterator[str]:
         yield folder
 
 
+@pytest.mark.slow
 def test_any_location_is_split_or_refused(explore: Explore) -> None:
     def check(scheme: str, parts: list[str]) -> None:
         url = scheme + "".join(parts)

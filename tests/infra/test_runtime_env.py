@@ -7,6 +7,7 @@ from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -95,6 +96,7 @@ def modules_of_actors() -> set[str]:
     return modules
 
 
+@pytest.mark.slow
 def test_it_brings_every_package_that_actors_import() -> None:
     modules = modules_of_actors()
     assert {"scanner.scan.work", "scanner.scan.plan.reading"} <= modules

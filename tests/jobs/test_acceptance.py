@@ -69,6 +69,7 @@ def test_rates_follow_from_counted_flops_and_time(monkeypatch: pytest.MonkeyPatc
     assert gflop == sorted(gflop)
 
 
+@pytest.mark.slow
 def test_batch_sizes_are_timed_until_the_deadline() -> None:
     figures = scoring.sizes(
         Options("testbed", "cpu", ("float32",), 8, 4, deadline=time.monotonic())

@@ -178,6 +178,7 @@ def test_rank_and_sql_print_json_csv_and_parquet(run: str, tmp_path: Path) -> No
     assert "no rows" in called("sql", run, "SELECT 1 AS one WHERE false").stderr
 
 
+@pytest.mark.slow
 def test_named_queries_are_listed_and_run_with_parameters(run: str) -> None:
     assert "rank" in called("sql", "--list").stdout
     rows = called("sql", run, "--name", "rank", "--param", "top=1", "--json").stdout

@@ -80,6 +80,7 @@ def test_a_command_s_line_names_it(
     assert caplog.messages == ["rank: working, 0 s so far"]
 
 
+@pytest.mark.slow
 def test_a_line_says_what_was_begun(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

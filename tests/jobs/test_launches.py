@@ -15,6 +15,7 @@ TRIAGE = PROFILES["triage"].signals_of(UNET)
 CAPTIONS = ["a red fox", "an old boat in fog"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signals", "before", "most"),
     [(TRIAGE, 275, 0.7), ((*TRIAGE, "noise_norm_first"), 976, 0.75)],

@@ -31,6 +31,7 @@ def test_wheel_without_size_or_for_other_systems_is_an_error(wheel: str) -> None
         locked_sizes(lock)
 
 
+@pytest.mark.slow
 def test_installation_has_dependencies_of_dependencies() -> None:
     sizes = installation()
     assert sizes["torch"] > 100e6

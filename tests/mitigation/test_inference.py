@@ -107,6 +107,7 @@ def test_hooks_are_removed_and_not_installed_when_off(pipe: Any) -> None:
     assert torch.equal(generate(pipe, UNEQUAL), stock)
 
 
+@pytest.mark.slow
 def test_only_the_given_steps_and_layers_are_edited(sd1: Any) -> None:
     seen: list[list[int]] = []
 
@@ -192,6 +193,7 @@ def _norms(pipe: Any, captions: list[str]) -> Tensor:
     return torch.stack(norms).float()
 
 
+@pytest.mark.slow
 def test_the_probe_sees_the_mitigated_attention(pipe: Any) -> None:
     stock_names = cross_attention_layers(pipe.unet)
     plain = generate(pipe, UNEQUAL, guidance_scale=1.0)
@@ -205,6 +207,7 @@ def test_the_probe_sees_the_mitigated_attention(pipe: Any) -> None:
         assert not after.any(), "padding that is hidden has no attention"
 
 
+@pytest.mark.slow
 def test_embeddings_need_their_token_counts(sd1: Any) -> None:
     with torch.no_grad():
         embeddings, _ = sd1.encode_prompt(UNEQUAL, "cpu", 1, False)

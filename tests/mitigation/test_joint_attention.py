@@ -91,6 +91,7 @@ def test_a_mitigated_generation_equals_the_plain_computation(
     assert torch.equal(run(), stock), "the processors are restored"
 
 
+@pytest.mark.slow
 def test_chosen_text_keys_are_attenuated_exactly(pipe: Any) -> None:
     chosen = [[2, 3], [1], [5]]
 
@@ -112,6 +113,7 @@ def test_chosen_text_keys_are_attenuated_exactly(pipe: Any) -> None:
     assert (generate(pipe, CAPTIONS) - plain).abs().max() > 1e-3 * plain.abs().max()
 
 
+@pytest.mark.slow
 def test_only_the_given_steps_and_layers_are_edited(sd3: Any) -> None:
     layer, step = 1, 1
     calls, blocks = {"seen": 0}, LAYERS["sd3"]
@@ -134,6 +136,7 @@ def test_only_the_given_steps_and_layers_are_edited(sd3: Any) -> None:
     assert torch.equal(again, mitigated), "every generation counts its steps from 0"
 
 
+@pytest.mark.slow
 def test_captions_below_the_threshold_stay_bit_identical(pipe: Any) -> None:
     stock = generate(pipe, CAPTIONS)
     with mitigate(pipe, "ren", bos_scale=2.0):
@@ -213,6 +216,7 @@ def test_the_probe_and_the_edit_refuse_each_other(sd3: Any) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_unsupported_requests_are_refused_with_the_reason(pipelines: dict[str, Any]) -> None:
     pipe = pipelines["sd3-t5"]
     hidden, empty, pooled, empty_pooled = pipe.encode_prompt(CAPTIONS, None, None)

@@ -184,6 +184,7 @@ def test_tokens_that_stand_out_never_include_bos() -> None:
     assert tokens_that_stand_out(q, k, 0.1).flatten().tolist() == [False] * 4 + [True]
 
 
+@pytest.mark.slow
 def test_neutral_padding_equals_other_embeddings_and_a_mask(sd1: Any) -> None:
     got = _mitigated(sd1, "padding")
     pad_token = sd1.tokenizer.pad_token

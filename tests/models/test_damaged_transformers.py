@@ -120,6 +120,7 @@ def test_damage_is_one_line_that_names_the_file(
     assert "\n" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [[None, None], None, ...])
 def test_t5_is_left_out_if_the_index_says_so(
     random_transformers: dict[str, Path], tmp_path: Path, missing: object

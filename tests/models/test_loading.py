@@ -68,6 +68,7 @@ def test_an_uncached_hub_id_is_a_clear_error_offline(monkeypatch) -> None:
         find_model("nobody/no-such-model")
 
 
+@pytest.mark.slow
 def test_a_hub_id_loads_from_the_cache_with_its_revision_pinned(
     random_models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_flux_s_configuration_has_its_published_size() -> None:
     assert sum(weight.numel() for weight in transformer.parameters()) == 11_901_408_320
 
 
+@pytest.mark.slow
 def test_t5_keeps_a_third_of_its_feed_forward_in_float32() -> None:
     half, brain = (
         weight_bytes(pixart_sigma(dtype))["text_encoder"] for dtype in ("float16", "bfloat16")

@@ -154,6 +154,7 @@ def test_each_caption_is_encoded_once(random_models: dict[str, Path]) -> None:
     assert sorted(rows) == [1, 1, 2], "two batches, and the empty caption"
 
 
+@pytest.mark.slow
 def test_a_backward_reaches_the_offloaded_text(random_models: dict[str, Path]) -> None:
     model = load_model(str(random_models["sd1"]), "float32", "cpu")
     expected = Scorer(model, signals=["token_gradient"]).score(CAPTIONS)
@@ -171,6 +172,7 @@ def test_offloading_twice_changes_nothing(random_folders: dict[str, Path]) -> No
     assert scores[0] == scores[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal", ["token_gradient", "curvature", "gradient_gap"])
 def test_a_differentiated_denoiser_is_not_offloaded(
     random_folders: dict[str, Path], signal: str

@@ -56,6 +56,7 @@ def test_conditioning_is_the_pipelines_own(model: DiffusionModel, folder: Path) 
     assert not torch.allclose(hidden[0], hidden[1], atol=1e-2), "equal texts would test nothing"
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("time", [1000.0, 500, 8.5])
 def test_the_velocity_is_the_pipelines_own(
@@ -186,6 +187,7 @@ def test_the_early_layers_are_the_first_quarter(model: DiffusionModel) -> None:
     assert model.entropy_layer == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "message"),
     [

@@ -54,6 +54,7 @@ def test_a_directory_with_only_fp16_weights_loads(
     assert load_vae(files).dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_other_weights_are_preferred_to_fp16(
     random_models: dict[str, Path], save: Save, tmp_path: Path
 ) -> None:

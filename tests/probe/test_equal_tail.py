@@ -10,6 +10,7 @@ from scanner.probe import recording_denoiser
 CAPTIONS = ["a red fox", "an old boat on the sea", ""]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [None, 2])
 def test_one_position_for_equal_ones_changes_nothing(depth: int | None) -> None:
     model = load_model("testbed-dit", device="cpu")

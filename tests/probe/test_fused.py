@@ -78,6 +78,7 @@ def test_a_kernel_that_fails_or_returns_nan_is_refused() -> None:
         assert checked(failing, HEADS, CPU, torch.float32) is plain_attention
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_chosen_attention_runs_in_every_layer(random_models: dict[str, Path]) -> None:
     model = load_model(str(random_models["sd1"]))

@@ -65,6 +65,7 @@ def _loaded(model: DiffusionModel, depth: int | None = None) -> RecordingDenoise
     return recording
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_one_instrumented_copy_serves_every_latent_and_step(model: DiffusionModel) -> None:
     recording = recording_denoiser(model.transformer, model.layers, model.run)

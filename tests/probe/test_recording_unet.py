@@ -49,6 +49,7 @@ def _plain(
     return noise, record.abar_NBL
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_one_instrumented_copy_serves_every_latent_and_step(
     model: DiffusionModel, kind: str

@@ -33,6 +33,7 @@ def test_ctrl_c_stops_a_query(tables: RunTables, ask: str) -> None:
     assert len(tables.query("FROM scores")) > 0
 
 
+@pytest.mark.slow
 def test_a_query_that_exceeds_its_timeout_is_stopped(run: str) -> None:
     began = time.monotonic()
     done = called("sql", run, ENDLESS, "--timeout", "0.3", check=False)

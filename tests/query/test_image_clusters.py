@@ -3,6 +3,7 @@
 import random
 
 import pyarrow as pa
+import pytest
 
 from scanner.query.image_clusters import near_duplicate_images
 
@@ -53,6 +54,7 @@ def test_a_chain_of_images_is_cut() -> None:
         assert all((chain[int(name)] ^ chain[n]).bit_count() <= 9 for n in numbers)
 
 
+@pytest.mark.slow
 def test_one_bucket_of_everything_stays_linear() -> None:
     """20,000 images in two bits' reach of each other: one cluster at most per center's reach."""
     choose = random.Random(1)

@@ -149,6 +149,7 @@ def test_quality_counts_rejects_cuts_and_seed_disagreement(tables: RunTables) ->
     assert spread["share"] == pytest.approx(2**0.5 / 9 / 5)
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_caption_by_caption(run: str, tmp_path: Path) -> None:
     moved = {"a": 1.5, "b": 8.0, "c": 9.0}
     others = [

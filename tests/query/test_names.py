@@ -116,6 +116,7 @@ def test_hostile_column_names_of_verdicts_run_no_sql(tmp_path: Path, folder: str
     assert {path.name for path in tmp_path.iterdir()} == {"run", "list"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a\0b", ""])
 def test_a_verdict_column_that_sql_cannot_name_is_an_error(tmp_path: Path, name: str) -> None:
     run = run_of(tmp_path)

@@ -55,6 +55,7 @@ def test_a_list_longer_than_one_pass_is_ranked_the_same(tables: RunTables) -> No
     assert named_rows(tables, "rank", top="100001") == named_rows(tables, "rank")
 
 
+@pytest.mark.slow
 def test_a_reference_that_a_later_plan_trains_on_is_ranked(run: str, tmp_path: Path) -> None:
     extended = tmp_path / "extended"
     shutil.copytree(run, extended)

@@ -44,6 +44,7 @@ def _cells(path: Path) -> list[str]:
         return [cell for row in csv.reader(file) for cell in row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("safe", [False, True])
 def test_csv_safe_changes_the_csv_list_and_not_the_parquet(
     safe: bool, run: str, tmp_path: Path

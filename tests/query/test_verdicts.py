@@ -97,6 +97,7 @@ def test_precision_at_depth_counts_verified_captions(run: str) -> None:
     assert row["precision_high"] == pytest.approx(0.9055, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_precision_excludes_captions_without_compared_images(run: str) -> None:
     # The ranking is b, d, a.
     rows = [

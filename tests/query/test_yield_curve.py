@@ -55,6 +55,7 @@ def _score(run: Run, number: int, loud: int) -> None:
     run.commits.commit(f"{number:06d}", [Output("scores", scores)])
 
 
+@pytest.mark.slow
 def test_flagged_captions_are_counted_in_their_tier(run: Run) -> None:
     _score(run, 0, loud=2)
     _score(run, 1, loud=0)
@@ -132,6 +133,7 @@ def test_status_shows_the_yield(run: Run, capsys: pytest.CaptureFixture[str]) ->
     assert "yield" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_few_slices_stand_for_a_tier(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scanner.query.yield_curve.MOST_READ", 1)
     for number in range(4):
@@ -143,6 +145,7 @@ def test_a_few_slices_stand_for_a_tier(run: Run, monkeypatch: pytest.MonkeyPatch
     assert found.flagged == 2 * sum(tier.flagged for tier in found.tiers)
 
 
+@pytest.mark.slow
 def test_a_threshold_is_named_only_if_it_decides(run: Run) -> None:
     """A calibration for another rate leaves the cut to the run's own top 1 %."""
     _score(run, 0, loud=2)

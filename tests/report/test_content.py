@@ -56,6 +56,7 @@ def test_labeled_captions_are_shown_separately(run: str) -> None:
     assert found == {"memorized, by label": 2, "other captions": 1}
 
 
+@pytest.mark.slow
 def test_without_labels_and_verdicts_there_is_one_kind(run: str) -> None:
     assert pluralize(open_run(run), run, None) == {"other captions": 3}
 
@@ -90,6 +91,7 @@ def test_labels_of_other_captions_are_refused(run: str) -> None:
         pluralize(open_run(run), run, labels)
 
 
+@pytest.mark.slow
 def test_unscored_captions_are_counted_by_reason(tmp_path: Path) -> None:
     """Five captions in ten samples: two beyond the limit, one rejected, one quarantined."""
     trained, planned = "abcde", "abcr"
@@ -121,6 +123,7 @@ def test_unscored_captions_are_counted_by_reason(tmp_path: Path) -> None:
     assert found.unscored == ("scan --limit 3", "1 rejected by the scan", "1 quarantined")
 
 
+@pytest.mark.slow
 def test_a_limit_above_the_caption_count_is_not_a_reason(tmp_path: Path) -> None:
     rows = [{"caption_id": "a", "caption": "a", "entropy_e": 1.0}]
     record = {"inputs": {"limit": 9}, "options": {}, "model": {}}

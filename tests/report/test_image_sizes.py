@@ -4,6 +4,7 @@ import base64
 import io
 import random
 
+import pytest
 from PIL import Image
 
 from scanner.report.image_sizes import SIDES, encode, fit_side, page_bytes
@@ -25,6 +26,7 @@ def size_of(encoded: bytes) -> tuple[int, int]:
         return image.size
 
 
+@pytest.mark.slow
 def test_the_largest_side_that_fits_is_taken() -> None:
     given = images(12)
     whole = sum(map(page_bytes, given))
@@ -44,6 +46,7 @@ def test_small_images_are_left_as_they_are() -> None:
     assert [size_of(one) for one in fit_side(given, 1)[1]] == [(64, 64)] * 3
 
 
+@pytest.mark.slow
 def test_the_last_captions_lose_their_images_first() -> None:
     given = images(9)
     rows = {

@@ -217,6 +217,7 @@ def test_charts_use_the_width_and_have_tooltips(shown: Page, width: int) -> None
         shown.mouse.move(0, 0)
 
 
+@pytest.mark.slow
 def test_a_page_with_many_images_stays_small(tmp_path: Path) -> None:
     numbers = range(0, 240, 2)
     run = verified_run(tmp_path, 1000, dict.fromkeys(numbers, "verbatim"), (256, 256))

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from jobs.console.calibrations import named_calibration
 from jobs.report import ReportConfig, write_report
 from scanner.query import open_run
@@ -13,6 +15,7 @@ from tests.memscan import called
 from tests.report.verified_runs import verified_run
 
 
+@pytest.mark.slow
 def test_a_label_is_shown_in_words_beside_the_decision(tmp_path: Path) -> None:
     run = verified_run(tmp_path, 4, {})
     first, second, *_ = open_run(run).query("FROM captions")["caption_id"].to_pylist()

@@ -98,6 +98,7 @@ def test_token_stays_in_a_file_of_its_owner(tmp_path: Path) -> None:
         read_token(str(file))
 
 
+@pytest.mark.slow
 def test_the_run_stays_as_it_was(tmp_path: Path) -> None:
     run = Path(small_run(tmp_path))
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}

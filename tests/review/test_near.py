@@ -54,6 +54,7 @@ def pairs_of(index: ReviewIndex) -> set[frozenset[str]]:
     }
 
 
+@pytest.mark.slow
 def test_the_index_finds_every_near_duplicate_that_sql_does(run: str) -> None:
     tables = open_run(run)
     found = pairs_of(open_index(tables))
@@ -69,6 +70,7 @@ def test_words_are_those_of_sql(run: str) -> None:
         assert words == expected or (words, expected) == ([], [text.lower().strip()]), text
 
 
+@pytest.mark.slow
 def test_a_page_links_and_finds_words_between_which_is_no_space(run: str, tmp_path: Path) -> None:
     site = small_site(tmp_path, run=run)
     number = TEXTS.index("赤い猫の写真")

@@ -53,6 +53,7 @@ def save_images(folder: Path) -> str:
     return str(folder / "a.parquet")
 
 
+@pytest.mark.slow
 def test_it_is_shown_with_its_captions(tmp_path: Path) -> None:
     source = save_images(tmp_path / "data")
     site = site_of(tmp_path, source, str(tmp_path / "data"))
@@ -75,6 +76,7 @@ def test_an_image_outside_the_allowed_folders_is_not_read(tmp_path: Path) -> Non
     assert ask(site, "/image/0000/source/0").status == 404
 
 
+@pytest.mark.slow
 def test_it_is_found_by_its_key_in_a_tar_beside_its_table(tmp_path: Path) -> None:
     """As img2dataset writes them."""
     folder = tmp_path / "data"
@@ -103,6 +105,7 @@ def test_a_template_leads_to_images_in_a_folder(tmp_path: Path) -> None:
     assert site.pictures.samples.at(sample["source"], sample["row"])[0]["row"] == sample["row"]
 
 
+@pytest.mark.slow
 def test_a_slow_image_delays_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = save_images(tmp_path / "data")
     site = site_of(tmp_path, source, str(tmp_path / "data"))
@@ -126,6 +129,7 @@ def test_a_slow_image_delays_no_other(tmp_path: Path, monkeypatch: pytest.Monkey
         assert slow.result(60) is not None
 
 
+@pytest.mark.slow
 def test_kept_samples_do_not_wait_for_a_scan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

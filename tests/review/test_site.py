@@ -161,6 +161,7 @@ def test_precision_is_that_of_the_view_of_decisions(fresh: Site) -> None:
     assert shown == reviewed_precision(open_run(fresh.tables.url))
 
 
+@pytest.mark.slow
 def test_two_servers_see_each_other_s_decisions(fresh: Site, tmp_path: Path) -> None:
     other = small_site(tmp_path, run=fresh.tables.url)
     decide(fresh, "ann", ["0001"], label="verbatim")
@@ -215,6 +216,7 @@ def test_exports_hold_the_selection(site: Site) -> None:
     assert ask(site, "/decisions.csv").headers["content-disposition"].startswith("attachment")
 
 
+@pytest.mark.slow
 def test_an_index_is_kept_and_made_again(tmp_path: Path) -> None:
     site = small_site(tmp_path)
     made = (tmp_path / "index/captions.sqlite").stat().st_mtime_ns

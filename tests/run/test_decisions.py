@@ -53,6 +53,7 @@ def test_latest_statement_of_each_reviewer_counts(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     each, writers = BLOCK // 4 + 7, 5
 
@@ -72,6 +73,7 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert len(list((tmp_path / "decisions/parts").iterdir())) == each * writers // BLOCK
 
 
+@pytest.mark.slow
 def test_an_entry_in_a_merged_block_is_added_again(tmp_path: Path) -> None:
     log = DecisionLog(Store(str(tmp_path)))
     for number in range(BLOCK):
@@ -83,6 +85,7 @@ def test_an_entry_in_a_merged_block_is_added_again(tmp_path: Path) -> None:
     assert table["caption_id"].to_pylist() == [*map(str, range(BLOCK)), "late"]
 
 
+@pytest.mark.slow
 def test_reader_sees_what_others_add(tmp_path: Path) -> None:
     reader, writer = (DecisionLog(Store(str(tmp_path))) for _ in range(2))
     choose = random.Random(0)

@@ -20,6 +20,7 @@ def _work(tmp_path: Path, profile: str = "standard") -> SliceScorer:
     return SliceScorer(Store(str(tmp_path)), scorer, "batch_sizes/cpu.json", {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["triage", "standard", "trajectory"])
 def test_a_device_is_tried_with_one_forward_and_its_prefix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str
@@ -45,6 +46,7 @@ def test_a_device_whose_kernels_fail_is_broken(
         work.prove()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["triage", "trajectory"])
 def test_a_device_that_computes_no_number_is_refused(tmp_path: Path, profile: str) -> None:
     work = _work(tmp_path, profile)

@@ -80,6 +80,7 @@ def test_rows_are_samples_plus_rejects_grouped_by_caption(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.slow
 def test_slices_cover_every_caption_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scanner.scan.plan.grouping.PART_SLICES", 64)
     file = tmp_path / "a.csv"

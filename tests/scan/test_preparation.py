@@ -63,6 +63,7 @@ def test_recorded_options_hold_what_changes_the_model(lora: str) -> None:
     assert recorded(model_config="some/model") != recorded()
 
 
+@pytest.mark.slow
 def test_planning_elsewhere_needs_no_file_of_the_model(
     random_models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_planning_elsewhere_needs_no_file_of_the_model(
     assert normalize("  The CAT's\ttoy ") == "the cat's toy"
 
 
+@pytest.mark.slow
 def test_the_driver_holds_no_weights(random_models: dict[str, Path]) -> None:
     prepared = prepare(ScanConfig(model=str(random_models["sd2"]), device="cpu"))
     model = prepared.scorer.model

@@ -109,6 +109,7 @@ def test_a_resumed_plan_keeps_its_order(config: ScanConfig, tmp_path: Path) -> N
     assert _plan(config, tmp_path / "run", "yield") == first
 
 
+@pytest.mark.slow
 def test_a_cascade_scans_the_top_of_its_ranking_first(tmp_path: Path) -> None:
     count = 128
     (tmp_path / "a.txt").write_text("".join(f"caption {n}\n" for n in range(count)))

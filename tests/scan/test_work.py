@@ -53,6 +53,7 @@ def test_the_next_actor_starts_with_the_size_that_was_found(
     assert not other.is_settled, "another kind of device finds its own size"
 
 
+@pytest.mark.slow
 def test_a_given_batch_size_is_neither_replaced_nor_stored(
     tmp_path: Path, model: ModelFiles
 ) -> None:
@@ -62,6 +63,7 @@ def test_a_given_batch_size_is_neither_replaced_nor_stored(
     assert not _actor(tmp_path, model).scorer.batch.is_settled
 
 
+@pytest.mark.slow
 def test_a_size_halved_by_one_failure_is_not_stored(tmp_path: Path, model: ModelFiles) -> None:
     actor = _actor(tmp_path, model)
     batch: BatchSize = actor.scorer.batch
@@ -89,6 +91,7 @@ def _only(monkeypatch: pytest.MonkeyPatch, free: int, total: int | None = None) 
     monkeypatch.setattr(work_module, "device_memory", lambda device, share: memory)
 
 
+@pytest.mark.slow
 def test_a_small_model_is_not_counted(tmp_path: Path) -> None:
     actor = _work(tmp_path)()
     assert actor.notice == ""

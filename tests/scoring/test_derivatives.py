@@ -86,6 +86,7 @@ def test_scores_equal_the_plain_computation(model: DiffusionModel, stock: StockD
             assert expected > 1e-4, name
 
 
+@pytest.mark.slow
 def test_both_modes_of_differentiation_agree(model: DiffusionModel) -> None:
     """Forward mode, and reverse mode twice."""
     time = model.noise_process.timesteps(50)[0]
@@ -124,6 +125,7 @@ def test_the_empty_caption_has_no_derivatives(model: DiffusionModel) -> None:
         assert row[name] == pytest.approx(0, abs=1e-4), name
 
 
+@pytest.mark.slow
 def test_a_trajectory_gives_the_same_score_change(model: DiffusionModel) -> None:
     alone = Scorer(model, signals=("score_change",), steps=5)
     along = Scorer(model, signals=("score_change", "noise_norm_mean"), steps=5)

@@ -73,6 +73,7 @@ def test_scores_do_not_depend_on_batches_or_order(model: DiffusionModel) -> None
     assert_same_scores(whole, scorer.score(CAPTIONS[::-1]).take([2, 1, 0]), 1e-4)
 
 
+@pytest.mark.slow
 def test_no_forward_without_the_caption_runs(
     random_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

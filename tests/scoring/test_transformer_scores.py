@@ -124,6 +124,7 @@ def test_the_mid_level_is_half_of_the_timesteps(model: DiffusionModel) -> None:
     assert row["velocity_norm_mid"] == pytest.approx(_norm(model, "a cat", 0, 500), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_batches_or_order(model: DiffusionModel) -> None:
     whole = Scorer(model, "thorough", seeds=1, batch_size=8).score(CAPTIONS)
     assert_same_scores(whole, Scorer(model, "thorough", seeds=1, batch_size=2).score(CAPTIONS))
@@ -150,6 +151,7 @@ def test_odd_captions_are_scored_as_documented(model: DiffusionModel) -> None:
             assert caption[trigger["start"] : trigger["end"]] == trigger["text"]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_guided_trajectory_is_the_pipelines(
     model: DiffusionModel, kind: str, random_transformers: dict[str, Path]
@@ -194,6 +196,7 @@ def test_signals_of_a_ddpm_are_refused(model: DiffusionModel, signal: str, reaso
         Scorer(model, signals=(signal,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signal", "reason"),
     [
@@ -212,6 +215,7 @@ def test_signals_of_transformers_are_refused_on_a_unet(
         Scorer(model, signals=(signal,))
 
 
+@pytest.mark.slow
 def test_profiles_leave_out_what_a_model_lacks(
     model: DiffusionModel, random_models: dict[str, Path]
 ) -> None:
@@ -230,6 +234,7 @@ def test_profiles_leave_out_what_a_model_lacks(
     assert set(SIGNALS) >= ddpm_only | flow_only
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_scores_are_finite(
     random_transformers: dict[str, Path], kind: str, dtype: str

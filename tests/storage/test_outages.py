@@ -91,6 +91,7 @@ def test_every_operation_waits_for_a_killed_server_to_come_back(
     assert sizes == {"new": 1, "old": 3000, "part": 4}
 
 
+@pytest.mark.slow
 def test_retries_end_with_the_original_error_marked_as_outage(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +117,7 @@ def test_an_endpoint_that_never_answered_is_not_waited_for(
     assert time.monotonic() - start < AT_ONCE_SECONDS
 
 
+@pytest.mark.slow
 def test_permanent_errors_come_at_once(server: Server) -> None:
     store = Store("s3://bucket/run")
     store.write("x", b"1")
@@ -164,6 +166,7 @@ def test_throttling_and_broken_answers_are_tried_again(
     assert answers.bad == []  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_throttling_at_first_contact_is_waited_out(
     answers: http.server.ThreadingHTTPServer,
 ) -> None:
@@ -197,6 +200,7 @@ def test_a_refusal_is_asked_for_once(
     assert "a-secret-key" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_dropped_connection_can_be_pickled_without_its_request(
     answers: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def test_the_same_files_are_found_as_one_by_one(
     assert bucket.most <= LISTERS
 
 
+@pytest.mark.slow
 def test_slices_take_few_requests_more_than_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scanner.storage.parallel_listing.PAGE_NAMES", PAGE)
     bucket = Bucket(_numbered(9_766))

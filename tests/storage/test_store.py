@@ -163,6 +163,7 @@ def test_creating_the_same_content_again_counts_as_ones_own(store: Store) -> Non
     assert not store.create("commit.json", b"attempt 2")
 
 
+@pytest.mark.slow
 def test_an_upload_is_complete_and_files_open_read_only(store: Store, tmp_path: Path) -> None:
     (tmp_path / "local").write_bytes(b"part")
     store.upload(tmp_path / "local", "scores/part")

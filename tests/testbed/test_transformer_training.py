@@ -39,6 +39,7 @@ def _randomize(pipe: StableDiffusion3Pipeline) -> None:
             torch.nn.init.normal_(weight, std=0.2)
 
 
+@pytest.mark.slow
 def test_folded_zeros_equal_the_pipelines_own_text() -> None:
     pipe = _pipe()
     _randomize(pipe)

@@ -206,6 +206,7 @@ def test_rejected_rows_stay_unless_the_policy_drops_them(
     assert "planning rejected 2 rows" in (tmp_path / "list" / "summary.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_file_that_the_scan_skipped_is_copied_unchanged(tmp_path: Path) -> None:
     data = small(tmp_path / "d")
     (data / "b.csv").write_text("no,known,column\n1,2,3\n")

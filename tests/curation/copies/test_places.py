@@ -28,6 +28,7 @@ def test_a_plan_with_files_outside_the_roots_is_refused(place: str, tmp_path: Pa
     assert not (tmp_path / "copies").exists()
 
 
+@pytest.mark.slow
 def test_an_input_that_has_become_a_link_is_refused(tmp_path: Path) -> None:
     data = small(tmp_path / "d", TEXT)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),))

@@ -65,6 +65,7 @@ def test_many_refused_shards_are_counted(tmp_path: Path, monkeypatch: pytest.Mon
         assert str(error.value).endswith("  and 2 more")
 
 
+@pytest.mark.slow
 def test_kept_columns_of_any_name_are_listed_and_compared(
     tmp_path: Path,
 ) -> None:
@@ -95,6 +96,7 @@ def test_kept_columns_of_any_name_are_listed_and_compared(
         apply(run, out, str(tmp_path / "other"))
 
 
+@pytest.mark.slow
 def test_a_count_of_one_is_singular(tmp_path: Path) -> None:
     data = small(tmp_path / "d", "key,caption\na,loud\nb,quiet\n")
     (data / "b.csv").write_text("no,known,column\n1,2,3\n")

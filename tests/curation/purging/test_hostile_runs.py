@@ -80,6 +80,7 @@ CASES: dict[str, tuple[Callable[[str], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_damaged_file_stops_a_purge_before_it(case: str, run: str) -> None:
     spoil, message = CASES[case]

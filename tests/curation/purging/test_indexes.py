@@ -80,6 +80,7 @@ def test_images_leave_indexes_by_row_key_and_image_key(original: Path, tmp_path:
     assert (again.removed["samples"], {*again.indexes.values()}) == (0, {0})
 
 
+@pytest.mark.slow
 def test_an_index_named_later_is_purged_by_the_list(original: Path, tmp_path: Path) -> None:
     folder = copied(original, tmp_path)
     assert purged(folder).removed["samples"] == 3
@@ -108,6 +109,7 @@ def test_a_kill_between_index_and_run_is_finished(original: Path, tmp_path: Path
         assert purged(folder, "of-run").removed["samples"] == 0
 
 
+@pytest.mark.slow
 def test_the_command_says_what_leaves_an_index(
     original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def test_every_distinct_image_is_indexed_once(data: Path, tmp_path: Path) -> Non
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_index_of_a_run_leaves_out_reference_samples(data: Path, tmp_path: Path) -> None:
     others = str(write_shard(tmp_path / "others.parquet", [99]))
     run = make_run(tmp_path / "run", loudness, captions=(str(data),), reference=(others,))

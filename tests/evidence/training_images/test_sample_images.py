@@ -144,6 +144,7 @@ def test_a_source_without_a_client_is_counted() -> None:
     assert why.startswith("unknown://bucket/a.parquet: UserError: ")
 
 
+@pytest.mark.slow
 def test_a_large_image_is_reduced(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"caption": ["c"], "image": [png(1, 3000)]}), path)
