@@ -13,7 +13,7 @@ from scanner.query.allowed_files import AllowedFiles
 from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
 from scanner.query.constants import cast, constant
-from scanner.query.database import Database, interruptible
+from scanner.query.database import REPAIR, Database, interruptible
 from scanner.query.definitions import create_table, create_view, rows_as_sql
 from scanner.query.later_tables import LATER
 from scanner.query.predicates import Predicate, binding_query, parse, renamed_columns
@@ -241,8 +241,10 @@ def _attach(
     try:
         with files.store.open(files.first_scores) as file:
             schema = pq.read_schema(file)
+    except FileNotFoundError as error:
+        raise UserError(f"{where}: no such file{REPAIR}") from error
     except pa.ArrowException as error:
-        raise UserError(f"{where}: not a Parquet file: {error}; scan again") from error
+        raise UserError(f"{where}: not a Parquet file: {error}{REPAIR}") from error
     check_columns(schema, where)
     views = TABLES | {"reference_captions": EXTENDED if files.is_extended else REFERENCES}
     try:

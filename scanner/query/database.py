@@ -100,7 +100,7 @@ def interruptible(
         _stop(connection, outcome)
         raise
     except duckdb.Error as error:
-        remedy = _REPAIR if _DAMAGE.search(str(error)) else ""
+        remedy = REPAIR if _DAMAGE.search(str(error)) else ""
         raise UserError(f"SQL: {error}{remedy}") from error
 
 
@@ -110,7 +110,7 @@ _DAMAGE = re.compile(
     r"No magic bytes|TProtocolException|too small to be a Parquet|[Dd]ecompress|Snappy|ZSTD"
     r"|\.parquet/\*\*/\*\.parquet|No files found that match|[Cc]orrupt"
 )
-_REPAIR = (
+REPAIR = (
     "; a file of the run is damaged or missing: rerun the memscan scan that made it with --repair"
 )
 

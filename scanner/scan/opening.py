@@ -68,7 +68,7 @@ def open_scan(config: ScanConfig) -> OpenScan:
         inputs = _original_inputs(config, record, inputs)
     opened = OpenScan(config, model, run, record, inputs)
     if _is_finished(opened):
-        _refuse_missing_parts(config.out, run)
+        refuse_missing_parts(config.out, run)
         log.info(f"{config.out} is finished")
         return replace(opened, result=result_of(run, run.manifest() or {}, config))
     if record is not None and run.store.exists(PURGE_JOURNAL):
@@ -96,11 +96,12 @@ def _is_finished(opened: OpenScan) -> bool:
     return all(record.get(part) == one for part, one in expected.items()) and run.is_finished()
 
 
-def _refuse_missing_parts(out: str, run: Run) -> None:
-    """Raise UserError if scores of a sealed run are no longer there, by one listing."""
-    stored = set(run.store.names("scores"))
-    manifest = run.manifest() or {"scores": []}
-    missing = [part["path"] for part in manifest["scores"] if part["path"] not in stored]
+def refuse_missing_parts(out: str, run: Run) -> None:
+    """Raise UserError if scores of a sealed run are no longer there, by a listing per folder."""
+    paths = [part["path"] for part in (run.manifest() or {"scores": []})["scores"]]
+    folders = {path.rpartition("/")[0] for path in paths}
+    stored = {name for folder in folders for name in run.store.names(folder)}
+    missing = [path for path in paths if path not in stored]
     if missing:
         raise UserError(
             f"{out}: {pluralize(len(missing), 'file')} of scores missing, such as {missing[0]}; "

@@ -44,7 +44,7 @@ def test_a_full_disk_ends_the_command_without_quarantine(tmp_path: Path) -> None
     commits = Commits(store, "commits", "f")
     tasks, resources = [Task(item) for item in SLICES], Resources(actors=1, cpus=0.5, gpus=0)
     with local_ray(), pytest.raises(OSError, match="No space left on device"):
-        list(dispatch(commits, tasks, partial(Full, store.url), resources))
+        list(dispatch(commits, tasks, partial(Full, store.url), resources, in_flight=1))
     assert store.names("quarantine") == []
 
 

@@ -1,5 +1,6 @@
 """What status reads, and what it says while a run is not sealed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from scanner.run import Run
 from scanner.run.progress import Progress
-from scanner.run.status import status
+from scanner.run.status import STALE_SECONDS, status
 from scanner.storage.retrying_s3 import RetryingS3
 from tests.run.planned import ROWS, commit_slice, planned_run, slices_of
 
@@ -61,6 +62,25 @@ def test_counts_are_estimated_while_progress_lags(tmp_path: Path) -> None:
     assert shown["estimated"]
     assert shown["slices"]["committed"] == 2
     assert shown["scored"] == 2 * ROWS - 1
+
+
+def test_it_says_when_a_scan_last_reported(tmp_path: Path) -> None:
+    run, _ = planned_run(tmp_path, slices_of(5))
+    assert (status(run)["is_active"], status(run)["silent_seconds"]) == (False, None)
+    Progress(5, 5 * ROWS).save(run)
+    shown = status(run)
+    assert shown["is_active"]
+    assert 0 <= shown["silent_seconds"] < STALE_SECONDS
+    record = json.loads((tmp_path / "progress.json").read_text())
+    record["updated"] -= STALE_SECONDS + 1
+    (tmp_path / "progress.json").write_text(json.dumps(record))
+    shown = status(run)
+    assert not shown["is_active"]
+    assert shown["silent_seconds"] > STALE_SECONDS
+    assert not shown["purge_interrupted"]
+    (tmp_path / "purging").mkdir()
+    (tmp_path / "purging" / "purge.json").write_text("{}")
+    assert status(run)["purge_interrupted"]
 
 
 def test_a_sealed_run_shows_the_counts_of_its_manifest(tmp_path: Path) -> None:

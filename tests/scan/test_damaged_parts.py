@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from scanner.errors import UserError
 from scanner.run import Run
 from scanner.run.records import Plan
 from scanner.run.results import compare_with_listing
 from scanner.scan.finishing import merge_and_check, read_parts
+from scanner.scan.opening import refuse_missing_parts
 from scanner.storage import Store
 from tests.run.planned import ROWS, commit_slice, damage, planned_run, slices_of
 from tests.scan.finished import SLICES, finish, rows_of, scored_run, seal
@@ -58,6 +60,15 @@ def test_slices_of_a_damaged_merged_part_are_scored_again(run: Run, kind: str) -
     manifest = seal(run)
     assert manifest["scores"][0]["path"] != first
     assert len(rows_of(run, manifest)) == len(SLICES) * ROWS - 1
+
+
+def test_a_sealed_run_without_a_part_is_not_called_finished(run: Run) -> None:
+    assert finish(run) == {}
+    paths = [part["path"] for part in seal(run)["scores"]]
+    refuse_missing_parts("RUN", run)
+    Path(run.store.url, paths[-1]).unlink()
+    with pytest.raises(UserError, match=f"RUN: 1 file of scores missing, such as {paths[-1]}; .*"):
+        refuse_missing_parts("RUN", run)
 
 
 def test_a_repair_that_was_killed_halfway_is_completed(run: Run) -> None:
