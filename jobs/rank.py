@@ -68,13 +68,15 @@ def _rank(config: RankConfig) -> int:
 
     others, calibration = pairs("--with", config.with_), named_calibration(config.calibration)
     tables = open_run(config.run, others, calibration)
+    has_weights = bool(calibration and calibration.weights)
+    # Counted before the ranking is filtered.
+    hint = likely_captions(tables) if has_weights and config.is_shown else NOT_A_VERDICT
     table = rank(tables, config.top, config.by, config.min_samples, config.where)
     if len(table):
         log.info(f"ranked by {_basis(tables, table['signal'][0].as_py(), config.by)}")
     config.write(table, ("rank", "n_samples", _decided_by(table, config), "caption", "reasons"))
-    if config.out is None and not config.json and sys.stdout.isatty():
-        has_weights = bool(calibration and calibration.weights)
-        log.info(likely_captions(tables) if has_weights else NOT_A_VERDICT)
+    if config.is_shown and sys.stdout.isatty():
+        log.info(hint)
         if config.calibration:
             curated = ("--calibration", config.calibration, "--out", "removal")
             next_step("memscan", "curate", config.run, *curated)
@@ -86,8 +88,8 @@ def likely_captions(tables: "RunTables") -> str:
     sql = "SELECT count(*) AS n FROM ranked WHERE probability >= 0.5"
     likely = pluralize(tables.query(sql)["n"][0].as_py(), "caption")
     return (
-        f"{likely} of this run have a probability of at least 0.5; memscan curate removes all but "
-        "one of their samples by default, and lists them with their keys"
+        f"probability of at least 0.5: {likely} of this run; memscan curate removes all but one of "
+        "their samples by default, and lists them with their keys"
     )
 
 

@@ -23,7 +23,7 @@ from scanner.run.progress import hours_unit
 from scanner.run.status import status
 
 SHOWN = 10
-REPORTS_SECONDS = 5  # a scan reports its progress more often
+REPORTS_SECONDS = 15  # a scan reports its progress every 5 seconds or so
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _print(state: dict[str, Any]) -> None:
         since = f" (the scan last reported {silent:.0f} s ago)" if silent > REPORTS_SECONDS else ""
         unknown = (
             f"unknown so far{since}"
-            if state["is_active"]
+            if state["is_active"] or state["planning"]
             else f"unknown: no scan is running; rerun {how} to resume"
         )
         show(f"time left  {unknown if left is None else duration(left) + since}")

@@ -44,6 +44,11 @@ class TableOptions:
     """In csv, put an apostrophe before each cell that a spreadsheet would run as a formula (one
     that starts with = + - @, a tab or a line break)."""
 
+    @property
+    def is_shown(self) -> bool:
+        """Return whether the table goes to people, on standard output."""
+        return self.out is None and not self.json and self.format in (None, "table")
+
     def write(self, table: pa.Table, first: Sequence[str] = ()) -> None:
         """Write a table as these options say; see :func:`write_table`."""
         write_table(table, "json" if self.json else self.format, self.out, first, self.csv_safe)

@@ -18,7 +18,7 @@ NODE_LOST, STORE_OUTAGE = "node_lost", "store_outage"
 # Ray's words for an actor whose node is gone: the only sign, of one that was still starting.
 NODE_DIED = ("its node has died", "the actor's node was terminated")
 NO_MEMSCAN = re.compile(r"No module named '?scanner\b")
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 LACKS_MEMSCAN = " (memscan is not installed on the cluster; bring it with --runtime-env)"
 
 
@@ -84,9 +84,9 @@ def is_broken_device(error: Any) -> bool:
 def kind_of(error: BaseException | None) -> str:
     """Return the cause of a retry for an exception that an item's work raised.
 
-    Raises the exception itself if the disk of the run is full or read-only, which no retry helps.
+    Raises the exception itself if the disk of the run is full, which no retry helps.
     """
-    if isinstance(error, OSError) and error.errno in _UNWRITABLE and "storage" in vars(error):
+    if isinstance(error, OSError) and error.errno in _FULL and "storage" in vars(error):
         raise error
     if is_broken_device(error):
         return BROKEN_DEVICE

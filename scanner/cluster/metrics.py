@@ -8,11 +8,11 @@ interval, which is 20 seconds by default.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from scanner.cluster.address import is_connected
 from scanner.credentials import without_secrets
+from scanner.storage import full_url, split_url
 from scanner.storage.counts import take_counts
 
 TAGS = ("run", "profile", "stage", "node", "device")
@@ -118,8 +118,8 @@ def run_tag(url: str) -> str:
     """Return a run's location for the tag ``run``: a local path as an absolute one, a URL without
     user, password, query and fragment."""
     scheme, is_url, rest = url.partition("://")
-    if not is_url:
-        return str(Path(url).absolute())
+    if not is_url or scheme == "file":
+        return split_url(full_url(url))[1]
     host, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
     before, at, host = host.rpartition("@")
     # Azure's containers stand where other URLs have a user.

@@ -28,6 +28,7 @@ from scanner.storage import bare_name
 
 URL_COLUMNS = ("url", "image_url", "image_key")
 SHOWN = 3
+PROBED = 1000
 _COUNTS = ("entries", "samples", "same_image", "unmatched", "unusable")
 SHOWN_LETTERS = 100
 _REASON = re.compile(r"([A-Za-z0-9_.-]+)=(.+)", re.DOTALL)
@@ -57,8 +58,7 @@ _BY_CAPTION = """
     SELECT list, entry, source, "row" FROM samples JOIN (
         SELECT list, entry, caption AS caption_id FROM list_entries WHERE caption IS NOT NULL
         UNION SELECT list, entry, of_text FROM list_entries WHERE of_text IS NOT NULL
-        UNION SELECT list, entry, of_clip FROM list_entries
-            WHERE of_clip IS NOT NULL AND (SELECT bool_or(canonical <> caption) FROM texts)
+        UNION SELECT list, entry, of_clip FROM list_entries WHERE of_clip IS NOT NULL
         UNION SELECT list, entry, texts.caption_id FROM texts JOIN list_entries
             ON texts.caption = list_entries.caption
     ) USING (caption_id)
@@ -160,9 +160,8 @@ def match_lists(tables: RunTables, lists: Sequence[NameList], references: bool =
     read.
     """
     errors: list[Exception] = []
-    tables.add_table(
-        "list_entries", pa.RecordBatchReader.from_batches(_SCHEMA, _numbered(lists, errors))
-    )
+    batches = _numbered(lists, _is_like_clip(tables), errors)
+    tables.add_table("list_entries", pa.RecordBatchReader.from_batches(_SCHEMA, batches))
     if errors:
         raise errors[0]
     columns = tables.query("FROM samples LIMIT 0").column_names
@@ -173,7 +172,16 @@ def match_lists(tables: RunTables, lists: Sequence[NameList], references: bool =
     tables.create_table("list_rows", _ROWS, {"reasons": [one.reason for one in lists]})
 
 
-def _numbered(lists: Sequence[NameList], errors: list[Exception]) -> Iterator[pa.RecordBatch]:
+def _is_like_clip(tables: RunTables) -> bool:
+    """Return whether the run's captions are normalized as CLIP's tokenizers do, by the first ones:
+    other families keep them as they are."""
+    rows = tables.query(f"SELECT caption, canonical FROM texts LIMIT {PROBED}").to_pylist()
+    return all(normalize_like_clip(row["caption"]) == row["canonical"] for row in rows)
+
+
+def _numbered(
+    lists: Sequence[NameList], is_like_clip: bool, errors: list[Exception]
+) -> Iterator[pa.RecordBatch]:
     """Yield the entries, numbered; ends at an error, which DuckDB would hide in its own."""
     try:
         for number, one in enumerate(lists, 1):
@@ -182,23 +190,31 @@ def _numbered(lists: Sequence[NameList], errors: list[Exception]) -> Iterator[pa
                 count = len(batch)
                 places = pa.array(range(entry, entry + count), pa.int64())
                 numbers = pa.repeat(pa.scalar(number, pa.int32()), count)
-                columns = [numbers, places, *batch.columns, *_ids_of(batch["caption"])]
+                columns = [
+                    numbers,
+                    places,
+                    *batch.columns,
+                    *_ids_of(batch["caption"], is_like_clip),
+                ]
                 yield pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
                 entry += count
     except Exception as error:
         errors.append(error)
 
 
-def _ids_of(captions: pa.StringArray) -> list[pa.Array]:
-    """Return the ids of captions given as text: as it is, and as CLIP's tokenizers read it."""
+def _ids_of(captions: pa.StringArray, is_like_clip: bool) -> list[pa.Array]:
+    """Return the ids of captions given as text: as it is, and if ``is_like_clip`` as CLIP's
+    tokenizers read it."""
     given = captions.drop_null()
     if not len(given):
         return [captions, captions]
     places = pa.array(np.cumsum(captions.is_valid().to_numpy(zero_copy_only=False)) - 1)
     place = pc.if_else(captions.is_valid(), places, pa.scalar(None, pa.int64()))
     texts = given.to_pylist()
-    ids = (caption_ids(texts), caption_ids(map(normalize_like_clip, texts)))
-    return [each.take(place) for each in ids]
+    of_text = caption_ids(texts).take(place)
+    if not is_like_clip:
+        return [of_text, pa.nulls(len(captions), pa.string())]
+    return [of_text, caption_ids(map(normalize_like_clip, texts)).take(place)]
 
 
 def take_listed(tables: RunTables, references: bool = False) -> None:

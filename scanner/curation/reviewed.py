@@ -21,9 +21,12 @@ _REVIEWED = """
 
 @dataclass(frozen=True)
 class Reviewed:
-    """Captions that people labeled or decided about. ``disputed``: reviewers differ, so no rule on
-    decision matches; ``kept_removed``: decided as keep, but samples are removed; ``dropped_kept``:
-    decided as drop, but no sample is removed."""
+    """Captions that people labeled or decided about.
+
+    ``disputed``: reviewers differ about the decision or the label, and no rule on what they differ
+    about matches; ``kept_removed``: decided as keep, but samples are removed; ``dropped_kept``:
+    decided as drop, but no sample is removed.
+    """
 
     captions: int
     keep: int

@@ -30,9 +30,14 @@ _LOST = """
            sum(1 - probability) FILTER (NOT is_reviewed) AS false_captions,
            sum(samples * (1 - probability)) FILTER (NOT is_reviewed) AS false_samples
     FROM (
-        SELECT lost.*, rank_score, probability,
-               coalesce(decision IN ('drop', 'cap') OR label IN ('verbatim', 'template'), false)
-               AS is_reviewed
+        SELECT lost.*, rank_score,
+               if(NOT is_disputed AND label = 'none', 0, probability) AS probability,
+               coalesce(
+                   decision IN ('drop', 'cap') OR (
+                       decision IS NULL AND NOT is_disputed AND label IN ('verbatim', 'template')
+                   ),
+                   false
+               ) AS is_reviewed
         FROM lost JOIN matched USING (caption_id) LEFT JOIN reviewed USING (caption_id)
     )"""
 _SHARED_IMAGE = """
@@ -259,11 +264,13 @@ def _errors(summary: Summary) -> str:
     if summary.expected_by and not summary.captions_removed:
         return "expected false removals: 0, because nothing is removed"
     judged = summary.captions_removed - summary.reviewed_captions
+    if not judged and summary.reviewed_captions:
+        return "expected false removals: none, because people chose all captions that are removed"
     captions = f"of {pluralize(judged, 'caption')}{share}"
     reviewed = ""
     if summary.reviewed_captions:
         chosen = pluralize(summary.reviewed_captions, "caption")
-        reviewed = f"; {chosen} that people chose are not counted"
+        reviewed = f"; without {chosen} that people chose"
     if summary.expected_by == "calibration":
         samples = pluralize(summary.removed - summary.reviewed_samples, "sample")
         return (

@@ -13,7 +13,7 @@ from scanner.query.allowed_files import AllowedFiles
 from scanner.query.calibrated import THRESHOLDS, Calibration
 from scanner.query.clusters import create_macros
 from scanner.query.constants import cast, constant
-from scanner.query.database import REPAIR, Database, interruptible
+from scanner.query.database import REPAIR, Database, interruptible, repair_of
 from scanner.query.definitions import create_table, create_view, rows_as_sql
 from scanner.query.later_tables import LATER
 from scanner.query.predicates import Predicate, binding_query, parse, renamed_columns
@@ -254,5 +254,6 @@ def _attach(
         for view, definition in ranking_views(name, all_scored, files.sample).items():
             create_view(connection, name, view, definition)
     except duckdb.Error as error:
-        raise UserError(f"{files.url}: its tables cannot be read: {error}") from error
+        remedy = repair_of(error)
+        raise UserError(f"{files.url}: its tables cannot be read: {error}{remedy}") from error
     return schema, files.sample

@@ -100,19 +100,33 @@ def interruptible(
         _stop(connection, outcome)
         raise
     except duckdb.Error as error:
-        remedy = REPAIR if _DAMAGE.search(str(error)) else ""
-        raise UserError(f"SQL: {error}{remedy}") from error
+        raise UserError(f"SQL: {error}{repair_of(error)}") from error
 
 
 # Of a Parquet file that is cut short, changed, or not there (DuckDB then looks for a folder of its
 # name, which it may not read).
 _DAMAGE = re.compile(
     r"No magic bytes|TProtocolException|too small to be a Parquet|[Dd]ecompress|Snappy|ZSTD"
-    r"|\.parquet/\*\*/\*\.parquet|No files found that match|[Cc]orrupt"
+    r"|\.parquet/\*\*/\*\.parquet|No files found that match"
+)
+# Their messages quote the user's SQL or a value.
+_OF_THE_QUERY = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ConversionException,
+    duckdb.OutOfRangeException,
+    duckdb.ParserException,
 )
 REPAIR = (
-    "; a file of the run is damaged or missing: rerun the memscan scan that made it with --repair"
+    "; a file of the run is damaged or missing: rerun the memscan scan that made it with --repair, "
+    "which makes scores again; for samples and captions, scan into a new --out"
 )
+
+
+def repair_of(error: duckdb.Error) -> str:
+    """Return the remedy if a file of the run is damaged or missing, else ""."""
+    is_of_query = isinstance(error, _OF_THE_QUERY)
+    return REPAIR if not is_of_query and _DAMAGE.search(str(error)) else ""
 
 
 def _stop(connection: duckdb.DuckDBPyConnection, outcome: Future[Any]) -> None:

@@ -77,7 +77,9 @@ def _policy(content: ReportContent) -> list[str]:
     if policy.captions_removed:
         text += f", because of {pluralize(policy.captions_removed, 'caption')}"
         rate = policy.expected_false_discovery_rate
-        if rate is None or content.doubtful:
+        if policy.reviewed_captions == policy.captions_removed:
+            text += ", all of which people chose"
+        elif rate is None or content.doubtful:
             text += "; how many of these are not memorized is unknown"
         else:
             people = policy.reviewed_captions

@@ -70,7 +70,7 @@ class Pictures:
                 encoded = _webp(data) if data else None
         with self._lock:
             # What a web host does not give now, it may give later.
-            if encoded is not None or not (self.place.images or "").startswith(WEB):
+            if encoded is not None or not (self.place.images or "").startswith((*WEB, "{")):
                 self._kept[key] = encoded
             while len(self._kept) > CACHED:
                 self._kept.popitem(last=False)

@@ -50,14 +50,15 @@ def status(run: Run) -> dict[str, Any]:
     manifest = None if newest and is_in_part(newest) else newest
     plans = run.summaries()
     counts: Counter[str] = sum((Counter(plan.counts) for plan in plans), Counter())
-    if manifest is not None and is_complete(manifest, plans):
+    is_finished = manifest is not None and is_complete(manifest, plans)
+    if manifest is not None and is_finished:
         committed = _of_manifest(run, plans, manifest)
     else:
         committed = _of_listing(run, plans, state)
     stuck = committed.stuck
     rate = state.get("captions_per_second", 0.0)
-    silent = time.time() - state["updated"] if "updated" in state else None
-    stale = silent is None or silent > STALE_SECONDS or manifest is not None
+    silent = time.time() - state["updated"] if state.get("updated") and not is_finished else None
+    stale = silent is None or silent > STALE_SECONDS
     running = {} if stale else state.get("running", {})
     computed = sum(count for name, count in running.items() if name not in committed.ids)
     left = max(0, counts["captions"] - committed.scored - committed.rejected - computed)
@@ -82,7 +83,7 @@ def status(run: Run) -> dict[str, Any]:
         "eta_seconds": eta,
         "sealed": manifest is not None,
         "is_active": not stale,
-        "silent_seconds": None if manifest is not None else silent,
+        "silent_seconds": silent,
         "purge_interrupted": run.store.exists(PURGE_JOURNAL),
         "usable": newest["counts"]["scored"] if newest else 0,
         **_device_hours(state, eta),

@@ -68,9 +68,7 @@ def open_scan(config: ScanConfig) -> OpenScan:
         inputs = _original_inputs(config, record, inputs)
     opened = OpenScan(config, model, run, record, inputs)
     if _is_finished(opened):
-        refuse_missing_parts(config.out, run)
-        log.info(f"{config.out} is finished")
-        return replace(opened, result=result_of(run, run.manifest() or {}, config))
+        return _finished(opened, run, "is finished")
     if record is not None and run.store.exists(PURGE_JOURNAL):
         raise UserError(
             f"{config.out}: memscan purge was interrupted; rerun it first, with any list"
@@ -82,8 +80,7 @@ def open_scan(config: ScanConfig) -> OpenScan:
     opened = replace(opened, plans=plans, inputs=files)
     is_done = config.extend and not files.files and run.is_finished()
     if is_done and not config.repair and not config.dry_run:
-        log.info(f"{config.out} has read these files already")
-        return replace(opened, result=result_of(run, run.manifest() or {}, config))
+        return _finished(opened, run, "has read these files already")
     return opened
 
 
@@ -96,11 +93,20 @@ def _is_finished(opened: OpenScan) -> bool:
     return all(record.get(part) == one for part, one in expected.items()) and run.is_finished()
 
 
-def refuse_missing_parts(out: str, run: Run) -> None:
+def _finished(opened: OpenScan, run: Run, what: str) -> OpenScan:
+    """Return the scan with the result that the run has. Raises UserError if parts are missing."""
+    manifest = run.manifest()
+    assert manifest is not None, "a finished run is sealed"
+    refuse_missing_parts(opened.config.out, run.store, manifest)
+    log.info(f"{opened.config.out} {what}")
+    return replace(opened, result=result_of(run, manifest, opened.config))
+
+
+def refuse_missing_parts(out: str, store: Store, manifest: dict[str, Any]) -> None:
     """Raise UserError if scores of a sealed run are no longer there, by a listing per folder."""
-    paths = [part["path"] for part in (run.manifest() or {"scores": []})["scores"]]
+    paths = [part["path"] for part in manifest["scores"]]
     folders = {path.rpartition("/")[0] for path in paths}
-    stored = {name for folder in folders for name in run.store.names(folder)}
+    stored = {name for folder in folders for name in store.names(folder)}
     missing = [path for path in paths if path not in stored]
     if missing:
         raise UserError(

@@ -41,7 +41,7 @@ class Roots:
         if (
             scheme == "file"
             and all(_leaves(top, path) for top in below)
-            and not self._is_named_target(path)
+            and not self.is_named_target(path)
         ):
             return f"it is, or is below, a link to {os.path.realpath(path)}"
         return ""
@@ -59,7 +59,7 @@ class Roots:
                 f"{flag}: {url} is refused: {why}; to allow it, pass its directory as --input-root"
             )
 
-    def _is_named_target(self, path: str) -> bool:
+    def is_named_target(self, path: str) -> bool:
         """Return whether a link leads below a location given as --input-root."""
         target = os.path.realpath(path)
         tops = (_scheme_and_path(root) for root in self.named)

@@ -1,4 +1,4 @@
-"""A full or read-only disk ends the command, and is no item's fault."""
+"""A full disk ends the command, and is no item's fault."""
 
 import errno
 from functools import partial

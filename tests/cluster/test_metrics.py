@@ -150,6 +150,8 @@ def test_the_tag_of_a_run_has_no_secrets() -> None:
     assert run_tag(azure) == azure
     assert run_tag("/data/run?1#2") == "/data/run?1#2", "a local path has no parameters"
     assert run_tag("run") == f"{Path.cwd()}/run"
+    assert run_tag("~/run") == f"{Path.home()}/run"
+    assert run_tag("file:///data/run") == "/data/run"
     signed = "https://me:password@host:8080/run?X-Amz-Signature=abc#token"
     assert run_tag(signed) == "https://host:8080/run"
     assert "hunter2" not in run_tag("https://host/a;password=hunter2/b")

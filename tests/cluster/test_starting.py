@@ -154,3 +154,14 @@ def test_nobody_without_the_token_joins_a_local_ray(monkeypatch: pytest.MonkeyPa
         joined, complaint = stranger.communicate(timeout=60)
         assert joined == "", complaint
         assert "InvalidAuthToken" in complaint
+
+
+def test_sigterm_while_ray_starts_stops_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own handler exits with the signal's number until start_ray restores ours."""
+
+    def terminated(*_: object, **__: object) -> None:
+        sys.exit(signal.SIGTERM)
+
+    monkeypatch.setattr(ray, "init", terminated)
+    with pytest.raises(KeyboardInterrupt):
+        start_ray(None)

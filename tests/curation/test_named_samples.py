@@ -55,7 +55,7 @@ def test_a_column_id_has_keys_if_nothing_else_names_samples(run: str, tmp_path: 
 
 
 def test_captions_outside_the_limit_of_a_scan_are_found(tmp_path: Path) -> None:
-    rows = [(f"Loud {k}", f"u{k}") for k in range(8)]
+    rows = [(f"{'Loud' if k % 2 else 'loud'} {k}", f"u{k}") for k in range(8)]
     data = write_rows(tmp_path / "a.jsonl", rows)
     run = make_run(tmp_path / "run", loudness, captions=(str(data),), limit=2)
     (tmp_path / "named.csv").write_text(

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from jobs.console import heartbeat
-from jobs.console.logs import logging_to_stderr
+from jobs.console.logs import last_message, logging_to_stderr, note_output
 from jobs.console.terminal import run
 from tests.waiting import wait_until
 
@@ -49,6 +49,24 @@ def test_later_lines_are_further_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     gaps = [late - early for early, late in itertools.pairwise(lines)]
     assert gaps[:4] == pytest.approx([12, 24, 48, 60], abs=0.5)
     assert gaps[4:] == pytest.approx([60] * len(gaps[4:]), abs=0.5)
+
+
+def test_after_other_output_lines_are_close_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = _lines(Clock(ends=140, outputs=(100.0,)), monkeypatch)
+    after = [line for line in lines if line > 100]
+    assert after[0] - 100 == pytest.approx(heartbeat.SECONDS, abs=0.5)
+
+
+def test_a_message_is_forgotten_once_something_else_is_shown() -> None:
+    log = logging.getLogger("memscan")
+    with logging_to_stderr():
+        log.info("reading the run\nof two lines")
+        assert last_message() == "reading the run"
+        note_output()
+        assert last_message() == ""
+        log.info("reading again")
+        log.warning("few labels")
+        assert last_message() == ""
 
 
 def test_other_lines_postpone_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,12 +36,13 @@ def test_it_says_where_the_default_policy_stops(tmp_path: Path) -> None:
     tables = open_run(run, calibration=named_calibration(calibration))
     likely = sum(p >= 0.5 for p in tables.query("FROM ranked")["probability"].to_pylist())
     assert likely > 1
-    hint = f"{likely} captions of this run have a probability of at least 0.5"
+    hint = f"probability of at least 0.5: {likely} captions of this run"
     assert likely_captions(tables).startswith(hint)
     shown = said(run, "--calibration", calibration)
     assert hint in shown
     assert NOT_A_VERDICT not in shown
     assert NOT_A_VERDICT in said(run)
+    assert hint in said(run, "--calibration", calibration, "--where", "probability < 0.1")
 
 
 @pytest.mark.parametrize("option", ["--json", "--out"])

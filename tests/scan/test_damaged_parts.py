@@ -64,11 +64,12 @@ def test_slices_of_a_damaged_merged_part_are_scored_again(run: Run, kind: str) -
 
 def test_a_sealed_run_without_a_part_is_not_called_finished(run: Run) -> None:
     assert finish(run) == {}
-    paths = [part["path"] for part in seal(run)["scores"]]
-    refuse_missing_parts("RUN", run)
+    manifest = seal(run)
+    paths = [part["path"] for part in manifest["scores"]]
+    refuse_missing_parts("RUN", run.store, manifest)
     Path(run.store.url, paths[-1]).unlink()
     with pytest.raises(UserError, match=f"RUN: 1 file of scores missing, such as {paths[-1]}; .*"):
-        refuse_missing_parts("RUN", run)
+        refuse_missing_parts("RUN", run.store, manifest)
 
 
 def test_a_repair_that_was_killed_halfway_is_completed(run: Run) -> None:

@@ -1,8 +1,10 @@
 """Load the training images of samples: from an image column, tar files, or a path template."""
 
+import os
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
@@ -22,7 +24,15 @@ from scanner.captions.parquet import SkippedRows, bounded_batches, open_parquet
 from scanner.captions.webdataset import tar_files
 from scanner.errors import UserError
 from scanner.evidence.training_images.image_path import WEB, UnsafeValue, filled, folder_of
-from scanner.storage import ImageHosts, Missing, Roots, full_url, is_transient, open_input
+from scanner.storage import (
+    ImageHosts,
+    Missing,
+    Roots,
+    full_url,
+    is_transient,
+    open_input,
+    split_url,
+)
 
 IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp", "bmp", "gif")
 LARGEST_PIXELS = 1024
@@ -65,12 +75,12 @@ class SampleImages:
         self.roots = roots
         self.problems: Counter[str] = Counter()
         self._hosts = hosts or ImageHosts()
-        self._template_roots: Roots | None = None
-        scheme, is_url, _ = (template or "{").partition("://")
-        if template and not template.startswith("{") and (scheme == "file" or not is_url):
-            named = roots.named if roots else ()
-            self._template_roots = Roots.of([folder_of(template) or "."], named)
         self._decoded = decode
+        scheme, is_url, _ = (template or "{").partition("://")
+        is_local = not is_url or scheme == "file"
+        self._folder = ""
+        if template and is_local and not template.startswith("{"):
+            self._folder = os.path.realpath(_path(folder_of(template) or "."))
 
     def images(self, samples: list[Sample]) -> list[Any]:
         """Return the image of each sample as ``decode`` makes it, or None."""
@@ -91,7 +101,7 @@ class SampleImages:
             url = filled(str(self.template), sample)
             if url.startswith(WEB):
                 return self._bounded(lambda most: self._hosts.fetch(url, most))
-            if self._template_roots and self._template_roots.why_refused(full_url(url)):
+            if self._folder and self._leaves_by_link(_path(url)):
                 raise UnsafeValue("a link leads out of the template's directory; see --input-root")
             with open_input(url) as file:
                 return self._bounded(file.read)
@@ -103,6 +113,12 @@ class SampleImages:
             # Without the message, which names the file, to count equal failures together.
             self.problems[f"--images: {type(error).__name__}"] += 1
         return None
+
+    def _leaves_by_link(self, path: str) -> bool:
+        """Return whether links lead out of the template's directory, and not to a named root."""
+        if Path(os.path.realpath(path)).is_relative_to(self._folder):
+            return False
+        return not (self.roots and self.roots.is_named_target(path))
 
     def _next_to_captions(self, source: str, samples: list[Sample]) -> list[bytes | None]:
         if why := self.roots and self.roots.why_refused(source):
@@ -178,6 +194,11 @@ class SampleImages:
     def _miss_all(self, samples: list[Sample], why: str) -> list[bytes | None]:
         self.problems[why] += len(samples)
         return [None] * len(samples)
+
+
+def _path(url: str) -> str:
+    """Return the absolute path of a local location."""
+    return split_url(full_url(url))[1]
 
 
 def _read_rows(

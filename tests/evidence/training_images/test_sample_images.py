@@ -102,6 +102,15 @@ def test_images_come_from_a_template(tmp_path: Path) -> None:
     }
 
 
+def test_a_template_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("images", "work"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "images/k3.png").write_bytes(png(3))
+    monkeypatch.chdir(tmp_path / "work")
+    for template in ("../images/{key}.png", f"file://{tmp_path}/images/{{key}}.png"):
+        assert reds(SampleImages(template, None).images(samples(Path("x.csv"), 3))) == [3]
+
+
 def test_a_link_out_of_the_template_s_directory_is_refused(tmp_path: Path) -> None:
     for folder, name in (("private", "p.png"), ("images", "own.png")):
         (tmp_path / folder).mkdir()
