@@ -30,6 +30,7 @@ def reviewed_run(folder: Path, statements: list[tuple[str, str, str, float | Non
     return open_run(str(folder / "run"))
 
 
+@pytest.mark.slow
 def test_labels_weigh_what_they_represent(tmp_path: Path) -> None:
     tables = reviewed_run(
         tmp_path,

@@ -10,6 +10,7 @@ from tests.curation.runs import policy, rule
 from tests.query.runs import make_run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "matched"),
     [

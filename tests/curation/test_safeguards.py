@@ -41,6 +41,7 @@ def test_sources_over_the_limit_have_the_summary_s_names(tmp_path: Path) -> None
     assert "and from 3 other sources" in refused.value.summary.to_text()
 
 
+@pytest.mark.slow
 def test_one_cluster_cannot_lose_most_of_the_data_set(
     run: str, tables: RunTables, tmp_path: Path
 ) -> None:

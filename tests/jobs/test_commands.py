@@ -195,6 +195,7 @@ def test_a_query_names_its_missing_parameters(run: str) -> None:
     assert "bird" in called(*asked, "--param", "caption=bird").stdout
 
 
+@pytest.mark.slow
 def test_duplicate_columns_and_decimals_are_kept(run: str) -> None:
     query = (
         "SELECT 1 AS n, 2 AS n, 1.5 AS d, sum(n_samples) AS s, ['NaN'::FLOAT] AS l FROM captions"

@@ -36,6 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_run(tmp_path_factory.mktemp("values"))
 
 
+@pytest.mark.slow
 def test_values_of_every_type_are_written_as_json_and_csv(run: str) -> None:
     query = f"SELECT {', '.join(f'{value} AS v{k}' for k, value in enumerate(VALUES))}"
     (row,) = json.loads(called("sql", run, query, "--json").stdout)

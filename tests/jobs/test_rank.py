@@ -45,6 +45,7 @@ def test_it_says_where_the_default_policy_stops(tmp_path: Path) -> None:
     assert hint in said(run, "--calibration", calibration, "--where", "probability < 0.1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--json", "--out"])
 def test_it_says_nothing_for_programs(option: str, tmp_path: Path) -> None:
     run = synthetic_run(tmp_path / "run")

@@ -16,6 +16,7 @@ def _copy(source: Path, target: Path) -> Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_schedule_begins_at_981_and_never_clips(random_models, kind: str) -> None:
     model = load_model(str(random_models[kind]))

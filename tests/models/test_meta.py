@@ -104,6 +104,7 @@ def test_t5_keeps_a_third_of_its_feed_forward_in_float32() -> None:
     assert half - brain == 2 * 24 * 4096 * 10240
 
 
+@pytest.mark.slow
 def test_flux_s_31_gib_are_counted_without_holding_them() -> None:
     weights = weight_bytes(flux_dev())
     assert weights["transformer"] == 2 * 11_901_408_320

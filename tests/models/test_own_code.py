@@ -35,6 +35,7 @@ def test_every_model_is_loaded_without_remote_code() -> None:
     assert found >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd1", "sd2", "sdxl"])
 def test_text_encoders_have_one_attention(
     kind: str, random_models: dict[str, Path], tmp_path: Path

@@ -128,6 +128,7 @@ def test_a_configuration_of_another_architecture_is_an_error(
         load_model(files)
 
 
+@pytest.mark.slow
 def test_weights_that_the_configuration_lacks_are_an_error(
     random_models: dict[str, Path], checkpoints: dict[str, str], tmp_path: Path
 ) -> None:

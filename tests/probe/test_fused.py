@@ -39,6 +39,7 @@ def test_the_fused_kernel_equals_the_plain_attention() -> None:
         assert case["without_v"], case
 
 
+@pytest.mark.slow
 def test_a_cpu_uses_the_plain_attention(random_models: dict[str, Path]) -> None:
     model = load_model(str(random_models["sd1"]))
     assert choose_attend(model.unet, model.layers) is plain_attention

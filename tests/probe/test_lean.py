@@ -100,6 +100,7 @@ def test_attention_with_options_stays_as_it_is() -> None:
     assert isinstance(block.attn1.processor, AttnProcessor2_0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [4, None])
 def test_a_recording_unet_is_lean_throughout(

@@ -81,6 +81,7 @@ def test_one_instrumented_copy_serves_every_latent_and_step(model: DiffusionMode
         assert torch.allclose(abar, plain_abar, atol=1e-6)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_every_depth_records_the_same_attention(model: DiffusionModel, kind: str) -> None:
     text, (_, whole) = _text(model), _plain(model, _latent(model), TIME)

@@ -61,6 +61,7 @@ def test_an_error_for_an_unknown_column_lists_the_columns(tables: RunTables) -> 
         run_named_query(tables, library()["by_source"], {"column": "hos"})
 
 
+@pytest.mark.slow
 def test_an_error_names_the_command_that_adds_missing_data(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
     done = called("sql", run, "--name", "precision_at_depth", check=False)

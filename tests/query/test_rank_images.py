@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from scanner.query import library, open_run, run_named_query
 from tests.curation.runs import loudness, make_run, write_rows
 
 
+@pytest.mark.slow
 def test_an_image_ranks_by_its_most_memorized_caption(tmp_path: Path) -> None:
     rows = [("loud", "u1"), ("quiet a", "u1"), ("quiet a", "u2"), ("quiet b", None)]
     data = write_rows(tmp_path / "a.jsonl", rows)

@@ -50,6 +50,7 @@ def test_a_run_without_verdicts_has_an_empty_verdicts_view(run: str) -> None:
     assert len(tables.query(*precision())) == 0
 
 
+@pytest.mark.slow
 def test_the_newest_verdict_of_a_caption_counts(run: str) -> None:
     join(run, "bbb", 1.0, {"a": "none", "b": "verbatim"})
     join(run, "aaa", 2.0, {"a": "template", "x": "none"})
@@ -59,6 +60,7 @@ def test_the_newest_verdict_of_a_caption_counts(run: str) -> None:
     assert seen(run) == {"a": "verbatim", "x": "none"}
 
 
+@pytest.mark.slow
 def test_mitigated_verdicts_are_kept_apart_by_strength(run: str) -> None:
     join(run, "aaa", 1.0, {"a": "verbatim"})
     for name, at, strength in (("b", 2.0, "1"), ("c", 3.0, "2"), ("d", 4.0, "2")):

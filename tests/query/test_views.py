@@ -24,6 +24,7 @@ THRESHOLDS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [False, True])
 def test_a_runs_tables_are_views(full: bool, tmp_path: Path) -> None:
     reject = {"source": "s.csv", "row": 1, "stage": "plan", "reason": "empty"}

@@ -74,6 +74,7 @@ def test_images_of_verify_out_need_an_input_root(tmp_path: Path) -> None:
     assert len(allowed.generated) == 1
 
 
+@pytest.mark.slow
 def test_an_image_is_read_up_to_the_limit(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "run"))
     for path in (tmp_path / "run/images/a.png", tmp_path / "kept/a.png"):

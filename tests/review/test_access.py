@@ -74,6 +74,7 @@ def test_no_path_reaches_the_file_system(site: Site, path: str) -> None:
     assert ask(site, path).status == 404
 
 
+@pytest.mark.slow
 def test_a_read_only_server_takes_no_decision(tmp_path: Path) -> None:
     site = small_site(tmp_path, read_only=True)
     assert decide(site, "ann", ["0001"], label="none").status == 403

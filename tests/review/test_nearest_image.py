@@ -69,6 +69,7 @@ def test_it_is_shown_with_its_captions(tmp_path: Path) -> None:
     assert "of all training images" not in ask(site, "/caption/0001").body.decode()
 
 
+@pytest.mark.slow
 def test_an_image_outside_the_allowed_folders_is_not_read(tmp_path: Path) -> None:
     source = save_images(tmp_path / "private")
     (tmp_path / "data").mkdir()
@@ -89,6 +90,7 @@ def test_it_is_found_by_its_key_in_a_tar_beside_its_table(tmp_path: Path) -> Non
     assert ask(site, "/image/0000/source/0").status == 200
 
 
+@pytest.mark.slow
 def test_a_template_leads_to_images_in_a_folder(tmp_path: Path) -> None:
     """As of a csv of captions, which has no images."""
     (tmp_path / "images").mkdir()

@@ -147,6 +147,7 @@ def test_invalid_decisions_change_nothing(site: Site, body: object) -> None:
     assert site.book.all() == {}
 
 
+@pytest.mark.slow
 def test_precision_is_that_of_the_view_of_decisions(fresh: Site) -> None:
     """Of samples of several sizes, a caption keeps its highest probability of being drawn."""
     ids = [f"{n:04}" for n in range(60)]

@@ -33,6 +33,7 @@ def test_a_device_is_tried_with_one_forward_and_its_prefix(
     assert vars(work.scorer.batch) == tuned, "the canary does not tune the batch size"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["triage", "trajectory"])
 def test_a_device_whose_kernels_fail_is_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str

@@ -42,6 +42,7 @@ def _planned(count: int, text: str = "") -> list[pa.RecordBatch]:
     return _captions(count, text).append_column(TIER, tiers).to_batches(max_chunksize=1)
 
 
+@pytest.mark.slow
 def test_thousands_of_slices_are_held_for_one_file() -> None:
     sizes = [len(table) for table in rechunk(_planned(3000), 2048)]
     assert sizes == [2048, 952]

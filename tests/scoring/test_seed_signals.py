@@ -89,6 +89,7 @@ def test_no_forward_without_the_caption_runs(
     assert len(with_norm.schedule.unconditional) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signal", "options", "reason"),
     [

@@ -65,6 +65,7 @@ def _entropy(abar: Tensor) -> Tensor:
     return -(abar * abar.log()).nan_to_num().sum(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "time"), [("", FIRST), ("@mid", MID), ("@250", 250)])
 def test_scores_match_the_equations(model: DiffusionModel, suffix: str, time: float) -> None:
     """Statistics of the renormalized attention on the text, and the text's share."""

@@ -34,6 +34,7 @@ def test_words_sum_their_tokens_and_must_exceed_the_mean() -> None:
     assert triggers[0]["lift"] == pytest.approx(0.3 / 0.1)
 
 
+@pytest.mark.slow
 def test_a_batch_has_the_trigger_words_of_each_caption() -> None:
     tokens = load_model("testbed").tokenize(CAPTIONS)
     mass = np.random.default_rng(0).random(tokens.ids_BL.shape).astype(np.float32)

@@ -26,6 +26,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[http.server.ThreadingHT
     server.server_close()
 
 
+@pytest.mark.slow
 def test_requests_and_waits_of_s3_are_counted(answers: http.server.ThreadingHTTPServer) -> None:
     store = Store("s3://bucket/run")
     store.write("x", b"hello")

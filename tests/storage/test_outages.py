@@ -188,6 +188,7 @@ def test_a_lasting_outage_is_known_after_pickling(
     assert is_transient(pickle.loads(pickle.dumps(caught.value)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [(403, "InvalidAccessKeyId"), (412, "PreconditionFailed")])
 def test_a_refusal_is_asked_for_once(
     status: tuple[int, str], answers: http.server.ThreadingHTTPServer
@@ -253,6 +254,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(
         Listing().add(["s3://bucket/data/*.csv"], lambda *_: "")
 
 
+@pytest.mark.slow
 def test_a_failed_multipart_upload_is_aborted(server: Server, tmp_path: Path) -> None:
     fs, _ = split_url("s3://bucket/run")
     assert isinstance(fs, RetryingS3)

@@ -81,6 +81,7 @@ def test_names_lists_files_and_no_unfinished_ones(store: Store) -> None:
     assert store.names("nothing") == []
 
 
+@pytest.mark.slow
 def test_a_file_that_another_writer_makes_is_listed_at_once(store: Store) -> None:
     assert store.names("commits") == []
     Store(store.url).create("commits/x.json", b"1")
@@ -102,6 +103,7 @@ def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None
         Store(str(tmp_path / "file" / "run")).preflight()
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_the_files_in_a_folder(store: Store) -> None:
     store.write("scores/b", b"22")
     store.write("scores/a", b"1")
@@ -132,6 +134,7 @@ def test_a_file_that_is_missing_may_be_removed(tmp_path: Path) -> None:
         store.remove("a")
 
 
+@pytest.mark.slow
 def test_a_removed_folder_takes_all_of_its_files_and_no_others(store: Store) -> None:
     for name in ("a/x", "a/sub/y", "ab", "b/z"):
         store.write(name, b"1")

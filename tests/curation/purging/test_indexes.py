@@ -88,6 +88,7 @@ def test_an_index_named_later_is_purged_by_the_list(original: Path, tmp_path: Pa
     assert places(folder / "of-run") == ["a0", "a1", "a3", "a4", "b0", "b2", "b3", "b4"]
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_is_not_to_be_removed(original: Path, tmp_path: Path) -> None:
     folder = copied(original, tmp_path)
     Store(str(folder / "of-run")).write(PURGE_JOURNAL, b"{")

@@ -135,6 +135,7 @@ def test_a_cap_keeps_the_least_memorized_image(run: str, scored: dict, tmp_path:
     assert {*least.values()}.isdisjoint(row["key"] for row in removed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
