@@ -68,14 +68,15 @@ def _rank(config: RankConfig) -> int:
 
     others, calibration = pairs("--with", config.with_), named_calibration(config.calibration)
     tables = open_run(config.run, others, calibration)
+    is_hinted = config.is_shown and sys.stdout.isatty()
     has_weights = bool(calibration and calibration.weights)
     # Counted before the ranking is filtered.
-    hint = likely_captions(tables) if has_weights and config.is_shown else NOT_A_VERDICT
+    hint = likely_captions(tables) if is_hinted and has_weights else NOT_A_VERDICT
     table = rank(tables, config.top, config.by, config.min_samples, config.where)
     if len(table):
         log.info(f"ranked by {_basis(tables, table['signal'][0].as_py(), config.by)}")
     config.write(table, ("rank", "n_samples", _decided_by(table, config), "caption", "reasons"))
-    if config.is_shown and sys.stdout.isatty():
+    if is_hinted:
         log.info(hint)
         if config.calibration:
             curated = ("--calibration", config.calibration, "--out", "removal")

@@ -81,9 +81,9 @@ def in_words(evaluation: "LabelEvaluation") -> str:
     name, best = max(evaluation.signals.items(), key=lambda each: each[1].auc)
     combined, single = (each.at_fpr[0.01].tpr for each in (evaluation.combination, best))
     return (
-        "in words: a threshold that flags 1 % of the captions that are not memorized flags\n"
-        f"{combined:.0%} of the memorized ones by the combination of signals, {single:.0%} by "
-        f"{name} alone"
+        "in words: with a threshold that flags 1 % of the captions that are not memorized, the\n"
+        f"combination of signals flags {combined:.0%} of the memorized ones, and {name} alone "
+        f"{single:.0%}"
     )
 
 

@@ -11,11 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from scanner.captions.identity import caption_ids, normalize_like_clip
+from scanner.captions.identity import caption_id, normalize_like_clip
 from scanner.curation.key_hashes import UID
 from scanner.curation.name_lists import ENTRIES, NameList, read_names
 from scanner.curation.narrowed_samples import samples_without
@@ -28,7 +26,7 @@ from scanner.storage import bare_name
 
 URL_COLUMNS = ("url", "image_url", "image_key")
 SHOWN = 3
-PROBED = 1000
+PROBED, PROBED_LETTERS = 1000, 1000
 _COUNTS = ("entries", "samples", "same_image", "unmatched", "unusable")
 SHOWN_LETTERS = 100
 _REASON = re.compile(r"([A-Za-z0-9_.-]+)=(.+)", re.DOTALL)
@@ -175,7 +173,9 @@ def match_lists(tables: RunTables, lists: Sequence[NameList], references: bool =
 def _is_like_clip(tables: RunTables) -> bool:
     """Return whether the run's captions are normalized as CLIP's tokenizers do, by the first ones:
     other families keep them as they are."""
-    rows = tables.query(f"SELECT caption, canonical FROM texts LIMIT {PROBED}").to_pylist()
+    short = f"length(caption) < {PROBED_LETTERS}"
+    sql = f"SELECT caption, canonical FROM texts WHERE {short} LIMIT {PROBED}"
+    rows = tables.query(sql).to_pylist()
     return all(normalize_like_clip(row["caption"]) == row["canonical"] for row in rows)
 
 
@@ -205,16 +205,12 @@ def _numbered(
 def _ids_of(captions: pa.StringArray, is_like_clip: bool) -> list[pa.Array]:
     """Return the ids of captions given as text: as it is, and if ``is_like_clip`` as CLIP's
     tokenizers read it."""
-    given = captions.drop_null()
-    if not len(given):
-        return [captions, captions]
-    places = pa.array(np.cumsum(captions.is_valid().to_numpy(zero_copy_only=False)) - 1)
-    place = pc.if_else(captions.is_valid(), places, pa.scalar(None, pa.int64()))
-    texts = given.to_pylist()
-    of_text = caption_ids(texts).take(place)
+    texts = captions.to_pylist()
+    of_text = [None if text is None else caption_id(text) for text in texts]
+    of_clip = [None if text is None else caption_id(normalize_like_clip(text)) for text in texts]
     if not is_like_clip:
-        return [of_text, pa.nulls(len(captions), pa.string())]
-    return [of_text, caption_ids(map(normalize_like_clip, texts)).take(place)]
+        of_clip = [None] * len(texts)
+    return [pa.array(ids, pa.string()) for ids in (of_text, of_clip)]
 
 
 def take_listed(tables: RunTables, references: bool = False) -> None:

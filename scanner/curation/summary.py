@@ -270,7 +270,7 @@ def _errors(summary: Summary) -> str:
     reviewed = ""
     if summary.reviewed_captions:
         chosen = pluralize(summary.reviewed_captions, "caption")
-        reviewed = f"; without {chosen} that people chose"
+        reviewed = f"; not counting {chosen} that people chose"
     if summary.expected_by == "calibration":
         samples = pluralize(summary.removed - summary.reviewed_samples, "sample")
         return (

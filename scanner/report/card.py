@@ -83,7 +83,7 @@ def _policy(content: ReportContent) -> list[str]:
             text += "; how many of these are not memorized is unknown"
         else:
             people = policy.reviewed_captions
-            chosen = f", without {people:,} that people chose," if people else ""
+            chosen = f", not counting {people:,} that people chose," if people else ""
             text += f"; about {rate:.1%} of these{chosen} are expected not to be memorized"
     rules = [
         (

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,8 @@ log = logging.getLogger("memscan.review")
 SIDE = 512
 CACHED = 128
 READERS = 8
-HOSTS_SECONDS = 300.0
+RETRY_SECONDS = 300.0
+MOST_REASONS = 100
 _VERDICT = "SELECT * FROM verdicts WHERE caption_id = $id"
 PLACES = {
     "nearest": ("reference_source", "reference_row"),
@@ -46,8 +46,7 @@ class Pictures:
     roots: Roots
     place: ImagePlace = NEXT_TO_CAPTIONS
     _kept: OrderedDict[tuple[str, str, int], bytes | None] = field(default_factory=OrderedDict)
-    _hosts: ImageHosts = field(default_factory=ImageHosts)
-    _hosts_since: float = field(default_factory=time.monotonic)
+    _hosts: ImageHosts = field(default_factory=lambda: ImageHosts(retry_seconds=RETRY_SECONDS))
     _logged: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _reading: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(READERS))
@@ -100,21 +99,15 @@ class Pictures:
 
     def _training(self, samples: Sequence[Sample]) -> bytes | None:
         place = self.place.images, self.place.image_column
-        finder = SampleImages(*place, self.roots, self._image_hosts(), decode=bytes)
+        finder = SampleImages(*place, self.roots, self._hosts, decode=bytes)
         images = finder.images(list(samples))
-        with self._lock:
-            new = finder.problems.keys() - self._logged
-            self._logged |= new
-        for why in new:
-            log.info(f"a training image is not shown: {why}")
+        for why in finder.problems:
+            with self._lock:
+                is_new = why not in self._logged and len(self._logged) < MOST_REASONS
+                self._logged |= {why} if is_new else set()
+            if is_new:
+                log.info(f"a training image is not shown: {why}")
         return images[0] if images else None
-
-    def _image_hosts(self) -> ImageHosts:
-        """Return limits that forget after a while which hosts failed."""
-        with self._lock:
-            if time.monotonic() - self._hosts_since > HOSTS_SECONDS:
-                self._hosts, self._hosts_since = ImageHosts(), time.monotonic()
-            return self._hosts
 
 
 def _webp(data: bytes) -> bytes | None:

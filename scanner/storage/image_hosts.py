@@ -1,5 +1,7 @@
 """Fetch files that a dataset links to from untrusted hosts, with short timeouts."""
 
+import math
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,7 +16,7 @@ SILENT_SECONDS = 5.0
 TOTAL_SECONDS = 20.0
 REDIRECTS = 5
 ATTEMPTS = 2
-# A host is not contacted again after this many consecutive failures.
+# Consecutive failures after which a host is left alone.
 FAILURES = 2
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _CHUNK = 1 << 16
@@ -29,29 +31,37 @@ class ImageHosts:
 
     Retries once if the host is busy or drops the connection, never if it is silent, slow or
     refuses. Follows redirects to http and https only. A file fails after ``silent_seconds`` without
-    data, or ``total_seconds`` in all.
+    data, or ``total_seconds`` in all. A host that failed repeatedly is contacted again after
+    ``retry_seconds``, by default never.
     """
 
     def __init__(
-        self, silent_seconds: float = SILENT_SECONDS, total_seconds: float = TOTAL_SECONDS
+        self,
+        silent_seconds: float = SILENT_SECONDS,
+        total_seconds: float = TOTAL_SECONDS,
+        retry_seconds: float = math.inf,
     ) -> None:
         import aiohttp
 
         self._timeout = aiohttp.ClientTimeout(
             total_seconds, connect=CONNECT_SECONDS, sock_read=silent_seconds
         )
+        self._retry_seconds = retry_seconds
         self._failures: Counter[str] = Counter()
+        self._failed_at: dict[str, float] = {}
 
     def fetch(self, url: str, most_bytes: int) -> bytes:
         """Return at most ``most_bytes`` + 1 bytes of a file. Raises Missing."""
         host = urlsplit(url).netloc
-        if self._failures[host] >= FAILURES:
+        silent = time.monotonic() - self._failed_at.get(host, -math.inf)
+        if self._failures[host] >= FAILURES and silent < self._retry_seconds:
             raise Missing("its host failed before and is not contacted again")
         try:
             # In fsspec's thread: the caller's may have a running loop, as in a notebook.
             data = sync(get_loop(), _fetch, url, most_bytes + 1, self._timeout)
         except Missing as error:
             self._failures[host] = self._failures[host] + 1 if error.__cause__ else 0
+            self._failed_at[host] = time.monotonic()
             raise
         self._failures[host] = 0
         return data

@@ -148,4 +148,4 @@ def test_captions_that_people_chose_are_no_guesses(run: str, tmp_path: Path) -> 
         before.expected_false_discovery_rate
     )
     assert "of 2 captions" in after.to_text()
-    assert "; without 1 caption that people chose" in after.to_text()
+    assert "; not counting 1 caption that people chose" in after.to_text()

@@ -81,7 +81,7 @@ def test_the_text_output_has_the_same_figures(memscan: Memscan, run: str, tmp_pa
     assert unknown in done.stderr
     record = json.loads(memscan("calibrate", run, "--labels", labels, "--json").stdout)
     rate = record["combination"]["tpr_at"]["0.01"]
-    assert f"flags\n{rate:.0%} of the memorized ones by the combination" in done.stdout
+    assert f"combination of signals flags {rate:.0%} of the memorized ones" in done.stdout
 
 
 def test_a_contradicted_direction_is_reported_with_its_auc(

@@ -40,6 +40,6 @@ def test_what_people_chose_is_not_an_expected_error(testbed_run: str, tmp_path: 
     chosen = Change(Statement("verbatim", "cap"), {top: None})
     DecisionLog(Store(run)).append(Entry("ann", (chosen,)))
     write_report(config, "memscan report")
-    assert "Of these captions, without 1 that people chose, " in page.read_text()
+    assert "Of these captions, not counting 1 that people chose, " in page.read_text()
     card = called("card", run, "--calibration", "testbed").stdout
-    assert "of these, without 1 that people chose, are expected" in card
+    assert "of these, not counting 1 that people chose, are expected" in card
