@@ -43,6 +43,15 @@ LONGEST = (
     *("infra/test_bucket.py", "review/test_browser.py"),
 )
 
+# Read by pytest's processes and what they start, of which each has half of the cores. By default,
+# glibc returns the memory of every large tensor to the system, and gets it back page by page.
+for name, value in (
+    ("OMP_NUM_THREADS", "1"),
+    ("MALLOC_TRIM_THRESHOLD_", str(1 << 32)),
+    ("MALLOC_MMAP_MAX_", "0"),
+):
+    os.environ.setdefault(name, value)
+
 # What test modules import stays: looking through it for garbage takes a third of their time.
 gc.disable()
 
@@ -163,7 +172,7 @@ def testbed_run(demo: Path) -> str:
 def few_replicates() -> Iterator[None]:
     """Draw 200 bootstrap replicates instead of 1,000, which take most of a calibration's time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scanner.calibration.bootstrap.REPLICATES", 200)
+        patch.setattr("scanner.calibration.statistics.bootstrap.REPLICATES", 200)
         yield
 
 

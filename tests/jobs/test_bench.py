@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -97,6 +98,8 @@ def test_planning_reports_time_per_stage_and_peak_memory(
     monkeypatch.setattr(planning, "in_new_process", lambda function, *words: function(*words))
     for module in (planning, planning_growth):
         monkeypatch.setattr(module, "FILES", 4)
+    small = partial(planning_growth.calculate_growth, rows=(125_000_000,))
+    monkeypatch.setattr(planning, "calculate_growth", small)
     figures = planning.measure(600)
     assert (figures["rows"], figures["captions"]) == (600, 300)
     assert figures["rows_per_second_read"] == pytest.approx(600 / figures["seconds_read"])

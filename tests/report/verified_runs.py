@@ -33,7 +33,7 @@ def picture(choose: random.Random, size: tuple[int, int]) -> bytes:
     """A PNG of smooth random colors, about as easy to compress as a photograph."""
     small = Image.frombytes("RGB", (24, 24), choose.randbytes(3 * 24 * 24))
     with io.BytesIO() as file:
-        small.resize(size, Image.Resampling.BICUBIC).save(file, "PNG")
+        small.resize(size, Image.Resampling.BICUBIC).save(file, "PNG", compress_level=1)
         return file.getvalue()
 
 
