@@ -5,10 +5,6 @@ import difflib
 import importlib
 import sys
 
-import scanner
-from jobs.console.heartbeat import heartbeat
-from jobs.console.terminal import complain, run, show
-
 COMMANDS = {
     "demo": "run the whole pipeline on the small model in this package",
     "scan": "score the captions of a training set on all available devices",
@@ -42,6 +38,17 @@ def usage() -> str:
 def main() -> int:
     """Run the console script. Exit codes: 0 done, 1 failed, 2 invalid arguments, 3 done with
     losses, 130 stopped by Ctrl-C or SIGTERM."""
+    try:
+        return _run()
+    except KeyboardInterrupt:  # while this was imported
+        print("memscan: stopped", file=sys.stderr)
+        return 130
+
+
+def _run() -> int:
+    from jobs.console.heartbeat import heartbeat
+    from jobs.console.terminal import run
+
     words = sys.argv[1:]
     is_help = not {"-h", "--help"}.isdisjoint(words)
     with contextlib.nullcontext() if is_help else heartbeat(words[0] if words else "memscan"):
@@ -54,6 +61,9 @@ def main() -> int:
 
 
 def _main() -> int:
+    import scanner
+    from jobs.console.terminal import complain, show
+
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
         show(usage())
         return 0 if len(sys.argv) > 1 else 2

@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jobs.console.calibrations import named_calibration
-from jobs.console.early_checks import check_calibration, check_policy, check_run
+from jobs.console.early_checks import (
+    check_calibration,
+    check_files,
+    check_policy,
+    check_run,
+)
 from jobs.console.logs import LogOptions
 from jobs.console.options import pairs
 from jobs.console.tables import print_table
@@ -122,11 +127,12 @@ def _write_list(config: CurateConfig) -> int:
     from scanner.curation.copies.shards import check_destination
     from scanner.query import open_run
 
+    lists = parse_lists(config.list_)
+    check_files("--list", (one.url for one in lists))
     policy = read_policy(config.policy)
     _refuse_other_images(config, policy)
     calibration = named_calibration(config.calibration)
     tables = open_run(config.run, pairs("--with", config.with_), calibration)
-    lists = parse_lists(config.list_)
     if lists:
         match_lists(tables, lists)
     choose_image_key(tables, config.image_key)
@@ -192,7 +198,7 @@ def _check(config: CurateConfig) -> None:
         names = ", ".join(name for name, is_given in apply_options.items() if is_given)
         raise UsageError(f"{names}: needs --apply, the directory or URL for the copies")
     if config.runtime_env:
-        from scanner.cluster.runtime_env import check_runtime_env
+        from scanner.cluster.connection.runtime_env import check_runtime_env
 
         check_runtime_env(config.runtime_env, config.address)
 
@@ -208,7 +214,7 @@ def _print_next(config: CurateConfig, summary: "Summary") -> None:
 
 def _apply(config: CurateConfig, copies: str) -> "Applied":
     if config.runtime_env:
-        from scanner.cluster.placement import join_with
+        from scanner.cluster.connection.placement import join_with
 
         join_with(config.runtime_env, config.address)
     if config.apply_to:

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import tyro
 
-from jobs.console.early_checks import check_run
+from jobs.console.early_checks import check_files, check_run
 from jobs.console.logs import LogOptions
 from jobs.console.terminal import command, print_json, show
 from scanner.errors import UsageError
@@ -57,9 +57,12 @@ def _purge(config: PurgeConfig) -> int:
     check_run(config.run)
 
     from scanner.curation import parse_lists
-    from scanner.curation.purging import purge
 
     lists = parse_lists(config.list_)
+    check_files("--list", (one.url for one in lists))
+
+    from scanner.curation.purging import purge
+
     done = purge(config.run, lists, config.dry_run, config.single_writer, config.index)
     if config.json:
         print_json(done.to_json())

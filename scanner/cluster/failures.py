@@ -17,6 +17,10 @@ PROCESS_DIED, HANG, START = "process_died", "hang", "start"
 NODE_LOST, STORE_OUTAGE = "node_lost", "store_outage"
 # Ray's words for an actor whose node is gone: the only sign, of one that was still starting.
 NODE_DIED = ("its node has died", "the actor's node was terminated")
+# Its words before the reason why an actor's process ended, and for one that left no last message.
+DETAIL = "Worker exit detail: "
+ENDED = "Worker unexpectedly exits with a connection error"
+KILLED = "killed, as for lack of memory, or crashed"
 NO_MEMSCAN = re.compile(r"No module named '?scanner\b")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 LACKS_MEMSCAN = " (memscan is not installed on the cluster; bring it with --runtime-env)"
@@ -67,6 +71,9 @@ def brief(error: BaseException) -> str:
     while len(lines) > 1 and lines[-1].startswith("The actor never ran"):
         lines.pop()
     line = without_secrets(lines[-1]) if lines else type(error).__name__
+    line = line.rpartition(DETAIL)[2]
+    if line.startswith(ENDED):
+        return KILLED
     return line + LACKS_MEMSCAN if NO_MEMSCAN.search(line) else line
 
 

@@ -67,12 +67,15 @@ class Run:
         Raises UserError, naming the differences, if the directory has a run with another
         configuration.
         """
-        if self.store.create("run.json", encode(record)):
-            return
-        existing = self.record() or {}
-        given = json.loads(encode(record))
+        if not self.store.create("run.json", encode(record)):
+            self.refuse_others(record, self.record() or {})
+
+    def refuse_others(self, given: dict[str, Any], existing: dict[str, Any]) -> None:
+        """Raise UserError, naming the differences, if ``existing``, the record of this run, has
+        other ``inputs`` than ``given``, or another ``fingerprint`` if that is given too."""
+        given = json.loads(encode(given))
         for part in ("inputs", "fingerprint"):
-            if existing.get(part) != given[part]:
+            if part in given and existing.get(part) != given[part]:
                 changed = _differences(part, existing, given)
                 hint = "repeat the settings of its run.json"
                 if "captions (" in changed:

@@ -73,6 +73,8 @@ def open_scan(config: ScanConfig) -> OpenScan:
         raise UserError(
             f"{config.out}: memscan purge was interrupted; rerun it first, with any list"
         )
+    if record is not None and not config.dry_run:
+        run.refuse_others({"inputs": inputs}, record)
     model.check_names()
     log_inherited(config, model)
     plans = tuple(run.plans())

@@ -55,4 +55,4 @@ def test_bad_work_costs_only_captions_without_finite_scores(
     assert told["rejects"][reason] == len(poisoned)
     events = "\n".join(told["events"])
     assert "slice 000003 failed, requeued: no sign of life" in events
-    assert "slice 000005 failed, requeued: its process died" in events
+    assert "slice 000005 failed, requeued: its process died: killed, as" in events

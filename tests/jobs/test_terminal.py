@@ -75,6 +75,19 @@ def _python(code: str, *words: str, **environment: str) -> bytes:
 
 
 CLI = "import sys; from jobs.cli import main; sys.exit(main())"
+INTERRUPTED = """
+import signal, sys
+from jobs import cli
+
+class Interrupts:
+    def find_spec(self, name, path, target=None):
+        if name == "jobs.console.terminal":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print(cli.main())
+"""
 TABLE = r"""
 import sys, pyarrow as pa
 from jobs.console.tables import write_table
@@ -101,6 +114,10 @@ def test_a_pipe_gets_utf_8_unless_another_encoding_is_named() -> None:
     assert b"\\u4e2d\xe9\\U0001f600" in _python(TABLE, "csv", PYTHONIOENCODING="latin-1")
     named = _python(TABLE, "json", PYTHONIOENCODING="ascii")
     assert json.loads(named)[0]["x"].startswith("中é😀")
+
+
+def test_ctrl_c_while_memscan_loads_is_no_traceback() -> None:
+    assert _python(INTERRUPTED, "scan") == b"130\nmemscan: stopped\n"
 
 
 SHOWS = "import sys; from jobs.console.streams import as_text; print(ascii(as_text(sys.argv[1])))"

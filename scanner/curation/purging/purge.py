@@ -23,7 +23,7 @@ from scanner.curation.purging.leftovers import IMAGES, remove_leftovers, unfinis
 from scanner.curation.purging.parts import Rewritten, rewrite
 from scanner.curation.purging.plans import purged_plan
 from scanner.curation.purging.reading import Groups, damaged, open_file, open_part
-from scanner.curation.purging.targets import Targets, find_targets
+from scanner.curation.purging.targets import Targets, count_taken, find_targets
 from scanner.errors import UserError
 from scanner.evidence.index.index_files import open_index
 from scanner.evidence.index.purging import purge_index
@@ -121,7 +121,7 @@ def purge(
         }
 
     if dry_run:
-        counts = {"samples": _taken(tables), "captions": len(targets.captions)}
+        counts = count_taken(tables)
         outside = (*OUTSIDE, *_outside(run, targets))
         return Purge(url, counts, effects, outside, dry_run=True, indexes=purge_indexes())
     if not len(targets.rows):
@@ -155,10 +155,6 @@ def _check(run: Run) -> None:
         raise UserError(
             f"{run.store.url}: --extend was interrupted; rerun that memscan scan before the purge"
         )
-
-
-def _taken(tables: Any) -> int:
-    return int(tables.query("SELECT count(*) AS n FROM taken")["n"][0].as_py())
 
 
 class _Rewriter:

@@ -121,5 +121,17 @@ def find_targets(tables: RunTables, lists: Sequence[NameList]) -> Targets:
     return Targets(tables.query(_ROWS), lost[0], references, *names)
 
 
+def count_taken(tables: RunTables) -> dict[str, int]:
+    """Return how many samples and captions of the run a purge would remove.
+
+    After :func:`find_targets`. Captions that ``--limit`` left out are in no table of the run.
+    """
+    captions = f"captions SEMI JOIN ({_LOST.format('')}) USING (caption_id)"
+    return {
+        name: tables.query(f"SELECT count(*) AS n FROM {source}")["n"][0].as_py()
+        for name, source in (("samples", "taken"), ("captions", captions))
+    }
+
+
 def _column(tables: RunTables, sql: str) -> pa.Array:
     return tables.query(sql).column(0).combine_chunks()

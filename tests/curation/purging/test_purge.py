@@ -235,7 +235,7 @@ def test_the_command_counts_purges_and_refuses(
     assert planned["removed"] == {"samples": 4, "captions": 2}
     assert main(words) == 0
     done = json.loads(capsys.readouterr().out)
-    assert done["removed"]["samples"] == 4
+    assert all(done["removed"][name] == count for name, count in planned["removed"].items())
     assert main([run, "--list", f"{original}/list.csv"]) == 0
     assert "removed from" in capsys.readouterr().out
     assert main([run]) == 2
@@ -244,3 +244,16 @@ def test_the_command_counts_purges_and_refuses(
         Path(run, name).unlink(missing_ok=True)
     with pytest.raises(UserError, match="the run is not finished"):
         purged(run, original)
+
+
+def test_a_dry_run_counts_as_the_purge_does_with_a_limit(tmp_path: Path) -> None:
+    """Samples of captions outside of the limit are in the run, their captions are not."""
+    data, names = tmp_path / "data.csv", tmp_path / "list.csv"
+    data.write_text("key,caption\n" + "".join(f"k{k},caption {k}\n" for k in range(8)))
+    names.write_text("key\n" + "".join(f"k{k}\n" for k in range(8)))
+    run = make_run(tmp_path / "run", lambda caption: 1.0, captions=(str(data),), limit=3)
+    lists = [NameList("takedown", str(names))]
+    planned = purge(run, lists, dry_run=True).removed
+    assert planned == {"samples": 8, "captions": 3}
+    done = purge(run, lists).removed
+    assert {name: done[name] for name in planned} == planned
