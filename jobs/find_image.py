@@ -18,7 +18,7 @@ from jobs.console.escaping import printable
 from jobs.console.progress import SearchProgress
 from jobs.console.terminal import announce_loading, command, print_json, show
 from scanner.errors import UsageError
-from scanner.evidence.index.embedding_file import embedding_of
+from scanner.evidence.embedding_file import embedding_of
 from scanner.models.device.device_option import check_device
 
 if TYPE_CHECKING:

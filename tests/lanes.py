@@ -28,7 +28,7 @@ SLOW_MODULES = {"ray", "subprocess"}
 # What starts processes, servers or Ray, or generates images.
 SLOW_CALLS = {
     *(f"jobs.{command}.main" for command in SLOW_COMMANDS),
-    "scanner.cluster.starting.start_ray",
+    "scanner.cluster.connection.starting.start_ray",
     "scanner.evidence.explain.explanation.explain",
     "tests.local_ray.local_ray",
     "tests.memscan.memscan",

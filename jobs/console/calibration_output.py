@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         Separation,
         SimilarityEvaluation,
     )
-    from scanner.calibration.similarity import AtThreshold
+    from scanner.calibration.evaluation.similarity import AtThreshold
     from scanner.query import Calibration
 
 

@@ -146,7 +146,7 @@ def evaluate(errors: "SampleErrors", pairs: Pairs) -> dict[str, dict[str, Any]]:
     best image is of the first kind."""
     import numpy as np
 
-    from scanner.calibration.separation import separation
+    from scanner.calibration.evaluation.separation import separation
 
     by_level = errors.discrepancy_PSK.mean(-1).numpy().astype(float)
     scores = {str(level): by_level[:, k] for k, level in enumerate(LEVELS)}

@@ -1,8 +1,6 @@
 """Turn labels and reference captions into thresholds, probabilities and error rates."""
 
-from scanner.calibration.by_class import ClassEvaluation
 from scanner.calibration.calibrate import LabelEvaluation, calibrate
-from scanner.calibration.decision_labels import decision_labels
 from scanner.calibration.discovery import (
     Discovery,
     FdrCheck,
@@ -10,6 +8,10 @@ from scanner.calibration.discovery import (
     discover,
     selection_threshold,
 )
+from scanner.calibration.evaluation.by_class import ClassEvaluation
+from scanner.calibration.evaluation.reviewed_precision import ReviewedPrecision, reviewed_precision
+from scanner.calibration.evaluation.separation import FPRS, Separation
+from scanner.calibration.evaluation.similarity import SimilarityEvaluation
 from scanner.calibration.file import (
     confirmed_directions,
     discovery_record,
@@ -20,15 +22,13 @@ from scanner.calibration.file import (
     read_null,
     write_calibration,
 )
-from scanner.calibration.label_files import read_labels, read_list
-from scanner.calibration.label_values import SimilarityOptions
-from scanner.calibration.labeled_captions import LabeledCaptions, match_labels
-from scanner.calibration.labels import Labels, join_labels
+from scanner.calibration.labels.decision_labels import decision_labels
+from scanner.calibration.labels.label_files import read_labels, read_list
+from scanner.calibration.labels.label_values import SimilarityOptions
+from scanner.calibration.labels.labeled_captions import LabeledCaptions, match_labels
+from scanner.calibration.labels.labels import Labels, join_labels
+from scanner.calibration.labels.verdict_labels import verdict_labels
 from scanner.calibration.layers import LayerEvaluation, evaluate_layers
-from scanner.calibration.reviewed_precision import ReviewedPrecision, reviewed_precision
-from scanner.calibration.separation import FPRS, Separation
-from scanner.calibration.similarity import SimilarityEvaluation
-from scanner.calibration.verdict_labels import verdict_labels
 
 __all__ = [
     "FPRS",

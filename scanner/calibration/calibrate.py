@@ -7,10 +7,18 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from scanner.calibration.bootstrap import Floats
-from scanner.calibration.by_class import ClassEvaluation, evaluate_classes
-from scanner.calibration.cluster_counts import check_clusters
 from scanner.calibration.discovery import FdrCheck, check_fdr
+from scanner.calibration.evaluation.by_class import ClassEvaluation, evaluate_classes
+from scanner.calibration.evaluation.cluster_counts import check_clusters
+from scanner.calibration.evaluation.label_counts import LabelCount, label_counts
+from scanner.calibration.evaluation.separation import (
+    AucGain,
+    Separation,
+    auc_gain,
+    separation,
+    threshold_at_fpr,
+)
+from scanner.calibration.evaluation.similarity import SimilarityEvaluation, evaluate_similarity
 from scanner.calibration.features import (
     TEXT_ONLY,
     combination_inputs,
@@ -18,17 +26,9 @@ from scanner.calibration.features import (
     is_attention_signal,
     scalar_signals,
 )
-from scanner.calibration.label_counts import LabelCount, label_counts
-from scanner.calibration.labeled_captions import LabeledCaptions
+from scanner.calibration.labels.labeled_captions import LabeledCaptions
 from scanner.calibration.probability import Bin, prior_shift, reliability
-from scanner.calibration.separation import (
-    AucGain,
-    Separation,
-    auc_gain,
-    separation,
-    threshold_at_fpr,
-)
-from scanner.calibration.similarity import SimilarityEvaluation, evaluate_similarity
+from scanner.calibration.statistics.bootstrap import Floats
 from scanner.errors import UserError
 from scanner.query import COMBINATION, Calibration, RunTables, SignalThreshold, binding_of
 

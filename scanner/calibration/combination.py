@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from scanner.calibration.bootstrap import Bools, Floats
+from scanner.calibration.statistics.bootstrap import Bools, Floats
 from scanner.errors import UserError
 
 FOLDS = 5

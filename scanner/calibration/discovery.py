@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from scanner.calibration.bootstrap import SEED, Bools, Floats
 from scanner.calibration.features import direction
 from scanner.calibration.nulls import (
     Bulk,
@@ -25,6 +24,7 @@ from scanner.calibration.nulls import (
     benjamini_hochberg,
     count_levels,
 )
+from scanner.calibration.statistics.bootstrap import SEED, Bools, Floats
 from scanner.query import RunTables, SignalThreshold
 
 ROWS = 1 << 18

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pyarrow as pa
 
-from scanner.calibration.bootstrap import Floats
+from scanner.calibration.statistics.bootstrap import Floats
 
 TEXT_ONLY = ("n_tokens", "title_case_fraction", "digit_fraction")
 # Signals of the attention to the text in one forward, without the forward's noise level; a test

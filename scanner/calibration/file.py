@@ -6,9 +6,9 @@ from typing import Any
 
 from scanner.calibration.calibrate import TEXT_COMBINATION, LabelEvaluation
 from scanner.calibration.discovery import Discovery
+from scanner.calibration.evaluation.separation import FPRS, Separation
+from scanner.calibration.evaluation.similarity import SimilarityEvaluation
 from scanner.calibration.json_file import CalibrationRecord, VersionRecord
-from scanner.calibration.separation import FPRS, Separation
-from scanner.calibration.similarity import SimilarityEvaluation
 from scanner.errors import UserError
 from scanner.query import COMBINATION, Calibration, SignalThreshold
 from scanner.run.records import LARGEST_BYTES, decode, named_fields

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scanner.calibration.evaluation.separation import Separation, separation
 from scanner.calibration.features import direction, feature_matrix, layer_signals
-from scanner.calibration.labeled_captions import LabeledCaptions
-from scanner.calibration.separation import Separation, separation
+from scanner.calibration.labels.labeled_captions import LabeledCaptions
 from scanner.query import RunTables
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.calibration.bootstrap import Floats
+from scanner.calibration.statistics.bootstrap import Floats
 from scanner.errors import UserError
 
 Levels = NDArray[np.int64]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scanner.calibration.bootstrap import Bools, Floats
+from scanner.calibration.statistics.bootstrap import Bools, Floats
 
 EDGES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 

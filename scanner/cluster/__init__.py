@@ -9,8 +9,11 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # read when ray is 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # isort: split
-from scanner.cluster.address import joins_cluster, may_run_in_process
-from scanner.cluster.autoscaling import request_cpus
+from scanner.cluster.connection.address import joins_cluster, may_run_in_process
+from scanner.cluster.connection.autoscaling import request_cpus
+from scanner.cluster.connection.options import ActorOptions
+from scanner.cluster.connection.resources import Resources, nodes
+from scanner.cluster.connection.starting import check_ray, start_ray
 from scanner.cluster.events import (
     Committed,
     Event,
@@ -24,9 +27,6 @@ from scanner.cluster.events import (
 from scanner.cluster.executor import Execution, InProcess, Outcome, execute
 from scanner.cluster.failures import BrokenDevice
 from scanner.cluster.limits import RetryLimits, Timing
-from scanner.cluster.options import ActorOptions
-from scanner.cluster.resources import Resources, nodes
-from scanner.cluster.starting import check_ray, start_ray
 from scanner.cluster.work import Item, Result, Work, report
 
 __all__ = [

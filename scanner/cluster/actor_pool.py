@@ -8,6 +8,7 @@ import ray
 from ray.exceptions import RayError
 
 from scanner.cluster.actor import REPORTS, WorkActor
+from scanner.cluster.connection.resources import Resources
 from scanner.cluster.events import NOWHERE, ItemT, Location, Notice, Place, Task
 from scanner.cluster.failures import (
     NODE_LOST,
@@ -23,7 +24,6 @@ from scanner.cluster.failures import (
 from scanner.cluster.fault_tracker import FaultTracker
 from scanner.cluster.heartbeat import Pulse
 from scanner.cluster.limits import RetryLimits, Timing
-from scanner.cluster.resources import Resources
 from scanner.cluster.work import Work
 from scanner.errors import UserError
 from scanner.run import Commits

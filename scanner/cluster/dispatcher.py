@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from scanner.cluster.actor_pool import Actor, ActorPool
+from scanner.cluster.connection.resources import Resources
 from scanner.cluster.events import Committed, Event, ItemT, Location, Notice, Task, Tick
 from scanner.cluster.failures import (
     BROKEN_DEVICE,
@@ -29,7 +30,6 @@ from scanner.cluster.failures import (
 )
 from scanner.cluster.heartbeat import Pulse
 from scanner.cluster.limits import DEFAULT_LIMITS, DEFAULT_TIMING, RetryLimits, Timing
-from scanner.cluster.resources import Resources
 from scanner.cluster.retry_policy import RetryPolicy
 from scanner.cluster.work import Work
 from scanner.run import Commits

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Generic
 
+from scanner.cluster.connection.resources import Resources
+from scanner.cluster.connection.starting import check_ray, start_for
 from scanner.cluster.events import (
     Committed,
     Event,
@@ -24,8 +26,6 @@ from scanner.cluster.in_process import run_in_process
 from scanner.cluster.limits import DEFAULT_LIMITS, DEFAULT_TIMING, RetryLimits, Timing
 from scanner.cluster.metrics import Metrics, run_tag
 from scanner.cluster.monitor import Monitor
-from scanner.cluster.resources import Resources
-from scanner.cluster.starting import check_ray, start_for
 from scanner.cluster.work import Work
 from scanner.run import Commits
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scanner.cluster.address import is_connected
+from scanner.cluster.connection.address import is_connected
 from scanner.credentials import without_secrets
 from scanner.storage import full_url, split_url
 from scanner.storage.counts import take_counts

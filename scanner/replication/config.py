@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from scanner.cluster.options import ActorOptions
+from scanner.cluster.connection.options import ActorOptions
 from scanner.errors import UsageError
 from scanner.models.device.device_option import check_device
 from scanner.replication.kits import Kit, ModelName, kits

@@ -14,9 +14,9 @@ from scanner.calibration import (
     calibrate,
     match_labels,
 )
-from scanner.calibration.by_class import evaluate_classes
+from scanner.calibration.evaluation.by_class import evaluate_classes
+from scanner.calibration.evaluation.separation import AucGain, auc_gain, separation
 from scanner.calibration.features import TEXT_ONLY, feature_matrix, scalar_signals
-from scanner.calibration.separation import AucGain, auc_gain, separation
 from scanner.errors import UserError
 from scanner.models import DiffusionModel
 from scanner.query import Calibration, RunTables, open_run

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scanner.calibration import Separation
-from scanner.calibration.separation import AucGain
+from scanner.calibration.evaluation.separation import AucGain
 from scanner.replication.config import ReplicateConfig
 from scanner.replication.measuring import Measurement
 from scanner.replication.planned_scans import norm_column

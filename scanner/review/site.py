@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from scanner.calibration.reviewed_precision import ReviewedPrecision, precision_at_depths
+from scanner.calibration.evaluation.reviewed_precision import ReviewedPrecision, precision_at_depths
 from scanner.errors import UserError
 from scanner.evidence.training_images.image_path import names_of
 from scanner.evidence.training_images.place import NEXT_TO_CAPTIONS, ImagePlace

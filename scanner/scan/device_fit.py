@@ -27,11 +27,10 @@ def why_not_measured(prepared: PreparedScan, fitted: Fit) -> str:
     """Return why the speed cannot be measured on this machine; "" if it can."""
     if not prepared.files.has_weights:
         return "the weights are not on this machine"
-    estimate = fitted.estimate
+    memory, estimate = _own(prepared), fitted.estimate
     if prepared.config.gpu:
-        estimate = estimate_memory(prepared.scorer, choose_device(prepared.config.device))
-    memory = _own(prepared)
-    if not estimate.largest_batch(memory.free):
+        estimate = estimate_memory(prepared.scorer, memory.kind, sizes=(1,))
+    if estimate.needed(1) > memory.free:
         return f"the model does not fit the free memory of this machine's {memory.device}"
     return ""
 

@@ -69,7 +69,7 @@ def dry_run(opened: OpenScan) -> dict[str, Any]:
         with store.open(plan.captions[0]) as file:
             captions = pq.read_table(file, columns=["caption"])["caption"].to_pylist()
     scorer = prepared.scorer
-    costs = cost(scorer, device=prepared.device)
+    costs = prepared.cost
     gflop = costs.per_caption + costs.text_encoder
     fitted = fit_here(prepared)
     rows = max(item.rows for item in plan.slices)
@@ -162,8 +162,10 @@ def try_speed(scorer: Scorer, gflop: float, captions: list[str], slice_rows: int
     extrapolated from a cheap profile's by their costs.
     """
     cheap = Scorer(scorer.model, "standard", seeds=1, batch_size=scorer.batch_size)
-    costs = cost(cheap)
-    share = gflop / (costs.per_caption + costs.text_encoder)
+    share = 1.0
+    if cheap.fingerprint != scorer.fingerprint:
+        costs = cost(cheap)
+        share = gflop / (costs.per_caption + costs.text_encoder)
     _seconds(cheap, captions[:1])
     few = max(1, min(scorer.batch_size, int(TRIAL_SECONDS / 4 / _seconds(cheap, captions[:1]))))
     sample = list(islice(cycle(captions), few))

@@ -1,12 +1,13 @@
 """Resolve a scan's options on this machine: device, precision, model revision, actors."""
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from scanner.cluster import InProcess, Resources, may_run_in_process
-from scanner.cluster.placement import choose_resources
+from scanner.cluster.connection.placement import choose_resources
 from scanner.cores import usable_cores
 from scanner.models import (
     ModelFiles,
@@ -21,7 +22,7 @@ from scanner.run import Slice
 from scanner.scan.config import ScanConfig
 from scanner.scan.work import ScanWork
 from scanner.scoring import Scorer
-from scanner.scoring.cost import cost
+from scanner.scoring.cost import Cost, cost
 from scanner.storage import Store
 
 log = logging.getLogger("memscan.scan")
@@ -36,6 +37,7 @@ SLICES_PER_ACTOR = 4
 # Starting a local Ray and an actor that loads the model takes about 8 seconds, which a pool saves
 # only on more work than this. (In SD 1.4: two minutes on 8 cores, two seconds on an A100.)
 IN_PROCESS_FORWARDS = 256
+_COSTS: dict[str, Cost] = {}
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,20 @@ class PreparedScan:
         """
         return partial(partial, canonical, self.scorer.model.canonical_tokenizer)
 
+    @property
+    def cost(self) -> Cost:
+        """What a caption costs on the actors' device.
+
+        Counting takes a second or more, so it is done once per process for equal scores.
+        """
+        scorer, device = self.scorer, self.device
+        if not self.files.has_weights:
+            return cost(scorer, device=device)
+        key = json.dumps([device, scorer.fingerprint], sort_keys=True)
+        if key not in _COSTS:
+            _COSTS[key] = cost(scorer, device=device)
+        return _COSTS[key]
+
     def slice_rows(self, captions: int) -> int:
         """Return the captions per slice for a number of captions to score."""
         if self.config.slice_captions:
@@ -104,8 +120,7 @@ class PreparedScan:
         rows = max(1, min(SLICE_CAPTIONS[self.device], share))
         if rows <= FEW_CAPTIONS:
             return rows
-        counted = cost(self.scorer, device=self.device)
-        gflop = counted.per_caption + counted.text_encoder
+        gflop = self.cost.per_caption + self.cost.text_encoder
         return max(1, min(rows, int(SLICE_GFLOP[self.device] / gflop)))
 
 

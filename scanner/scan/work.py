@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scanner.cluster import Result, report
 from scanner.cluster.broken_devices import raise_broken_devices
-from scanner.cluster.environment import environment
+from scanner.cluster.connection.environment import environment
 from scanner.cluster.failures import OUT_OF_MEMORY
 from scanner.cluster.metrics import RETRIES, Metrics
 from scanner.cores import usable_cores

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,6 +13,8 @@ from scanner.models.random.meta import on_meta
 from scanner.probe import record_prefix, recording_denoiser
 from scanner.scoring.schedule import FORWARDS_OF, Schedule
 from scanner.scoring.scorer import Scorer
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,9 @@ class ForwardCosts:
         tokens = copy.tokenize([""])
         if length is not None:
             tokens = tokens.trimmed(length)
-        self.encoding = _gflop(lambda: copy.encode(tokens, latent_shape))
-        self._text = copy.encode(tokens, latent_shape)
+        self._text, self.encoding = _counted(lambda: copy.encode(tokens, latent_shape))
         with record_prefix(self._denoiser) as self._prefix:
-            self.whole = _gflop(self._forward)
+            _, self.whole = _counted(self._forward)
         self._own: dict[int | None, float] = {}
 
     def own(self, depth: int | None) -> float:
@@ -74,7 +76,8 @@ class ForwardCosts:
                 self._denoiser, self._layers, self._run, depth, equal_tail=self._equal_tail
             )
             recording.load(self._latents, 0, self._prefix)
-            self._own[depth] = _gflop(lambda: recording(self._text.hidden_BLC, self._text.added))
+            text = self._text
+            _, self._own[depth] = _counted(lambda: recording(text.hidden_BLC, text.added))
         return self._own[depth]
 
     @cached_property
@@ -86,7 +89,8 @@ class ForwardCosts:
                 self._denoiser, self._layers, self._run, equal_tail=self._equal_tail
             )
             recording.load(self._latents, 0, {})
-            whole = _gflop(lambda: recording(self._text.hidden_BLC, self._text.added))
+            text = self._text
+            _, whole = _counted(lambda: recording(text.hidden_BLC, text.added))
         return whole - self.own(None)
 
     def _forward(self) -> None:
@@ -121,7 +125,8 @@ def _shared(plan: Schedule, whole: float, prefix: float) -> float:
     return gradient + sum(whole if time in pairs else prefix for time in plan.on_noise)
 
 
-def _gflop(run: Callable[[], object]) -> float:
+def _counted(run: Callable[[], Result]) -> tuple[Result, float]:
+    """Return what ``run`` returns, and its GFLOP."""
     with FlopCounterMode(display=False) as counter:
-        run()
-    return counter.get_total_flops() / 1e9
+        result = run()
+    return result, counter.get_total_flops() / 1e9

@@ -1,7 +1,7 @@
 """Estimate the memory that scoring takes on a device."""
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,14 +96,18 @@ class MemoryEstimate:
         return _largest(free, lambda captions: held + self.encoding.of(captions))
 
 
-def estimate_memory(scorer: Scorer, device: str) -> MemoryEstimate:
+def estimate_memory(
+    scorer: Scorer, device: str, sizes: Sequence[int] | None = None
+) -> MemoryEstimate:
     """Count the memory of a scorer on a kind of device by running its schedule on the meta device.
 
-    The forwards are those of uncompiled scoring. CUDA graphs keep a second set of activations.
+    ``sizes``: batch sizes to count, ascending, by default MEASURED_AT; with one, only that batch is
+    known. The forwards are those of uncompiled scoring. CUDA graphs keep a second set of
+    activations.
     """
-    model = on_meta(scorer.model)
-    encoding = _measured(lambda captions: _encoding_bytes(scorer, model, captions))
-    denoising = _denoising(scorer, model, device)
+    model, sizes = on_meta(scorer.model), sizes or MEASURED_AT
+    encoding = _measured(lambda captions: _encoding_bytes(scorer, model, captions), sizes)
+    denoising = _denoising(scorer, model, device, sizes)
     encoders = model.text_encoders
     layer = max(map(largest_layer_bytes, encoders.values()))
     dtype = str(model.dtype).removeprefix("torch.")
@@ -147,7 +151,9 @@ def scoring_bytes(
     return peak_bytes(run, model.device.type)
 
 
-def _denoising(scorer: Scorer, model: DiffusionModel, device: str) -> Activations:
+def _denoising(
+    scorer: Scorer, model: DiffusionModel, device: str, sizes: Sequence[int]
+) -> Activations:
     """Count the activations of a schedule; those of a long trajectory, which keeps a little of each
     step, from two short ones."""
     few, more = STEPS
@@ -156,10 +162,10 @@ def _denoising(scorer: Scorer, model: DiffusionModel, device: str) -> Activation
         return scoring_bytes(scorer, model, captions, device, True, steps)
 
     if not scorer.schedule.later_steps or scorer.steps <= more:
-        return _measured(lambda captions: count(captions, scorer.steps))
+        return _measured(lambda captions: count(captions, scorer.steps), sizes)
     per_step = (count(1, more) - count(1, few)) / (more - few)
     kept = int(per_step * (scorer.steps - few))
-    return _measured(lambda captions: count(captions, few) + kept * captions)
+    return _measured(lambda captions: count(captions, few) + kept * captions, sizes)
 
 
 def _encoding_bytes(scorer: Scorer, model: DiffusionModel, captions: int) -> int:
@@ -172,5 +178,5 @@ def _largest(free: int, needed: Callable[[int], int]) -> int:
     return bisect_right(range(1, MOST + 1), free, key=needed)
 
 
-def _measured(measure: Callable[[int], int]) -> Activations:
-    return Activations(tuple((captions, measure(captions)) for captions in MEASURED_AT))
+def _measured(measure: Callable[[int], int], sizes: Sequence[int]) -> Activations:
+    return Activations(tuple((captions, measure(captions)) for captions in sizes))

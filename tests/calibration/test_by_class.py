@@ -10,7 +10,6 @@ from sklearn.metrics import roc_auc_score
 from scanner.calibration import (
     LabeledCaptions,
     LabelEvaluation,
-    bootstrap,
     calibrate,
     evaluation_record,
     match_labels,
@@ -18,8 +17,9 @@ from scanner.calibration import (
     read_labels,
     write_calibration,
 )
-from scanner.calibration.by_class import evaluate_classes
-from scanner.calibration.separation import separation
+from scanner.calibration.evaluation.by_class import evaluate_classes
+from scanner.calibration.evaluation.separation import separation
+from scanner.calibration.statistics import bootstrap
 from scanner.query import open_run
 from scanner.testbed import files
 from tests.calibration.runs import synthetic_labels, synthetic_run

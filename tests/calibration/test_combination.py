@@ -6,7 +6,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from scanner.calibration.cluster_counts import check_clusters
 from scanner.calibration.combination import (
     _Labels,
     _regression,
@@ -14,6 +13,7 @@ from scanner.calibration.combination import (
     fit,
     platt,
 )
+from scanner.calibration.evaluation.cluster_counts import check_clusters
 from scanner.errors import UserError
 
 RANDOM = np.random.default_rng(0)

@@ -7,9 +7,9 @@ import pytest
 
 from scanner.calibration import decision_labels, match_labels, reviewed_precision
 from scanner.calibration.combination import cross_fit, fit
+from scanner.calibration.evaluation.reviewed_precision import precision_at_depths
+from scanner.calibration.evaluation.separation import separation, threshold_at_fpr
 from scanner.calibration.probability import prior_shift
-from scanner.calibration.reviewed_precision import precision_at_depths
-from scanner.calibration.separation import separation, threshold_at_fpr
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
 from scanner.run.decision_log import DecisionLog

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from scanner.calibration.label_counts import FACTORS, label_counts
-from scanner.calibration.separation import separation
-from scanner.calibration.wilson import wilson
+from scanner.calibration.evaluation.label_counts import FACTORS, label_counts
+from scanner.calibration.evaluation.separation import separation
+from scanner.calibration.statistics.wilson import wilson
 
 MEMORIZED, OTHERS = 40, 160
 

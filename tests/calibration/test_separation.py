@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from scanner.calibration.separation import auc_gain, separation, threshold_at_fpr
+from scanner.calibration.evaluation.separation import auc_gain, separation, threshold_at_fpr
 
 Y = np.array([True, True, False, False, False, False])
 SINGLETONS = np.arange(6)

@@ -14,7 +14,6 @@ from scanner.calibration import (
     LabelEvaluation,
     Labels,
     SimilarityOptions,
-    bootstrap,
     calibrate,
     evaluation_record,
     match_labels,
@@ -22,8 +21,9 @@ from scanner.calibration import (
     read_labels,
     write_calibration,
 )
-from scanner.calibration.rank_correlation import rank_correlation
-from scanner.calibration.similarity import evaluate_similarity, similarity_thresholds
+from scanner.calibration.evaluation.similarity import evaluate_similarity, similarity_thresholds
+from scanner.calibration.statistics import bootstrap
+from scanner.calibration.statistics.rank_correlation import rank_correlation
 from scanner.errors import UserError
 from scanner.query import RunTables, open_run
 from tests.calibration.runs import synthetic_run, synthetic_similarities

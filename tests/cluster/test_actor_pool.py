@@ -75,7 +75,7 @@ def test_starts_on_a_lost_node_are_retried_without_limit(
 def two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nodes ``a`` and ``b`` with room for one actor each."""
     monkeypatch.setattr(
-        "scanner.cluster.resources.nodes",
+        "scanner.cluster.connection.resources.nodes",
         lambda without=(): [{"CPU": 1.0} for node in "ab" if node not in without],
     )
     monkeypatch.setattr("scanner.cluster.failures.is_node_alive", lambda node: True)

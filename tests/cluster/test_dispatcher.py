@@ -25,8 +25,8 @@ from scanner.cluster import (
     Timing,
     report,
 )
+from scanner.cluster.connection.starting import start_for
 from scanner.cluster.dispatcher import dispatch
-from scanner.cluster.starting import start_for
 from scanner.errors import UserError
 from scanner.run import Commits, Output, Run, Slice
 from scanner.storage import Store

@@ -76,5 +76,7 @@ def test_actors_with_fractions_share_one_declared_gpu(tmp_path: Path, declared_g
 def test_an_actor_s_share_is_of_one_gpu(
     gpus: float, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scanner.cluster.resources.nodes", lambda _: [{"CPU": 4.0, "GPU": 2.0}])
+    monkeypatch.setattr(
+        "scanner.cluster.connection.resources.nodes", lambda _: [{"CPU": 4.0, "GPU": 2.0}]
+    )
     assert Resources(None, cpus=0.1, gpus=gpus).fit() == room

@@ -17,9 +17,9 @@ from ray.cluster_utils import Cluster
 from ray.exceptions import RayError
 
 from scanner.cluster import ActorOptions, Result, execute
+from scanner.cluster.connection.placement import choose_resources
+from scanner.cluster.connection.runtime_env import read_runtime_env
 from scanner.cluster.failures import brief
-from scanner.cluster.placement import choose_resources
-from scanner.cluster.runtime_env import read_runtime_env
 from scanner.credentials import without_secrets
 from scanner.errors import UsageError
 from scanner.run import Output, Run, Slice

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import ray
 
-from scanner.cluster import check_ray, joins_cluster, start_ray, starting
-from scanner.cluster.ray_folder import choose_folder
+from scanner.cluster import check_ray, joins_cluster, start_ray
+from scanner.cluster.connection import starting
+from scanner.cluster.connection.ray_folder import choose_folder
 from scanner.errors import UserError
 
 
@@ -87,7 +88,7 @@ def test_ray_starts_with_a_long_temporary_path_and_no_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And keeps to the limit of a cgroup, and the process to its own SIGTERM handler."""
-    monkeypatch.setattr("scanner.cluster.starting.usable_memory", lambda: 4 << 30)
+    monkeypatch.setattr("scanner.cluster.connection.starting.usable_memory", lambda: 4 << 30)
     monkeypatch.setenv("TMPDIR", str(tmp_path / ("long" * 20)))
     monkeypatch.setenv("HOME", "/proc/none")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "")

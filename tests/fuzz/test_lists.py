@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from scanner.calibration.label_files import read_labels
-from scanner.calibration.label_values import MEANINGS
+from scanner.calibration.labels.label_files import read_labels
+from scanner.calibration.labels.label_values import MEANINGS
 from scanner.captions.caption_list import read_caption_list
 from scanner.errors import UserError
 from tests.fuzz.conftest import Explore

@@ -25,7 +25,7 @@ class Simulated:
     """Scores by the clock: a batch takes ``seconds`` of its size, the first of a size more."""
 
     def __init__(self, clock: Clock, seconds: Callable[[int], float], fixed: int | None) -> None:
-        self.model, self.batch = None, BatchSize(fixed)
+        self.model, self.batch, self.fingerprint = None, BatchSize(fixed), object()
         self._clock, self._seconds = clock, seconds
         self._warm: set[int] = set()
 

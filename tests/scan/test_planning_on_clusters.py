@@ -9,7 +9,8 @@ import ray
 from ray.autoscaler._private.constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
 from ray.experimental.internal_kv import _internal_kv_get
 
-from scanner.cluster import autoscaling, request_cpus
+from scanner.cluster import request_cpus
+from scanner.cluster.connection import autoscaling
 from scanner.run.progress import PlanningProgress, Progress
 from scanner.scan.config import ScanConfig
 from scanner.scan.input_choice import choose_inputs

@@ -14,7 +14,7 @@ from jobs.bench.device_memory import synchronize
 from scanner.models import DiffusionModel, load_model
 from scanner.models.random.random_weights import stable_diffusion_14
 from scanner.scoring import Scorer
-from scanner.scoring.cost import Cost, cost
+from scanner.scoring.cost import Cost, ForwardCosts, cost
 from scanner.scoring.spec import ScoringSpec
 
 RANDOM = "sd14-random"
@@ -55,7 +55,13 @@ class Options:
 
 @functools.cache
 def _counted(model: str, device: str, dtype: str, profile: str, steps: int) -> Cost:
-    return cost(Scorer(opened(model, dtype, device), profile, steps=steps))
+    scorer = Scorer(opened(model, dtype, device), profile, steps=steps)
+    return cost(scorer, _forwards(model, device, dtype, scorer.latent_shape))
+
+
+@functools.cache
+def _forwards(model: str, device: str, dtype: str, latent_shape: tuple[int, ...]) -> ForwardCosts:
+    return ForwardCosts(opened(model, dtype, device), latent_shape)
 
 
 @functools.cache

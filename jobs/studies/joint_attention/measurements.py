@@ -19,8 +19,8 @@ from scanner.calibration import (
     match_labels,
 )
 from scanner.calibration.combination import cross_fit
+from scanner.calibration.evaluation.separation import AucGain, auc_gain, separation
 from scanner.calibration.features import ATTENTION_SIGNALS, feature_matrix
-from scanner.calibration.separation import AucGain, auc_gain, separation
 from scanner.query import open_run
 from scanner.scan.config import ScanConfig
 from scanner.scan.scan import scan

@@ -15,11 +15,11 @@ from jobs.studies.late_step.measurements import (
     TIMESTEPS,
     ModelScores,
 )
-from scanner.calibration.bootstrap import Bools, Floats
 from scanner.calibration.calibrate import TEXT_ONLY
 from scanner.calibration.combination import cross_fit
+from scanner.calibration.evaluation.separation import auc_gain, separation, threshold_at_fpr
 from scanner.calibration.features import feature_matrix
-from scanner.calibration.separation import auc_gain, separation, threshold_at_fpr
+from scanner.calibration.statistics.bootstrap import Bools, Floats
 
 EARLY_LAYERS = 4
 FPR = 0.01

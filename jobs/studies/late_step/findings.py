@@ -4,6 +4,7 @@ Figures come from the tables; what they mean is written below by hand, and was c
 tables of the models named in ``models``.
 """
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from jobs.studies.late_step.measurements import FIRST, LOW, ModelScores
 from jobs.studies.late_step.models import VARIANTS
 from scanner.models.random.random_weights import stable_diffusion_14
 from scanner.scoring import Scorer
-from scanner.scoring.cost import cost
+from scanner.scoring.cost import ForwardCosts, cost
 from scanner.scoring.profiles import PROFILES
 
 COUNTED = ("triage", "late-half", "standard", "late", "thorough")
@@ -193,11 +194,12 @@ def _directions(rows: Sequence[Row]) -> list[str]:
 
 def _costs() -> list[str]:
     lines = _head(("profile", "latents", "GFLOP per caption", "share of one whole forward"))
-    model = stable_diffusion_14()
-    whole = cost(Scorer(model, "late")).forward
+    model = stable_diffusion_14(device="meta")
+    forwards = functools.cache(lambda shape: ForwardCosts(model, shape, device="cpu"))
+    whole = forwards(Scorer(model, "late").latent_shape).whole
     for name in COUNTED:
         scorer = Scorer(model, name)
-        counted = cost(scorer)
+        counted = cost(scorer, forwards(scorer.latent_shape))
         size = "x".join(map(str, scorer.latent_shape[1:]))
         seeds = f", {PROFILES[name].seeds} seeds" if PROFILES[name].seeds > 1 else ""
         lines.append(

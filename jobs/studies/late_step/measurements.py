@@ -14,9 +14,9 @@ from torch import Tensor
 from jobs.console.progress import ScanProgress
 from jobs.studies.late_step.models import PACKAGED, VARIANTS, labels_file, model_folder
 from scanner.calibration import Labels, match_labels
-from scanner.calibration.bootstrap import Bools, Floats
 from scanner.calibration.features import ATTENTION_SIGNALS
-from scanner.calibration.labeled_captions import LabeledCaptions
+from scanner.calibration.labels.labeled_captions import LabeledCaptions
+from scanner.calibration.statistics.bootstrap import Bools, Floats
 from scanner.models import DiffusionModel, find_model, load_model
 from scanner.models.decoding import load_vae
 from scanner.models.traits import UNET

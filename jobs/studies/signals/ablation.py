@@ -7,10 +7,10 @@ import numpy as np
 
 from jobs.studies.signals.comparison import alone
 from jobs.studies.signals.testbed_runs import TestbedRuns
-from scanner.calibration.bootstrap import Floats, interval
 from scanner.calibration.combination import cross_fit
+from scanner.calibration.evaluation.separation import replicates
 from scanner.calibration.features import feature_matrix
-from scanner.calibration.separation import replicates
+from scanner.calibration.statistics.bootstrap import Floats, interval
 from scanner.scoring import Scorer
 from scanner.scoring.profiles import PROFILES
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from jobs.studies.signals.testbed_runs import TestbedRuns
 from scanner.calibration import Separation
-from scanner.calibration.bootstrap import Floats
 from scanner.calibration.combination import cross_fit
+from scanner.calibration.evaluation.separation import separation
 from scanner.calibration.features import feature_matrix
-from scanner.calibration.separation import separation
+from scanner.calibration.statistics.bootstrap import Floats
 from scanner.models import DiffusionModel
 from scanner.models.random.random_weights import stable_diffusion_3, stable_diffusion_14
 from scanner.scoring import Scorer

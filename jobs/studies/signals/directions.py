@@ -23,7 +23,7 @@ COMBINED = (
 
 def directions(testbed: "TestbedRuns") -> list[str]:
     """Return a Markdown table of each signal's direction in the catalog and its AUC in it."""
-    from scanner.calibration.separation import separation
+    from scanner.calibration.evaluation.separation import separation
     from scanner.scoring.catalog import SIGNALS
 
     lines = [
@@ -43,7 +43,7 @@ def directions(testbed: "TestbedRuns") -> list[str]:
 
 def candidates(labeled: "LabeledCaptions") -> list[str]:
     """Return a Markdown table of triage's signals and combinations of them that need no labels."""
-    from scanner.calibration.separation import auc_gain, separation
+    from scanner.calibration.evaluation.separation import auc_gain, separation
 
     base = _oriented(labeled, BASE)
     lines = [

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from scanner.calibration import LabeledCaptions, Labels, match_labels
-from scanner.calibration.bootstrap import Bools
+from scanner.calibration.statistics.bootstrap import Bools
 from scanner.errors import UserError
 from scanner.models import DiffusionModel, load_model
 from scanner.query import RunTables, open_run

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.cluster.placement import choose_resources
+from scanner.cluster.connection.placement import choose_resources
 from scanner.evidence.group_images.config import GroupImagesConfig
 from scanner.evidence.group_images.given import given_images
 from scanner.evidence.group_images.hashing import HASHED, HashWork

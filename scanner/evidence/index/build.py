@@ -18,12 +18,12 @@ from scanner.cluster import (
     execute,
     may_run_in_process,
 )
-from scanner.cluster.placement import choose_resources
+from scanner.cluster.connection.placement import choose_resources
 from scanner.errors import UserError
+from scanner.evidence.embedding_file import embedding_of
 from scanner.evidence.event_log import log_event
 from scanner.evidence.index.config import IndexConfig
 from scanner.evidence.index.embedders import Embedder, make_embedder
-from scanner.evidence.index.embedding_file import embedding_of
 from scanner.evidence.index.embedding_work import EmbedWork
 from scanner.evidence.index.index_files import (
     FORMAT,

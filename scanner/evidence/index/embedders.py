@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from scanner.captions.images import open_image, resize_and_crop
+from scanner.evidence.embedding import SIZE, Embedding
+from scanner.evidence.embedding_file import EmbeddingFile
 from scanner.evidence.index import descriptor
-from scanner.evidence.index.embedding_file import EmbeddingFile
-from scanner.evidence.verify.embedding import SIZE, Embedding
 from scanner.storage import bare_name
 
 BUILT_IN_MATCH = 0.955

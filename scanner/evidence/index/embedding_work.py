@@ -14,8 +14,8 @@ from scanner.captions.images import NotAnImage
 from scanner.cluster import Result, report
 from scanner.cluster.broken_devices import raise_broken_devices
 from scanner.credentials import without_secrets
+from scanner.evidence.embedding_file import EmbeddingFile
 from scanner.evidence.index.embedders import Embedder, make_embedder
-from scanner.evidence.index.embedding_file import EmbeddingFile
 from scanner.evidence.index.image_stream import Found, ImageStream
 from scanner.evidence.index.plan import ImageBatch, read_list
 from scanner.evidence.index.read_ahead import read_ahead

@@ -9,8 +9,8 @@ import pyarrow as pa
 from scanner.captions.images import NotAnImage
 from scanner.captions.limits import IMAGE_BYTES
 from scanner.errors import UserError
+from scanner.evidence.embedding_file import EmbeddingFile
 from scanner.evidence.index.embedders import Embedder
-from scanner.evidence.index.embedding_file import EmbeddingFile
 from scanner.evidence.index.index_files import Index, open_index
 from scanner.evidence.index.search import search
 from scanner.run.results import DamagedPart

@@ -10,9 +10,9 @@ import pydantic
 from typing_extensions import TypedDict
 
 from scanner.errors import UserError
+from scanner.evidence.embedding_file import EmbeddingFile
 from scanner.evidence.index import descriptor
 from scanner.evidence.index.embedders import Embedder, make_embedder
-from scanner.evidence.index.embedding_file import EmbeddingFile
 from scanner.evidence.index.plan import REMEDY, IndexPlan, digest
 from scanner.evidence.index.search import Shards
 from scanner.evidence.index.shards import KIND, LARGEST_DIMENSION, UNREADABLE_KIND

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from scanner.cluster import Resources
-from scanner.cluster.placement import choose_resources
+from scanner.cluster.connection.placement import choose_resources
 from scanner.cores import usable_cores
 from scanner.errors import UsageError
 from scanner.evidence.identity import identity

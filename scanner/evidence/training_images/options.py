@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from scanner.cluster.options import ActorOptions
+from scanner.cluster.connection.options import ActorOptions
 from scanner.errors import UsageError
 from scanner.evidence.training_images.place import ImagePlace
 

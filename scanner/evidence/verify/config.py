@@ -6,9 +6,9 @@ from typing import Annotated
 
 import tyro
 
-from scanner.cluster.options import ActorOptions
+from scanner.cluster.connection.options import ActorOptions
 from scanner.errors import UsageError
-from scanner.evidence.index.embedding_file import embedding_of
+from scanner.evidence.embedding_file import embedding_of
 from scanner.evidence.training_images.place import ImagePlace
 from scanner.evidence.verify.mitigated import Mitigation
 from scanner.evidence.verify.thresholds import Thresholds

@@ -17,11 +17,12 @@ from torch import Tensor
 from scanner.cluster import Result
 from scanner.cluster.broken_devices import raise_broken_devices
 from scanner.credentials import without_secrets
+from scanner.evidence.embedding import Embedding
+from scanner.evidence.image_tensors import as_image
 from scanner.evidence.training_images.sample_images import SampleImages
 from scanner.evidence.verify.attacking import find_attacks, make_adversary
 from scanner.evidence.verify.drawing import Recipe, draw
-from scanner.evidence.verify.embedding import Embedding
-from scanner.evidence.verify.measures import Agreement, agreement, as_image, likeness
+from scanner.evidence.verify.measures import Agreement, agreement, likeness
 from scanner.evidence.verify.mitigated import unmitigated
 from scanner.memory import is_out_of_memory
 from scanner.mitigation.adversary.perturbation import perturbed

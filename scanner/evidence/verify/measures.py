@@ -16,6 +16,7 @@ from torchmetrics.functional.image import (
 )
 
 from scanner.captions.images import resize_and_crop
+from scanner.evidence.image_tensors import as_image, as_tensor
 
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, table of scales
 TILES = 4
@@ -132,17 +133,6 @@ def likeness(images_SCHW: Tensor, references: list[Image.Image], cells: Tensor) 
             )
         )
     return max(results, key=lambda result: result.whole)
-
-
-def as_tensor(image: Image.Image) -> Tensor:
-    """Convert an image to (3, H, W) in [0, 1]."""
-    flat = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
-    return flat.view(image.height, image.width, 3).permute(2, 0, 1).float() / 255
-
-
-def as_image(picture_CHW: Tensor) -> Image.Image:
-    values = (picture_CHW.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
-    return Image.fromarray(values.contiguous().numpy())
 
 
 def _cells(map_CHW: Tensor) -> Tensor:

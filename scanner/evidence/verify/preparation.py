@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scanner.cluster import Resources
-from scanner.cluster.placement import choose_resources
+from scanner.cluster.connection.placement import choose_resources
 from scanner.errors import UsageError
-from scanner.evidence.index.embedding_file import embedding_of
+from scanner.evidence.embedding import Embedding
+from scanner.evidence.embedding_file import embedding_of
 from scanner.evidence.index.index_files import open_index
 from scanner.evidence.run_model import choose_models
 from scanner.evidence.verify.config import VerifyConfig
 from scanner.evidence.verify.drawing import Recipe
-from scanner.evidence.verify.embedding import Embedding
 from scanner.evidence.verify.generation import CaptionGroup, GenerateWork
 from scanner.evidence.verify.mitigated import load_mitigated
 from scanner.evidence.verify.sources import SourceSearch

@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from scanner.evidence.image_tensors import as_image, as_tensor
 from scanner.evidence.verify.measures import (
     agreement,
-    as_image,
-    as_tensor,
     likeness,
     ms_ssim,
     tile_distance,

@@ -10,8 +10,8 @@ import pytest
 from jobs.studies.joint_attention import measurements, page
 from jobs.studies.joint_attention.measurements import Evaluated
 from scanner.calibration import LayerEvaluation, Separation
+from scanner.calibration.evaluation.separation import auc_gain, separation
 from scanner.calibration.layers import SelectedLayer
-from scanner.calibration.separation import auc_gain, separation
 from scanner.scoring.catalog import find_signal
 
 CAPTIONS, KNOWN = 200, 40

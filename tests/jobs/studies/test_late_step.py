@@ -11,7 +11,7 @@ import torch
 from jobs.studies.late_step import analysis, findings, measurements, models
 from jobs.studies.late_step.measurements import FIRST, LOW, SIDES, TIMESTEPS, ModelScores
 from scanner.calibration import combination
-from scanner.calibration.labeled_captions import LabeledCaptions
+from scanner.calibration.labels.labeled_captions import LabeledCaptions
 from scanner.errors import UserError
 from scanner.models import load_model
 from scanner.scoring import Scorer

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from scanner.calibration.label_values import (
+from scanner.calibration.labels.label_values import (
     BY_DEFAULT,
     NAME_THE_COLUMN,
     SimilarityOptions,
@@ -12,7 +12,7 @@ from scanner.calibration.label_values import (
     is_label,
     parse_label,
 )
-from scanner.calibration.labels import CLASS, Labels, Row, all_seed_consistent, parse_rows
+from scanner.calibration.labels.labels import CLASS, Labels, Row, all_seed_consistent, parse_rows
 from scanner.captions.formats import UnreadableFile, inspect, read
 from scanner.captions.values import as_text, why_not_text
 from scanner.errors import UserError

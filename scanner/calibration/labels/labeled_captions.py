@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from scanner.calibration.bootstrap import Bools, Floats
-from scanner.calibration.labels import Labels
+from scanner.calibration.labels.labels import Labels
+from scanner.calibration.statistics.bootstrap import Bools, Floats
 from scanner.captions.identity import caption_ids, normalize_like_clip
 from scanner.errors import UserError
 from scanner.query import RunTables, near_duplicate_clusters

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from scanner.cluster.runtime_env import check_runtime_env
+from scanner.cluster.connection.runtime_env import check_runtime_env
 from scanner.errors import UsageError
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.calibration.bootstrap import Bools
+from scanner.calibration.statistics.bootstrap import Bools
 from scanner.errors import UserError
 
 MIN_CLUSTERS = 10

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.calibration.bootstrap import Bools, Floats, interval, replicate_weights
+from scanner.calibration.statistics.bootstrap import Bools, Floats, interval, replicate_weights
 
 
 @dataclass(frozen=True)

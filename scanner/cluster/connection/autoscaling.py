@@ -1,7 +1,7 @@
 """Ask a cluster's autoscaler for CPUs before the actors that will use them exist."""
 
-from scanner.cluster.address import joins_cluster
-from scanner.cluster.starting import start_ray
+from scanner.cluster.connection.address import joins_cluster
+from scanner.cluster.connection.starting import start_ray
 
 MOST_CPUS = 1024
 

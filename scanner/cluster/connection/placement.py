@@ -2,11 +2,11 @@
 
 import torch
 
-from scanner.cluster.address import joins_cluster
-from scanner.cluster.options import ActorOptions
-from scanner.cluster.resources import Resources, nodes
-from scanner.cluster.runtime_env import read_runtime_env
-from scanner.cluster.starting import start_ray
+from scanner.cluster.connection.address import joins_cluster
+from scanner.cluster.connection.options import ActorOptions
+from scanner.cluster.connection.resources import Resources, nodes
+from scanner.cluster.connection.runtime_env import read_runtime_env
+from scanner.cluster.connection.starting import start_ray
 from scanner.cores import usable_cores
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.calibration.bootstrap import BLOCK, SEED, Bools, Floats, interval
-from scanner.calibration.separation import draw_replicates
-from scanner.calibration.wilson import wilson
+from scanner.calibration.evaluation.separation import draw_replicates
+from scanner.calibration.statistics.bootstrap import BLOCK, SEED, Bools, Floats, interval
+from scanner.calibration.statistics.wilson import wilson
 
 FACTORS = (0.5, 1, 2, 4, 8, 16)
 DRAWS = 500

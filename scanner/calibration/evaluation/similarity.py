@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scanner.calibration.bootstrap import Bools, Floats
-from scanner.calibration.cluster_counts import MIN_CLUSTERS
-from scanner.calibration.labeled_captions import LabeledCaptions
-from scanner.calibration.rank_correlation import RankCorrelation, rank_correlation
-from scanner.calibration.separation import Separation, separation
+from scanner.calibration.evaluation.cluster_counts import MIN_CLUSTERS
+from scanner.calibration.evaluation.separation import Separation, separation
+from scanner.calibration.labels.labeled_captions import LabeledCaptions
+from scanner.calibration.statistics.bootstrap import Bools, Floats
+from scanner.calibration.statistics.rank_correlation import RankCorrelation, rank_correlation
 
 THRESHOLDS = (0.5, 0.7)
 QUANTILES = (0.5, 0.75, 0.9, 0.95)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from scanner.errors import UserError
-from scanner.evidence.verify.embedding import Embedding
-from scanner.evidence.verify.measures import as_image
+from scanner.evidence.embedding import Embedding
+from scanner.evidence.image_tensors import as_image
 
 
 class Means(torch.nn.Module):

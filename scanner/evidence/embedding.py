@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scanner.captions.images import resize_and_crop
 from scanner.errors import UserError
-from scanner.evidence.verify.measures import as_tensor
+from scanner.evidence.image_tensors import as_tensor
 from scanner.storage import fetch
 
 SIZE = 288

@@ -1,7 +1,12 @@
 """Take labels from the verdicts of a run's verification."""
 
-from scanner.calibration.label_values import BY_DEFAULT, NAME_THE_COLUMN, SimilarityOptions, Value
-from scanner.calibration.labels import Labels, Row, all_seed_consistent, parse_rows
+from scanner.calibration.labels.label_values import (
+    BY_DEFAULT,
+    NAME_THE_COLUMN,
+    SimilarityOptions,
+    Value,
+)
+from scanner.calibration.labels.labels import Labels, Row, all_seed_consistent, parse_rows
 from scanner.errors import UserError
 from scanner.query import RunTables, identifier
 from scanner.run.verdicts import VERDICTS

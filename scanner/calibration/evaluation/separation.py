@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.calibration.bootstrap import Bools, Floats, interval, replicate_weights
+from scanner.calibration.statistics.bootstrap import Bools, Floats, interval, replicate_weights
 
 FPRS = (0.001, 0.01, 0.03)
 # Rates up to this one are reported only with at least 1 / rate negative clusters.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scanner.calibration.bootstrap import Floats
-from scanner.calibration.cluster_counts import MIN_CLUSTERS
-from scanner.calibration.labeled_captions import LabeledCaptions
-from scanner.calibration.separation import Separation, separation
+from scanner.calibration.evaluation.cluster_counts import MIN_CLUSTERS
+from scanner.calibration.evaluation.separation import Separation, separation
+from scanner.calibration.labels.labeled_captions import LabeledCaptions
+from scanner.calibration.statistics.bootstrap import Floats
 from scanner.run.verdicts import COPIES
 
 

@@ -1,6 +1,6 @@
 """Take labels from the decisions of reviewers."""
 
-from scanner.calibration.labels import Labels
+from scanner.calibration.labels.labels import Labels
 from scanner.errors import UserError
 from scanner.query import RunTables
 from scanner.run.verdicts import COPIES

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scanner.cluster.address import (
+from scanner.cluster.connection.address import (
     is_connected,
     joins_cluster,
     name_address,
     resolve_address,
 )
-from scanner.cluster.ray_folder import choose_folder, folder_variable
-from scanner.cluster.ray_token import can_keep_token, require_token
-from scanner.cluster.resources import Resources, nodes
+from scanner.cluster.connection.ray_folder import choose_folder, folder_variable
+from scanner.cluster.connection.ray_token import can_keep_token, require_token
+from scanner.cluster.connection.resources import Resources, nodes
 from scanner.cores import usable_cores
 from scanner.errors import UserError
 from scanner.memory import usable_memory

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from scanner.calibration.label_values import (
+from scanner.calibration.labels.label_values import (
     Value,
     class_of,
     is_blank,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.calibration.wilson import wilson
+from scanner.calibration.statistics.wilson import wilson
 from scanner.query import RunTables
 from scanner.run.verdicts import COPIES
 

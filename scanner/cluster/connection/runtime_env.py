@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scanner.cluster.address import joins_cluster
+from scanner.cluster.connection.address import joins_cluster
 from scanner.credentials import hide
 from scanner.errors import UsageError
 

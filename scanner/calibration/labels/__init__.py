@@ -1,0 +1,1 @@
+"""Labels: what people, public lists, reviews and verdicts say about captions."""

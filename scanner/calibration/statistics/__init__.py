@@ -1,0 +1,1 @@
+"""Intervals and correlations for captions that resemble each other."""

@@ -1,0 +1,1 @@
+"""Start or join a Ray cluster, and choose what of it the actors use."""
