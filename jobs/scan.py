@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from jobs.console.early_checks import check_writable
 from jobs.console.escaping import printable
 from jobs.console.logs import LogOptions
-from jobs.console.progress import ScanProgress, duration, limited, samples_read
+from jobs.console.progress import ScanProgress, amount, duration, limited, samples_read
 from jobs.console.run_log import messages_kept
 from jobs.console.terminal import (
     command,
@@ -146,7 +146,7 @@ def _print_gpu_estimate(one: dict) -> None:
         f"{one['largest_batch']:,} ({one['memory_gib']} GiB)"
     )
     if one["cost_low"] is not None:
-        costs = [_price(one[f"cost_{end}"]) for end in ("low", "high")]
+        costs = [amount(one[f"cost_{end}"]) for end in ("low", "high")]
         show(f"cost                 {_range(costs)}, in the currency of --price")
     show(f"assumption           {one['assumption']}")
     if one["is_offloaded"]:
@@ -155,11 +155,6 @@ def _print_gpu_estimate(one: dict) -> None:
 
 def _range(ends: list[str]) -> str:
     return ends[0] if ends[0] == ends[1] else " to ".join(ends)
-
-
-def _price(number: float) -> str:
-    """Return an amount of money with two decimals, or two digits if it is small."""
-    return f"{number:,.2f}" if number >= 0.1 else f"{number:.2g}"
 
 
 def _rough(number: float) -> str:

@@ -15,9 +15,10 @@ from typing import Annotated, Any
 import tyro
 
 from jobs.console.escaping import printable
-from jobs.console.progress import duration, limited, samples_read
-from jobs.console.terminal import command, print_json, print_rejects, print_skipped, show
+from jobs.console.progress import amount, duration, limited, samples_read
+from jobs.console.terminal import command, print_json, print_rejects, print_skipped, show, warn
 from scanner.errors import UsageError
+from scanner.plurals import pluralize
 from scanner.run import Run
 from scanner.run.progress import hours_unit
 from scanner.run.status import status
@@ -42,6 +43,9 @@ class StatusConfig:
     calibration: str | None = None
     """With --yield, flag by this calibration: a file or URL written by memscan calibrate, or
     testbed. Without one, the top 1 % of the captions scored so far are flagged."""
+    checksums: bool = False
+    """Also read all files of scores of a sealed run, to see whether any has changed since it was
+    written; exit status 3 if so. Commands that query a run do not check this."""
     json: bool = False
     """Print as JSON."""
 
@@ -55,7 +59,8 @@ def _status(config: StatusConfig) -> int:
         raise UsageError(f"--price {config.price:g}: must be a number from 0")
     if config.calibration and not config.yield_:
         raise UsageError("--calibration: flags captions for --yield; add --yield")
-    state = status(Run.existing(config.run))
+    run = Run.existing(config.run)
+    state = status(run)
     if config.yield_:
         from jobs.console.calibrations import named_calibration  # slow to import
         from scanner.query.yield_curve import measure_yield
@@ -67,10 +72,20 @@ def _status(config: StatusConfig) -> int:
             None if state[name] is None else state[name] * config.price
             for name in ("device_hours", "device_hours_left")
         )
+    if config.checksums:
+        from scanner.run.checksums import damaged_scores
+
+        state["damaged"] = damaged_scores(run)
     if config.json:
         print_json(state)
     else:
         _print(state)
+    if state.get("damaged"):
+        warn(
+            f"{pluralize(len(state['damaged']), 'file')} of scores changed or missing; rerun the "
+            "same memscan scan with --repair"
+        )
+        return 3
     return 0
 
 
@@ -118,6 +133,11 @@ def _print(state: dict[str, Any]) -> None:
     if state["purge_interrupted"]:
         show("purge      interrupted; rerun memscan purge, with any list, to finish it")
     usable = f"; commands read {state['usable']:,} captions, scored by the end of --budget-hours"
+    if "damaged" in state:
+        for path in state["damaged"][:SHOWN]:
+            show(f"damaged    {printable(path)}")
+        if not state["damaged"]:
+            show("checksums  all scores are as they were written")
     show(f"sealed     {'yes' if state['sealed'] else 'no' + usable * bool(state['usable'])}")
 
 
@@ -166,8 +186,8 @@ def _print_hours(state: dict[str, Any]) -> None:
     for label, name, unit in (("hours", "device_hours", hours), ("cost", "cost", "")):
         if state.get(name) is not None:
             left = state[f"{name}_left"]
-            remaining = f", about {left:,.2f} left" if left else ""
-            show(f"{label:11}{state[name]:,.2f}{unit} so far{remaining}")
+            remaining = f", about {amount(left)} left" if left else ""
+            show(f"{label:11}{amount(state[name])}{unit} so far{remaining}")
 
 
 if __name__ == "__main__":

@@ -188,6 +188,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def amount(number: float) -> str:
+    """Return an amount of money or hours with two decimals, a small one with two digits."""
+    return f"{number:,.2f}" if number >= 0.1 or not number else f"{number:.2g}"
+
+
 def samples_read(counts: dict[str, int]) -> str:
     """Return the number of samples, and how many of them are reference captions."""
     reference = counts.get("reference_samples", 0)
