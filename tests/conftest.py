@@ -43,13 +43,9 @@ LONGEST = (
     *("infra/test_bucket.py", "review/test_browser.py"),
 )
 
-# Read by pytest's processes and what they start, of which each has half of the cores. By default,
-# glibc returns the memory of every large tensor to the system, and gets it back page by page.
-for name, value in (
-    ("OMP_NUM_THREADS", "1"),
-    ("MALLOC_TRIM_THRESHOLD_", str(1 << 32)),
-    ("MALLOC_MMAP_MAX_", "0"),
-):
+# Read when a process starts, of pytest or of a test: by default, glibc returns the memory of
+# every large tensor to the system, and gets it back page by page, an eighth of the time of scans.
+for name, value in (("MALLOC_TRIM_THRESHOLD_", str(1 << 32)), ("MALLOC_MMAP_MAX_", "0")):
     os.environ.setdefault(name, value)
 
 # What test modules import stays: looking through it for garbage takes a third of their time.
