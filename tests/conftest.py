@@ -40,7 +40,8 @@ LONGEST = (
     *("faults/test_damaged_runs.py", "scoring/test_trajectory.py", "models/test_families.py"),
     *("jobs/test_explain.py", "infra/test_guide.py", "scan/test_planning_in_stages.py"),
     *("models/test_lora.py", "evidence/explain/test_page.py", "curation/test_testbed.py"),
-    *("infra/test_bucket.py", "review/test_browser.py"),
+    *("infra/test_bucket.py", "review/test_browser.py", "testbed/test_testbed.py"),
+    *("test_quality.py", "test_wheel.py"),
 )
 
 # Read when a process starts, of pytest or of a test: by default, glibc returns the memory of

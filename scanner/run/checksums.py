@@ -5,14 +5,14 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from scanner.cores import usable_cores
 from scanner.errors import UserError
-from scanner.plurals import pluralize
 from scanner.run.directory import Run
 
 log = logging.getLogger("memscan.status")
 
 BLOCK_BYTES = 1 << 20
+# They mostly wait for the store or the disk; hashing lets other threads run.
+THREADS = 8
 
 
 def damaged_scores(run: Run) -> list[str]:
@@ -22,7 +22,7 @@ def damaged_scores(run: Run) -> list[str]:
     if manifest is None:
         raise UserError(f"{run.store.url}: --checksums: no manifest yet; wait for the scan's end")
     parts = manifest["scores"]
-    log.info(f"reading {pluralize(len(parts), 'file')} of scores")
+    log.info(f"reading the scores' {len(parts):,} files")
 
     def is_damaged(part: dict[str, Any]) -> bool:
         digest = hashlib.sha256()
@@ -34,6 +34,6 @@ def damaged_scores(run: Run) -> list[str]:
             return True
         return digest.hexdigest() != part["sha256"]
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         damaged = list(pool.map(is_damaged, parts))
     return [part["path"] for part, bad in zip(parts, damaged, strict=True) if bad]

@@ -155,9 +155,7 @@ def _refuse_elsewhere(process: int) -> None:
         raise ModuleNotFoundError("No module named 'unknown'")
 
 
-def test_an_item_that_kills_its_process_costs_no_other_item(
-    tmp_path: Path,
-) -> None:
+def test_an_item_that_kills_its_process_costs_no_other_item(tmp_path: Path) -> None:
     run, events = _drive(tmp_path, actors=1, kills={"000001": 99})
     assert sorted(run.commits.done()) == [item.id for item in SLICES if item.id != "000001"]
     (given_up,) = _quarantined(events)
