@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
@@ -190,7 +191,7 @@ def duration(seconds: float) -> str:
 
 def amount(number: float) -> str:
     """Return an amount of money or hours with two decimals, a small one with two digits."""
-    return f"{number:,.2f}" if number >= 0.1 or not number else f"{number:.2g}"
+    return f"{number:,.2f}" if number >= 0.1 or not number else f"{Decimal(f'{number:.2g}'):f}"
 
 
 def samples_read(counts: dict[str, int]) -> str:

@@ -22,7 +22,7 @@ def damaged_scores(run: Run) -> list[str]:
     if manifest is None:
         raise UserError(f"{run.store.url}: --checksums: no manifest yet; wait for the scan's end")
     parts = manifest["scores"]
-    log.info(f"reading the scores' {len(parts):,} files")
+    log.info(f"files of scores to read: {len(parts):,}")
 
     def is_damaged(part: dict[str, Any]) -> bool:
         digest = hashlib.sha256()

@@ -87,3 +87,8 @@ def test_on_a_terminal_a_bar_shows_progress() -> None:
     assert shown.wait(120) == 0
     assert LINES[-1] in text.decode()
     assert "━" in text.decode()
+
+
+def test_small_amounts_keep_two_digits() -> None:
+    shown = [progress.amount(number) for number in (1234.567, 0.1, 0.0123, 7.14e-5, 0.0)]
+    assert shown == ["1,234.57", "0.10", "0.012", "0.000071", "0.00"]
