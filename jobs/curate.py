@@ -18,12 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jobs.console.calibrations import named_calibration
-from jobs.console.early_checks import (
-    check_calibration,
-    check_files,
-    check_policy,
-    check_run,
-)
+from jobs.console.early_checks import check_calibration, check_files, check_policy, check_run
 from jobs.console.logs import LogOptions
 from jobs.console.options import pairs
 from jobs.console.tables import print_table

@@ -45,7 +45,7 @@ LONGEST = (
 )
 
 # Read when a process starts, of pytest or of a test: by default, glibc returns the memory of
-# every large tensor to the system, and gets it back page by page, an eighth of the time of scans.
+# every large tensor to the system, and gets it back page by page, a tenth of the CPU time of scans.
 for name, value in (("MALLOC_TRIM_THRESHOLD_", str(1 << 32)), ("MALLOC_MMAP_MAX_", "0")):
     os.environ.setdefault(name, value)
 

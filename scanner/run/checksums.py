@@ -20,7 +20,9 @@ def damaged_scores(run: Run) -> list[str]:
     says; reads all of them. Raises UserError if the run is not sealed."""
     manifest = run.manifest()
     if manifest is None:
-        raise UserError(f"{run.store.url}: --checksums: no manifest yet; wait for the scan's end")
+        raise UserError(
+            f"{run.store.url}: --checksums: the run is not sealed; finish the scan first"
+        )
     parts = manifest["scores"]
     log.info(f"files of scores to read: {len(parts):,}")
 

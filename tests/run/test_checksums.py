@@ -43,4 +43,4 @@ def test_a_run_that_is_not_sealed_has_no_checksums_yet(
 ) -> None:
     planned_run(tmp_path / "run", slices_of(2))
     assert main([str(tmp_path / "run"), "--checksums"]) == 1
-    assert "--checksums: no manifest yet; wait for the scan's end" in capsys.readouterr().err
+    assert "--checksums: the run is not sealed; finish the scan first" in capsys.readouterr().err
