@@ -9,7 +9,7 @@ from scanner.models.files.names import model_error
 from scanner.models.files.opening import opening
 from scanner.models.fitting_transformer import ONE_MODEL, refuse_text
 from scanner.models.parts import ATTENTION
-from scanner.models.tokenizers import open_tokenizer, refuse_other_tokenizer
+from scanner.models.tokenizers import refuse_other_tokenizer
 from scanner.models.tokens import is_clip
 from scanner.models.unet_model import UNetModel
 from scanner.plurals import pluralize
@@ -44,7 +44,7 @@ def _refuse_tokenizers(files: ModelFiles, texts: dict[str, PretrainedConfig]) ->
     of different lengths, since their encoders' hidden states are concatenated."""
     lengths = {}
     for name, encoder in files.tokenizers.items():
-        tokenizer = open_tokenizer(files.title, files.folder / name, files.parts[encoder])
+        tokenizer = files.opened_tokenizers[name]
         refuse_other_tokenizer(files.title, tokenizer, name, encoder, texts[encoder])
         if is_clip([files.parts[encoder]]):  # others read a fixed number of positions
             lengths[name] = tokenizer.model_max_length

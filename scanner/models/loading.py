@@ -30,9 +30,8 @@ NO_CHECKER = {"safety_checker": None, "feature_extractor": None, "requires_safet
 
 
 def load_tokenizer(files: ModelFiles, name: str = "tokenizer") -> PreTrainedTokenizerFast:
-    """Load one of a model's tokenizers; planning needs only the first."""
-    encoder = files.parts[files.tokenizers[name]]
-    return open_tokenizer(files.title, files.folder / name, encoder)
+    """Return one of a model's tokenizers; planning needs only the first."""
+    return files.opened_tokenizers[name]
 
 
 def canonical_tokenizer(files: ModelFiles) -> PreTrainedTokenizerFast | None:
@@ -107,7 +106,7 @@ def components_of(files: ModelFiles, dtype: str, device: str) -> dict[str, Any]:
     limit_threads()
     components = {
         **_load_parts(files, DTYPES[dtype], device),
-        **{name: load_tokenizer(files, name) for name in files.tokenizers},
+        **files.opened_tokenizers,
     }
     if files.lora and device != META:  # a fused LoRA changes no shape
         absent = dict.fromkeys((*files.family.optional, "vae"))

@@ -10,7 +10,9 @@ import signal
 import socket
 import sys
 
-SCRIPTS = ("default_worker.py", "dashboard.py", "main.py", "log_monitor.py", "monitor.py")  # Ray's
+SCRIPTS = (  # Ray's
+    *("default_worker.py", "dashboard.py", "agent.py", "main.py", "log_monitor.py", "monitor.py"),
+)
 MODULES = ("jobs.cli", "tests.faults.nodes", "tests.faults.spoiled_scan")
 FORKED = "# forked\n"  # how code for -c begins that may run in a fork
 

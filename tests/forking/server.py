@@ -16,10 +16,13 @@ import threading
 import traceback
 import types
 
-# Neither starts a thread. Not Ray, which keeps the environment in which it is imported.
+# None starts a thread. Not Ray, which keeps the environment in which it is imported, but what its
+# workers and agents import.
 LIBRARIES = (
     *("diffusers", "transformers", "scanner.scan.work", "scanner.evidence.verify.generation"),
-    "scanner.query",
+    *("scanner.query", "scanner.scan.score_plan", "jobs.scan", "jobs.verify"),
+    *("aiohttp.web", "aiohttp_cors", "google.protobuf.descriptor_pb2", "jsonschema", "msgpack"),
+    *("opencensus.stats.stats", "opentelemetry.exporter.prometheus", "prometheus_client"),
 )
 CLASSES = {
     "diffusers": ("AutoencoderKL", "DDIMScheduler", "UNet2DConditionModel"),

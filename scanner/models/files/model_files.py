@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from transformers import PreTrainedTokenizerFast
 
 from scanner.models.diffusion_model import DiffusionModel
 from scanner.models.families.registry import FAMILIES, is_named
@@ -77,6 +80,17 @@ class ModelFiles:
         encoders = self.parts
         return {name: to for name, to in self.family.tokenizers.items() if to in encoders}
 
+    @cached_property
+    def opened_tokenizers(self) -> dict[str, PreTrainedTokenizerFast]:
+        """The tokenizers by name: checks, the hash and the model read the same ones, since parsing
+        a vocabulary takes as long as loading a small model. Raises UserError as
+        :func:`~scanner.models.tokenizers.open_tokenizer`."""
+        parts = self.parts
+        return {
+            name: open_tokenizer(self.title, self.folder / name, parts[encoder])
+            for name, encoder in self.tokenizers.items()
+        }
+
     @property
     def noise_process(self) -> NoiseProcess:
         """The noise process. Raises UserError for an invalid scheduler configuration."""
@@ -138,13 +152,8 @@ class ModelFiles:
         digest.add_settings("pipeline", [self.pipeline, self.settings, self.pixels_per_latent])
         for part in self.parts:
             digest.add_config(part, self.config(part))
-        for part, encoder in self.tokenizers.items():
-            digest.add_settings(
-                part,
-                tokenization_rules(
-                    open_tokenizer(self.title, self.folder / part, self.parts[encoder])
-                ),
-            )
+        for part, tokenizer in self.opened_tokenizers.items():
+            digest.add_settings(part, tokenization_rules(tokenizer))
         digest.add_settings("scheduler", self.noise_process.settings)
         return digest
 
