@@ -22,7 +22,8 @@ LIBRARIES = (
     *("diffusers", "transformers", "scanner.scan.work", "scanner.evidence.verify.generation"),
     *("scanner.query", "scanner.scan.score_plan", "jobs.scan", "jobs.verify"),
     *("aiohttp.web", "aiohttp_cors", "google.protobuf.descriptor_pb2", "jsonschema", "msgpack"),
-    *("opencensus.stats.stats", "opentelemetry.exporter.prometheus", "prometheus_client"),
+    *("opencensus.stats.stats", "opentelemetry.exporter.prometheus", "pandas", "pydantic.v1"),
+    "prometheus_client",
 )
 CLASSES = {
     "diffusers": ("AutoencoderKL", "DDIMScheduler", "UNet2DConditionModel"),
