@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from scanner.models import DiffusionModel
 from scanner.models.random.meta import on_meta
 from scanner.probe import record_prefix, recording_denoiser
+from scanner.scoring.meta_results import MetaResults
 from scanner.scoring.schedule import FORWARDS_OF, Schedule
 from scanner.scoring.scorer import Scorer
 
@@ -63,9 +65,10 @@ class ForwardCosts:
         tokens = copy.tokenize([""])
         if length is not None:
             tokens = tokens.trimmed(length)
-        self._text, self.encoding = _counted(lambda: copy.encode(tokens, latent_shape))
+        self._counter = _FlopCounter()
+        self._text, self.encoding = self._counter.count(lambda: copy.encode(tokens, latent_shape))
         with record_prefix(self._denoiser) as self._prefix:
-            _, self.whole = _counted(self._forward)
+            _, self.whole = self._counter.count(self._forward)
         self._own: dict[int | None, float] = {}
 
     def own(self, depth: int | None) -> float:
@@ -77,7 +80,9 @@ class ForwardCosts:
             )
             recording.load(self._latents, 0, self._prefix)
             text = self._text
-            _, self._own[depth] = _counted(lambda: recording(text.hidden_BLC, text.added))
+            _, self._own[depth] = self._counter.count(
+                lambda: recording(text.hidden_BLC, text.added)
+            )
         return self._own[depth]
 
     @cached_property
@@ -90,7 +95,7 @@ class ForwardCosts:
             )
             recording.load(self._latents, 0, {})
             text = self._text
-            _, whole = _counted(lambda: recording(text.hidden_BLC, text.added))
+            _, whole = self._counter.count(lambda: recording(text.hidden_BLC, text.added))
         return whole - self.own(None)
 
     def _forward(self) -> None:
@@ -125,8 +130,44 @@ def _shared(plan: Schedule, whole: float, prefix: float) -> float:
     return gradient + sum(whole if time in pairs else prefix for time in plan.on_noise)
 
 
-def _counted(run: Callable[[], Result]) -> tuple[Result, float]:
-    """Return what ``run`` returns, and its GFLOP."""
-    with FlopCounterMode(display=False) as counter:
-        result = run()
-    return result, counter.get_total_flops() / 1e9
+class _FlopCounter(TorchDispatchMode):
+    """Counts as torch's FlopCounterMode does, but runs equal operations on the meta device once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._formulas = FlopCounterMode(display=False).flop_registry
+        self._primitive: set[Any] = {torch.ops.prim.device.default}
+        self._results = MetaResults()
+        self._flops: dict[Any, int] = {}
+        self._total = 0
+
+    def count(self, run: Callable[[], Result]) -> tuple[Result, float]:
+        """Return what ``run`` returns, and its GFLOP."""
+        self._total = 0
+        with self:
+            result = run()
+        return result, self._total / 1e9
+
+    def __torch_dispatch__(
+        self, call: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if call not in self._primitive:
+            with self:  # in inference mode, compositions arrive whole
+                result = call.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+            self._primitive.add(call)
+        key = self._results.key(call, args, kwargs)
+        result = self._results.repeat(key)
+        if result is not None:
+            self._total += self._flops[key]
+            return result
+        result = call(*args, **kwargs)
+        formula = self._formulas.get(call._overloadpacket)
+        flops = formula(*args, **kwargs, out_val=result) if formula else 0
+        self._total += flops
+        if key is not None:
+            self._results.remember(key, args, kwargs, result)
+            self._flops[key] = flops
+        return result

@@ -12,6 +12,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from scanner.scoring.meta_results import MetaResults
+
 
 def peak_bytes(compute: Callable[[], object], device: str) -> int:
     """Return the largest number of bytes of tensors that ``compute`` holds at a time on a kind of
@@ -34,6 +36,7 @@ class _LiveTensors(TorchDispatchMode):
         self.live = self.peak = 0
         self._known: set[int] = set()
         self._primitive: set[Any] = {torch.ops.prim.device.default}
+        self._results = MetaResults()
 
     def __torch_dispatch__(
         self, call: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -45,9 +48,14 @@ class _LiveTensors(TorchDispatchMode):
             if result is not NotImplemented:
                 return result
             self._primitive.add(call)
-        for given in tree_leaves((args, kwargs)):
-            self._follow(given, 0)  # unknown ones are older than this context
-        result = call(*args, **kwargs)
+        key = self._results.key(call, args, kwargs) if self.device == "meta" else None
+        result = self._results.repeat(key)
+        if result is None:
+            for given in tree_leaves((args, kwargs)):
+                self._follow(given, 0)  # unknown ones are older than this context
+            result = call(*args, **kwargs)
+            if key is not None:
+                self._results.remember(key, args, kwargs, result)
         for created in tree_leaves(result):
             self._follow(created, 1)
         return result

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from jobs.bench.flops import gflop_by_size
 from scanner.models import load_model
+from scanner.models.random.meta import on_meta
 from scanner.models.random.random_weights import stable_diffusion_3, transformer_3, unet_xl
 from scanner.scoring import Scorer
-from scanner.scoring.cost import cost
+from scanner.scoring.cost import ForwardCosts, cost
 from scanner.scoring.profiles import PROFILES
 
 
@@ -25,6 +27,20 @@ def test_every_profile_is_counted_at_three_sizes(random_models: dict[str, Path])
     assert gflop["late-half"] == {"32": gflop["late"]["32"]}
     for name in ("triage", "late-half", "thorough"):
         assert cost(Scorer(model, name)).per_caption in gflop[name].values()
+
+
+@pytest.mark.slow
+def test_forwards_are_counted_as_by_torch_s_counter(random_models: dict[str, Path]) -> None:
+    """ForwardCosts repeats the results of equal operations, which torch's counter runs again."""
+    model = on_meta(load_model(str(random_models["sd1"])))
+    shape = model.latent_shape()
+    costs, latents, time = ForwardCosts(model, shape), torch.empty(1, *shape), torch.zeros(1)
+    with FlopCounterMode(display=False) as encoding:
+        text = model.encode(model.tokenize([""]), shape)
+    with FlopCounterMode(display=False) as whole:
+        model.run(model.denoiser, latents.to("meta"), time.to("meta"), text.hidden_BLC, text.added)
+    assert costs.encoding == encoding.get_total_flops() / 1e9 > 0
+    assert costs.whole == whole.get_total_flops() / 1e9 > 0
 
 
 @pytest.mark.slow

@@ -41,7 +41,10 @@ class StockDenoiser:
 
     def predict(self, x_KCHW: Tensor, time: float, text: list[Tensor]) -> Tensor:
         """Return ε, or v of flow matching."""
-        output = self.raw(x_KCHW, time, text)
+        return self.prediction(x_KCHW, time, self.raw(x_KCHW, time, text))
+
+    def prediction(self, x_KCHW: Tensor, time: float, output: Tensor) -> Tensor:
+        """Return ε, or v of flow matching, given the denoiser's output."""
         if not self.of_v:
             return output
         alpha = self.alphas[int(time)].double()

@@ -49,11 +49,12 @@ def tokenize_in_template(
         starts = [match.start() for match in _WORD.finditer(text)]
         lead = len(caption) - len(caption.lstrip()) if text != caption else 0
         aligned = len(text) == len(caption.strip()) or text == caption
+        offsets, mask = encoding.offsets, encoding.attention_mask  # each access copies the list
         of_caption, numbers, inside = [], [], []
         for position in kept:
-            start, end = (edge - len(before) for edge in encoding.offsets[position])
+            start, end = (edge - len(before) for edge in offsets[position])
             start, end = max(start, 0), min(end, len(text))
-            inside.append(start < end and bool(encoding.attention_mask[position]))
+            inside.append(start < end and bool(mask[position]))
             while start < end and text[start].isspace():
                 start += 1
             has_word = inside[-1] and start < end
