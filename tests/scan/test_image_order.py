@@ -59,9 +59,9 @@ def _rows(seed: int = 0, count: int = 480) -> list[Row]:
     return rows
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return _write(tmp_path / "data.parquet", _rows())
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _write(tmp_path_factory.mktemp("data") / "data.parquet", _rows())
 
 
 def _plan(run: Path, *captions: Path, image_key: str | None = None, **options) -> Plan:
@@ -198,21 +198,22 @@ def test_a_limit_takes_the_same_captions_and_counts_no_images(
     assert found == {caption: expected[caption] for caption in found}
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stopped_stage_resumes_to_the_same_plan(tmp_path: Path, data: Path, stage: str) -> None:
+def test_a_stopped_stage_resumes_to_the_same_plan(tmp_path: Path, data: Path) -> None:
     sizes = replace(MERGING, fan_in=2, range_rows=40)
     plain = replace(sizes, fan_in=1000)
     undisturbed = _contents(tmp_path / "a", _plan(tmp_path / "a", data, sizes=plain))
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            _plan(tmp_path / "b", data, execute=_stopping(stage, after=1), sizes=sizes)
-    kept = _commits(tmp_path / "b", stage)
-    assert len(kept) == 2
-    assert not _commits(tmp_path / "b", "group")
-    inodes = [path.stat().st_ino for path in kept]
-    assert _contents(tmp_path / "b", _plan(tmp_path / "b", data, sizes=sizes)) == undisturbed
-    assert [path.stat().st_ino for path in kept] == inodes, "not done again"
-    assert len(_commits(tmp_path / "b", stage)) > 2
+    for stage in STAGES:
+        run = tmp_path / stage
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                _plan(run, data, execute=_stopping(stage, after=1), sizes=sizes)
+        kept = _commits(run, stage)
+        assert len(kept) == 2
+        assert not _commits(run, "group")
+        inodes = [path.stat().st_ino for path in kept]
+        assert _contents(run, _plan(run, data, sizes=sizes)) == undisturbed, stage
+        assert [path.stat().st_ino for path in kept] == inodes, "not done again"
+        assert len(_commits(run, stage)) > 2
 
 
 def _stopping(stage: str, after: int) -> Callable:

@@ -34,13 +34,14 @@ UNMERGED = replace(MERGING, fan_in=1000)
 ROWS = 1200
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     choose = random.Random(0)
     captions = [f"caption {choose.randrange(ROWS // 2)}" for _ in range(ROWS)]
     captions = [text.upper() if choose.random() < 0.3 else text for text in captions]
-    pq.write_table(pa.table({"caption": captions}), tmp_path / "data.parquet", row_group_size=50)
-    return tmp_path / "data.parquet"
+    path = tmp_path_factory.mktemp("data") / "data.parquet"
+    pq.write_table(pa.table({"caption": captions}), path, row_group_size=50)
+    return path
 
 
 def _plan(run: Path, *captions: Path, reference: tuple[Path, ...] = (), **options) -> Plan:
@@ -55,6 +56,13 @@ def _contents(run: Path, plan: Plan) -> tuple:
     """Return a plan with the bytes of its files instead of their names."""
     files = [(run / name).read_bytes() for name in (*plan.captions, *plan.samples, *plan.rejects)]
     return [(item.id, item.first, item.last, item.rows) for item in plan.slices], plan.counts, files
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple:
+    """The contents of a plan of ``data`` that nothing disturbed."""
+    run = tmp_path_factory.mktemp("undisturbed")
+    return _contents(run, _plan(run, data))
 
 
 def _merges(run: Path) -> set[Path]:
@@ -94,9 +102,8 @@ def test_an_extension_merges_and_omits_earlier_captions(tmp_path: Path, data: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_interrupted_merging_resumes_to_the_same_plan(
-    tmp_path: Path, data: Path, seed: int
+    tmp_path: Path, data: Path, undisturbed: tuple, seed: int
 ) -> None:
-    undisturbed = _contents(tmp_path / "a", _plan(tmp_path / "a", data))
     choose = random.Random(seed)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
@@ -144,22 +151,25 @@ def test_status_shows_the_progress_of_merging(
 
 
 @pytest.mark.slow
-def test_two_drivers_that_merge_at_once_agree(tmp_path: Path, data: Path) -> None:
+def test_two_drivers_that_merge_at_once_agree(
+    tmp_path: Path, data: Path, undisturbed: tuple
+) -> None:
     with ThreadPoolExecutor(2) as threads:
         one, other = threads.map(lambda _: _plan(tmp_path / "run", data), range(2))
     assert one == other
-    undisturbed = _contents(tmp_path / "a", _plan(tmp_path / "a", data))
     assert _contents(tmp_path / "run", one) == undisturbed
 
 
 @pytest.mark.slow
-def test_merges_of_other_sizes_are_not_mixed_in(tmp_path: Path, data: Path) -> None:
+def test_merges_of_other_sizes_are_not_mixed_in(
+    tmp_path: Path, data: Path, undisturbed: tuple
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         _plan(tmp_path / "b", data, execute=_stopping(9))
     earlier = _merges(tmp_path / "b")
     other = replace(MERGING, fan_in=4)
     again = _contents(tmp_path / "b", _plan(tmp_path / "b", data, sizes=other))
-    assert again == _contents(tmp_path / "a", _plan(tmp_path / "a", data))
+    assert again == undisturbed
     assert len(_merges(tmp_path / "b") - earlier) > 9
 
 
@@ -177,7 +187,9 @@ def test_merges_over_their_memory_write_more_parts(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_failed_merge_is_an_error_and_can_be_resumed(tmp_path: Path, data: Path) -> None:
+def test_a_failed_merge_is_an_error_and_can_be_resumed(
+    tmp_path: Path, data: Path, undisturbed: tuple
+) -> None:
     def failing(commits: Commits, items: Sequence[Item], make_work: Callable[[], Work]) -> Outcome:
         if not commits.folder.endswith("merge"):
             return execute_here(commits, items, make_work)
@@ -186,7 +198,6 @@ def test_a_failed_merge_is_an_error_and_can_be_resumed(tmp_path: Path, data: Pat
 
     with pytest.raises(UserError, match=r"0000/merge/1-000000-.*no room.*rerun the same command"):
         _plan(tmp_path / "b", data, execute=failing)
-    undisturbed = _contents(tmp_path / "a", _plan(tmp_path / "a", data))
     assert _contents(tmp_path / "b", _plan(tmp_path / "b", data)) == undisturbed
 
 
