@@ -4,9 +4,7 @@ Everything that is fitted or chosen (standardization, regularization strength, s
 uses only the captions of the training folds; near-duplicates stay in one fold.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +43,10 @@ def cross_fit(
     """
     labels = _Labels(memorized, clusters, weights)
     with threadpool_limits(1):  # the matrices are small: threads cost ten times what they save
-        return _out_of_fold(values, labels, _fit, _folds(memorized, clusters))
+        scores = np.empty(len(values))
+        for train, test in _folds(memorized, clusters):
+            scores[test] = _fit(values[train], labels.take(train))(values[test])
+        return scores
 
 
 def fit(
@@ -82,18 +83,6 @@ class _Labels:
         return _Labels(self.memorized[rows], self.clusters[rows], weights)
 
 
-def _out_of_fold(
-    values: Floats,
-    labels: _Labels,
-    fit_fold: Callable[[Floats, _Labels], LinearModel],
-    folds: list[Fold],
-) -> Floats:
-    scores = np.empty(len(values))
-    for train, test in folds:
-        scores[test] = fit_fold(values[train], labels.take(train))(values[test])
-    return scores
-
-
 def _folds(memorized: Bools, clusters: NDArray) -> list[Fold]:
     """Split whole clusters into folds, spreading those with a memorized caption evenly.
 
@@ -120,12 +109,11 @@ def _fit(values: Floats, labels: _Labels) -> LinearModel:
     all captions with it, and rescale to log odds on the held-out scores."""
     memorized, weights = labels.memorized, labels.weights
     folds = _folds(memorized, labels.clusters)
-    held_out = {
-        inverse_strength: _out_of_fold(
-            values, labels, partial(_regression, inverse_strength), folds
-        )
-        for inverse_strength in INVERSE_STRENGTHS
-    }
+    held_out = {each: np.empty(len(values)) for each in INVERSE_STRENGTHS}
+    for train, test in folds:
+        standardized = _Standardized(values[train], labels.take(train))
+        for inverse_strength, scores in held_out.items():
+            scores[test] = standardized.regression(inverse_strength)(values[test])
     best = min(
         INVERSE_STRENGTHS,
         key=lambda c: log_loss(memorized, expit(held_out[c]), sample_weight=weights),
@@ -136,10 +124,21 @@ def _fit(values: Floats, labels: _Labels) -> LinearModel:
 
 
 def _regression(inverse_strength: float, values: Floats, labels: _Labels) -> LinearModel:
-    """Fit an L2-regularized logistic regression on standardized values; return the weights in the
-    original units."""
-    scaler = StandardScaler().fit(values, sample_weight=labels.weights)
-    model = LogisticRegression(C=inverse_strength, solver="newton-cholesky", tol=1e-8)
-    model.fit(scaler.transform(values), labels.memorized, sample_weight=labels.weights)
-    weights = model.coef_[0] / scaler.scale_
-    return LinearModel(weights, float(model.intercept_[0] - weights @ scaler.mean_))
+    """Fit a model on standardized values; return the weights in the original units."""
+    return _Standardized(values, labels).regression(inverse_strength)
+
+
+class _Standardized:
+    """Values with mean 0 and variance 1, to fit regressions on."""
+
+    def __init__(self, values: Floats, labels: _Labels) -> None:
+        self._labels = labels
+        self._scaler = StandardScaler().fit(values, sample_weight=labels.weights)
+        self._values = self._scaler.transform(values)
+
+    def regression(self, inverse_strength: float) -> LinearModel:
+        """Fit an L2-regularized logistic regression; return the weights in the original units."""
+        model = LogisticRegression(C=inverse_strength, solver="newton-cholesky", tol=1e-8)
+        model.fit(self._values, self._labels.memorized, sample_weight=self._labels.weights)
+        weights = model.coef_[0] / self._scaler.scale_
+        return LinearModel(weights, float(model.intercept_[0] - weights @ self._scaler.mean_))

@@ -26,6 +26,7 @@ PARQUET = "removal_list.parquet"
 # For spreadsheets: the rows to remove, and those to recaption.
 CSV, RECAPTION_CSV = "removal_list.csv", "recaption_list.csv"
 REMOVED = ("drop", "cap")
+ACTIONS = ("keep", *REMOVED, "recaption")
 REJECTED = "rejected-by-planning"
 BATCH_ROWS = 1 << 16
 # As in sql/removal_list.sql: the prefix of renamed input columns, and its intermediate columns.
@@ -201,4 +202,4 @@ def _flat(table: pa.Table) -> pa.Table:
 def _counts(tables: RunTables, source: str) -> dict[str, int]:
     rows = tables.query(f"SELECT action, count(*) AS n FROM {source} GROUP BY action")
     counts = dict(zip(rows["action"].to_pylist(), rows["n"].to_pylist(), strict=True))
-    return {action: counts.get(action, 0) for action in ("keep", "drop", "cap", "recaption")}
+    return {action: counts.get(action, 0) for action in ACTIONS}

@@ -11,7 +11,7 @@ from scanner.curation.cautions import (
 )
 from scanner.curation.matching import Matching
 from scanner.curation.named_samples import ListEffect
-from scanner.curation.removals import count_if_only_rule, count_listed
+from scanner.curation.removals import ACTIONS, count_if_only_rule, count_listed
 from scanner.curation.reviewed import Reviewed, compare_with_decisions
 from scanner.curation.safeguards import NAMED, HeaviestLosses, heaviest, unnamed
 from scanner.curation.training_lists import TrainingLists
@@ -226,7 +226,7 @@ def _by_rule(matching: Matching) -> dict[str, RuleEffect]:
             captions=captions,
             removed=row["removed"],
             recaption=row["recaption"],
-            alone=count_if_only_rule(matching, number),
+            alone=count_if_only_rule(matching, number) if captions else dict.fromkeys(ACTIONS, 0),
             missing="" if captions else matching.missing[rule.reason],
         )
     return effects

@@ -36,22 +36,28 @@ def render(template: Path, scripts: Sequence[Path] = (), **values: object) -> st
     escaping, the page's content security policy allows only these scripts, by hash, and no network
     requests.
     """
-    environment = _Environment(
-        loader=FileSystemLoader([template.parent, HERE]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     parts = (HERE / "charts.js", HERE / "tables.js", *scripts)
     texts = [_library(), *(path.read_text(encoding="utf-8") for path in parts)]
-    return environment.get_template(template.name).render(
+    page = _environment(template.parent).get_template(template.name)
+    return page.render(
         **values,
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         light=Markup(variables(PAPER)),
         dark=Markup(variables(DARK)),
         scripts=[Markup(script) for script in texts],
         script_hashes=[_hash(script) for script in texts],
+    )
+
+
+@cache
+def _environment(folder: Path) -> Environment:
+    """Return the environment of a folder's templates, which compiles each once."""
+    return _Environment(
+        loader=FileSystemLoader([folder, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

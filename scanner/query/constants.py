@@ -7,6 +7,9 @@ import pyarrow as pa
 
 from scanner.query.quoting import identifier, literal
 
+# DuckDB's types by schema: a few, which this package defines.
+_KINDS: dict[pa.Schema, list[str]] = {}
+
 
 def constant(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> str:
     """Return a SELECT of the table's rows; each value is a string cast to its column's type.
@@ -35,8 +38,9 @@ def cast(connection: duckdb.DuckDBPyConnection, schema: pa.Schema, rows: str) ->
 
 def _columns(connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> list[tuple[str, str]]:
     """Return the quoted name and the DuckDB type of each column."""
-    kinds = map(str, connection.from_arrow(schema.empty_table()).dtypes)
-    return list(zip(map(identifier, schema.names), kinds, strict=True))
+    if schema not in _KINDS:
+        _KINDS[schema] = [*map(str, connection.from_arrow(schema.empty_table()).dtypes)]
+    return list(zip(map(identifier, schema.names), _KINDS[schema], strict=True))
 
 
 def _value(value: Any, kind: str) -> str:

@@ -10,6 +10,7 @@ import itertools
 import re
 import shlex
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def library() -> dict[str, Query]:
     return {path.stem: _read(path) for path in sorted(FOLDER.glob("*.sql"))}
 
 
+@cache
 def _read(path: Path) -> Query:
     text = path.read_text(encoding="utf-8")
     parameters: dict[str, float | int | str | None] = {}

@@ -6,7 +6,7 @@ until they are listed here.
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 
@@ -36,10 +36,14 @@ _FOREIGN = {
     *("pg_sleep", "txid_current"),
 }
 _NOT_A_PREDICATE = "must be one SQL predicate, such as n_samples > 10"
-_VOLATILE = "SELECT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
-_MACROS = """
-    SELECT function_name FROM duckdb_functions()
-    WHERE NOT internal AND function_type = 'table_macro'"""
+_FUNCTIONS = """
+    SELECT function_name, is_volatile, is_macro
+    FROM (
+        SELECT function_name, stability IS NOT DISTINCT FROM 'VOLATILE' AS is_volatile,
+               NOT internal AND function_type = 'table_macro' AS is_macro
+        FROM duckdb_functions()
+    )
+    WHERE is_volatile OR is_macro"""
 _SYSTEM_VIEWS = """
     SELECT view_name FROM duckdb_views() WHERE internal AND schema_name <> 'information_schema'"""
 
@@ -58,13 +62,23 @@ def execute_one(
 
 
 class StatementChecker:
-    """Check statements for one connection, whose macros and views must already exist."""
+    """Check statements for one connection, which can load no extensions and whose views and
+    macros, those of sql/macros, must already exist."""
+
+    # (name, is volatile, is a table macro), listed once, since it takes as long as opening a
+    # connection, and connections have the same functions and macros.
+    _functions: ClassVar[list[tuple[str, bool, bool]]] = []
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
-        self._refused = self._names(_VOLATILE) - _RANDOM | _FOREIGN
-        self._table_functions = _TABLE_FUNCTIONS | self._names(_MACROS)
-        self._system_views = self._names(_SYSTEM_VIEWS)
+        if not self._functions:
+            StatementChecker._functions = connection.execute(_FUNCTIONS).fetchall()
+        volatile = {name.lower() for name, is_volatile, _ in self._functions if is_volatile}
+        macros = {name.lower() for name, _, is_macro in self._functions if is_macro}
+        self._refused = volatile - _RANDOM | _FOREIGN
+        self._table_functions = _TABLE_FUNCTIONS | macros
+        views = connection.execute(_SYSTEM_VIEWS).fetchall()
+        self._system_views = {name.lower() for (name,) in views}
 
     def parse_select(self, sql: str) -> duckdb.Statement:
         """Return the statement. Raises UserError unless it is exactly one SELECT that only reads
@@ -109,9 +123,6 @@ class StatementChecker:
         if nodes != [plain["statements"][0]["node"]] or len(columns) != 1:
             raise UserError(f"{where}: {_NOT_A_PREDICATE}")
         return columns[0]
-
-    def _names(self, sql: str) -> set[str]:
-        return {str(name).lower() for (name,) in self.connection.execute(sql).fetchall()}
 
     def _tree(self, sql: str) -> dict[str, Any]:
         """Return DuckDB's parse tree of SELECT statements, or its error."""

@@ -63,7 +63,9 @@ def render_report(
         return render(FOLDER / "page.html.j2", scripts, rows=rows, thumbnails=images, **values)
 
     most = PAGE_BYTES * max(1, len(content.rows) // PAGE_CAPTIONS)
-    return page(thumbnails(max(0, most - len(page(NO_THUMBNAILS).encode()))))
+    plain = page(NO_THUMBNAILS)
+    images = thumbnails(max(0, most - len(plain.encode())))
+    return page(images) if images.captions or images.left_out else plain
 
 
 def _shorten(spans: list[TextSpan], length: int) -> tuple[list[TextSpan], int]:

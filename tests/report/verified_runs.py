@@ -29,22 +29,28 @@ def caption(number: int) -> str:
     return f"alpha{number} beta{number} gamma{number}"
 
 
-def picture(choose: random.Random, size: tuple[int, int]) -> bytes:
-    """A PNG of smooth random colors, about as easy to compress as a photograph."""
-    small = Image.frombytes("RGB", (24, 24), choose.randbytes(3 * 24 * 24))
+def picture(choose: random.Random, size: tuple[int, int], colors: int = 24) -> bytes:
+    """A PNG of smooth random colors, so many each way: with 24 about as easy to compress as a
+    photograph."""
+    small = Image.frombytes("RGB", (colors, colors), choose.randbytes(3 * colors * colors))
     with io.BytesIO() as file:
         small.resize(size, Image.Resampling.BICUBIC).save(file, "PNG", compress_level=1)
         return file.getvalue()
 
 
 def verified_run(
-    folder: Path, captions: int, verdicts: dict[int, str], size: tuple[int, int] = (512, 384)
+    folder: Path,
+    captions: int,
+    verdicts: dict[int, str],
+    size: tuple[int, int] = (512, 384),
+    seeds: int = SEEDS,
+    colors: int = 24,
 ) -> str:
     """A run of so many captions, of which those by number have verdicts and images."""
     choose = random.Random(0)
     (folder / "data").mkdir(parents=True)
     training = str(folder / "data/a.parquet")
-    pq.write_table(pa.table({"image": [picture(choose, size) for _ in verdicts]}), training)
+    pq.write_table(pa.table({"image": [picture(choose, size, colors) for _ in verdicts]}), training)
     rows = [
         {
             "caption_id": f"{number:032x}",
@@ -62,9 +68,9 @@ def verified_run(
     store = Store(run)
     found = []
     for row, (number, verdict) in enumerate(verdicts.items()):
-        names = [f"images/{number}-{seed}.png" for seed in range(SEEDS)]
+        names = [f"images/{number}-{seed}.png" for seed in range(seeds)]
         for name in names:
-            store.write(name, picture(choose, size))
+            store.write(name, picture(choose, size, colors))
         found.append(
             {
                 "caption_id": f"{number:032x}",

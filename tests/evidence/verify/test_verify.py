@@ -33,7 +33,7 @@ from tests.logs import logged
 from tests.sessions import kill_session, start_held
 from tests.waiting import wait_until
 
-SETTINGS = ("--seeds", "2", "--steps", "20", "--guidance", "2", "--actors", "1")
+SETTINGS = ("--seeds", "2", "--steps", "10", "--guidance", "2", "--actors", "1")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def killed(run: str) -> int:
 
 def again(run: str, lines: list[str], **options: object) -> Verification:
     config = VerifyConfig(
-        run=run, captions=str(Path(run).parent / "captions.jsonl"), seeds=2, steps=20, guidance=2,
+        run=run, captions=str(Path(run).parent / "captions.jsonl"), seeds=2, steps=10, guidance=2,
         actors=1,
     )  # fmt: skip
     drawn: list[Drawn] = []
@@ -141,7 +141,7 @@ def test_images_are_stored_with_their_settings(
     for seed, name in enumerate(row["images"]):
         with Image.open(Path(run) / name) as image:
             assert image.size == (32, 32)
-            about = {"caption_id": row["caption_id"], "seed": str(seed), "steps": "20"}
+            about = {"caption_id": row["caption_id"], "seed": str(seed), "steps": "10"}
             assert about.items() <= image.info.items()
             assert (image.info["guidance"], image.info["model"]) == ("2.0", "testbed")
 
