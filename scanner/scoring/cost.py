@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from scanner.models import DiffusionModel
 from scanner.models.random.meta import on_meta
 from scanner.probe import record_prefix, recording_denoiser
 from scanner.scoring.meta_results import MetaResults
+from scanner.scoring.primitive_operations import PrimitiveOperations
 from scanner.scoring.schedule import FORWARDS_OF, Schedule
 from scanner.scoring.scorer import Scorer
 
@@ -130,13 +130,12 @@ def _shared(plan: Schedule, whole: float, prefix: float) -> float:
     return gradient + sum(whole if time in pairs else prefix for time in plan.on_noise)
 
 
-class _FlopCounter(TorchDispatchMode):
+class _FlopCounter(PrimitiveOperations):
     """Counts as torch's FlopCounterMode does, but runs equal operations on the meta device once."""
 
     def __init__(self) -> None:
         super().__init__()
         self._formulas = FlopCounterMode(display=False).flop_registry
-        self._primitive: set[Any] = {torch.ops.prim.device.default}
         self._results = MetaResults()
         self._flops: dict[Any, int] = {}
         self._total = 0
@@ -148,16 +147,7 @@ class _FlopCounter(TorchDispatchMode):
             result = run()
         return result, self._total / 1e9
 
-    def __torch_dispatch__(
-        self, call: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if call not in self._primitive:
-            with self:  # in inference mode, compositions arrive whole
-                result = call.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
-            self._primitive.add(call)
+    def run(self, call: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         key = self._results.key(call, args, kwargs)
         result = self._results.repeat(key)
         if result is not None:

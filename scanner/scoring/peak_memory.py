@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from scanner.scoring.meta_results import MetaResults
+from scanner.scoring.primitive_operations import PrimitiveOperations
 
 
 def peak_bytes(compute: Callable[[], object], device: str) -> int:
@@ -27,7 +27,7 @@ def peak_bytes(compute: Callable[[], object], device: str) -> int:
     return live.peak
 
 
-class _LiveTensors(TorchDispatchMode):
+class _LiveTensors(PrimitiveOperations):
     """Follows the storages that operations create on a kind of device, until they are freed."""
 
     def __init__(self, device: str) -> None:
@@ -35,19 +35,9 @@ class _LiveTensors(TorchDispatchMode):
         self.device = device
         self.live = self.peak = 0
         self._known: set[int] = set()
-        self._primitive: set[Any] = {torch.ops.prim.device.default}
         self._results = MetaResults()
 
-    def __torch_dispatch__(
-        self, call: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if call not in self._primitive:
-            with self:  # in inference mode, compositions arrive whole
-                result = call.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
-            self._primitive.add(call)
+    def run(self, call: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         key = self._results.key(call, args, kwargs) if self.device == "meta" else None
         result = self._results.repeat(key)
         if result is None:
