@@ -119,13 +119,8 @@ def _fit(values: Floats, labels: _Labels) -> LinearModel:
         key=lambda c: log_loss(memorized, expit(held_out[c]), sample_weight=weights),
     )
     slope, offset = platt(held_out[best], memorized, weights)
-    model = _regression(best, values, labels)
+    model = _Standardized(values, labels).regression(best)
     return LinearModel(slope * model.weights, slope * model.intercept + offset)
-
-
-def _regression(inverse_strength: float, values: Floats, labels: _Labels) -> LinearModel:
-    """Fit a model on standardized values; return the weights in the original units."""
-    return _Standardized(values, labels).regression(inverse_strength)
 
 
 class _Standardized:

@@ -1,18 +1,16 @@
 """Render pages that a local server sends, with scripts and styles as separate files."""
 
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from scanner.pages.colors import DARK, PAPER, variables
+from scanner.pages.templates import find_template
 
 HERE = Path(__file__).parent
 
 
 def render_served(template: Path, **values: object) -> str:
     """Render a Jinja template that extends ``served.html.j2``; every value is escaped."""
-    return _environment(template.parent).get_template(template.name).render(**values)
+    return find_template(template).render(**values)
 
 
 def stylesheet(*files: Path) -> str:
@@ -20,14 +18,3 @@ def stylesheet(*files: Path) -> str:
     texts = [path.read_text(encoding="utf-8") for path in (HERE / "style.css", *files)]
     dark = f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {variables(DARK)} }} }}"
     return "\n".join([f":root {{ {variables(PAPER)} }}", dark, *texts])
-
-
-@cache
-def _environment(folder: Path) -> Environment:
-    return Environment(
-        loader=FileSystemLoader([folder, HERE]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

@@ -5,28 +5,17 @@ import hashlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import vl_convert
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
 from scanner.pages.chart_style import VEGA_LITE
 from scanner.pages.colors import DARK, PAPER, variables
+from scanner.pages.templates import find_template
 
 HERE = Path(__file__).parent
 # Enlarges images that a template marks, with the dialog of viewer.html.j2.
 VIEWER = HERE / "viewer.js"
-
-
-class _Environment(Environment):
-    """Jinja environment that keeps the errors of dictionaries that define ``__missing__``."""
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        found = super().getattr(obj, attribute)
-        if isinstance(found, Undefined) and hasattr(obj, "__missing__"):
-            return obj[attribute]
-        return found
 
 
 def render(template: Path, scripts: Sequence[Path] = (), **values: object) -> str:
@@ -38,26 +27,13 @@ def render(template: Path, scripts: Sequence[Path] = (), **values: object) -> st
     """
     parts = (HERE / "charts.js", HERE / "tables.js", *scripts)
     texts = [_library(), *(path.read_text(encoding="utf-8") for path in parts)]
-    page = _environment(template.parent).get_template(template.name)
-    return page.render(
+    return find_template(template).render(
         **values,
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         light=Markup(variables(PAPER)),
         dark=Markup(variables(DARK)),
         scripts=[Markup(script) for script in texts],
         script_hashes=[_hash(script) for script in texts],
-    )
-
-
-@cache
-def _environment(folder: Path) -> Environment:
-    """Return the environment of a folder's templates, which compiles each once."""
-    return _Environment(
-        loader=FileSystemLoader([folder, HERE]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
     )
 
 

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from scanner.calibration.combination import (
     _Labels,
-    _regression,
+    _Standardized,
     cross_fit,
     fit,
     platt,
@@ -27,7 +27,8 @@ SINGLETONS = np.arange(300)
 def test_weights_in_original_units_match_scikit_learn() -> None:
     pipe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, tol=1e-10)).fit(VALUES, KNOWN)
     expected = pipe.decision_function(VALUES)
-    found = _regression(0.1, VALUES, _Labels(KNOWN, SINGLETONS, None))(VALUES)
+    labels = _Labels(KNOWN, SINGLETONS, None)
+    found = _Standardized(VALUES, labels).regression(0.1)(VALUES)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
