@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -54,6 +55,8 @@ gc.disable()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    # A shell that starts this in the background has it ignored: tests that interrupt would hang.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if session.config.getoption("numprocesses", None):
         gc.enable()  # its workers collect, not this process
 

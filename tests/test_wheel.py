@@ -1,9 +1,9 @@
 """The wheel and the sdist, as hatchling builds them."""
 
 import os
+import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -56,8 +56,7 @@ def test_wheel_from_the_sdist_is_that_from_the_tree(
     built: tuple[Path, Path], tmp_path: Path
 ) -> None:
     wheel, sdist = built
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+    shutil.unpack_archive(sdist, tmp_path)
     (unpacked,) = tmp_path.iterdir()
     again, _ = build(unpacked, tmp_path / "again")
     assert again.name == wheel.name == f"memorization_scanner-{VERSION}-py3-none-any.whl"

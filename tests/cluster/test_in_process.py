@@ -207,7 +207,7 @@ def test_a_small_scan_that_is_stopped_resumes(sent: signal.Signals, tmp_path: Pa
     (tmp_path / "a.csv").write_text("caption\n" + "".join(f"a red cat {n}\n" for n in range(6)))
     out = tmp_path / "run"
     words = ("scan", "--model", "testbed", "--captions", str(tmp_path / "a.csv"), "--out", str(out))
-    words = (*words, "--profile", "trajectory", "--steps", "20", "--slice-captions", "1")
+    words = (*words, "--profile", "trajectory", "--steps", "10", "--slice-captions", "1")
     command = [forking_python(), "-c", WITHOUT_RAY, *words]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     commits = out / "commits"

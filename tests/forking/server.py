@@ -40,6 +40,9 @@ def main() -> None:
         module = importlib.import_module(library)
         for name in CLASSES.get(library, ()):
             getattr(module, name)  # imported when it is first used
+    importlib.import_module("scanner.storage.retrying_s3").make_session().warm_up_loader_caches(
+        "s3"
+    )
     if threading.active_count() > 1 or "ray" in sys.modules:
         raise RuntimeError("a fork would lack the threads, or have another Ray's environment")
     sys.executable = program

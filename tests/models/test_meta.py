@@ -28,27 +28,36 @@ def _tensors(model: DiffusionModel) -> dict[str, tuple[torch.Size, torch.dtype]]
     }
 
 
+@pytest.fixture(scope="module", params=ALL)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def models(kind: str, random_folders: dict[str, Path]) -> dict[str, DiffusionModel]:
+    """By device, in float32."""
+    folder = str(random_folders[kind])
+    return {device: load_model(folder, "float32", device) for device in ("cpu", "meta")}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("kind", ALL)
 def test_every_tensor_is_that_of_the_loaded_model(
-    random_folders: dict[str, Path], kind: str, dtype: str
+    random_folders: dict[str, Path], models: dict[str, DiffusionModel], kind: str, dtype: str
 ) -> None:
-    folder = str(random_folders[kind])
-    loaded, meta = load_model(folder, dtype, "cpu"), load_model(folder, dtype, "meta")
+    if dtype != "float32":
+        folder = str(random_folders[kind])
+        models = {device: load_model(folder, dtype, device) for device in models}
+    loaded, meta = models["cpu"], models["meta"]
     assert _tensors(meta) == _tensors(loaded) == _tensors(on_meta(loaded))
     assert all(t.is_meta for m in meta.components.values() for t in m.parameters())
     assert weight_bytes(meta) == weight_bytes(loaded)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ALL)
-def test_a_forward_gives_the_shapes_of_a_real_one(
-    random_folders: dict[str, Path], kind: str
-) -> None:
+def test_a_forward_gives_the_shapes_of_a_real_one(models: dict[str, DiffusionModel]) -> None:
     shapes = []
-    for device in ("cpu", "meta"):
-        model = load_model(str(random_folders[kind]), "float32", device)
+    for device, model in models.items():
         text = model.encode(model.tokenize(CAPTIONS))
         noise = torch.empty((2, *model.latent_shape(64, 64)), device=device)
         outputs = {"": text.hidden_BLC, "v": model.predict(noise, 500, text), **text.added}

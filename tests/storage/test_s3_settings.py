@@ -10,6 +10,7 @@ import pytest
 from fsspec.config import set_conf_env
 
 from scanner.storage import Store
+from scanner.storage.retrying_s3 import make_session
 from tests.servers import point_to
 from tests.storage.answers import Answers
 
@@ -88,3 +89,13 @@ def test_the_bucket_goes_where_the_settings_of_aws_say(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     Store("s3://bucket/run").write("x", b"hello")
     assert [url for _, url, _ in seen] == [f"{start}x"]
+
+
+def test_sessions_share_descriptions_but_not_those_of_another_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first, second = (make_session().get_component("data_loader") for _ in range(2))
+    monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
+    other = make_session().get_component("data_loader")
+    assert first is second is not other
+    assert str(tmp_path) in other.search_paths

@@ -1,10 +1,11 @@
 """Explanation pages in a real browser: light, dark and printed."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page
 
 from scanner.evidence.explain import render_explanation
@@ -31,16 +32,25 @@ def test_a_page_is_one_self_contained_file(
     assert "@import" not in outside
 
 
-def test_every_chart_and_image_has_a_text_alternative(
-    browser: Browser, page_of: Callable[[str], Path]
-) -> None:
+@pytest.fixture(scope="module")
+def memorized(browser: Browser, page_of: Callable[[str], Path]) -> Iterator[Page]:
     with opened(browser, page_of(MEMORIZED)) as shown:
-        assert shown.locator(".chart svg.marks").count() == CHARTS
-        for chart in shown.locator(".chart").all():
-            assert len(chart.get_attribute("aria-label") or "") > 40
-        for image in shown.locator("img").all():
-            assert image.get_attribute("alt")
-            assert image.evaluate("image => image.naturalWidth") > 0
+        yield shown
+
+
+@pytest.fixture(scope="module")
+def held_out(browser: Browser, page_of: Callable[[str], Path]) -> Iterator[Page]:
+    with opened(browser, page_of(HELD_OUT)) as shown:
+        yield shown
+
+
+def test_every_chart_and_image_has_a_text_alternative(memorized: Page) -> None:
+    assert memorized.locator(".chart svg.marks").count() == CHARTS
+    for chart in memorized.locator(".chart").all():
+        assert len(chart.get_attribute("aria-label") or "") > 40
+    for image in memorized.locator("img").all():
+        assert image.get_attribute("alt")
+        assert image.evaluate("image => image.naturalWidth") > 0
 
 
 def test_a_page_works_without_held_out_captions(
@@ -63,14 +73,12 @@ def test_a_page_works_without_held_out_captions(
 
 
 def test_only_a_memorized_caption_differs_from_held_out_ones(
-    browser: Browser, page_of: Callable[[str], Path], explained: Explain
+    memorized: Page, held_out: Page, explained: Explain
 ) -> None:
-    with opened(browser, page_of(MEMORIZED)) as shown:
-        assert shown.locator("main > ul:not(.tiles) li").count() >= 3
-        for norm in ("noise_norm_low", "noise_norm_first"):
-            assert shown.locator("li", has_text=f"{norm} is above all 12").count() == 1
-    with opened(browser, page_of(HELD_OUT)) as shown:
-        assert shown.locator("main > ul:not(.tiles) li").count() <= 1
+    assert memorized.locator("main > ul:not(.tiles) li").count() >= 3
+    for norm in ("noise_norm_low", "noise_norm_first"):
+        assert memorized.locator("li", has_text=f"{norm} is above all 12").count() == 1
+    assert held_out.locator("main > ul:not(.tiles) li").count() <= 1
 
     def outside(caption: str) -> float:
         curves = explained(caption).curves
@@ -79,28 +87,24 @@ def test_only_a_memorized_caption_differs_from_held_out_ones(
     assert outside(MEMORIZED) > 0.5 > 0.2 > outside(HELD_OUT)
 
 
-def test_the_page_states_the_evidence_of_each_signal(
-    browser: Browser, page_of: Callable[[str], Path], explained: Explain
-) -> None:
+def test_the_page_states_the_evidence_of_each_signal(memorized: Page, explained: Explain) -> None:
     scores = explained(MEMORIZED).scores
     toward = sum(score.points > 0 for score in scores)
-    with opened(browser, page_of(MEMORIZED)) as shown:
-        shown.set_viewport_size({"width": 390, "height": 844})
-        text = shown.locator("main").inner_text()
-        assert f"{toward} of 6 signals suggest memorization" in text
-        assert text.count(": suggests memorization") == toward
-        # On a phone nothing overflows sideways.
-        for one in shown.locator(".chart svg.marks, .wide, td").all():
-            box = one.bounding_box()
-            assert box is None or box["x"] + box["width"] <= 390
-        wide = "tables => tables.every(one => one.scrollWidth <= one.clientWidth + 1)"
-        assert shown.locator(".wide").evaluate_all(wide)
+    memorized.set_viewport_size({"width": 390, "height": 844})
+    text = memorized.locator("main").inner_text()
+    assert f"{toward} of 6 signals suggest memorization" in text
+    assert text.count(": suggests memorization") == toward
+    # On a phone nothing overflows sideways.
+    for one in memorized.locator(".chart svg.marks, .wide, td").all():
+        box = one.bounding_box()
+        assert box is None or box["x"] + box["width"] <= 390
+    wide = "tables => tables.every(one => one.scrollWidth <= one.clientWidth + 1)"
+    assert memorized.locator(".wide").evaluate_all(wide)
 
 
 def test_charts_take_the_page_s_light_dark_and_print_colors(
-    browser: Browser, page_of: Callable[[str], Path]
+    browser: Browser, page_of: Callable[[str], Path], held_out: Page
 ) -> None:
-
     def colors(shown: Page) -> tuple[str, str, str]:
         return tuple(
             shown.evaluate(
@@ -113,8 +117,7 @@ def test_charts_take_the_page_s_light_dark_and_print_colors(
             )
         )  # type: ignore[return-value]
 
-    with opened(browser, page_of(HELD_OUT), "light") as shown:
-        light = colors(shown)
+    light = colors(held_out)
     with opened(browser, page_of(HELD_OUT), "dark") as shown:
         dark = colors(shown)
         shown.emulate_media(media="print")
