@@ -91,7 +91,7 @@ def test_the_bucket_goes_where_the_settings_of_aws_say(
     assert [url for _, url, _ in seen] == [f"{start}x"]
 
 
-def test_sessions_share_descriptions_but_not_those_of_another_path(
+def test_sessions_share_descriptions_by_their_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     first, second = (make_session().get_component("data_loader") for _ in range(2))
