@@ -55,7 +55,7 @@ gc.disable()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    # A shell that starts this in the background has it ignored: tests that interrupt would hang.
+    # Shells ignore SIGINT in background jobs, where tests that send it would hang.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if session.config.getoption("numprocesses", None):
         gc.enable()  # its workers collect, not this process

@@ -31,7 +31,7 @@ def make_session(**options: Any) -> AioSession:
 
 @functools.cache
 def _descriptions(data_path: str | None) -> Loader:
-    """Return a reader of botocore's JSON files, which takes a session 0.2 seconds."""
+    """Return a loader that keeps botocore's JSON files, which take 0.2 seconds to parse."""
     return create_loader(data_path)
 
 
